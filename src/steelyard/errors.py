@@ -1,0 +1,85 @@
+"""Everything that stops a run, and nothing else.
+
+A wrong answer is a score. A failed call is a record with a ``Failure``. Only a mistake of the user or a broken
+environment is raised::
+
+    SteelyardError                 exit code
+    ├── UsageError                 2   found before any call: a typo, a missing key, an impossible combination
+    │   ├── PlanError              2   a plan file's fault, with file, line and key
+    │   └── UnknownName            2   a benchmark, model, protocol, metric or run that does not exist
+    ├── DataError                  2   a benchmark's rows are missing, changed, gated or malformed
+    ├── EnvironmentFault           4   this machine lacks something: a package, the weights, a port
+    ├── StoreError                 4   the store cannot be opened, read or written
+    └── ProviderError              -   raised by a provider; the engine turns it into a ``Failure`` on the record
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from steelyard.types import Failure
+
+
+class SteelyardError(Exception):
+    """The root. ``exit_code`` is what the command line ends with."""
+
+    exit_code = 4
+
+
+class UsageError(SteelyardError):
+    """The user asked for something that cannot be; found before any call was made."""
+
+    exit_code = 2
+
+
+class PlanError(UsageError):
+    """A plan file says something that cannot be understood."""
+
+    def __init__(self, message: str, *, file: str | None = None, line: int | None = None) -> None:
+        where = f"{file or 'plan'}, line {line}: " if line is not None else f"{file}: " if file else ""
+        super().__init__(where + message)
+        self.file = file
+        self.line = line
+
+
+class UnknownName(UsageError):
+    """A name that nothing goes by, with the nearest ones that exist."""
+
+    def __init__(self, what: str, name: str, known: Iterable[str]) -> None:
+        super().__init__(f"unknown {what} {name!r}. {nearest(name, known)}")
+        self.name = name
+
+
+class DataError(SteelyardError):
+    """A benchmark's data cannot be had, or is not what was pinned."""
+
+    exit_code = 2
+
+
+class EnvironmentFault(SteelyardError):
+    """This machine lacks something that the request needs; the message names the command that mends it."""
+
+
+class StoreError(SteelyardError):
+    """The store cannot be opened, read or written."""
+
+
+class ProviderError(SteelyardError):
+    """Raised by a provider for one call. The engine attributes it; it never reaches the user as a traceback."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A sentence that offers what the user may have meant."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
+    if close:
+        return f"Did you mean {' or '.join(map(repr, close))}?"
+    shown = ", ".join(names[:12])
+    return f"Known: {shown}{', ...' if len(names) > 12 else ''}."

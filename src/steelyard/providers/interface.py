@@ -1,0 +1,87 @@
+"""What a provider is: something that answers a request with a stream of events.
+
+The engine stamps the clock on every event that carries no ``at_ns`` of its own; a provider that reads bytes from a
+socket sets ``at_ns`` where the bytes arrive, before it parses them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Protocol, runtime_checkable
+
+import msgspec
+
+from steelyard.types import Channel, Frozen, Likelihood, Request, Usage
+
+
+class FirstByte(Frozen, kw_only=True):
+    """The reply has begun: its first byte, headers included, has arrived."""
+
+    at_ns: int | None = None
+
+
+class Text(msgspec.Struct, frozen=True):
+    """A piece of the answer, or of the reasoning before it."""
+
+    text: str
+    channel: Channel = "answer"
+    at_ns: int | None = None
+
+
+class Done(Frozen, kw_only=True):
+    """The reply is complete."""
+
+    stop_reason: str | None = None
+    usage: Usage = Usage()
+    model_reported: str | None = None
+    fingerprint: str | None = None
+    at_ns: int | None = None
+
+
+class Notice(Frozen, kw_only=True):
+    """Something the user should hear once: a setting the model refused and that was left out."""
+
+    text: str
+
+
+Event = FirstByte | Text | Done | Notice
+
+
+class Provider(Protocol):
+    """One way to reach one model.
+
+    ``streams``: whether text arrives piece by piece, so that TTFT and ITL mean something.
+    ``concurrency``: how many requests in flight suit it, where the plan does not say.
+    ``origin``: who answers, for the cache key and for provenance; never holds a secret.
+    ``generate`` raises ``ProviderError`` for a call that failed; any other exception is blamed on the provider too.
+    """
+
+    streams: bool
+    concurrency: int
+    origin: str
+
+    def generate(self, request: Request) -> AsyncIterator[Event]: ...
+
+
+@runtime_checkable
+class LikelihoodProvider(Protocol):
+    """The optional second ability: the log-probability of each continuation of a likelihood request."""
+
+    async def likelihood(self, request: Request) -> tuple[Likelihood, ...]: ...
+
+
+@runtime_checkable
+class Opens(Protocol):
+    """A provider with something to start before the first call and to end after the last: a process, a session."""
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+@runtime_checkable
+class OwnsProcess(Protocol):
+    """A provider whose model runs in a child process on this machine, so that its memory can be weighed."""
+
+    @property
+    def pid(self) -> int | None: ...

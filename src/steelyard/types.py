@@ -1,0 +1,353 @@
+"""The nouns of Steelyard: what was asked, what came back, how long it took, what it cost, how it scored.
+
+Every value is frozen and keyword-only; the unit stands in the name; unknown is ``None``, never 0.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Kind = Literal["chat", "completion", "likelihood"]
+Channel = Literal["answer", "reasoning"]
+FailureKind = Literal[
+    "connection",  # refused, reset, name not found, TLS
+    "timeout",  # no answer, or no next token, within the time allowed
+    "rate_limit",  # 429: asked too fast
+    "quota",  # out of credit or of today's allowance
+    "server",  # 5xx
+    "malformed",  # a reply that cannot be read
+    "rejected",  # 4xx: this request will never be answered
+    "auth",  # 401, 403: no request of this key will be answered
+    "unavailable",  # the model does not exist there, or its process is gone
+    "provider",  # a callable raised, or the service reported an error of its own
+]
+
+
+class Frozen(msgspec.Struct, frozen=True, kw_only=True):
+    """An immutable value. A subclass says ``kw_only=True`` itself, since msgspec does not pass that on."""
+
+
+class Message(Frozen, kw_only=True):
+    """One turn of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class Sample(Frozen, kw_only=True):
+    """One item of a benchmark, before any protocol has put it into words.
+
+    ``target`` is the gold answer: for an item with ``choices`` the text of the right one is
+    ``choices[int(target)]`` and ``target`` its 0-based index in decimal, because two choices may read alike.
+    """
+
+    id: str
+    input: str | tuple[Message, ...]
+    target: str
+    choices: tuple[str, ...] = ()
+    cluster: str | None = None
+    stratum: str | None = None
+    metadata: dict[str, str] = {}
+
+
+class Prompt(Frozen, kw_only=True):
+    """What a protocol makes of a sample: chat messages, or a text, or a text with continuations to weigh."""
+
+    kind: Kind
+    messages: tuple[Message, ...] = ()
+    text: str = ""
+    continuations: tuple[str, ...] = ()
+
+
+class Request(Frozen, kw_only=True):
+    """One question as it is put to a model. ``extra`` is sent as it is, beside the fields named here."""
+
+    model: str
+    prompt: Prompt
+    temperature: float | None = None
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    reasoning_effort: str | None = None
+    repeat: int = 0
+    extra: dict[str, Any] = {}
+
+    def digest(self, protocol: str, origin: str) -> bytes:
+        """32 bytes that change whenever anything that can change the answer does.
+
+        ``origin`` names who answers: a base URL, a weights file's sha256 with its runtime, a function's version.
+        """
+        identity = [protocol, origin, msgspec.to_builtins(self)]
+        return hashlib.sha256(msgspec.json.encode(identity, order="sorted")).digest()
+
+
+class Usage(Frozen, kw_only=True):
+    """Tokens as counted by ``source``. Cached input is part of the input, reasoning part of the output."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cached_input_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    source: Literal["server", "tokenizer", "none"] = "none"
+
+
+class Timing(Frozen, kw_only=True):
+    """Monotonic nanoseconds of one attempt, on this machine's clock; ``None`` where it did not happen.
+
+    ``scheduled_ns`` is when the item was ready to go, ``dispatched_ns`` when the answered attempt began; back-off
+    before it belongs to neither. ``gaps_ns`` holds the time between neighbouring chunks that carried text.
+    """
+
+    scheduled_ns: int
+    dispatched_ns: int
+    first_byte_ns: int | None = None
+    first_token_ns: int | None = None
+    first_answer_ns: int | None = None
+    last_token_ns: int | None = None
+    ended_ns: int
+    streamed: bool = False
+    gaps_ns: tuple[int, ...] = ()
+
+    @property
+    def queued_s(self) -> float:
+        """Seconds between ready and dispatched: our queue, rate limits and back-off, never the model's time."""
+        return (self.dispatched_ns - self.scheduled_ns) / 1e9
+
+    @property
+    def ttft_s(self) -> float | None:
+        """Time to first token of any channel; ``None`` for an answer that came in one piece."""
+        if not self.streamed or self.first_token_ns is None:
+            return None
+        return (self.first_token_ns - self.dispatched_ns) / 1e9
+
+    @property
+    def total_s(self) -> float:
+        """Seconds from dispatch to the last token (streamed) or to the end of the reply (whole)."""
+        end = self.last_token_ns if self.streamed and self.last_token_ns is not None else self.ended_ns
+        return (end - self.dispatched_ns) / 1e9
+
+    def tpot_s(self, output_tokens: int | None) -> float | None:
+        """Time per output token after the first: (total - TTFT) / (output tokens - 1)."""
+        ttft_s = self.ttft_s
+        if ttft_s is None or output_tokens is None or output_tokens < 2:
+            return None
+        return (self.total_s - ttft_s) / (output_tokens - 1)
+
+
+class Likelihood(Frozen, kw_only=True):
+    """Natural log-probability of one continuation given the text before it, summed over its tokens."""
+
+    logprob: float
+    tokens: int
+    characters: int
+
+
+class Completion(Frozen, kw_only=True):
+    """What came back. ``stop_reason``: ``stop``, ``length``, ``refusal``, ``content_filter``, or as reported."""
+
+    text: str = ""
+    reasoning: str = ""
+    stop_reason: str | None = None
+    usage: Usage = Usage()
+    timing: Timing | None = None
+    likelihoods: tuple[Likelihood, ...] = ()
+    model_reported: str | None = None
+    fingerprint: str | None = None
+    cached: bool = False
+
+
+class Failure(Frozen, kw_only=True):
+    """Why there is no answer. Never a wrong answer: a failed call is not scored."""
+
+    kind: FailureKind
+    message: str
+    status: int | None = None
+    retry_after_s: float | None = None
+
+    @property
+    def is_transient(self) -> bool:
+        """Whether asking again may help."""
+        return self.kind in ("connection", "timeout", "rate_limit", "server", "malformed")
+
+    @property
+    def is_permanent(self) -> bool:
+        """Whether no request to this model can succeed, so that asking on would be waste."""
+        return self.kind in ("auth", "quota", "unavailable")
+
+
+class Attempt(Frozen, kw_only=True):
+    """One try that failed, and the pause after it."""
+
+    failure: Failure
+    duration_s: float
+    wait_s: float
+
+
+class Call(Frozen, kw_only=True):
+    """One request to one model and how it ended: a completion, or the failure after the last attempt."""
+
+    sample_id: str
+    repeat: int
+    request: Request
+    digest: bytes
+    started_at: str
+    attempts: tuple[Attempt, ...] = ()
+    completion: Completion | None = None
+    failure: Failure | None = None
+    cost_usd: float | None = None
+
+
+class Score(Frozen, kw_only=True):
+    """The judgement of one answer by one metric; ``value`` is ``None`` where nothing could be judged.
+
+    ``answer`` is what was extracted; ``None`` means the reply held no answer in the asked form (*unparsed*).
+    """
+
+    value: float | None
+    answer: str | None = None
+    reason: str | None = None
+
+
+class Record(Frozen, kw_only=True):
+    """One attempt joined: who was asked what, what came back, how it scored, what it cost."""
+
+    run: str
+    model: str
+    benchmark: str
+    protocol: str
+    sample: Sample
+    call: Call
+    scores: dict[str, Score]
+
+
+Estimand = Literal["this benchmark", "questions like these", "this run"]
+
+
+class Estimate(Frozen, kw_only=True):
+    """A number that can be defended. ``low`` and ``high`` are ``None`` where no interval can be given.
+
+    ``status`` is ``ok``, or says why there is no value or no interval ("n too small: need 72, have 20").
+    """
+
+    metric: str
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    level: float | None = None
+    n: int
+    method: str
+    estimand: Estimand = "questions like these"
+    unit: str
+    status: str = "ok"
+
+
+RunStatus = Literal["running", "done", "interrupted", "failed"]
+
+
+class RunInfo(Frozen, kw_only=True):
+    """One run as the store knows it. ``plan`` is the expanded plan as JSON-ready values, ``digest`` its sha256."""
+
+    id: str
+    number: int
+    name: str
+    tags: tuple[str, ...] = ()
+    status: RunStatus
+    created_at: str
+    finished_at: str | None = None
+    plan: dict[str, Any]
+    plan_digest: str
+
+
+class SessionInfo(Frozen, kw_only=True):
+    """One stretch of a run in one process: a run that was resumed has several, each with its own provenance."""
+
+    id: int
+    started_at: str
+    ended_at: str | None = None
+    provenance: dict[str, Any] = {}
+    resources: dict[str, float] = {}
+    pid: int | None = None
+    host: str | None = None
+
+
+class CellInfo(Frozen, kw_only=True):
+    """One model on one benchmark under one protocol within a run: the unit that a score stands for.
+
+    ``items`` is how many were drawn of the ``available``; ``repeats`` how often each is asked.
+    ``headline`` is the metric printed as accuracy; ``scored`` lists every metric its grader gives.
+    """
+
+    id: int | None = None
+    model: str
+    benchmark: str
+    part: str | None = None
+    protocol: str
+    protocol_version: str
+    benchmark_version: str
+    kind: Kind
+    dataset: str
+    revision: str | None = None
+    dataset_digest: str
+    prompt_digest: str
+    origin: str
+    items: int
+    available: int
+    repeats: int = 1
+    order: str = "shuffled"
+    shots: int = 0
+    is_floor: bool = False
+    scored: tuple[str, ...] = ("accuracy",)
+    settings: dict[str, Any] = {}
+
+    @property
+    def label(self) -> str:
+        """The benchmark as a table heads it: ``mmlu:astronomy@cloze``."""
+        part = f":{self.part}" if self.part else ""
+        return f"{self.benchmark}{part}@{self.protocol}"
+
+
+class Columns(Frozen, kw_only=True):
+    """What analysis reads: one entry per (item, repeat) of a cell, the latest call where one was asked again.
+
+    Arrays are parallel and numpy's; a missing number is NaN. ``failure`` and ``stop_reason`` hold "" where there is
+    none. ``started_s`` and ``ended_s`` are seconds since the epoch. ``gaps_s`` are all inter-chunk gaps in one array;
+    call i owns ``gaps_s[gap_starts[i]:gap_starts[i + 1]]``. ``scores[metric]`` and ``parsed[metric]`` are NaN / False
+    where the answer was not scored. ``superseded`` counts failed calls that were asked again later, at
+    ``superseded_cost_usd`` (NaN if unknown).
+    """
+
+    names: tuple[str, ...]
+    sample: np.ndarray
+    repeat: np.ndarray
+    stratum: np.ndarray
+    strata: tuple[str, ...]
+    cluster: np.ndarray
+    session: np.ndarray
+    failure: np.ndarray
+    stop_reason: np.ndarray
+    cached: np.ndarray
+    answered_empty: np.ndarray
+    tries: np.ndarray
+    started_s: np.ndarray
+    ended_s: np.ndarray
+    queued_s: np.ndarray
+    ttft_s: np.ndarray
+    total_s: np.ndarray
+    tpot_s: np.ndarray
+    input_tokens: np.ndarray
+    output_tokens: np.ndarray
+    cached_input_tokens: np.ndarray
+    reasoning_tokens: np.ndarray
+    cost_usd: np.ndarray
+    gaps_s: np.ndarray
+    gap_starts: np.ndarray
+    scores: dict[str, np.ndarray]
+    parsed: dict[str, np.ndarray]
+    superseded: int = 0
+    superseded_cost_usd: float = 0.0
