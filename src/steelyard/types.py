@@ -9,6 +9,7 @@ import hashlib
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
+from msgspec import Struct
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,18 +30,14 @@ FailureKind = Literal[
 ]
 
 
-class Frozen(msgspec.Struct, frozen=True, kw_only=True):
-    """An immutable value. A subclass says ``kw_only=True`` itself, since msgspec does not pass that on."""
-
-
-class Message(Frozen, kw_only=True):
+class Message(Struct, frozen=True, kw_only=True):
     """One turn of a conversation."""
 
     role: Literal["system", "user", "assistant"]
     content: str
 
 
-class Sample(Frozen, kw_only=True):
+class Sample(Struct, frozen=True, kw_only=True):
     """One item of a benchmark, before any protocol has put it into words.
 
     ``target`` is the gold answer: for an item with ``choices`` the text of the right one is
@@ -56,7 +53,7 @@ class Sample(Frozen, kw_only=True):
     metadata: dict[str, str] = {}
 
 
-class Prompt(Frozen, kw_only=True):
+class Prompt(Struct, frozen=True, kw_only=True):
     """What a protocol makes of a sample: chat messages, or a text, or a text with continuations to weigh."""
 
     kind: Kind
@@ -65,7 +62,7 @@ class Prompt(Frozen, kw_only=True):
     continuations: tuple[str, ...] = ()
 
 
-class Request(Frozen, kw_only=True):
+class Request(Struct, frozen=True, kw_only=True):
     """One question as it is put to a model. ``extra`` is sent as it is, beside the fields named here."""
 
     model: str
@@ -87,7 +84,7 @@ class Request(Frozen, kw_only=True):
         return hashlib.sha256(msgspec.json.encode(identity, order="sorted")).digest()
 
 
-class Usage(Frozen, kw_only=True):
+class Usage(Struct, frozen=True, kw_only=True):
     """Tokens as counted by ``source``. Cached input is part of the input, reasoning part of the output."""
 
     input_tokens: int | None = None
@@ -97,7 +94,7 @@ class Usage(Frozen, kw_only=True):
     source: Literal["server", "tokenizer", "none"] = "none"
 
 
-class Timing(Frozen, kw_only=True):
+class Timing(Struct, frozen=True, kw_only=True):
     """Monotonic nanoseconds of one attempt, on this machine's clock; ``None`` where it did not happen.
 
     ``scheduled_ns`` is when the item was ready to go, ``dispatched_ns`` when the answered attempt began; back-off
@@ -140,7 +137,7 @@ class Timing(Frozen, kw_only=True):
         return (self.total_s - ttft_s) / (output_tokens - 1)
 
 
-class Likelihood(Frozen, kw_only=True):
+class Likelihood(Struct, frozen=True, kw_only=True):
     """Natural log-probability of one continuation given the text before it, summed over its tokens."""
 
     logprob: float
@@ -148,7 +145,7 @@ class Likelihood(Frozen, kw_only=True):
     characters: int
 
 
-class Completion(Frozen, kw_only=True):
+class Completion(Struct, frozen=True, kw_only=True):
     """What came back. ``stop_reason``: ``stop``, ``length``, ``refusal``, ``content_filter``, or as reported."""
 
     text: str = ""
@@ -162,7 +159,7 @@ class Completion(Frozen, kw_only=True):
     cached: bool = False
 
 
-class Failure(Frozen, kw_only=True):
+class Failure(Struct, frozen=True, kw_only=True):
     """Why there is no answer. Never a wrong answer: a failed call is not scored."""
 
     kind: FailureKind
@@ -181,7 +178,7 @@ class Failure(Frozen, kw_only=True):
         return self.kind in ("auth", "quota", "unavailable")
 
 
-class Attempt(Frozen, kw_only=True):
+class Attempt(Struct, frozen=True, kw_only=True):
     """One try that failed, and the pause after it."""
 
     failure: Failure
@@ -189,7 +186,7 @@ class Attempt(Frozen, kw_only=True):
     wait_s: float
 
 
-class Call(Frozen, kw_only=True):
+class Call(Struct, frozen=True, kw_only=True):
     """One request to one model and how it ended: a completion, or the failure after the last attempt."""
 
     sample_id: str
@@ -203,7 +200,7 @@ class Call(Frozen, kw_only=True):
     cost_usd: float | None = None
 
 
-class Score(Frozen, kw_only=True):
+class Score(Struct, frozen=True, kw_only=True):
     """The judgement of one answer by one metric; ``value`` is ``None`` where nothing could be judged.
 
     ``answer`` is what was extracted; ``None`` means the reply held no answer in the asked form (*unparsed*).
@@ -214,7 +211,7 @@ class Score(Frozen, kw_only=True):
     reason: str | None = None
 
 
-class Record(Frozen, kw_only=True):
+class Record(Struct, frozen=True, kw_only=True):
     """One attempt joined: who was asked what, what came back, how it scored, what it cost."""
 
     run: str
@@ -229,7 +226,7 @@ class Record(Frozen, kw_only=True):
 Estimand = Literal["this benchmark", "questions like these", "this run"]
 
 
-class Estimate(Frozen, kw_only=True):
+class Estimate(Struct, frozen=True, kw_only=True):
     """A number that can be defended. ``low`` and ``high`` are ``None`` where no interval can be given.
 
     ``status`` is ``ok``, or says why there is no value or no interval ("n too small: need 72, have 20").
@@ -250,7 +247,7 @@ class Estimate(Frozen, kw_only=True):
 RunStatus = Literal["running", "done", "interrupted", "failed"]
 
 
-class RunInfo(Frozen, kw_only=True):
+class RunInfo(Struct, frozen=True, kw_only=True):
     """One run as the store knows it. ``plan`` is the expanded plan as JSON-ready values, ``digest`` its sha256."""
 
     id: str
@@ -264,7 +261,7 @@ class RunInfo(Frozen, kw_only=True):
     plan_digest: str
 
 
-class SessionInfo(Frozen, kw_only=True):
+class SessionInfo(Struct, frozen=True, kw_only=True):
     """One stretch of a run in one process: a run that was resumed has several, each with its own provenance."""
 
     id: int
@@ -276,7 +273,7 @@ class SessionInfo(Frozen, kw_only=True):
     host: str | None = None
 
 
-class CellInfo(Frozen, kw_only=True):
+class CellInfo(Struct, frozen=True, kw_only=True):
     """One model on one benchmark under one protocol within a run: the unit that a score stands for.
 
     ``items`` is how many were drawn of the ``available``; ``repeats`` how often each is asked.
@@ -312,7 +309,7 @@ class CellInfo(Frozen, kw_only=True):
         return f"{self.benchmark}{part}@{self.protocol}"
 
 
-class Columns(Frozen, kw_only=True):
+class Columns(Struct, frozen=True, kw_only=True):
     """What analysis reads: one entry per (item, repeat) of a cell, the latest call where one was asked again.
 
     Arrays are parallel and numpy's; a missing number is NaN. ``failure`` and ``stop_reason`` hold "" where there is

@@ -9,18 +9,18 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Protocol, runtime_checkable
 
-import msgspec
+from msgspec import Struct
 
-from steelyard.types import Channel, Frozen, Likelihood, Request, Usage
+from steelyard.types import Channel, Likelihood, Request, Usage
 
 
-class FirstByte(Frozen, kw_only=True):
+class FirstByte(Struct, frozen=True, kw_only=True):
     """The reply has begun: its first byte, headers included, has arrived."""
 
     at_ns: int | None = None
 
 
-class Text(msgspec.Struct, frozen=True):
+class Text(Struct, frozen=True):
     """A piece of the answer, or of the reasoning before it."""
 
     text: str
@@ -28,7 +28,7 @@ class Text(msgspec.Struct, frozen=True):
     at_ns: int | None = None
 
 
-class Done(Frozen, kw_only=True):
+class Done(Struct, frozen=True, kw_only=True):
     """The reply is complete."""
 
     stop_reason: str | None = None
@@ -38,7 +38,7 @@ class Done(Frozen, kw_only=True):
     at_ns: int | None = None
 
 
-class Notice(Frozen, kw_only=True):
+class Notice(Struct, frozen=True, kw_only=True):
     """Something the user should hear once: a setting the model refused and that was left out."""
 
     text: str
@@ -60,23 +60,31 @@ class Provider(Protocol):
     concurrency: int
     origin: str
 
-    def generate(self, request: Request) -> AsyncIterator[Event]: ...
+    def generate(self, request: Request) -> AsyncIterator[Event]:
+        """Ask once; yield what comes, in order, ending with ``Done``. No retries in here."""
+        ...
 
 
 @runtime_checkable
 class LikelihoodProvider(Protocol):
     """The optional second ability: the log-probability of each continuation of a likelihood request."""
 
-    async def likelihood(self, request: Request) -> tuple[Likelihood, ...]: ...
+    async def likelihood(self, request: Request) -> tuple[Likelihood, ...]:
+        """One ``Likelihood`` per continuation, in order."""
+        ...
 
 
 @runtime_checkable
 class Opens(Protocol):
     """A provider with something to start before the first call and to end after the last: a process, a session."""
 
-    async def open(self) -> None: ...
+    async def open(self) -> None:
+        """Make ready to answer; raise ``EnvironmentFault`` where that cannot be."""
+        ...
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Let go of everything ``open`` took; safe to call twice."""
+        ...
 
 
 @runtime_checkable
@@ -84,4 +92,6 @@ class OwnsProcess(Protocol):
     """A provider whose model runs in a child process on this machine, so that its memory can be weighed."""
 
     @property
-    def pid(self) -> int | None: ...
+    def pid(self) -> int | None:
+        """The process to weigh, once it runs."""
+        ...
