@@ -84,6 +84,37 @@ class Request(Struct, frozen=True, kw_only=True):
         return hashlib.sha256(msgspec.json.encode(identity, order="sorted")).digest()
 
 
+class Price(Struct, frozen=True, kw_only=True):
+    """USD per million tokens, as the user states it."""
+
+    input: float
+    output: float
+    cached_input: float | None = None
+
+
+class ModelSpec(Struct, frozen=True, kw_only=True):
+    """One system under test: a model with its own generation settings. ``id`` is what tables call it.
+
+    A setting left at ``None`` follows the protocol. ``provider`` is ``python`` for an object given in Python.
+    """
+
+    id: str
+    provider: str
+    model: str
+    base_url: str | None = None
+    api_key_env: str | None = None
+    system: str | None = None
+    temperature: float | None = None
+    max_tokens: int | None = None
+    reasoning_effort: str | None = None
+    stop: tuple[str, ...] = ()
+    extra: dict[str, Any] = {}
+    timeout_s: float = 600.0
+    concurrency: int | None = None
+    price: Price | None = None
+    version: str | None = None
+
+
 class Usage(Struct, frozen=True, kw_only=True):
     """Tokens as counted by ``source``. Cached input is part of the input, reasoning part of the output."""
 
@@ -187,7 +218,11 @@ class Attempt(Struct, frozen=True, kw_only=True):
 
 
 class Call(Struct, frozen=True, kw_only=True):
-    """One request to one model and how it ended: a completion, or the failure after the last attempt."""
+    """One request to one model and how it ended: a completion, or the failure of the last attempt.
+
+    ``attempts`` are the failed ones before the last, so it was sent ``len(attempts) + 1`` times. ``failed_after_s`` is
+    how long the last attempt ran before it failed: a timed-out request took at least that long.
+    """
 
     sample_id: str
     repeat: int
@@ -197,6 +232,7 @@ class Call(Struct, frozen=True, kw_only=True):
     attempts: tuple[Attempt, ...] = ()
     completion: Completion | None = None
     failure: Failure | None = None
+    failed_after_s: float | None = None
     cost_usd: float | None = None
 
 

@@ -1,0 +1,61 @@
+"""The benchmarks that ship with Steelyard, in one literal table; others come by entry point, file or object."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from steelyard.errors import EnvironmentFault, UnknownName
+
+if TYPE_CHECKING:
+    from steelyard.benchmarks.benchmark import Benchmark
+
+BUILT_IN = {
+    "starter": ("steelyard.benchmarks.starter", "STARTER"),
+    "mmlu": ("steelyard.benchmarks.mmlu", "MMLU"),
+    "gsm8k": ("steelyard.benchmarks.gsm8k", "GSM8K"),
+}
+ENTRY_POINTS = "steelyard.benchmarks"
+FILE_SUFFIXES = (".jsonl", ".ndjson")
+
+
+def benchmark_names() -> list[str]:
+    """Every name that ``find_benchmark`` knows, built-in first."""
+    return [*BUILT_IN, *(name for name in _plugins() if name not in BUILT_IN)]
+
+
+def find_benchmark(name: str, grader: str | None = None) -> Benchmark:
+    """The benchmark of that name, or one over the user's file where the name ends like a file's."""
+    if name.endswith(FILE_SUFFIXES):
+        from steelyard.benchmarks.own import own_benchmark
+
+        return own_benchmark(Path(name), grader)
+    if name in BUILT_IN:
+        module, attribute = BUILT_IN[name]
+        found: Benchmark = getattr(importlib.import_module(module), attribute)
+        return found
+    plugins = _plugins()
+    if name not in plugins:
+        raise UnknownName("benchmark", name, benchmark_names())
+    return _load_plugin(name, plugins[name])
+
+
+def _plugins() -> dict[str, importlib.metadata.EntryPoint]:
+    import importlib.metadata
+
+    found: dict[str, importlib.metadata.EntryPoint] = {}
+    for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
+        if entry.name in BUILT_IN or entry.name in found:
+            raise EnvironmentFault(f"two benchmarks are called {entry.name!r}; one is from {entry.value}")
+        found[entry.name] = entry
+    return found
+
+
+def _load_plugin(name: str, entry: importlib.metadata.EntryPoint) -> Benchmark:
+    try:
+        found: Benchmark = entry.load()
+    except Exception as error:
+        package = entry.dist.name if entry.dist else entry.value
+        raise EnvironmentFault(f"benchmark {name!r} of package {package!r} cannot be loaded: {error}") from error
+    return found

@@ -29,12 +29,13 @@ class Text(Struct, frozen=True):
 
 
 class Done(Struct, frozen=True, kw_only=True):
-    """The reply is complete."""
+    """The reply is complete. ``streamed`` is false where it came in one piece after all."""
 
     stop_reason: str | None = None
     usage: Usage = Usage()
     model_reported: str | None = None
     fingerprint: str | None = None
+    streamed: bool = True
     at_ns: int | None = None
 
 

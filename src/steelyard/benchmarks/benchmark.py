@@ -1,0 +1,155 @@
+"""What a benchmark is: items to ask, and named protocols that say how they are asked and judged.
+
+Both are values. A benchmark of one's own is one ``Benchmark`` with a ``load`` and a ``grade``; the built-in ones add
+protocols, parts and pinned data in the same way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from steelyard.errors import DataError, UnknownName, UsageError
+from steelyard.types import Completion, Kind, Message, Prompt, Sample, Score
+
+Grade = Callable[[Sample, Completion], Any]
+Exemplars = Callable[[int, int], tuple[Sample, ...]]
+
+
+class Selection(Struct, frozen=True, kw_only=True):
+    """What is wanted of a benchmark: which part, which seed for generated items, which digest to accept."""
+
+    part: str | None = None
+    seed: int = 0
+    limit: int | None = None
+    accept_digest: str | None = None
+
+
+class Dataset(Struct, frozen=True, kw_only=True):
+    """The items of one benchmark in the file's own order, and where they are from.
+
+    ``exemplars(position, shots)`` gives the worked examples that stand before the item at ``position``.
+    """
+
+    samples: Sequence[Sample]
+    id: str
+    digest: str
+    revision: str | None = None
+    split: str = "test"
+    exemplars: Exemplars | None = None
+
+
+class Protocol(Struct, frozen=True, kw_only=True):
+    """How an item is asked and its answer judged. Name and version stand beside every score.
+
+    ``render(sample, exemplars)`` makes the prompt; ``grade(sample, completion)`` gives a ``Score`` per metric in
+    ``metrics`` (one alone may be given bare: a ``Score``, a ``bool`` or a number from 0 to 1);
+    ``reply(sample, answer)`` is the well-formed reply that gives ``answer``: from it come the floors, and the check
+    that gold scores 1. ``inline`` says that grading takes microseconds and may run between two network events.
+    """
+
+    name: str
+    version: str
+    kind: Kind
+    render: Callable[[Sample, tuple[Sample, ...]], Prompt]
+    grade: Grade
+    reply: Callable[[Sample, str], str] = lambda sample, answer: answer
+    metrics: tuple[str, ...] = ("accuracy",)
+    description: str = ""
+    shots: int = 0
+    needs_choices: bool = False
+    max_tokens: int | None = None
+    temperature: float | None = 0.0
+    stop: tuple[str, ...] = ()
+    inline: bool = False
+
+    def settings(self) -> dict[str, Any]:
+        """What the protocol fixes, as it is stored with the run."""
+        fields = ("kind", "max_tokens", "temperature", "stop", "metrics")
+        return {name: msgspec.to_builtins(getattr(self, name)) for name in fields}
+
+
+class Benchmark(Struct, frozen=True, kw_only=True):
+    """A set of items with its protocols.
+
+    ``load(selection)`` returns a ``Dataset``, or simply a sequence of samples. ``grade`` is the short form for a
+    benchmark with one protocol: it judges the answer to ``sample.input`` sent as one user message.
+    ``parts`` are the names that may follow a colon; ``defaults`` maps a part to its default protocol (``""``: the
+    rest). ``endless`` parts are generated and need a limit. ``stratified``: a sample is drawn evenly over the strata.
+    """
+
+    name: str
+    version: str
+    load: Callable[[Selection], Dataset | Sequence[Sample]]
+    grade: Grade | None = None
+    protocols: tuple[Protocol, ...] = ()
+    defaults: dict[str, str] = {}
+    parts: tuple[str, ...] = ()
+    endless: tuple[str, ...] = ()
+    stratified: bool = False
+    description: str = ""
+    items: int | None = None
+    licence: str | None = None
+    source: str | None = None
+    revision: str | None = None
+
+    def protocol(self, name: str | None, part: str | None = None) -> Protocol:
+        """The protocol called ``name``, or the default one of ``part``."""
+        known = {protocol.name: protocol for protocol in self.protocols or (self._only(),)}
+        wanted = name or self.defaults.get(part or "") or self.defaults.get("") or next(iter(known))
+        if wanted not in known:
+            raise UnknownName(f"protocol of {self.name}", wanted, known)
+        return known[wanted]
+
+    def dataset(self, selection: Selection) -> Dataset:
+        """Load the items; a bare sequence becomes a dataset whose digest covers every sample."""
+        self._check_part(selection)
+        loaded = self.load(selection)
+        if isinstance(loaded, Dataset):
+            return loaded
+        if not loaded:
+            raise DataError(f"{self.name}: no items. Try: check what load() returns")
+        samples = tuple(loaded)
+        names = {sample.id for sample in samples}
+        if len(names) < len(samples):
+            raise DataError(f"{self.name}: {len(samples) - len(names)} items share an id with another one")
+        return Dataset(samples=samples, id=f"{self.name}/{self.version}", digest=digest_of(samples))
+
+    def _check_part(self, selection: Selection) -> None:
+        part = selection.part
+        if part is not None and part not in self.parts:
+            raise UnknownName(f"part of {self.name}", part, self.parts)
+        if part in self.endless and selection.limit is None:
+            raise UsageError(f"{self.name}:{part} is generated without end: say how many items. Try: --limit 100")
+
+    def _only(self) -> Protocol:
+        if self.grade is None:
+            raise UsageError(f"benchmark {self.name!r} has neither protocols nor a grade function")
+        return Protocol(name="default", version=self.version, kind="chat", render=ask, grade=self.grade)
+
+
+def ask(sample: Sample, exemplars: tuple[Sample, ...] = ()) -> Prompt:
+    """The sample's own words as a chat: one user message, or the messages it holds."""
+    turns = (Message(role="user", content=sample.input),) if isinstance(sample.input, str) else sample.input
+    return Prompt(kind="chat", messages=turns)
+
+
+def scores_of(protocol: Protocol, judged: Any) -> dict[str, Score]:
+    """What a grade function returned, in full: a score per metric."""
+    if isinstance(judged, dict):
+        return judged
+    if not isinstance(judged, Score):
+        judged = Score(value=float(judged), answer="")
+    return {protocol.metrics[0]: judged}
+
+
+def digest_of(samples: Sequence[Sample]) -> str:
+    """sha256 over the samples' JSON, one a line."""
+    total = hashlib.sha256()
+    for sample in samples:
+        total.update(msgspec.json.encode(sample, order="sorted") + b"\n")
+    return total.hexdigest()

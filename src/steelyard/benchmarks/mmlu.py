@@ -1,0 +1,133 @@
+"""MMLU: 14,042 four-choice questions in 57 subjects (Hendrycks et al. 2021, arXiv 2009.03300)."""
+
+from __future__ import annotations
+
+import functools
+
+from steelyard.benchmarks import data
+from steelyard.benchmarks.benchmark import Benchmark, Dataset, Protocol, Selection
+from steelyard.benchmarks.protocols import LETTERS, cloze, letter, question
+from steelyard.scoring import choice
+from steelyard.types import Completion, Message, Prompt, Sample, Score
+
+REVISION = "c30699e8356da336a370243923dbaf21066bb9fe"
+COLUMNS = ("question", "subject", "choices", "answer")
+SUBJECTS = (
+    "abstract_algebra anatomy astronomy business_ethics clinical_knowledge college_biology college_chemistry "
+    "college_computer_science college_mathematics college_medicine college_physics computer_security "
+    "conceptual_physics econometrics electrical_engineering elementary_mathematics formal_logic global_facts "
+    "high_school_biology high_school_chemistry high_school_computer_science high_school_european_history "
+    "high_school_geography high_school_government_and_politics high_school_macroeconomics high_school_mathematics "
+    "high_school_microeconomics high_school_physics high_school_psychology high_school_statistics "
+    "high_school_us_history high_school_world_history human_aging human_sexuality international_law jurisprudence "
+    "logical_fallacies machine_learning management marketing medical_genetics miscellaneous moral_disputes "
+    "moral_scenarios nutrition philosophy prehistory professional_accounting professional_law professional_medicine "
+    "professional_psychology public_relations security_studies sociology us_foreign_policy virology world_religions"
+).split()
+
+
+def _source(split: str, rows: int, digest: str) -> data.Source:
+    return data.Source(
+        name="mmlu",
+        folder_file=f"mmlu/all/{split}.jsonl",
+        hub_id="cais/mmlu",
+        hub_file=f"all/{split}-00000-of-00001.parquet",
+        revision=REVISION,
+        split=split,
+        columns=COLUMNS,
+        rows=rows,
+        digest=digest,
+    )
+
+
+TEST = _source("test", 14_042, "75ee6ab178ff2f54f1f54d1f9c5e0548c0f005111f5607e552c6a5d21f5cb2c0")
+DEV = _source("dev", 285, "3b25fce1ee3a9d47fe679c4d45208f1dd8ce355630377f8402db1008ab891296")
+
+
+def load(selection: Selection) -> Dataset:
+    """All subjects in the file's order, or the one that ``selection.part`` names."""
+    test = data.fetch(TEST, selection.accept_digest)
+    samples = _samples(test.rows, selection.part)
+
+    @functools.cache
+    def dev() -> dict[str, tuple[Sample, ...]]:
+        worked: dict[str, tuple[Sample, ...]] = {}
+        for exemplar in _samples(data.fetch(DEV, selection.accept_digest).rows, selection.part):
+            subject = str(exemplar.stratum)
+            worked[subject] = (*worked.get(subject, ()), exemplar)
+        return worked
+
+    def exemplars(position: int, shots: int) -> tuple[Sample, ...]:
+        return dev()[str(samples[position].stratum)][:shots]
+
+    return Dataset(samples=samples, id="cais/mmlu", revision=REVISION, digest=test.digest, exemplars=exemplars)
+
+
+def _samples(rows: list[data.Row], part: str | None) -> tuple[Sample, ...]:
+    counts: dict[str, int] = {}
+    samples = []
+    for row in rows:
+        subject = row["subject"]
+        index = counts[subject] = counts.get(subject, -1) + 1
+        if part in (None, subject):
+            samples.append(_sample(row, f"mmlu/{subject}/{index}"))
+    return tuple(samples)
+
+
+def _sample(row: data.Row, name: str) -> Sample:
+    return Sample(
+        id=name,
+        input=row["question"],
+        target=str(row["answer"]),
+        choices=tuple(row["choices"]),
+        stratum=row["subject"],
+    )
+
+
+def _header(sample: Sample) -> str:
+    return f"The following are questions (with answers) about {str(sample.stratum).replace('_', ' ')}.\n\n"
+
+
+SIMPLE_EVALS_INSTRUCTION = (
+    "Answer the following multiple choice question. The last line of your response should be of the following "
+    "format: 'Answer: $LETTER' (without quotes) where LETTER is one of ABCD. Think step by step before answering."
+)
+
+
+def _simple_evals_prompt(sample: Sample, exemplars: tuple[Sample, ...]) -> Prompt:
+    content = f"{SIMPLE_EVALS_INSTRUCTION}\n\n{question(sample)}\n\n{choice.listed(sample.choices)}"
+    return Prompt(kind="chat", messages=(Message(role="user", content=content),))
+
+
+def _simple_evals_grade(sample: Sample, completion: Completion) -> Score:
+    return choice.grade(sample, choice.answer_letter(completion.text, len(sample.choices)))
+
+
+SIMPLE_EVALS = Protocol(
+    name="simple-evals",
+    version="1",
+    kind="chat",
+    render=_simple_evals_prompt,
+    grade=_simple_evals_grade,
+    reply=lambda sample, answer: f"Answer: {LETTERS[int(answer)]}",
+    description="chat, zero-shot chain of thought, last line 'Answer: $LETTER'",
+    needs_choices=True,
+    max_tokens=2048,
+    temperature=0.5,
+    inline=True,
+)
+
+MMLU = Benchmark(
+    name="mmlu",
+    version="1",
+    load=load,
+    protocols=(SIMPLE_EVALS, cloze(_header), letter()),
+    defaults={"": "simple-evals"},
+    parts=tuple(SUBJECTS),
+    stratified=True,
+    description="knowledge in 57 subjects, four choices",
+    items=14_042,
+    licence="MIT",
+    source="cais/mmlu",
+    revision=REVISION,
+)

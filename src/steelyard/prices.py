@@ -1,0 +1,73 @@
+"""What a call costs: usage to USD at a date, or unknown.
+
+A price the user states comes first, then the bundled table of genai-prices. Where neither knows the model, or the
+service did not report its tokens, the cost is unknown, which is ``None`` and never 0.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from steelyard.types import ModelSpec, Usage
+
+TABLE = "genai-prices"
+LISTED = {"openai": "openai"}
+
+
+def load_table() -> str:
+    """Read the price table into memory (a quarter of a second, once) and name it with its version."""
+    import genai_prices  # noqa: F401
+
+    return f"{TABLE} {importlib.metadata.version(TABLE)}"
+
+
+def price_source(spec: ModelSpec) -> str:
+    """Where the price of this model comes from: the user, the table, or nowhere."""
+    if spec.price is not None:
+        return "stated by the user"
+    return TABLE if _is_listed(spec) else "unknown"
+
+
+def cost_usd(usage: Usage, spec: ModelSpec, at: datetime) -> float | None:
+    """The price of one answered call in USD, or ``None`` where price or tokens are unknown."""
+    if usage.input_tokens is None or usage.output_tokens is None:
+        return None
+    if spec.price is not None:
+        return _stated(usage, spec)
+    if not _is_listed(spec):
+        return None
+    return _listed(usage, spec, at)
+
+
+def _is_listed(spec: ModelSpec) -> bool:
+    return spec.provider in LISTED and spec.base_url is None
+
+
+def _stated(usage: Usage, spec: ModelSpec) -> float:
+    price = spec.price
+    assert price is not None
+    assert usage.input_tokens is not None
+    assert usage.output_tokens is not None
+    cached = (usage.cached_input_tokens or 0) if price.cached_input is not None else 0
+    fresh = usage.input_tokens - cached
+    return (fresh * price.input + cached * (price.cached_input or 0.0) + usage.output_tokens * price.output) / 1e6
+
+
+def _listed(usage: Usage, spec: ModelSpec, at: datetime) -> float | None:
+    import genai_prices
+
+    counted = genai_prices.Usage(
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        cache_read_tokens=usage.cached_input_tokens,
+    )
+    try:
+        found = genai_prices.calc_price(
+            counted, spec.model, provider_id=LISTED[spec.provider], genai_request_timestamp=at
+        )
+    except LookupError:
+        return None
+    return float(found.total_price)

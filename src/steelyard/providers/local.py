@@ -1,0 +1,150 @@
+"""A model on this machine: its weights checked by digest, served by llama.cpp in a child process.
+
+Answers stream over the same HTTP client as any other endpoint's, so that latencies compare. The prompt cache is off
+when text is generated, because a cached prefix would make the time to first token a fiction, and on for likelihoods,
+which are never timed. Model and harness share the cores of one machine: a latency measured so holds both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os.path
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+
+from steelyard.errors import ProviderError
+from steelyard.providers import weights
+from steelyard.providers.http import Http
+from steelyard.providers.interface import Event
+from steelyard.providers.likelihood import continuation_logprobs
+from steelyard.providers.llamacpp import CONTEXT_PER_SLOT, SLOTS, LlamaServer, runtime_version
+from steelyard.providers.openai import OpenAI
+from steelyard.types import Failure, Likelihood, Request
+
+STALL_TIMEOUT_S = 600.0
+"""Longer than over a network: on a busy laptop four long prompts may be read for minutes before a token comes."""
+
+FATAL = ("connection", "malformed", "timeout")
+
+
+class Local:
+    """One GGUF model. Making one finds and checks the weights; ``open`` starts the server, ``close`` ends it.
+
+    Without a seed the repeat's index is one: a run can be repeated, and the repeats of an item differ. At a
+    temperature of 0 answers may still differ by what else the server has in its batch.
+    """
+
+    streams = True
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        slots: int = SLOTS,
+        context_per_slot: int = CONTEXT_PER_SLOT,
+        threads: int | None = None,
+    ) -> None:
+        self.weights = weights.find(model)
+        self.concurrency = slots
+        self.origin = f"llama.cpp xllamacpp/{runtime_version()} sha256:{self.weights.sha256}"
+        self._server = LlamaServer(
+            self.weights.path, alias=model, slots=slots, context_per_slot=context_per_slot, threads=threads
+        )
+        self._slots = Slots(slots)
+        self._http = Http(stall_s=STALL_TIMEOUT_S)
+        self._chat: OpenAI | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The server's process, for weighing its memory."""
+        return self._server.pid
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """Every process that answers for this model."""
+        return () if self.pid is None else (self.pid,)
+
+    async def open(self) -> None:
+        """Start the server and wait until the model is loaded."""
+        await self._server.start()
+        self._http.open()
+        self._chat = OpenAI(base_url=f"{self._server.url}/v1", stall_s=STALL_TIMEOUT_S)
+        await self._chat.open()
+
+    async def close(self) -> None:
+        """End the server; safe to call twice."""
+        chat, self._chat = self._chat, None
+        if chat is not None:
+            await chat.close()
+        await self._http.close()
+        await self._server.stop()
+
+    async def generate(self, request: Request) -> AsyncIterator[Event]:
+        """Answer in pieces, the prompt read anew."""
+        async with self._attributed():
+            if self._chat is None:
+                raise ProviderError(Failure(kind="unavailable", message="the local model was not opened"))
+            async for event in self._chat.generate(as_local(request)):
+                yield event
+
+    async def likelihood(self, request: Request) -> tuple[Likelihood, ...]:
+        """The log-probability of each continuation, all asked on one slot of the server."""
+        prompt = request.prompt
+        async with self._attributed(), self._slots.borrow(prompt.text) as slot:
+            return await continuation_logprobs(self._post, prompt.text, prompt.continuations, slot=slot)
+
+    async def _post(self, path: str, body: dict[str, Any]) -> Any:
+        async with self._http.post(f"{self._server.url}{path}", body, {}) as reply:
+            data, _ = await reply.read()
+        try:
+            return msgspec.json.decode(data)
+        except msgspec.DecodeError as error:
+            raise ProviderError(Failure(kind="malformed", message=f"{path}: {error}")) from error
+
+    @asynccontextmanager
+    async def _attributed(self) -> AsyncIterator[None]:
+        """Say of a failed call what a local model's user needs to know: the server has died, the prompt is too long."""
+        try:
+            yield
+        except ProviderError as error:
+            raise ProviderError(await self._explained(error.failure)) from error
+
+    async def _explained(self, failure: Failure) -> Failure:
+        if failure.kind in FATAL and (ending := await self._server.death()):
+            message = f"the server of local/{self.weights.name} is gone: {ending}"
+            return Failure(kind="unavailable", message=message)
+        if failure.status == 400 and "context size" in failure.message:
+            room = f"one request has room for {self._server.context_per_slot:,} tokens (prompt and answer)"
+            message = f"the prompt is too long for local/{self.weights.name}: {room}. {failure.message}"
+            return msgspec.structs.replace(failure, kind="rejected", message=message)
+        return failure
+
+
+class Slots:
+    """The server's slots, lent one item at a time: each to the text that begins most like the one it held before."""
+
+    def __init__(self, count: int) -> None:
+        self._held = dict.fromkeys(range(count), "")
+        self._free = set(range(count))
+        self._turn = asyncio.Semaphore(count)
+
+    @asynccontextmanager
+    async def borrow(self, text: str) -> AsyncIterator[int]:
+        """A slot that nobody else uses until it is given back."""
+        async with self._turn:
+            slot = max(sorted(self._free), key=lambda free: len(os.path.commonprefix([self._held[free], text])))
+            self._free.remove(slot)
+            self._held[slot] = text
+            try:
+                yield slot
+            finally:
+                self._free.add(slot)
+
+
+def as_local(request: Request) -> Request:
+    """The request with what llama.cpp must be told for an honest clock and a repeatable answer."""
+    seed = request.repeat if request.seed is None else request.seed
+    return msgspec.structs.replace(request, seed=seed, extra={"cache_prompt": False} | request.extra)

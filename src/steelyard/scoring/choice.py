@@ -1,0 +1,55 @@
+"""One choice out of several: how the letter is read from a reply, and what it is worth.
+
+Extraction never guesses: a reply that names no letter, or that names two with nothing to tell them apart, is
+unparsed, which is wrong and is counted as such.
+"""
+
+from __future__ import annotations
+
+import re
+
+from steelyard.types import Sample, Score
+
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+_MARKUP = re.compile(r"\*\*|__|\$|\\boxed|\\text|\\mathrm|[{}]")
+_ANSWER_LINE = re.compile(r"(?i)answer[ \t]*(?:is)?[ \t]*[:：]?[ \t]*\(?([A-Z])\b\)?")  # noqa: RUF001
+_LEADING = re.compile(r"^\W*\(?([A-Z])(?:\)|\.|:|,|\s|$)")
+
+
+def listed(choices: tuple[str, ...]) -> str:
+    """The choices as ``A) first`` lines."""
+    return "\n".join(f"{LETTERS[i]}) {text}" for i, text in enumerate(choices))
+
+
+def answer_letter(reply: str, count: int) -> str | None:
+    """The letter after the first ``Answer:``, as simple-evals reads it; markup is removed first."""
+    for match in _ANSWER_LINE.finditer(_MARKUP.sub("", reply)):
+        letter = match.group(1).upper()
+        if letter in LETTERS[:count]:
+            return letter
+    return None
+
+
+def short_letter(reply: str, count: int) -> str | None:
+    """The letter of a reply that was asked for the letter alone: said first, after ``Answer:``, or as the only one."""
+    text = _MARKUP.sub("", reply).strip()
+    leading = _LEADING.match(text)
+    if leading and leading.group(1) in LETTERS[:count] and not _reads_as_article(text, leading):
+        return leading.group(1)
+    if named := answer_letter(text, count):
+        return named
+    alone = set(re.findall(rf"(?<![A-Za-z'])([{LETTERS[:count]}])(?:\)|(?![A-Za-z'\s]))", text))
+    return alone.pop() if len(alone) == 1 else None
+
+
+def _reads_as_article(text: str, leading: re.Match[str]) -> bool:
+    """``A gas giant`` begins with a word, not with a choice."""
+    return leading.group(1) in "AI" and re.match(r"[ \t]+[a-z]", text[leading.end(1) :]) is not None
+
+
+def grade(sample: Sample, letter: str | None) -> Score:
+    """1 for the gold letter, 0 for another one or none."""
+    if letter is None:
+        return Score(value=0.0, answer=None, reason="no letter found")
+    return Score(value=float(LETTERS.index(letter) == int(sample.target)), answer=letter)
