@@ -1,0 +1,57 @@
+"""The command line: parse, call, print, exit code. Each verb has a file of its own; nothing imports this package.
+
+Exit codes: 0 done; 1 a check failed; 2 the request cannot be understood or fulfilled, found before any call;
+4 the environment or a provider failed, so that nothing or only a part was measured; 130 interrupted and resumable.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from steelyard.cli import check, export, list_names, prompts, run, runs, setup, show
+from steelyard.errors import SteelyardError
+
+VERBS = (run, show, runs, list_names, prompts, check, export, setup)
+
+DESCRIPTION = "Weigh language models: how good, how fast, how heavy and how dear, with the uncertainty of every number."
+EPILOG = "Try: steelyard run starter -m local/smollm2-135m -m baseline/random"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one verb; return the exit code."""
+    parser = build_parser()
+    parsed = parser.parse_args(arguments)
+    try:
+        code: int = parsed.execute(parsed)
+        sys.stdout.flush()
+    except SteelyardError as error:
+        print(f"steelyard: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("steelyard: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone; that is no fault of ours
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = argparse.ArgumentParser(prog="steelyard", description=DESCRIPTION, epilog=EPILOG)
+    parser.add_argument("--version", action="version", version=_Version())
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    for verb in VERBS:
+        verb.add_to(verbs)
+    return parser
+
+
+class _Version(str):
+    """The version, read only when it is asked for."""
+
+    def __mod__(self, _: object) -> str:
+        import importlib.metadata
+
+        return f"steelyard {importlib.metadata.version('steelyard')}"

@@ -59,7 +59,8 @@ class Reply:
 class Http:
     """One session: no connection limit, a large read buffer, no retries, no redirects."""
 
-    def __init__(self, *, stall_s: float = STALL_TIMEOUT_S) -> None:
+    def __init__(self, *, stall_s: float = STALL_TIMEOUT_S, through_proxy: bool = True) -> None:
+        self._through_proxy = through_proxy
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=stall_s)
         self._session: aiohttp.ClientSession | None = None
 
@@ -70,7 +71,7 @@ class Http:
             timeout=self._timeout,
             read_bufsize=READ_BUFFER_BYTES,
             auto_decompress=True,
-            trust_env=True,
+            trust_env=self._through_proxy,
         )
 
     async def close(self) -> None:
@@ -189,6 +190,12 @@ def _broken(url: str, error: BaseException) -> Failure:
     if isinstance(error, aiohttp.InvalidURL):
         return Failure(kind="unavailable", message=f"not a URL: {scrub(url)}")
     return Failure(kind="connection", message=scrub(f"{_host(url)}: {error or type(error).__name__}"))
+
+
+def is_loopback(url: str) -> bool:
+    """Whether the URL is on this machine, where no proxy leads."""
+    host = _host(url).rsplit(":", 1)[0].strip("[]")
+    return host == "localhost" or host.startswith("127.") or host == "::1"
 
 
 def _host(url: str) -> str:

@@ -150,12 +150,21 @@ def runtime_version() -> str:
 
 
 def physical_cores() -> int:
-    """The physical cores that this process may use, at least 1."""
+    """The physical cores that this process may use, at least 1; a container's share counts."""
     import psutil
 
     cores: int = psutil.cpu_count(logical=False) or os.cpu_count() or 1
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else cores
-    return max(1, min(cores, allowed))
+    return max(1, min(cores, allowed, _container_share() or cores))
+
+
+def _container_share() -> int | None:
+    """Cores granted by cgroup v2's ``cpu.max``, rounded up; ``None`` where nothing limits them."""
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return None if quota == "max" else -(-int(quota) // int(period))
+    except (OSError, ValueError):
+        return None
 
 
 def child_environment() -> dict[str, str]:

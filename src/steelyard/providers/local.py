@@ -11,6 +11,7 @@ import asyncio
 import os.path
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -18,16 +19,19 @@ import msgspec
 from steelyard.errors import ProviderError
 from steelyard.providers import weights
 from steelyard.providers.http import Http
-from steelyard.providers.interface import Event
+from steelyard.providers.interface import Done, Event
 from steelyard.providers.likelihood import continuation_logprobs
 from steelyard.providers.llamacpp import CONTEXT_PER_SLOT, SLOTS, LlamaServer, runtime_version
 from steelyard.providers.openai import OpenAI
-from steelyard.types import Failure, Likelihood, Request
+from steelyard.types import Failure, Likelihood, ModelSpec, Request
 
 STALL_TIMEOUT_S = 600.0
 """Longer than over a network: on a busy laptop four long prompts may be read for minutes before a token comes."""
 
-FATAL = ("connection", "malformed", "timeout")
+WORTH_WAITING_CHARACTERS = 1000
+"""About 250 tokens, a second of reading on two cores."""
+
+MAY_BE_DEAD = ("connection", "malformed", "timeout")
 
 
 class Local:
@@ -49,12 +53,17 @@ class Local:
     ) -> None:
         self.weights = weights.find(model)
         self.concurrency = slots
-        self.origin = f"llama.cpp xllamacpp/{runtime_version()} sha256:{self.weights.sha256}"
+        self.runtime = f"xllamacpp/{runtime_version()}"
+        self.origin = f"llama.cpp {self.runtime} sha256:{self.weights.sha256}"
         self._server = LlamaServer(
-            self.weights.path, alias=model, slots=slots, context_per_slot=context_per_slot, threads=threads
+            self.weights.path,
+            alias=Path(model).name.removesuffix(".gguf"),
+            slots=slots,
+            context_per_slot=context_per_slot,
+            threads=threads,
         )
         self._slots = Slots(slots)
-        self._http = Http(stall_s=STALL_TIMEOUT_S)
+        self._http = Http(stall_s=STALL_TIMEOUT_S, through_proxy=False)
         self._chat: OpenAI | None = None
 
     @property
@@ -68,7 +77,10 @@ class Local:
         return () if self.pid is None else (self.pid,)
 
     async def open(self) -> None:
-        """Start the server and wait until the model is loaded."""
+        """Start the server and wait until the model is loaded; nothing happens where it already runs."""
+        if self._chat is not None and self.pid is not None:
+            return
+        await self.close()
         await self._server.start()
         self._http.open()
         self._chat = OpenAI(base_url=f"{self._server.url}/v1", stall_s=STALL_TIMEOUT_S)
@@ -88,7 +100,7 @@ class Local:
             if self._chat is None:
                 raise ProviderError(Failure(kind="unavailable", message="the local model was not opened"))
             async for event in self._chat.generate(as_local(request)):
-                yield event
+                yield msgspec.structs.replace(event, fingerprint=self.runtime) if isinstance(event, Done) else event
 
     async def likelihood(self, request: Request) -> tuple[Likelihood, ...]:
         """The log-probability of each continuation, all asked on one slot of the server."""
@@ -113,7 +125,7 @@ class Local:
             raise ProviderError(await self._explained(error.failure)) from error
 
     async def _explained(self, failure: Failure) -> Failure:
-        if failure.kind in FATAL and (ending := await self._server.death()):
+        if failure.kind in MAY_BE_DEAD and (ending := await self._server.death()):
             message = f"the server of local/{self.weights.name} is gone: {ending}"
             return Failure(kind="unavailable", message=message)
         if failure.status == 400 and "context size" in failure.message:
@@ -123,25 +135,50 @@ class Local:
         return failure
 
 
+def connect(spec: ModelSpec) -> Local:
+    """The model that ``local/NAME`` or ``local/PATH.gguf`` names."""
+    return Local(spec.model, **({"slots": spec.concurrency} if spec.concurrency else {}))
+
+
 class Slots:
-    """The server's slots, lent one item at a time: each to the text that begins most like the one it held before."""
+    """The server's slots, lent one item at a time: each to the text that begins most like the one it held before.
+
+    A text that shares much more with a slot in use waits for that slot: to read a few-shot prefix again takes seconds,
+    an item after it a fraction of one, and a processor's slots share its cores in any case.
+    """
 
     def __init__(self, count: int) -> None:
         self._held = dict.fromkeys(range(count), "")
-        self._free = set(range(count))
-        self._turn = asyncio.Semaphore(count)
+        self._free = set(self._held)
+        self._given_back = asyncio.Event()
 
     @asynccontextmanager
     async def borrow(self, text: str) -> AsyncIterator[int]:
         """A slot that nobody else uses until it is given back."""
-        async with self._turn:
-            slot = max(sorted(self._free), key=lambda free: len(os.path.commonprefix([self._held[free], text])))
-            self._free.remove(slot)
-            self._held[slot] = text
-            try:
-                yield slot
-            finally:
-                self._free.add(slot)
+        while (slot := self._best(text)) not in self._free:
+            await self._given_back.wait()
+        self._free.remove(slot)
+        self._held[slot] = text
+        try:
+            yield slot
+        finally:
+            self._free.add(slot)
+            self._given_back.set()
+            self._given_back = asyncio.Event()
+
+    def _best(self, text: str) -> int:
+        """The slot to use, or to wait for."""
+        shared = {slot: _shared_start(held, text) for slot, held in self._held.items()}
+        best = max(shared, key=shared.__getitem__)
+        if not self._free:
+            return best
+        at_once = max(sorted(self._free), key=shared.__getitem__)
+        return best if shared[best] - shared[at_once] >= WORTH_WAITING_CHARACTERS else at_once
+
+
+def _shared_start(one: str, other: str) -> int:
+    """How many characters both begin with."""
+    return len(os.path.commonprefix([one, other]))  # noqa: RUF071 - characters are meant, not path components
 
 
 def as_local(request: Request) -> Request:

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from steelyard.errors import ProviderError, UsageError
-from steelyard.providers.http import STALL_TIMEOUT_S, Http, Reply, server_sent_events
+from steelyard.providers.http import STALL_TIMEOUT_S, Http, Reply, is_loopback, server_sent_events
 from steelyard.providers.interface import Done, Event, FirstByte, Notice, Text
 from steelyard.providers.secrets import Secret, from_environment, scrub
 from steelyard.types import Failure, ModelSpec, Request, Usage
@@ -76,7 +76,7 @@ class OpenAI:
         self.base_url = base_url.rstrip("/")
         self.origin = scrub(self.base_url)
         self._headers = {"Authorization": f"Bearer {key.reveal()}"} if key else {}
-        self._http = Http(stall_s=stall_s)
+        self._http = Http(stall_s=stall_s, through_proxy=not is_loopback(self.base_url))
         self._refused: set[str] = set()
 
     async def open(self) -> None:

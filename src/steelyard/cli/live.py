@@ -1,0 +1,106 @@
+"""What a user sees while a run goes on: one bar per cell on a terminal, a calm line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from steelyard.engine.progress import CellProgress, Progress
+    from steelyard.types import RunInfo
+
+REFRESH_S = 0.2
+LINE_EVERY_S = 10.0
+
+
+class Display:
+    """Shows a ``Progress`` on standard error from a thread of its own, so that drawing never delays an answer."""
+
+    def __init__(self, progress: Progress, *, quiet: bool) -> None:
+        self.progress = progress
+        progress.say = self._say
+        self._quiet = quiet
+        self._on_terminal = sys.stderr.isatty() and not quiet
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._draw, name="steelyard-display", daemon=True)
+        self._bars: Any = None
+
+    def started(self, run: RunInfo) -> None:
+        """The run has its number: start drawing."""
+        if not self._quiet:
+            print(f"run #{run.number} {run.name}", file=sys.stderr)
+            self._thread.start()
+
+    def __enter__(self) -> Display:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def _say(self, text: str) -> None:
+        if self._bars is not None:
+            self._bars.console.print(text, markup=False, highlight=False)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def _draw(self) -> None:
+        if self._on_terminal:
+            self._draw_bars()
+        else:
+            self._print_lines()
+
+    def _print_lines(self) -> None:
+        while not self._ended.wait(LINE_EVERY_S):
+            for cell in self.progress.cells:
+                if 0 < cell.finished < cell.planned:
+                    print(f"{cell.model}  {cell.label}  {_state(cell)}", file=sys.stderr, flush=True)
+
+    def _draw_bars(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        columns = (
+            TextColumn("{task.fields[model]}", markup=False),
+            TextColumn("{task.fields[label]}", style="cyan", markup=False),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[state]}", markup=False),
+        )
+        with Progress(*columns, console=Console(stderr=True), auto_refresh=False) as bars:
+            self._bars = bars
+            rows: list[Any] = []
+            while True:
+                ended = self._ended.wait(REFRESH_S)
+                self._update(bars, rows)
+                if ended:
+                    break
+        self._bars = None
+
+    def _update(self, bars: Any, rows: list[Any]) -> None:
+        for cell in self.progress.cells[len(rows) :]:
+            rows.append(bars.add_task("", total=cell.planned, model=cell.model, label=cell.label, state=""))
+        for row, cell in zip(rows, self.progress.cells, strict=False):
+            bars.update(row, completed=cell.finished, state=_state(cell))
+        bars.refresh()
+
+
+def _state(cell: CellProgress) -> str:
+    parts = [f"{cell.finished:,}/{cell.planned:,}"]
+    if rate := cell.per_second():
+        parts.append(f"{rate:,.1f}/s")
+    if cell.scored:
+        parts.append(f"{100 * cell.right / cell.scored:.1f} % right")
+    if cell.errored:
+        parts.append(f"{cell.errored} errors")
+    if cell.cost_usd is not None:
+        parts.append(f"${cell.cost_usd:.4f}")
+    if cell.finished < cell.planned and (left := cell.remaining_s()) is not None:
+        parts.append(f"{time.strftime('%H:%M:%S', time.gmtime(left))} left")
+    return "  ".join(parts)

@@ -1,0 +1,86 @@
+"""From the words of a command line to a plan: names, a plan file with options over it, or a run to go on with."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from steelyard.errors import UsageError
+from steelyard.plan.file import distinct_ids, read_plan
+from steelyard.plan.names import parse_benchmark, parse_model
+from steelyard.plan.plan import BenchmarkSpec, Plan, plan_from_document
+from steelyard.types import ModelSpec, RunInfo
+
+PLAN_SUFFIXES = (".yaml", ".yml")
+PLAN_OPTIONS = ("limit", "runs", "seed", "order", "concurrency", "name")
+FIXED_ON_RESUME = ("seed", "order")
+
+
+def plan_from_arguments(parsed: argparse.Namespace, resume: RunInfo | None) -> Plan:
+    """The plan that the arguments describe; options win over a file's keys."""
+    base = _base(parsed, resume)
+    changes: dict[str, Any] = {name: value for name in PLAN_OPTIONS if (value := getattr(parsed, name)) is not None}
+    if resume is not None:
+        _check_resumable(base, changes)
+    if parsed.accept_data:
+        changes["accept_data"] = (*base.accept_data, *parsed.accept_data)
+    if parsed.tags:
+        changes["tags"] = (*base.tags, *parsed.tags)
+    return msgspec.structs.replace(base, **changes)
+
+
+def _base(parsed: argparse.Namespace, resume: RunInfo | None) -> Plan:
+    files = [word for word in parsed.what if word.endswith(PLAN_SUFFIXES)]
+    names = [word for word in parsed.what if not word.endswith(PLAN_SUFFIXES)]
+    models = tuple(_model(word, parsed) for word in parsed.models)
+    benchmarks = tuple(_benchmark(word, parsed) for word in names)
+    if len(files) > 1 or (files and resume):
+        raise UsageError("one plan at a time: give one plan file, or --resume RUN")
+    if files:
+        plan = read_plan(Path(files[0]))
+    elif resume:
+        plan = plan_from_document(resume.plan)
+    else:
+        return _named(models, benchmarks)
+    return msgspec.structs.replace(
+        plan,
+        models=distinct_ids((*plan.models, *(spec for spec in models if spec not in plan.models))),
+        benchmarks=(*plan.benchmarks, *(spec for spec in benchmarks if spec not in plan.benchmarks)),
+    )
+
+
+def _named(models: tuple[ModelSpec, ...], benchmarks: tuple[BenchmarkSpec, ...]) -> Plan:
+    if not benchmarks:
+        raise UsageError("no benchmark named. Try: steelyard run starter -m local/smollm2-135m (see: steelyard list)")
+    if not models:
+        raise UsageError(f"no model named. Try: steelyard run {benchmarks[0].label} -m local/smollm2-135m")
+    return Plan(models=distinct_ids(models), benchmarks=benchmarks)
+
+
+def _model(word: str, parsed: argparse.Namespace) -> ModelSpec:
+    spec = parse_model(word)
+    settings: dict[str, Any] = {
+        "temperature": parsed.temperature,
+        "max_tokens": parsed.max_tokens,
+        "system": parsed.system,
+    }
+    if spec.provider == "openai":
+        settings |= {"base_url": parsed.base_url, "api_key_env": parsed.api_key_env}
+    return msgspec.structs.replace(spec, **settings)
+
+
+def _benchmark(word: str, parsed: argparse.Namespace) -> BenchmarkSpec:
+    return msgspec.structs.replace(parse_benchmark(word), shots=parsed.shots, grader=parsed.grader)
+
+
+def _check_resumable(plan: Plan, changes: dict[str, Any]) -> None:
+    for name in FIXED_ON_RESUME:
+        if name in changes and changes[name] != getattr(plan, name):
+            raise UsageError(f"--{name} cannot change when a run goes on: it decides which items belong to the sample")
+    for name in ("limit", "runs"):
+        before, now = getattr(plan, name), changes.get(name)
+        if now is not None and (before is None or now < before):
+            raise UsageError(f"--{name} {now} is less than the run has ({before or 'all'}); it can only grow")

@@ -1,0 +1,142 @@
+"""``steelyard run``: ask models a benchmark's items and keep every answer."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from steelyard.cli import arguments as args
+
+if TYPE_CHECKING:
+    from steelyard.engine.run import Ended
+    from steelyard.plan.plan import Plan
+    from steelyard.store import Store
+    from steelyard.types import RunInfo
+
+EXAMPLE = "steelyard run gsm8k mmlu@cloze -m local/smollm2-135m -m baseline/random --limit 100"
+ASK_ABOVE_USD = 10.0
+
+
+def add_to(verbs: args.Verbs) -> None:
+    """Add the verb."""
+    parser = args.add_verb(
+        verbs, "run", execute, summary="ask models a benchmark's items and keep every answer", example=EXAMPLE
+    )
+    parser.add_argument(
+        "what", nargs="*", metavar="PLAN|BENCHMARK", help="a plan.yaml, or NAME[:PART][@PROTOCOL], or a FILE.jsonl"
+    )
+    parser.add_argument(
+        "-m", "--model", dest="models", action="append", default=[], metavar="PROVIDER/MODEL", help="may be repeated"
+    )
+    parser.add_argument("--base-url", metavar="URL", help="an OpenAI-compatible endpoint for the openai/ models")
+    parser.add_argument("--api-key-env", metavar="NAME", help="the environment variable that holds its key")
+    parser.add_argument("--limit", type=args.count, metavar="N", help="items per benchmark")
+    parser.add_argument("--runs", type=args.count, metavar="N", help="ask every item N times")
+    parser.add_argument("--seed", type=int, metavar="N", help="seed of the order, of draws and of sampling (default 0)")
+    parser.add_argument("--order", choices=("shuffled", "file"), help="'file' takes the first items as they stand")
+    parser.add_argument("--concurrency", type=args.count, metavar="N", help="requests in flight per model")
+    parser.add_argument("--shots", type=args.non_negative, metavar="N", help="worked examples before each item")
+    parser.add_argument("--grader", metavar="NAME", help="how a FILE.jsonl is judged: exact, number, contains, ...")
+    parser.add_argument("--temperature", type=float, metavar="T", help="for all models given with -m")
+    parser.add_argument("--max-tokens", type=args.count, metavar="N", help="for all models given with -m")
+    parser.add_argument("--system", metavar="TEXT", help="system message for all models given with -m")
+    parser.add_argument("--name", metavar="NAME", help="what to call the run")
+    parser.add_argument("--tag", dest="tags", action="append", default=[], metavar="TAG", help="may be repeated")
+    parser.add_argument("--resume", metavar="RUN", help="go on with a run: ask what is missing or failed")
+    parser.add_argument("--dry-run", action="store_true", help="print what would be asked, and send nothing")
+    parser.add_argument("--yes", action="store_true", help=f"do not ask before a forecast above {ASK_ABOVE_USD:g} USD")
+    parser.add_argument("--quiet", action="store_true", help="no progress, only the results")
+    args.add_accept_data(parser)
+    args.add_store(parser)
+    args.add_json(parser)
+
+
+def execute(parsed: argparse.Namespace) -> int:
+    """Prepare, forecast, ask, show."""
+    from steelyard.store import Store
+
+    if parsed.dry_run:
+        return _dry_run(parsed)
+    with Store.open(parsed.store, create=parsed.resume is None) as store:
+        resume = store.run(parsed.resume) if parsed.resume else None
+        plan = _plan(parsed, resume)
+        _confirm(plan, parsed)
+        ended = _carry_out(plan, store, resume, parsed)
+        _print_results(ended, store, parsed)
+    return _exit_code(ended)
+
+
+def _dry_run(parsed: argparse.Namespace) -> int:
+    from steelyard.cli.forecast import forecast, print_forecast
+
+    resume = None
+    if parsed.resume:
+        from steelyard.store import Store
+
+        with Store.open(parsed.store, create=False) as store:
+            resume = store.run(parsed.resume)
+    expected = forecast(_plan(parsed, resume))
+    if parsed.json:
+        args.print_json(expected)
+    else:
+        print_forecast(expected)
+    return 0
+
+
+def _plan(parsed: argparse.Namespace, resume: RunInfo | None) -> Plan:
+    from steelyard.cli.planning import plan_from_arguments
+
+    return plan_from_arguments(parsed, resume)
+
+
+def _confirm(plan: Plan, parsed: argparse.Namespace) -> None:
+    """Ask before much money is spent; without a terminal, refuse."""
+    import sys
+
+    from steelyard.errors import UsageError
+
+    if parsed.yes or all(spec.provider in ("local", "python", "baseline") for spec in plan.models):
+        return
+    from steelyard.cli.forecast import forecast
+
+    most_usd = sum(cell.most_cost_usd or 0.0 for cell in forecast(plan).cells)
+    if most_usd <= ASK_ABOVE_USD:
+        return
+    question = f"This run may cost up to {most_usd:.2f} USD."
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UsageError(f"{question} Try: --yes to go ahead, --limit for fewer items, --dry-run for the forecast")
+    print(f"{question} Go ahead? [y/N] ", end="", file=sys.stderr, flush=True)
+    if input().strip().lower() not in ("y", "yes"):
+        raise UsageError("nothing was sent")
+
+
+def _carry_out(plan: Plan, store: Store, resume: RunInfo | None, parsed: argparse.Namespace) -> Ended:
+    from steelyard.api import run_plan
+    from steelyard.cli.live import Display
+    from steelyard.engine.progress import Progress
+
+    display = Display(Progress(), quiet=parsed.quiet or parsed.json)
+    with display:
+        return run_plan(plan, store, progress=display.progress, resume=resume, on_start=display.started)
+
+
+def _print_results(ended: Ended, store: Store, parsed: argparse.Namespace) -> None:
+    import sys
+
+    from steelyard.report.results import load_results, results_document
+    from steelyard.report.terminal import print_results
+
+    results = load_results(store, ended.run)
+    if parsed.json:
+        args.print_json(results_document(results))
+    else:
+        print_results(results)
+        print(f"Records: {store.location}   Read answers: steelyard show {ended.run.number} --wrong")
+    for model, reason in ended.stopped.items():
+        print(f"steelyard: {model} was stopped: {reason}", file=sys.stderr)
+    if ended.status != "done":
+        print(f"steelyard: {ended.status}. Go on with: steelyard run --resume {ended.run.number}", file=sys.stderr)
+
+
+def _exit_code(ended: Ended) -> int:
+    return {"done": 0, "interrupted": 130}.get(ended.status, 4)

@@ -1,0 +1,84 @@
+"""``steelyard show``: the results of a run, its answers, or where they come from."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from steelyard.cli import arguments as args
+
+if TYPE_CHECKING:
+    from steelyard.store import Store
+    from steelyard.types import RunInfo
+
+
+def add_to(verbs: args.Verbs) -> None:
+    """Add the verb."""
+    parser = args.add_verb(
+        verbs, "show", execute, summary="show a run's results, answers or provenance", example="steelyard show --wrong"
+    )
+    args.add_run(parser)
+    parser.add_argument("--wrong", action="store_true", help="the answers that scored below 1, and the failed calls")
+    parser.add_argument("--item", metavar="ID", help="one item: what was asked and what came back, of every model")
+    parser.add_argument("--model", metavar="MODEL", help="only this model's answers")
+    parser.add_argument("--most", type=args.count, default=20, metavar="N", help="answers to print (default 20)")
+    parser.add_argument("--provenance", action="store_true", help="plan, data, code, machine and packages of the run")
+    args.add_store(parser)
+    args.add_json(parser)
+
+
+def execute(parsed: argparse.Namespace) -> int:
+    """Print one view of the run."""
+    from steelyard.store import Store
+
+    with Store.open(parsed.store, create=False) as store:
+        run = store.run(parsed.run)
+        if parsed.provenance:
+            _print_provenance(store, run, parsed.json)
+        elif parsed.wrong or parsed.item:
+            _print_answers(store, run, parsed)
+        else:
+            _print_results(store, run, parsed.json)
+    return 0
+
+
+def _print_results(store: Store, run: RunInfo, as_json: bool) -> None:
+    from steelyard.report.results import load_results, results_document
+    from steelyard.report.terminal import print_results
+
+    results = load_results(store, run)
+    if as_json:
+        args.print_json(results_document(results))
+    else:
+        print_results(results)
+
+
+def _print_provenance(store: Store, run: RunInfo, as_json: bool) -> None:
+    from steelyard.report.provenance import print_provenance, provenance_document
+
+    document = provenance_document(store, run)
+    if as_json:
+        args.print_json(document)
+    else:
+        print_provenance(document)
+
+
+def _print_answers(store: Store, run: RunInfo, parsed: argparse.Namespace) -> None:
+    from steelyard.errors import UnknownName
+    from steelyard.report.answers import print_record
+
+    models = sorted({cell.model for cell in store.cells(run.id)})
+    if parsed.model is not None and parsed.model not in models:
+        raise UnknownName("model in this run", parsed.model, models)
+    records = store.records(
+        run.id, model=parsed.model, sample_id=parsed.item, wrong_only=parsed.wrong, limit=parsed.most
+    )
+    found = False
+    for record in records:
+        found = True
+        if parsed.json:
+            args.print_json_line(record)
+        else:
+            print_record(record)
+    if not found and not parsed.json:
+        print(f"no such answers in run #{run.number}" + (f" for item {parsed.item}" if parsed.item else ""))

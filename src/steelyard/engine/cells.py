@@ -1,0 +1,206 @@
+"""From a plan to cells: each model on each benchmark, with its items drawn, its provider connected, its doubts raised.
+
+Everything that can be wrong is found here, for all models and benchmarks at once, before anything is sent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from steelyard import prices
+from steelyard.benchmarks import find_benchmark
+from steelyard.benchmarks.benchmark import Benchmark, Dataset, Protocol, Selection
+from steelyard.benchmarks.floors import Floor
+from steelyard.engine.order import draw_positions
+from steelyard.errors import SteelyardError, UsageError
+from steelyard.plan.names import BASELINE
+from steelyard.plan.plan import BenchmarkSpec, Plan
+from steelyard.providers import connect
+from steelyard.providers.interface import LikelihoodProvider, Provider
+from steelyard.types import CellInfo, Message, ModelSpec, Prompt, Request
+
+PROMPTS_DIGESTED = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A benchmark made ready: its items, the order in which they are asked, the protocol and the shots."""
+
+    benchmark: Benchmark
+    spec: BenchmarkSpec
+    protocol: Protocol
+    dataset: Dataset
+    positions: Sequence[int]
+    shots: int
+
+    def prompt(self, position: int) -> Prompt:
+        """What the item at ``position`` looks like when it is asked."""
+        exemplars = self.dataset.exemplars(position, self.shots) if self.shots and self.dataset.exemplars else ()
+        return self.protocol.render(self.dataset.samples[position], exemplars)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One model on one task. Either ``provider`` answers, or ``floor`` does."""
+
+    info: CellInfo
+    spec: ModelSpec
+    task: Task
+    provider: Provider | None
+    floor: Floor | None
+
+    def request(self, position: int, repeat: int, seed: int) -> Request:
+        """The request for one item: the protocol's settings, under the model's own where it has them."""
+        protocol, spec = self.task.protocol, self.spec
+        temperature = spec.temperature if spec.temperature is not None else protocol.temperature
+        return Request(
+            model=spec.model,
+            prompt=_with_system(self.task.prompt(position), spec.system),
+            temperature=temperature,
+            max_tokens=spec.max_tokens or protocol.max_tokens,
+            stop=spec.stop or protocol.stop,
+            seed=_seed(seed, self.task.dataset.samples[position].id, repeat) if temperature else None,
+            reasoning_effort=spec.reasoning_effort,
+            repeat=repeat,
+            extra=spec.extra,
+        )
+
+
+def prepare_tasks(plan: Plan, given: Mapping[str, Benchmark]) -> list[Task]:
+    """Load every benchmark of the plan and draw its items. ``given`` holds benchmarks passed as objects."""
+    return [prepare_task(spec, plan, given.get(spec.name)) for spec in plan.benchmarks]
+
+
+def prepare_task(spec: BenchmarkSpec, plan: Plan, given: Benchmark | None = None) -> Task:
+    """Load one benchmark and draw its items by the plan's limit, order and seed."""
+    benchmark = given or find_benchmark(spec.name, spec.grader)
+    protocol = benchmark.protocol(spec.protocol, spec.part)
+    dataset = _load(benchmark, spec, plan)
+    if protocol.needs_choices and not dataset.samples[0].choices:
+        raise UsageError(f"{spec.label}: protocol {protocol.name!r} needs choices, which these items do not have")
+    shots = protocol.shots if spec.shots is None else spec.shots
+    if shots and dataset.exemplars is None:
+        raise UsageError(f"{spec.label}: {shots} shots asked for, but this benchmark has no worked examples")
+    positions = draw_positions(
+        dataset.samples,
+        limit=plan.limit,
+        seed=plan.seed,
+        shuffled=plan.order == "shuffled",
+        strata=benchmark.stratified and spec.part is None,
+    )
+    return Task(benchmark=benchmark, spec=spec, protocol=protocol, dataset=dataset, positions=positions, shots=shots)
+
+
+def _load(benchmark: Benchmark, spec: BenchmarkSpec, plan: Plan) -> Dataset:
+    accepted: list[str | None] = [*plan.accept_data] or [None]
+    for last, digest in enumerate(accepted, 1):
+        selection = Selection(part=spec.part, seed=plan.seed, limit=plan.limit, accept_digest=digest)
+        try:
+            return benchmark.dataset(selection)
+        except SteelyardError:
+            if last == len(accepted):
+                raise
+    raise AssertionError("unreachable")
+
+
+def prepare_cells(plan: Plan, tasks: Sequence[Task], given: Mapping[str, Provider]) -> list[Cell]:
+    """Every model on every task; all faults are told together. ``given`` holds providers passed as objects."""
+    faults: list[SteelyardError] = []
+    cells: list[Cell] = []
+    for spec in plan.models:
+        try:
+            cells.extend(_cells_of(spec, plan, tasks, given.get(spec.id)))
+        except SteelyardError as error:
+            faults.append(error)
+    if len(faults) == 1:
+        raise faults[0]
+    if faults:
+        raise UsageError("\n".join(str(fault) for fault in faults))
+    return cells
+
+
+def _cells_of(spec: ModelSpec, plan: Plan, tasks: Sequence[Task], given: Provider | None) -> Iterator[Cell]:
+    if spec.provider == BASELINE:
+        for task in tasks:
+            floor = Floor(spec.model, task.protocol, task.dataset.samples, plan.seed)
+            info = _info(spec, plan, task, f"floor:{spec.model}", is_floor=True)
+            yield Cell(info=info, spec=spec, task=task, provider=None, floor=floor)
+        return
+    provider = given or connect(spec)
+    for task in tasks:
+        if task.protocol.kind == "likelihood" and not isinstance(provider, LikelihoodProvider):
+            raise UsageError(
+                f"{spec.id} gives no log-likelihoods, which {_label(task)} needs. "
+                f"Try: a protocol that generates, such as {_generating(task)}"
+            )
+        info = _info(spec, plan, task, provider.origin, is_floor=False)
+        yield Cell(info=info, spec=spec, task=task, provider=provider, floor=None)
+
+
+def _label(task: Task) -> str:
+    return f"{task.benchmark.name}@{task.protocol.name}"
+
+
+def _generating(task: Task) -> str:
+    names = [protocol.name for protocol in task.benchmark.protocols if protocol.kind != "likelihood"]
+    return f"{task.benchmark.name}@{names[0]}" if names else "another benchmark"
+
+
+def _info(spec: ModelSpec, plan: Plan, task: Task, origin: str, *, is_floor: bool) -> CellInfo:
+    protocol, dataset = task.protocol, task.dataset
+    return CellInfo(
+        model=spec.id,
+        benchmark=task.benchmark.name,
+        part=task.spec.part,
+        protocol=protocol.name,
+        protocol_version=protocol.version,
+        benchmark_version=task.benchmark.version,
+        kind=protocol.kind,
+        dataset=dataset.id,
+        revision=dataset.revision,
+        dataset_digest=dataset.digest,
+        prompt_digest=prompt_digest(task),
+        origin=origin,
+        items=len(task.positions),
+        available=len(dataset.samples),
+        repeats=plan.runs,
+        order=plan.order,
+        shots=task.shots,
+        is_floor=is_floor,
+        scored=protocol.metrics,
+        settings=_settings(spec, protocol, origin),
+    )
+
+
+def _settings(spec: ModelSpec, protocol: Protocol, origin: str) -> dict[str, Any]:
+    own = {key: value for key, value in msgspec.to_builtins(spec).items() if value not in (None, {}, [])}
+    return {"protocol": protocol.settings(), "model": own, "price": prices.price_source(spec)}
+
+
+def prompt_digest(task: Task) -> str:
+    """sha256 over the protocol's settings and the prompts of the first items in file order.
+
+    Two cells with one digest put the same words to the model.
+    """
+    total = hashlib.sha256(msgspec.json.encode([task.protocol.name, task.protocol.version, task.protocol.settings()]))
+    for position in range(min(PROMPTS_DIGESTED, len(task.dataset.samples))):
+        total.update(msgspec.json.encode(task.prompt(position)))
+    return total.hexdigest()
+
+
+def _with_system(prompt: Prompt, system: str | None) -> Prompt:
+    if system is None or prompt.kind != "chat":
+        return prompt
+    rest = itertools.dropwhile(lambda turn: turn.role == "system", prompt.messages)
+    return msgspec.structs.replace(prompt, messages=(Message(role="system", content=system), *rest))
+
+
+def _seed(seed: int, sample_id: str, repeat: int) -> int:
+    digest = hashlib.blake2b(f"{seed}/{sample_id}/{repeat}".encode(), digest_size=4).digest()
+    return int.from_bytes(digest, "big") >> 1

@@ -1,0 +1,319 @@
+"""The way of an answer through one run: load, generate, store, score, store.
+
+Every model has a lane of its own, so models run side by side. A lane's window bounds how many items are anywhere
+between loading and the last write, which bounds every queue and the memory; one writer commits in batches; an answer
+is scored only after it is durable. Nothing here knows what a benchmark asks or how a provider answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import random
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from steelyard import prices
+from steelyard.benchmarks.benchmark import scores_of
+from steelyard.engine.attempts import Outcome, RetryPolicy, ask
+from steelyard.engine.cells import Cell
+from steelyard.engine.progress import CellProgress, Progress
+from steelyard.providers.secrets import scrub
+from steelyard.store import NewCall, NewScore, Store
+from steelyard.threads import on_daemon_thread
+from steelyard.types import Call, Completion, Failure, Request, Sample, Score
+
+SPARE_WINDOW = 16
+WINDOW_PER_SLOT = 4
+MOST_SCORERS = 32
+LARGEST_BATCH = 500
+GRADING_TIMEOUT_S = 300.0
+HOPELESS_AFTER = 10
+GRACE_S = 5.0
+
+
+@dataclass(kw_only=True)
+class Work:
+    """One item on its way: what is to be asked, then the call, then the scores."""
+
+    cell: OpenCell
+    position: int
+    repeat: int
+    sample: Sample
+    request: Request
+    call: Call | None = None
+    call_id: int | None = None
+    answered_before: bool = False
+    started_at_s: float = 0.0
+    ended_at_s: float = 0.0
+    scores: dict[str, Score] = field(default_factory=dict)
+
+
+@dataclass(kw_only=True)
+class OpenCell:
+    """A cell with its row in the store: what is done already, and what was answered but never scored."""
+
+    cell: Cell
+    row: int
+    done: set[tuple[int, int]]
+    progress: CellProgress
+
+    def remaining(self) -> Iterator[tuple[int, int]]:
+        """(position, repeat) still to be asked: every item once, then again."""
+        for repeat in range(self.cell.info.repeats):
+            for position in self.cell.task.positions:
+                if (position, repeat) not in self.done:
+                    yield position, repeat
+
+
+class Writer:
+    """The one writer: takes what has gathered while the last commit went on, and commits it in one transaction."""
+
+    def __init__(self, store: Store, session: int) -> None:
+        self._store, self._session = store, session
+        self._queue: asyncio.Queue[tuple[Work | None, asyncio.Future[None]]] = asyncio.Queue()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="steelyard-writer")
+
+    async def commit(self, work: Work) -> None:
+        """Return when the call, or the scores where it has an id already, are durable."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queue.put_nowait((work, done))
+        await done
+
+    async def serve(self) -> None:
+        """Commit batch after batch until cancelled. A store that fails to write fails those who wait for it."""
+        loop = asyncio.get_running_loop()
+        while True:
+            batch = [await self._queue.get()]
+            while len(batch) < LARGEST_BATCH and not self._queue.empty():
+                batch.append(self._queue.get_nowait())
+            try:
+                await loop.run_in_executor(self._thread, self._write, [work for work, _ in batch if work])
+            except Exception as error:  # noqa: BLE001 - handed to everybody who waits for this commit
+                _settle(batch, error)
+            else:
+                _settle(batch, None)
+
+    async def drain(self) -> None:
+        """Return when everything handed in so far has been tried."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queue.put_nowait((None, done))
+        await done
+
+    def close(self) -> None:
+        """End the writer's thread after what it is doing."""
+        self._thread.shutdown()
+
+    def _write(self, batch: Sequence[Work]) -> None:
+        calls = [work for work in batch if work.call_id is None]
+        scores = [work for work in batch if work.call_id is not None]
+        if calls:
+            for work, call_id in zip(calls, self._store.append_calls(list(map(self._new_call, calls))), strict=True):
+                work.call_id = call_id
+        if scores:
+            self._store.append_scores(list(map(_new_score, scores)))
+
+    def _new_call(self, work: Work) -> NewCall:
+        assert work.call is not None
+        return NewCall(
+            cell=work.cell.row,
+            session=self._session,
+            position=work.position,
+            sample=work.sample,
+            call=work.call,
+            started_at_s=work.started_at_s,
+            ended_at_s=work.ended_at_s,
+        )
+
+
+def _settle(batch: Iterable[tuple[Work | None, asyncio.Future[None]]], error: Exception | None) -> None:
+    for _, done in batch:
+        if done.done():
+            continue
+        if error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(error)
+
+
+def _new_score(work: Work) -> NewScore:
+    assert work.call_id is not None
+    protocol = work.cell.cell.task.protocol
+    return NewScore(call=work.call_id, grader=protocol.name, grader_version=protocol.version, scores=work.scores)
+
+
+class Lane:
+    """All cells of one model, from loading to the last write."""
+
+    def __init__(
+        self,
+        cells: Sequence[OpenCell],
+        *,
+        writer: Writer,
+        progress: Progress,
+        concurrency: int,
+        seed: int,
+        policy: RetryPolicy,
+    ) -> None:
+        self.cells, self._writer, self._progress, self._policy = cells, writer, progress, policy
+        self._spec = cells[0].cell.spec
+        self.model = self._spec.id
+        self._seed = seed
+        self._generator = random.Random()
+        self._concurrency = concurrency
+        self._window = asyncio.Semaphore(WINDOW_PER_SLOT * concurrency + SPARE_WINDOW)
+        self._loaded: asyncio.Queue[Work | None] = asyncio.Queue()
+        self._durable: asyncio.Queue[Work | None] = asyncio.Queue()
+        self._failures_in_a_row = 0
+        self._answered = 0
+        self.stopped: str | None = None
+
+    def stop(self, reason: str) -> None:
+        """Send nothing more; what is in flight may still come in."""
+        self.stopped = self.stopped or reason
+
+    async def run(self, unscored: Iterable[Work]) -> None:
+        """Work until every item is scored or has failed, or until stopped. ``unscored`` were answered earlier."""
+        scorers = max(1, min(self._concurrency, MOST_SCORERS))
+        async with asyncio.TaskGroup() as group:
+            scoring = [group.create_task(self._score()) for _ in range(scorers)]
+            await self._load_unscored(unscored)
+            loading = group.create_task(self._load())
+            generating = [group.create_task(self._generate()) for _ in range(self._concurrency)]
+            await asyncio.gather(loading, *generating)
+            for _ in scoring:
+                self._durable.put_nowait(None)
+
+    async def _load_unscored(self, unscored: Iterable[Work]) -> None:
+        for work in unscored:
+            await self._window.acquire()
+            self._durable.put_nowait(work)
+
+    async def _load(self) -> None:
+        for cell, position, repeat in self._remaining():
+            await self._window.acquire()
+            if self.stopped:
+                break
+            sample = cell.cell.task.dataset.samples[position]
+            request = cell.cell.request(position, repeat, self._seed)
+            self._loaded.put_nowait(Work(cell=cell, position=position, repeat=repeat, sample=sample, request=request))
+        for _ in range(self._concurrency):
+            self._loaded.put_nowait(None)
+
+    def _remaining(self) -> Iterator[tuple[OpenCell, int, int]]:
+        for cell in self.cells:
+            for position, repeat in cell.remaining():
+                yield cell, position, repeat
+
+    async def _generate(self) -> None:
+        while (work := await self._loaded.get()) is not None:
+            if self.stopped:
+                self._window.release()
+                continue
+            work.call = await self._answer(work)
+            await self._writer.commit(work)
+            self._count(work)
+            if work.call.completion is None:
+                self._window.release()
+            else:
+                self._durable.put_nowait(work)
+
+    async def _answer(self, work: Work) -> Call:
+        started = datetime.now(UTC)
+        work.started_at_s = started.timestamp()
+        counters = work.cell.progress
+        counters.started_s = counters.started_s or time.monotonic()
+        counters.in_flight += 1
+        try:
+            outcome = await self._outcome(work)
+        finally:
+            counters.in_flight -= 1
+        work.ended_at_s = time.time()
+        info = work.cell.cell.info
+        return Call(
+            sample_id=work.sample.id,
+            repeat=work.repeat,
+            request=work.request,
+            digest=work.request.digest(f"{info.protocol}/{info.protocol_version}", info.origin),
+            started_at=started.isoformat(timespec="milliseconds"),
+            attempts=outcome.attempts,
+            completion=outcome.completion,
+            failure=outcome.failure,
+            failed_after_s=outcome.last_try_s if outcome.failure else None,
+            cost_usd=self._cost(outcome.completion, started),
+        )
+
+    async def _outcome(self, work: Work) -> Outcome:
+        cell = work.cell.cell
+        if cell.floor is not None:
+            answer = cell.floor.answer(work.sample, work.repeat)
+            return Outcome(attempts=(), completion=answer, failure=None, last_try_s=0.0)
+        assert cell.provider is not None
+        return await ask(
+            cell.provider,
+            work.request,
+            timeout_s=self._spec.timeout_s,
+            policy=self._policy,
+            generator=self._generator,
+            notice=self._progress.tell,
+        )
+
+    def _cost(self, completion: Completion | None, at: datetime) -> float | None:
+        return None if completion is None else prices.cost_usd(completion.usage, self._spec, at)
+
+    def _count(self, work: Work) -> None:
+        counters, call = work.cell.progress, work.call
+        assert call is not None
+        if call.failure is None:
+            counters.answered += 1
+            self._answered += 1
+            if call.cost_usd is not None:
+                counters.cost_usd = (counters.cost_usd or 0.0) + call.cost_usd
+            return
+        counters.errored += 1
+        self._failures_in_a_row = 0 if self._answered else self._failures_in_a_row + 1
+        if call.failure.is_permanent or self._failures_in_a_row >= HOPELESS_AFTER:
+            self._give_up(call.failure)
+
+    def _give_up(self, failure: Failure) -> None:
+        if self.stopped:
+            return
+        self.stop(failure.message)
+        why = "" if failure.is_permanent else f"the first {HOPELESS_AFTER} calls all failed: "
+        self._progress.tell(f"{self._spec.id} stopped: {why}{failure.message}")
+
+    async def _score(self) -> None:
+        while (work := await self._durable.get()) is not None:
+            work.scores = await grade(work)
+            await self._writer.commit(work)
+            self._window.release()
+            if not work.answered_before:
+                counters = work.cell.progress
+                counters.scored += 1
+                counters.right += work.scores[work.cell.cell.info.scored[0]].value or 0.0
+
+
+async def grade(work: Work) -> dict[str, Score]:
+    """Judge one answer. A grader that raises or hangs leaves it unscored, with the reason; the answer is kept."""
+    protocol = work.cell.cell.task.protocol
+    assert work.call is not None
+    completion = work.call.completion
+    try:
+        async with asyncio.timeout(GRADING_TIMEOUT_S):
+            judged: Any
+            if protocol.inline or inspect.iscoroutinefunction(protocol.grade):
+                judged = protocol.grade(work.sample, completion)  # type: ignore[arg-type]
+            else:
+                judged = await on_daemon_thread(protocol.grade, work.sample, completion)
+            if inspect.isawaitable(judged):
+                judged = await judged
+        return scores_of(protocol, judged)
+    except TimeoutError:
+        reason = f"grading took more than {GRADING_TIMEOUT_S:g} s"
+    except Exception as error:  # noqa: BLE001 - the boundary where a grader's errors are attributed to it
+        reason = scrub(f"grading failed: {type(error).__name__}: {error}")
+    return {metric: Score(value=None, reason=reason) for metric in protocol.metrics}

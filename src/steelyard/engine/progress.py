@@ -1,0 +1,55 @@
+"""What a run can be asked while it goes on: plain counters that the engine keeps and a display reads."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+
+@dataclass
+class CellProgress:
+    """One cell's counters. ``planned`` counts requests (items times repeats), ``reused`` those answered earlier."""
+
+    model: str
+    label: str
+    planned: int
+    reused: int = 0
+    answered: int = 0
+    errored: int = 0
+    scored: int = 0
+    right: float = 0.0
+    in_flight: int = 0
+    cost_usd: float | None = None
+    started_s: float | None = None
+
+    @property
+    def finished(self) -> int:
+        """Requests that need nothing more: scored or failed."""
+        return self.reused + self.scored + self.errored
+
+    def per_second(self) -> float | None:
+        """Requests finished per second since the first one was sent; ``None`` before that."""
+        if self.started_s is None or self.scored + self.errored == 0:
+            return None
+        return (self.scored + self.errored) / max(1e-9, time.monotonic() - self.started_s)
+
+    def remaining_s(self) -> float | None:
+        """Seconds to go at the present rate."""
+        rate = self.per_second()
+        return None if not rate else (self.planned - self.finished) / rate
+
+
+@dataclass
+class Progress:
+    """All cells of a run, and what the user should hear: ``say`` is called once per new message."""
+
+    say: Callable[[str], None] = lambda text: None
+    cells: list[CellProgress] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
+
+    def tell(self, text: str) -> None:
+        """Say something to the user, once."""
+        if text not in self.messages:
+            self.messages.append(text)
+            self.say(text)

@@ -1,0 +1,92 @@
+"""Where a result comes from: code, git state, packages, machine, price table. No key, no user name, no address."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import subprocess
+import sys
+from typing import Any
+
+import psutil
+
+from steelyard.engine.resources import cores
+
+PACKAGES = (
+    "aiohttp",
+    "genai-prices",
+    "huggingface_hub",
+    "msgspec",
+    "numpy",
+    "scipy",
+    "SQLAlchemy",
+    "uvloop",
+    "xllamacpp",
+)
+
+
+def provenance(loop: str) -> dict[str, Any]:
+    """What this process is made of, as JSON-ready values; unknown is ``None``."""
+    return {
+        "steelyard": _version("steelyard"),
+        "python": platform.python_version(),
+        "implementation": platform.python_implementation(),
+        "event_loop": loop,
+        "packages": {name: version for name in PACKAGES if (version := _version(name))},
+        "price_table": f"genai-prices {_version('genai-prices')}",
+        "machine": _machine(),
+        "git": _git(),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _machine() -> dict[str, Any]:
+    return {
+        "system": platform.system(),
+        "release": platform.release(),
+        "architecture": platform.machine(),
+        "processor": _processor(),
+        "cores": cores(),
+        "memory_bytes": psutil.virtual_memory().total,
+    }
+
+
+def _processor() -> str | None:
+    if sys.platform == "linux":
+        try:
+            with open("/proc/cpuinfo", encoding="utf-8") as file:
+                for line in file:
+                    if line.startswith("model name"):
+                        return line.partition(":")[2].strip()
+        except OSError:
+            return None
+    return platform.processor() or None
+
+
+def _git() -> dict[str, Any] | None:
+    """The commit of the working folder and whether anything in it is changed; ``None`` outside a checkout."""
+    commit = _run_git("rev-parse", "HEAD")
+    if commit is None:
+        return None
+    changed = _run_git("status", "--porcelain", "--untracked-files=no")
+    return {"commit": commit, "is_dirty": None if changed is None else bool(changed)}
+
+
+def _run_git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(  # noqa: S603 - fixed words, no shell
+            ["git", *arguments],  # noqa: S607 - whichever git the user has
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

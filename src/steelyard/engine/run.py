@@ -1,0 +1,267 @@
+"""One run from plan to summary: prepare, open, ask, score, sum up. Reads like a table of contents."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Any
+
+from msgspec import Struct
+
+from steelyard import prices
+from steelyard.engine.attempts import RetryPolicy
+from steelyard.engine.cells import Cell, prepare_cells, prepare_tasks
+from steelyard.engine.pipeline import GRACE_S, Lane, OpenCell, Work, Writer
+from steelyard.engine.progress import CellProgress, Progress
+from steelyard.engine.provenance import provenance
+from steelyard.engine.resources import Resources
+from steelyard.engine.summary import summarise_run
+from steelyard.plan.plan import Plan
+from steelyard.providers.interface import Opens, OwnsProcess, Provider
+from steelyard.store import Store
+from steelyard.types import RunInfo, RunStatus
+
+FLOOR_CONCURRENCY = 64
+
+
+class Given(Struct, frozen=True, kw_only=True):
+    """What was passed as Python objects, by the id or name that the plan calls it."""
+
+    providers: dict[str, Any] = {}
+    benchmarks: dict[str, Any] = {}
+
+
+class Ended(Struct, frozen=True, kw_only=True):
+    """How a run ended. ``stopped`` maps a model that was given up to the reason."""
+
+    run: RunInfo
+    status: RunStatus
+    stopped: dict[str, str] = {}
+
+
+class Interrupt:
+    """A wish to stop: the first one lets what is in flight come in, the second one does not wait."""
+
+    def __init__(self) -> None:
+        self.wishes = 0
+        self._changed = asyncio.Event()
+
+    def wish(self, times: int = 1) -> None:
+        """Ask to stop; twice: to stop now."""
+        self.wishes += times
+        self._changed.set()
+
+    async def wait(self, wishes: int = 1) -> None:
+        """Return when the run has been asked to stop that often."""
+        while self.wishes < wishes:
+            self._changed.clear()
+            await self._changed.wait()
+
+
+def prepare(plan: Plan, given: Given) -> list[Cell]:
+    """Everything that can be wrong, found before anything is sent."""
+    return prepare_cells(plan, prepare_tasks(plan, given.benchmarks), given.providers)
+
+
+async def execute(
+    plan: Plan,
+    store: Store,
+    *,
+    given: Given,
+    progress: Progress,
+    resume: RunInfo | None = None,
+    on_start: Callable[[RunInfo], None] = lambda run: None,
+    policy: RetryPolicy | None = None,
+) -> Ended:
+    """Carry out a plan, or go on with a run of it, and leave records and summaries in the store."""
+    cells = prepare(plan, given)
+    run = _register(plan, store, resume)
+    session = store.begin_session(run.id, provenance(_loop_name()))
+    providers = _distinct_providers(cells)
+    resources = Resources(lambda: _pids(providers))
+    writer = Writer(store, session)
+    lanes = _lanes([_open_cell(store, run, cell, progress) for cell in cells], writer, plan, progress, policy)
+    on_start(run)
+    status: RunStatus = "failed"
+    try:
+        if any(prices.price_source(cell.spec) == prices.TABLE for cell in cells):
+            await asyncio.to_thread(prices.load_table)
+        async with _opened(providers), _in_background(resources.watch()), _in_background(writer.serve()), _measuring():
+            status = await _drive(lanes, store, writer)
+    finally:
+        writer.close()
+        resources.sample()
+        store.end_session(session, resources.figures())
+        store.set_status(run.id, status)
+        summarise_run(store, run.id)
+    return Ended(
+        run=store.run(run.id),
+        status=status,
+        stopped={lane.model: lane.stopped for lane in lanes if lane.stopped and status == "failed"},
+    )
+
+
+def _register(plan: Plan, store: Store, resume: RunInfo | None) -> RunInfo:
+    document, digest = plan.as_document(), plan.digest()
+    if resume is None:
+        return store.create_run(name=plan.name, plan=document, plan_digest=digest, tags=plan.tags)
+    store.set_plan(resume.id, document, digest)
+    store.set_status(resume.id, "running")
+    return resume
+
+
+def _open_cell(store: Store, run: RunInfo, cell: Cell, progress: Progress) -> OpenCell:
+    row = store.add_cell(run.id, cell.info)
+    done = store.completed(row)
+    planned = len(cell.task.positions) * cell.info.repeats
+    counters = CellProgress(model=cell.spec.id, label=cell.info.label, planned=planned, reused=min(planned, len(done)))
+    progress.cells.append(counters)
+    return OpenCell(cell=cell, row=row, done=done, progress=counters)
+
+
+def _lanes(
+    cells: Sequence[OpenCell], writer: Writer, plan: Plan, progress: Progress, policy: RetryPolicy | None
+) -> list[Lane]:
+    by_model: dict[str, list[OpenCell]] = {}
+    for cell in cells:
+        by_model.setdefault(cell.cell.spec.id, []).append(cell)
+    return [
+        Lane(
+            group,
+            writer=writer,
+            progress=progress,
+            concurrency=_concurrency(group[0].cell, plan),
+            seed=plan.seed,
+            policy=policy or RetryPolicy(),
+        )
+        for group in by_model.values()
+    ]
+
+
+def _concurrency(cell: Cell, plan: Plan) -> int:
+    if cell.provider is None:
+        return FLOOR_CONCURRENCY
+    return cell.spec.concurrency or plan.concurrency or cell.provider.concurrency
+
+
+async def _drive(lanes: Sequence[Lane], store: Store, writer: Writer) -> RunStatus:
+    """Run every lane to its end, or to the user's wish to stop."""
+    with _signals() as interrupt:
+        working = asyncio.ensure_future(asyncio.gather(*(lane.run(_unscored(lane, store)) for lane in lanes)))
+        wished = asyncio.ensure_future(interrupt.wait())
+        try:
+            await asyncio.wait({working, wished}, return_when=asyncio.FIRST_COMPLETED)
+            if not working.done():
+                await _wind_down(lanes, working, interrupt)
+                await writer.drain()
+                return "interrupted"
+            _raise_first(working)
+        finally:
+            wished.cancel()
+            working.cancel()
+    return "failed" if any(lane.stopped for lane in lanes) else "done"
+
+
+async def _wind_down(lanes: Sequence[Lane], working: asyncio.Future[Any], interrupt: Interrupt) -> None:
+    """Send nothing more; let what is in flight come in for a few seconds, unless asked a second time."""
+    for lane in lanes:
+        lane.stop("interrupted")
+    at_once = asyncio.ensure_future(interrupt.wait(2))
+    await asyncio.wait({working, at_once}, timeout=GRACE_S, return_when=asyncio.FIRST_COMPLETED)
+    at_once.cancel()
+    working.cancel()
+    with suppress(asyncio.CancelledError, Exception):
+        await working
+
+
+def _raise_first(working: asyncio.Future[Any]) -> None:
+    error = working.exception()
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if error is not None:
+        raise error
+
+
+def _unscored(lane: Lane, store: Store) -> Iterator[Work]:
+    for cell in lane.cells:
+        protocol = cell.cell.task.protocol
+        for call_id, sample, call in store.unscored(cell.row, protocol.name, protocol.version):
+            yield Work(
+                cell=cell,
+                position=-1,
+                repeat=call.repeat,
+                sample=sample,
+                request=call.request,
+                call=call,
+                call_id=call_id,
+                answered_before=True,
+            )
+
+
+def _distinct_providers(cells: Sequence[Cell]) -> list[Provider]:
+    return list({id(cell.provider): cell.provider for cell in cells if cell.provider is not None}.values())
+
+
+def _pids(providers: Sequence[Provider]) -> list[int]:
+    return [provider.pid for provider in providers if isinstance(provider, OwnsProcess) and provider.pid is not None]
+
+
+@asynccontextmanager
+async def _opened(providers: Sequence[Provider]) -> AsyncIterator[None]:
+    opening = [provider for provider in providers if isinstance(provider, Opens)]
+    try:
+        await asyncio.gather(*(provider.open() for provider in opening))
+        yield
+    finally:
+        await asyncio.gather(*(provider.close() for provider in opening), return_exceptions=True)
+
+
+@asynccontextmanager
+async def _in_background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    task = asyncio.ensure_future(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+@asynccontextmanager
+async def _measuring() -> AsyncIterator[None]:
+    """Keep what exists so far out of the garbage collector's rounds while the clock is read."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
+@contextmanager
+def _signals() -> Iterator[Interrupt]:
+    """Ctrl-C and SIGTERM as wishes; SIGTERM does not wait. Elsewhere than on the main thread there are none."""
+    interrupt = Interrupt()
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupt
+        return
+    loop = asyncio.get_running_loop()
+    try:
+        loop.add_signal_handler(signal.SIGINT, interrupt.wish)
+        loop.add_signal_handler(signal.SIGTERM, interrupt.wish, 2)
+    except NotImplementedError:  # Windows: Ctrl-C raises KeyboardInterrupt, and what is committed stays committed
+        yield interrupt
+        return
+    try:
+        yield interrupt
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)
+        loop.remove_signal_handler(signal.SIGTERM)
+
+
+def _loop_name() -> str:
+    return type(asyncio.get_running_loop()).__module__.partition(".")[0]

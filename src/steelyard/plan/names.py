@@ -1,0 +1,56 @@
+"""How a model and a benchmark are written in one word, and what that word means."""
+
+from __future__ import annotations
+
+import re
+
+from steelyard.benchmarks import FILE_SUFFIXES, benchmark_names
+from steelyard.errors import UnknownName, UsageError
+from steelyard.plan.plan import BenchmarkSpec
+from steelyard.providers import provider_names
+from steelyard.types import ModelSpec
+
+BASELINE = "baseline"
+BARE_NAMES = (
+    (re.compile(r"gpt-|chatgpt-|o[1-9](-|$)|text-davinci"), "openai"),
+    (re.compile(r"claude-"), "anthropic"),
+    (re.compile(r"gemini-"), "google"),
+)
+
+
+def parse_model(word: str) -> ModelSpec:
+    """``PROVIDER/MODEL``, ``baseline/FLOOR``, ``python:MODULE:FUNCTION``, or a bare name such as ``gpt-4o-mini``."""
+    if word.startswith("python:"):
+        return ModelSpec(id=word.removeprefix("python:"), provider="python", model=word.removeprefix("python:"))
+    provider, slash, model = word.partition("/")
+    if not slash:
+        provider, model = _provider_of(word), word
+    elif not model:
+        raise UsageError(f"model {word!r} names a provider only. Try: {provider}/MODEL")
+    check_provider(provider)
+    return ModelSpec(id=f"{provider}/{model}", provider=provider, model=model)
+
+
+def check_provider(name: str) -> None:
+    """Raise where no provider goes by ``name``."""
+    known = [*provider_names(), BASELINE]
+    if name not in known:
+        raise UnknownName("provider", name, known)
+
+
+def _provider_of(name: str) -> str:
+    for pattern, provider in BARE_NAMES:
+        if pattern.match(name):
+            return provider
+    known = ", ".join([*provider_names(), BASELINE])
+    raise UsageError(f"model {name!r} names no provider. Try: PROVIDER/{name} with one of {known}")
+
+
+def parse_benchmark(word: str) -> BenchmarkSpec:
+    """``NAME``, ``NAME:PART``, ``NAME@PROTOCOL``, ``NAME:PART@PROTOCOL`` or ``FILE.jsonl[@PROTOCOL]``."""
+    rest, _, protocol = word.rpartition("@") if "@" in word else (word, "", "")
+    is_file = rest.endswith(FILE_SUFFIXES)
+    name, _, part = (rest, "", "") if is_file else rest.partition(":")
+    if not is_file and name not in benchmark_names():
+        raise UnknownName("benchmark", name, benchmark_names())
+    return BenchmarkSpec(name=name, part=part or None, protocol=protocol or None)

@@ -1,0 +1,70 @@
+"""The plan: what will be asked of whom, validated and hashed before anything is sent.
+
+A plan file, the command line and Python all end here, in the same value.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Struct
+
+from steelyard.types import ModelSpec
+
+Order = Literal["shuffled", "file"]
+
+
+class BenchmarkSpec(Struct, frozen=True, kw_only=True):
+    """One benchmark to run: ``NAME:PART@PROTOCOL``, or a file of the user's own with its grader."""
+
+    name: str
+    part: str | None = None
+    protocol: str | None = None
+    shots: int | None = None
+    grader: str | None = None
+
+    @property
+    def label(self) -> str:
+        """The words that name it, as they are typed."""
+        part = f":{self.part}" if self.part else ""
+        protocol = f"@{self.protocol}" if self.protocol else ""
+        return f"{self.name}{part}{protocol}"
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """One run, spelled out. ``limit`` is items per benchmark, ``runs`` how often each item is asked.
+
+    ``order``: ``shuffled`` draws the items by a permutation of ``seed``; ``file`` takes the first ones as they stand.
+    ``concurrency`` is the number of requests in flight per model; ``None`` leaves it to the provider.
+    """
+
+    models: tuple[ModelSpec, ...]
+    benchmarks: tuple[BenchmarkSpec, ...]
+    name: str | None = None
+    metrics: tuple[str, ...] = ()
+    limit: int | None = None
+    runs: int = 1
+    seed: int = 0
+    order: Order = "shuffled"
+    concurrency: int | None = None
+    accept_data: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+
+    def as_document(self) -> dict[str, Any]:
+        """The plan as JSON-ready values, every default spelled out."""
+        document: dict[str, Any] = msgspec.to_builtins(self)
+        return document
+
+    def digest(self) -> str:
+        """sha256 over all that can change a result: not the name, nor the tags, nor which metrics are shown."""
+        document = self.as_document()
+        for key in ("name", "tags", "metrics"):
+            document.pop(key)
+        return hashlib.sha256(msgspec.json.encode(document, order="sorted")).hexdigest()
+
+
+def plan_from_document(document: dict[str, Any]) -> Plan:
+    """The plan that a store or ``as_document`` gave."""
+    return msgspec.convert(document, type=Plan)

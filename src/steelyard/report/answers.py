@@ -1,0 +1,78 @@
+"""One answer as a reader sees it in a terminal: what was asked, what came back, how it was judged."""
+
+from __future__ import annotations
+
+import re
+
+from steelyard.types import Completion, Prompt, Record, Sample
+
+_CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def print_record(record: Record) -> None:
+    """Print one answer; whatever a model wrote is shown as text and never obeyed by the terminal."""
+    print("\n".join(_lines(record)) + "\n")
+
+
+def plain(text: str) -> str:
+    """The text without control characters and terminal sequences."""
+    return _CONTROL.sub("", text)
+
+
+def _lines(record: Record) -> list[str]:
+    call = record.call
+    repeat = f" repeat {call.repeat}" if call.repeat else ""
+    lines = [f"── {record.sample.id}{repeat} · {record.model} · {record.benchmark}@{record.protocol}"]
+    lines += ["asked:", *_indented(_asked(call.request.prompt))]
+    lines.append(f"gold: {plain(_gold(record.sample))}")
+    if call.failure is not None:
+        tries = len(call.attempts) + 1
+        lines.append(f"failed ({call.failure.kind}, {tries} tries): {plain(call.failure.message)}")
+    elif call.completion is not None:
+        lines += ["answer:", *_indented(_answer(call.completion, record.sample))]
+        lines.append(_footer(call.completion, call.cost_usd))
+    lines += [_judged(metric, score.value, score.answer, score.reason) for metric, score in record.scores.items()]
+    return lines
+
+
+def _asked(prompt: Prompt) -> str:
+    if prompt.kind == "chat":
+        return "\n".join(f"[{turn.role}] {turn.content}" for turn in prompt.messages)
+    return prompt.text
+
+
+def _gold(sample: Sample) -> str:
+    if not sample.choices:
+        return sample.target
+    index = int(sample.target)
+    return f"{chr(ord('A') + index)}) {sample.choices[index]}"
+
+
+def _answer(completion: Completion, sample: Sample) -> str:
+    if completion.likelihoods:
+        pairs = zip(sample.choices, completion.likelihoods, strict=False)
+        return "\n".join(f"{weighed.logprob:9.3f}  {choice}" for choice, weighed in pairs)
+    thought = f"[reasoning] {completion.reasoning}\n" if completion.reasoning else ""
+    return thought + (completion.text or "(empty)")
+
+
+def _footer(completion: Completion, cost_usd: float | None) -> str:
+    parts = [f"stopped by: {completion.stop_reason or 'unknown'}"]
+    if completion.usage.output_tokens is not None:
+        parts.append(f"{completion.usage.output_tokens} tokens")
+    if completion.timing is not None and not completion.likelihoods:
+        parts.append(f"{completion.timing.total_s:.3f} s")
+        if completion.timing.ttft_s is not None:
+            parts.append(f"first token after {completion.timing.ttft_s:.3f} s")
+    parts.append("cost unknown" if cost_usd is None else f"${cost_usd:.6f}")
+    return " · ".join(parts)
+
+
+def _judged(metric: str, value: float | None, answer: str | None, reason: str | None) -> str:
+    found = "nothing" if answer is None else repr(plain(answer[:200]))
+    judged = "not scored" if value is None else f"{value:g}"
+    return f"{metric}: {judged}, read as {found}" + (f" ({plain(reason)})" if reason else "")
+
+
+def _indented(text: str) -> list[str]:
+    return [f"    {line}" for line in plain(text).split("\n")]

@@ -1,0 +1,63 @@
+"""Where a run's numbers come from, in full, as a document and as text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from steelyard.store import Store
+from steelyard.types import RunInfo
+
+
+def provenance_document(store: Store, run: RunInfo) -> dict[str, Any]:
+    """Plan and digest; data, prompts and settings of each cell; code, machine and packages of each session."""
+    return {
+        "run": {"number": run.number, "id": run.id, "name": run.name, "status": run.status},
+        "plan_digest": run.plan_digest,
+        "plan": run.plan,
+        "cells": [
+            msgspec.to_builtins(cell) | {"reported": store.reported(cell.id or 0)} for cell in store.cells(run.id)
+        ],
+        "sessions": [
+            {
+                "started_at": session.started_at,
+                "ended_at": session.ended_at,
+                **session.provenance,
+                "resources": session.resources,
+            }
+            for session in store.sessions(run.id)
+        ],
+    }
+
+
+def print_provenance(document: dict[str, Any]) -> None:
+    """The document as indented ``key: value`` lines."""
+    print("\n".join(_lines(document, 0)))
+
+
+def _lines(value: Any, depth: int) -> list[str]:
+    pad = "  " * depth
+    if isinstance(value, dict):
+        lines = []
+        for key, inner in value.items():
+            if isinstance(inner, dict | list | tuple) and inner:
+                lines += [f"{pad}{key}:", *_lines(inner, depth + 1)]
+            else:
+                lines.append(f"{pad}{key}: {_scalar(inner)}")
+        return lines
+    if isinstance(value, list | tuple):
+        lines = []
+        for inner in value:
+            first, *rest = _lines(inner, depth + 1)
+            lines += [f"{pad}- {first.strip()}", *rest]
+        return lines
+    return [f"{pad}{_scalar(value)}"]
+
+
+def _scalar(value: Any) -> str:
+    if value is None:
+        return "unknown"
+    if value in ({}, [], ()):
+        return "none"
+    return str(value)

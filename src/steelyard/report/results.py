@@ -1,0 +1,104 @@
+"""What a report shows: the cells of a run with their estimates, read from the store."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from steelyard.store import Store
+from steelyard.types import CellInfo, Estimate, RunInfo
+
+MOST_ERRORS = 0.01
+MUCH_UNPARSED = 0.05
+MUCH_TRUNCATED = 0.02
+
+
+class CellResult(Struct, frozen=True, kw_only=True):
+    """One cell with every estimate that was computed for it."""
+
+    info: CellInfo
+    estimates: dict[str, Estimate]
+
+    def value(self, metric: str) -> float | None:
+        """The value of a metric; ``None`` where it is unknown or does not apply."""
+        estimate = self.estimates.get(metric)
+        return None if estimate is None else estimate.value
+
+
+class Results(Struct, frozen=True, kw_only=True):
+    """A run and its cells. ``metrics`` are the ones the plan asks to see; empty: the usual ones."""
+
+    run: RunInfo
+    cells: tuple[CellResult, ...]
+    metrics: tuple[str, ...] = ()
+
+    def benchmarks(self) -> list[str]:
+        """The labels of the benchmarks, in the plan's order."""
+        return list(dict.fromkeys(cell.info.label for cell in self.cells))
+
+    def models(self) -> list[str]:
+        """The models, in the plan's order."""
+        return list(dict.fromkeys(cell.info.model for cell in self.cells))
+
+    def ranked(self, label: str) -> list[CellResult]:
+        """The cells of one benchmark, best accuracy first; unscored ones last, a floor after what beats it."""
+        cells = [cell for cell in self.cells if cell.info.label == label]
+        return sorted(cells, key=_rank)
+
+
+def _rank(cell: CellResult) -> tuple[float, bool]:
+    value = cell.value("accuracy")
+    return (float("inf") if value is None else -value, cell.info.is_floor)
+
+
+def load_results(store: Store, run: RunInfo) -> Results:
+    """Read a run's cells and their stored estimates."""
+    cells = []
+    for info in store.cells(run.id):
+        assert info.id is not None
+        estimates = store.summary(info.id) or ()
+        cells.append(CellResult(info=info, estimates={estimate.metric: estimate for estimate in estimates}))
+    return Results(run=run, cells=tuple(cells), metrics=tuple(run.plan.get("metrics", ())))
+
+
+def results_document(results: Results) -> dict[str, Any]:
+    """The results as JSON-ready values: the run, and per cell what it is and every estimate."""
+    run = msgspec.to_builtins(results.run)
+    run.pop("plan")
+    cells = [
+        msgspec.to_builtins(cell.info) | {"label": cell.info.label, "estimates": msgspec.to_builtins(cell.estimates)}
+        for cell in results.cells
+    ]
+    return {"run": run, "cells": cells}
+
+
+def warnings(results: Results) -> list[str]:
+    """What a reader must know before believing a number: what was seen, why it matters, what to try."""
+    found = []
+    for cell in results.cells:
+        where = f"{cell.info.model} on {cell.info.label}"
+        found += [f"{where}: {text}" for text in _cell_warnings(cell)]
+    return found
+
+
+def _cell_warnings(cell: CellResult) -> list[str]:
+    texts = []
+    attempted, errored = cell.value("attempted") or 0, cell.value("errored") or 0
+    if attempted and errored / attempted > MOST_ERRORS:
+        texts.append(
+            f"{errored:,.0f} of {attempted:,.0f} calls failed and are not scored; the bounds stand beside the score. "
+            "Try: steelyard run --resume to ask them again"
+        )
+    if (cell.value("truncated_share") or 0) > MUCH_TRUNCATED:
+        texts.append(
+            f"{100 * (cell.value('truncated_share') or 0):.1f} % of the answers were cut off by the token limit, and "
+            "count as wrong. Try: a larger --max-tokens"
+        )
+    elif (cell.value("unparsed_share") or 0) > MUCH_UNPARSED:
+        texts.append(
+            f"{100 * (cell.value('unparsed_share') or 0):.1f} % of the answers were not in the asked form, and count "
+            "as wrong. Read them: steelyard show --wrong"
+        )
+    return texts

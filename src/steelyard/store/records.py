@@ -1,0 +1,87 @@
+"""Records: a call joined with the item it asked and the scores it got."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from operator import attrgetter
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from steelyard.store import schema
+from steelyard.store.codec import unpack
+from steelyard.store.columns import the_one_that_counts
+from steelyard.types import Call, CellInfo, Record, Sample, Score
+
+ROWS_AT_ONCE = 500
+
+
+def read_records(
+    connection: Connection, run_id: str, cell: CellInfo, sample_id: str | None, wrong_only: bool
+) -> Iterator[Record]:
+    """The cell's records in order of item and repeat, the call that counts for each."""
+    for rows in _batches(_counting(_rows(connection, cell, sample_id))):
+        scores = _scores_of(connection, cell, [row.id for row in rows])
+        for row in rows:
+            record = Record(
+                run=run_id,
+                model=cell.model,
+                benchmark=cell.benchmark,
+                protocol=cell.protocol,
+                sample=unpack(row.content, Sample),
+                call=unpack(row.payload, Call),
+                scores=scores.get(row.id, {}),
+            )
+            if not wrong_only or is_wrong(record, cell.scored[0]):
+                yield record
+
+
+def is_wrong(record: Record, headline: str) -> bool:
+    """Failed, not scored, or scored below 1."""
+    score = record.scores.get(headline)
+    return score is None or score.value is None or score.value < 1.0
+
+
+def _rows(connection: Connection, cell: CellInfo, sample_id: str | None) -> Iterator[Any]:
+    calls, samples = schema.calls, schema.samples
+    chosen = (
+        select(calls.c.id, calls.c.position, calls.c.repeat, calls.c.failure, calls.c.payload, samples.c.content)
+        .join(schema.cells, schema.cells.c.id == calls.c.cell)
+        .join(samples, (samples.c.set == schema.cells.c.set) & (samples.c.position == calls.c.position))
+        .where(calls.c.cell == cell.id)
+        .order_by(calls.c.position, calls.c.repeat, calls.c.id)
+    )
+    if sample_id is not None:
+        chosen = chosen.where(samples.c.name == sample_id)
+    return iter(connection.execute(chosen).yield_per(ROWS_AT_ONCE))
+
+
+def _counting(rows: Iterator[Any]) -> Iterator[Any]:
+    for _, group in groupby(rows, key=attrgetter("position", "repeat")):
+        yield the_one_that_counts(list(group))
+
+
+def _batches(rows: Iterator[Any]) -> Iterator[list[Any]]:
+    batch: list[Any] = []
+    for row in rows:
+        batch.append(row)
+        if len(batch) == ROWS_AT_ONCE:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _scores_of(connection: Connection, cell: CellInfo, calls: Sequence[int]) -> dict[int, dict[str, Score]]:
+    table = schema.scores
+    chosen = (
+        select(table)
+        .where(table.c.call.in_(calls), table.c.grader == cell.protocol)
+        .where(table.c.grader_version == cell.protocol_version)
+        .order_by(table.c.id)
+    )
+    found: dict[int, dict[str, Score]] = {}
+    for row in connection.execute(chosen):
+        found.setdefault(row.call, {})[row.metric] = Score(value=row.value, answer=row.answer, reason=row.reason)
+    return found

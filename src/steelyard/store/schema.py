@@ -1,0 +1,176 @@
+"""The tables, and how an older store becomes a newer one.
+
+``calls`` and ``scores`` are append-only: an answer is written when it has arrived, a judgement of it later, and again
+by another grader. A call's hot figures stand in columns; the rest is one compressed payload.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Connection,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    inspect,
+    select,
+)
+
+from steelyard.errors import StoreError
+
+METADATA = MetaData()
+
+meta = Table("meta", METADATA, Column("key", Text, primary_key=True), Column("value", Text, nullable=False))
+
+runs = Table(
+    "runs",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("uid", Text, nullable=False, unique=True),
+    Column("name", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("created_at", Text, nullable=False),
+    Column("finished_at", Text),
+    Column("plan", LargeBinary, nullable=False),
+    Column("plan_digest", Text, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+run_tags = Table(
+    "run_tags",
+    METADATA,
+    Column("run", ForeignKey("runs.id"), primary_key=True),
+    Column("tag", Text, primary_key=True),
+)
+
+sessions = Table(
+    "sessions",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("run", ForeignKey("runs.id"), nullable=False, index=True),
+    Column("started_at", Text, nullable=False),
+    Column("ended_at", Text),
+    Column("pid", Integer),
+    Column("host", Text),
+    Column("provenance", LargeBinary, nullable=False),
+    Column("resources", LargeBinary),
+)
+
+sets = Table(
+    "sets",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("benchmark", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("part", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    UniqueConstraint("benchmark", "version", "part", "digest"),
+)
+
+samples = Table(
+    "samples",
+    METADATA,
+    Column("set", ForeignKey("sets.id"), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("stratum", Text),
+    Column("cluster", Text),
+    Column("content", LargeBinary, nullable=False),
+    Index("samples_by_name", "name"),
+)
+
+cells = Table(
+    "cells",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("run", ForeignKey("runs.id"), nullable=False),
+    Column("set", ForeignKey("sets.id"), nullable=False),
+    Column("model", Text, nullable=False),
+    Column("label", Text, nullable=False),
+    Column("info", LargeBinary, nullable=False),
+    Column("summary", LargeBinary),
+    UniqueConstraint("run", "model", "label"),
+)
+
+calls = Table(
+    "calls",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("cell", ForeignKey("cells.id"), nullable=False),
+    Column("session", ForeignKey("sessions.id"), nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("repeat", Integer, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("failure", Text),
+    Column("stop_reason", Text),
+    Column("empty", Boolean, nullable=False),
+    Column("cached", Boolean, nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("started_s", Float, nullable=False),
+    Column("ended_s", Float, nullable=False),
+    Column("queued_s", Float),
+    Column("ttft_s", Float),
+    Column("total_s", Float),
+    Column("tpot_s", Float),
+    Column("input_tokens", Integer),
+    Column("output_tokens", Integer),
+    Column("cached_input_tokens", Integer),
+    Column("reasoning_tokens", Integer),
+    Column("cost_usd", Float),
+    Column("model_reported", Text),
+    Column("fingerprint", Text),
+    Column("gaps_us", LargeBinary),
+    Column("payload", LargeBinary, nullable=False),
+    Index("calls_by_item", "cell", "position", "repeat"),
+    Index("calls_by_digest", "digest"),
+)
+
+scores = Table(
+    "scores",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("call", ForeignKey("calls.id"), nullable=False),
+    Column("metric", Text, nullable=False),
+    Column("value", Float),
+    Column("parsed", Boolean, nullable=False),
+    Column("answer", Text),
+    Column("reason", Text),
+    Column("grader", Text, nullable=False),
+    Column("grader_version", Text, nullable=False),
+    Index("scores_by_call", "call"),
+)
+
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = ()
+"""Step ``i`` turns a store of version ``i + 1`` into one of version ``i + 2``; steps are added, never changed."""
+
+VERSION = 1 + len(MIGRATIONS)
+
+
+def bring_up_to_date(connection: Connection) -> None:
+    """Create the tables, or migrate an older store; a newer one is refused and left as it is."""
+    present = inspect(connection).get_table_names()
+    if not present:
+        METADATA.create_all(connection)
+        connection.execute(meta.insert().values(key="schema_version", value=str(VERSION)))
+        return
+    if "meta" not in present:
+        raise StoreError("this database holds other tables, but it is not a store of Steelyard's")
+    found = int(connection.execute(select(meta.c.value).where(meta.c.key == "schema_version")).scalar_one())
+    if found > VERSION:
+        raise StoreError(
+            f"the store was written by a newer Steelyard (schema {found}; this one knows {VERSION}). "
+            "Nothing was changed. Try: pip install --upgrade steelyard"
+        )
+    for step in MIGRATIONS[found - 1 :]:
+        step(connection)
+    if found < VERSION:
+        connection.execute(meta.update().where(meta.c.key == "schema_version").values(value=str(VERSION)))

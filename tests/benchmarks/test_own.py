@@ -1,0 +1,89 @@
+"""A user's JSON Lines file: every fault names the line; any size costs little memory."""
+
+import json
+import tracemalloc
+from pathlib import Path
+
+import pytest
+
+from steelyard.benchmarks import find_benchmark
+from steelyard.benchmarks.benchmark import Selection
+from steelyard.benchmarks.own import Lines
+from steelyard.errors import DataError, UnknownName
+
+
+def write(*rows):
+    path = Path("mine.jsonl")
+    path.write_text("".join(row if isinstance(row, str) else json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_questions_and_answers_under_their_common_names():
+    write(
+        {"question": "2+2?", "answer": 4},
+        {"prompt": "Capital of France?", "expected": "Paris", "id": "fr"},
+        {"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}], "target": "x"},
+    )
+    benchmark = find_benchmark("mine.jsonl")
+    samples = benchmark.dataset(Selection()).samples
+    assert [sample.id for sample in samples] == ["mine/0", "fr", "mine/2"]
+    assert samples[0].target == "4"
+    assert samples[2].input[0].role == "system"
+    assert benchmark.protocol(None).name == "exact"
+
+
+def test_choices_may_be_answered_by_text_letter_or_index():
+    options = ["red", "green", "blue"]
+    write(*({"question": "?", "choices": options, "answer": answer} for answer in ("green", "B", "b", 1)))
+    benchmark = find_benchmark("mine.jsonl")
+    assert {sample.target for sample in benchmark.dataset(Selection()).samples} == {"1"}
+    assert benchmark.protocol(None).name == "letter"
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ("{not json\n", "line 2: not JSON"),
+        ({"answer": "x"}, "line 2: no question"),
+        ({"question": "q"}, "line 2: no answer"),
+        ({"question": "q", "answer": "  "}, "line 2: the answer is empty"),
+        ({"question": "q", "answer": None}, "line 2: the answer is a NoneType"),
+        ({"question": "q", "prompt": "q", "answer": "x"}, "line 2: two keys for the question"),
+        ({"question": "q", "choices": ["a"], "answer": "a"}, "line 2: choices must be"),
+        ({"question": "q", "choices": ["a", "b"], "answer": "z"}, "line 2: the answer 'z' is neither"),
+        ({"question": "q", "answer": "x", "id": "first"}, "line 2: id 'first' stands in line 1 already"),
+        ({"messages": [{"role": "robot", "content": "x"}], "answer": "y"}, "line 2:"),
+        ("[1]\n", "line 2: expected an object"),
+    ],
+)
+def test_a_bad_line_is_named_before_any_call(row, words):
+    write({"question": "q", "answer": "x", "id": "first"}, row)
+    with pytest.raises(DataError, match=r"mine\.jsonl") as caught:
+        find_benchmark("mine.jsonl")
+    assert words in str(caught.value)
+
+
+def test_a_missing_or_empty_file_and_an_unknown_grader_are_told():
+    with pytest.raises(DataError, match="no such file"):
+        find_benchmark("gone.jsonl")
+    write("\n\n")
+    with pytest.raises(DataError, match="no items"):
+        find_benchmark("mine.jsonl")
+    write({"question": "q", "answer": "x"})
+    with pytest.raises(UnknownName, match="contains"):
+        find_benchmark("mine.jsonl", "contain")
+
+
+def test_lines_are_read_when_they_are_asked_for():
+    write(*({"question": f"question {i} " + "x" * 500, "answer": i} for i in range(5_000)))
+    tracemalloc.start()
+    lines = Lines(Path("mine.jsonl"))
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert lines[4_999].target == "4999"
+    assert held < 400_000
+
+
+def test_separators_inside_a_string_do_not_end_a_line():
+    Path("mine.jsonl").write_text('{"question": "a\u2028b\u0085c", "answer": "x"}\n', encoding="utf-8")
+    assert len(Lines(Path("mine.jsonl"))) == 1

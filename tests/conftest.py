@@ -1,0 +1,33 @@
+"""Shared by all tests: every test has a store and a working folder of its own, and no key from outside."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+DATA = os.environ.get("STEELYARD_DATA")
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path_factory, monkeypatch):
+    monkeypatch.chdir(tmp_path_factory.mktemp("work"))
+    for name in ("OPENAI_API_KEY", "STEELYARD_STORE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def data_folder():
+    """The five benchmarks' data; a test that needs it says so when it is left out."""
+    if not DATA:
+        pytest.skip("STEELYARD_DATA is not set: the benchmarks' data is not here")
+    return Path(DATA).resolve()
+
+
+def pytest_terminal_summary(terminalreporter):
+    left_out = [
+        report for report in terminalreporter.stats.get("skipped", ()) if "STEELYARD_DATA" in str(report.longrepr)
+    ]
+    if left_out:
+        terminalreporter.write_line(
+            f"{len(left_out)} tests need the benchmarks' data and were left out: set STEELYARD_DATA to run them"
+        )

@@ -1,0 +1,127 @@
+"""A plan's fault names file, line, key and the nearest known name."""
+
+from pathlib import Path
+
+import pytest
+
+from steelyard.errors import PlanError, UnknownName, UsageError
+from steelyard.plan.file import distinct_ids, read_plan
+from steelyard.plan.names import parse_benchmark, parse_model
+from steelyard.plan.plan import plan_from_document
+
+GOOD = """\
+name: pick
+models:
+  - openai/gpt-4o-mini
+  - {id: mine, provider: openai, model: m, base_url: http://localhost:1/v1, price: {input: 0.1, output: 0.4}}
+benchmarks:
+  - mmlu:astronomy@cloze
+  - name: gsm8k
+    shots: 3
+limit: 10
+"""
+
+
+def plan_of(text):
+    path = Path("plan.yaml")
+    path.write_text(text)
+    return read_plan(path)
+
+
+def test_a_plan_is_read_and_comes_back_from_its_document():
+    plan = plan_of(GOOD)
+    assert [model.id for model in plan.models] == ["openai/gpt-4o-mini", "mine"]
+    assert plan.models[1].price.output == 0.4
+    assert (plan.benchmarks[0].part, plan.benchmarks[0].protocol) == ("astronomy", "cloze")
+    assert plan.benchmarks[1].shots == 3
+    assert plan_from_document(plan.as_document()) == plan
+    assert plan_from_document(plan.as_document()).digest() == plan.digest()
+
+
+def test_the_digest_covers_what_changes_a_result_and_not_the_name():
+    plan = plan_of(GOOD)
+    assert plan_of(GOOD.replace("pick", "other")).digest() == plan.digest()
+    assert plan_of(GOOD.replace("limit: 10", "limit: 11")).digest() != plan.digest()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "words"),
+    [
+        ("limit: 10", "limti: 10", 9, "unknown key 'limti'. Did you mean 'limit'"),
+        ("limit: 10", "limit: 0", 9, "limit: expected `int` >= 1"),
+        ("limit: 10", "limit: 1e3", 9, "limit: expected `int"),
+        ("name: gsm8k", "name: gsm9k", 7, "Did you mean 'gsm8k'"),
+        ("price:", "prize:", 4, "Did you mean 'price'"),
+        ("input: 0.1", "input: no", 4, "models.1.price.input"),
+        ("shots: 3", "shots: -1", 8, "benchmarks.1.shots"),
+        ("name: pick", "name: pick\nname: again", 2, "'name' stands twice (first in line 1)"),
+        ("id: mine", "api_key: sk-123", 4, "api_key_env: NAME"),
+        ("openai/gpt-4o-mini", "opnai/gpt", 3, "Did you mean 'openai'"),
+        ("benchmarks:", "banchmarks:", 5, "Did you mean 'benchmarks'"),
+        ("models:", "models: [", 3, "not YAML"),
+    ],
+)
+def test_a_fault_is_told_with_its_line(old, new, line, words):
+    with pytest.raises(PlanError) as caught:
+        plan_of(GOOD.replace(old, new, 1))
+    assert words in str(caught.value)
+    assert f"plan.yaml, line {line}:" in str(caught.value)
+    assert "sk-123" not in str(caught.value)
+
+
+def test_datasets_is_also_understood():
+    assert plan_of(GOOD.replace("benchmarks:", "datasets:")).benchmarks[1].name == "gsm8k"
+
+
+def test_a_plan_that_is_no_mapping_is_refused():
+    with pytest.raises(PlanError, match="a plan is a mapping"):
+        plan_of("- a\n- b\n")
+
+
+def test_an_alias_bomb_is_refused():
+    bomb = "a: &a [x,x,x,x,x,x,x,x,x,x]\n" + "".join(
+        f"{chr(98 + i)}: &{chr(98 + i)} [{','.join(['*' + chr(97 + i)] * 10)}]\n" for i in range(8)
+    )
+    with pytest.raises(PlanError, match="more than"):
+        plan_of(bomb)
+
+
+@pytest.mark.parametrize(
+    ("word", "provider", "model"),
+    [
+        ("openai/gpt-4o-mini", "openai", "gpt-4o-mini"),
+        ("gpt-4", "openai", "gpt-4"),
+        ("o3", "openai", "o3"),
+        ("local/smollm2-135m", "local", "smollm2-135m"),
+        ("openai/org/model", "openai", "org/model"),
+        ("baseline/random", "baseline", "random"),
+        ("python:mod:fn", "python", "mod:fn"),
+    ],
+)
+def test_models_are_named_in_one_word(word, provider, model):
+    spec = parse_model(word)
+    assert (spec.provider, spec.model) == (provider, model)
+
+
+@pytest.mark.parametrize("word", ["nobody", "openai/", "locl/smollm2-135m"])
+def test_a_model_that_cannot_be_is_refused(word):
+    with pytest.raises(UsageError):
+        parse_model(word)
+
+
+def test_benchmarks_are_named_in_one_word():
+    spec = parse_benchmark("mmlu:us_foreign_policy@letter")
+    assert (spec.name, spec.part, spec.protocol) == ("mmlu", "us_foreign_policy", "letter")
+    assert parse_benchmark("dir/my:cases.jsonl@number").name == "dir/my:cases.jsonl"
+    with pytest.raises(UnknownName, match="Did you mean 'starter'"):
+        parse_benchmark("startr")
+
+
+def test_the_same_model_with_other_settings_is_another_system():
+    import msgspec
+
+    spec = parse_model("openai/gpt-4")
+    warm = msgspec.structs.replace(spec, temperature=1.0)
+    assert [model.id for model in distinct_ids([spec, warm])] == ["openai/gpt-4", "openai/gpt-4#2"]
+    with pytest.raises(UsageError, match="twice"):
+        distinct_ids([spec, spec])

@@ -1,0 +1,216 @@
+"""The OpenAI protocol over real HTTP against a local server."""
+
+import asyncio
+import time
+
+import pytest
+from aiohttp import web
+
+from server import chunk, finish, serving, stream, usage
+from steelyard.engine.attempts import RetryPolicy, ask
+from steelyard.errors import UsageError
+from steelyard.providers.http import retry_after_s
+from steelyard.providers.openai import OpenAI, connect
+from steelyard.providers.secrets import Secret, scrub
+from steelyard.types import Message, ModelSpec, Prompt, Request
+
+CHAT = Request(model="m", prompt=Prompt(kind="chat", messages=(Message(role="user", content="hi"),)), temperature=0.0)
+FAST = RetryPolicy(first_wait_s=0.001, longest_wait_s=0.002)
+
+
+def answer(handle, request=CHAT, *, policy=FAST, timeout_s=5.0, key=None, stall_s=5.0):
+    notices = []
+
+    async def work(url):
+        provider = OpenAI(base_url=url, key=key, stall_s=stall_s)
+        await provider.open()
+        try:
+            import random
+
+            return await ask(
+                provider, request, timeout_s=timeout_s, policy=policy, generator=random.Random(0), notice=notices.append
+            )
+        finally:
+            await provider.close()
+
+    with serving(handle) as server:
+        outcome = asyncio.run(work(server.url))
+    return outcome, server, notices
+
+
+def streamed(*parts, **options):
+    async def handle(request, body, number):
+        return await stream(request, parts, **options)
+
+    return handle
+
+
+def always(status, document, **headers):
+    async def handle(request, body, number):
+        return web.json_response(document, status=status, headers=headers)
+
+    return handle
+
+
+def test_a_streamed_answer_arrives_whole_with_usage_and_stamps():
+    parts = [chunk(role="assistant", content=""), chunk(content="Hel"), chunk(content="lo"), finish(), usage(11, 2)]
+    outcome, server, _ = answer(streamed(*parts, gap_s=0.02))
+    completion = outcome.completion
+    assert completion.text == "Hello"
+    assert (completion.usage.input_tokens, completion.usage.output_tokens, completion.usage.source) == (11, 2, "server")
+    assert completion.model_reported == "m-2026"
+    assert completion.fingerprint == "fp1"
+    assert completion.stop_reason == "stop"
+    assert server.requests[0]["stream_options"] == {"include_usage": True}
+    timing = completion.timing
+    assert timing.ttft_s >= 0.015  # the empty role chunk is no token
+    assert len(timing.gaps_ns) == 1
+    assert timing.first_byte_ns < timing.first_token_ns < timing.last_token_ns <= timing.ended_ns
+
+
+def test_reasoning_counts_as_a_token_but_not_as_the_answer():
+    parts = [chunk(reasoning_content="hmm"), chunk(content="7"), finish()]
+    completion = answer(streamed(*parts, gap_s=0.01))[0].completion
+    assert (completion.reasoning, completion.text) == ("hmm", "7")
+    assert completion.timing.first_token_ns < completion.timing.first_answer_ns
+
+
+def test_a_server_that_does_not_stream_is_still_understood():
+    document = {"model": "x", "choices": [{"message": {"content": "ok"}, "finish_reason": "length"}]}
+    completion = answer(always(200, document))[0].completion
+    assert (completion.text, completion.stop_reason) == ("ok", "length")
+    assert completion.timing.ttft_s is None
+    assert completion.usage.input_tokens is None
+
+
+def test_completions_are_asked_at_their_own_path():
+    request = Request(model="m", prompt=Prompt(kind="completion", text="Q:"), stop=("\n",), max_tokens=5)
+    outcome, server, _ = answer(streamed({"choices": [{"text": " A\nB", "finish_reason": "stop"}]}), request)
+    assert outcome.completion.text == " A"
+    assert server.requests[0]["path"] == "/v1/completions"
+    assert server.requests[0]["prompt"] == "Q:"
+
+
+def test_characters_cut_by_a_chunk_boundary_stay_whole():
+    raw = 'data: {"choices":[{"delta":{"content":"né"}}]}\r\n\r\n: ping\n\ndata: {"choices":[{"delta":{},'.encode()
+    rest = b'"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+    at = raw.index("é".encode()) + 1
+    completion = answer(streamed(raw[:at], raw[at:], rest, raw=True, gap_s=0.01))[0].completion
+    assert completion.text == "né"
+
+
+def test_a_stream_that_breaks_off_is_no_answer():
+    outcome, server, _ = answer(streamed(chunk(content="half"), done=False))
+    assert outcome.completion is None
+    assert outcome.failure.kind == "malformed"
+    assert len(server.requests) == 2  # a malformed reply is asked for once more
+
+
+def test_an_error_inside_the_stream_is_a_failure():
+    outcome, _, _ = answer(streamed(chunk(content="a"), {"error": {"message": "overloaded"}}))
+    assert outcome.failure.kind == "server"
+    assert "overloaded" in outcome.failure.message
+
+
+@pytest.mark.parametrize(
+    ("status", "document", "kind", "tries"),
+    [
+        (401, {"error": {"message": "bad key"}}, "auth", 1),
+        (402, {}, "quota", 1),
+        (404, {"error": {"message": "no such model"}}, "unavailable", 1),
+        (400, {"error": {"message": "too long"}}, "rejected", 1),
+        (429, {"error": {"code": "insufficient_quota"}}, "quota", 1),
+        (429, {"error": {"message": "slow down"}}, "rate_limit", 5),
+        (503, {"error": "busy"}, "server", 5),
+        (200, {"error": {"message": "in disguise"}}, "server", 5),
+    ],
+)
+def test_each_refusal_is_named_and_asked_again_only_where_that_helps(status, document, kind, tries):
+    outcome, server, _ = answer(always(status, document))
+    assert outcome.failure.kind == kind
+    assert len(server.requests) == tries
+    assert len(outcome.attempts) == tries - 1
+
+
+def test_a_retry_waits_as_long_as_the_server_asks():
+    async def handle(request, body, number):
+        if number == 1:
+            return web.json_response({}, status=429, headers={"Retry-After": "0.3"})
+        return await stream(request, [chunk(content="ok"), finish()])
+
+    started = time.monotonic()
+    outcome, _, _ = answer(handle)
+    assert time.monotonic() - started >= 0.3
+    assert outcome.attempts[0].wait_s >= 0.3
+    assert outcome.completion.timing.queued_s >= 0.3
+    assert outcome.completion.timing.total_s < 0.3  # waiting is not the model's latency
+
+
+def test_retry_after_may_be_a_date_held_against_the_servers_clock():
+    headers = {"Retry-After": "Wed, 21 Oct 2015 07:28:10 GMT", "Date": "Wed, 21 Oct 2015 07:28:00 GMT"}
+    assert retry_after_s(headers) == 10.0
+
+
+def test_a_stalled_stream_and_a_slow_answer_time_out():
+    async def stall(request, body, number):
+        response = await stream(request, [chunk(content="a")], done=False)
+        await asyncio.sleep(2)
+        return response
+
+    outcome, _, _ = answer(stall, stall_s=0.2, policy=RetryPolicy(tries=1))
+    assert outcome.failure.kind == "timeout"
+    outcome, _, _ = answer(stall, timeout_s=0.2, policy=RetryPolicy(tries=1))
+    assert outcome.failure.kind == "timeout"
+    assert 0.15 < outcome.last_try_s < 1.5
+
+
+def test_a_refused_connection_is_retried_and_named():
+    async def work():
+        provider = OpenAI(base_url="http://127.0.0.1:9/v1")
+        try:
+            import random
+
+            return await ask(provider, CHAT, timeout_s=5, policy=FAST, generator=random.Random(0))
+        finally:
+            await provider.close()
+
+    outcome = asyncio.run(work())
+    assert outcome.failure.kind == "connection"
+    assert "127.0.0.1:9" in outcome.failure.message
+
+
+def test_a_setting_the_model_refuses_is_left_out_and_said():
+    async def handle(request, body, number):
+        if "temperature" in body:
+            message = "Unsupported value: 'temperature' does not support 0.0 with this model."
+            return web.json_response({"error": {"message": message}}, status=400)
+        if "max_tokens" in body:
+            message = "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."
+            return web.json_response({"error": {"message": message}}, status=400)
+        return await stream(request, [chunk(content="ok"), finish()])
+
+    request = Request(model="o9", prompt=CHAT.prompt, temperature=0.0, max_tokens=9)
+    outcome, server, notices = answer(handle, request)
+    assert outcome.completion.text == "ok"
+    assert server.requests[-1]["max_completion_tokens"] == 9
+    assert any("temperature" in text for text in notices)
+
+
+def test_a_key_goes_into_the_header_and_nowhere_else():
+    key = Secret("sk-canary-1234567890")
+    echo = always(401, {"error": {"message": "Incorrect API key provided: sk-canary-1234567890."}})
+    outcome, server, _ = answer(echo, key=key)
+    assert server.headers[0]["Authorization"] == "Bearer sk-canary-1234567890"
+    assert "canary" not in outcome.failure.message
+    assert "canary" not in repr(key)
+    assert "canary" not in scrub("https://user:sk-canary-1234567890@host/")
+
+
+def test_a_missing_key_is_told_before_any_call(monkeypatch):
+    with pytest.raises(UsageError, match="OPENAI_API_KEY is not set"):
+        connect(ModelSpec(id="openai/gpt-4", provider="openai", model="gpt-4"))
+    own = ModelSpec(id="mine", provider="openai", model="m", base_url="http://localhost:1/v1")
+    assert connect(own).origin == "http://localhost:1/v1"
+    monkeypatch.setenv("MY_KEY", "")
+    with pytest.raises(UsageError, match="MY_KEY"):
+        connect(ModelSpec(id="mine", provider="openai", model="m", base_url="http://h/v1", api_key_env="MY_KEY"))

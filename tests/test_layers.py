@@ -1,0 +1,61 @@
+"""Who may import whom, as one table; a wrong arrow fails."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "src" / "steelyard"
+
+GROUND = {"types", "errors"}
+NUMBERS = {"stats", "prices", "folders", "threads", "sandbox"}
+MAY_IMPORT: dict[str, set[str]] = {
+    "types": set(),
+    "errors": {"types"},
+    "folders": set(),
+    "threads": set(),
+    "stats": GROUND,
+    "prices": GROUND,
+    "providers": GROUND | NUMBERS,
+    "scoring": GROUND | NUMBERS,
+    "store": GROUND | NUMBERS,
+    "benchmarks": GROUND | NUMBERS | {"scoring"},
+    "analysis": GROUND | {"stats"},
+    "plan": GROUND | {"benchmarks", "providers"},
+    "engine": GROUND | NUMBERS | {"benchmarks", "providers", "store", "plan", "analysis"},
+    "report": GROUND | {"analysis", "store"},
+    "api": GROUND | NUMBERS | {"benchmarks", "providers", "store", "plan", "engine", "report"},
+}
+
+
+def imported_rooms(path: Path) -> set[str]:
+    """The rooms of ours that a file imports, wherever in the file."""
+    rooms = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        names = []
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names = [node.module or ""]
+            if node.module == "steelyard":
+                names = [f"steelyard.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        rooms |= {name.split(".")[1] for name in names if name.startswith("steelyard.")}
+    return rooms
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if room_of(path) not in ("cli", "__init__"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_downwards_only(path):
+    room = room_of(path)
+    assert imported_rooms(path) <= MAY_IMPORT[room] | {room}
+
+
+def test_nobody_imports_the_command_line():
+    assert not [path for path in FILES if "cli" in imported_rooms(path)]
