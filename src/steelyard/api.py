@@ -7,6 +7,7 @@ own.
 from __future__ import annotations
 
 import asyncio
+import random
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
@@ -19,14 +20,13 @@ from steelyard.benchmarks import find_benchmark
 from steelyard.benchmarks.benchmark import Benchmark, Selection, scores_of
 from steelyard.engine.attempts import RetryPolicy, ask
 from steelyard.engine.progress import Progress
-from steelyard.engine.run import Ended, Given, execute
+from steelyard.engine.run import Ended, Given, execute, opened
 from steelyard.errors import ProviderError, UnknownName, UsageError
 from steelyard.plan.file import distinct_ids
 from steelyard.plan.names import parse_benchmark, parse_model
 from steelyard.plan.plan import BenchmarkSpec, Order, Plan
 from steelyard.providers import connect
 from steelyard.providers.function import Function
-from steelyard.providers.interface import Opens
 from steelyard.store import Store
 from steelyard.types import (
     CellInfo,
@@ -223,14 +223,10 @@ async def run_model_async(model: Model, prompt: str | Sequence[Message], **setti
         reasoning_effort=spec.reasoning_effort,
         extra=spec.extra,
     )
-    opens = isinstance(provider, Opens)
-    try:
-        if opens:
-            await provider.open()
-        outcome = await ask(provider, request, timeout_s=spec.timeout_s, policy=RetryPolicy())
-    finally:
-        if opens:
-            await provider.close()
+    async with opened([provider]):
+        outcome = await ask(
+            provider, request, timeout_s=spec.timeout_s, policy=RetryPolicy(), generator=random.Random()
+        )
     if outcome.completion is None:
         raise ProviderError(outcome.failure or Failure(kind="provider", message="no answer"))
     return outcome.completion

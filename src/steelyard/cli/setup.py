@@ -37,6 +37,6 @@ def execute(parsed: argparse.Namespace) -> int:
         print(f"llama.cpp: xllamacpp {runtime_version()}")
     except EnvironmentFault as fault:
         faults.append(str(fault))
-    for fault in faults:
-        print(fault)
+    for text in faults:
+        print(text)
     return EnvironmentFault.exit_code if faults else 0

@@ -20,6 +20,7 @@ def add_to(verbs: args.Verbs) -> None:
     args.add_run(parser)
     parser.add_argument("--wrong", action="store_true", help="the answers that scored below 1, and the failed calls")
     parser.add_argument("--item", metavar="ID", help="one item: what was asked and what came back, of every model")
+    parser.add_argument("--all", action="store_true", help="every estimate of every cell, with its reason")
     parser.add_argument("--model", metavar="MODEL", help="only this model's answers")
     parser.add_argument("--most", type=args.count, default=20, metavar="N", help="answers to print (default 20)")
     parser.add_argument("--provenance", action="store_true", help="plan, data, code, machine and packages of the run")
@@ -38,19 +39,19 @@ def execute(parsed: argparse.Namespace) -> int:
         elif parsed.wrong or parsed.item:
             _print_answers(store, run, parsed)
         else:
-            _print_results(store, run, parsed.json)
+            _print_results(store, run, parsed)
     return 0
 
 
-def _print_results(store: Store, run: RunInfo, as_json: bool) -> None:
+def _print_results(store: Store, run: RunInfo, parsed: argparse.Namespace) -> None:
     from steelyard.report.results import load_results, results_document
     from steelyard.report.terminal import print_results
 
     results = load_results(store, run)
-    if as_json:
+    if parsed.json:
         args.print_json(results_document(results))
     else:
-        print_results(results)
+        print_results(results, everything=parsed.all)
 
 
 def _print_provenance(store: Store, run: RunInfo, as_json: bool) -> None:

@@ -90,7 +90,7 @@ async def execute(
     try:
         if any(prices.price_source(cell.spec) == prices.TABLE for cell in cells):
             await asyncio.to_thread(prices.load_table)
-        async with _opened(providers), _in_background(resources.watch()), _in_background(writer.serve()), _measuring():
+        async with opened(providers), _in_background(resources.watch()), _in_background(writer.serve()), _measuring():
             status = await _drive(lanes, store, writer)
     finally:
         writer.close()
@@ -151,10 +151,10 @@ def _concurrency(cell: Cell, plan: Plan) -> int:
 async def _drive(lanes: Sequence[Lane], store: Store, writer: Writer) -> RunStatus:
     """Run every lane to its end, or to the user's wish to stop."""
     with _signals() as interrupt:
-        working = asyncio.ensure_future(asyncio.gather(*(lane.run(_unscored(lane, store)) for lane in lanes)))
-        wished = asyncio.ensure_future(interrupt.wait())
+        working: asyncio.Future[Any] = asyncio.gather(*(lane.run(_unscored(lane, store)) for lane in lanes))
+        wished: asyncio.Future[Any] = asyncio.ensure_future(interrupt.wait())
         try:
-            await asyncio.wait({working, wished}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((working, wished), return_when=asyncio.FIRST_COMPLETED)
             if not working.done():
                 await _wind_down(lanes, working, interrupt)
                 await writer.drain()
@@ -170,8 +170,8 @@ async def _wind_down(lanes: Sequence[Lane], working: asyncio.Future[Any], interr
     """Send nothing more; let what is in flight come in for a few seconds, unless asked a second time."""
     for lane in lanes:
         lane.stop("interrupted")
-    at_once = asyncio.ensure_future(interrupt.wait(2))
-    await asyncio.wait({working, at_once}, timeout=GRACE_S, return_when=asyncio.FIRST_COMPLETED)
+    at_once: asyncio.Future[Any] = asyncio.ensure_future(interrupt.wait(2))
+    await asyncio.wait((working, at_once), timeout=GRACE_S, return_when=asyncio.FIRST_COMPLETED)
     at_once.cancel()
     working.cancel()
     with suppress(asyncio.CancelledError, Exception):
@@ -211,7 +211,8 @@ def _pids(providers: Sequence[Provider]) -> list[int]:
 
 
 @asynccontextmanager
-async def _opened(providers: Sequence[Provider]) -> AsyncIterator[None]:
+async def opened(providers: Sequence[Provider]) -> AsyncIterator[None]:
+    """Start what needs starting, all at once, and end it again whatever happens."""
     opening = [provider for provider in providers if isinstance(provider, Opens)]
     try:
         await asyncio.gather(*(provider.open() for provider in opening))

@@ -91,14 +91,14 @@ def _cell_warnings(cell: CellResult) -> list[str]:
             f"{errored:,.0f} of {attempted:,.0f} calls failed and are not scored; the bounds stand beside the score. "
             "Try: steelyard run --resume to ask them again"
         )
-    if (cell.value("truncated_share") or 0) > MUCH_TRUNCATED:
+    if (cell.value("truncated") or 0) > MUCH_TRUNCATED:
         texts.append(
-            f"{100 * (cell.value('truncated_share') or 0):.1f} % of the answers were cut off by the token limit, and "
+            f"{100 * (cell.value('truncated') or 0):.1f} % of the answers were cut off by the token limit, and "
             "count as wrong. Try: a larger --max-tokens"
         )
-    elif (cell.value("unparsed_share") or 0) > MUCH_UNPARSED:
+    elif (cell.value("unparsed") or 0) > MUCH_UNPARSED:
         texts.append(
-            f"{100 * (cell.value('unparsed_share') or 0):.1f} % of the answers were not in the asked form, and count "
+            f"{100 * (cell.value('unparsed') or 0):.1f} % of the answers were not in the asked form, and count "
             "as wrong. Read them: steelyard show --wrong"
         )
     return texts

@@ -36,7 +36,7 @@ TYPES = {
 
 
 def export(store: Store, run_id: str, format_: str, output: Path | None, stream: TextIO) -> None:
-    """Write the run's records to ``output``, or to ``stream`` where there is none. A file appears only when complete."""
+    """Write the run's records to ``output``, or to ``stream`` where there is none; a file appears when complete."""
     if format_ == "parquet":
         assert output is not None
         with _new_file(output) as unfinished:

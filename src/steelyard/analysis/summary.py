@@ -1,0 +1,30 @@
+"""All estimates of one cell, in a fixed order."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from steelyard.analysis.metrics import METRICS, Context, Metric, accuracy
+from steelyard.types import Columns, Estimate
+
+
+def summarise(columns: Columns, context: Context) -> tuple[Estimate, ...]:
+    """Every metric of the table, and one for each further score that the protocol gives."""
+    return tuple(metric.compute(columns, context) for metric in metrics_of(context))
+
+
+def metrics_of(context: Context) -> list[Metric]:
+    """The table's metrics, with the protocol's further scores right after the headline."""
+    first, *rest = METRICS.values()
+    further = [_score(name) for name in context.info.scored if name != first.name]
+    return [first, *further, *rest]
+
+
+def _score(name: str) -> Metric:
+    return Metric(
+        name=name,
+        unit="share",
+        better="higher",
+        definition="another reading of the same answers",
+        compute=partial(accuracy, name),
+    )

@@ -1,0 +1,51 @@
+"""How an estimate is written: as many digits as its interval supports, and words where there is no number."""
+
+from __future__ import annotations
+
+import math
+
+from steelyard.types import Estimate
+
+
+def written(estimate: Estimate | None, *, bounds: bool = True) -> str:
+    """``61.3 % (58.6 to 63.9)``; what is unknown is a dash, and its reason stands in ``estimate.status``."""
+    if estimate is None or estimate.value is None:
+        return "–"  # noqa: RUF001 - a dash for what is not known
+    scale, suffix = _scale(estimate.unit, estimate.value)
+    digits = _digits(estimate, scale)
+    text = f"{_number(estimate.value * scale, digits)}{suffix}"
+    if not bounds or estimate.low is None or estimate.high is None:
+        return text
+    return f"{text} ({_number(estimate.low * scale, digits)} to {_number(estimate.high * scale, digits)})"
+
+
+def _scale(unit: str, value: float) -> tuple[float, str]:
+    if unit == "share":
+        return 100.0, " %"
+    if unit == "s":
+        return (1000.0, " ms") if abs(value) < 1 else (1.0, " s")
+    if unit == "USD":
+        return 1.0, " USD"
+    return 1.0, {"MB": " MB", "tokens/s": "/s", "requests/s": "/s"}.get(unit, "")
+
+
+def _digits(estimate: Estimate, scale: float) -> int:
+    """Decimals so that the half width shows two significant digits; without bounds, three of the value."""
+    assert estimate.value is not None
+    if estimate.unit == "share":
+        return 1
+    if estimate.unit in ("requests", "tokens"):
+        return 0
+    if estimate.low is not None and estimate.high is not None and estimate.high > estimate.low:
+        return _decimals((estimate.high - estimate.low) / 2 * scale, 2)
+    return _decimals(estimate.value * scale, 3)
+
+
+def _decimals(size: float, significant: int) -> int:
+    if size == 0 or not math.isfinite(size):
+        return 0
+    return max(0, significant - 1 - math.floor(math.log10(abs(size))))
+
+
+def _number(value: float, digits: int) -> str:
+    return f"{value:,.{digits}f}"

@@ -1,0 +1,170 @@
+"""Results on a terminal: the matrix of models by benchmarks, then one table per benchmark, then what to beware of."""
+
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from steelyard.analysis.wording import written
+from steelyard.report.results import CellResult, Results, warnings
+from steelyard.types import CellInfo, RunInfo
+
+NARROWEST = 100
+LOG_WIDTH = 160
+QUALITY = (("accuracy", "accuracy (95 %)"), ("scored", "n"), ("unparsed", "unparsed"), ("truncated", "truncated"))
+SPEED = (
+    ("latency.mean", "mean latency"),
+    ("latency.p50", "P50"),
+    ("latency.p95", "P95"),
+    ("ttft.p50", "TTFT P50"),
+    ("itl.p50", "ITL P50"),
+    ("tokens_per_second", "tokens/s"),
+)
+MONEY = (("cost.per_request", "USD/request"),)
+WITH_BOUNDS = ("accuracy", "accuracy.strict", "accuracy.norm")
+
+
+def console() -> Console:
+    """Standard output: as wide as the terminal, or wide enough for a log."""
+    plain = Console(highlight=False)
+    if plain.is_terminal:
+        return plain
+    return Console(highlight=False, width=LOG_WIDTH, no_color=True)
+
+
+def print_results(results: Results, *, everything: bool = False) -> None:
+    """Print the results of a run; ``everything``: every estimate of every cell."""
+    _render(results, console(), everything=everything)
+
+
+def results_text(results: Results) -> str:
+    """The same as plain text."""
+    buffer = io.StringIO()
+    _render(results, Console(file=buffer, width=LOG_WIDTH, no_color=True, highlight=False), everything=False)
+    return buffer.getvalue()
+
+
+def print_runs(runs: list[tuple[RunInfo, list[CellInfo]]]) -> None:
+    """The list of past runs."""
+    table = _table("#", "name", "status", "started", "models", "benchmarks", "tags")
+    for run, cells in runs:
+        table.add_row(
+            str(run.number),
+            run.name,
+            run.status,
+            run.created_at[:16].replace("T", " "),
+            ", ".join(dict.fromkeys(cell.model for cell in cells)),
+            ", ".join(dict.fromkeys(cell.label for cell in cells)),
+            ", ".join(run.tags),
+        )
+    console().print(table)
+
+
+def _render(results: Results, out: Console, *, everything: bool) -> None:
+    out.print(f"Run #{results.run.number} {results.run.name} ({results.run.status})", markup=False)
+    if len(results.benchmarks()) > 1 and len(results.cells) > 1:
+        out.print()
+        out.print(_matrix(results))
+    for label in results.benchmarks():
+        out.print()
+        out.print(_caption(results, label), markup=False)
+        out.print(_every_estimate(results, label) if everything else _benchmark_table(results, label))
+    notes = warnings(results)
+    if notes:
+        out.print()
+    for note in notes:
+        out.print(f"! {note}", markup=False)
+
+
+def _matrix(results: Results) -> Table:
+    table = _table("accuracy", *results.benchmarks())
+    by_key = {(cell.info.model, cell.info.label): cell for cell in results.cells}
+    for model in results.models():
+        cells = [by_key.get((model, label)) for label in results.benchmarks()]
+        table.add_row(model, *("" if cell is None else written(cell.estimates.get("accuracy")) for cell in cells))
+    return table
+
+
+def _caption(results: Results, label: str) -> str:
+    info = next(cell.info for cell in results.cells if cell.info.label == label)
+    drawn = f"{info.items:,} of {info.available:,} items"
+    if info.items < info.available:
+        drawn += ", drawn by seed" if info.order == "shuffled" else ", the first in file order"
+    shots = f", {info.shots}-shot" if info.shots else ""
+    repeats = f", {info.repeats} times each" if info.repeats > 1 else ""
+    return f"{label} v{info.protocol_version}{shots}: {drawn}{repeats}"
+
+
+def _benchmark_table(results: Results, label: str) -> Table:
+    cells = results.ranked(label)
+    columns = [(name, heading) for name, heading in _columns(cells, results.metrics) if _is_known(cells, name)]
+    table = _table("model", *(heading for _, heading in columns))
+    for cell in cells:
+        table.add_row(_name(cell), *(_cell_text(cell, name) for name, _ in columns))
+    return table
+
+
+def _columns(cells: list[CellResult], wanted: tuple[str, ...]) -> list[tuple[str, str]]:
+    extra = [(name, name) for cell in cells[:1] for name in cell.info.scored[1:]]
+    usual = [QUALITY[0], *extra, *QUALITY[1:], ("errored", "errors"), *SPEED, *_rates(cells), *MONEY]
+    if not wanted:
+        return usual
+    known = [name for cell in cells[:1] for name in cell.estimates]
+    names = [name for want in wanted for name in known if name == want or name.startswith(f"{want}.")]
+    headings = dict(usual)
+    return [(name, headings.get(name, name)) for name in dict.fromkeys(names)]
+
+
+def _rates(cells: list[CellResult]) -> tuple[tuple[str, str], ...]:
+    is_likelihood = any(cell.info.kind == "likelihood" for cell in cells)
+    return (("requests_per_second", "questions/s" if is_likelihood else "requests/s"),)
+
+
+def _is_known(cells: list[CellResult], name: str) -> bool:
+    """Whether a column says anything: an unknown price of a real model does, a latency of likelihoods does not."""
+    if name in ("unparsed", "truncated", "errored"):
+        return any(cell.value(name) for cell in cells)
+    if name == "cost.per_request":
+        return any(not cell.info.is_floor for cell in cells)
+    return any(cell.value(name) is not None for cell in cells)
+
+
+def _cell_text(cell: CellResult, name: str) -> str:
+    estimate = cell.estimates.get(name)
+    if name == "cost.per_request" and estimate is not None and estimate.value is None and not cell.info.is_floor:
+        return "unknown"
+    if estimate is not None and estimate.value is None and estimate.status.startswith("n too small"):
+        return "n too small"
+    return written(estimate, bounds=name in WITH_BOUNDS)
+
+
+def _name(cell: CellResult) -> Text:
+    if cell.info.is_floor:
+        return Text(f"{cell.info.model} (floor)", style="dim")
+    return Text(cell.info.model)
+
+
+def _every_estimate(results: Results, label: str) -> Table:
+    cells = results.ranked(label)
+    table = _table("metric", *(f"{cell.info.model}" for cell in cells))
+    for name in cells[0].estimates:
+        table.add_row(name, *(_with_reason(cell, name) for cell in cells))
+    return table
+
+
+def _with_reason(cell: CellResult, name: str) -> str:
+    estimate = cell.estimates.get(name)
+    if estimate is None:
+        return ""
+    text = written(estimate)
+    return text if estimate.status == "ok" else f"{text}  [{estimate.status}]"
+
+
+def _table(*headings: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for heading in headings:
+        table.add_column(Text(heading), overflow="fold")
+    return table

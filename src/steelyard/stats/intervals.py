@@ -1,0 +1,168 @@
+"""Intervals for shares and means. Pure functions on numbers; two-sided at ``confidence``.
+
+Where no interval can be given its bounds are ``None``: never a width of zero that only looks like certainty.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Sequence
+from statistics import NormalDist
+
+import numpy as np
+from msgspec import Struct
+from scipy import special
+
+
+class Interval(Struct, frozen=True, kw_only=True):
+    """Bounds of an interval."""
+
+    low: float
+    high: float
+
+
+class UpperBound(Struct, frozen=True, kw_only=True):
+    """A one-sided upper bound."""
+
+    high: float
+
+
+class MeanInterval(Struct, frozen=True, kw_only=True):
+    """A mean with its standard error and bounds; ``None`` where there are too few values or no spread."""
+
+    mean: float | None
+    se: float | None
+    low: float | None
+    high: float | None
+    n: int
+
+
+class RepeatedMean(Struct, frozen=True, kw_only=True):
+    """A mean over items that were each asked several times."""
+
+    mean: float
+    se: float
+    n_items: int
+
+
+class Variances(Struct, frozen=True, kw_only=True):
+    """Variance within an item over its repeats, and between items."""
+
+    within: float
+    between: float
+
+
+class ClusteredMean(Struct, frozen=True, kw_only=True):
+    """A mean with cluster-robust standard errors: ``se`` with G/(G-1), ``se_cr0`` without."""
+
+    mean: float
+    se: float | None
+    se_cr0: float
+    clusters: int
+
+
+class DesignEffect(Struct, frozen=True, kw_only=True):
+    """How many times more variance than a simple sample has, and the simple sample of equal worth."""
+
+    deff: float
+    effective_n: float
+
+
+def wilson_interval(*, successes: float, n: float, confidence: float = 0.95) -> Interval:
+    """Score interval of a share (Wilson 1927; Newcombe 1998, method 3). Of nothing it is (0, 1)."""
+    if n <= 0:
+        return Interval(low=0.0, high=1.0)
+    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    share = successes / n
+    centre = share + z * z / (2 * n)
+    reach = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    scale = 1 + z * z / n
+    low = 0.0 if successes == 0 else max(0.0, (centre - reach) / scale)
+    high = 1.0 if successes == n else min(1.0, (centre + reach) / scale)
+    return Interval(low=low, high=high)
+
+
+def clopper_pearson_interval(*, successes: int, n: int, confidence: float = 0.95) -> Interval:
+    """Exact interval of a share (Clopper & Pearson 1934): never covers less than it says."""
+    return _beta_interval(successes, n - successes + 1, successes + 1, n - successes, confidence)
+
+
+def jeffreys_interval(*, successes: int, n: int, confidence: float = 0.95) -> Interval:
+    """Equal-tailed interval of the posterior under Beta(1/2, 1/2) (Brown, Cai & DasGupta 2001)."""
+    a, b = successes + 0.5, n - successes + 0.5
+    found = _beta_interval(a, b, a, b, confidence)
+    return Interval(low=0.0 if successes == 0 else found.low, high=1.0 if successes == n else found.high)
+
+
+def bayes_beta_interval(
+    *, successes: int, n: int, prior_a: float = 1.0, prior_b: float = 1.0, confidence: float = 0.95
+) -> Interval:
+    """Equal-tailed credible interval of a share under a Beta prior (Bowyer et al. 2025)."""
+    a, b = successes + prior_a, n - successes + prior_b
+    return _beta_interval(a, b, a, b, confidence)
+
+
+def zero_event_upper_bound(*, events: int, n: int, confidence: float = 0.95) -> UpperBound:
+    """One-sided exact upper bound of a share; with no event it is 1 - (1 - confidence)^(1/n), near 3/n."""
+    if n <= events:
+        return UpperBound(high=1.0)
+    return UpperBound(high=float(special.betaincinv(events + 1, n - events, confidence)))
+
+
+def mean_interval(*, values: Sequence[float] | np.ndarray, confidence: float = 0.95) -> MeanInterval:
+    """Student's t interval of a mean. One value, or values all alike, give no bounds."""
+    sample = np.asarray(values, dtype=float)
+    n = len(sample)
+    if n == 0:
+        return MeanInterval(mean=None, se=None, low=None, high=None, n=0)
+    mean = float(sample.mean())
+    if n == 1 or not np.ptp(sample):
+        return MeanInterval(mean=mean, se=None, low=None, high=None, n=n)
+    se = float(sample.std(ddof=1)) / math.sqrt(n)
+    reach = t_quantile(n - 1, 0.5 + confidence / 2) * se
+    return MeanInterval(mean=mean, se=se, low=mean - reach, high=mean + reach, n=n)
+
+
+def mean_se_epochs(*, scores: Sequence[Sequence[float]] | np.ndarray) -> RepeatedMean:
+    """Mean and standard error over items asked several times: the item is the unit (Miller 2024, section 3)."""
+    items = np.array([np.mean(repeats) for repeats in scores])
+    return RepeatedMean(
+        mean=float(items.mean()), se=float(items.std(ddof=1)) / math.sqrt(len(items)), n_items=len(items)
+    )
+
+
+def variance_components(*, scores: Sequence[Sequence[float]] | np.ndarray) -> Variances:
+    """Var(mean) = (between + within / K) / n, estimated without bias; a negative ``between`` is clipped to 0."""
+    repeats = np.asarray(scores, dtype=float)
+    within = float(repeats.var(axis=1, ddof=1).mean())
+    between = float(repeats.mean(axis=1).var(ddof=1)) - within / repeats.shape[1]
+    return Variances(within=within, between=max(0.0, between))
+
+
+def cluster_se(*, scores: Sequence[float] | np.ndarray, clusters: Sequence[Hashable] | np.ndarray) -> ClusteredMean:
+    """Standard error of a mean whose items come in clusters (Miller 2024, appendix A; CR1 multiplies by G/(G-1))."""
+    values = np.asarray(scores, dtype=float)
+    _, membership = np.unique(np.asarray(clusters), return_inverse=True)
+    sums = np.bincount(membership, weights=values - values.mean())
+    groups = len(sums)
+    se_cr0 = math.sqrt(float((sums**2).sum())) / len(values)
+    se = se_cr0 * math.sqrt(groups / (groups - 1)) if groups > 1 else None
+    return ClusteredMean(mean=float(values.mean()), se=se, se_cr0=se_cr0, clusters=groups)
+
+
+def design_effect(*, mean_cluster_size: float, icc: float, n: float) -> DesignEffect:
+    """1 + (m - 1) icc (Kish 1965), and the number of independent items that n clustered ones are worth."""
+    deff = 1 + (mean_cluster_size - 1) * icc
+    return DesignEffect(deff=deff, effective_n=n / deff)
+
+
+def t_quantile(degrees: float, p: float) -> float:
+    """The ``p`` quantile of Student's t."""
+    return float(special.stdtrit(degrees, p))
+
+
+def _beta_interval(low_a: float, low_b: float, high_a: float, high_b: float, confidence: float) -> Interval:
+    tail = (1 - confidence) / 2
+    low = float(special.betaincinv(low_a, low_b, tail)) if low_a > 0 else 0.0
+    high = float(special.betaincinv(high_a, high_b, 1 - tail)) if high_b > 0 else 1.0
+    return Interval(low=low, high=high)

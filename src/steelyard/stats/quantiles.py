@@ -1,0 +1,131 @@
+"""Percentiles and what can be said about them without assuming a distribution."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from msgspec import Struct
+from scipy import special
+
+from steelyard.stats.intervals import cluster_se
+
+MOST_SEARCHED = 1_000_000
+
+
+class Ranks(Struct, frozen=True, kw_only=True):
+    """1-based order statistics that bound a quantile; ``None`` where the sample is too small for one."""
+
+    lower_rank: int | None
+    upper_rank: int | None
+
+
+class SampleSize(Struct, frozen=True, kw_only=True):
+    """A number of items."""
+
+    n: int
+
+
+class Value(Struct, frozen=True, kw_only=True):
+    """One number."""
+
+    value: float | None
+
+
+class Values(Struct, frozen=True, kw_only=True):
+    """Several numbers, in the order asked for."""
+
+    values: tuple[float, ...]
+
+
+class QuantileBounds(Struct, frozen=True, kw_only=True):
+    """Bounds of a quantile in the data's own unit; ``effective_n`` is what the sample is worth."""
+
+    low: float | None
+    high: float | None
+    effective_n: float
+
+
+def quantile_ci_ranks(*, n: int, p: float, confidence: float = 0.95) -> Ranks:
+    """Ranks of the order statistics that bound the ``p`` quantile (Conover 1999, section 3.2)."""
+    tail = (1 - confidence) / 2
+    counts = np.arange(n + 1)
+    cdf = special.bdtr(counts, n, p)
+    lower = int(np.searchsorted(cdf, tail, side="right"))  # the largest l with P(X <= l - 1) <= tail
+    upper = int(np.searchsorted(cdf, 1 - tail, side="left")) + 1
+    return Ranks(lower_rank=lower if lower >= 1 else None, upper_rank=upper if upper <= n else None)
+
+
+def min_n_for_quantile_bound(
+    *, p: float, confidence: float = 0.95, sided: Literal["upper", "lower", "two"] = "two"
+) -> SampleSize:
+    """The smallest sample that bounds the ``p`` quantile by order statistics (Wilks 1941)."""
+    tail = (1 - confidence) / (2 if sided == "two" else 1)
+    needed = []
+    if sided != "lower":
+        needed.append(math.ceil(math.log(tail) / math.log(p)))
+    if sided != "upper":
+        needed.append(math.ceil(math.log(tail) / math.log(1 - p)))
+    return SampleSize(n=max(needed))
+
+
+def percentiles_linear(*, values: Sequence[float] | np.ndarray, p: Sequence[float]) -> Values:
+    """Percentiles in per cent by linear interpolation (Hyndman & Fan 1996, type 7; numpy's and Prometheus's)."""
+    return Values(values=tuple(float(value) for value in np.percentile(np.asarray(values, dtype=float), p)))
+
+
+def pooled_percentile(*, groups: Sequence[Sequence[float]], p: float) -> Value:
+    """The percentile of all values together; the mean of the groups' percentiles is another, meaningless number."""
+    pooled = np.concatenate([np.asarray(group, dtype=float) for group in groups]) if groups else np.array([])
+    return Value(value=float(np.percentile(pooled, p)) if len(pooled) else None)
+
+
+def harrell_davis(*, values: Sequence[float] | np.ndarray, p: float) -> Value:
+    """A smoother point estimate of the ``p`` quantile (Harrell & Davis 1982); for a point only, not for tails."""
+    ordered = np.sort(np.asarray(values, dtype=float))
+    n = len(ordered)
+    if n == 0:
+        return Value(value=None)
+    edges = special.betainc(p * (n + 1), (1 - p) * (n + 1), np.arange(n + 1) / n)
+    return Value(value=float(np.diff(edges) @ ordered))
+
+
+def quantile_interval(*, values: np.ndarray, p: float, confidence: float = 0.95) -> QuantileBounds:
+    """Distribution-free bounds of the ``p`` quantile of independent values."""
+    return _bounds(np.sort(values), float(len(values)), p, confidence)
+
+
+def clustered_quantile_interval(
+    *, values: np.ndarray, clusters: np.ndarray, p: float, confidence: float = 0.95
+) -> QuantileBounds:
+    """The same where values come in clusters, such as the token gaps of one request.
+
+    The indicator of lying below the quantile has a clustered variance; the sample is worth n over that design effect
+    (Woodruff 1952; Kish 1965), and the order statistics are taken at that size.
+    """
+    ordered = np.sort(values)
+    n = len(ordered)
+    if n < 2:
+        return QuantileBounds(low=None, high=None, effective_n=float(n))
+    below = (values <= np.quantile(ordered, p)).astype(float)
+    share = float(below.mean())
+    clustered = cluster_se(scores=below, clusters=clusters)
+    if clustered.se is None:
+        return QuantileBounds(low=None, high=None, effective_n=1.0)
+    plain = share * (1 - share) / n
+    deff = max(1.0, clustered.se**2 / plain) if plain > 0 else n / clustered.clusters
+    return _bounds(ordered, n / deff, p, confidence)
+
+
+def _bounds(ordered: np.ndarray, worth: float, p: float, confidence: float) -> QuantileBounds:
+    size = min(math.floor(worth), MOST_SEARCHED)
+    if size < 1:
+        return QuantileBounds(low=None, high=None, effective_n=worth)
+    ranks = quantile_ci_ranks(n=size, p=p, confidence=confidence)
+
+    def at(rank: int | None) -> float | None:
+        return None if rank is None else float(ordered[min(len(ordered), math.ceil(rank * len(ordered) / size)) - 1])
+
+    return QuantileBounds(low=at(ranks.lower_rank), high=at(ranks.upper_rank), effective_n=worth)

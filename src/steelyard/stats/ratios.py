@@ -1,0 +1,51 @@
+"""Ratios of sums, such as cost per correct answer and tokens per second."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from msgspec import Struct
+
+from steelyard.stats.intervals import t_quantile
+from steelyard.stats.quantiles import Value
+
+
+class RatioInterval(Struct, frozen=True, kw_only=True):
+    """A ratio with its bounds; ``None`` where the set of plausible ratios is unbounded, or the denominator is 0."""
+
+    ratio: float | None
+    low: float | None
+    high: float | None
+
+
+def ratio_interval_fieller(
+    *, numerator: Sequence[float] | np.ndarray, denominator: Sequence[float] | np.ndarray, confidence: float = 0.95
+) -> RatioInterval:
+    """Interval of sum(numerator) / sum(denominator) over items (Fieller 1954).
+
+    It holds every theta for which the mean of numerator - theta * denominator does not differ from 0 by a t test.
+    """
+    above, below = np.asarray(numerator, dtype=float), np.asarray(denominator, dtype=float)
+    n = len(above)
+    if n == 0 or not below.sum():
+        return RatioInterval(ratio=None, low=None, high=None)
+    ratio = float(above.sum() / below.sum())
+    if n < 2:
+        return RatioInterval(ratio=ratio, low=None, high=None)
+    t2 = t_quantile(n - 1, 0.5 + confidence / 2) ** 2
+    covariance = np.cov(above, below, ddof=1) / n
+    a = below.mean() ** 2 - t2 * covariance[1, 1]
+    b = above.mean() * below.mean() - t2 * covariance[0, 1]
+    c = above.mean() ** 2 - t2 * covariance[0, 0]
+    root = b * b - a * c
+    if a <= 0 or root < 0:
+        return RatioInterval(ratio=ratio, low=None, high=None)
+    return RatioInterval(ratio=ratio, low=float((b - math.sqrt(root)) / a), high=float((b + math.sqrt(root)) / a))
+
+
+def tokens_per_second(*, tokens: Sequence[float], seconds: Sequence[float]) -> Value:
+    """Total tokens over total seconds; the mean of per-request rates is another quantity."""
+    total = float(sum(seconds))
+    return Value(value=float(sum(tokens)) / total if total else None)
