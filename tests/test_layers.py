@@ -48,7 +48,7 @@ def room_of(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-FILES = sorted(path for path in PACKAGE.rglob("*.py") if room_of(path) not in ("cli", "__init__"))
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if room_of(path) not in ("cli", "__init__", "__main__"))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))

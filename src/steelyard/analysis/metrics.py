@@ -328,8 +328,8 @@ def _linear(ordered: np.ndarray, p: float) -> float:
     """Type 7 percentile of sorted values in which the largest may be infinite."""
     place = p * (len(ordered) - 1)
     low, high = int(np.floor(place)), int(np.ceil(place))
-    if low == high:
-        return float(ordered[low])
+    if low == high or not np.isfinite(ordered[high]):
+        return float(ordered[high])
     return float(ordered[low] + (place - low) * (ordered[high] - ordered[low]))
 
 

@@ -41,17 +41,18 @@ def main(arguments: list[str] | None = None) -> int:
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
     parser = argparse.ArgumentParser(prog="steelyard", description=DESCRIPTION, epilog=EPILOG)
-    parser.add_argument("--version", action="version", version=_Version())
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     for verb in VERBS:
         verb.add_to(verbs)
     return parser
 
 
-class _Version(str):
-    """The version, read only when it is asked for."""
+class _Version(argparse.Action):
+    """Print the version, which is read only when it is asked for."""
 
-    def __mod__(self, _: object) -> str:
-        import importlib.metadata
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
 
-        return f"steelyard {importlib.metadata.version('steelyard')}"
+        print(f"steelyard {version('steelyard')}")
+        parser.exit()

@@ -93,8 +93,8 @@ def _cell_warnings(cell: CellResult) -> list[str]:
         )
     if (cell.value("truncated") or 0) > MUCH_TRUNCATED:
         texts.append(
-            f"{100 * (cell.value('truncated') or 0):.1f} % of the answers were cut off by the token limit, and "
-            "count as wrong. Try: a larger --max-tokens"
+            f"{100 * (cell.value('truncated') or 0):.1f} % of the answers were cut off by the token limit; "
+            "what could be read of them was graded. Try: a larger --max-tokens"
         )
     elif (cell.value("unparsed") or 0) > MUCH_UNPARSED:
         texts.append(

@@ -16,15 +16,15 @@ NARROWEST = 100
 LOG_WIDTH = 160
 QUALITY = (("accuracy", "accuracy (95 %)"), ("scored", "n"), ("unparsed", "unparsed"), ("truncated", "truncated"))
 SPEED = (
-    ("latency.mean", "mean latency"),
+    ("latency.mean", "latency (95 %)"),
     ("latency.p50", "P50"),
     ("latency.p95", "P95"),
     ("ttft.p50", "TTFT P50"),
     ("itl.p50", "ITL P50"),
     ("tokens_per_second", "tokens/s"),
 )
-MONEY = (("cost.per_request", "USD/request"),)
-WITH_BOUNDS = ("accuracy", "accuracy.strict", "accuracy.norm")
+MONEY = (("cost.per_request", "cost/request"),)
+WITH_BOUNDS = ("accuracy", "accuracy.strict", "accuracy.norm", "latency.mean", "cost.per_request")
 
 
 def console() -> Console:
@@ -155,12 +155,12 @@ def _every_estimate(results: Results, label: str) -> Table:
     return table
 
 
-def _with_reason(cell: CellResult, name: str) -> str:
+def _with_reason(cell: CellResult, name: str) -> Text:
     estimate = cell.estimates.get(name)
     if estimate is None:
-        return ""
+        return Text()
     text = written(estimate)
-    return text if estimate.status == "ok" else f"{text}  [{estimate.status}]"
+    return Text(text if estimate.status == "ok" else f"{text}  [{estimate.status}]")
 
 
 def _table(*headings: str) -> Table:

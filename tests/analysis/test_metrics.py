@@ -1,0 +1,201 @@
+"""From columns to estimates: what counts, what does not, and what is not known."""
+
+import numpy as np
+import pytest
+
+from steelyard.analysis.metrics import METRICS, Context
+from steelyard.analysis.summary import summarise
+from steelyard.analysis.wording import written
+from steelyard.types import CellInfo, Columns, Estimate
+
+INFO = CellInfo(
+    model="m",
+    benchmark="b",
+    protocol="p",
+    protocol_version="1",
+    benchmark_version="1",
+    kind="chat",
+    dataset="d",
+    dataset_digest="d",
+    prompt_digest="p",
+    origin="o",
+    items=1,
+    available=1,
+)
+
+
+def columns(scores, **changes):
+    """Columns of as many answered requests as there are scores, one second apart, 10 tokens each."""
+    n = len(scores)
+    scores = np.asarray(scores, dtype=float)
+    fields = {
+        "names": (),
+        "sample": np.arange(n),
+        "repeat": np.zeros(n, dtype=int),
+        "stratum": np.zeros(n, dtype=int),
+        "strata": ("",),
+        "cluster": np.zeros(n, dtype=int),
+        "session": np.ones(n, dtype=int),
+        "failure": np.array(["" if not np.isnan(s) else "server" for s in scores], dtype=object),
+        "stop_reason": np.array(["stop"] * n, dtype=object),
+        "cached": np.zeros(n, dtype=bool),
+        "answered_empty": np.zeros(n, dtype=bool),
+        "tries": np.ones(n, dtype=int),
+        "started_s": np.arange(n, dtype=float),
+        "ended_s": np.arange(n, dtype=float) + 1,
+        "queued_s": np.zeros(n),
+        "ttft_s": np.full(n, 0.1),
+        "total_s": np.linspace(1, 2, n),
+        "tpot_s": np.full(n, 0.01),
+        "input_tokens": np.full(n, 20.0),
+        "output_tokens": np.full(n, 10.0),
+        "cached_input_tokens": np.full(n, np.nan),
+        "reasoning_tokens": np.full(n, np.nan),
+        "cost_usd": np.full(n, np.nan),
+        "gaps_s": np.array([]),
+        "gap_starts": np.zeros(n + 1, dtype=int),
+        "scores": {"accuracy": scores},
+        "parsed": {"accuracy": ~np.isnan(scores)},
+    }
+    return Columns(**(fields | changes))
+
+
+def estimate(name, given, **context):
+    return METRICS[name].compute(given, Context(**({"info": INFO} | context)))
+
+
+def test_accuracy_is_over_scored_items_with_bounds_for_the_rest():
+    given = columns([1, 1, 0, np.nan])
+    assert estimate("accuracy", given).value == pytest.approx(2 / 3)
+    assert estimate("accuracy", given).n == 3
+    assert estimate("accuracy.lower_bound", given).value == 0.5
+    assert estimate("accuracy.upper_bound", given).value == 0.75
+    assert estimate("errored", given).value == 1
+    assert "not scored" in estimate("accuracy", given).status
+
+
+@pytest.mark.parametrize("scores", [[], [1.0], [0.0], [1.0] * 30, [np.nan] * 3])
+def test_edges_never_raise_and_never_look_certain(scores):
+    for found in summarise(columns(scores), Context(info=INFO)):
+        if found.unit == "share" and found.method != "count" and found.value is not None:
+            assert found.high > found.low, found
+    found = estimate("accuracy", columns(scores))
+    assert (found.value is None) == (not np.isfinite(scores).any() if scores else True)
+
+
+def test_the_order_of_records_does_not_matter():
+    given = columns(np.tile([1.0, 0, 1, 1], 30))
+    order = np.random.default_rng(0).permutation(120)
+    shuffled = {
+        name: getattr(given, name)[order]
+        for name in given.__struct_fields__
+        if isinstance(getattr(given, name), np.ndarray) and len(getattr(given, name)) == 120
+    }
+    mixed = columns(given.scores["accuracy"][order], **shuffled)
+    before, after = (summarise(data, Context(info=INFO)) for data in (given, mixed))
+    for one, other in zip(before, after, strict=True):
+        assert one.value == pytest.approx(other.value), one.metric
+        assert one.low == pytest.approx(other.low), one.metric
+
+
+def test_repeats_are_reduced_to_items_first():
+    given = columns([1, 1, 0, 0, 1, 0], sample=np.array([0, 0, 1, 1, 2, 2]))
+    found = estimate("accuracy", given)
+    assert (found.value, found.n, found.method) == (0.5, 3, "item means, t")
+
+
+def test_percentiles_come_with_distribution_free_bounds_or_not_at_all():
+    small, large = columns([1] * 20), columns([1] * 400)
+    assert estimate("latency.p50", small).low is not None
+    p99 = estimate("latency.p99", small)
+    assert p99.value is None
+    assert p99.status.startswith("n too small: need 368, have 20")
+    assert estimate("latency.p99", large).high is not None
+    assert estimate("latency.p95", large).value == pytest.approx(1.95, abs=0.01)
+
+
+def test_a_timed_out_request_counts_as_at_least_its_timeout():
+    scores = [1.0] * 90 + [np.nan] * 10
+    failure = np.array([""] * 90 + ["timeout"] * 10, dtype=object)
+    given = columns(scores, failure=failure, total_s=np.array([1.0] * 90 + [30.0] * 10))
+    assert estimate("latency.p50", given).value == 1.0
+    p95 = estimate("latency.p95", given)
+    assert p95.value is None
+    assert p95.status == ">= 30 s: timed out"
+    assert estimate("latency.mean", given).value == pytest.approx(3.9)
+    assert "at least" in estimate("latency.mean", given).status
+
+
+def test_cached_rows_enter_no_latency_and_no_rate():
+    cached = np.array([True] * 50 + [False] * 50)
+    given = columns([1] * 100, cached=cached, total_s=np.array([0.0] * 50 + [2.0] * 50))
+    assert estimate("latency.p50", given).value == 2.0
+    assert estimate("latency.p50", given).n == 50
+    assert estimate("api_calls", given).value == 50
+
+
+def test_gaps_of_one_request_are_not_independent():
+    gaps = np.repeat([0.01, 0.02, 0.03, 0.04] * 5, 50)
+    starts = np.arange(21) * 50
+    given = columns([1] * 20, gaps_s=gaps, gap_starts=starts)
+    found = estimate("itl.p50", given)
+    assert found.n == 1000
+    assert "effective n 19" in found.method  # 20 requests, not 1,000 gaps
+    assert (found.low, found.high) == (0.01, 0.04) or found.high - found.low >= 0.01
+
+
+def test_rates_are_totals_over_wall_time_and_stand_still_between_sessions():
+    one = columns([1] * 100)
+    assert estimate("tokens_per_second", one).value == pytest.approx(10.0)
+    later = np.arange(100) + np.where(np.arange(100) < 50, 0.0, 86_400.0)
+    two = columns([1] * 100, session=np.repeat([1, 2], 50), started_s=later, ended_s=later + 1)
+    assert estimate("requests_per_second", two).value == pytest.approx(1.0)
+    assert estimate("requests_per_second", two).low is not None
+    assert "n too small" in estimate("requests_per_second", columns([1] * 20)).status
+
+
+def test_cost_per_correct_counts_wrong_answers_too_and_may_be_beyond_telling():
+    costs = np.full(100, 0.01)
+    given = columns([1, 0] * 50, cost_usd=costs)
+    found = estimate("cost.per_correct", given)
+    assert found.value == pytest.approx(0.02)
+    assert found.low < 0.02 < found.high
+    assert estimate("cost.total", given).value == pytest.approx(1.0)
+    hopeless = estimate("cost.per_correct", columns([0] * 99 + [1], cost_usd=costs))
+    assert hopeless.low is None
+    assert "not estimable" in hopeless.status
+    partly = columns([1] * 3, cost_usd=np.array([0.01, np.nan, 0.01]))
+    assert estimate("cost.total", partly).value is None
+    assert "1 of 3" in estimate("cost.total", partly).status
+
+
+def test_outcomes_are_shares_of_what_was_answered():
+    given = columns(
+        [1, 0, 0, np.nan],
+        stop_reason=np.array(["stop", "length", "refusal", ""], dtype=object),
+        parsed={"accuracy": np.array([True, True, False, False])},
+    )
+    assert estimate("truncated", given).value == pytest.approx(1 / 3)
+    assert estimate("refused", given).value == pytest.approx(1 / 3)
+    assert estimate("unparsed", given).value == pytest.approx(1 / 3)
+    assert estimate("reliability", given).value == 0.75
+
+
+def test_every_metric_has_a_definition_and_a_name_of_its_own():
+    assert all(metric.definition and metric.name == name for name, metric in METRICS.items())
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"value": 0.6134, "low": 0.586, "high": 0.639, "unit": "share"}, "61.3 % (58.6 to 63.9)"),
+        ({"value": 0.0123, "low": 0.0100, "high": 0.0150, "unit": "s"}, "12.3 ms (10.0 to 15.0)"),
+        ({"value": 12.345, "low": 11.0, "high": 14.0, "unit": "s"}, "12.3 s (11.0 to 14.0)"),
+        ({"value": None, "unit": "USD"}, "\u2013"),
+        ({"value": 0.000123456, "unit": "USD"}, "0.000123 USD"),
+        ({"value": 1234567.0, "unit": "tokens"}, "1,234,567"),
+        ({"value": 0.0, "unit": "USD"}, "0 USD"),
+    ],
+)
+def test_an_estimate_is_written_with_the_digits_it_supports(fields, text):
+    assert written(Estimate(**({"metric": "x", "n": 10, "method": "m"} | fields))) == text

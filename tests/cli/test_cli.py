@@ -1,0 +1,355 @@
+"""The command line as a user meets it: real processes, real HTTP, real signals, exit codes."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from server import chunk, finish, say, serving, stream, usage
+
+
+def steelyard(*arguments, env=None, **options):
+    return subprocess.run(
+        [sys.executable, "-m", "steelyard", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        stdin=subprocess.DEVNULL,
+        env=os.environ | (env or {}),
+        check=False,
+        **options,
+    )
+
+
+def ok(*arguments, **options):
+    done = steelyard(*arguments, **options)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def write_cases(n=30):
+    lines = [json.dumps({"question": f"Say {i}", "answer": str(i), "id": f"c{i}"}) for i in range(n)]
+    Path("cases.jsonl").write_text("\n".join(lines) + "\n")
+
+
+async def echo(request, body, number):
+    """Answers "Say 7" with 7, streamed."""
+    text = body["messages"][-1]["content"].removeprefix("Say ")
+    return await stream(request, [chunk(content=text), finish(), usage()], gap_s=0.001)
+
+
+def test_somebody_elses_questions_against_an_endpoint_of_their_own():
+    write_cases()
+    with serving(echo) as server:
+        out = ok("run", "cases.jsonl", "-m", "openai/mine", "--base-url", server.url, "--quiet")
+    assert "openai/mine  100.0 % (88.6 to 100.0)" in out
+    document = json.loads(ok("show", "--json"))
+    estimates = document["cells"][0]["estimates"]
+    assert estimates["ttft.p50"]["value"] > 0
+    assert estimates["output_tokens"]["value"] == 90
+    assert estimates["cost.total"]["value"] is None
+    assert document["run"]["status"] == "done"
+
+
+def test_a_plan_runs_and_options_win_over_it():
+    write_cases()
+    with serving(echo) as server:
+        Path("plan.yaml").write_text(
+            "models:\n"
+            f"  - {{id: a, provider: openai, model: m, base_url: {server.url}, price: {{input: 1, output: 2}}}}\n"
+            f"  - {{id: b, provider: openai, model: m, base_url: {server.url}, system: Be brief}}\n"
+            "benchmarks: [cases.jsonl]\nlimit: 4\n"
+        )
+        document = json.loads(ok("run", "plan.yaml", "--limit", 6, "--json"))
+        systems = [turn["messages"][0]["role"] for turn in server.requests]
+    assert [cell["items"] for cell in document["cells"]] == [6, 6]
+    assert document["cells"][0]["estimates"]["cost.total"]["value"] == pytest.approx(6 * (7 * 1 + 3 * 2) / 1e6)
+    assert systems.count("system") == 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "startr", "-m", "baseline/random"], "Did you mean 'starter'"),
+        (["run", "starter@clos", "-m", "baseline/random"], "Did you mean 'cloze'"),
+        (["run", "starter", "-m", "baselin/random"], "Did you mean 'baseline'"),
+        (["run", "starter", "-m", "baseline/randon"], "Did you mean 'random'"),
+        (["run", "starter"], "no model named"),
+        (["run"], "no benchmark named"),
+        (["run", "starter", "-m", "openai/gpt-4o-mini"], "OPENAI_API_KEY is not set"),
+        (["run", "starter:arithmetic", "-m", "baseline/random"], "--limit 100"),
+        (["run", "gsm8k", "-m", "baseline/random"], "STEELYARD_DATA names"),
+        (["run", "starter@cloze", "-m", "python:json:dumps"], "gives no log-likelihoods"),
+        (["run", "starter", "-m", "python:nowhere:f"], "cannot load 'nowhere:f'"),
+        (["run", "gone.jsonl", "-m", "baseline/random"], "no such file: gone.jsonl"),
+        (["run", "gone.yaml"], "cannot read the plan gone.yaml"),
+        (["run", "starter", "-m", "local/smollm3"], "unknown local model 'smollm3'"),
+    ],
+)
+def test_a_mistake_is_told_before_any_call_with_exit_code_2(arguments, words):
+    done = steelyard(*arguments, env={"STEELYARD_DATA": "/nowhere"})
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 2
+    assert done.stdout == ""
+
+
+def test_all_missing_keys_are_told_at_once():
+    done = steelyard("run", "starter", "-m", "openai/gpt-4o", "-m", "openai/gpt-4o-mini")
+    assert done.stderr.count("OPENAI_API_KEY") >= 2
+
+
+def test_asking_for_runs_before_there_are_any_says_what_to_do():
+    done = steelyard("show")
+    assert done.returncode == 4
+    assert "no runs yet" in done.stderr
+
+
+def test_a_provider_failure_exits_with_4_and_says_how_to_go_on():
+    write_cases(40)
+
+    async def unauthorised(request, body, number):
+        from aiohttp import web
+
+        return web.json_response({"error": {"message": "bad key sk-canary99999"}}, status=401)
+
+    with serving(unauthorised) as server:
+        done = steelyard(
+            "run", "cases.jsonl", "-m", "openai/m", "--base-url", server.url, env={"OPENAI_API_KEY": "sk-canary99999"}
+        )
+        asked = len(server.requests)
+    assert done.returncode == 4
+    assert "HTTP 401" in done.stderr
+    assert "steelyard run --resume 1" in done.stderr
+    assert "canary" not in done.stderr + done.stdout
+    assert asked <= 16
+    assert b"canary" not in b"".join(path.read_bytes() for path in Path(".steelyard").iterdir())
+
+
+def test_a_dry_run_counts_and_sends_nothing():
+    models = ("-m", "openai/gpt-4o-mini", "-m", "baseline/random")
+    document = json.loads(ok("run", "starter", *models, "--dry-run", "--json", env={"OPENAI_API_KEY": "sk-none"}))
+    cell = document["cells"][0]
+    assert (cell["items"], cell["requests"]) == (176, 176)
+    assert 0 < cell["most_cost_usd"] < 0.1
+    assert "nothing is sent" in ok("run", "starter", "-m", "baseline/random", "--dry-run")
+    assert not Path(".steelyard").exists()
+
+
+def test_a_dear_run_asks_first():
+    write_cases(30)
+    done = steelyard("run", "cases.jsonl", "-m", "openai/o1-pro", "--runs", 200, env={"OPENAI_API_KEY": "sk-none"})
+    assert done.returncode == 2
+    assert "--yes" in done.stderr
+    assert not Path(".steelyard").exists() or json.loads(ok("runs", "--json")) == []
+
+
+def test_prompts_are_printed_as_they_would_be_sent():
+    lines = ok("prompts", "starter:geography@cloze", "--limit", 2).splitlines()
+    first = json.loads(lines[0])
+    assert len(lines) == 2
+    assert set(first) == {"sample_id", "protocol", "prompt", "continuations"}
+    assert first["sample_id"] == "starter/geography/0"
+    assert json.loads(ok("prompts", "starter@letter", "--limit", 1))["messages"][0]["role"] == "user"
+
+
+@pytest.mark.data
+def test_gsm8k_few_shot_prompts_have_their_examples(data_folder):
+    line = json.loads(ok("prompts", "gsm8k@lm-eval", "--limit", 1, env={"STEELYARD_DATA": str(data_folder)}))
+    assert line["prompt"].count("Question:") == 6
+    assert line["prompt"].endswith("every day at the farmers' market?\nAnswer:")
+
+
+def test_check_says_ok_or_exits_with_1():
+    results = json.loads(ok("check", "starter", "--json"))
+    assert {result["ok"] for result in results} == {True}
+    assert {"benchmark", "split", "items", "gold", "empty", "digest", "ok"} <= set(results[0])
+
+
+@pytest.mark.parametrize("what", ["benchmarks", "protocols", "models", "metrics"])
+def test_lists_are_readable_by_people_and_scripts(what):
+    assert ok("list", what)
+    assert len(json.loads(ok("list", what, "--json"))) > 2
+
+
+def test_runs_are_listed_renamed_tagged_and_deleted():
+    for _ in range(2):
+        ok("run", "starter", "-m", "baseline/random", "--quiet", "--tag", "floor")
+    ok("runs", "rename", "1", "first")
+    ok("runs", "tag", "first", "kept")
+    rows = json.loads(ok("runs", "--json"))
+    assert [row["number"] for row in rows] == [2, 1]
+    assert (rows[1]["name"], rows[1]["tags"]) == ("first", ["floor", "kept"])
+    assert "first" in ok("show", "first")
+    assert steelyard("runs", "delete", "first").returncode == 2
+    ok("runs", "delete", "first", "--yes")
+    assert [row["number"] for row in json.loads(ok("runs", "--json"))] == [2]
+    assert "unknown run 'first'" in steelyard("show", "first").stderr
+
+
+def test_answers_and_provenance_can_be_read():
+    write_cases()
+    with serving(say("\x1b[31mred\x1b[0m\x07 7")) as server:
+        ok("run", "cases.jsonl", "--grader", "number", "-m", "openai/m", "--base-url", server.url, "--quiet")
+    wrong = ok("show", "--wrong", "--most", 3)
+    assert wrong.count("──") == 3
+    assert "\x1b" not in wrong
+    assert "\x07" not in wrong
+    item = ok("show", "--item", "c7")
+    assert "accuracy: 1" in item
+    provenance = json.loads(ok("show", "--provenance", "--json"))
+    cell = provenance["cells"][0]
+    assert cell["reported"] == [{"model": "m-2026", "fingerprint": "fp1", "answers": 30}]
+    assert len(cell["dataset_digest"]) == len(cell["prompt_digest"]) == 64
+    assert provenance["sessions"][0]["python"]
+    assert "machine:" in ok("show", "--provenance")
+
+
+def test_exports_are_complete_and_safe_for_spreadsheets():
+    import csv
+    import io
+
+    import duckdb
+
+    write_cases()
+    with serving(say("=cmd|' /C calc'!A0")) as server:
+        ok("run", "cases.jsonl", "-m", "openai/m", "--base-url", server.url, "--quiet")
+    rows = list(csv.DictReader(io.StringIO(ok("export", "--format", "csv"))))
+    assert len(rows) == 30
+    assert rows[0]["text"].startswith("'=cmd")
+    lines = [json.loads(line) for line in ok("export", "--format", "jsonl").splitlines()]
+    assert lines[0]["call"]["completion"]["text"].startswith("=cmd")
+    ok("export", "--format", "parquet", "--output", "run.parquet")
+    counted = duckdb.sql("SELECT count(*), avg(accuracy), count(latency_s) FROM 'run.parquet'").fetchall()
+    assert counted == [(30, 0.0, 30)]
+    assert steelyard("export", "--format", "parquet").returncode == 2
+
+
+def started_run(server_url, **options):
+    arguments = ["run", "cases.jsonl", "-m", "openai/m", "--base-url", server_url, "--concurrency", "8"]
+    return subprocess.Popen([sys.executable, "-m", "steelyard", *arguments], **options)
+
+
+async def slow_echo(request, body, number):
+    import asyncio
+
+    await asyncio.sleep(0.02)
+    return await echo(request, body, number)
+
+
+def test_ctrl_c_keeps_everything_and_resume_asks_only_what_is_missing():
+    write_cases(300)
+    with serving(slow_echo) as server:
+        process = started_run(server.url, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        time.sleep(1.4)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+        assert process.returncode == 130, err
+        assert "steelyard run --resume 1" in err
+        asked = len(server.requests)
+        assert 0 < asked < 300
+        kept = json.loads(ok("show", "--json"))["cells"][0]["estimates"]["scored"]["value"]
+        assert kept == asked  # what was in flight was let in
+        ok("run", "--resume", "1", "--quiet")
+        assert len(server.requests) == 300
+    final = json.loads(ok("show", "--json"))
+    assert final["cells"][0]["estimates"]["accuracy"]["value"] == 1.0
+    assert final["cells"][0]["estimates"]["accuracy"]["n"] == 300
+    assert final["run"]["status"] == "done"
+
+
+def killed_and_resumed(rounds, seed):
+    """Kill a run at a random moment, resume it, and compare; returns how many calls were asked twice."""
+    moments = random.Random(seed)
+    write_cases(200)
+    twice = 0
+    for _ in range(rounds):
+        store = Path(f"killed-{moments.random()}.db")
+        env = {"STEELYARD_STORE": str(store)}
+        with serving(slow_echo) as server:
+            quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+            process = started_run(server.url, env=os.environ | env, **quiet)
+            time.sleep(0.3 + 1.2 * moments.random())
+            process.kill()
+            process.wait()
+            if not store.exists() or not json.loads(ok("runs", "--json", env=env)):
+                continue  # killed before the run had a number
+            ok("run", "--resume", "last", "--quiet", env=env)
+            asked = [turn["messages"][-1]["content"] for turn in server.requests]
+        document = json.loads(ok("show", "--json", env=env))
+        estimates = document["cells"][0]["estimates"]
+        assert (estimates["accuracy"]["value"], estimates["accuracy"]["n"]) == (1.0, 200)
+        assert len(set(asked)) == 200
+        assert len(asked) - 200 <= 8  # only what was in flight
+        twice += len(asked) - 200
+    return twice
+
+
+def test_after_kill_9_a_resumed_run_ends_with_the_same_scores():
+    killed_and_resumed(3, seed=1)
+
+
+@pytest.mark.long
+def test_after_30_kills_at_random_instants_every_resume_ends_with_the_same_scores():
+    killed_and_resumed(30, seed=2)
+
+
+def test_a_finished_run_can_be_extended_by_items_repeats_and_models():
+    write_cases(60)
+    with serving(echo) as server:
+        ok("run", "cases.jsonl", "-m", "openai/a", "--base-url", server.url, "--limit", 20, "--quiet")
+        assert len(server.requests) == 20
+        ok("run", "--resume", "last", "--limit", 50, "--quiet")
+        assert len(server.requests) == 50
+        ok("run", "--resume", "last", "--runs", 2, "--quiet")
+        assert len(server.requests) == 100
+        ok("run", "--resume", "last", "-m", "openai/b", "--base-url", server.url, "--quiet")
+        assert len(server.requests) == 200
+    document = json.loads(ok("show", "--json"))
+    assert [(c["model"], c["estimates"]["attempted"]["value"]) for c in document["cells"]] == [
+        ("openai/a", 100),
+        ("openai/b", 100),
+    ]
+    assert steelyard("run", "--resume", "last", "--limit", 10).returncode == 2
+    assert steelyard("run", "--resume", "last", "--seed", 9).returncode == 2
+
+
+def test_a_resumed_run_refuses_changed_questions():
+    write_cases(10)
+    with serving(echo) as server:
+        ok("run", "cases.jsonl", "-m", "openai/a", "--base-url", server.url, "--quiet")
+        write_cases(11)
+        done = steelyard("run", "--resume", "last")
+    assert done.returncode == 2
+    assert "dataset digest was" in done.stderr
+
+
+def test_help_has_an_example_for_every_verb():
+    for verb in ("run", "show", "runs", "list", "prompts", "check", "export", "setup"):
+        assert f"example: steelyard {verb}" in ok(verb, "--help")
+    assert ok("--version").startswith("steelyard 0.")
+
+
+def test_help_and_import_load_nothing_heavy():
+    code = (
+        "import sys, steelyard, steelyard.cli as c\n"
+        "c.build_parser()\n"
+        "heavy = {'asyncio', 'msgspec', 'rich', 'numpy', 'scipy', 'sqlalchemy', 'aiohttp', 'yaml', 'genai_prices'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_the_run_path_does_without_scipy_stats_and_prices_it_does_not_need():
+    code = (
+        "import sys, steelyard as sy\n"
+        "sy.run(['baseline/random'], ['starter@letter'])\n"
+        "print(sorted({'scipy.stats', 'genai_prices', 'duckdb', 'pandas', 'xllamacpp'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
