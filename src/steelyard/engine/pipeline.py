@@ -11,7 +11,7 @@ import asyncio
 import inspect
 import random
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -75,34 +75,29 @@ class Writer:
 
     def __init__(self, store: Store, session: int) -> None:
         self._store, self._session = store, session
-        self._queue: asyncio.Queue[tuple[Work | None, asyncio.Future[None]]] = asyncio.Queue()
+        self._queue: asyncio.Queue[tuple[Work | None, Callable[[Work], None]]] = asyncio.Queue()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="steelyard-writer")
 
-    async def commit(self, work: Work) -> None:
-        """Return when the call, or the scores where it has an id already, are durable."""
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._queue.put_nowait((work, done))
-        await done
+    def submit(self, work: Work, then: Callable[[Work], None]) -> None:
+        """Have the call written, or the scores where it has an id already; ``then`` is called when it is durable."""
+        self._queue.put_nowait((work, then))
 
     async def serve(self) -> None:
-        """Commit batch after batch until cancelled. A store that fails to write fails those who wait for it."""
+        """Commit batch after batch until cancelled; raise where the store cannot be written."""
         loop = asyncio.get_running_loop()
         while True:
             batch = [await self._queue.get()]
             while len(batch) < LARGEST_BATCH and not self._queue.empty():
                 batch.append(self._queue.get_nowait())
-            try:
-                await loop.run_in_executor(self._thread, self._write, [work for work, _ in batch if work])
-            except Exception as error:  # noqa: BLE001 - handed to everybody who waits for this commit
-                _settle(batch, error)
-            else:
-                _settle(batch, None)
+            await loop.run_in_executor(self._thread, self._write, [work for work, _ in batch if work])
+            for work, then in batch:
+                then(work)  # type: ignore[arg-type]
 
     async def drain(self) -> None:
-        """Return when everything handed in so far has been tried."""
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._queue.put_nowait((None, done))
-        await done
+        """Return when everything handed in so far is durable."""
+        drained = asyncio.Event()
+        self._queue.put_nowait((None, lambda _: drained.set()))
+        await drained.wait()
 
     def close(self) -> None:
         """End the writer's thread after what it is doing."""
@@ -128,16 +123,6 @@ class Writer:
             started_at_s=work.started_at_s,
             ended_at_s=work.ended_at_s,
         )
-
-
-def _settle(batch: Iterable[tuple[Work | None, asyncio.Future[None]]], error: Exception | None) -> None:
-    for _, done in batch:
-        if done.done():
-            continue
-        if error is None:
-            done.set_result(None)
-        else:
-            done.set_exception(error)
 
 
 def _new_score(work: Work) -> NewScore:
@@ -168,8 +153,10 @@ class Lane:
         self._window = asyncio.Semaphore(WINDOW_PER_SLOT * concurrency + SPARE_WINDOW)
         self._loaded: asyncio.Queue[Work | None] = asyncio.Queue()
         self._durable: asyncio.Queue[Work | None] = asyncio.Queue()
-        self._failures_in_a_row = 0
-        self._answered = 0
+        self._unfinished = 0
+        self._all_finished = asyncio.Event()
+        self._failures = 0
+        self._has_answered = False
         self.stopped: str | None = None
 
     def stop(self, reason: str) -> None:
@@ -181,23 +168,24 @@ class Lane:
         scorers = max(1, min(self._concurrency, MOST_SCORERS))
         async with asyncio.TaskGroup() as group:
             scoring = [group.create_task(self._score()) for _ in range(scorers)]
-            await self._load_unscored(unscored)
-            loading = group.create_task(self._load())
             generating = [group.create_task(self._generate()) for _ in range(self._concurrency)]
-            await asyncio.gather(loading, *generating)
+            await self._load_unscored(unscored)
+            await self._load()
+            await asyncio.gather(*generating)
+            await self._finish()
             for _ in scoring:
                 self._durable.put_nowait(None)
 
     async def _load_unscored(self, unscored: Iterable[Work]) -> None:
         for work in unscored:
-            await self._window.acquire()
+            await self._enter()
             self._durable.put_nowait(work)
 
     async def _load(self) -> None:
         for cell, position, repeat in self._remaining():
-            await self._window.acquire()
             if self.stopped:
                 break
+            await self._enter()
             sample = cell.cell.task.dataset.samples[position]
             request = cell.cell.request(position, repeat, self._seed)
             self._loaded.put_nowait(Work(cell=cell, position=position, repeat=repeat, sample=sample, request=request))
@@ -209,18 +197,39 @@ class Lane:
             for position, repeat in cell.remaining():
                 yield cell, position, repeat
 
+    async def _enter(self) -> None:
+        await self._window.acquire()
+        self._unfinished += 1
+
+    def _leave(self, work: Work) -> None:
+        self._window.release()
+        self._unfinished -= 1
+        if self._unfinished == 0:
+            self._all_finished.set()
+
+    async def _finish(self) -> None:
+        """Return when nothing is left between the first queue and the last commit."""
+        while self._unfinished:
+            self._all_finished.clear()
+            await self._all_finished.wait()
+
     async def _generate(self) -> None:
         while (work := await self._loaded.get()) is not None:
             if self.stopped:
-                self._window.release()
+                self._leave(work)
                 continue
             work.call = await self._answer(work)
-            await self._writer.commit(work)
-            self._count(work)
-            if work.call.completion is None:
-                self._window.release()
-            else:
-                self._durable.put_nowait(work)
+            self._reconsider(work.call)
+            self._writer.submit(work, self._stored)
+
+    def _stored(self, work: Work) -> None:
+        """The call is durable: an answer goes on to be judged, a failure has come to its end."""
+        self._count(work)
+        assert work.call is not None
+        if work.call.completion is None:
+            self._leave(work)
+        else:
+            self._durable.put_nowait(work)
 
     async def _answer(self, work: Work) -> Call:
         started = datetime.now(UTC)
@@ -268,15 +277,21 @@ class Lane:
     def _count(self, work: Work) -> None:
         counters, call = work.cell.progress, work.call
         assert call is not None
-        if call.failure is None:
-            counters.answered += 1
-            self._answered += 1
-            if call.cost_usd is not None:
-                counters.cost_usd = (counters.cost_usd or 0.0) + call.cost_usd
+        if call.failure is not None:
+            counters.errored += 1
             return
-        counters.errored += 1
-        self._failures_in_a_row = 0 if self._answered else self._failures_in_a_row + 1
-        if call.failure.is_permanent or self._failures_in_a_row >= HOPELESS_AFTER:
+        counters.answered += 1
+        if call.cost_usd is not None:
+            counters.cost_usd = (counters.cost_usd or 0.0) + call.cost_usd
+
+    def _reconsider(self, call: Call) -> None:
+        """Give the model up where no call can succeed, or where the first ones all failed."""
+        if call.failure is None:
+            self._has_answered = True
+            return
+        self._failures += 1
+        is_hopeless = not self._has_answered and self._failures >= HOPELESS_AFTER
+        if call.failure.is_permanent or is_hopeless:
             self._give_up(call.failure)
 
     def _give_up(self, failure: Failure) -> None:
@@ -289,12 +304,15 @@ class Lane:
     async def _score(self) -> None:
         while (work := await self._durable.get()) is not None:
             work.scores = await grade(work)
-            await self._writer.commit(work)
-            self._window.release()
-            if not work.answered_before:
-                counters = work.cell.progress
-                counters.scored += 1
-                counters.right += work.scores[work.cell.cell.info.scored[0]].value or 0.0
+            self._writer.submit(work, self._judged)
+
+    def _judged(self, work: Work) -> None:
+        """The scores are durable: the item is done."""
+        self._leave(work)
+        if not work.answered_before:
+            counters = work.cell.progress
+            counters.scored += 1
+            counters.right += work.scores[work.cell.cell.info.scored[0]].value or 0.0
 
 
 async def grade(work: Work) -> dict[str, Score]:

@@ -90,7 +90,7 @@ async def execute(
     try:
         if any(prices.price_source(cell.spec) == prices.TABLE for cell in cells):
             await asyncio.to_thread(prices.load_table)
-        async with opened(providers), _in_background(resources.watch()), _in_background(writer.serve()), _measuring():
+        async with opened(providers), _in_background(resources.watch()), _measuring():
             status = await _drive(lanes, store, writer)
     finally:
         writer.close()
@@ -152,17 +152,20 @@ async def _drive(lanes: Sequence[Lane], store: Store, writer: Writer) -> RunStat
     """Run every lane to its end, or to the user's wish to stop."""
     with _signals() as interrupt:
         working: asyncio.Future[Any] = asyncio.gather(*(lane.run(_unscored(lane, store)) for lane in lanes))
+        writing: asyncio.Future[Any] = asyncio.ensure_future(writer.serve())
         wished: asyncio.Future[Any] = asyncio.ensure_future(interrupt.wait())
         try:
-            await asyncio.wait((working, wished), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((working, writing, wished), return_when=asyncio.FIRST_COMPLETED)
+            if writing.done():
+                _raise_first(writing)
             if not working.done():
                 await _wind_down(lanes, working, interrupt)
                 await writer.drain()
                 return "interrupted"
             _raise_first(working)
         finally:
-            wished.cancel()
-            working.cancel()
+            for task in (wished, working, writing):
+                task.cancel()
     return "failed" if any(lane.stopped for lane in lanes) else "done"
 
 
@@ -178,8 +181,8 @@ async def _wind_down(lanes: Sequence[Lane], working: asyncio.Future[Any], interr
         await working
 
 
-def _raise_first(working: asyncio.Future[Any]) -> None:
-    error = working.exception()
+def _raise_first(ended: asyncio.Future[Any]) -> None:
+    error = ended.exception()
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     if error is not None:
