@@ -48,6 +48,7 @@ class Work:
     call: Call | None = None
     call_id: int | None = None
     answered_before: bool = False
+    durable: asyncio.Event = field(default_factory=asyncio.Event)
     started_at_s: float = 0.0
     ended_at_s: float = 0.0
     scores: dict[str, Score] = field(default_factory=dict)
@@ -132,7 +133,10 @@ def _new_score(work: Work) -> NewScore:
 
 
 class Lane:
-    """All cells of one model, from loading to the last write."""
+    """All cells of one model, from loading to the last write.
+
+    A kill loses, for each request in flight, at most that one and one answer that is not yet committed.
+    """
 
     def __init__(
         self,
@@ -214,16 +218,22 @@ class Lane:
             await self._all_finished.wait()
 
     async def _generate(self) -> None:
+        """Ask one item after another, the next one while the last answer is being committed, but none beyond that."""
+        committed = asyncio.Event()
+        committed.set()
         while (work := await self._loaded.get()) is not None:
             if self.stopped:
                 self._leave(work)
                 continue
             work.call = await self._answer(work)
             self._reconsider(work.call)
+            await committed.wait()
+            committed = work.durable
             self._writer.submit(work, self._stored)
 
     def _stored(self, work: Work) -> None:
         """The call is durable: an answer goes on to be judged, a failure has come to its end."""
+        work.durable.set()
         self._count(work)
         assert work.call is not None
         if work.call.completion is None:

@@ -80,6 +80,8 @@ async def execute(
     """Carry out a plan, or go on with a run of it, and leave records and summaries in the store."""
     cells = prepare(plan, given)
     run = _register(plan, store, resume)
+    if resume is not None and _was_killed(store, resume):
+        progress.tell(_paid_twice(cells, plan))
     session = store.begin_session(run.id, provenance(_loop_name()))
     providers = _distinct_providers(cells)
     resources = Resources(lambda: _pids(providers))
@@ -112,6 +114,17 @@ def _register(plan: Plan, store: Store, resume: RunInfo | None) -> RunInfo:
     store.set_plan(resume.id, document, digest)
     store.set_status(resume.id, "running")
     return resume
+
+
+def _was_killed(store: Store, run: RunInfo) -> bool:
+    sessions = store.sessions(run.id)
+    return bool(sessions) and sessions[-1].ended_at is None
+
+
+def _paid_twice(cells: Sequence[Cell], plan: Plan) -> str:
+    """What a kill can have cost: a call in flight and an uncommitted answer for each request in flight."""
+    slots = {cell.spec.id: _concurrency(cell, plan) for cell in cells if cell.provider is not None}
+    return f"the run was killed: up to {2 * sum(slots.values())} calls without a record may be paid for twice"
 
 
 def _open_cell(store: Store, run: RunInfo, cell: Cell, progress: Progress) -> OpenCell:

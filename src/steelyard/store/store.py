@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import socket
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -21,7 +22,7 @@ import msgspec
 from msgspec import Struct
 from sqlalchemy import Connection, Engine, create_engine, delete, event, func, select, update
 from sqlalchemy.dialects.sqlite import insert as insert_or_ignore
-from sqlalchemy.exc import DatabaseError, SQLAlchemyError
+from sqlalchemy.exc import DatabaseError, OperationalError, SQLAlchemyError
 
 from steelyard.errors import StoreError, UnknownName, UsageError
 from steelyard.store import schema
@@ -32,6 +33,7 @@ from steelyard.types import Call, CellInfo, Columns, Estimate, Record, RunInfo, 
 
 DEFAULT = ".steelyard/steelyard.db"
 BUSY_TIMEOUT_S = 30
+RETRY_OPEN_S = 0.05
 SHORTEST_PREFIX = 4
 MOST_READ_AT_ONCE = 1_000
 
@@ -75,11 +77,25 @@ class Store:
         store = cls(engine, str(location))
         try:
             _create_privately(location)
-            with store._writing() as connection:
-                schema.bring_up_to_date(connection)
+            store._bring_up_to_date()
         except (SQLAlchemyError, OSError) as error:
             raise StoreError(f"cannot open the store {location}: {_reason(error)}") from error
         return store
+
+    def _bring_up_to_date(self) -> None:
+        """Create or migrate the tables. SQLite does not wait while another process makes the file; we do."""
+        deadline_s = time.monotonic() + BUSY_TIMEOUT_S
+        while True:
+            try:
+                with self._engine.connect() as connection:
+                    connection.exec_driver_sql("BEGIN IMMEDIATE")
+                    schema.bring_up_to_date(connection)
+                    connection.commit()
+                    return
+            except OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > deadline_s:
+                    raise
+            time.sleep(RETRY_OPEN_S)
 
     def close(self) -> None:
         """Close every connection."""
