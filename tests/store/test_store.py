@@ -7,19 +7,23 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 import time
+import tracemalloc
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
+from sqlalchemy import text
 
 from steelyard.errors import StoreError, UnknownName, UsageError
-from steelyard.store import NewCall, NewScore, Store
-from steelyard.store.export import formula_safe
+from steelyard.store import NewCall, NewScore, Store, schema
 from steelyard.types import (
     Call,
     CellInfo,
     Completion,
+    Estimate,
     Failure,
     Message,
     Prompt,
@@ -220,7 +224,7 @@ with Store.open("durable.db") as store:
     cell = store.add_cell(run.id, cell_info())
     for start in range(0, 10_000_000, 20):
         ids = store.append_calls([new_call(cell, session, start + i) for i in range(20)])
-        print(ids[-1], flush=True)
+        print(*ids, flush=True)
 """
 
 
@@ -229,15 +233,24 @@ def test_every_id_that_was_returned_survives_kill_9(moment):
     command = [sys.executable, "-c", WRITER, str(Path(__file__).parent)]
     writer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert writer.stdout is not None
-    writer.stdout.readline()
+    first = writer.stdout.readline()
     time.sleep(0.2 + 0.3 * random.Random(moment).random())
     writer.kill()
-    last = int(writer.stdout.read().split()[-1])
-    writer.wait()
+    lines = (first + writer.stdout.read()).splitlines(keepends=True)
+    assert writer.wait() == -signal.SIGKILL
     writer.stdout.close()
+    returned = {int(word) for line in lines if line.endswith("\n") for word in line.split()}
     with Store.open("durable.db") as store:
-        cell = store.cells(store.run("last").id)[0]
-        assert len(store.completed(cell.id)) >= last
+        run = store.run("last")
+        cell = store.cells(run.id)[0]
+        there = {call_id for call_id, _, _ in store.unscored(cell.id, "p", "1")}
+        assert len(returned) >= 20
+        assert returned <= there
+        assert {(call_id - 1, 0) for call_id in returned} <= store.completed(cell.id)
+        assert run.status == "interrupted"
+    raw = sqlite3.connect("durable.db")
+    assert raw.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    raw.close()
 
 
 def test_deleting_a_run_takes_its_answers_and_leaves_the_others(opened):
@@ -251,19 +264,282 @@ def test_deleting_a_run_takes_its_answers_and_leaves_the_others(opened):
     assert len(list(store.records(other.id))) == 1
 
 
+def test_sessions_plans_tags_and_summaries_are_read_back(opened):
+    store, run, session, cell = opened
+    store.end_session(session, {"peak_rss_mb": 12.5})
+    info = store.sessions(run.id)[0]
+    assert (info.id, info.provenance, info.resources) == (session, {"python": "3"}, {"peak_rss_mb": 12.5})
+    assert (info.pid, info.ended_at is not None) == (os.getpid(), True)
+    store.set_plan(run.id, {"limit": 9}, "y")
+    store.rename(run.id, "renamed")
+    store.tag(run.id, "b")
+    store.tag(run.id, "a")
+    store.tag(run.id, "a")
+    assert (store.run("1").plan, store.run("1").plan_digest) == ({"limit": 9}, "y")
+    assert (store.run("renamed").tags, store.run("a").id) == (("a", "b"), run.id)
+    store.untag(run.id, "a")
+    store.set_status(run.id, "done")
+    assert (store.run("1").tags, store.run("1").status) == (("b",), "done")
+    assert store.run("1").finished_at is not None
+    assert store.summary(cell) is None
+    estimates = (Estimate(metric="accuracy", value=0.5, n=2, method="m", unit="share"),)
+    store.set_summary(cell, estimates)
+    assert store.summary(cell) == estimates
+
+
 @pytest.mark.parametrize(
-    ("cell", "safe"),
-    [
-        ("=1+1", "'=1+1"),
-        ("  =1", "'  =1"),
-        ("\u200b@cmd", "'\u200b@cmd"),
-        ("\uff1d1", "'\uff1d1"),
-        ("-5", "'-5"),
-        ("\t=x", "'\t=x"),
-        ("plain", "plain"),
-        (-5.0, -5.0),
-        (None, None),
-    ],
+    "reference", ["", "0", "99", "#", "9" * 19, "9" * 400, "\u00b2", "%", "____", "abc", "nosuchname"]
 )
-def test_a_text_that_a_spreadsheet_would_run_is_disarmed(cell, safe):
-    assert formula_safe(cell) == safe
+def test_a_reference_that_means_no_run_is_an_unknown_name(opened, reference):
+    with pytest.raises(UnknownName):
+        opened[0].run(reference)
+
+
+def test_a_prefix_of_two_ids_is_ambiguous_and_a_name_means_the_newest(opened):
+    store, run, _, _ = opened
+    second = store.create_run(name="first", plan={}, plan_digest="x")
+    assert store.run("first").id == second.id
+    assert [info.number for info in store.runs(limit=1)] == [2]
+    with store._writing() as connection:
+        for number, uid in ((1, "abcdef00"), (2, "abcdef11")):
+            connection.execute(text(f"UPDATE runs SET uid = '{uid}' WHERE id = {number}"))
+    with pytest.raises(UsageError, match="ambiguous"):
+        store.run("abcdef")
+    assert store.run("abcdef0").number == run.number
+    with pytest.raises(UnknownName):
+        store.run("abc")
+
+
+def test_a_process_that_only_got_the_same_number_does_not_keep_a_run_running(opened):
+    store, run, session, _ = opened
+    assert store.run("1").status == "running"
+    with store._writing() as connection:
+        connection.execute(
+            text(f"UPDATE sessions SET started_at = '2020-01-01T00:00:00.000+00:00' WHERE id = {session}")
+        )
+    assert store.run(run.id).status == "interrupted"
+    with store._writing() as connection:
+        connection.execute(text("UPDATE sessions SET host = 'elsewhere'"))
+    assert store.run(run.id).status == "running"
+
+
+def test_errors_only_gives_the_calls_that_failed(opened):
+    store, run, session, cell = opened
+    timeout = Failure(kind="timeout", message="slow")
+    ids = store.append_calls([new_call(cell, session, 0), new_call(cell, session, 1, failure=timeout)])
+    store.append_scores([score(ids[0], 0.0)])
+    assert [record.call.failure for record in store.records(run.id, errors_only=True)] == [timeout]
+    assert len(list(store.records(run.id, wrong_only=True))) == 2
+
+
+def test_columns_can_be_read_by_another_grader(opened):
+    store, _, session, cell = opened
+    call = store.append_calls([new_call(cell, session, 0)])[0]
+    other = NewScore(call=call, grader="judge", grader_version="1", scores={"kindness": Score(value=0.25)})
+    store.append_scores([score(call, 1.0), other])
+    store.append_scores([msgspec.structs.replace(other, grader_version="2", scores={"kindness": Score(value=0.75)})])
+    assert list(store.columns(cell).scores) == ["accuracy"]
+    judged = store.columns(cell, grader="judge")
+    assert (list(judged.scores), judged.scores["kindness"][0], judged.parsed["kindness"][0]) == (
+        ["kindness"],
+        0.75,
+        False,
+    )
+    assert store.columns(cell, grader="judge", grader_version="1").scores["kindness"][0] == 0.25
+    assert store.columns(cell, grader="nobody").scores == {}
+
+
+def test_columns_agree_with_records_on_a_random_history(opened):
+    store, run, session, cell = opened
+    draw = random.Random(7)
+    kinds = (None, Failure(kind="server", message="x"), Failure(kind="timeout", message="y"))
+    for _ in range(60):
+        batch = [
+            new_call(cell, session, draw.randrange(12), repeat=draw.randrange(2), failure=draw.choice(kinds))
+            for _ in range(5)
+        ]
+        ids = store.append_calls(batch)
+        store.append_scores([score(call, draw.random()) for call in draw.sample(ids, 3)])
+    columns = store.columns(cell, with_names=True)
+    records = list(store.records(run.id))
+    assert [(r.sample.id, r.call.repeat) for r in records] == list(zip(columns.names, columns.repeat, strict=True))
+    assert [r.call.failure.kind if r.call.failure else "" for r in records] == list(columns.failure)
+    values = [r.scores["accuracy"].value if r.scores else np.nan for r in records]
+    assert np.array_equal(columns.scores["accuracy"], values, equal_nan=True)
+    assert columns.superseded == 300 - len(records)
+
+
+def test_only_the_latest_answer_of_an_item_waits_for_its_judgement(opened):
+    store, _, session, cell = opened
+    store.append_calls([new_call(cell, session, 0)])
+    second = store.append_calls([new_call(cell, session, 0)])
+    assert [call_id for call_id, _, _ in store.unscored(cell, "p", "1")] == second
+
+
+def test_appending_nothing_is_no_fault(opened):
+    store, _, session, cell = opened
+    assert store.append_calls([]) == []
+    call = store.append_calls([new_call(cell, session, 0)])[0]
+    store.append_scores([])
+    store.append_scores([NewScore(call=call, grader="p", grader_version="1", scores={})])
+
+
+def test_an_answer_with_half_a_surrogate_pair_is_kept(opened):
+    store, run, session, cell = opened
+    call = store.append_calls([new_call(cell, session, 0, text="caf\u00e9 \ud83d!")])[0]
+    store.append_scores(
+        [NewScore(call=call, grader="p", grader_version="1", scores={"accuracy": Score(value=1.0, answer="\udc80")})]
+    )
+    record = next(store.records(run.id))
+    assert record.call.completion.text == "caf\u00e9 \ufffd!"
+    assert record.scores["accuracy"].answer == "\ufffd"
+
+
+def test_a_call_of_a_deleted_run_is_a_store_error_and_writes_nothing(opened):
+    store, run, session, cell = opened
+    row = new_call(cell, session, 0)
+    store.delete(run.id)
+    with pytest.raises(StoreError, match="deleted"):
+        store.append_calls([row])
+
+
+def test_one_faulty_row_leaves_the_whole_batch_out(opened):
+    store, _, session, cell = opened
+    with pytest.raises(StoreError, match="cannot write"):
+        store.append_calls([new_call(cell, session, 0), new_call(cell, session + 1, 1)])
+    assert store.completed(cell) == set()
+    huge = new_call(cell, session, 0)
+    usage = Usage(input_tokens=2**63, output_tokens=1)
+    completion = msgspec.structs.replace(huge.call.completion, usage=usage)
+    with pytest.raises(StoreError, match="cannot write"):
+        store.append_calls(
+            [msgspec.structs.replace(huge, call=msgspec.structs.replace(huge.call, completion=completion))]
+        )
+    assert store.append_calls([new_call(cell, session, 0)]) == [1]
+
+
+def test_threads_write_and_read_one_store_at_the_same_time(opened):
+    store, run, session, cell = opened
+    faults = []
+
+    def work(thread):
+        try:
+            for start in range(10):
+                ids = store.append_calls([new_call(cell, session, thread * 100 + start * 5 + i) for i in range(5)])
+                store.append_scores([score(call, 1.0) for call in ids])
+                list(store.records(run.id, limit=20))
+        except Exception as error:  # noqa: BLE001 - whatever a thread meets, the test shows it
+            faults.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert faults == []
+    assert len(store.completed(cell)) == 200
+    assert np.nansum(store.columns(cell).scores["accuracy"]) == 200
+
+
+def test_an_older_store_is_migrated_once_and_a_failed_step_changes_nothing(opened, monkeypatch):
+    opened[0].close()
+
+    def add_notes(connection):
+        connection.exec_driver_sql("ALTER TABLE runs ADD COLUMN notes TEXT")
+
+    def fail(connection):
+        connection.exec_driver_sql("CREATE TABLE half (done)")
+        raise StoreError("no")
+
+    monkeypatch.setattr(schema, "MIGRATIONS", (add_notes, fail))
+    monkeypatch.setattr(schema, "VERSION", 3)
+    with pytest.raises(StoreError, match="no"):
+        Store.open("test.db")
+    assert (schema_version(), columns_of("runs") & {"notes"}, columns_of("half")) == ("1", set(), set())
+    monkeypatch.setattr(schema, "MIGRATIONS", (add_notes,))
+    monkeypatch.setattr(schema, "VERSION", 2)
+    for _ in range(2):
+        with Store.open("test.db") as store:
+            assert store.run("first").plan == {"limit": 3}
+    assert (schema_version(), columns_of("runs") & {"notes"}) == ("2", {"notes"})
+
+
+def raw_query(sql):
+    raw = sqlite3.connect("test.db")
+    rows = raw.execute(sql).fetchall()
+    raw.close()
+    return rows
+
+
+def schema_version():
+    return raw_query("SELECT value FROM meta WHERE key = 'schema_version'")[0][0]
+
+
+def columns_of(table):
+    return {row[1] for row in raw_query(f"PRAGMA table_info({table})")}
+
+
+def test_a_refused_database_is_left_byte_for_byte_also_without_wal():
+    raw = sqlite3.connect("other.db")
+    raw.execute("CREATE TABLE meta (key TEXT, value TEXT)")
+    raw.execute("INSERT INTO meta VALUES ('schema_version', '99')")
+    raw.commit()
+    raw.close()
+    before = Path("other.db").read_bytes()
+    with pytest.raises(StoreError, match="newer Steelyard"):
+        Store.open("other.db")
+    assert Path("other.db").read_bytes() == before
+    assert not Path("other.db-wal").exists()
+    for value in ("x", "", "-1", "1.5"):
+        raw = sqlite3.connect("other.db")
+        raw.execute("UPDATE meta SET value = ?", (value,))
+        raw.commit()
+        raw.close()
+        with pytest.raises(StoreError, match="schema version"):
+            Store.open("other.db")
+
+
+def test_an_empty_file_becomes_a_store():
+    Path("empty.db").touch()
+    with Store.open("empty.db") as store:
+        assert store.runs() == []
+
+
+def test_the_settings_that_make_writes_durable_hold_on_every_connection(opened):
+    store = opened[0]
+    with store._reading() as first, store._reading() as second:
+        for connection in (first, second):
+            asked = ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+            values = [connection.execute(text(f"PRAGMA {name}")).scalar() for name in asked]
+            assert values == ["wal", 2, 1, 30_000]
+
+
+@pytest.mark.parametrize("name", ["a?b%20#c.db", ":memory:", "mode=memory.db"])
+def test_a_strange_file_name_is_a_file_name(name):
+    with Store.open(name) as store:
+        store.create_run(name="r", plan={}, plan_digest="x")
+    assert stat.S_IMODE(os.stat(name).st_mode) == 0o600
+    with Store.open(f"sqlite:///{name}", create=False) as store:
+        assert [run.name for run in store.runs()] == ["r"]
+
+
+def test_a_url_of_another_database_is_refused_without_its_password():
+    with pytest.raises(StoreError, match="postgresql") as caught:
+        Store.open("postgresql://me:hunter2@db/steelyard")
+    assert "hunter2" not in str(caught.value)
+    assert not Path("postgresql:").exists()
+
+
+def test_memory_stays_flat_while_records_are_written_and_read(opened):
+    store, run, session, cell = opened
+    peaks = []
+    tracemalloc.start()
+    for items in (1_000, 4_000):
+        tracemalloc.reset_peak()
+        for start in range(0, items, 200):
+            store.append_calls([new_call(cell, session, start + i, text="x" * 2_000) for i in range(200)])
+        assert sum(1 for _ in store.records(run.id)) == items
+        assert sum(1 for _ in store.unscored(cell, "p", "1")) == items
+        peaks.append(tracemalloc.get_traced_memory()[1])
+    tracemalloc.stop()
+    assert peaks[1] < 1.5 * peaks[0] + 500_000

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import msgspec
 import zstandard
@@ -27,3 +27,28 @@ def unpack(data: bytes, kind: type[T]) -> T:
     if not hasattr(_local, "decompressor"):
         _local.decompressor = zstandard.ZstdDecompressor()
     return msgspec.msgpack.decode(_local.decompressor.decompress(data), type=kind)
+
+
+@overload
+def well_formed(text: str) -> str: ...
+@overload
+def well_formed(text: None) -> None: ...
+def well_formed(text: str | None) -> str | None:
+    """The text with each lone surrogate, which no encoding can hold, replaced by U+FFFD."""
+    if text is None or text.isascii():
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def mended(value: T) -> T:
+    """The noun with all its texts well-formed."""
+    plain = msgspec.to_builtins(value, builtin_types=(bytes,))
+    return msgspec.convert(_mended(plain), type=type(value), builtin_types=(bytes,))
+
+
+def _mended(value: Any) -> Any:
+    if isinstance(value, str):
+        return well_formed(value)
+    if isinstance(value, dict):
+        return {_mended(key): _mended(inner) for key, inner in value.items()}
+    return [_mended(inner) for inner in value] if isinstance(value, list | tuple) else value

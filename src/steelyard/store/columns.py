@@ -1,25 +1,24 @@
 """A cell as arrays: what every metric is computed from.
 
-Rows are read in order of (position, repeat) and go straight into flat arrays, so a cell of any size costs a few bytes
-per figure and never a Python object per row.
+Rows are read in order of (position, repeat) in partitions and go straight into flat arrays, so a cell of any size costs
+a few bytes per figure and never a Python object per row.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
-from itertools import groupby
-from operator import attrgetter
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Select, select
 
 from steelyard.store import schema
 from steelyard.types import CellInfo, Columns
 
 ROWS_AT_ONCE = 2_000
+WHOLE = ("id", "position", "repeat", "session", "tries", "cached", "empty")
 NUMBERS = (
     "started_s",
     "ended_s",
@@ -33,90 +32,88 @@ NUMBERS = (
     "reasoning_tokens",
     "cost_usd",
 )
+WORDS = ("failure", "stop_reason", "stratum", "cluster")
 NAN = float("nan")
 
 
-class Table:
-    """The arrays while they are being filled."""
+class Words:
+    """A column of words that recur, as whole numbers; code 0 need not mean "none"."""
 
     def __init__(self) -> None:
-        self.call_ids = array("q")
-        self.whole = {name: array("q") for name in ("position", "repeat", "session", "tries", "cached", "empty")}
+        self.codes = array("q")
+        self.known: dict[str | None, int] = {}
+
+    def extend(self, words: Iterable[str | None]) -> None:
+        """Take in the words of more rows."""
+        known = self.known
+        self.codes.extend([known.setdefault(word, len(known)) for word in words])
+
+    def array(self) -> np.ndarray:
+        """The codes."""
+        return _whole(self.codes)
+
+    def texts(self) -> np.ndarray:
+        """The words themselves, "" where there is none."""
+        texts: np.ndarray = np.array([*(word or "" for word in self.known), ""], dtype=object)[self.array()]
+        return texts
+
+
+class Rows:
+    """Every call of the cell while it is being read, in order of item, repeat and time."""
+
+    def __init__(self) -> None:
+        self.whole = {name: array("q") for name in WHOLE}
         self.numbers = {name: array("d") for name in NUMBERS}
-        self.codes = {name: array("q") for name in ("failure", "stop_reason", "stratum", "cluster")}
-        self.words: dict[str, dict[str | None, int]] = {name: {} for name in self.codes}
+        self.words = {name: Words() for name in WORDS}
         self.gaps: list[bytes] = []
-        self.gap_starts = array("q", [0])
         self.names: list[str] = []
-        self.superseded = 0
-        self.superseded_cost_usd = 0.0
 
-    def add(self, row: Any, *, with_name: bool) -> None:
-        """The call that counts for one (item, repeat)."""
-        self.call_ids.append(row.id)
-        for name, values in self.whole.items():
-            values.append(int(getattr(row, name)))
+    def extend(self, columns: dict[str, Sequence[Any]]) -> None:
+        """Take in one partition, column by column."""
+        for name, codes in self.whole.items():
+            codes.extend(map(int, columns[name]))
         for name, figures in self.numbers.items():
-            value = getattr(row, name)
-            figures.append(NAN if value is None else value)
-        for name, codes in self.codes.items():
-            words = self.words[name]
-            codes.append(words.setdefault(getattr(row, name), len(words)))
-        gaps = row.gaps_us or b""
-        if gaps:
-            self.gaps.append(gaps)
-        self.gap_starts.append(self.gap_starts[-1] + len(gaps) // 4)
-        if with_name:
-            self.names.append(row.name)
-
-    def supersede(self, row: Any) -> None:
-        """A call that was asked again later."""
-        self.superseded += row.tries
-        self.superseded_cost_usd += row.cost_usd or 0.0
-
-    def decoded(self, name: str) -> np.ndarray:
-        """The words of a coded column, "" where there is none."""
-        words = np.array([word or "" for word in self.words[name]], dtype=object)
-        return words[np.frombuffer(self.codes[name], dtype=np.int64)] if len(self.codes[name]) else words
+            figures.extend([NAN if value is None else value for value in columns[name]])
+        for name, words in self.words.items():
+            words.extend(columns[name])
+        self.gaps.extend(value or b"" for value in columns["gaps_us"])
+        self.names.extend(columns.get("name", ()))
 
 
-def read_columns(connection: Connection, cell: int, *, with_names: bool) -> Columns:
-    """Every (item, repeat) of the cell that was asked, with the scores of the cell's own protocol."""
-    info = msgspec.json.decode(
-        connection.execute(select(schema.cells.c.info).where(schema.cells.c.id == cell)).scalar_one(), type=CellInfo
-    )
-    table = Table()
-    for _, group in groupby(_rows(connection, cell), key=attrgetter("position", "repeat")):
-        tries = list(group)
-        counting = the_one_that_counts(tries)
-        for row in tries:
-            if row is counting:
-                table.add(row, with_name=with_names)
-            else:
-                table.supersede(row)
-    values, parsed = _scores(connection, cell, info, table)
-    whole = {name: np.frombuffer(column, dtype=np.int64) for name, column in table.whole.items()}
-    numbers = {name: np.frombuffer(column, dtype=np.float64) for name, column in table.numbers.items()}
+def read_columns(
+    connection: Connection, cell: int, grader: str | None, grader_version: str | None, *, with_names: bool
+) -> Columns:
+    """Every (item, repeat) of the cell that was asked, with the scores of one grader."""
+    rows = Rows()
+    chosen = _calls(cell, with_names)
+    names = [column.name for column in chosen.selected_columns]
+    for partition in connection.execute(chosen).yield_per(ROWS_AT_ONCE).partitions():
+        rows.extend(dict(zip(names, zip(*partition, strict=True), strict=True)))
+    keep, left_out = _the_ones_that_count(rows)
+    gaps = [rows.gaps[index] for index in keep]
+    counts = {name: _whole(column)[keep] for name, column in rows.whole.items()}
+    words = {name: rows.words[name] for name in WORDS}
+    scores, parsed = _scores(connection, cell, grader, grader_version, counts["id"])
     return Columns(
-        names=tuple(table.names),
-        sample=whole["position"],
-        repeat=whole["repeat"],
-        session=whole["session"],
-        tries=whole["tries"],
-        cached=whole["cached"].astype(bool),
-        answered_empty=whole["empty"].astype(bool),
-        stratum=np.frombuffer(table.codes["stratum"], dtype=np.int64),
-        strata=tuple(word or "" for word in table.words["stratum"]),
-        cluster=np.frombuffer(table.codes["cluster"], dtype=np.int64),
-        failure=table.decoded("failure"),
-        stop_reason=table.decoded("stop_reason"),
-        gaps_s=np.frombuffer(b"".join(table.gaps), dtype="<u4") / 1e6,
-        gap_starts=np.frombuffer(table.gap_starts, dtype=np.int64),
-        scores=values,
+        names=tuple(rows.names[index] for index in keep) if with_names else (),
+        sample=counts["position"],
+        repeat=counts["repeat"],
+        session=counts["session"],
+        tries=counts["tries"],
+        cached=counts["cached"].astype(bool),
+        answered_empty=counts["empty"].astype(bool),
+        stratum=words["stratum"].array()[keep],
+        strata=tuple(word or "" for word in words["stratum"].known),
+        cluster=words["cluster"].array()[keep],
+        failure=words["failure"].texts()[keep],
+        stop_reason=words["stop_reason"].texts()[keep],
+        gaps_s=np.frombuffer(b"".join(gaps), dtype="<u4") / 1e6,
+        gap_starts=np.cumsum([0, *(len(value) // 4 for value in gaps)], dtype=np.int64),
+        scores=scores,
         parsed=parsed,
-        superseded=table.superseded,
-        superseded_cost_usd=table.superseded_cost_usd,
-        **numbers,
+        superseded=int(_whole(rows.whole["tries"])[left_out].sum()),
+        superseded_cost_usd=float(np.nansum(np.frombuffer(rows.numbers["cost_usd"], dtype=np.float64)[left_out])),
+        **{name: np.frombuffer(column, dtype=np.float64)[keep] for name, column in rows.numbers.items()},
     )
 
 
@@ -126,39 +123,85 @@ def the_one_that_counts(tries: list[Any]) -> Any:
     return (answers or tries)[-1]
 
 
-def _rows(connection: Connection, cell: int) -> Iterator[Any]:
+def _the_ones_that_count(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+    """``the_one_that_counts`` for all rows at once: where those rows are, and where the superseded ones are."""
+    position, repeat = _whole(rows.whole["position"]), _whole(rows.whole["repeat"])
+    n = len(position)
+    if n == 0:
+        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+    starts = np.flatnonzero(np.r_[True, (np.diff(position) != 0) | (np.diff(repeat) != 0)])
+    failure = rows.words["failure"]
+    is_answer = failure.array() == failure.known.get(None, -1)
+    last_answer = np.maximum.reduceat(np.where(is_answer, np.arange(n), -1), starts)
+    last = np.r_[starts[1:], n] - 1
+    keep = np.where(last_answer >= 0, last_answer, last)
+    is_left_out = np.ones(n, dtype=bool)
+    is_left_out[keep] = False
+    return keep, np.flatnonzero(is_left_out)
+
+
+def _calls(cell: int, with_names: bool) -> Select[Any]:
     calls, samples = schema.calls, schema.samples
-    columns = [calls.c[name] for name in ("id", "position", "repeat", "session", "tries", "cached", "empty", "gaps_us")]
-    columns += [calls.c[name] for name in (*NUMBERS, "failure", "stop_reason")]
-    chosen = (
-        select(*columns, samples.c.name, samples.c.stratum, samples.c.cluster)
+    columns = [calls.c[name] for name in (*WHOLE, *NUMBERS, "failure", "stop_reason", "gaps_us")]
+    columns += [samples.c.stratum, samples.c.cluster, *([samples.c.name] if with_names else [])]
+    return (
+        select(*columns)
         .join(schema.cells, schema.cells.c.id == calls.c.cell)
         .join(samples, (samples.c.set == schema.cells.c.set) & (samples.c.position == calls.c.position))
         .where(calls.c.cell == cell)
         .order_by(calls.c.position, calls.c.repeat, calls.c.id)
     )
-    return iter(connection.execute(chosen).yield_per(ROWS_AT_ONCE))
 
 
 def _scores(
-    connection: Connection, cell: int, info: CellInfo, table: Table
+    connection: Connection, cell: int, grader: str | None, grader_version: str | None, ids: np.ndarray
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    ids = np.frombuffer(table.call_ids, dtype=np.int64)
-    by_id = np.argsort(ids, kind="stable")
-    values = {metric: np.full(len(ids), np.nan) for metric in info.scored}
-    parsed = {metric: np.zeros(len(ids), dtype=bool) for metric in info.scored}
     scores, calls = schema.scores, schema.calls
+    values: dict[str, np.ndarray] = {}
+    parsed: dict[str, np.ndarray] = {}
     chosen = (
         select(scores.c.call, scores.c.metric, scores.c.value, scores.c.parsed)
         .join(calls, calls.c.id == scores.c.call)
-        .where(calls.c.cell == cell, scores.c.grader == info.protocol)
-        .where(scores.c.grader_version == info.protocol_version)
+        .where(calls.c.cell == cell)
         .order_by(scores.c.id)
     )
-    ordered = ids[by_id]
-    for call, metric, value, is_parsed in connection.execute(chosen).yield_per(ROWS_AT_ONCE):
-        place = int(np.searchsorted(ordered, call))
-        if metric in values and place < len(ordered) and ordered[place] == call:
-            values[metric][by_id[place]] = NAN if value is None else value
-            parsed[metric][by_id[place]] = is_parsed and value is not None
+    if grader is None:
+        encoded = connection.execute(select(schema.cells.c.info).where(schema.cells.c.id == cell)).scalar_one()
+        info = msgspec.json.decode(encoded, type=CellInfo)
+        grader, grader_version = info.protocol, info.protocol_version
+        chosen = chosen.where(scores.c.metric.in_(info.scored))
+        for metric in info.scored:
+            values[metric], parsed[metric] = _unscored(len(ids))
+    chosen = chosen.where(scores.c.grader == grader)
+    if grader_version is not None:
+        chosen = chosen.where(scores.c.grader_version == grader_version)
+    by_id = np.argsort(ids, kind="stable")
+    for partition in connection.execute(chosen).yield_per(ROWS_AT_ONCE).partitions():
+        call, metrics, figures, is_parsed = zip(*partition, strict=True)
+        place = _places(ids, by_id, np.array(call, dtype=np.int64))
+        figure = np.array(figures, dtype=np.float64)
+        answered = np.array(is_parsed, dtype=bool) & ~np.isnan(figure)
+        named = np.array(metrics, dtype=object)
+        for metric in dict.fromkeys(metrics):
+            if metric not in values:
+                values[metric], parsed[metric] = _unscored(len(ids))
+            chosen_rows = (named == metric) & (place >= 0)  # of one call's several, the last one written stays
+            values[metric][place[chosen_rows]] = figure[chosen_rows]
+            parsed[metric][place[chosen_rows]] = answered[chosen_rows]
     return values, parsed
+
+
+def _unscored(n: int) -> tuple[np.ndarray, np.ndarray]:
+    return np.full(n, np.nan), np.zeros(n, dtype=bool)
+
+
+def _places(ids: np.ndarray, by_id: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Where each wanted id stands in ``ids``, -1 where it is not there."""
+    if not len(ids):
+        return np.full(len(wanted), -1)
+    place = by_id[np.minimum(np.searchsorted(ids, wanted, sorter=by_id), len(ids) - 1)]
+    return np.where(ids[place] == wanted, place, -1)
+
+
+def _whole(column: array[int]) -> np.ndarray:
+    return np.frombuffer(column, dtype=np.int64)

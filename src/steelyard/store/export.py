@@ -9,28 +9,33 @@ from __future__ import annotations
 import csv
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
+from unicodedata import category, normalize
 
 import msgspec
 
-from steelyard.errors import EnvironmentFault, StoreError
+from steelyard.errors import EnvironmentFault, StoreError, UsageError
 from steelyard.store.store import Store
 from steelyard.types import CellInfo, Record
 
-_FORMULA_START = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")  # noqa: RUF001 - full-width forms count too
-_INVISIBLE = " \n\u00a0\u200b\u200c\u200d\u2060\ufeff"
+_FORMULA_START = ("=", "+", "-", "@", "\u2212")
+_CONTROL_START = ("\t", "\r")
+_NO_INK = {"Cc", "Cf", "Zs", "Zl", "Zp", "Mn"}
 TYPES = {
     "repeat": "BIGINT",
     "tries": "BIGINT",
     "cached": "BOOLEAN",
     "input_tokens": "BIGINT",
     "output_tokens": "BIGINT",
+    "cached_input_tokens": "BIGINT",
+    "reasoning_tokens": "BIGINT",
     "queued_s": "DOUBLE",
     "ttft_s": "DOUBLE",
     "latency_s": "DOUBLE",
+    "tpot_s": "DOUBLE",
     "cost_usd": "DOUBLE",
 }
 
@@ -38,7 +43,8 @@ TYPES = {
 def export(store: Store, run_id: str, format_: str, output: Path | None, stream: TextIO) -> None:
     """Write the run's records to ``output``, or to ``stream`` where there is none; a file appears when complete."""
     if format_ == "parquet":
-        assert output is not None
+        if output is None:
+            raise UsageError("parquet needs a file, it cannot go to standard output")
         with _new_file(output) as unfinished:
             _write_parquet(store, run_id, unfinished)
         return
@@ -50,8 +56,8 @@ def export(store: Store, run_id: str, format_: str, output: Path | None, stream:
         write(store, run_id, file)
 
 
-def flat_row(record: Record, cell: CellInfo, metrics: list[str]) -> dict[str, Any]:
-    """One record as a flat row."""
+def flat_row(record: Record, cell: CellInfo, metrics: dict[str, str]) -> dict[str, Any]:
+    """One record as a flat row; ``metrics`` gives the column of each metric."""
     call, completion = record.call, record.call.completion
     timing = completion.timing if completion else None
     usage = completion.usage if completion else None
@@ -72,23 +78,54 @@ def flat_row(record: Record, cell: CellInfo, metrics: list[str]) -> dict[str, An
         "target": record.sample.target,
         "answer": headline.answer if headline else None,
         "text": completion.text if completion else None,
-        **{metric.replace(".", "_"): _value(record, metric) for metric in metrics},
+        **{column: _value(record, metric) for metric, column in metrics.items()},
         "started_at": call.started_at,
         "tries": len(call.attempts) + 1,
         "cached": completion.cached if completion else False,
         "queued_s": timing.queued_s if timing else None,
         "ttft_s": timing.ttft_s if timing else None,
         "latency_s": timing.total_s if timing and not (completion and completion.likelihoods) else None,
+        "tpot_s": timing.tpot_s(usage.output_tokens if usage else None) if timing else None,
         "input_tokens": usage.input_tokens if usage else None,
         "output_tokens": usage.output_tokens if usage else None,
+        "cached_input_tokens": usage.cached_input_tokens if usage else None,
+        "reasoning_tokens": usage.reasoning_tokens if usage else None,
         "cost_usd": call.cost_usd,
     }
 
 
+COLUMNS = (
+    "run", "model", "benchmark", "part", "protocol", "protocol_version", "sample_id", "repeat", "status", "failure",
+    "failure_message", "stop_reason", "target", "answer", "text", "started_at", "tries", "cached", "queued_s", "ttft_s",
+    "latency_s", "tpot_s", "input_tokens", "output_tokens", "cached_input_tokens", "reasoning_tokens", "cost_usd",
+)  # fmt: skip
+"""What every flat row has, in this order; the metrics stand after ``text``."""
+
+
+def metric_columns(metrics: Iterable[str]) -> dict[str, str]:
+    """A column for each metric: its name, unless something else is called so."""
+    columns: dict[str, str] = {}
+    for metric in metrics:
+        column = metric.replace(".", "_")
+        while column in COLUMNS or column in columns.values():
+            column = f"score_{column}"
+        columns[metric] = column
+    return columns
+
+
 def formula_safe(value: Any) -> Any:
-    """Text that a spreadsheet would run gets an apostrophe before it; numbers stay numbers."""
-    if isinstance(value, str) and value.lstrip(_INVISIBLE).startswith(_FORMULA_START):
-        return f"'{value}"
+    """Text that a spreadsheet would run gets an apostrophe before it; numbers stay numbers.
+
+    What leaves no ink is looked past: a spreadsheet trims it, or did so in some version. Full-width and small forms
+    count as the signs they stand for (OWASP, "CSV Injection").
+    """
+    if not isinstance(value, str):
+        return value
+    for character in value:
+        if character.startswith(_CONTROL_START) or normalize("NFKC", character).startswith(_FORMULA_START):
+            return f"'{value}"
+        if category(character) not in _NO_INK:
+            return value
     return value
 
 
@@ -97,20 +134,43 @@ def _value(record: Record, metric: str) -> float | None:
     return score.value if score else None
 
 
+def _metrics(cells: Iterable[CellInfo]) -> dict[str, str]:
+    return metric_columns(dict.fromkeys(metric for cell in cells for metric in cell.scored))
+
+
 def _flat_rows(store: Store, run_id: str) -> Iterator[dict[str, Any]]:
-    cells = {(cell.model, cell.benchmark, cell.part, cell.protocol): cell for cell in store.cells(run_id)}
-    metrics = list(dict.fromkeys(metric for cell in cells.values() for metric in cell.scored))
-    for cell in cells.values():
+    cells = store.cells(run_id)
+    metrics = _metrics(cells)
+    for cell in cells:
         for record in store.records(run_id, cell=cell.id):
             yield flat_row(record, cell, metrics)
 
 
+def _header(store: Store, run_id: str) -> list[str]:
+    after = COLUMNS.index("text") + 1
+    return [*COLUMNS[:after], *_metrics(store.cells(run_id)).values(), *COLUMNS[after:]]
+
+
+class _PlainLineEnds:
+    """A file whose CSV lines end in a bare newline.
+
+    The writer itself must believe in CRLF: it quotes only the line ends that it knows, and an unquoted carriage return
+    in an answer begins a new row, and a formula, in a spreadsheet.
+    """
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, line: str) -> None:
+        self._file.write(line.removesuffix("\r\n") + "\n")
+
+
 def _write_csv(store: Store, run_id: str, file: TextIO) -> None:
-    writer = csv.writer(file, lineterminator="\n")
-    for number, row in enumerate(_flat_rows(store, run_id)):
-        if number == 0:
-            writer.writerow(row)
-        writer.writerow([formula_safe(value) for value in row.values()])
+    writer = csv.writer(_PlainLineEnds(file), lineterminator="\r\n")
+    header = _header(store, run_id)
+    writer.writerow(map(formula_safe, header))
+    for row in _flat_rows(store, run_id):
+        writer.writerow([formula_safe(row[column]) for column in header])
 
 
 def _write_json_lines(store: Store, run_id: str, file: TextIO) -> None:
@@ -126,22 +186,25 @@ def _write_parquet(store: Store, run_id: str, path: Path) -> None:
         import duckdb
     except ImportError as error:
         raise EnvironmentFault("Parquet needs a package. Try: pip install 'steelyard[parquet]'") from error
+    scored = set(_metrics(store.cells(run_id)).values())
+    columns = {name: "DOUBLE" if name in scored else TYPES.get(name, "VARCHAR") for name in _header(store, run_id)}
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        lines = Path(folder) / "rows.jsonl"
-        columns: dict[str, str] = {}
-        with lines.open("w", encoding="utf-8") as file:
+        lines, written = Path(folder) / "rows.jsonl", Path(folder) / "rows.parquet"
+        with lines.open("wb") as file:
+            rows_written = 0
             for row in _flat_rows(store, run_id):
-                columns = columns or {name: _type(name) for name in row}
-                file.write(msgspec.json.encode(row).decode() + "\n")
-        if not columns:
+                file.write(msgspec.json.encode(row) + b"\n")
+                rows_written += 1
+        if not rows_written:
             raise StoreError("the run has no records to export")
-        with duckdb.connect() as connection:
-            rows = connection.read_json(str(lines), columns=columns, format="newline_delimited")
-            rows.write_parquet(str(path), compression="zstd")
-
-
-def _type(column: str) -> str:
-    return "DOUBLE" if column.startswith("accuracy") else TYPES.get(column, "VARCHAR")
+        try:
+            with duckdb.connect() as connection:
+                rows = connection.read_json(str(lines), columns=columns, format="newline_delimited")
+                rows.write_parquet(str(written), compression="zstd")
+        except duckdb.Error as error:
+            raise StoreError(f"cannot write Parquet: {error}") from error
+        written.chmod(0o600)  # DuckDB makes its file anew, readable by others; the folder is private
+        written.replace(path)
 
 
 @contextmanager

@@ -18,10 +18,17 @@ ROWS_AT_ONCE = 500
 
 
 def read_records(
-    connection: Connection, run_id: str, cell: CellInfo, sample_id: str | None, wrong_only: bool
+    connection: Connection,
+    run_id: str,
+    cell: CellInfo,
+    sample_id: str | None,
+    *,
+    wrong_only: bool,
+    errors_only: bool,
 ) -> Iterator[Record]:
     """The cell's records in order of item and repeat, the call that counts for each."""
-    for rows in _batches(_counting(_rows(connection, cell, sample_id))):
+    counting = _counting(_rows(connection, cell, sample_id))
+    for rows in _batches(row for row in counting if row.failure is not None or not errors_only):
         scores = _scores_of(connection, cell, [row.id for row in rows])
         for row in rows:
             record = Record(

@@ -6,6 +6,7 @@ by another grader. A call's hot figures stand in columns; the rest is one compre
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from sqlalchemy import (
@@ -155,22 +156,32 @@ MIGRATIONS: tuple[Callable[[Connection], None], ...] = ()
 VERSION = 1 + len(MIGRATIONS)
 
 
-def bring_up_to_date(connection: Connection) -> None:
-    """Create the tables, or migrate an older store; a newer one is refused and left as it is."""
+def version_of(connection: Connection) -> int:
+    """The schema that the database has, 0 where it is empty; what cannot be used is refused. Writes nothing."""
     present = inspect(connection).get_table_names()
     if not present:
-        METADATA.create_all(connection)
-        connection.execute(meta.insert().values(key="schema_version", value=str(VERSION)))
-        return
+        return 0
     if "meta" not in present:
         raise StoreError("this database holds other tables, but it is not a store of Steelyard's")
-    found = int(connection.execute(select(meta.c.value).where(meta.c.key == "schema_version")).scalar_one())
+    value = connection.execute(select(meta.c.value).where(meta.c.key == "schema_version")).scalar()
+    if value is None or not re.fullmatch("[1-9][0-9]{0,8}", str(value)):
+        raise StoreError(f"this is not a store of Steelyard's, or a damaged one: its schema version is {value!r}")
+    found = int(value)
     if found > VERSION:
         raise StoreError(
             f"the store was written by a newer Steelyard (schema {found}; this one knows {VERSION}). "
             "Nothing was changed. Try: pip install --upgrade steelyard"
         )
+    return found
+
+
+def bring_up_to_date(connection: Connection) -> None:
+    """Create the tables, or migrate an older store, within the transaction that is open."""
+    found = version_of(connection)
+    if found == 0:
+        METADATA.create_all(connection)
+        connection.execute(meta.insert().values(key="schema_version", value=str(VERSION)))
+        return
     for step in MIGRATIONS[found - 1 :]:
         step(connection)
-    if found < VERSION:
-        connection.execute(meta.update().where(meta.c.key == "schema_version").values(value=str(VERSION)))
+    connection.execute(meta.update().where(meta.c.key == "schema_version").values(value=str(VERSION)))

@@ -11,22 +11,25 @@ import secrets
 import socket
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import lru_cache
 from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import msgspec
+import numpy as np
 from msgspec import Struct
-from sqlalchemy import Connection, Engine, create_engine, delete, event, func, select, update
+from sqlalchemy import URL, Connection, Dialect, Engine, Insert, create_engine, delete, event, func, select, update
 from sqlalchemy.dialects.sqlite import insert as insert_or_ignore
-from sqlalchemy.exc import DatabaseError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from steelyard.errors import StoreError, UnknownName, UsageError
 from steelyard.store import schema
-from steelyard.store.codec import pack, unpack
+from steelyard.store.codec import mended, pack, unpack, well_formed
 from steelyard.store.columns import read_columns
 from steelyard.store.records import read_records
 from steelyard.types import Call, CellInfo, Columns, Estimate, Record, RunInfo, RunStatus, Sample, Score, SessionInfo
@@ -36,6 +39,17 @@ BUSY_TIMEOUT_S = 30
 RETRY_OPEN_S = 0.05
 SHORTEST_PREFIX = 4
 MOST_READ_AT_ONCE = 1_000
+LARGEST_NUMBER = 2**63 - 1
+CLOCK_SLACK_S = 60.0  # a clock that was set meanwhile must not make a living run look dead
+
+# SQLite's settings. The first is a property of the file, so it is made only after the file has proved to be ours; the
+# page size counts only while a file is empty (8 kB: fewer bytes a record than 4 kB, and more records a second).
+KEPT_IN_THE_FILE = "PRAGMA journal_mode=WAL"
+OF_EACH_CONNECTION = ("PRAGMA page_size=8192", "PRAGMA synchronous=FULL", "PRAGMA foreign_keys=ON")
+
+INSERT_SAMPLES = insert_or_ignore(schema.samples).on_conflict_do_nothing()
+INSERT_CALLS = schema.calls.insert()
+INSERT_SCORES = schema.scores.insert()
 
 
 class NewCall(Struct, frozen=True, kw_only=True):
@@ -67,19 +81,25 @@ class Store:
         self.location = location
 
     @classmethod
-    def open(cls, path: str | Path | None = None, *, create: bool = True) -> Store:
-        """Open the store at ``path``, else at ``STEELYARD_STORE``, else in the working folder; create or migrate it."""
-        location = Path(path or os.environ.get("STEELYARD_STORE") or DEFAULT)
+    def open(cls, url_or_path: str | Path | None = None, *, create: bool = True) -> Store:
+        """Open the store there, else at ``STEELYARD_STORE``, else in the working folder; create or migrate it."""
+        location = _path_of(url_or_path or os.environ.get("STEELYARD_STORE") or DEFAULT)
         if not location.exists() and not create:
-            raise StoreError(f"no runs yet: {location} does not exist. Try: steelyard run starter -m baseline/random")
-        engine = create_engine(f"sqlite:///{location}", connect_args={"timeout": BUSY_TIMEOUT_S})
+            raise StoreError(
+                f"no runs yet: {location} does not exist. Try: steelyard run starter -m local/smollm2-135m"
+            )
+        url = URL.create("sqlite", database=str(location.absolute()))
+        engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
         event.listen(engine, "connect", _configure)
         store = cls(engine, str(location))
         try:
             _create_privately(location)
             store._bring_up_to_date()
-        except (SQLAlchemyError, OSError) as error:
-            raise StoreError(f"cannot open the store {location}: {_reason(error)}") from error
+        except BaseException as error:
+            store.close()
+            if isinstance(error, SQLAlchemyError | OSError):
+                raise StoreError(f"cannot open the store {location}: {_reason(error)}") from error
+            raise
         return store
 
     def _bring_up_to_date(self) -> None:
@@ -88,9 +108,12 @@ class Store:
         while True:
             try:
                 with self._engine.connect() as connection:
-                    connection.exec_driver_sql("BEGIN IMMEDIATE")
-                    schema.bring_up_to_date(connection)
-                    connection.commit()
+                    if schema.version_of(connection) < schema.VERSION:
+                        connection.rollback()
+                        connection.exec_driver_sql("BEGIN IMMEDIATE")
+                        schema.bring_up_to_date(connection)
+                        connection.commit()
+                    connection.exec_driver_sql(KEPT_IN_THE_FILE)
                     return
             except OperationalError as error:
                 if "locked" not in str(error) or time.monotonic() > deadline_s:
@@ -135,7 +158,7 @@ class Store:
         return self.run(str(number))
 
     def run(self, reference: str) -> RunInfo:
-        """The run that a number, the start of an id, a name or ``last`` means."""
+        """The run that ``last``, a number, a name, a tag or the start of an id means, in this order; the newest one."""
         with self._reading() as connection:
             row = _find_run(connection, reference.removeprefix("#"))
             if row is None:
@@ -143,10 +166,10 @@ class Store:
                 raise UnknownName("run", reference, ["last", *known])
             return _run_info(connection, row)
 
-    def runs(self, most: int | None = None) -> list[RunInfo]:
+    def runs(self, limit: int | None = None) -> list[RunInfo]:
         """The runs, newest first."""
         with self._reading() as connection:
-            rows = connection.execute(select(schema.runs).order_by(schema.runs.c.id.desc()).limit(most)).all()
+            rows = connection.execute(select(schema.runs).order_by(schema.runs.c.id.desc()).limit(limit)).all()
             return [_run_info(connection, row) for row in rows]
 
     def set_status(self, run_id: str, status: RunStatus) -> None:
@@ -262,35 +285,38 @@ class Store:
 
     def append_calls(self, rows: Sequence[NewCall]) -> list[int]:
         """Write calls in one transaction; return their ids when they are durable."""
+        if not rows:
+            return []
+        new_calls = [_call_row(row) for row in rows]  # compressing is done before the write lock is taken
         with self._writing() as connection:
             item_sets = _sets_of(connection, {row.cell for row in rows})
-            items = {(item_sets[row.cell], row.position): row.sample for row in rows}
-            new_samples = insert_or_ignore(schema.samples).on_conflict_do_nothing()
-            connection.execute(new_samples, [_sample_row(key, sample) for key, sample in items.items()])
+            _keep_samples(connection, {(item_sets[row.cell], row.position): row.sample for row in rows})
             first = int(connection.execute(select(func.coalesce(func.max(schema.calls.c.id), 0))).scalar_one()) + 1
             ids = list(range(first, first + len(rows)))
-            new_calls = [_call_row(call_id, row) for call_id, row in zip(ids, rows, strict=True)]
-            connection.execute(schema.calls.insert(), new_calls)
+            for call_id, values in zip(ids, new_calls, strict=True):
+                values["id"] = call_id
+            _insert_many(connection, INSERT_CALLS, new_calls)
         return ids
 
     def append_scores(self, rows: Sequence[NewScore]) -> None:
-        """Write judgements in one transaction."""
+        """Write judgements in one transaction; they are durable when this returns."""
         new_scores = [
             {
                 "call": row.call,
                 "metric": metric,
                 "value": score.value,
                 "parsed": score.answer is not None,
-                "answer": score.answer,
-                "reason": score.reason,
+                "answer": well_formed(score.answer),
+                "reason": well_formed(score.reason),
                 "grader": row.grader,
                 "grader_version": row.grader_version,
             }
             for row in rows
             for metric, score in row.scores.items()
         ]
-        with self._writing() as connection:
-            connection.execute(schema.scores.insert(), new_scores)
+        if new_scores:
+            with self._writing() as connection:
+                _insert_many(connection, INSERT_SCORES, new_scores)
 
     def completed(self, cell: int) -> set[tuple[int, int]]:
         """(position, repeat) of every item of the cell that has been answered."""
@@ -302,6 +328,13 @@ class Store:
     def unscored(self, cell: int, grader: str, grader_version: str) -> Iterator[tuple[int, Sample, Call]]:
         """Answers that this grader has not judged, oldest first: a kill may come between an answer and its score."""
         calls, scores, samples = schema.calls, schema.scores, schema.samples
+        later = calls.alias()
+        asked_again = (
+            select(later.c.id)
+            .where(later.c.cell == calls.c.cell, later.c.position == calls.c.position)
+            .where(later.c.repeat == calls.c.repeat, later.c.failure.is_(None), later.c.id > calls.c.id)
+            .exists()
+        )
         judged = (
             select(scores.c.id)
             .where(scores.c.call == calls.c.id, scores.c.grader == grader, scores.c.grader_version == grader_version)
@@ -311,17 +344,23 @@ class Store:
             select(calls.c.id, calls.c.payload, samples.c.content)
             .join(schema.cells, schema.cells.c.id == calls.c.cell)
             .join(samples, (samples.c.set == schema.cells.c.set) & (samples.c.position == calls.c.position))
-            .where(calls.c.cell == cell, calls.c.failure.is_(None), ~judged)
+            .where(calls.c.cell == cell, calls.c.failure.is_(None), ~judged, ~asked_again)
             .order_by(calls.c.id)
         )
         with self._reading() as connection:
             for row in connection.execute(chosen).yield_per(MOST_READ_AT_ONCE):
                 yield row.id, unpack(row.content, Sample), unpack(row.payload, Call)
 
-    def columns(self, cell: int, *, with_names: bool = False) -> Columns:
-        """The cell as arrays, one entry per (item, repeat); item names only where asked for."""
+    def columns(
+        self, cell: int, *, grader: str | None = None, grader_version: str | None = None, with_names: bool = False
+    ) -> Columns:
+        """The cell as arrays, one entry per (item, repeat); item names only where asked for.
+
+        Scores are those of the cell's own protocol and version, or of ``grader``: in its version given, else in
+        whichever judged an answer last.
+        """
         with self._reading() as connection:
-            return read_columns(connection, cell, with_names=with_names)
+            return read_columns(connection, cell, grader, grader_version, with_names=with_names)
 
     def records(
         self,
@@ -331,13 +370,21 @@ class Store:
         cell: int | None = None,
         sample_id: str | None = None,
         wrong_only: bool = False,
+        errors_only: bool = False,
         limit: int | None = None,
     ) -> Iterator[Record]:
-        """The run's records, streamed: the call that counts for each item, joined with its sample and scores."""
+        """The run's records, streamed: the call that counts for each item, joined with its sample and scores.
+
+        ``wrong_only``: without a full headline score, the failed and the unscored included. ``errors_only``: failed.
+        """
         chosen = [info for info in self.cells(run_id) if model in (None, info.model) and cell in (None, info.id)]
         with self._reading() as connection:
             found = (
-                record for info in chosen for record in read_records(connection, run_id, info, sample_id, wrong_only)
+                record
+                for info in chosen
+                for record in read_records(
+                    connection, run_id, info, sample_id, wrong_only=wrong_only, errors_only=errors_only
+                )
             )
             yield from islice(found, limit)
 
@@ -363,7 +410,7 @@ class Store:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
                 yield connection
                 connection.commit()
-            except DatabaseError as error:
+            except (SQLAlchemyError, OverflowError) as error:
                 connection.rollback()
                 raise StoreError(f"cannot write to the store {self.location}: {_reason(error)}") from error
 
@@ -372,7 +419,7 @@ class Store:
         with self._engine.connect() as connection:
             try:
                 yield connection
-            except DatabaseError as error:
+            except SQLAlchemyError as error:
                 raise StoreError(f"cannot read the store {self.location}: {_reason(error)}") from error
 
     def _change_run(self, run_id: str, **values: Any) -> None:
@@ -386,8 +433,19 @@ class Store:
 
 def _configure(connection: Any, _: Any) -> None:
     connection.isolation_level = None  # transactions begin where we say so
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-        connection.execute(f"PRAGMA {pragma}")
+    for pragma in OF_EACH_CONNECTION:
+        connection.execute(pragma)
+
+
+def _path_of(url_or_path: str | Path) -> Path:
+    """The file that is meant; ``sqlite:///PATH`` is the only URL so far."""
+    text = str(url_or_path)
+    if isinstance(url_or_path, str) and "://" in text:
+        scheme, _, rest = text.partition("://")
+        if scheme != "sqlite" or len(rest) < 2 or not rest.startswith("/"):
+            raise StoreError(f"a store is a file or sqlite:///PATH; {scheme}:// is not understood yet")
+        text = rest[1:]
+    return Path(text).expanduser()
 
 
 def _create_privately(location: Path) -> None:
@@ -410,9 +468,12 @@ def _find_run(connection: Connection, reference: str) -> Any:
     newest = select(table).order_by(table.c.id.desc())
     if reference == "last":
         return connection.execute(newest.limit(1)).first()
-    if reference.isdigit() and (row := connection.execute(newest.where(table.c.id == int(reference))).first()):
+    if (number := _as_number(reference)) and (row := connection.execute(newest.where(table.c.id == number)).first()):
         return row
     if row := connection.execute(newest.where(table.c.name == reference).limit(1)).first():
+        return row
+    tagged = select(schema.run_tags.c.run).where(schema.run_tags.c.tag == reference)
+    if row := connection.execute(newest.where(table.c.id.in_(tagged)).limit(1)).first():
         return row
     if len(reference) < SHORTEST_PREFIX:
         return None
@@ -420,6 +481,13 @@ def _find_run(connection: Connection, reference: str) -> Any:
     if len(found) > 1:
         raise UsageError(f"run {reference!r} is ambiguous: {', '.join(row.uid for row in found)}")
     return found[0] if found else None
+
+
+def _as_number(reference: str) -> int | None:
+    if not reference.isdecimal() or len(reference) > len(str(LARGEST_NUMBER)):
+        return None
+    number = int(reference)
+    return number if number <= LARGEST_NUMBER else None
 
 
 def _number(connection: Connection, run_id: str) -> int:
@@ -451,18 +519,22 @@ def _true_status(connection: Connection, row: Any) -> RunStatus:
         return status
     table = schema.sessions
     last = connection.execute(select(table).where(table.c.run == row.id).order_by(table.c.id.desc()).limit(1)).first()
-    if last is None or last.host != socket.gethostname() or _is_alive(last.pid):
+    if last is None or last.pid is None or last.host != socket.gethostname() or _is_alive(last.pid, last.started_at):
         return status
     return "interrupted"
 
 
-def _is_alive(pid: int) -> bool:
-    with suppress(PermissionError):
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return False
-    return True
+def _is_alive(pid: int, session_started_at: str) -> bool:
+    """Whether that very process lives: a process that is younger than the session only got the same number."""
+    import psutil
+
+    try:
+        born_s = psutil.Process(pid).create_time()
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:
+        return True
+    return born_s <= datetime.fromisoformat(session_started_at).timestamp() + CLOCK_SLACK_S
 
 
 def _session_info(row: Any) -> SessionInfo:
@@ -515,7 +587,43 @@ def _check_same_cell(before: CellInfo, now: CellInfo) -> None:
 def _sets_of(connection: Connection, cells: set[int]) -> dict[int, int]:
     table = schema.cells
     rows = connection.execute(select(table.c.id, table.c.set).where(table.c.id.in_(cells)))
-    return {row.id: row.set for row in rows}
+    found = {row.id: row.set for row in rows}
+    if gone := sorted(cells - found.keys()):
+        raise StoreError(f"cell {gone[0]} is not in the store (any more). Was its run deleted meanwhile?")
+    return found
+
+
+def _keep_samples(connection: Connection, items: dict[tuple[int, int], Sample]) -> None:
+    """Insert the items that no run has asked yet; looking first costs less than compressing them in vain."""
+    table = schema.samples
+    by_set: dict[int, list[int]] = {}
+    for item_set, position in items:
+        by_set.setdefault(item_set, []).append(position)
+    present: set[tuple[int, int]] = set()
+    for item_set, positions in by_set.items():
+        here = table.c.position.between(min(positions), max(positions))
+        if len(positions) <= MOST_READ_AT_ONCE:
+            here = table.c.position.in_(positions)
+        chosen = select(table.c.position).where(table.c.set == item_set, here)
+        present.update((item_set, position) for (position,) in connection.execute(chosen))
+    new_samples = [_sample_row(key, sample) for key, sample in items.items() if key not in present]
+    if new_samples:
+        _insert_many(connection, INSERT_SAMPLES, new_samples)
+
+
+def _insert_many(connection: Connection, statement: Insert, rows: Sequence[dict[str, Any]]) -> None:
+    """SQLAlchemy's statement, its values handed to the driver as they are: half the time for wide rows."""
+    sql, names = _compiled(statement, connection.dialect, tuple(rows[0]))
+    if names is None:
+        connection.execute(statement, rows)
+    else:
+        connection.exec_driver_sql(sql, list(map(itemgetter(*names), rows)))
+
+
+@lru_cache(maxsize=16)
+def _compiled(statement: Insert, dialect: Dialect, columns: tuple[str, ...]) -> tuple[str, list[str] | None]:
+    compiled = statement.compile(dialect=dialect, column_keys=columns)
+    return str(compiled), compiled.positiontup
 
 
 def _sample_row(key: tuple[int, int], sample: Sample) -> dict[str, Any]:
@@ -529,12 +637,16 @@ def _sample_row(key: tuple[int, int], sample: Sample) -> dict[str, Any]:
     }
 
 
-def _call_row(call_id: int, row: NewCall) -> dict[str, Any]:
+def _call_row(row: NewCall) -> dict[str, Any]:
+    try:
+        payload = pack(_without_gaps(row.call))
+    except UnicodeEncodeError:  # half a surrogate pair in an answer: kept with a replacement character, not lost
+        row = msgspec.structs.replace(row, call=mended(row.call))
+        payload = pack(_without_gaps(row.call))
     call, completion = row.call, row.call.completion
     timing = completion.timing if completion else None
     usage = completion.usage if completion else None
     return {
-        "id": call_id,
         "cell": row.cell,
         "session": row.session,
         "position": row.position,
@@ -559,13 +671,16 @@ def _call_row(call_id: int, row: NewCall) -> dict[str, Any]:
         "model_reported": completion.model_reported if completion else None,
         "fingerprint": completion.fingerprint if completion else None,
         "gaps_us": _gaps_us(timing.gaps_ns) if timing else None,
-        "payload": pack(_without_gaps(call)),
+        "payload": payload,
     }
 
 
 def _gaps_us(gaps_ns: tuple[int, ...]) -> bytes | None:
     """The gaps as little-endian 32-bit microseconds; a gap of more than 71 minutes does not occur."""
-    return b"".join(min(gap // 1000, 0xFFFFFFFF).to_bytes(4, "little") for gap in gaps_ns) if gaps_ns else None
+    if not gaps_ns:
+        return None
+    gaps_us = np.array(gaps_ns, dtype=np.int64) // 1000
+    return gaps_us.clip(0, 0xFFFFFFFF).astype("<u4").tobytes()
 
 
 def _without_gaps(call: Call) -> Call:
