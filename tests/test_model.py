@@ -31,9 +31,16 @@ def test_the_local_model_knows_more_than_chance():
     model, floor = json.loads(out)["cells"]
     assert model["estimates"]["accuracy"]["low"] > 0.25
     assert model["estimates"]["model_peak_rss_mb"]["value"] > 100
+    assert model["estimates"]["model_cpu"]["value"] > 0.1
     assert model["estimates"]["latency.p50"]["value"] is None
     assert floor["is_floor"]
     assert model["origin"].startswith("llama.cpp xllamacpp/")
+
+
+def test_no_answer_of_the_local_model_has_to_be_asked_for_twice():
+    out = steelyard("run", "starter@letter", "-m", "local/smollm2-135m", "--limit", "12", "--max-tokens", "4", "--json")
+    estimates = json.loads(out)["cells"][0]["estimates"]
+    assert (estimates["answered"]["value"], estimates["api_calls"]["value"]) == (12, 12)
 
 
 @pytest.mark.data

@@ -100,6 +100,13 @@ def test_a_mistake_is_told_before_any_call_with_exit_code_2(arguments, words):
     assert done.stdout == ""
 
 
+def test_a_function_is_found_in_the_working_folder_by_the_installed_command():
+    write_cases(3)
+    Path("my_app.py").write_text("def answer(prompt):\n    return 'no'\n")
+    command = [sys.executable, "-P", "-m", "steelyard", "run", "cases.jsonl", "-m", "python:my_app:answer", "--quiet"]
+    assert subprocess.run(command, capture_output=True).returncode == 0
+
+
 def test_all_missing_keys_are_told_at_once():
     done = steelyard("run", "starter", "-m", "openai/gpt-4o", "-m", "openai/gpt-4o-mini")
     assert done.stderr.count("OPENAI_API_KEY") >= 2
@@ -280,9 +287,10 @@ def killed_and_resumed(rounds, seed):
             process.wait()
             if not store.exists() or not json.loads(ok("runs", "--json", env=env)):
                 continue  # killed before the run had a number
+            had_begun = bool(json.loads(ok("show", "--provenance", "--json", env=env))["sessions"])
             resumed = steelyard("run", "--resume", "last", "--quiet", env=env)
             assert resumed.returncode == 0, resumed.stderr
-            assert "up to 16 calls without a record may be paid for twice" in resumed.stderr
+            assert ("up to 16 calls without a record may be paid for twice" in resumed.stderr) == had_begun
             asked = [turn["messages"][-1]["content"] for turn in server.requests]
         document = json.loads(ok("show", "--json", env=env))
         estimates = document["cells"][0]["estimates"]

@@ -1,6 +1,7 @@
 """The OpenAI protocol over real HTTP against a local server."""
 
 import asyncio
+import random
 import time
 
 import pytest
@@ -25,8 +26,6 @@ def answer(handle, request=CHAT, *, policy=FAST, timeout_s=5.0, key=None, stall_
         provider = OpenAI(base_url=url, key=key, stall_s=stall_s)
         await provider.open()
         try:
-            import random
-
             return await ask(
                 provider, request, timeout_s=timeout_s, policy=policy, generator=random.Random(0), notice=notices.append
             )
@@ -66,6 +65,27 @@ def test_a_streamed_answer_arrives_whole_with_usage_and_stamps():
     assert timing.ttft_s >= 0.015  # the empty role chunk is no token
     assert len(timing.gaps_ns) == 1
     assert timing.first_byte_ns < timing.first_token_ns < timing.last_token_ns <= timing.ended_ns
+
+
+def test_the_connection_of_a_streamed_answer_serves_the_next_request():
+    peers = []
+
+    async def handle(request, body, number):
+        peers.append(request.transport.get_extra_info("peername"))
+        return await stream(request, [chunk(content="hello"), finish(), usage()])
+
+    async def three_times(url):
+        provider = OpenAI(base_url=url)
+        await provider.open()
+        try:
+            return [await ask(provider, CHAT, timeout_s=5.0, policy=FAST, generator=random.Random(0)) for _ in range(3)]
+        finally:
+            await provider.close()
+
+    with serving(handle) as server:
+        outcomes = asyncio.run(three_times(server.url))
+    assert [outcome.attempts for outcome in outcomes] == [(), (), ()]
+    assert len(set(peers)) == 1
 
 
 def test_reasoning_counts_as_a_token_but_not_as_the_answer():
@@ -168,8 +188,6 @@ def test_a_refused_connection_is_retried_and_named():
     async def work():
         provider = OpenAI(base_url="http://127.0.0.1:9/v1")
         try:
-            import random
-
             return await ask(provider, CHAT, timeout_s=5, policy=FAST, generator=random.Random(0))
         finally:
             await provider.close()

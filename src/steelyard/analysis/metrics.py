@@ -230,7 +230,7 @@ def mean_time(metric: str, column: str, columns: Columns, context: Context) -> E
     return Estimate(
         metric=metric,
         value=found.mean,
-        low=found.low,
+        low=None if found.low is None else max(0.0, found.low),
         high=found.high,
         level=None if found.low is None else context.confidence,
         n=found.n,
@@ -433,7 +433,7 @@ def _mean_cost(metric: str, costs: np.ndarray, fault: str | None, context: Conte
     return Estimate(
         metric=metric,
         value=found.mean,
-        low=found.low,
+        low=None if found.low is None else max(0.0, found.low),
         high=found.high,
         level=None if found.low is None else context.confidence,
         n=found.n,
@@ -497,17 +497,32 @@ def _costs(columns: Columns, context: Context) -> tuple[np.ndarray, str | None]:
 def resource(metric: str, unit: str, key: str, scale: float, columns: Columns, context: Context) -> Estimate:
     """A figure of the whole run's process, or of the local models beside it."""
     value = context.resources.get(key)
-    if value is None or (key.startswith("model_") and not context.info.origin.startswith("llama.cpp")):
+    if value is None or (key.startswith("model_") and not _is_local(context)):
         return unknown(metric, unit, "not measured")
     return counted(metric, unit, value / scale)
 
 
 def cpu(columns: Columns, context: Context) -> Estimate:
     """Processor seconds of the client per second of wall time, over the whole run."""
-    used_s, wall_s = context.resources.get("cpu_s"), context.resources.get("wall_s")
+    return _cores("cpu", "cpu_s", context)
+
+
+def model_cpu(columns: Columns, context: Context) -> Estimate:
+    """Processor seconds of the local models' processes per second of wall time, over the whole run."""
+    if not _is_local(context):
+        return unknown("model_cpu", "cores", "not measured")
+    return _cores("model_cpu", "model_cpu_s", context)
+
+
+def _cores(metric: str, key: str, context: Context) -> Estimate:
+    used_s, wall_s = context.resources.get(key), context.resources.get("wall_s")
     if used_s is None or not wall_s:
-        return unknown("cpu", "cores", "not measured")
-    return counted("cpu", "cores", used_s / wall_s)
+        return unknown(metric, "cores", "not measured")
+    return counted(metric, "cores", used_s / wall_s)
+
+
+def _is_local(context: Context) -> bool:
+    return context.info.origin.startswith("llama.cpp")
 
 
 def _time_metrics() -> list[Metric]:
@@ -597,5 +612,6 @@ METRICS: dict[str, Metric] = {
             for name, (key, meaning) in _PEAKS.items()
         ),
         _metric("cpu", "cores", "lower", "processor seconds of the client per second", cpu),
+        _metric("model_cpu", "cores", "lower", "processor seconds of the local models per second", model_cpu),
     )
 }

@@ -75,7 +75,9 @@ def _models() -> list[dict[str, Any]]:
     rows = [{"model": f"local/{name}", "state": _state(is_present(name), name)} for name in SHA256]
     rows += [{"model": "local/PATH.gguf", "state": "any GGUF file"}]
     rows += [{"model": f"baseline/{name}", "state": "a floor: needs no model"} for name in FLOORS]
-    rows += [{"model": f"{name}/MODEL", "state": "a provider"} for name in provider_names() if name != "local"]
+    rows += [{"model": "python:MODULE:FUNCTION", "state": "any Python callable"}]
+    others = [name for name in provider_names() if name not in ("local", "python")]
+    rows += [{"model": f"{name}/MODEL", "state": "a provider"} for name in others]
     return rows
 
 

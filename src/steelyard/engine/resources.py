@@ -1,4 +1,4 @@
-"""What the run itself weighs: CPU, peak memory and event-loop lag of this process, peak memory of a local model's.
+"""What the run itself weighs: CPU, peak memory and loop lag of this process, CPU and peak memory of local models.
 
 The client is the measuring instrument; where it is the bottleneck, the figures are about the client.
 """
@@ -25,6 +25,7 @@ class Resources:
         self._process = psutil.Process()
         self._lags_s: list[float] = []
         self._models_bytes = 0
+        self._models_cpu_s: dict[int, float] = {}
         self._peak_bytes = 0
         self._started_s = time.monotonic()
         self._cpu_s = _cpu_s(self._process)
@@ -39,9 +40,13 @@ class Resources:
             self.sample()
 
     def sample(self) -> None:
-        """Look once at the memory of this process and of the local models."""
+        """Look once at the memory of this process, and at memory and processor time of the local models."""
         self._peak_bytes = max(self._peak_bytes, self._process.memory_info().rss)
-        self._models_bytes = max(self._models_bytes, sum(peak_rss_bytes(pid) or 0 for pid in self._pids()))
+        pids = list(self._pids())
+        self._models_bytes = max(self._models_bytes, sum(peak_rss_bytes(pid) or 0 for pid in pids))
+        for pid in pids:
+            with suppress(psutil.Error):
+                self._models_cpu_s[pid] = _cpu_s(psutil.Process(pid))
 
     def figures(self) -> dict[str, float]:
         """CPU seconds, wall seconds, peak bytes and lag of this stretch of the run; absent where not known."""
@@ -53,6 +58,7 @@ class Resources:
         }
         if self._models_bytes:
             figures["model_peak_rss_bytes"] = float(self._models_bytes)
+            figures["model_cpu_s"] = sum(self._models_cpu_s.values())
         if self._lags_s:
             ordered = sorted(self._lags_s)
             figures["loop_lag_p99_s"] = ordered[min(len(ordered) - 1, int(0.99 * len(ordered)))]

@@ -79,10 +79,11 @@ async def execute(
 ) -> Ended:
     """Carry out a plan, or go on with a run of it, and leave records and summaries in the store."""
     cells = prepare(plan, given)
+    origin = provenance(_loop_name())
     run = _register(plan, store, resume)
     if resume is not None and _was_killed(store, resume):
         progress.tell(_paid_twice(cells, plan))
-    session = store.begin_session(run.id, provenance(_loop_name()))
+    session = store.begin_session(run.id, origin)
     providers = _distinct_providers(cells)
     resources = Resources(lambda: _pids(providers))
     writer = Writer(store, session)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -55,6 +57,8 @@ def connect(spec: ModelSpec) -> Function:
 
 def load_callable(path: str) -> Callable[..., Any]:
     """The callable named ``module:attribute``; the working folder counts, as it does for ``python -m``."""
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
     module_name, _, attribute = path.partition(":")
     if not attribute:
         raise UsageError(f"{path!r} names no callable. Try: python:MODULE:FUNCTION")

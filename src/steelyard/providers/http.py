@@ -11,7 +11,7 @@ import email.utils
 import ssl
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,7 @@ READ_BUFFER_BYTES = 1 << 20
 LONGEST_REPLY_BYTES = 64 << 20
 CONNECT_TIMEOUT_S = 30.0
 STALL_TIMEOUT_S = 120.0
+FINISH_TIMEOUT_S = 0.25
 
 
 @dataclass(frozen=True)
@@ -55,19 +56,32 @@ class Reply:
             pieces.append(data)
         return b"".join(pieces), at_ns
 
+    async def finish(self) -> None:
+        """Read past the last event to the end of the body, so that the connection can serve the next request."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FINISH_TIMEOUT_S):
+                while await self.body.readany():
+                    pass
+
 
 class Http:
-    """One session: no connection limit, a large read buffer, no retries, no redirects."""
+    """One session: no connection limit, a large read buffer, no retries, no redirects.
 
-    def __init__(self, *, stall_s: float = STALL_TIMEOUT_S, through_proxy: bool = True) -> None:
+    ``keep_alive=False`` takes a new connection for each request, for a server that closes them without saying so.
+    """
+
+    def __init__(
+        self, *, stall_s: float = STALL_TIMEOUT_S, through_proxy: bool = True, keep_alive: bool = True
+    ) -> None:
         self._through_proxy = through_proxy
+        self._keep_alive = keep_alive
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=stall_s)
         self._session: aiohttp.ClientSession | None = None
 
     def open(self) -> None:
         """Create the session inside the running loop."""
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0),
+            connector=aiohttp.TCPConnector(limit=0, force_close=not self._keep_alive),
             timeout=self._timeout,
             read_bufsize=READ_BUFFER_BYTES,
             auto_decompress=True,
@@ -96,7 +110,11 @@ class Http:
                 first_byte_ns = time.perf_counter_ns()
                 if response.status != 200:
                     raise ProviderError(await _refusal(response))
-                yield Reply(response.status, response.content_type, first_byte_ns, response.content)
+                try:
+                    yield Reply(response.status, response.content_type, first_byte_ns, response.content)
+                finally:
+                    if not response.content.at_eof():
+                        response.close()  # released half read, it would break the next request that is given it
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise ProviderError(_broken(url, error)) from error
 

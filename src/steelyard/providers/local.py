@@ -83,7 +83,8 @@ class Local:
         await self.close()
         await self._server.start()
         self._http.open()
-        self._chat = OpenAI(base_url=f"{self._server.url}/v1", stall_s=STALL_TIMEOUT_S)
+        # llama.cpp closes a connection after a streamed reply, though its headers say that it stays open
+        self._chat = OpenAI(base_url=f"{self._server.url}/v1", stall_s=STALL_TIMEOUT_S, keep_alive=False)
         await self._chat.open()
 
     async def close(self) -> None:

@@ -71,12 +71,17 @@ class OpenAI:
     concurrency = 16
 
     def __init__(
-        self, *, base_url: str = BASE_URL, key: Secret | None = None, stall_s: float = STALL_TIMEOUT_S
+        self,
+        *,
+        base_url: str = BASE_URL,
+        key: Secret | None = None,
+        stall_s: float = STALL_TIMEOUT_S,
+        keep_alive: bool = True,
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self.origin = scrub(self.base_url)
         self._headers = {"Authorization": f"Bearer {key.reveal()}"} if key else {}
-        self._http = Http(stall_s=stall_s, through_proxy=not is_loopback(self.base_url))
+        self._http = Http(stall_s=stall_s, through_proxy=not is_loopback(self.base_url), keep_alive=keep_alive)
         self._refused: set[str] = set()
 
     async def open(self) -> None:
@@ -147,9 +152,7 @@ def refused_setting(failure: Failure, body: dict[str, Any]) -> str | None:
     if failure.status not in (400, 422):
         return None
     words = failure.message.lower()
-    if not any(
-        hint in words for hint in ("unsupported", "not support", "unrecognized", "unknown", "extra input", "unexpected")
-    ):
+    if not any(complaint in words for complaint in COMPLAINTS):
         return None
     for name in (*RENAMED.values(), *OPTIONAL):
         if name in body and name in words:
@@ -190,6 +193,7 @@ async def _streamed(reply: Reply) -> AsyncIterator[Event]:
         done = _with_origin(done, part)
     if not finished:
         raise ProviderError(Failure(kind="malformed", message="the stream ended before the answer was complete"))
+    await reply.finish()
     yield done
 
 

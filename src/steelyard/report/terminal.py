@@ -76,7 +76,7 @@ def _render(results: Results, out: Console, *, everything: bool) -> None:
     if notes:
         out.print()
     for note in notes:
-        out.print(f"! {note}", markup=False)
+        out.print(f"! {note}", markup=False, soft_wrap=True)
 
 
 def _matrix(results: Results) -> Table:

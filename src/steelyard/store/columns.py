@@ -18,7 +18,8 @@ from steelyard.store import schema
 from steelyard.types import CellInfo, Columns
 
 ROWS_AT_ONCE = 2_000
-WHOLE = ("id", "position", "repeat", "session", "tries", "cached", "empty")
+WHOLE = {"id": "q", "position": "q", "repeat": "i", "session": "q", "tries": "i", "cached": "b", "empty": "b"}
+"""The columns of whole numbers, each with the type code of its array."""
 NUMBERS = (
     "started_s",
     "ended_s",
@@ -40,7 +41,7 @@ class Words:
     """A column of words that recur, as whole numbers; code 0 need not mean "none"."""
 
     def __init__(self) -> None:
-        self.codes = array("q")
+        self.codes = array("i")
         self.known: dict[str | None, int] = {}
 
     def extend(self, words: Iterable[str | None]) -> None:
@@ -50,7 +51,7 @@ class Words:
 
     def array(self) -> np.ndarray:
         """The codes."""
-        return _whole(self.codes)
+        return _as_numpy(self.codes)
 
     def texts(self) -> np.ndarray:
         """The words themselves, "" where there is none."""
@@ -62,7 +63,7 @@ class Rows:
     """Every call of the cell while it is being read, in order of item, repeat and time."""
 
     def __init__(self) -> None:
-        self.whole = {name: array("q") for name in WHOLE}
+        self.whole = {name: array(code) for name, code in WHOLE.items()}
         self.numbers = {name: array("d") for name in NUMBERS}
         self.words = {name: Words() for name in WORDS}
         self.gaps: list[bytes] = []
@@ -90,8 +91,8 @@ def read_columns(
     for partition in connection.execute(chosen).yield_per(ROWS_AT_ONCE).partitions():
         rows.extend(dict(zip(names, zip(*partition, strict=True), strict=True)))
     keep, left_out = _the_ones_that_count(rows)
-    gaps = [rows.gaps[index] for index in keep]
-    counts = {name: _whole(column)[keep] for name, column in rows.whole.items()}
+    gaps = [rows.gaps[index] for index in keep] if len(left_out) else rows.gaps
+    counts = {name: _kept(column, keep, left_out) for name, column in rows.whole.items()}
     words = {name: rows.words[name] for name in WORDS}
     scores, parsed = _scores(connection, cell, grader, grader_version, counts["id"])
     return Columns(
@@ -111,9 +112,9 @@ def read_columns(
         gap_starts=np.cumsum([0, *(len(value) // 4 for value in gaps)], dtype=np.int64),
         scores=scores,
         parsed=parsed,
-        superseded=int(_whole(rows.whole["tries"])[left_out].sum()),
-        superseded_cost_usd=float(np.nansum(np.frombuffer(rows.numbers["cost_usd"], dtype=np.float64)[left_out])),
-        **{name: np.frombuffer(column, dtype=np.float64)[keep] for name, column in rows.numbers.items()},
+        superseded=int(_as_numpy(rows.whole["tries"])[left_out].sum()),
+        superseded_cost_usd=float(np.nansum(_as_numpy(rows.numbers["cost_usd"])[left_out])),
+        **{name: _kept(column, keep, left_out) for name, column in rows.numbers.items()},
     )
 
 
@@ -125,7 +126,7 @@ def the_one_that_counts(tries: list[Any]) -> Any:
 
 def _the_ones_that_count(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
     """``the_one_that_counts`` for all rows at once: where those rows are, and where the superseded ones are."""
-    position, repeat = _whole(rows.whole["position"]), _whole(rows.whole["repeat"])
+    position, repeat = _as_numpy(rows.whole["position"]), _as_numpy(rows.whole["repeat"])
     n = len(position)
     if n == 0:
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
@@ -203,5 +204,10 @@ def _places(ids: np.ndarray, by_id: np.ndarray, wanted: np.ndarray) -> np.ndarra
     return np.where(ids[place] == wanted, place, -1)
 
 
-def _whole(column: array[int]) -> np.ndarray:
-    return np.frombuffer(column, dtype=np.int64)
+def _kept(column: array[Any], keep: np.ndarray, left_out: np.ndarray) -> np.ndarray:
+    """The rows that count; the column itself, not a copy of it, where all do."""
+    return _as_numpy(column)[keep] if len(left_out) else _as_numpy(column)
+
+
+def _as_numpy(column: array[Any]) -> np.ndarray:
+    return np.frombuffer(column, dtype=column.typecode)
