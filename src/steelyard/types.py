@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["chat", "completion", "likelihood"]
 Channel = Literal["answer", "reasoning"]
+Aggregate = Literal["micro", "macro"]
 FailureKind = Literal[
     "connection",  # refused, reset, name not found, TLS
     "timeout",  # no answer, or no next token, within the time allowed
@@ -313,7 +314,8 @@ class CellInfo(Struct, frozen=True, kw_only=True):
     """One model on one benchmark under one protocol within a run: the unit that a score stands for.
 
     ``items`` is how many were drawn of the ``available``; ``repeats`` how often each is asked.
-    ``headline`` is the metric printed as accuracy; ``scored`` lists every metric its grader gives.
+    ``scored`` lists every metric its grader gives, the headline first. ``aggregate``, ``groups`` and ``families`` are
+    the benchmark's and its protocol's: how strata make up a score.
     """
 
     id: int | None = None
@@ -336,6 +338,10 @@ class CellInfo(Struct, frozen=True, kw_only=True):
     shots: int = 0
     is_floor: bool = False
     scored: tuple[str, ...] = ("accuracy",)
+    aggregate: Aggregate = "micro"
+    groups: dict[str, tuple[str, ...]] = {}
+    families: dict[str, tuple[str, ...]] = {}
+    is_confidential: bool = False
     settings: dict[str, Any] = {}
 
     @property

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from steelyard.errors import DataError, UnknownName, UsageError
-from steelyard.types import Completion, Kind, Message, Prompt, Sample, Score
+from steelyard.types import Aggregate, Completion, Kind, Message, Prompt, Sample, Score
 
 Grade = Callable[[Sample, Completion], Any]
 Exemplars = Callable[[int, int], tuple[Sample, ...]]
@@ -50,6 +50,8 @@ class Protocol(Struct, frozen=True, kw_only=True):
     ``metrics`` (one alone may be given bare: a ``Score``, a ``bool`` or a number from 0 to 1);
     ``reply(sample, answer)`` is the well-formed reply that gives ``answer``: from it come the floors, and the check
     that gold scores 1. ``inline`` says that grading takes microseconds and may run between two network events.
+    ``aggregate`` says what the headline is over a benchmark with strata: the mean over items (``micro``) or over
+    strata (``macro``). ``ready`` raises ``EnvironmentFault`` before the first call where this machine cannot grade.
     """
 
     name: str
@@ -66,6 +68,8 @@ class Protocol(Struct, frozen=True, kw_only=True):
     temperature: float | None = 0.0
     stop: tuple[str, ...] = ()
     inline: bool = False
+    aggregate: Aggregate = "micro"
+    ready: Callable[[], None] = lambda: None
 
     def settings(self) -> dict[str, Any]:
         """What the protocol fixes, as it is stored with the run."""
@@ -80,6 +84,8 @@ class Benchmark(Struct, frozen=True, kw_only=True):
     benchmark with one protocol: it judges the answer to ``sample.input`` sent as one user message.
     ``parts`` are the names that may follow a colon; ``defaults`` maps a part to its default protocol (``""``: the
     rest). ``endless`` parts are generated and need a limit. ``stratified``: a sample is drawn evenly over the strata.
+    ``groups`` are named sets of strata that get a score of their own; ``families`` are strata that a macro mean
+    counts as one (their mean). ``confidential`` items are shown nowhere unless the user asks by a flag.
     """
 
     name: str
@@ -91,6 +97,9 @@ class Benchmark(Struct, frozen=True, kw_only=True):
     parts: tuple[str, ...] = ()
     endless: tuple[str, ...] = ()
     stratified: bool = False
+    groups: dict[str, tuple[str, ...]] = {}
+    families: dict[str, tuple[str, ...]] = {}
+    confidential: bool = False
     description: str = ""
     items: int | None = None
     licence: str | None = None

@@ -113,6 +113,8 @@ def prepare_cells(plan: Plan, tasks: Sequence[Task], given: Mapping[str, Provide
     """Every model on every task; all faults are told together. ``given`` holds providers passed as objects."""
     faults: list[SteelyardError] = []
     cells: list[Cell] = []
+    for task in tasks:
+        task.protocol.ready()
     for spec in plan.models:
         try:
             cells.extend(_cells_of(spec, plan, tasks, given.get(spec.id)))
@@ -174,6 +176,10 @@ def _info(spec: ModelSpec, plan: Plan, task: Task, origin: str, *, is_floor: boo
         shots=task.shots,
         is_floor=is_floor,
         scored=protocol.metrics,
+        aggregate=protocol.aggregate,
+        groups=task.benchmark.groups,
+        families=task.benchmark.families,
+        is_confidential=task.benchmark.confidential,
         settings=_settings(spec, protocol, origin),
     )
 
