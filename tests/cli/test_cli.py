@@ -287,10 +287,11 @@ def killed_and_resumed(rounds, seed):
             process.wait()
             if not store.exists() or not json.loads(ok("runs", "--json", env=env)):
                 continue  # killed before the run had a number
-            had_begun = bool(json.loads(ok("show", "--provenance", "--json", env=env))["sessions"])
+            sessions = json.loads(ok("show", "--provenance", "--json", env=env))["sessions"]
+            was_cut_off = any(session["ended_at"] is None for session in sessions)
             resumed = steelyard("run", "--resume", "last", "--quiet", env=env)
             assert resumed.returncode == 0, resumed.stderr
-            assert ("up to 16 calls without a record may be paid for twice" in resumed.stderr) == had_begun
+            assert ("up to 16 calls without a record may be paid for twice" in resumed.stderr) == was_cut_off
             asked = [turn["messages"][-1]["content"] for turn in server.requests]
         document = json.loads(ok("show", "--json", env=env))
         estimates = document["cells"][0]["estimates"]

@@ -50,8 +50,9 @@ class Protocol(Struct, frozen=True, kw_only=True):
     ``metrics`` (one alone may be given bare: a ``Score``, a ``bool`` or a number from 0 to 1);
     ``reply(sample, answer)`` is the well-formed reply that gives ``answer``: from it come the floors, and the check
     that gold scores 1. ``inline`` says that grading takes microseconds and may run between two network events.
-    ``aggregate`` says what the headline is over a benchmark with strata: the mean over items (``micro``) or over
-    strata (``macro``). ``ready`` raises ``EnvironmentFault`` before the first call where this machine cannot grade.
+    ``exemplars`` are worked examples of the protocol's own, where they are not drawn from the dataset. ``aggregate``
+    says what the headline is over a benchmark with strata: the mean over items (``micro``) or strata (``macro``).
+    ``ready`` raises ``EnvironmentFault`` before the first call where this machine cannot grade.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Protocol(Struct, frozen=True, kw_only=True):
     temperature: float | None = 0.0
     stop: tuple[str, ...] = ()
     inline: bool = False
+    exemplars: tuple[Sample, ...] = ()
     aggregate: Aggregate = "micro"
     ready: Callable[[], None] = lambda: None
 

@@ -7,7 +7,8 @@ import random
 import re
 
 from steelyard.benchmarks import data
-from steelyard.benchmarks.benchmark import Benchmark, Dataset, Protocol, Selection
+from steelyard.benchmarks.benchmark import Benchmark, Dataset, Grade, Protocol, Selection
+from steelyard.benchmarks.chain_of_thought import WEI_EXEMPLARS
 from steelyard.benchmarks.protocols import free_number, question
 from steelyard.types import Completion, Prompt, Sample, Score
 
@@ -81,18 +82,22 @@ def _lm_eval_prompt(sample: Sample, exemplars: tuple[Sample, ...]) -> Prompt:
 
 
 _STRICT = re.compile(r"#### (\-?[0-9\.\,]+)")
+_STRICT_COT = re.compile(r"The answer is (\-?[0-9\.\,]+).")
 _FLEXIBLE = re.compile(r"(-?[$0-9.,]{2,})|(-?[0-9]+)")
 _IGNORED = (re.compile(","), re.compile(r"\$"), re.compile(r"(?s).*#### "), re.compile(r"\.$"))
 
 
-def _lm_eval_grade(sample: Sample, completion: Completion) -> dict[str, Score]:
-    """Both of lm-eval's filters from one generation; ``flexible-extract`` is the headline."""
-    strict = _STRICT.findall(completion.text)
-    flexible = ["".join(groups) for groups in _FLEXIBLE.findall(completion.text)]
-    return {
-        "accuracy": _lm_eval_match(sample, flexible[-1] if flexible else None),
-        "accuracy.strict": _lm_eval_match(sample, strict[0] if strict else None),
-    }
+def _lm_eval_grader(strict_form: re.Pattern[str]) -> Grade:
+    def grade(sample: Sample, completion: Completion) -> dict[str, Score]:
+        """Both of lm-eval's filters from one generation; ``flexible-extract`` is the headline."""
+        strict = strict_form.findall(completion.text)
+        flexible = ["".join(groups) for groups in _FLEXIBLE.findall(completion.text)]
+        return {
+            "accuracy": _lm_eval_match(sample, flexible[-1] if flexible else None),
+            "accuracy.strict": _lm_eval_match(sample, strict[0] if strict else None),
+        }
+
+    return grade
 
 
 def _lm_eval_match(sample: Sample, answer: str | None) -> Score:
@@ -112,13 +117,35 @@ LM_EVAL = Protocol(
     version="3",
     kind="completion",
     render=_lm_eval_prompt,
-    grade=_lm_eval_grade,
+    grade=_lm_eval_grader(_STRICT),
     reply=lambda sample, answer: f" #### {answer}",
     metrics=("accuracy", "accuracy.strict"),
     description="lm-eval gsm8k v3: 5-shot completion, flexible and strict extraction",
     shots=5,
     max_tokens=256,
     stop=("Question:", "</s>", "<|im_end|>"),
+    inline=True,
+)
+
+
+def _cot_prompt(sample: Sample, exemplars: tuple[Sample, ...]) -> Prompt:
+    worked = [f"Q: {question(exemplar)}\nA: {exemplar.metadata['solution']}\n\n" for exemplar in exemplars]
+    return Prompt(kind="completion", text="".join([*worked, f"Q: {question(sample)}\nA:"]))
+
+
+LM_EVAL_COT = Protocol(
+    name="lm-eval-cot",
+    version="3",
+    kind="completion",
+    render=_cot_prompt,
+    grade=_lm_eval_grader(_STRICT_COT),
+    reply=lambda sample, answer: f" The answer is {answer}.",
+    metrics=("accuracy", "accuracy.strict"),
+    description="lm-eval gsm8k_cot v3: 8 fixed chains of thought, flexible and strict extraction",
+    exemplars=WEI_EXEMPLARS,
+    shots=8,
+    max_tokens=256,
+    stop=("Q:", "</s>", "<|im_end|>"),
     inline=True,
 )
 
@@ -130,7 +157,7 @@ GSM8K = Benchmark(
     name="gsm8k",
     version="1",
     load=load,
-    protocols=(ZERO_SHOT, LM_EVAL),
+    protocols=(ZERO_SHOT, LM_EVAL, LM_EVAL_COT),
     defaults={"": "zero-shot"},
     parts=("train",),
     description="grade-school word problems, the answer is a number",

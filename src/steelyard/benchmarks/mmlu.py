@@ -7,23 +7,34 @@ import functools
 from steelyard.benchmarks import data
 from steelyard.benchmarks.benchmark import Benchmark, Dataset, Protocol, Selection
 from steelyard.benchmarks.protocols import LETTERS, cloze, letter, question
-from steelyard.scoring import choice
+from steelyard.scoring import choice, likelihood
 from steelyard.types import Completion, Message, Prompt, Sample, Score
 
 REVISION = "c30699e8356da336a370243923dbaf21066bb9fe"
 COLUMNS = ("question", "subject", "choices", "answer")
-SUBJECTS = (
-    "abstract_algebra anatomy astronomy business_ethics clinical_knowledge college_biology college_chemistry "
-    "college_computer_science college_mathematics college_medicine college_physics computer_security "
-    "conceptual_physics econometrics electrical_engineering elementary_mathematics formal_logic global_facts "
-    "high_school_biology high_school_chemistry high_school_computer_science high_school_european_history "
-    "high_school_geography high_school_government_and_politics high_school_macroeconomics high_school_mathematics "
-    "high_school_microeconomics high_school_physics high_school_psychology high_school_statistics "
-    "high_school_us_history high_school_world_history human_aging human_sexuality international_law jurisprudence "
-    "logical_fallacies machine_learning management marketing medical_genetics miscellaneous moral_disputes "
-    "moral_scenarios nutrition philosophy prehistory professional_accounting professional_law professional_medicine "
-    "professional_psychology public_relations security_studies sociology us_foreign_policy virology world_religions"
-).split()
+GROUPS = {
+    "stem": tuple(
+        "abstract_algebra anatomy astronomy college_biology college_chemistry college_computer_science "
+        "college_mathematics college_physics computer_security conceptual_physics electrical_engineering "
+        "elementary_mathematics high_school_biology high_school_chemistry high_school_computer_science "
+        "high_school_mathematics high_school_physics high_school_statistics machine_learning".split()
+    ),
+    "humanities": tuple(
+        "formal_logic high_school_european_history high_school_us_history high_school_world_history "
+        "international_law jurisprudence logical_fallacies moral_disputes moral_scenarios philosophy prehistory "
+        "professional_law world_religions".split()
+    ),
+    "social_sciences": tuple(
+        "econometrics high_school_geography high_school_government_and_politics high_school_macroeconomics "
+        "high_school_microeconomics high_school_psychology human_sexuality professional_psychology "
+        "public_relations security_studies sociology us_foreign_policy".split()
+    ),
+    "other": tuple(
+        "business_ethics clinical_knowledge college_medicine global_facts human_aging management marketing "
+        "medical_genetics miscellaneous nutrition professional_accounting professional_medicine virology".split()
+    ),
+}
+SUBJECTS = tuple(sorted(subject for subjects in GROUPS.values() for subject in subjects))
 
 
 def _source(split: str, rows: int, digest: str) -> data.Source:
@@ -88,6 +99,34 @@ def _header(sample: Sample) -> str:
     return f"The following are questions (with answers) about {str(sample.stratum).replace('_', ' ')}.\n\n"
 
 
+def _lettered(sample: Sample) -> str:
+    options = "".join(f"\n{letter}. {text}" for letter, text in zip(LETTERS, sample.choices, strict=False))
+    return f"{question(sample).strip()}{options}\nAnswer:"
+
+
+def _lm_eval_prompt(sample: Sample, exemplars: tuple[Sample, ...]) -> Prompt:
+    subject = str(sample.stratum).replace("_", " ")
+    header = f"The following are multiple choice questions (with answers) about {subject}.\n\n"
+    worked = [f"{_lettered(exemplar)} {LETTERS[int(exemplar.target)]}\n\n" for exemplar in exemplars]
+    return Prompt(
+        kind="likelihood",
+        text="".join([header, *worked, _lettered(sample)]),
+        continuations=tuple(f" {letter}" for letter in LETTERS[: len(sample.choices)]),
+    )
+
+
+LM_EVAL = Protocol(
+    name="lm-eval",
+    version="1",
+    kind="likelihood",
+    render=_lm_eval_prompt,
+    grade=lambda sample, completion: {"accuracy": likelihood.grade_choice(sample, completion)["accuracy"]},
+    description="lm-eval mmlu v1: log-likelihood of the letters after the listed choices (5 shots are usual)",
+    needs_choices=True,
+    temperature=None,
+    inline=True,
+)
+
 SIMPLE_EVALS_INSTRUCTION = (
     "Answer the following multiple choice question. The last line of your response should be of the following "
     "format: 'Answer: $LETTER' (without quotes) where LETTER is one of ABCD. Think step by step before answering."
@@ -121,10 +160,11 @@ MMLU = Benchmark(
     name="mmlu",
     version="1",
     load=load,
-    protocols=(SIMPLE_EVALS, cloze(_header), letter()),
+    protocols=(SIMPLE_EVALS, LM_EVAL, cloze(_header), letter()),
     defaults={"": "simple-evals"},
-    parts=tuple(SUBJECTS),
+    parts=SUBJECTS,
     stratified=True,
+    groups=GROUPS,
     description="knowledge in 57 subjects, four choices",
     items=14_042,
     licence="MIT",

@@ -23,7 +23,7 @@ from steelyard.plan.names import BASELINE
 from steelyard.plan.plan import BenchmarkSpec, Plan
 from steelyard.providers import connect
 from steelyard.providers.interface import LikelihoodProvider, Provider
-from steelyard.types import CellInfo, Message, ModelSpec, Prompt, Request
+from steelyard.types import CellInfo, Message, ModelSpec, Prompt, Request, Sample
 
 PROMPTS_DIGESTED = 32
 
@@ -41,7 +41,7 @@ class Task:
 
     def prompt(self, position: int) -> Prompt:
         """What the item at ``position`` looks like when it is asked."""
-        exemplars = self.dataset.exemplars(position, self.shots) if self.shots and self.dataset.exemplars else ()
+        exemplars = worked_examples(self.protocol, self.dataset, position, self.shots)
         return self.protocol.render(self.dataset.samples[position], exemplars)
 
 
@@ -85,8 +85,7 @@ def prepare_task(spec: BenchmarkSpec, plan: Plan, given: Benchmark | None = None
     if protocol.needs_choices and not dataset.samples[0].choices:
         raise UsageError(f"{spec.label}: protocol {protocol.name!r} needs choices, which these items do not have")
     shots = protocol.shots if spec.shots is None else spec.shots
-    if shots and dataset.exemplars is None:
-        raise UsageError(f"{spec.label}: {shots} shots asked for, but this benchmark has no worked examples")
+    _check_shots(spec, protocol, dataset, shots)
     positions = draw_positions(
         dataset.samples,
         limit=plan.limit,
@@ -95,6 +94,19 @@ def prepare_task(spec: BenchmarkSpec, plan: Plan, given: Benchmark | None = None
         strata=benchmark.stratified and spec.part is None,
     )
     return Task(benchmark=benchmark, spec=spec, protocol=protocol, dataset=dataset, positions=positions, shots=shots)
+
+
+def worked_examples(protocol: Protocol, dataset: Dataset, position: int, shots: int) -> tuple[Sample, ...]:
+    """The examples before the item at ``position``: the protocol's own, else those that the dataset draws."""
+    if protocol.exemplars:
+        return protocol.exemplars[:shots]
+    return dataset.exemplars(position, shots) if shots and dataset.exemplars else ()
+
+
+def _check_shots(spec: BenchmarkSpec, protocol: Protocol, dataset: Dataset, shots: int) -> None:
+    available = len(worked_examples(protocol, dataset, 0, shots))
+    if available < shots:
+        raise UsageError(f"{spec.label}: {shots} shots asked for, but there are {available or 'no'} worked examples")
 
 
 def _load(benchmark: Benchmark, spec: BenchmarkSpec, plan: Plan) -> Dataset:
