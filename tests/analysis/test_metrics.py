@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from steelyard.analysis.metrics import METRICS, Context
+from steelyard.analysis.estimates import Context
+from steelyard.analysis.metrics import METRICS
 from steelyard.analysis.summary import summarise
 from steelyard.analysis.wording import written
 from steelyard.types import CellInfo, Columns, Estimate

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
-from steelyard.analysis.metrics import METRICS, Context, Metric, accuracy
+from steelyard.analysis.accuracy import accuracy
+from steelyard.analysis.estimates import Context
+from steelyard.analysis.metrics import METRICS, Metric
 from steelyard.types import Columns, Estimate
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from steelyard.analysis.metrics import Context
+from steelyard.analysis.estimates import Context
 from steelyard.analysis.summary import summarise
 from steelyard.store import Store
 from steelyard.types import SessionInfo

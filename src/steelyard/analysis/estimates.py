@@ -1,0 +1,78 @@
+"""What every metric is made with: the context, an estimate that says why it has no value, and shares.
+
+``columns`` are those of one cell; see ``types.Columns``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from msgspec import Struct
+
+from steelyard import stats
+from steelyard.types import CellInfo, Columns, Estimand, Estimate
+
+
+class Context(Struct, frozen=True, kw_only=True):
+    """What a metric may need to know beside the columns. ``resources`` are the run's, over all its sessions."""
+
+    info: CellInfo
+    resources: dict[str, float] = {}
+    confidence: float = 0.95
+
+
+def unknown(metric: str, unit: str, status: str, *, n: int = 0, method: str = "none") -> Estimate:
+    """An estimate without a value, which says why."""
+    return Estimate(metric=metric, value=None, n=n, method=method, unit=unit, status=status)
+
+
+def counted(metric: str, unit: str, value: float, *, n: int = 1) -> Estimate:
+    """A count or a peak: no sampling error, so no interval."""
+    return Estimate(metric=metric, value=float(value), n=n, method="count", unit=unit, estimand="this run")
+
+
+def share(
+    metric: str,
+    successes: float,
+    n: int,
+    context: Context,
+    *,
+    status: str = "ok",
+    estimand: Estimand = "questions like these",
+) -> Estimate:
+    """A share with its Wilson interval."""
+    if n == 0:
+        return unknown(metric, "share", "nothing to count", method="wilson")
+    bounds = stats.wilson_interval(successes=successes, n=n, confidence=context.confidence)
+    return Estimate(
+        metric=metric,
+        value=successes / n,
+        low=bounds.low,
+        high=bounds.high,
+        level=context.confidence,
+        n=n,
+        method="wilson",
+        unit="share",
+        estimand=estimand,
+        status=status,
+    )
+
+
+def headline(columns: Columns) -> np.ndarray:
+    """The headline score of every request, NaN where there is none."""
+    return next(iter(columns.scores.values()), np.array([]))
+
+
+def headline_scored(columns: Columns) -> int:
+    """How many requests have a headline score."""
+    return int((~np.isnan(headline(columns))).sum())
+
+
+def item_means(scores: np.ndarray, items: np.ndarray) -> np.ndarray:
+    """The mean score of each item over its repeats."""
+    _, membership, counts = np.unique(items, return_inverse=True, return_counts=True)
+    return np.asarray(np.bincount(membership, weights=scores) / counts)
+
+
+def is_answered(columns: Columns) -> np.ndarray:
+    """Which requests were answered, well or not."""
+    return np.asarray(columns.failure == "", dtype=bool)

@@ -1,0 +1,109 @@
+"""Tokens and money: totals as reported, and costs that are unknown where a price or a count is."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from steelyard import stats
+from steelyard.analysis.estimates import Context, counted, headline, is_answered, unknown
+from steelyard.types import Columns, Estimate
+
+
+def total_tokens(metric: str, column: str, columns: Columns, context: Context) -> Estimate:
+    """Tokens over all answered requests, as reported."""
+    values = getattr(columns, column)[is_answered(columns)]
+    known = values[~np.isnan(values)]
+    if not len(known):
+        return unknown(metric, "tokens", "not reported")
+    estimate = counted(metric, "tokens", float(known.sum()), n=len(known))
+    if len(known) == len(values):
+        return estimate
+    return Estimate(metric=metric, value=estimate.value, n=len(known), method="count", unit="tokens",
+                    estimand="this run", status=f"{len(values) - len(known)} answers without a count")  # fmt: skip
+
+
+def cost_total(columns: Columns, context: Context) -> Estimate:
+    """What all answers cost together, those of calls asked again included."""
+    costs, fault = _costs(columns, context)
+    if fault:
+        return unknown("cost.total", "USD", fault, n=len(costs))
+    return counted("cost.total", "USD", float(costs.sum()) + columns.superseded_cost_usd, n=len(costs))
+
+
+def cost_per_request(columns: Columns, context: Context) -> Estimate:
+    """The mean cost of an answered request."""
+    costs, fault = _costs(columns, context)
+    return _mean_cost("cost.per_request", costs, fault, context)
+
+
+def cost_per_item(columns: Columns, context: Context) -> Estimate:
+    """The mean cost of an item with all its repeats."""
+    costs, fault = _costs(columns, context)
+    items = columns.sample[is_answered(columns)]
+    per_item = np.array([]) if fault else np.bincount(np.unique(items, return_inverse=True)[1], weights=costs)
+    return _mean_cost("cost.per_item", per_item, fault, context)
+
+
+def _mean_cost(metric: str, costs: np.ndarray, fault: str | None, context: Context) -> Estimate:
+    if fault:
+        return unknown(metric, "USD", fault)
+    found = stats.mean_interval(values=costs, confidence=context.confidence)
+    return Estimate(
+        metric=metric,
+        value=found.mean,
+        low=None if found.low is None else max(0.0, found.low),
+        high=found.high,
+        level=None if found.low is None else context.confidence,
+        n=found.n,
+        method="t",
+        unit="USD",
+        status="ok" if found.low is not None else "every request cost the same",
+    )
+
+
+def cost_per_token(columns: Columns, context: Context) -> Estimate:
+    """Total cost over total tokens, input and output."""
+    costs, fault = _costs(columns, context)
+    tokens = (columns.input_tokens + columns.output_tokens)[is_answered(columns)]
+    if not fault and np.isnan(tokens).any():
+        fault = "not every answer has a token count"
+    return _cost_ratio("cost.per_token", costs, tokens, fault, context)
+
+
+def cost_per_correct(columns: Columns, context: Context) -> Estimate:
+    """Total cost over the number of right answers: what a right answer costs, wrong ones paid for."""
+    costs, fault = _costs(columns, context)
+    scores = headline(columns)
+    right = np.nan_to_num(scores)[is_answered(columns)] if len(scores) else np.array([])
+    return _cost_ratio("cost.per_correct", costs, right, fault, context)
+
+
+def _cost_ratio(metric: str, costs: np.ndarray, below: np.ndarray, fault: str | None, context: Context) -> Estimate:
+    if fault:
+        return unknown(metric, "USD", fault)
+    found = stats.ratio_interval_fieller(numerator=costs, denominator=below, confidence=context.confidence)
+    is_bounded = found.low is not None
+    return Estimate(
+        metric=metric,
+        value=found.ratio,
+        low=found.low,
+        high=found.high,
+        level=context.confidence if is_bounded else None,
+        n=len(costs),
+        method="ratio of sums, Fieller",
+        unit="USD",
+        status="ok" if is_bounded else "not estimable: too few right answers" if "correct" in metric else "no interval",
+    )
+
+
+def _costs(columns: Columns, context: Context) -> tuple[np.ndarray, str | None]:
+    """The costs of answered requests, or why they are not known."""
+    costs = columns.cost_usd[is_answered(columns)]
+    if context.info.is_floor:
+        return costs, "a floor costs nothing and buys nothing"
+    if not len(costs):
+        return costs, "nothing was answered"
+    missing = int(np.isnan(costs).sum())
+    if missing == len(costs):
+        return costs, "price or tokens unknown"
+    return costs, f"{missing} of {len(costs)} answers have no known cost" if missing else None

@@ -1,0 +1,72 @@
+"""How requests ended: counts, and the shares of answers that went wrong in a way of their own."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from steelyard.analysis.estimates import Context, counted, headline, headline_scored, is_answered, share, unknown
+from steelyard.types import Columns, Estimate
+
+TRUNCATED = ("length", "max_tokens")
+REFUSED = ("refusal", "content_filter")
+
+
+def attempted(columns: Columns, context: Context) -> Estimate:
+    """Requests whose end is known."""
+    return counted("attempted", "requests", len(columns.sample))
+
+
+def answered(columns: Columns, context: Context) -> Estimate:
+    """Requests that were answered, well or not."""
+    return counted("answered", "requests", int(is_answered(columns).sum()))
+
+
+def scored(columns: Columns, context: Context) -> Estimate:
+    """Answers that a grader has judged."""
+    return counted("scored", "requests", headline_scored(columns))
+
+
+def errored(columns: Columns, context: Context) -> Estimate:
+    """Requests that failed after their last try."""
+    return counted("errored", "requests", int((~is_answered(columns)).sum()))
+
+
+def api_calls(columns: Columns, context: Context) -> Estimate:
+    """Requests that were sent, retries and calls asked again included."""
+    if context.info.is_floor:
+        return counted("api_calls", "requests", 0)
+    return counted("api_calls", "requests", int(columns.tries[~columns.cached].sum()) + columns.superseded)
+
+
+def reliability(columns: Columns, context: Context) -> Estimate:
+    """The share of requests that were answered."""
+    if context.info.is_floor:
+        return unknown("reliability", "share", "a floor sends nothing")
+    return share("reliability", float(is_answered(columns).sum()), len(columns.sample), context)
+
+
+def unparsed(columns: Columns, context: Context) -> Estimate:
+    """Answers that were judged but held no answer in the asked form."""
+    parsed = next(iter(columns.parsed.values()), np.array([], dtype=bool))
+    judged = ~np.isnan(headline(columns))
+    return share("unparsed", float((judged & ~parsed).sum()), int(judged.sum()), context)
+
+
+def truncated(columns: Columns, context: Context) -> Estimate:
+    """Answers cut off by the token limit."""
+    return _outcome_share("truncated", np.isin(columns.stop_reason, TRUNCATED), columns, context)
+
+
+def refused(columns: Columns, context: Context) -> Estimate:
+    """Answers that the model or the service's filter refused to give."""
+    return _outcome_share("refused", np.isin(columns.stop_reason, REFUSED), columns, context)
+
+
+def empty(columns: Columns, context: Context) -> Estimate:
+    """Answers without any text."""
+    return _outcome_share("empty", columns.answered_empty, columns, context)
+
+
+def _outcome_share(metric: str, has_it: np.ndarray, columns: Columns, context: Context) -> Estimate:
+    came = is_answered(columns)
+    return share(metric, float((has_it & came).sum()), int(came.sum()), context)

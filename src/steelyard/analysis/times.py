@@ -1,0 +1,183 @@
+"""Times and rates: means, percentiles with distribution-free bounds, and amounts over wall time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from steelyard import stats
+from steelyard.analysis.estimates import Context, is_answered, unknown
+from steelyard.types import Columns, Estimate
+
+WINDOWS = 10
+FEWEST_FOR_WINDOWS = 50
+LIKELIHOOD = "not measured: log-likelihood requests are none that a user would make"
+NOT_STREAMED = "not streamed"
+
+
+def mean_time(metric: str, column: str, columns: Columns, context: Context) -> Estimate:
+    """The mean of a time over requests; a timed-out one counts with the time after which it was given up."""
+    values, timed_out = _times(column, columns)
+    if fault := _untimed(context, values, column):
+        return unknown(metric, "s", fault)
+    found = stats.mean_interval(values=np.concatenate([values, timed_out]), confidence=context.confidence)
+    status = f"at least: {len(timed_out)} timed out" if len(timed_out) else "ok"
+    return Estimate(
+        metric=metric,
+        value=found.mean,
+        low=None if found.low is None else max(0.0, found.low),
+        high=found.high,
+        level=None if found.low is None else context.confidence,
+        n=found.n,
+        method="t",
+        unit="s",
+        estimand="this run",
+        status=status if found.low is not None or len(timed_out) else "n too small: need 2 that differ",
+    )
+
+
+def percentile_time(metric: str, column: str, p: float, columns: Columns, context: Context) -> Estimate:
+    """A percentile of a time over requests, with order-statistic bounds; timed-out ones lie above all others."""
+    values, timed_out = _times(column, columns)
+    if fault := _untimed(context, values, column):
+        return unknown(metric, "s", fault)
+    censored = np.concatenate([values, np.full(len(timed_out), np.inf)])
+    bounds = stats.quantile_interval(values=censored, p=p, confidence=context.confidence)
+    point = _linear(np.sort(censored), p)
+    limit = float(timed_out.min()) if len(timed_out) else None
+    return _percentile(metric, p, point, bounds.low, bounds.high, censored, context, limit_s=limit)
+
+
+def itl(metric: str, p: float, columns: Columns, context: Context) -> Estimate:
+    """A percentile of all gaps between chunks, bounded as if there were only as many as their clustering is worth."""
+    if context.info.kind == "likelihood" or context.info.is_floor:
+        return unknown(metric, "s", _no_clock(context))
+    if not len(columns.gaps_s):
+        return unknown(metric, "s", NOT_STREAMED)
+    requests = np.repeat(np.arange(len(columns.sample)), np.diff(columns.gap_starts))
+    fresh = ~columns.cached[requests]
+    gaps, requests = columns.gaps_s[fresh], requests[fresh]
+    if not len(gaps):
+        return unknown(metric, "s", "every answer came from the cache")
+    bounds = stats.clustered_quantile_interval(values=gaps, clusters=requests, p=p, confidence=context.confidence)
+    point = _linear(np.sort(gaps), p)
+    return _percentile(metric, p, point, bounds.low, bounds.high, gaps, context, worth=bounds.effective_n)
+
+
+def _percentile(
+    metric: str,
+    p: float,
+    point: float,
+    low: float | None,
+    high: float | None,
+    values: np.ndarray,
+    context: Context,
+    *,
+    worth: float | None = None,
+    limit_s: float | None = None,
+) -> Estimate:
+    method = "order statistics" if worth is None else f"order statistics at effective n {worth:,.0f}"
+    have = len(values) if worth is None else int(worth)
+    status = "ok"
+    if low is None or high is None:
+        need = stats.min_n_for_quantile_bound(p=p, confidence=context.confidence, sided="two").n
+        status = f"n too small: need {need}, have {have}; longest {values.max():.4g} s"
+    if not np.isfinite(point):
+        status = f">= {limit_s:g} s: timed out"
+    settled = status == "ok"
+    return Estimate(
+        metric=metric,
+        value=point if np.isfinite(point) and (settled or p <= 0.5) else None,
+        low=low if settled else None,
+        high=high if settled and high is not None and np.isfinite(high) else None,
+        level=context.confidence if settled else None,
+        n=len(values),
+        method=method,
+        unit="s",
+        estimand="this run",
+        status=status,
+    )
+
+
+def _times(column: str, columns: Columns) -> tuple[np.ndarray, np.ndarray]:
+    """The measured values of answered requests, and how long the timed-out ones ran."""
+    values = getattr(columns, column)
+    measured = is_answered(columns) & ~columns.cached & ~np.isnan(values)
+    timed_out = (columns.failure == "timeout") & ~np.isnan(columns.total_s)
+    return values[measured], columns.total_s[timed_out]
+
+
+def _untimed(context: Context, values: np.ndarray, column: str) -> str | None:
+    if context.info.kind == "likelihood" or context.info.is_floor:
+        return _no_clock(context)
+    if not len(values):
+        return NOT_STREAMED if column in ("ttft_s", "tpot_s") else "nothing was measured"
+    return None
+
+
+def _no_clock(context: Context) -> str:
+    return "a floor has no latency" if context.info.is_floor else LIKELIHOOD
+
+
+def _linear(ordered: np.ndarray, p: float) -> float:
+    """Type 7 percentile of sorted values in which the largest may be infinite."""
+    place = p * (len(ordered) - 1)
+    low, high = int(np.floor(place)), int(np.ceil(place))
+    if low == high or not np.isfinite(ordered[high]):
+        return float(ordered[high])
+    return float(ordered[low] + (place - low) * (ordered[high] - ordered[low]))
+
+
+def rate(metric: str, unit: str, of: Callable[[Columns], np.ndarray], columns: Columns, context: Context) -> Estimate:
+    """Something per second of wall time, over the time in which this cell was busy; bounds from ten equal windows."""
+    if context.info.is_floor:
+        return unknown(metric, unit, "a floor has no rate")
+    amounts = of(columns)
+    counts = is_answered(columns) & ~columns.cached & ~np.isnan(amounts)
+    if not counts.any():
+        return unknown(metric, unit, "nothing was counted")
+    ended_s, busy_s = _busy_clock(columns, counts)
+    if busy_s <= 0:
+        return unknown(metric, unit, "too short to tell")
+    n = int(counts.sum())
+    value = float(amounts[counts].sum()) / busy_s
+    if n < FEWEST_FOR_WINDOWS:
+        status = f"n too small for an interval: need {FEWEST_FOR_WINDOWS}, have {n}"
+        return Estimate(metric=metric, value=value, n=n, method="total over wall time", unit=unit,
+                        estimand="this run", status=status)  # fmt: skip
+    windows, _ = np.histogram(ended_s, bins=WINDOWS, range=(0.0, busy_s), weights=amounts[counts])
+    found = stats.mean_interval(values=windows * WINDOWS / busy_s, confidence=context.confidence)
+    return Estimate(
+        metric=metric,
+        value=value,
+        low=None if found.low is None else max(0.0, found.low),
+        high=found.high,
+        level=context.confidence,
+        n=n,
+        method=f"total over wall time; t over {WINDOWS} windows",
+        unit=unit,
+        estimand="this run",
+    )
+
+
+def _busy_clock(columns: Columns, counts: np.ndarray) -> tuple[np.ndarray, float]:
+    """When each answer ended, on a clock that stands still between a resumed run's sessions, and its last reading."""
+    ended_s = np.zeros(len(columns.session))
+    elapsed_s = 0.0
+    for session in np.unique(columns.session[counts]):
+        chosen = counts & (columns.session == session)
+        start_s = float(columns.started_s[chosen].min())
+        ended_s[chosen] = elapsed_s + columns.ended_s[chosen] - start_s
+        elapsed_s += float(columns.ended_s[chosen].max()) - start_s
+    return ended_s[counts], elapsed_s
+
+
+def one_each(columns: Columns) -> np.ndarray:
+    """Each request counts once."""
+    return np.ones(len(columns.sample))
+
+
+def output_tokens(columns: Columns) -> np.ndarray:
+    """Each request counts with its output tokens."""
+    return columns.output_tokens
