@@ -315,7 +315,7 @@ class CellInfo(Struct, frozen=True, kw_only=True):
 
     ``items`` is how many were drawn of the ``available``; ``repeats`` how often each is asked.
     ``scored`` lists every metric its grader gives, the headline first. ``aggregate``, ``groups`` and ``families`` are
-    the benchmark's and its protocol's: how strata make up a score.
+    the benchmark's and its protocol's: how strata make up a score; ``strata`` is how many there are, 0 if unknown.
     """
 
     id: int | None = None
@@ -341,6 +341,7 @@ class CellInfo(Struct, frozen=True, kw_only=True):
     aggregate: Aggregate = "micro"
     groups: dict[str, tuple[str, ...]] = {}
     families: dict[str, tuple[str, ...]] = {}
+    strata: int = 0
     is_confidential: bool = False
     settings: dict[str, Any] = {}
 

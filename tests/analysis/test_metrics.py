@@ -1,5 +1,6 @@
 """From columns to estimates: what counts, what does not, and what is not known."""
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -200,3 +201,48 @@ def test_every_metric_has_a_definition_and_a_name_of_its_own():
 )
 def test_an_estimate_is_written_with_the_digits_it_supports(fields, text):
     assert written(Estimate(**({"metric": "x", "n": 10, "method": "m"} | fields))) == text
+
+
+def in_strata(scores, codes, names, **changes):
+    return columns(scores, stratum=np.asarray(codes), strata=tuple(names), **changes)
+
+
+def by_name(columns_, **info):
+    context = Context(info=msgspec.structs.replace(INFO, **info))
+    return {estimate.metric: estimate for estimate in summarise(columns_, context)}
+
+
+def test_a_macro_mean_weighs_strata_alike_and_a_family_as_one():
+    found = by_name(
+        in_strata([1, 1, 1, 1, 0, 1, 0, 0], [0, 0, 0, 0, 0, 1, 2, 2], ["big", "twin_a", "twin_b"]),
+        families={"twins": ("twin_a", "twin_b")},
+        aggregate="macro",
+    )
+    assert found["accuracy.micro"].value == 5 / 8
+    assert found["accuracy"].value == found["accuracy.macro"].value == pytest.approx((0.8 + (1 + 0) / 2) / 2)
+    assert "over 2" in found["accuracy"].method
+    assert found["accuracy"].low < found["accuracy"].value < found["accuracy"].high
+    assert (found["accuracy/twin_a"].value, found["accuracy/twin_a"].n) == (1.0, 1)
+
+
+def test_a_group_of_strata_has_a_score_of_its_own():
+    found = by_name(in_strata([1, 0, 1, 1], [0, 0, 1, 2], ["a", "b", "c"]), groups={"ab": ("a", "b"), "none": ("z",)})
+    assert (found["accuracy.ab"].value, found["accuracy.ab"].n) == (2 / 3, 3)
+    assert found["accuracy.none"].value is None
+    assert found["accuracy"].value == 0.75
+
+
+def test_a_macro_mean_over_part_of_the_strata_says_so():
+    found = by_name(in_strata([1, 0], [0, 1], ["a", "b"]), strata=57, aggregate="macro")
+    assert found["accuracy"].status == "55 of 57 strata were not asked"
+
+
+def test_pass_at_k_is_unbiased_per_item_and_skips_items_with_too_few_answers():
+    items, repeats = np.repeat([0, 1], 5), np.tile(np.arange(5), 2)
+    scores = [1, 1, 0, 0, 0, 0, 0, 0, 0, np.nan]
+    found = by_name(columns(scores, sample=items, repeat=repeats), repeats=5)
+    assert found["pass@1"].value == pytest.approx((0.4 + 0) / 2)
+    assert found["pass@2"].value == pytest.approx((1 - 3 / 10 + 0) / 2)
+    assert found["pass@5"].n == 1
+    assert "fewer than 5" in found["pass@5"].status
+    assert "pass@10" not in found

@@ -127,6 +127,26 @@ def test_fieller_covers_the_ratio_of_means():
     assert 0.935 <= hits / 3000 <= 0.965
 
 
+@pytest.mark.parametrize(
+    ("sizes", "low", "high"), [([20] * 5, 0.2, 0.9), ([4] * 57, 0.3, 0.99), ([250] * 27, 0.1, 0.99)]
+)
+def test_a_mean_over_strata_is_covered_as_often_as_it_says(sizes, low, high):
+    generator = np.random.default_rng(7)
+    p = generator.uniform(low, high, size=len(sizes))
+    weights = np.ones(len(sizes))
+    draws = list(generator.binomial(sizes, p, size=(2000, len(sizes))))
+    covered = coverage(
+        draws, lambda k: stats.stratified_wilson_interval(successes=k, n=sizes, weights=weights), float(p.mean())
+    )
+    assert 0.935 <= covered <= 0.965
+
+
+def test_strata_without_any_spread_are_not_certain():
+    found = stats.stratified_wilson_interval(successes=[5, 3], n=[5, 3], weights=[1, 1])
+    assert (found.low, found.high) == (pytest.approx(0.676, abs=0.001), 1.0)
+    assert stats.stratified_wilson_interval(successes=[], n=[], weights=[]).high == 1.0
+
+
 def _normal_quantile(p):
     from statistics import NormalDist
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 
 from steelyard import stats
@@ -9,20 +10,131 @@ from steelyard.analysis.estimates import Context, counted, headline, headline_sc
 from steelyard.types import Columns, Estimate
 
 MUCH_ERRORED = 0.01
+PASS_AT = (1, 2, 5, 8, 10, 16, 20, 32, 50, 64, 100, 200)
 
 
 def accuracy(metric: str, columns: Columns, context: Context) -> Estimate:
+    """The headline: the mean over items, or over strata where the protocol says so."""
+    over_strata = context.info.aggregate == "macro" and len(_strata(columns)) > 1
+    return macro(metric, columns, context) if over_strata else micro(metric, columns, context)
+
+
+def micro(metric: str, columns: Columns, context: Context) -> Estimate:
     """The mean score of scored items. One answer an item: Wilson. Repeats: item means, Student's t."""
-    scores = columns.scores.get(metric)
+    scores = columns.scores.get(_scored_as(metric, columns))
     if scores is None:
         return unknown(metric, "share", "not given by this protocol")
+    return _mean_score(metric, scores, columns.sample, context, status=_error_warning(columns))
+
+
+def macro(metric: str, columns: Columns, context: Context) -> Estimate:
+    """The mean over strata, a family of strata counting as one; Wilson's interval at the effective sample size."""
+    scores = columns.scores.get(_scored_as(metric, columns))
+    if scores is None:
+        return unknown(metric, "share", "not given by this protocol")
+    strata = _strata(columns)
+    means = {name: _means(scores, columns, chosen) for name, chosen in strata.items()}
+    if empty := [name for name, values in means.items() if not len(values)]:
+        return unknown(metric, "share", f"nothing was scored in {len(empty)} of {len(strata)} strata: {empty[0]}")
+    weights = _weights(list(means), context.info.families)
+    missing = context.info.strata - len(strata)
+    bounds = stats.stratified_wilson_interval(
+        successes=[values.sum() for values in means.values()],
+        n=[len(values) for values in means.values()],
+        weights=weights,
+        confidence=context.confidence,
+    )
+    return Estimate(
+        metric=metric,
+        value=float(weights @ [values.mean() for values in means.values()]),
+        low=bounds.low,
+        high=bounds.high,
+        level=context.confidence,
+        n=sum(map(len, means.values())),
+        method=f"macro mean over {_units(list(means), context.info.families)}, Wilson at effective n",
+        unit="share",
+        status=f"{missing} of {context.info.strata} strata were not asked" if missing > 0 else _error_warning(columns),
+    )
+
+
+def breakdown(columns: Columns, context: Context) -> list[Estimate]:
+    """The headline score again: over items and over strata, in each group, in each stratum."""
+    strata = _strata(columns)
+    scores = headline(columns)
+    if len(strata) < 2 or not len(scores):
+        return []
+    found = [micro("accuracy.micro", columns, context), macro("accuracy.macro", columns, context)]
+    for group, members in context.info.groups.items():
+        chosen = np.any([strata[name] for name in members if name in strata] or [np.zeros(len(scores), bool)], axis=0)
+        found.append(_mean_score(f"accuracy.{group}", scores[chosen], columns.sample[chosen], context))
+    for name, chosen in strata.items():
+        found.append(_mean_score(f"accuracy/{name}", scores[chosen], columns.sample[chosen], context))
+    return found
+
+
+def pass_at(columns: Columns, context: Context) -> list[Estimate]:
+    """pass@k for the k that the repeats allow, each item weighing the same; Student's t over items."""
+    scores = headline(columns)
+    scored = ~np.isnan(scores)
+    if context.info.repeats < 2 or not scored.any() or not _is_binary(scores[scored]):
+        return []
+    _, membership, taken = np.unique(columns.sample[scored], return_inverse=True, return_counts=True)
+    passed = np.bincount(membership, weights=scores[scored]).astype(int)
+    return [_pass_at(k, passed, taken, context) for k in PASS_AT if k <= context.info.repeats]
+
+
+def _pass_at(k: int, passed: np.ndarray, taken: np.ndarray, context: Context) -> Estimate:
+    metric = f"pass@{k}"
+    pairs = [(int(n), int(c)) for n, c in zip(taken, passed, strict=True) if n >= k]
+    if not pairs:
+        return unknown(metric, "share", f"no item has {k} scored answers")
+    values = np.array([stats.pass_at_k(n=n, c=c, k=k).value for n, c in pairs])
+    left_out = len(taken) - len(pairs)
+    status = f"{left_out} items have fewer than {k} scored answers" if left_out else "ok"
+    estimate = _mean_of_items(metric, values, context, status=status)
+    return msgspec.structs.replace(estimate, method=f"unbiased pass@{k} of each item; {estimate.method}")
+
+
+def _scored_as(metric: str, columns: Columns) -> str:
+    """The grader's metric behind a breakdown of the headline."""
+    return metric if metric in columns.scores else next(iter(columns.scores), metric)
+
+
+def _strata(columns: Columns) -> dict[str, np.ndarray]:
+    """Which requests belong to each stratum."""
+    codes = [code for code, name in enumerate(columns.strata) if name]
+    found = {columns.strata[code]: columns.stratum == code for code in codes}
+    return {name: chosen for name, chosen in sorted(found.items()) if chosen.any()}
+
+
+def _means(scores: np.ndarray, columns: Columns, chosen: np.ndarray) -> np.ndarray:
+    scored = chosen & ~np.isnan(scores)
+    return item_means(scores[scored], columns.sample[scored])
+
+
+def _weights(strata: list[str], families: dict[str, tuple[str, ...]]) -> np.ndarray:
+    """What each stratum weighs in a macro mean: one over the units, shared out within a family."""
+    unit_of = {name: family for family, members in families.items() for name in members}
+    units = [unit_of.get(name, name) for name in strata]
+    return np.array([1 / units.count(unit) for unit in units]) / len(set(units))
+
+
+def _units(strata: list[str], families: dict[str, tuple[str, ...]]) -> int:
+    members = {name for names in families.values() for name in names}
+    present = [family for family, names in families.items() if any(name in strata for name in names)]
+    return len([name for name in strata if name not in members]) + len(present)
+
+
+def _mean_score(
+    metric: str, scores: np.ndarray, items: np.ndarray, context: Context, *, status: str = "ok"
+) -> Estimate:
     scored = ~np.isnan(scores)
     if not scored.any():
         return unknown(metric, "share", "nothing was scored")
-    means = item_means(scores[scored], columns.sample[scored])
+    means = item_means(scores[scored], items[scored])
     if len(means) == int(scored.sum()) and _is_binary(means):
-        return share(metric, float(means.sum()), len(means), context, status=_error_warning(columns))
-    return _mean_of_items(metric, means, context, status=_error_warning(columns))
+        return share(metric, float(means.sum()), len(means), context, status=status)
+    return _mean_of_items(metric, means, context, status=status)
 
 
 def _is_binary(values: np.ndarray) -> bool:

@@ -21,6 +21,7 @@ def add_to(verbs: args.Verbs) -> None:
     parser.add_argument("--wrong", action="store_true", help="the answers that scored below 1, and the failed calls")
     parser.add_argument("--item", metavar="ID", help="one item: what was asked and what came back, of every model")
     parser.add_argument("--all", action="store_true", help="every estimate of every cell, with its reason")
+    parser.add_argument("--by", choices=("stratum",), help="the score of every subject or task, model by model")
     parser.add_argument("--model", metavar="MODEL", help="only this model's answers")
     parser.add_argument("--most", type=args.count, default=20, metavar="N", help="answers to print (default 20)")
     parser.add_argument("--provenance", action="store_true", help="plan, data, code, machine and packages of the run")
@@ -45,11 +46,13 @@ def execute(parsed: argparse.Namespace) -> int:
 
 def _print_results(store: Store, run: RunInfo, parsed: argparse.Namespace) -> None:
     from steelyard.report.results import load_results, results_document
-    from steelyard.report.terminal import print_results
+    from steelyard.report.terminal import print_results, print_strata
 
     results = load_results(store, run)
     if parsed.json:
         args.print_json(results_document(results))
+    elif parsed.by:
+        print_strata(results)
     else:
         print_results(results, everything=parsed.all)
 

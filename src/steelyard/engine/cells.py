@@ -191,9 +191,16 @@ def _info(spec: ModelSpec, plan: Plan, task: Task, origin: str, *, is_floor: boo
         aggregate=protocol.aggregate,
         groups=task.benchmark.groups,
         families=task.benchmark.families,
+        strata=_strata(task),
         is_confidential=task.benchmark.confidential,
         settings=_settings(spec, protocol, origin),
     )
+
+
+def _strata(task: Task) -> int:
+    if not task.benchmark.stratified or task.spec.part in task.benchmark.endless:
+        return 0
+    return len({sample.stratum for sample in task.dataset.samples})
 
 
 def _settings(spec: ModelSpec, protocol: Protocol, origin: str) -> dict[str, Any]:

@@ -24,6 +24,7 @@ SPEED = (
     ("tokens_per_second", "tokens/s"),
 )
 MONEY = (("cost.per_request", "cost/request"),)
+BREAKDOWN = ("accuracy.micro", "accuracy.macro", "accuracy/")
 WITH_BOUNDS = ("accuracy", "accuracy.strict", "accuracy.norm", "latency.mean", "cost.per_request")
 
 
@@ -38,6 +39,21 @@ def console() -> Console:
 def print_results(results: Results, *, everything: bool = False) -> None:
     """Print the results of a run; ``everything``: every estimate of every cell."""
     _render(results, console(), everything=everything)
+
+
+def print_strata(results: Results) -> None:
+    """One table a benchmark: its groups and strata by models."""
+    out = console()
+    for label in results.benchmarks():
+        cells = results.ranked(label)
+        names = [name for name in cells[0].estimates if name.startswith(BREAKDOWN)] or ["accuracy"]
+        table = _table(label, "n", *(cell.info.model for cell in cells))
+        for name in names:
+            counts = {cell.estimates[name].n for cell in cells if name in cell.estimates}
+            each = (written(cell.estimates.get(name)) for cell in cells)
+            table.add_row(name.partition("accuracy")[2].lstrip("./") or name, f"{max(counts):,}", *each)
+        out.print(table)
+        out.print()
 
 
 def results_text(results: Results) -> str:
@@ -72,6 +88,9 @@ def _render(results: Results, out: Console, *, everything: bool) -> None:
         out.print()
         out.print(_caption(results, label), markup=False)
         out.print(_every_estimate(results, label) if everything else _benchmark_table(results, label))
+        if not everything and (groups := _group_names(results, label)):
+            out.print()
+            out.print(_group_table(results, label, groups))
     notes = warnings(results)
     if notes:
         out.print()
@@ -95,7 +114,8 @@ def _caption(results: Results, label: str) -> str:
         drawn += ", drawn by seed" if info.order == "shuffled" else ", the first in file order"
     shots = f", {info.shots}-shot" if info.shots else ""
     repeats = f", {info.repeats} times each" if info.repeats > 1 else ""
-    return f"{label} v{info.protocol_version}{shots}: {drawn}{repeats}"
+    mean = ", accuracy is the mean over strata" if info.aggregate == "macro" else ""
+    return f"{label} v{info.protocol_version}{shots}: {drawn}{repeats}{mean}"
 
 
 def _benchmark_table(results: Results, label: str) -> Table:
@@ -107,8 +127,26 @@ def _benchmark_table(results: Results, label: str) -> Table:
     return table
 
 
+def _group_names(results: Results, label: str) -> list[str]:
+    """The scores over groups of strata, with the two means, where the benchmark has groups or families."""
+    cells = results.ranked(label)
+    info = cells[0].info
+    if not (info.groups or info.families):
+        return []
+    names = ("accuracy.micro", "accuracy.macro", *(f"accuracy.{group}" for group in info.groups))
+    return [name for name in names if any(cell.value(name) is not None for cell in cells)]
+
+
+def _group_table(results: Results, label: str, names: list[str]) -> Table:
+    table = _table("by group", *(name.removeprefix("accuracy.") for name in names))
+    for cell in results.ranked(label):
+        table.add_row(_name(cell), *(written(cell.estimates.get(name)) for name in names))
+    return table
+
+
 def _columns(cells: list[CellResult], wanted: tuple[str, ...]) -> list[tuple[str, str]]:
     extra = [(name, name) for cell in cells[:1] for name in cell.info.scored[1:]]
+    extra += [(name, name) for cell in cells[:1] for name in cell.estimates if name.startswith("pass@")]
     usual = [QUALITY[0], *extra, *QUALITY[1:], ("errored", "errors"), *SPEED, *_rates(cells), *MONEY]
     if not wanted:
         return usual

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from steelyard.stats.intervals import jeffreys_interval as jeffreys_interval
     from steelyard.stats.intervals import mean_interval as mean_interval
     from steelyard.stats.intervals import mean_se_epochs as mean_se_epochs
+    from steelyard.stats.intervals import stratified_wilson_interval as stratified_wilson_interval
     from steelyard.stats.intervals import variance_components as variance_components
     from steelyard.stats.intervals import wilson_interval as wilson_interval
     from steelyard.stats.intervals import zero_event_upper_bound as zero_event_upper_bound
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from steelyard.stats.quantiles import quantile_interval as quantile_interval
     from steelyard.stats.ratios import ratio_interval_fieller as ratio_interval_fieller
     from steelyard.stats.ratios import tokens_per_second as tokens_per_second
+    from steelyard.stats.sampling import pass_at_k as pass_at_k
 
 _HOMES = {
     "intervals": (
@@ -35,6 +37,7 @@ _HOMES = {
         "jeffreys_interval",
         "mean_interval",
         "mean_se_epochs",
+        "stratified_wilson_interval",
         "variance_components",
         "wilson_interval",
         "zero_event_upper_bound",
@@ -49,6 +52,7 @@ _HOMES = {
         "quantile_interval",
     ),
     "ratios": ("ratio_interval_fieller", "tokens_per_second"),
+    "sampling": ("pass_at_k",),
 }
 _HOME_OF = {name: f"steelyard.stats.{module}" for module, names in _HOMES.items() for name in names}
 

@@ -82,6 +82,32 @@ def wilson_interval(*, successes: float, n: float, confidence: float = 0.95) -> 
     return Interval(low=low, high=high)
 
 
+def stratified_wilson_interval(
+    *,
+    successes: Sequence[float] | np.ndarray,
+    n: Sequence[int] | np.ndarray,
+    weights: Sequence[float] | np.ndarray,
+    confidence: float = 0.95,
+) -> Interval:
+    """Interval of a weighted mean of shares over fixed strata: Wilson's at the effective sample size.
+
+    The effective n is what a simple sample with the same variance would have (Korn & Graubard 1998; with Wilson's
+    interval: Franco, Little, Louis & Slud 2019). A stratum of one item has no variance of its own and takes that of
+    the whole; a sample without any variance is worth as many items as it has.
+    """
+    counts, sizes, parts = (np.asarray(values, dtype=float) for values in (successes, n, weights))
+    if not len(sizes) or not sizes.sum():
+        return Interval(low=0.0, high=1.0)
+    parts = parts / parts.sum()
+    shares = counts / sizes
+    share = min(1.0, float(parts @ shares))
+    whole = share * (1 - share)
+    each = np.where(sizes > 1, shares * (1 - shares) / np.maximum(sizes - 1, 1), whole)
+    variance = float(parts**2 @ each)
+    worth = whole / variance if variance > 0 else float(sizes.sum())
+    return wilson_interval(successes=share * worth, n=worth, confidence=confidence)
+
+
 def clopper_pearson_interval(*, successes: int, n: int, confidence: float = 0.95) -> Interval:
     """Exact interval of a share (Clopper & Pearson 1934): never covers less than it says."""
     return _beta_interval(successes, n - successes + 1, successes + 1, n - successes, confidence)

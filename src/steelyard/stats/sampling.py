@@ -1,0 +1,17 @@
+"""What several samples of one item say: the chance that at least one of k would be right."""
+
+from __future__ import annotations
+
+import math
+
+from steelyard.stats.quantiles import Value
+
+
+def pass_at_k(*, n: int, c: int, k: int) -> Value:
+    """The chance that one of ``k`` samples passes, from ``n`` of which ``c`` did (Chen et al. 2021, eq. 1).
+
+    1 - C(n - c, k) / C(n, k), without bias; unknown where fewer than ``k`` samples were taken.
+    """
+    if k > n:
+        return Value(value=None)
+    return Value(value=1.0 - math.comb(n - c, k) / math.comb(n, k))
