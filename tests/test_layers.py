@@ -23,8 +23,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "analysis": GROUND | {"stats"},
     "plan": GROUND | {"benchmarks", "providers"},
     "engine": GROUND | NUMBERS | {"benchmarks", "providers", "store", "plan", "analysis"},
+    "grading": GROUND | NUMBERS | {"benchmarks", "scoring", "store", "plan", "engine", "analysis"},
     "report": GROUND | {"analysis", "store"},
-    "api": GROUND | NUMBERS | {"benchmarks", "providers", "store", "plan", "engine", "report"},
+    "api": GROUND | NUMBERS | {"benchmarks", "providers", "store", "plan", "engine", "grading", "report"},
 }
 
 

@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -41,6 +41,9 @@ from steelyard.types import (
     RunInfo,
     Sample,
 )
+
+if TYPE_CHECKING:
+    from steelyard.grading.stored import Regraded
 
 T = TypeVar("T")
 
@@ -187,6 +190,24 @@ def run_plan(
 ) -> Ended:
     """Carry out a plan that names everything by words; what the command line calls."""
     return _complete(execute(plan, store, given=Given(), progress=progress, resume=resume, on_start=on_start))
+
+
+def import_file(
+    store: Store, file: Path, benchmark: str, model: str, *, name: str | None = None, shots: int | None = None
+) -> RunInfo:
+    """Grade answers made elsewhere and keep them as a run; what the command line calls."""
+    from steelyard.grading.imported import import_answers
+
+    return _complete(import_answers(store, file, parse_benchmark(benchmark), model, name=name, shots=shots))
+
+
+def rescore_run(
+    store: Store, run: RunInfo, protocol: str, *, benchmark: str | None = None, model: str | None = None
+) -> list[Regraded]:
+    """Grade a run's answers again under another protocol; what the command line calls."""
+    from steelyard.grading.stored import rescore
+
+    return _complete(rescore(store, run, protocol, benchmark=benchmark, model=model))
 
 
 def load_dataset(name: str, *, limit: int | None = None, seed: int = 0) -> list[Sample]:

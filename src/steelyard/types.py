@@ -316,6 +316,7 @@ class CellInfo(Struct, frozen=True, kw_only=True):
     ``items`` is how many were drawn of the ``available``; ``repeats`` how often each is asked.
     ``scored`` lists every metric its grader gives, the headline first. ``aggregate``, ``groups`` and ``families`` are
     the benchmark's and its protocol's: how strata make up a score; ``strata`` is how many there are, 0 if unknown.
+    ``asked_as`` is the protocol of the questions where ``protocol`` graded the answers later.
     """
 
     id: int | None = None
@@ -343,13 +344,15 @@ class CellInfo(Struct, frozen=True, kw_only=True):
     families: dict[str, tuple[str, ...]] = {}
     strata: int = 0
     is_confidential: bool = False
+    asked_as: str | None = None
     settings: dict[str, Any] = {}
 
     @property
     def label(self) -> str:
         """The benchmark as a table heads it: ``mmlu:astronomy@cloze``."""
         part = f":{self.part}" if self.part else ""
-        return f"{self.benchmark}{part}@{self.protocol}"
+        asked = f"{self.benchmark}{part}@{self.asked_as or self.protocol}"
+        return f"{asked} graded as {self.protocol}" if self.asked_as else asked
 
 
 class Columns(Struct, frozen=True, kw_only=True):

@@ -143,7 +143,7 @@ def _cells_of(spec: ModelSpec, plan: Plan, tasks: Sequence[Task], given: Provide
     if spec.provider == BASELINE:
         for task in tasks:
             floor = Floor(spec.model, task.protocol, task.dataset.samples, plan.seed)
-            info = _info(spec, plan, task, f"floor:{spec.model}", is_floor=True)
+            info = cell_info(spec, plan, task, f"floor:{spec.model}", is_floor=True)
             yield Cell(info=info, spec=spec, task=task, provider=None, floor=floor)
         return
     provider = given or connect(spec)
@@ -153,7 +153,7 @@ def _cells_of(spec: ModelSpec, plan: Plan, tasks: Sequence[Task], given: Provide
                 f"{spec.id} gives no log-likelihoods, which {_label(task)} needs. "
                 f"Try: a protocol that generates, such as {_generating(task)}"
             )
-        info = _info(spec, plan, task, provider.origin, is_floor=False)
+        info = cell_info(spec, plan, task, provider.origin, is_floor=False)
         yield Cell(info=info, spec=spec, task=task, provider=provider, floor=None)
 
 
@@ -166,7 +166,8 @@ def _generating(task: Task) -> str:
     return f"{task.benchmark.name}@{names[0]}" if names else "another benchmark"
 
 
-def _info(spec: ModelSpec, plan: Plan, task: Task, origin: str, *, is_floor: bool) -> CellInfo:
+def cell_info(spec: ModelSpec, plan: Plan, task: Task, origin: str, *, is_floor: bool) -> CellInfo:
+    """What is stored of a cell: what was asked of whom, under which protocol, from which data."""
     protocol, dataset = task.protocol, task.dataset
     return CellInfo(
         model=spec.id,

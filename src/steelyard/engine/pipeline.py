@@ -8,30 +8,25 @@ is scored only after it is durable. Nothing here knows what a benchmark asks or 
 from __future__ import annotations
 
 import asyncio
-import inspect
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 
 from steelyard import prices
-from steelyard.benchmarks.benchmark import scores_of
 from steelyard.engine.attempts import Outcome, RetryPolicy, ask
 from steelyard.engine.cells import Cell
+from steelyard.engine.grade import grade
 from steelyard.engine.progress import CellProgress, Progress
-from steelyard.providers.secrets import scrub
 from steelyard.store import NewCall, NewScore, Store
-from steelyard.threads import on_daemon_thread
 from steelyard.types import Call, Completion, Failure, Request, Sample, Score
 
 SPARE_WINDOW = 16
 WINDOW_PER_SLOT = 4
 MOST_SCORERS = 32
 LARGEST_BATCH = 500
-GRADING_TIMEOUT_S = 300.0
 HOPELESS_AFTER = 10
 GRACE_S = 5.0
 
@@ -313,7 +308,9 @@ class Lane:
 
     async def _score(self) -> None:
         while (work := await self._durable.get()) is not None:
-            work.scores = await grade(work)
+            assert work.call is not None
+            assert work.call.completion is not None
+            work.scores = await grade(work.cell.cell.task.protocol, work.sample, work.call.completion)
             self._writer.submit(work, self._judged)
 
     def _judged(self, work: Work) -> None:
@@ -323,25 +320,3 @@ class Lane:
             counters = work.cell.progress
             counters.scored += 1
             counters.right += work.scores[work.cell.cell.info.scored[0]].value or 0.0
-
-
-async def grade(work: Work) -> dict[str, Score]:
-    """Judge one answer. A grader that raises or hangs leaves it unscored, with the reason; the answer is kept."""
-    protocol = work.cell.cell.task.protocol
-    assert work.call is not None
-    completion = work.call.completion
-    try:
-        async with asyncio.timeout(GRADING_TIMEOUT_S):
-            judged: Any
-            if protocol.inline or inspect.iscoroutinefunction(protocol.grade):
-                judged = protocol.grade(work.sample, completion)  # type: ignore[arg-type]
-            else:
-                judged = await on_daemon_thread(protocol.grade, work.sample, completion)
-            if inspect.isawaitable(judged):
-                judged = await judged
-        return scores_of(protocol, judged)
-    except TimeoutError:
-        reason = f"grading took more than {GRADING_TIMEOUT_S:g} s"
-    except Exception as error:  # noqa: BLE001 - the boundary where a grader's errors are attributed to it
-        reason = scrub(f"grading failed: {type(error).__name__}: {error}")
-    return {metric: Score(value=None, reason=reason) for metric in protocol.metrics}

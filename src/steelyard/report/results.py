@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -59,8 +60,13 @@ def load_results(store: Store, run: RunInfo) -> Results:
     for info in store.cells(run.id):
         assert info.id is not None
         estimates = store.summary(info.id) or ()
-        cells.append(CellResult(info=info, estimates={estimate.metric: estimate for estimate in estimates}))
+        cells.append(_result(info, estimates))
+    cells += [_result(info, estimates) for info, estimates in store.gradings(run.id)]
     return Results(run=run, cells=tuple(cells), metrics=tuple(run.plan.get("metrics", ())))
+
+
+def _result(info: CellInfo, estimates: Sequence[Estimate]) -> CellResult:
+    return CellResult(info=info, estimates={estimate.metric: estimate for estimate in estimates})
 
 
 def results_document(results: Results) -> dict[str, Any]:

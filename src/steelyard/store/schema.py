@@ -150,6 +150,16 @@ scores = Table(
     Index("scores_by_call", "call"),
 )
 
+gradings = Table(
+    "gradings",
+    METADATA,
+    Column("cell", ForeignKey("cells.id"), primary_key=True),
+    Column("grader", Text, primary_key=True),
+    Column("grader_version", Text, primary_key=True),
+    Column("info", LargeBinary, nullable=False),
+    Column("summary", LargeBinary, nullable=False),
+)
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = ()
 """Step ``i`` turns a store of version ``i + 1`` into one of version ``i + 2``; steps are added, never changed."""
 

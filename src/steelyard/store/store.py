@@ -206,6 +206,7 @@ class Store:
             of_cells = select(schema.calls.c.id).where(schema.calls.c.cell.in_(of_run))
             connection.execute(delete(schema.scores).where(schema.scores.c.call.in_(of_cells)))
             connection.execute(delete(schema.calls).where(schema.calls.c.cell.in_(of_run)))
+            connection.execute(delete(schema.gradings).where(schema.gradings.c.cell.in_(of_run)))
             for table in (schema.cells, schema.sessions, schema.run_tags):
                 connection.execute(delete(table).where(table.c.run == number))
             connection.execute(delete(schema.runs).where(schema.runs.c.id == number))
@@ -280,6 +281,34 @@ class Store:
         with self._reading() as connection:
             encoded = connection.execute(select(schema.cells.c.summary).where(schema.cells.c.id == cell)).scalar()
         return None if encoded is None else msgspec.json.decode(encoded, type=tuple[Estimate, ...])
+
+    def set_grading(self, info: CellInfo, estimates: Sequence[Estimate]) -> None:
+        """Keep what another grader makes of a cell's answers; ``info`` is the cell's with that grader as protocol."""
+        values = {
+            "cell": info.id,
+            "grader": info.protocol,
+            "grader_version": info.protocol_version,
+            "info": msgspec.json.encode(info),
+            "summary": msgspec.json.encode(list(estimates)),
+        }
+        with self._writing() as connection:
+            row = insert_or_ignore(schema.gradings).values(**values)
+            changed = {name: values[name] for name in ("info", "summary")}
+            connection.execute(
+                row.on_conflict_do_update(index_elements=["cell", "grader", "grader_version"], set_=changed)
+            )
+
+    def gradings(self, run_id: str) -> list[tuple[CellInfo, tuple[Estimate, ...]]]:
+        """What other graders made of the run's answers."""
+        table, cells = schema.gradings, schema.cells
+        with self._reading() as connection:
+            chosen = select(table.c.info, table.c.summary).join(cells, cells.c.id == table.c.cell)
+            of_run = chosen.where(cells.c.run == _number(connection, run_id)).order_by(table.c.cell, table.c.grader)
+            rows = connection.execute(of_run).all()
+        return [
+            (msgspec.json.decode(row.info, type=CellInfo), msgspec.json.decode(row.summary, type=tuple[Estimate, ...]))
+            for row in rows
+        ]
 
     # Calls and scores
 

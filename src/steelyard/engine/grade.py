@@ -1,0 +1,33 @@
+"""One answer judged: whatever the grader does, the answer is kept and the run goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from typing import Any
+
+from steelyard.benchmarks.benchmark import Protocol, scores_of
+from steelyard.providers.secrets import scrub
+from steelyard.threads import on_daemon_thread
+from steelyard.types import Completion, Sample, Score
+
+GRADING_TIMEOUT_S = 300.0
+
+
+async def grade(protocol: Protocol, sample: Sample, completion: Completion) -> dict[str, Score]:
+    """The protocol's scores. A grader that raises or hangs leaves the answer unscored, with the reason."""
+    try:
+        async with asyncio.timeout(GRADING_TIMEOUT_S):
+            judged: Any
+            if protocol.inline or inspect.iscoroutinefunction(protocol.grade):
+                judged = protocol.grade(sample, completion)
+            else:
+                judged = await on_daemon_thread(protocol.grade, sample, completion)
+            if inspect.isawaitable(judged):
+                judged = await judged
+        return scores_of(protocol, judged)
+    except TimeoutError:
+        reason = f"grading took more than {GRADING_TIMEOUT_S:g} s"
+    except Exception as error:  # noqa: BLE001 - the boundary where a grader's errors are attributed to it
+        reason = scrub(f"grading failed: {type(error).__name__}: {error}")
+    return {metric: Score(value=None, reason=reason) for metric in protocol.metrics}

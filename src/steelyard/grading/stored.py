@@ -1,0 +1,139 @@
+"""Grade what is in the store: answers without a judgement yet, or all of them again by another protocol.
+
+No model is called: the questions and answers come from the store, and only scores are added.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from itertools import islice
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+
+from steelyard.analysis.estimates import Context
+from steelyard.analysis.summary import summarise
+from steelyard.benchmarks import benchmark_names, find_benchmark
+from steelyard.benchmarks.benchmark import Protocol
+from steelyard.benchmarks.own import GRADERS
+from steelyard.engine.grade import grade
+from steelyard.errors import SteelyardError, UnknownName, UsageError
+from steelyard.store import NewScore, Store
+from steelyard.types import Call, CellInfo, RunInfo, Sample, Score
+
+AT_ONCE = 256
+IN_FLIGHT = 32
+
+
+class Regraded(Struct, frozen=True, kw_only=True):
+    """One cell before and after: means of the headline score, and how many verdicts changed which way."""
+
+    model: str
+    benchmark: str
+    graded_as: str
+    n: int
+    before: float | None
+    after: float | None
+    became_right: int
+    became_wrong: int
+
+
+async def grade_missing(store: Store, cell: int, protocol: Protocol) -> int:
+    """Judge every answer of the cell that this protocol has not judged; return how many there were."""
+    total = 0
+    answers = store.unscored(cell, protocol.name, protocol.version)
+    while batch := list(islice(answers, AT_ONCE)):
+        scores = await _grade_all(protocol, batch)
+        store.append_scores(
+            [
+                NewScore(call=call_id, grader=protocol.name, grader_version=protocol.version, scores=judged)
+                for (call_id, _, _), judged in zip(batch, scores, strict=True)
+            ]
+        )
+        total += len(batch)
+    return total
+
+
+async def _grade_all(protocol: Protocol, batch: Sequence[tuple[int, Sample, Call]]) -> list[dict[str, Score]]:
+    free = asyncio.Semaphore(IN_FLIGHT)
+
+    async def one(sample: Sample, call: Call) -> dict[str, Score]:
+        assert call.completion is not None
+        async with free:
+            return await grade(protocol, sample, call.completion)
+
+    return await asyncio.gather(*(one(sample, call) for _, sample, call in batch))
+
+
+async def rescore(
+    store: Store, run: RunInfo, protocol_name: str, *, benchmark: str | None = None, model: str | None = None
+) -> list[Regraded]:
+    """Grade a run's answers again under another protocol; the scores it had stay beside the new ones."""
+    chosen = list(_chosen(store.cells(run.id), protocol_name, benchmark, model))
+    if not chosen:
+        raise UsageError(f"run #{run.number} has no answers that {protocol_name!r} could grade")
+    for _, protocol in chosen:
+        protocol.ready()
+    return [await _regrade(store, info, protocol) for info, protocol in chosen]
+
+
+def _chosen(
+    cells: Sequence[CellInfo], protocol_name: str, benchmark: str | None, model: str | None
+) -> Iterator[tuple[CellInfo, Protocol]]:
+    faults: list[SteelyardError] = []
+    found = False
+    for info in cells:
+        if benchmark not in (None, info.benchmark, info.label) or model not in (None, info.model):
+            continue
+        try:
+            protocol = _protocol(info, protocol_name)
+        except SteelyardError as fault:
+            faults.append(fault)
+            continue
+        found = True
+        yield info, protocol
+    if faults and not found:
+        raise faults[0]
+
+
+def _protocol(info: CellInfo, name: str) -> Protocol:
+    """The protocol that is to grade the cell's answers, if it can read them."""
+    if info.benchmark in benchmark_names():
+        protocol = find_benchmark(info.benchmark).protocol(name, info.part)
+    elif name in GRADERS:
+        protocol = GRADERS[name]
+    else:
+        raise UnknownName("grader", name, GRADERS)
+    if (protocol.kind == "likelihood") != (info.kind == "likelihood"):
+        raise UsageError(f"{info.label}: {name!r} reads {protocol.kind} answers, and these are {info.kind} ones")
+    return protocol
+
+
+async def _regrade(store: Store, info: CellInfo, protocol: Protocol) -> Regraded:
+    assert info.id is not None
+    await grade_missing(store, info.id, protocol)
+    graded = msgspec.structs.replace(
+        info,
+        asked_as=info.protocol,
+        protocol=protocol.name,
+        protocol_version=protocol.version,
+        scored=protocol.metrics,
+        aggregate=protocol.aggregate,
+    )
+    before = store.columns(info.id)
+    after = store.columns(info.id, grader=protocol.name, grader_version=protocol.version)
+    store.set_grading(graded, summarise(after, Context(info=graded)))
+    old, new = before.scores[info.scored[0]], after.scores[protocol.metrics[0]]
+    both = ~np.isnan(old) & ~np.isnan(new)
+    return Regraded(
+        model=info.model,
+        benchmark=info.label,
+        graded_as=protocol.name,
+        n=int(both.sum()),
+        before=float(old[both].mean()) if both.any() else None,
+        after=float(new[both].mean()) if both.any() else None,
+        became_right=int((new[both] > old[both]).sum()),
+        became_wrong=int((new[both] < old[both]).sum()),
+    )

@@ -1,0 +1,101 @@
+"""Answers made elsewhere and answers graded again: published outputs get their published scores, faults are told."""
+
+import json
+from pathlib import Path
+
+import pytest
+from test_cli import ok, steelyard, write_cases
+
+
+def write_lines(path, rows):
+    Path(path).write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+
+
+def rows_of(path):
+    return [json.loads(line) for line in path.read_bytes().split(b"\n") if line]
+
+
+def imported(file, benchmark, model="elsewhere", **env):
+    return json.loads(ok("import", file, "--benchmark", benchmark, "--model", model, "--json", env=env or None))
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("model", "right"),
+    [("6b_finetuning", 286), ("6b_verification", 515), ("175b_finetuning", 458), ("175b_verification", 742)],
+)
+def test_the_authors_gsm8k_solutions_score_as_published(model, right, data_folder):
+    published = rows_of(data_folder / "gsm8k/reference_outputs/example_model_solutions.jsonl")
+    write_lines(
+        "answers.jsonl",
+        [{"sample_id": f"gsm8k/test/{row['index']}", "completion": row[model]["solution"]} for row in published],
+    )
+    found = imported("answers.jsonl", "gsm8k@zero-shot", STEELYARD_DATA=str(data_folder))
+    assert (found["n"], found["correct"]) == (1319, right)
+    changed = json.loads(
+        ok("rescore", "last", "--protocol", "lm-eval", "--json", env={"STEELYARD_DATA": str(data_folder)})
+    )
+    assert (changed[0]["became_right"], changed[0]["became_wrong"]) == (0, 0)
+    tables = ok("show")
+    assert "gsm8k@zero-shot graded as lm-eval" in tables
+
+
+@pytest.mark.data
+@pytest.mark.long
+@pytest.mark.parametrize(("letter", "percent"), [("A", 22.95), ("B", 24.65), ("C", 25.51), ("D", 26.89)])
+def test_constant_letters_score_as_published_on_mmlu(letter, percent, data_folder):
+    items = ok("prompts", "mmlu@letter", env={"STEELYARD_DATA": str(data_folder)}).strip("\n").split("\n")
+    write_lines("answers.jsonl", [{"sample_id": json.loads(i)["sample_id"], "completion": letter} for i in items])
+    found = imported("answers.jsonl", "mmlu@letter", STEELYARD_DATA=str(data_folder))
+    assert found["n"] == 14_042
+    assert round(100 * found["accuracy"], 2) == percent
+
+
+def test_several_completions_are_repeats_and_likelihoods_are_read():
+    write_lines("letters.jsonl", [{"sample_id": "starter/geography/0", "completion": ["A", "B", "A"]}])
+    found = imported("letters.jsonl", "starter@letter")
+    assert found["estimates"]["pass@2"]["value"] == 1.0
+    write_lines(
+        "weighed.jsonl",
+        [
+            {
+                "sample_id": "starter/geography/0",
+                "logprobs": [-1.0, -2.0, -3.0, -4.0],
+                "timing": {"total_s": 2.0},
+                "usage": {"input_tokens": 9},
+            }
+        ],
+    )
+    found = imported("weighed.jsonl", "starter@cloze")
+    assert (found["accuracy"], found["estimates"]["input_tokens"]["value"]) == (1.0, 9)
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ({"sample_id": "starter/geografy/0", "completion": "A"}, "Did you mean 'starter/geography/0'"),
+        ({"sample_id": "starter/geography/0"}, "either 'completion' or 'logprobs'"),
+        ({"sample_id": "starter/geography/0", "logprobs": [0.0]}, "needs 'completion'"),
+        ({"completion": "A"}, "sample_id"),
+        ({"sample_id": "starter/geography/1", "completion": "A"}, "was answered in line 1 already"),
+    ],
+)
+def test_a_faulty_line_is_named_and_nothing_is_imported(row, words):
+    write_lines("answers.jsonl", [{"sample_id": "starter/geography/1", "completion": "A"}, row])
+    done = steelyard("import", "answers.jsonl", "--benchmark", "starter@letter", "--model", "m")
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "line 2" in done.stderr
+    assert json.loads(ok("runs", "--json")) == []
+
+
+def test_own_questions_are_graded_again_without_asking():
+    write_cases(4)
+    ok("run", "cases.jsonl", "-m", "baseline/constant:the answer is q1", "--quiet")
+    before = json.loads(ok("show", "--json"))["cells"][0]["estimates"]["attempted"]["value"]
+    changed = json.loads(ok("rescore", "--protocol", "contains", "--json"))[0]
+    assert changed["n"] == before == 4
+    cells = json.loads(ok("show", "--json"))["cells"]
+    assert [cell["label"] for cell in cells] == ["cases@exact", "cases@exact graded as contains"]
+    assert "unknown grader 'contain'" in steelyard("rescore", "--protocol", "contain").stderr
+    assert steelyard("rescore", "--protocol", "cloze").returncode == 2
