@@ -266,21 +266,40 @@ def test_it_streams_an_answer_that_it_did_not_have_in_its_cache(machine: Machine
 
 
 @pytest.mark.model
-def test_a_forced_token_weighs_what_the_whole_softmax_says(machine: Machine) -> None:
+@pytest.mark.parametrize(("ending", "count"), [(" Paris.", 2), (" R \u03a9", 3), (" \u2603", 3)])
+def test_a_forced_token_weighs_what_the_whole_softmax_says(machine: Machine, ending: str, count: int) -> None:
+    """Also where a token is only part of a character, which the server keeps back."""
     context = "The capital of France is"
-    tokens = machine.run(machine.model._post("/tokenize", {"content": f"{context} Paris.", "add_special": True}))
+    tokens = machine.run(machine.model._post("/tokenize", {"content": context + ending, "add_special": True}))
     ids = tokens["tokens"]
-    start = len(ids) - 2
+    start = len(ids) - count
     total = 0.0
     for position in range(start, len(ids)):
-        body = forced_request(ids[:position], ids[position], 0) | {"n_probs": 49152, "logit_bias": []}
+        body = forced_request(ids[:position], 260, 0) | {"n_probs": 49152, "logit_bias": [[260, 1000]]}
         [step] = machine.post(body)["completion_probabilities"]
         probabilities = {entry["id"]: entry["logprob"] for entry in step["top_logprobs"]}
         assert math.fsum(map(math.exp, probabilities.values())) == pytest.approx(1, abs=1e-3)
         total += probabilities[ids[position]]
-    [found] = machine.run(machine.model.likelihood(weigh(context, " Paris.")))
-    assert found.tokens == 2
+    [found] = machine.run(machine.model.likelihood(weigh(context, ending)))
+    assert found.tokens == count
     assert found.logprob == pytest.approx(total, abs=1e-3)
+
+
+@pytest.mark.model
+def test_letters_are_read_off_one_reply(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    post = machine.model._post
+
+    async def counted(path: str, body: dict[str, Any]) -> Any:
+        asked.append(path)
+        return await post(path, body)
+
+    question = "Which is a fruit?\nA. Apple\nB. Stone\nC. Car\nD. Sky\nAnswer:"
+    alone = [machine.run(machine.model.likelihood(weigh(question, f" {letter}")))[0] for letter in "ABCD"]
+    monkeypatch.setattr(machine.model, "_post", counted)
+    together = machine.run(machine.model.likelihood(weigh(question, " A", " B", " C", " D")))
+    assert [found.logprob for found in together] == pytest.approx([found.logprob for found in alone], abs=0.02)
+    assert asked.count("/completion") < 4
 
 
 @pytest.mark.model

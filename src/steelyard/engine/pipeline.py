@@ -19,6 +19,7 @@ from steelyard import prices
 from steelyard.engine.attempts import Outcome, RetryPolicy, ask
 from steelyard.engine.cells import Cell
 from steelyard.engine.grade import grade
+from steelyard.engine.order import grouped
 from steelyard.engine.progress import CellProgress, Progress
 from steelyard.store import NewCall, NewScore, Store
 from steelyard.types import Call, Completion, Failure, Request, Sample, Score
@@ -60,8 +61,11 @@ class OpenCell:
 
     def remaining(self) -> Iterator[tuple[int, int]]:
         """(position, repeat) still to be asked: every item once, then again."""
-        for repeat in range(self.cell.info.repeats):
-            for position in self.cell.task.positions:
+        task, info = self.cell.task, self.cell.info
+        shares_prefixes = info.kind == "likelihood" and info.shots > 0
+        positions = grouped(task.positions, task.dataset.samples) if shares_prefixes else task.positions
+        for repeat in range(info.repeats):
+            for position in positions:
                 if (position, repeat) not in self.done:
                     yield position, repeat
 

@@ -144,20 +144,25 @@ def connect(spec: ModelSpec) -> Local:
 class Slots:
     """The server's slots, lent one item at a time: each to the text that begins most like the one it held before.
 
-    A text that shares much more with a slot in use waits for that slot: to read a few-shot prefix again takes seconds,
-    an item after it a fraction of one, and a processor's slots share its cores in any case.
+    A text that shares much more with a slot in use waits for that slot, unless another one waits for it already: to
+    read a few-shot prefix again takes seconds, so one slot does, and the next one only where there is more to come.
     """
 
     def __init__(self, count: int) -> None:
         self._held = dict.fromkeys(range(count), "")
         self._free = set(self._held)
+        self._waited_for: set[int] = set()
         self._given_back = asyncio.Event()
 
     @asynccontextmanager
     async def borrow(self, text: str) -> AsyncIterator[int]:
         """A slot that nobody else uses until it is given back."""
         while (slot := self._best(text)) not in self._free:
-            await self._given_back.wait()
+            self._waited_for.add(slot)
+            try:
+                await self._given_back.wait()
+            finally:
+                self._waited_for.discard(slot)
         self._free.remove(slot)
         self._held[slot] = text
         try:
@@ -174,7 +179,8 @@ class Slots:
         if not self._free:
             return best
         at_once = max(sorted(self._free), key=shared.__getitem__)
-        return best if shared[best] - shared[at_once] >= WORTH_WAITING_CHARACTERS else at_once
+        is_worth_it = shared[best] - shared[at_once] >= WORTH_WAITING_CHARACTERS
+        return best if is_worth_it and best not in self._waited_for else at_once
 
 
 def _shared_start(one: str, other: str) -> int:
