@@ -21,7 +21,7 @@ from steelyard.engine.provenance import provenance
 from steelyard.engine.resources import Resources
 from steelyard.engine.summary import summarise_run
 from steelyard.plan.plan import Plan
-from steelyard.providers.interface import Opens, OwnsProcess, Provider
+from steelyard.providers.interface import Opens, OwnsProcess, Probes, Provider
 from steelyard.store import Store
 from steelyard.types import RunInfo, RunStatus
 
@@ -94,6 +94,7 @@ async def execute(
         if any(prices.price_source(cell.spec) == prices.TABLE for cell in cells):
             await asyncio.to_thread(prices.load_table)
         async with opened(providers), _in_background(resources.watch()), _measuring():
+            await _probe(cells)
             status = await _drive(lanes, store, writer)
     finally:
         writer.close()
@@ -106,6 +107,15 @@ async def execute(
         status=status,
         stopped={lane.model: lane.stopped for lane in lanes if lane.stopped and status == "failed"},
     )
+
+
+async def _probe(cells: Sequence[Cell]) -> None:
+    """Ask each endpoint once for an ability that a protocol needs and that nobody can know without asking."""
+    asking: dict[tuple[int, str], Probes] = {}
+    for cell in cells:
+        if cell.info.kind == "likelihood" and isinstance(cell.provider, Probes):
+            asking[id(cell.provider), cell.spec.model] = cell.provider
+    await asyncio.gather(*(provider.probe_likelihood(model) for (_, model), provider in asking.items()))
 
 
 def _register(plan: Plan, store: Store, resume: RunInfo | None) -> RunInfo:

@@ -76,6 +76,15 @@ class LikelihoodProvider(Protocol):
 
 
 @runtime_checkable
+class Probes(Protocol):
+    """A provider that cannot know without asking whether its model has an ability."""
+
+    async def probe_likelihood(self, model: str) -> None:
+        """Raise ``UsageError`` where the model gives no log-likelihoods; asked once, before the first item."""
+        ...
+
+
+@runtime_checkable
 class Opens(Protocol):
     """A provider with something to start before the first call and to end after the last: a process, a session."""
 

@@ -13,10 +13,11 @@ import msgspec
 from msgspec import Struct
 
 from steelyard.errors import ProviderError, UsageError
+from steelyard.providers.echo import TRY_CONTINUATION, TRY_TEXT, echo_body, read_likelihoods
 from steelyard.providers.http import STALL_TIMEOUT_S, Http, Reply, is_loopback, server_sent_events
 from steelyard.providers.interface import Done, Event, FirstByte, Notice, Text
 from steelyard.providers.secrets import Secret, from_environment, scrub
-from steelyard.types import Failure, ModelSpec, Request, Usage
+from steelyard.types import Failure, Likelihood, ModelSpec, Prompt, Request, Usage
 
 BASE_URL = "https://api.openai.com/v1"
 RENAMED = {"max_tokens": "max_completion_tokens"}
@@ -108,6 +109,25 @@ class OpenAI:
                     raise
                 self._refused.add(setting)
                 yield Notice(text=_left_out(request.model, setting))
+
+    async def likelihood(self, request: Request) -> tuple[Likelihood, ...]:
+        """The log-probability of each continuation, from an endpoint that echoes its prompt with them."""
+        prompt = request.prompt
+        body = echo_body(request.model, prompt.text, prompt.continuations, request.extra)
+        async with self._http.post(self.base_url + "/completions", body, self._headers) as reply:
+            data, _ = await reply.read()
+        return read_likelihoods(data, prompt.text, prompt.continuations)
+
+    async def probe_likelihood(self, model: str) -> None:
+        """Ask for one likelihood; an endpoint that cannot give it is refused with its own words."""
+        prompt = Prompt(kind="likelihood", text=TRY_TEXT, continuations=(TRY_CONTINUATION,))
+        try:
+            await self.likelihood(Request(model=model, prompt=prompt))
+        except ProviderError as error:
+            raise UsageError(
+                f"{model} at {self.origin} gives no log-likelihoods (completions with echo and logprobs): {error}. "
+                "Try: a protocol that generates, or a server such as vLLM"
+            ) from error
 
 
 def connect(spec: ModelSpec) -> OpenAI:
