@@ -113,9 +113,10 @@ async def _probe(cells: Sequence[Cell]) -> None:
     """Ask each endpoint once for an ability that a protocol needs and that nobody can know without asking."""
     asking: dict[tuple[int, str], Probes] = {}
     for cell in cells:
-        if cell.info.kind == "likelihood" and isinstance(cell.provider, Probes):
-            asking[id(cell.provider), cell.spec.model] = cell.provider
-    await asyncio.gather(*(provider.probe_likelihood(model) for (_, model), provider in asking.items()))
+        provider: object = cell.provider
+        if cell.info.kind == "likelihood" and isinstance(provider, Probes):
+            asking[id(provider), cell.spec.model] = provider
+    await asyncio.gather(*(asked.probe_likelihood(model) for (_, model), asked in asking.items()))
 
 
 def _register(plan: Plan, store: Store, resume: RunInfo | None) -> RunInfo:
