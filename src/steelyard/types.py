@@ -43,6 +43,7 @@ class Sample(Struct, frozen=True, kw_only=True):
 
     ``target`` is the gold answer: for an item with ``choices`` the text of the right one is
     ``choices[int(target)]`` and ``target`` its 0-based index in decimal, because two choices may read alike.
+    ``flags`` name known properties of the item, such as a defect; each gives a score with and without such items.
     """
 
     id: str
@@ -51,6 +52,7 @@ class Sample(Struct, frozen=True, kw_only=True):
     choices: tuple[str, ...] = ()
     cluster: str | None = None
     stratum: str | None = None
+    flags: tuple[str, ...] = ()
     metadata: dict[str, str] = {}
 
 
@@ -359,7 +361,8 @@ class Columns(Struct, frozen=True, kw_only=True):
     """What analysis reads: one entry per (item, repeat) of a cell, the latest call where one was asked again.
 
     Arrays are parallel and numpy's; a missing number is NaN. ``failure`` and ``stop_reason`` hold "" where there is
-    none. ``started_s`` and ``ended_s`` are seconds since the epoch. ``gaps_s`` are all inter-chunk gaps in one array;
+    none; ``flags`` the item's flags, joined by blanks. ``answer`` is a fingerprint, equal where answers are equal to
+    the letter. ``started_s`` and ``ended_s`` are seconds since the epoch. ``gaps_s`` are all inter-chunk gaps in one array;
     call i owns ``gaps_s[gap_starts[i]:gap_starts[i + 1]]``. ``scores[metric]`` and ``parsed[metric]`` are NaN / False
     where the answer was not scored. ``superseded`` counts failed calls that were asked again later, at
     ``superseded_cost_usd`` (NaN if unknown).
@@ -371,6 +374,8 @@ class Columns(Struct, frozen=True, kw_only=True):
     stratum: np.ndarray
     strata: tuple[str, ...]
     cluster: np.ndarray
+    flags: np.ndarray
+    answer: np.ndarray
     session: np.ndarray
     failure: np.ndarray
     stop_reason: np.ndarray

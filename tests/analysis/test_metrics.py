@@ -37,6 +37,8 @@ def columns(scores, **changes):
         "stratum": np.zeros(n, dtype=int),
         "strata": ("",),
         "cluster": np.zeros(n, dtype=int),
+        "flags": np.array([""] * n, dtype=object),
+        "answer": np.zeros(n, dtype=int),
         "session": np.ones(n, dtype=int),
         "failure": np.array(["" if not np.isnan(s) else "server" for s in scores], dtype=object),
         "stop_reason": np.array(["stop"] * n, dtype=object),
@@ -246,3 +248,17 @@ def test_pass_at_k_is_unbiased_per_item_and_skips_items_with_too_few_answers():
     assert found["pass@5"].n == 1
     assert "fewer than 5" in found["pass@5"].status
     assert "pass@10" not in found
+
+
+def test_a_flag_gives_a_score_with_and_without_its_items_and_leaves_the_headline_alone():
+    flags = np.array(["duplicate", "", "duplicate other", ""], dtype=object)
+    found = by_name(columns([1, 0, 1, 1], flags=flags))
+    assert found["accuracy"].value == 0.75
+    assert (found["accuracy[duplicate]"].value, found["accuracy[duplicate]"].n) == (1.0, 2)
+    assert (found["accuracy[not duplicate]"].value, found["accuracy[not other]"].n) == (0.5, 3)
+
+
+def test_determinism_is_the_share_of_items_answered_alike_every_time():
+    found = by_name(columns([1, 1, 0, 1, 1], sample=np.array([0, 0, 1, 1, 2]), answer=np.array([7, 7, 8, 9, 5])))
+    assert (found["determinism"].value, found["determinism"].n) == (0.5, 2)
+    assert by_name(columns([1, 1]))["determinism"].value is None

@@ -72,6 +72,18 @@ def breakdown(columns: Columns, context: Context) -> list[Estimate]:
     return found
 
 
+def by_flag(columns: Columns, context: Context) -> list[Estimate]:
+    """The headline score of the items with each flag, and of those without it: what known defects make of it."""
+    scores = headline(columns)
+    flags = sorted({flag for text in set(columns.flags) for flag in str(text).split()})
+    found = []
+    for flag in flags if len(scores) else ():
+        has_it = np.array([flag in str(text).split() for text in columns.flags])
+        for name, chosen in ((f"accuracy[{flag}]", has_it), (f"accuracy[not {flag}]", ~has_it)):
+            found.append(_mean_score(name, scores[chosen], columns.sample[chosen], context))
+    return found
+
+
 def pass_at(columns: Columns, context: Context) -> list[Estimate]:
     """pass@k for the k that the repeats allow, each item weighing the same; Student's t over items."""
     scores = headline(columns)

@@ -89,6 +89,13 @@ METRICS: dict[str, Metric] = {
         _metric("truncated", "share", "lower", "share of answers cut off by the token limit", outcomes.truncated),
         _metric("refused", "share", "lower", "share of answers refused by the model or a filter", outcomes.refused),
         _metric("empty", "share", "lower", "share of answers without text", outcomes.empty),
+        _metric(
+            "determinism",
+            "share",
+            None,
+            "share of items asked more than once whose answers were all the same to the letter",
+            outcomes.determinism,
+        ),
         _metric("reliability", "share", "higher", "share of requests that were answered", outcomes.reliability),
         *_time_metrics(),
         _metric(

@@ -67,6 +67,17 @@ def empty(columns: Columns, context: Context) -> Estimate:
     return _outcome_share("empty", columns.answered_empty, columns, context)
 
 
+def determinism(columns: Columns, context: Context) -> Estimate:
+    """Of the items that were answered more than once, the share whose answers were all the same to the letter."""
+    came = is_answered(columns)
+    items, membership, asked = np.unique(columns.sample[came], return_inverse=True, return_counts=True)
+    if context.info.is_floor or not (asked > 1).any():
+        return unknown("determinism", "share", "no item was answered twice: --runs 2 asks each twice")
+    pairs = np.unique(np.stack([membership, columns.answer[came]]), axis=1)[0]
+    different = np.bincount(pairs, minlength=len(items))[asked > 1]
+    return share("determinism", float((different == 1).sum()), len(different), context)
+
+
 def _outcome_share(metric: str, has_it: np.ndarray, columns: Columns, context: Context) -> Estimate:
     came = is_answered(columns)
     return share(metric, float((has_it & came).sum()), int(came.sum()), context)

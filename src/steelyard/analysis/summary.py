@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from steelyard.analysis.accuracy import accuracy, breakdown, pass_at
+from steelyard.analysis.accuracy import accuracy, breakdown, by_flag, pass_at
 from steelyard.analysis.estimates import Context
 from steelyard.analysis.metrics import METRICS, Metric
 from steelyard.types import Columns, Estimate
@@ -13,7 +13,7 @@ from steelyard.types import Columns, Estimate
 def summarise(columns: Columns, context: Context) -> tuple[Estimate, ...]:
     """Every metric of the table, one for each further score of the protocol, and the headline's breakdown."""
     computed = [metric.compute(columns, context) for metric in metrics_of(context)]
-    return (*computed, *pass_at(columns, context), *breakdown(columns, context))
+    return (*computed, *pass_at(columns, context), *breakdown(columns, context), *by_flag(columns, context))
 
 
 def metrics_of(context: Context) -> list[Metric]:

@@ -72,6 +72,13 @@ def data_folder() -> Path | None:
     return folder
 
 
+def optional_rows(folder_file: str) -> list[Row]:
+    """Rows of a file that the folder may hold beside a benchmark, such as labels; none where there is no such file."""
+    folder = data_folder()
+    path = folder / folder_file if folder else None
+    return read_json_lines(path) if path is not None and path.is_file() else []
+
+
 def canonical_digest(rows: Sequence[Row], columns: tuple[str, ...]) -> str:
     """sha256 over the rows' canonical form; see ``Source``."""
     total = hashlib.sha256()

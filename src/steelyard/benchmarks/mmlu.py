@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 
 from steelyard.benchmarks import data
 from steelyard.benchmarks.benchmark import Benchmark, Dataset, Protocol, Selection
@@ -58,12 +59,12 @@ DEV = _source("dev", 285, "3b25fce1ee3a9d47fe679c4d45208f1dd8ce355630377f8402db1
 def load(selection: Selection) -> Dataset:
     """All subjects in the file's order, or the one that ``selection.part`` names."""
     test = data.fetch(TEST, selection.accept_digest)
-    samples = _samples(test.rows, selection.part)
+    samples = _samples(test.rows, selection.part, _flags(test.rows))
 
     @functools.cache
     def dev() -> dict[str, tuple[Sample, ...]]:
         worked: dict[str, tuple[Sample, ...]] = {}
-        for exemplar in _samples(data.fetch(DEV, selection.accept_digest).rows, selection.part):
+        for exemplar in _samples(data.fetch(DEV, selection.accept_digest).rows, selection.part, {}):
             subject = str(exemplar.stratum)
             worked[subject] = (*worked.get(subject, ()), exemplar)
         return worked
@@ -74,24 +75,49 @@ def load(selection: Selection) -> Dataset:
     return Dataset(samples=samples, id="cais/mmlu", revision=REVISION, digest=test.digest, exemplars=exemplars)
 
 
-def _samples(rows: list[data.Row], part: str | None) -> tuple[Sample, ...]:
+def _flags(rows: list[data.Row]) -> dict[str, tuple[str, ...]]:
+    """What is known of single items: later copies of a row, and the labels of MMLU-Redux where they lie in the folder.
+
+    ``redux`` marks the items that MMLU-Redux has looked at (Gema et al. 2024, arXiv 2406.04127), ``redux_ok`` those it
+    found no fault with.
+    """
+    flags: dict[str, tuple[str, ...]] = {}
+    seen: set[tuple[str, ...]] = set()
+    for name, row in _named(rows):
+        words = (row["question"], *row["choices"])
+        if words in seen:
+            flags[name] = ("duplicate",)
+        seen.add(words)
+    for label in data.optional_rows("mmlu/redux_labels.jsonl"):
+        name = f"mmlu/{label['subject']}/{label['index']}"
+        found = ("redux", "redux_ok") if label["error_type"] == "ok" else ("redux",)
+        flags[name] = (*flags.get(name, ()), *found)
+    return flags
+
+
+def _samples(rows: list[data.Row], part: str | None, flags: dict[str, tuple[str, ...]]) -> tuple[Sample, ...]:
+    return tuple(
+        _sample(row, name, flags.get(name, ())) for name, row in _named(rows) if part in (None, row["subject"])
+    )
+
+
+def _named(rows: list[data.Row]) -> Iterator[tuple[str, data.Row]]:
+    """Each row with its id: the subject and the place within it."""
     counts: dict[str, int] = {}
-    samples = []
     for row in rows:
         subject = row["subject"]
         index = counts[subject] = counts.get(subject, -1) + 1
-        if part in (None, subject):
-            samples.append(_sample(row, f"mmlu/{subject}/{index}"))
-    return tuple(samples)
+        yield f"mmlu/{subject}/{index}", row
 
 
-def _sample(row: data.Row, name: str) -> Sample:
+def _sample(row: data.Row, name: str, flags: tuple[str, ...]) -> Sample:
     return Sample(
         id=name,
         input=row["question"],
         target=str(row["answer"]),
         choices=tuple(row["choices"]),
         stratum=row["subject"],
+        flags=flags,
     )
 
 

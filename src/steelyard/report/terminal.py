@@ -189,7 +189,7 @@ def _every_estimate(results: Results, label: str) -> Table:
     cells = results.ranked(label)
     table = _table("metric", *(f"{cell.info.model}" for cell in cells))
     for name in cells[0].estimates:
-        table.add_row(name, *(_with_reason(cell, name) for cell in cells))
+        table.add_row(Text(name), *(_with_reason(cell, name) for cell in cells))
     return table
 
 

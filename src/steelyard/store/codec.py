@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from typing import Any, TypeVar, overload
 
 import msgspec
 import zstandard
+
+from steelyard.types import Completion
 
 T = TypeVar("T")
 
@@ -27,6 +30,15 @@ def unpack(data: bytes, kind: type[T]) -> T:
     if not hasattr(_local, "decompressor"):
         _local.decompressor = zstandard.ZstdDecompressor()
     return msgspec.msgpack.decode(_local.decompressor.decompress(data), type=kind)
+
+
+def fingerprint(completion: Completion | None) -> int:
+    """64 bits that tell one answer from another: its text, or its likelihoods to six decimals; 0 for none."""
+    if completion is None:
+        return 0
+    weighed = ",".join(f"{likelihood.logprob:.6f}" for likelihood in completion.likelihoods)
+    text = f"{weighed}/{completion.text}".encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big", signed=True)
 
 
 @overload

@@ -18,7 +18,16 @@ from steelyard.store import schema
 from steelyard.types import CellInfo, Columns
 
 ROWS_AT_ONCE = 2_000
-WHOLE = {"id": "q", "position": "q", "repeat": "i", "session": "q", "tries": "i", "cached": "b", "empty": "b"}
+WHOLE = {
+    "id": "q",
+    "position": "q",
+    "repeat": "i",
+    "session": "q",
+    "tries": "i",
+    "cached": "b",
+    "empty": "b",
+    "answer": "q",
+}
 """The columns of whole numbers, each with the type code of its array."""
 NUMBERS = (
     "started_s",
@@ -33,7 +42,7 @@ NUMBERS = (
     "reasoning_tokens",
     "cost_usd",
 )
-WORDS = ("failure", "stop_reason", "stratum", "cluster")
+WORDS = ("failure", "stop_reason", "stratum", "cluster", "flags")
 NAN = float("nan")
 
 
@@ -106,6 +115,8 @@ def read_columns(
         stratum=words["stratum"].array()[keep],
         strata=tuple(word or "" for word in words["stratum"].known),
         cluster=words["cluster"].array()[keep],
+        flags=words["flags"].texts()[keep],
+        answer=counts["answer"],
         failure=words["failure"].texts()[keep],
         stop_reason=words["stop_reason"].texts()[keep],
         gaps_s=np.frombuffer(b"".join(gaps), dtype="<u4") / 1e6,
@@ -144,7 +155,7 @@ def _the_ones_that_count(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
 def _calls(cell: int, with_names: bool) -> Select[Any]:
     calls, samples = schema.calls, schema.samples
     columns = [calls.c[name] for name in (*WHOLE, *NUMBERS, "failure", "stop_reason", "gaps_us")]
-    columns += [samples.c.stratum, samples.c.cluster, *([samples.c.name] if with_names else [])]
+    columns += [samples.c.stratum, samples.c.cluster, samples.c.flags, *([samples.c.name] if with_names else [])]
     return (
         select(*columns)
         .join(schema.cells, schema.cells.c.id == calls.c.cell)

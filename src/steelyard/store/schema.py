@@ -85,6 +85,7 @@ samples = Table(
     Column("name", Text, nullable=False),
     Column("stratum", Text),
     Column("cluster", Text),
+    Column("flags", Text),
     Column("content", LargeBinary, nullable=False),
     Index("samples_by_name", "name"),
 )
@@ -116,6 +117,7 @@ calls = Table(
     Column("empty", Boolean, nullable=False),
     Column("cached", Boolean, nullable=False),
     Column("tries", Integer, nullable=False),
+    Column("answer", Integer, nullable=False),
     Column("started_s", Float, nullable=False),
     Column("ended_s", Float, nullable=False),
     Column("queued_s", Float),

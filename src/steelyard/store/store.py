@@ -29,7 +29,7 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from steelyard.errors import StoreError, UnknownName, UsageError
 from steelyard.store import schema
-from steelyard.store.codec import mended, pack, unpack, well_formed
+from steelyard.store.codec import fingerprint, mended, pack, unpack, well_formed
 from steelyard.store.columns import read_columns
 from steelyard.store.records import read_records
 from steelyard.types import Call, CellInfo, Columns, Estimate, Record, RunInfo, RunStatus, Sample, Score, SessionInfo
@@ -662,6 +662,7 @@ def _sample_row(key: tuple[int, int], sample: Sample) -> dict[str, Any]:
         "name": sample.id,
         "stratum": sample.stratum,
         "cluster": sample.cluster,
+        "flags": " ".join(sample.flags) or None,
         "content": pack(sample),
     }
 
@@ -686,6 +687,7 @@ def _call_row(row: NewCall) -> dict[str, Any]:
         "empty": completion is not None and not completion.likelihoods and not completion.text.strip(),
         "cached": completion is not None and completion.cached,
         "tries": len(call.attempts) + 1,
+        "answer": fingerprint(completion),
         "started_s": row.started_at_s,
         "ended_s": row.ended_at_s,
         "queued_s": timing.queued_s if timing else None,
