@@ -362,9 +362,9 @@ class Columns(Struct, frozen=True, kw_only=True):
 
     Arrays are parallel and numpy's; a missing number is NaN. ``failure`` and ``stop_reason`` hold "" where there is
     none; ``flags`` the item's flags, joined by blanks. ``answer`` is a fingerprint, equal where answers are equal to
-    the letter. ``started_s`` and ``ended_s`` are seconds since the epoch. ``gaps_s`` are all inter-chunk gaps in one array;
-    call i owns ``gaps_s[gap_starts[i]:gap_starts[i + 1]]``. ``scores[metric]`` and ``parsed[metric]`` are NaN / False
-    where the answer was not scored. ``superseded`` counts failed calls that were asked again later, at
+    the letter. ``started_s`` and ``ended_s`` are seconds since the epoch. ``gaps_s`` are all inter-chunk gaps in one
+    array; call i owns ``gaps_s[gap_starts[i]:gap_starts[i + 1]]``. ``scores[metric]`` and ``parsed[metric]`` are NaN /
+    False where the answer was not scored. ``superseded`` counts failed calls that were asked again later, at
     ``superseded_cost_usd`` (NaN if unknown).
     """
 
