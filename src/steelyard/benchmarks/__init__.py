@@ -15,6 +15,14 @@ BUILT_IN = {
     "starter": ("steelyard.benchmarks.starter", "STARTER"),
     "mmlu": ("steelyard.benchmarks.mmlu", "MMLU"),
     "gsm8k": ("steelyard.benchmarks.gsm8k", "GSM8K"),
+    "mmlu-pro": ("steelyard.benchmarks.wider", "MMLU_PRO"),
+    "arc-challenge": ("steelyard.benchmarks.wider", "ARC_CHALLENGE"),
+    "arc-easy": ("steelyard.benchmarks.wider", "ARC_EASY"),
+    "hellaswag": ("steelyard.benchmarks.wider", "HELLASWAG"),
+    "winogrande": ("steelyard.benchmarks.wider", "WINOGRANDE"),
+    "truthfulqa": ("steelyard.benchmarks.wider", "TRUTHFULQA"),
+    "aime-2024": ("steelyard.benchmarks.wider", "AIME_2024"),
+    "aime-2025": ("steelyard.benchmarks.wider", "AIME_2025"),
 }
 ENTRY_POINTS = "steelyard.benchmarks"
 FILE_SUFFIXES = (".jsonl", ".ndjson")

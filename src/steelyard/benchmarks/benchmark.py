@@ -83,11 +83,12 @@ class Benchmark(Struct, frozen=True, kw_only=True):
     """A set of items with its protocols.
 
     ``load(selection)`` returns a ``Dataset``, or simply a sequence of samples. ``grade`` is the short form for a
-    benchmark with one protocol: it judges the answer to ``sample.input`` sent as one user message.
-    ``parts`` are the names that may follow a colon; ``defaults`` maps a part to its default protocol (``""``: the
-    rest). ``endless`` parts are generated and need a limit. ``stratified``: a sample is drawn evenly over the strata.
-    ``groups`` are named sets of strata that get a score of their own; ``families`` are strata that a macro mean
-    counts as one (their mean). ``confidential`` items are shown nowhere unless the user asks by a flag.
+    benchmark with one protocol: it judges the answer to ``sample.input`` sent as one user message. ``parts`` are the
+    names that may follow a colon; ``defaults`` maps a part to its default protocol (``""``: the rest). ``endless``
+    parts are generated and need a limit. ``stratified``: a sample is drawn evenly over the strata. ``groups`` are named
+    sets of strata that get a score of their own; ``families`` are strata that a macro mean counts as one (their mean).
+    ``is_verified``: the rows were held against a pinned digest once. ``confidential`` items are shown nowhere unless
+    the user asks by a flag.
     """
 
     name: str
@@ -107,6 +108,7 @@ class Benchmark(Struct, frozen=True, kw_only=True):
     licence: str | None = None
     source: str | None = None
     revision: str | None = None
+    is_verified: bool = True
 
     def protocol(self, name: str | None, part: str | None = None) -> Protocol:
         """The protocol called ``name``, or the default one of ``part``."""

@@ -24,7 +24,8 @@ Row = dict[str, Any]
 class Source(Struct, frozen=True, kw_only=True):
     """One split of one data set: where it lies in the folder and on the hub, and what it must hold.
 
-    ``digest`` is sha256 over the canonical rows: per row the JSON array of ``columns`` in order, then a line feed.
+    ``digest`` is sha256 over the canonical rows: per row the JSON array of ``columns`` in order, then a line feed; it
+    is ``None`` where nobody has seen the rows yet, and then any are taken.
     """
 
     name: str
@@ -35,7 +36,7 @@ class Source(Struct, frozen=True, kw_only=True):
     split: str
     columns: tuple[str, ...]
     rows: int
-    digest: str
+    digest: str | None
 
 
 class Rows(Struct, frozen=True, kw_only=True):
@@ -52,7 +53,7 @@ def fetch(source: Source, accept_digest: str | None = None) -> Rows:
     rows = _from_folder(source, folder) if folder else _from_hub(source)
     _check_columns(source, rows)
     digest = canonical_digest(rows, source.columns)
-    if digest not in (source.digest, accept_digest):
+    if source.digest is not None and digest not in (source.digest, accept_digest):
         raise DataError(
             f"{source.name}: the rows are not the pinned ones: {len(rows)} rows, digest {digest}; "
             f"expected {source.rows} rows, digest {source.digest} (revision {source.revision[:12]}). "
@@ -112,7 +113,8 @@ def _from_folder(source: Source, folder: Path) -> list[Row]:
 
 
 def _from_hub(source: Source) -> list[Row]:
-    return read_parquet(_download(source))
+    path = _download(source)
+    return read_parquet(path) if path.suffix == ".parquet" else read_json_lines(path)
 
 
 def _download(source: Source) -> Path:

@@ -40,6 +40,7 @@ def _benchmarks() -> list[dict[str, Any]]:
         {
             "name": benchmark.name,
             "items": benchmark.items,
+            "rows": "as pinned" if benchmark.is_verified else "unverified",
             "default": benchmark.protocol(None).name,
             "licence": benchmark.licence,
             "source": benchmark.source,
@@ -103,5 +104,11 @@ def _print(rows: list[dict[str, Any]]) -> None:
     for heading in rows[0]:
         table.add_column(heading, overflow="fold")
     for row in rows:
-        table.add_row(*("" if value is None else str(value)[:120] for value in row.values()))
+        table.add_row(*(_short(value) for value in row.values()))
     console().print(table)
+
+
+def _short(value: Any) -> str:
+    """A cell's text; of a revision the first twelve digits, which is what anybody compares."""
+    text = "" if value is None else str(value)[:120]
+    return text[:12] if len(text) == 40 and " " not in text else text
