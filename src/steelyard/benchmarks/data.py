@@ -19,6 +19,7 @@ from steelyard.errors import DataError, EnvironmentFault
 from steelyard.folders import cache_folder
 
 Row = dict[str, Any]
+HEAD_ENDS = "\n-----\n"
 
 
 class Source(Struct, frozen=True, kw_only=True):
@@ -60,6 +61,36 @@ def fetch(source: Source, accept_digest: str | None = None) -> Rows:
             f"If you trust them: --accept-data {digest}"
         )
     return Rows(rows=rows, digest=digest, origin="folder" if folder else "hub")
+
+
+def fetch_texts(source: Source, names: Sequence[str], accept_digest: str | None = None) -> dict[str, str]:
+    """Texts by name: files ``NAME.txt`` of a folder, below a line of dashes that closes their head, or the hub's rows.
+
+    ``source.columns`` are the hub's columns of name and text.
+    """
+    folder = data_folder()
+    if folder:
+        texts = {name: _read_text(source, folder / source.folder_file / f"{name}.txt") for name in names}
+    else:
+        name_column, text_column = source.columns
+        texts = {row[name_column]: row[text_column] for row in _from_hub(source)}
+    found = {name: texts[name].partition(HEAD_ENDS)[2].strip("\n") or texts[name].strip("\n") for name in sorted(texts)}
+    digest = canonical_digest([{"name": name, "text": text} for name, text in found.items()], ("name", "text"))
+    if digest not in (source.digest, accept_digest):
+        raise DataError(
+            f"{source.name}: the texts are not the pinned ones: {len(found)} with digest {digest}; expected "
+            f"{source.rows} with digest {source.digest}. If you trust them: --accept-data {digest}"
+        )
+    return found
+
+
+def _read_text(source: Source, path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except OSError as error:
+        raise DataError(
+            f"{source.name}: {path} cannot be read ({error.strerror}); it is part of the benchmark"
+        ) from error
 
 
 def data_folder() -> Path | None:
