@@ -15,6 +15,7 @@ BUILT_IN = {
     "starter": ("steelyard.benchmarks.starter", "STARTER"),
     "mmlu": ("steelyard.benchmarks.mmlu", "MMLU"),
     "gsm8k": ("steelyard.benchmarks.gsm8k", "GSM8K"),
+    "humaneval": ("steelyard.benchmarks.humaneval", "HUMANEVAL"),
 }
 ENTRY_POINTS = "steelyard.benchmarks"
 FILE_SUFFIXES = (".jsonl", ".ndjson")
