@@ -72,7 +72,7 @@ async def judge_async(program: Program, limits: Limits = Limits()) -> Verdict:  
     """The async twin of ``judge``."""
     import asyncio
 
-    choice = _choice or await asyncio.to_thread(_chosen)
+    choice = await asyncio.to_thread(_chosen)  # the first one runs the self-test
     return await choice.sandbox.judge_async(program, limits)
 
 
@@ -80,8 +80,8 @@ def _chosen(*, unsafe: bool = False) -> _Choice:
     global _choice
     with _lock:
         wants_unsafe = unsafe or _is_unsafe_allowed
-        is_usable = _choice is not None and _choice.pid == os.getpid()  # a forked process has no threads of it
-        if _choice is None or not is_usable or _choice.backend.is_unsafe != wants_unsafe:
+        is_ours = _choice is not None and _choice.pid == os.getpid()  # threads do not follow into a fork
+        if _choice is None or not is_ours or _choice.backend.is_unsafe != wants_unsafe:
             _choice = _unsafe() if wants_unsafe else _strongest()
         return _choice
 

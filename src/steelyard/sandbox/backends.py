@@ -1,4 +1,7 @@
-"""The ways to start a zygote on this machine, strongest first; which one holds is found out by trying (``probe.py``)."""
+"""The ways to start a zygote on this machine, strongest first.
+
+Which one holds is not known here; it is found out by trying (``probe.py``).
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,14 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from msgspec import Struct
 
-from steelyard.sandbox.inside.confinement import Level
 from steelyard.sandbox.verdict import Guarantee
+
+if TYPE_CHECKING:
+    from steelyard.sandbox.inside.confinement import Level  # not for running: it needs a Unix
 
 INSIDE = Path(__file__).parent / "inside"
 INSIDE_THERE = "/steelyard"
@@ -78,7 +83,10 @@ def _strong(bwrap: str) -> Recipe:
             *(*_python(), START, INSIDE_THERE, _asked("seccomp", roots)),
         ),
         level="seccomp",
-        needs="bubblewrap may not make namespaces here. Try: sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0",
+        needs=(
+            "bubblewrap may not make namespaces here. "
+            "Try: sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"
+        ),
     )
 
 

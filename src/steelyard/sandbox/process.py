@@ -20,11 +20,11 @@ MOST_ANSWER_BYTES = 1 << 16
 GRACE_S = 10.0  # beyond the time of a judgement, for forking and killing on a busy machine
 
 
-class ZygoteLost(Exception):  # noqa: N818 - see errors.py: a name says what happened
+class ZygoteLost(Exception):
     """The zygote ended, or did not answer in time."""
 
 
-class CheckerLost(Exception):  # noqa: N818 - see errors.py: a name says what happened
+class CheckerLost(Exception):
     """The test's own process died. Once, it is an accident; twice, the judged code has a hand in it."""
 
     def __init__(self, verdict: Verdict) -> None:

@@ -32,7 +32,7 @@ O_PATH = 0o10000000
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-class ConfinementFailed(Exception):  # noqa: N818 - see errors.py: a name says what happened
+class ConfinementFailed(Exception):
     """A step that the sandbox rests on was refused by the kernel."""
 
 
@@ -61,7 +61,8 @@ def die_with_parent() -> None:
 
 def landlock_version() -> int:
     """The kernel's landlock ABI; 0 where it has none."""
-    return max(0, _libc.syscall(LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), ASK_VERSION))
+    version: int = _libc.syscall(LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), ASK_VERSION)
+    return max(0, version)
 
 
 def readable_only(roots: list[str]) -> int:

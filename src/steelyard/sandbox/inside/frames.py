@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 
-class TooLong(Exception):  # noqa: N818 - see errors.py: a name says what happened
+class TooLong(Exception):
     """The other side announced a message above the limit."""
 
 

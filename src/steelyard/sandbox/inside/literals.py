@@ -10,13 +10,14 @@ from __future__ import annotations
 import ast
 import collections
 import itertools
+import types
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 MOST_BYTES = 1 << 20
 MOST_ITERATED = 100_000
 LONGEST_DECIMAL = 10**18  # longer whole numbers cross in base 16, which has no limit of digits and takes linear time
-ITERATORS = (
+ITERATORS: tuple[type, ...] = (
     range,
     map,
     filter,
@@ -24,7 +25,7 @@ ITERATORS = (
     enumerate,
     reversed,
     type(iter([])),
-    type(item for item in ()),
+    types.GeneratorType,
     type({}.keys()),
     type({}.values()),
     type({}.items()),
@@ -32,7 +33,7 @@ ITERATORS = (
 )
 
 
-class CannotCross(Exception):  # noqa: N818 - see errors.py: a name says what happened
+class CannotCross(Exception):
     """A value that is not plain, or too large."""
 
 

@@ -67,7 +67,8 @@ def judgement(setting: Setting, header: dict[str, Any]) -> dict[str, Any]:
     calls_out, calls_in = os.pipe()
     replies_out, replies_in = os.pipe()
 
-    def run_candidate(source: bytes) -> None:
+    def run_candidate(source: bytes, own: int) -> None:
+        os.close(own)  # what is judged has no way to speak to the zygote
         candidate.serve(_text(source), header["entry_point"], calls_out, replies_in)
 
     def run_checker(source: bytes, verdict: int) -> None:
@@ -75,9 +76,7 @@ def judgement(setting: Setting, header: dict[str, Any]) -> dict[str, Any]:
         outcome = checker.judge(context, test, header["entry_point"], calls_in, replies_out)
         frames.send(verdict, json.dumps(outcome).encode())
 
-    first = _fork(
-        setting, ceilings, (calls_out, replies_in), lambda source, own: (os.close(own), run_candidate(source))
-    )
+    first = _fork(setting, ceilings, (calls_out, replies_in), run_candidate)
     second = _fork(setting, ceilings, (calls_in, replies_out), run_checker)
     for descriptor in (calls_out, calls_in, replies_out, replies_in):
         os.close(descriptor)
@@ -96,7 +95,7 @@ class Child:
 
 
 def _fork(
-    setting: Setting, ceilings: confinement.Ceilings, keep: tuple[int, ...], work: Callable[[bytes, int], object]
+    setting: Setting, ceilings: confinement.Ceilings, keep: tuple[int, ...], work: Callable[[bytes, int], None]
 ) -> Child:
     """A confined child that has taken its own part from the control pipe."""
     speaks, says = os.pipe()
@@ -118,7 +117,7 @@ def _live(
     ceilings: confinement.Ceilings,
     keep: tuple[int, ...],
     says: int,
-    work: Callable[[bytes, int], object],
+    work: Callable[[bytes, int], None],
 ) -> None:
     os.setpgid(0, 0)
     confinement.die_with_parent()
