@@ -39,13 +39,17 @@ UNSAFE: tuple[Guarantee, ...] = ("no environment variable of yours is seen", "ti
 
 
 class Recipe(Struct, frozen=True, kw_only=True):
-    """How one back end is started. ``needs`` is what a user must do where it does not hold."""
+    """How one back end is started. ``needs`` is what a user must do where it does not hold.
+
+    ``environment`` names the variables that its first process gets; what is judged gets none.
+    """
 
     name: str
     command: tuple[str, ...]
     level: Level
     guarantees: tuple[Guarantee, ...] = ALL
     needs: str
+    environment: tuple[str, ...] = ()
     start_s: float = 20.0
 
 
@@ -110,6 +114,7 @@ def _container(engine: str) -> Recipe:
         ),
         level="seccomp",
         needs=f"the container engine cannot start {IMAGE}. Try: {Path(engine).name} pull {IMAGE}",
+        environment=("PATH", "HOME", "XDG_RUNTIME_DIR", "DOCKER_HOST", "DOCKER_CONTEXT", "CONTAINER_HOST"),
         start_s=60.0,
     )
 

@@ -56,7 +56,7 @@ def probe(folder, port):
         "connect to a port": lambda: called(socket.AF_INET, ("127.0.0.1", port)),
         "connect to a unix socket": lambda: called(socket.AF_UNIX, folder + "/socket"),
         "start a process": forked,
-        "see the environment": lambda: [name for name in os.environ if name not in ("LC_CTYPE", "PWD")],
+        "see the environment": lambda: list(os.environ),
     }
     return sorted(name for name, attempt in attempts.items() if tried(attempt))
 
@@ -74,14 +74,15 @@ class Finding(Struct, frozen=True, kw_only=True):
     problem: str | None = None
 
 
-def self_test(recipe: Recipe) -> Finding:
-    """Start the back end once and try to break out of it."""
+def self_test(recipe: Recipe, *, expect_confinement: bool | None = None) -> Finding:
+    """Start the back end once and try to break out of it (out of the unsafe one only if asked to)."""
+    confines = recipe.level != "limits" if expect_confinement is None else expect_confinement
     try:
         zygote = Zygote(recipe)
     except (ZygoteLost, OSError) as error:
         return Finding(recipe=recipe, backend=None, problem=f"it cannot be started: {error}")
     try:
-        problem = _problem(zygote, is_unsafe=recipe.level == "limits")
+        problem = _problem(zygote, confines=confines)
     except (ZygoteLost, CheckerLost) as error:
         problem = str(error)
     finally:
@@ -100,12 +101,12 @@ def _backend(recipe: Recipe, zygote: Zygote) -> Backend:
     )
 
 
-def _problem(zygote: Zygote, *, is_unsafe: bool) -> str | None:
+def _problem(zygote: Zygote, *, confines: bool) -> str | None:
     for test, expected in (("assert right() == 42", "passed"), ("assert right() == 41", "failed")):
         verdict = zygote.judge(Program(code=ATTEMPTS, test=test, entry_point="right"), LIMITS)
         if verdict.outcome != expected:
             return f"a harmless program {verdict.outcome} ({verdict.reason})"
-    if is_unsafe:
+    if not confines:
         return None
     with _bait() as (folder, port):
         test = NOTHING_WORKED.format(folder=folder, port=port)

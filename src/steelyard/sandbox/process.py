@@ -42,7 +42,7 @@ class Zygote:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={},
+            env={name: os.environ[name] for name in recipe.environment if name in os.environ},
             cwd="/",
             start_new_session=True,
             bufsize=0,

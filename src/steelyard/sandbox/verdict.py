@@ -19,7 +19,7 @@ Guarantee = Literal[
     "no file of yours is read",
     "no file is written",
     "no environment variable of yours is seen",
-    "no other process is seen, signalled or traced",
+    "no other process is read, signalled or traced",
     "no process is started",
     "memory is capped",
     "time is capped",

@@ -47,11 +47,15 @@ def program(machine: str, own_pid: int) -> bytes:
 
 def _rules(own_pid: int) -> dict[str, list[Step]]:
     to_itself = _one_of(0, (own_pid,))
+    about_itself = _one_of(0, (0, own_pid))
     return {
         "clone": [_load(0), (ANY_BIT, 0, 1, CLONE_THREAD), (RETURN, 0, 0, ALLOW), _refuse(errno.EPERM)],
         "kill": to_itself,
         "tgkill": to_itself,
-        "prlimit64": _one_of(0, (0,)),
+        "getpgid": about_itself,
+        "getsid": about_itself,
+        "sched_getaffinity": about_itself,
+        "prlimit64": about_itself,
         "ioctl": _one_of(1, TERMINAL_AND_FLAGS),
         "fcntl": _one_of(1, DESCRIPTOR_COMMANDS),
         "prctl": _one_of(0, THREAD_NAMES),

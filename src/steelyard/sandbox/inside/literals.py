@@ -17,14 +17,14 @@ from typing import Any
 MOST_BYTES = 1 << 20
 MOST_ITERATED = 100_000
 LONGEST_DECIMAL = 10**18  # longer whole numbers cross in base 16, which has no limit of digits and takes linear time
-ITERATORS: tuple[type, ...] = (
+ITERATORS: tuple[type[Any], ...] = (
     range,
     map,
     filter,
     zip,
     enumerate,
     reversed,
-    type(iter([])),
+    type(iter([0])),
     types.GeneratorType,
     type({}.keys()),
     type({}.values()),
@@ -100,7 +100,8 @@ def _collection(value: Any) -> str:
     if isinstance(value, frozenset):
         return f"frozenset([{_listed(frozenset.__iter__(value))}])"
     if isinstance(value, ITERATORS):
-        held = list(itertools.islice(value, MOST_ITERATED + 1))
+        walked: Iterable[Any] = value
+        held = list(itertools.islice(walked, MOST_ITERATED + 1))
         if len(held) > MOST_ITERATED:
             raise CannotCross("an iterator without an end")
         return f"iterated([{_listed(held)}])"

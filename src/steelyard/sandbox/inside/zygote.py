@@ -42,6 +42,7 @@ def main() -> None:
     """Answer judgements until the control pipe closes."""
     asked = json.loads(sys.argv[1])
     confinement.die_with_parent()
+    os.environ.clear()
     for name in PRELOADED.split():
         __import__(name)
     setting = prepare(asked["level"], asked["roots"])
