@@ -240,7 +240,7 @@ def test_the_context_s_functions_are_the_benchmark_s_own(box):
 
 def test_a_verdict_says_why_and_what_it_took(box):
     verdict = judged(box, "def f(x):\n    held = bytearray(50 << 20)\n    return 5", test="assert f(2) == 4, 'four'")
-    assert (verdict.outcome, verdict.reason) == ("failed", "AssertionError: four")
+    assert (verdict.outcome, verdict.reason) == ("failed", "AssertionError: four (line 1 of the test)")
     assert verdict.peak_rss_bytes > 50 << 20
     assert 0 < verdict.cpu_s < 1
     assert 0 < verdict.wall_s < 1

@@ -112,7 +112,7 @@ def _problem(zygote: Zygote, *, confines: bool) -> str | None:
         test = NOTHING_WORKED.format(folder=folder, port=port)
         verdict = zygote.judge(Program(code=ATTEMPTS, test=test, entry_point="probe"), LIMITS)
     if not verdict.passed:
-        return f"code in it could {verdict.reason or verdict.outcome}".replace("AssertionError: ", "")
+        return f"code in it was not held back: {verdict.reason or verdict.outcome}"
     return None
 
 

@@ -41,9 +41,11 @@ def _answer(function: Any, call: bytes) -> bytes:
 
 
 def described(error: BaseException) -> bytes:
-    """``Type: message``, cut to a reason's length."""
+    """``Type: message``, or the type alone, cut to a reason's length."""
+    name = type(error).__name__
     try:
-        text = f"{type(error).__name__}: {error}"
+        words = str(error)
     except Exception:  # noqa: BLE001 - an exception whose own words fail
-        text = type(error).__name__
+        words = ""
+    text = f"{name}: {words}" if words else name
     return text.encode("utf-8", "replace")[:MOST_REASON_BYTES]

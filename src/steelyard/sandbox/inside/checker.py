@@ -14,6 +14,7 @@ from steelyard.sandbox.inside.candidate import RAISED, UNSENDABLE, VALUE, descri
 from steelyard.sandbox.inside.literals import MOST_BYTES, CannotCross, decode, encode
 
 PASSED, FAILED, CRASHED = "passed", "failed", "crashed"
+TEST = "<test>"
 
 
 class _Ended(BaseException):
@@ -36,12 +37,22 @@ def judge(context: str, test: str, entry_point: str, calls: int, replies: int) -
         _await_definition(replies)
         exec(compile(context, "<context>", "exec"), namespace)  # noqa: S102 - the benchmark's own words
         namespace[entry_point] = _stub(calls, replies)
-        exec(compile(test, "<test>", "exec"), namespace)  # noqa: S102 - the benchmark's own test
+        exec(compile(test, TEST, "exec"), namespace)  # noqa: S102 - the benchmark's own test
     except _Ended as ended:
         return ended.outcome, ended.reason
     except BaseException as error:  # noqa: BLE001 - a test says no by raising, whatever it raises
-        return FAILED, described(error).decode("utf-8", "replace")
+        return FAILED, described(error).decode("utf-8", "replace") + _place(error)
     return PASSED, ""
+
+
+def _place(error: BaseException) -> str:
+    """The line of the test in which it was raised."""
+    line, trace = 0, error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == TEST:
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return f" (line {line} of the test)" if line else ""
 
 
 def _await_definition(replies: int) -> None:
