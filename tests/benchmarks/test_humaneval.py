@@ -179,3 +179,52 @@ def test_a_whole_run_grades_by_execution(samples, flags):
         [sys.executable, "-m", "steelyard", "show", "--provenance"], capture_output=True, text=True, check=True
     )
     assert ("unsafe" if flags else "linux-") in shown.stdout
+
+
+CHANGES = [
+    ("<", "<="),
+    ("+ 1", "+ 2"),
+    ("== 0", "!= 0"),
+    ("return ", "return list() or "),
+    ("True", "1"),
+    ("False", "None"),
+    ("[]", "()"),
+    ("range(", "range(1 + "),
+    ("sorted(", "list("),
+    ("max(", "min("),
+    ("    return", "    yield 1\n    return"),
+    ("return ", "return float('nan') if 0 else "),
+    ("-1", "-1.0"),
+]
+AS_THE_AUTHORS = """
+def verdict(program):
+    try:
+        exec(program, {})
+    except BaseException:
+        return False
+    return True
+"""
+
+
+@pytest.mark.data
+@pytest.mark.long
+def test_verdicts_are_those_of_the_authors_single_process(samples):
+    """Changed canonical solutions, judged in two processes and as the authors do: prompt, code and test in one."""
+    differing, right, judged = [], 0, 0
+    for sample in samples:
+        for before, after in CHANGES:
+            body = sample.target.replace(before, after, 1)
+            if body == sample.target:
+                continue
+            whole = program(sample, body)
+            ours = sandbox.judge(whole, LIMITS).passed
+            text = f"{whole.code}\n{whole.test}"
+            theirs = sandbox.judge(
+                sandbox.Program(code=AS_THE_AUTHORS, test=f"assert verdict({text!r})", entry_point="verdict"), LIMITS
+            ).passed
+            judged, right = judged + 1, right + ours
+            if ours != theirs:
+                differing.append((sample.id, before, after))
+    assert judged > 700
+    assert 0.2 < right / judged < 0.6
+    assert differing == []

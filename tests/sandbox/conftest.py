@@ -14,16 +14,17 @@ HOLDING = [name for name, finding in FINDINGS.items() if finding.backend is not 
 
 @pytest.fixture(scope="session", params=HOLDING)
 def box(request):
-    """A sandbox of each back end that holds here."""
+    """A sandbox of each back end that holds here, in a process that has a key."""
+    os.environ["STEELYARD_CANARY_KEY"] = "hush"
     sandbox = Sandbox(FINDINGS[request.param].recipe, workers=1)
     yield sandbox
     sandbox.close()
+    del os.environ["STEELYARD_CANARY_KEY"]
 
 
 @pytest.fixture(scope="session")
 def bare():
     """No sandbox at all: to show that an attack is one."""
-    os.environ.setdefault("STEELYARD_CANARY_KEY", "hush")
     sandbox = Sandbox(backends.unsafe(), workers=1)
     yield sandbox
     sandbox.close()

@@ -47,7 +47,9 @@ def allow_unsafe(allowed: bool = True) -> None:
     global _is_unsafe_allowed, _choice
     with _lock:
         _is_unsafe_allowed = allowed
-        _choice = None
+        former, _choice = _choice, None
+    if former is not None and former.pid == os.getpid():
+        former.sandbox.close()
 
 
 def choose(*, unsafe: bool = False) -> Backend:

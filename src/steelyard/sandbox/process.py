@@ -75,6 +75,7 @@ class Zygote:
         for part in (json.dumps(header).encode(), code, json.dumps([program.context, program.test]).encode()):
             self._send(len(part).to_bytes(4, "big") + part, deadline)
         answer = json.loads(self._receive(deadline - time.monotonic()))
+        answer["reason"] = _printable(answer["reason"])
         if answer["outcome"] == "silent":
             raise CheckerLost(msgspec.convert(answer | {"outcome": "crashed"}, Verdict))
         return msgspec.convert(answer, Verdict)
@@ -110,3 +111,8 @@ class Zygote:
         if message is None:
             raise ZygoteLost("the sandbox's process ended")
         return message
+
+
+def _printable(reason: str | None) -> str | None:
+    """A reason may quote what was judged; it must not steer a terminal."""
+    return reason and "".join(letter if letter.isprintable() else " " for letter in reason)
