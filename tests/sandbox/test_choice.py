@@ -41,17 +41,30 @@ def test_a_backend_that_cannot_start_is_not_used():
     assert "ended" in self_test(silent).problem
 
 
-def test_landlock_that_is_not_there_is_a_fault_and_code_is_not_run(tmp_path):
-    """As on a kernel without it: the child finds no ruleset and refuses to go on."""
-    recipe = next((recipe for recipe in backends.recipes() if recipe.name == "linux-landlock"), None)
+def on_a_kernel_without_landlock(name):
+    """The back end of that name, with a zygote that is told what such a kernel would tell it."""
+    recipe = next((recipe for recipe in backends.recipes() if recipe.name == name), None)
     if recipe is None:
-        pytest.skip("not Linux")
+        pytest.skip(f"{name}: its parts are not on this machine")
     without = (
         "from steelyard.sandbox.inside import confinement; confinement.landlock_version = lambda: 0\nzygote.main()"
     )
     command = tuple(word.replace("zygote.main()", without) for word in recipe.command)
-    finding = self_test(msgspec.structs.replace(recipe, command=command))
-    assert "no landlock" in finding.problem
+    return msgspec.structs.replace(recipe, command=command)
+
+
+def test_landlock_that_is_not_there_is_a_fault_and_code_is_not_run():
+    """The child finds no ruleset and refuses to go on."""
+    assert "no landlock" in self_test(on_a_kernel_without_landlock("linux-landlock")).problem
+
+
+def test_bubblewrap_holds_also_where_the_kernel_has_no_landlock():
+    recipe = on_a_kernel_without_landlock("linux-strong")
+    if self_test(next(one for one in backends.recipes() if one.name == "linux-strong")).backend is None:
+        pytest.skip("linux-strong does not hold on this machine")
+    finding = self_test(recipe)
+    assert finding.problem is None
+    assert not finding.backend.has_landlock
 
 
 def test_where_nothing_holds_it_is_refused_with_the_missing_piece_and_a_command(monkeypatch):
