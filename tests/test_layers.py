@@ -11,6 +11,7 @@ GROUND = {"types", "errors"}
 NUMBERS = {"stats", "prices", "folders", "threads", "sandbox"}
 MAY_IMPORT: dict[str, set[str]] = {
     "types": set(),
+    "sandbox": GROUND,
     "errors": {"types"},
     "folders": set(),
     "threads": set(),

@@ -15,6 +15,7 @@ BUILT_IN = {
     "starter": ("steelyard.benchmarks.starter", "STARTER"),
     "mmlu": ("steelyard.benchmarks.mmlu", "MMLU"),
     "gsm8k": ("steelyard.benchmarks.gsm8k", "GSM8K"),
+    "humaneval": ("steelyard.benchmarks.humaneval", "HUMANEVAL"),
     "bbh": ("steelyard.benchmarks.bbh", "BBH"),
     "mmlu-pro": ("steelyard.benchmarks.wider", "MMLU_PRO"),
     "arc-challenge": ("steelyard.benchmarks.wider", "ARC_CHALLENGE"),

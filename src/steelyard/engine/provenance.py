@@ -8,6 +8,7 @@ import subprocess
 import sys
 from typing import Any
 
+import msgspec
 import psutil
 
 from steelyard.engine.resources import cores
@@ -35,6 +36,7 @@ def provenance(loop: str) -> dict[str, Any]:
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
         "price_table": f"genai-prices {_version('genai-prices')}",
         "machine": _machine(),
+        **_sandbox(),
         "git": _git(),
     }
 
@@ -55,6 +57,13 @@ def _machine() -> dict[str, Any]:
         "cores": cores(),
         "memory_bytes": psutil.virtual_memory().total,
     }
+
+
+def _sandbox() -> dict[str, Any]:
+    """The sandbox that judges model-written code and what it guarantees; nothing where there is none to judge."""
+    sandbox = sys.modules.get("steelyard.sandbox")  # imported by the benchmark that needs it, or by nobody
+    backend = sandbox.chosen() if sandbox else None
+    return {} if backend is None else {"sandbox": msgspec.to_builtins(backend)}
 
 
 def _processor() -> str | None:

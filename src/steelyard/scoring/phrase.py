@@ -11,7 +11,8 @@ import re
 from steelyard.types import Score
 
 _LAST = re.compile(r"(?is).*\banswer\s*(?:is|:)\s*:?\s*(.*)$")
-_MARKUP = re.compile(r"\*\*|__|`|\$|\\boxed|\\text|\\mathrm")
+_MARKUP = re.compile(r"\*\*|__|`|\$|\\text|\\mathrm")
+_BOXED = re.compile(r"\\boxed\{(.*)\}")
 _LETTER = re.compile(r"^\(?([A-Za-z])\)?(?=$|[\s.,:;)])")
 
 
@@ -27,7 +28,9 @@ def short_answer(reply: str) -> str | None:
     if not found:
         return None
     text = found.group(1).strip()
-    return text.split("\n", 1)[0].strip(" \t.{}\"'") or None
+    line = text.split("\n", 1)[0].strip().removesuffix(".").strip()
+    boxed = _BOXED.fullmatch(line)
+    return (boxed.group(1) if boxed else line).strip(" \t\"'") or None
 
 
 def same(answer: str, target: str) -> bool:
