@@ -99,3 +99,32 @@ def test_own_questions_are_graded_again_without_asking():
     assert [cell["label"] for cell in cells] == ["cases@exact", "cases@exact graded as contains"]
     assert "unknown grader 'contain'" in steelyard("rescore", "--protocol", "contain").stderr
     assert steelyard("rescore", "--protocol", "cloze").returncode == 2
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(("form", "macro", "micro"), [("cot", 73.93, 73.97), ("direct", 56.61, 52.34)])
+def test_code_davincis_bbh_outputs_score_as_the_paper_prints(form, macro, micro, data_folder):
+    published = rows_of(data_folder / f"bbh/reference_outputs/code-davinci-002_{form}.jsonl")
+    write_lines(
+        "answers.jsonl",
+        [{"sample_id": f"bbh/{row['task']}/{row['index']}", "completion": row["prediction"]} for row in published],
+    )
+    found = imported("answers.jsonl", f"bbh@paper-{form}", STEELYARD_DATA=str(data_folder))
+    assert found["n"] == 6_511
+    assert round(100 * found["accuracy"], 2) == macro
+    assert round(100 * found["estimates"]["accuracy.micro"]["value"], 2) == micro
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(("body", "right"), [("canonical", 164), ("", 0), ("    pass\n", 0)])
+def test_humaneval_solutions_are_judged_by_running_their_tests(body, right, data_folder):
+    problems = rows_of(data_folder / "humaneval/openai_humaneval/test.jsonl")
+    write_lines(
+        "answers.jsonl",
+        [
+            {"sample_id": f"humaneval/{i}", "completion": row["canonical_solution"] if body == "canonical" else body}
+            for i, row in enumerate(problems)
+        ],
+    )
+    found = imported("answers.jsonl", "humaneval@lm-eval", STEELYARD_DATA=str(data_folder))
+    assert (found["n"], found["correct"]) == (164, right)
