@@ -90,10 +90,13 @@ class Run:
             raise UnknownName("metric", metric, estimates)
         return estimates[metric]
 
-    def records(self, *, model: str | None = None, wrong_only: bool = False) -> Iterator[Record]:
-        """Every answer, streamed: what was asked, what came back, how it scored, what it cost."""
+    def records(self, *, model: str | None = None, wrong_only: bool = False, reveal: bool = False) -> Iterator[Record]:
+        """Every answer, streamed: what was asked, what came back, how it scored, what it cost.
+
+        Texts of a confidential benchmark are left out unless ``reveal``.
+        """
         with Store.open(self._location) as store:
-            yield from store.records(self.info.id, model=model, wrong_only=wrong_only)
+            yield from store.records(self.info.id, model=model, wrong_only=wrong_only, reveal=reveal)
 
     def table(self) -> str:
         """The results as plain text, as ``steelyard show`` prints them."""

@@ -16,6 +16,7 @@ BUILT_IN = {
     "mmlu": ("steelyard.benchmarks.mmlu", "MMLU"),
     "gsm8k": ("steelyard.benchmarks.gsm8k", "GSM8K"),
     "humaneval": ("steelyard.benchmarks.humaneval", "HUMANEVAL"),
+    "gpqa": ("steelyard.benchmarks.gpqa", "GPQA"),
     "bbh": ("steelyard.benchmarks.bbh", "BBH"),
     "mmlu-pro": ("steelyard.benchmarks.wider", "MMLU_PRO"),
     "arc-challenge": ("steelyard.benchmarks.wider", "ARC_CHALLENGE"),

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 from steelyard.benchmarks import data
 from steelyard.benchmarks.benchmark import Benchmark, Dataset, Protocol, Selection
-from steelyard.benchmarks.protocols import LETTERS, cloze, letter, question
-from steelyard.scoring import choice, likelihood
-from steelyard.types import Completion, Message, Prompt, Sample, Score
+from steelyard.benchmarks.protocols import LETTERS, cloze, letter, question, simple_evals
+from steelyard.scoring import likelihood
+from steelyard.types import Prompt, Sample
 
 REVISION = "c30699e8356da336a370243923dbaf21066bb9fe"
 COLUMNS = ("question", "subject", "choices", "answer")
@@ -153,40 +153,11 @@ LM_EVAL = Protocol(
     inline=True,
 )
 
-SIMPLE_EVALS_INSTRUCTION = (
-    "Answer the following multiple choice question. The last line of your response should be of the following "
-    "format: 'Answer: $LETTER' (without quotes) where LETTER is one of ABCD. Think step by step before answering."
-)
-
-
-def _simple_evals_prompt(sample: Sample, exemplars: tuple[Sample, ...]) -> Prompt:
-    content = f"{SIMPLE_EVALS_INSTRUCTION}\n\n{question(sample)}\n\n{choice.listed(sample.choices)}"
-    return Prompt(kind="chat", messages=(Message(role="user", content=content),))
-
-
-def _simple_evals_grade(sample: Sample, completion: Completion) -> Score:
-    return choice.grade(sample, choice.answer_letter(completion.text, len(sample.choices)))
-
-
-SIMPLE_EVALS = Protocol(
-    name="simple-evals",
-    version="1",
-    kind="chat",
-    render=_simple_evals_prompt,
-    grade=_simple_evals_grade,
-    reply=lambda sample, answer: f"Answer: {LETTERS[int(answer)]}",
-    description="chat, zero-shot chain of thought, last line 'Answer: $LETTER'",
-    needs_choices=True,
-    max_tokens=2048,
-    temperature=0.5,
-    inline=True,
-)
-
 MMLU = Benchmark(
     name="mmlu",
     version="1",
     load=load,
-    protocols=(SIMPLE_EVALS, LM_EVAL, cloze(_header), letter()),
+    protocols=(simple_evals(), LM_EVAL, cloze(_header), letter()),
     defaults={"": "simple-evals"},
     parts=SUBJECTS,
     stratified=True,

@@ -73,6 +73,37 @@ def letter(*, version: str = "1", max_tokens: int = 32) -> Protocol:
     )
 
 
+SIMPLE_EVALS_INSTRUCTION = (
+    "Answer the following multiple choice question. The last line of your response should be of the following "
+    "format: 'Answer: $LETTER' (without quotes) where LETTER is one of ABCD. Think step by step before answering."
+)
+
+
+def simple_evals() -> Protocol:
+    """OpenAI simple-evals' form for four choices: reason first, then a last line ``Answer: $LETTER``."""
+
+    def render(sample: Sample, exemplars: tuple[Sample, ...]) -> Prompt:
+        content = f"{SIMPLE_EVALS_INSTRUCTION}\n\n{question(sample)}\n\n{choice.listed(sample.choices)}"
+        return Prompt(kind="chat", messages=(Message(role="user", content=content),))
+
+    def grade(sample: Sample, completion: Completion) -> Score:
+        return choice.grade(sample, choice.answer_letter(completion.text, len(sample.choices)))
+
+    return Protocol(
+        name="simple-evals",
+        version="1",
+        kind="chat",
+        render=render,
+        grade=grade,
+        reply=lambda sample, answer: f"Answer: {LETTERS[int(answer)]}",
+        description="chat, zero-shot chain of thought, last line 'Answer: $LETTER'",
+        needs_choices=True,
+        max_tokens=2048,
+        temperature=0.5,
+        inline=True,
+    )
+
+
 def free_number(*, version: str = "1", instruction: str = "", max_tokens: int = 1024) -> Protocol:
     """The answer is the last number of the reply (after the last mark such as ``####``, where there is one)."""
 

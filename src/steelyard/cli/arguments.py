@@ -53,6 +53,11 @@ def add_accept_data(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_reveal(parser: argparse.ArgumentParser) -> None:
+    """Texts whose authors ask that they are not shown."""
+    parser.add_argument("--reveal", action="store_true", help="show the texts of a confidential benchmark (gpqa) too")
+
+
 def count(text: str) -> int:
     """A whole number of at least one."""
     try:

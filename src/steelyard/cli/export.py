@@ -21,6 +21,7 @@ def add_to(verbs: args.Verbs) -> None:
     args.add_run(parser)
     parser.add_argument("--format", choices=FORMATS, required=True)
     parser.add_argument("--output", metavar="FILE", help="default: standard output (not for parquet)")
+    args.add_reveal(parser)
     args.add_store(parser)
 
 
@@ -37,5 +38,6 @@ def execute(parsed: argparse.Namespace) -> int:
         raise UsageError("parquet needs a file. Try: --output run.parquet")
     with Store.open(parsed.store, create=False) as store:
         run = store.run(parsed.run)
-        export(store, run.id, parsed.format, Path(parsed.output) if parsed.output else None, sys.stdout)
+        output = Path(parsed.output) if parsed.output else None
+        export(store, run.id, parsed.format, output, sys.stdout, reveal=parsed.reveal)
     return 0

@@ -22,6 +22,7 @@ def add_to(verbs: args.Verbs) -> None:
     parser.add_argument("--limit", type=args.count, metavar="N", help="the first N items in file order")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of generated items (default 0)")
     parser.add_argument("--grader", metavar="NAME", help="for a FILE.jsonl")
+    args.add_reveal(parser)
     args.add_accept_data(parser)
 
 
@@ -32,6 +33,7 @@ def execute(parsed: argparse.Namespace) -> int:
     from steelyard.engine.cells import prepare_task
     from steelyard.plan.names import parse_benchmark
     from steelyard.plan.plan import Plan
+    from steelyard.store.redaction import redact_prompt
 
     spec = msgspec.structs.replace(parse_benchmark(parsed.benchmark), shots=parsed.shots, grader=parsed.grader)
     plan = Plan(
@@ -45,7 +47,9 @@ def execute(parsed: argparse.Namespace) -> int:
     task = prepare_task(spec, plan)
     for position in task.positions:
         line = {"sample_id": task.dataset.samples[position].id, "protocol": task.protocol.name}
-        args.print_json_line(line | _sent(task.prompt(position)))
+        prompt = task.prompt(position)
+        hides = task.benchmark.confidential and not parsed.reveal
+        args.print_json_line(line | _sent(redact_prompt(prompt) if hides else prompt))
     return 0
 
 

@@ -25,6 +25,7 @@ def add_to(verbs: args.Verbs) -> None:
     parser.add_argument("--model", metavar="MODEL", help="only this model's answers")
     parser.add_argument("--most", type=args.count, default=20, metavar="N", help="answers to print (default 20)")
     parser.add_argument("--provenance", action="store_true", help="plan, data, code, machine and packages of the run")
+    args.add_reveal(parser)
     args.add_store(parser)
     args.add_json(parser)
 
@@ -75,7 +76,12 @@ def _print_answers(store: Store, run: RunInfo, parsed: argparse.Namespace) -> No
     if parsed.model is not None and parsed.model not in models:
         raise UnknownName("model in this run", parsed.model, models)
     records = store.records(
-        run.id, model=parsed.model, sample_id=parsed.item, wrong_only=parsed.wrong, limit=parsed.most
+        run.id,
+        model=parsed.model,
+        sample_id=parsed.item,
+        wrong_only=parsed.wrong,
+        limit=parsed.most,
+        reveal=parsed.reveal,
     )
     found = False
     for record in records:

@@ -306,9 +306,10 @@ class Lane:
     def _give_up(self, failure: Failure) -> None:
         if self.stopped:
             return
-        self.stop(failure.message)
+        said = failure.kind if any(cell.cell.info.is_confidential for cell in self.cells) else failure.message
+        self.stop(said)
         why = "" if failure.is_permanent else f"the first {HOPELESS_AFTER} calls all failed: "
-        self._progress.tell(f"{self._spec.id} stopped: {why}{failure.message}")
+        self._progress.tell(f"{self._spec.id} stopped: {why}{said}")
 
     async def _score(self) -> None:
         while (work := await self._durable.get()) is not None:

@@ -40,20 +40,22 @@ TYPES = {
 }
 
 
-def export(store: Store, run_id: str, format_: str, output: Path | None, stream: TextIO) -> None:
+def export(
+    store: Store, run_id: str, format_: str, output: Path | None, stream: TextIO, *, reveal: bool = False
+) -> None:
     """Write the run's records to ``output``, or to ``stream`` where there is none; a file appears when complete."""
     if format_ == "parquet":
         if output is None:
             raise UsageError("parquet needs a file, it cannot go to standard output")
         with _new_file(output) as unfinished:
-            _write_parquet(store, run_id, unfinished)
+            _write_parquet(store, run_id, unfinished, reveal)
         return
     write = _write_csv if format_ == "csv" else _write_json_lines
     if output is None:
-        write(store, run_id, stream)
+        write(store, run_id, stream, reveal)
         return
     with _new_file(output) as unfinished, unfinished.open("w", encoding="utf-8", newline="") as file:
-        write(store, run_id, file)
+        write(store, run_id, file, reveal)
 
 
 def flat_row(record: Record, cell: CellInfo, metrics: dict[str, str]) -> dict[str, Any]:
@@ -138,11 +140,11 @@ def _metrics(cells: Iterable[CellInfo]) -> dict[str, str]:
     return metric_columns(dict.fromkeys(metric for cell in cells for metric in cell.scored))
 
 
-def _flat_rows(store: Store, run_id: str) -> Iterator[dict[str, Any]]:
+def _flat_rows(store: Store, run_id: str, reveal: bool) -> Iterator[dict[str, Any]]:
     cells = store.cells(run_id)
     metrics = _metrics(cells)
     for cell in cells:
-        for record in store.records(run_id, cell=cell.id):
+        for record in store.records(run_id, cell=cell.id, reveal=reveal):
             yield flat_row(record, cell, metrics)
 
 
@@ -165,22 +167,22 @@ class _PlainLineEnds:
         self._file.write(line.removesuffix("\r\n") + "\n")
 
 
-def _write_csv(store: Store, run_id: str, file: TextIO) -> None:
+def _write_csv(store: Store, run_id: str, file: TextIO, reveal: bool) -> None:
     writer = csv.writer(_PlainLineEnds(file), lineterminator="\r\n")
     header = _header(store, run_id)
     writer.writerow(map(formula_safe, header))
-    for row in _flat_rows(store, run_id):
+    for row in _flat_rows(store, run_id, reveal):
         writer.writerow([formula_safe(row[column]) for column in header])
 
 
-def _write_json_lines(store: Store, run_id: str, file: TextIO) -> None:
-    for record in store.records(run_id):
+def _write_json_lines(store: Store, run_id: str, file: TextIO, reveal: bool) -> None:
+    for record in store.records(run_id, reveal=reveal):
         document = msgspec.to_builtins(record)
         document["call"]["digest"] = record.call.digest.hex()
         file.write(msgspec.json.encode(document).decode() + "\n")
 
 
-def _write_parquet(store: Store, run_id: str, path: Path) -> None:
+def _write_parquet(store: Store, run_id: str, path: Path, reveal: bool) -> None:
     """Through a JSON lines file beside it, which DuckDB turns into columns of known types without holding them all."""
     try:
         import duckdb
@@ -192,7 +194,7 @@ def _write_parquet(store: Store, run_id: str, path: Path) -> None:
         lines, written = Path(folder) / "rows.jsonl", Path(folder) / "rows.parquet"
         with lines.open("wb") as file:
             rows_written = 0
-            for row in _flat_rows(store, run_id):
+            for row in _flat_rows(store, run_id, reveal):
                 file.write(msgspec.json.encode(row) + b"\n")
                 rows_written += 1
         if not rows_written:

@@ -32,6 +32,7 @@ from steelyard.store import schema
 from steelyard.store.codec import fingerprint, mended, pack, unpack, well_formed
 from steelyard.store.columns import read_columns
 from steelyard.store.records import read_records
+from steelyard.store.redaction import redact
 from steelyard.types import Call, CellInfo, Columns, Estimate, Record, RunInfo, RunStatus, Sample, Score, SessionInfo
 
 DEFAULT = ".steelyard/steelyard.db"
@@ -401,15 +402,17 @@ class Store:
         wrong_only: bool = False,
         errors_only: bool = False,
         limit: int | None = None,
+        reveal: bool = False,
     ) -> Iterator[Record]:
         """The run's records, streamed: the call that counts for each item, joined with its sample and scores.
 
         ``wrong_only``: without a full headline score, the failed and the unscored included. ``errors_only``: failed.
+        Texts of a confidential benchmark are left out unless ``reveal``.
         """
         chosen = [info for info in self.cells(run_id) if model in (None, info.model) and cell in (None, info.id)]
         with self._reading() as connection:
             found = (
-                record
+                redact(record) if info.is_confidential and not reveal else record
                 for info in chosen
                 for record in read_records(
                     connection, run_id, info, sample_id, wrong_only=wrong_only, errors_only=errors_only
