@@ -95,6 +95,7 @@ def test_each_refusal_of_the_hub_is_told_in_words(error, status, words, monkeypa
 
 def test_no_connection_is_told_with_what_to_try(monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)  # its patience, not ours
     with pytest.raises(DataError, match=r"cannot reach the hub .* STEELYARD_DATA"):
         data.fetch(source())
 

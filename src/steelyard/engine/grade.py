@@ -12,6 +12,7 @@ from steelyard.threads import on_daemon_thread
 from steelyard.types import Completion, Sample, Score
 
 GRADING_TIMEOUT_S = 300.0
+LONG_TEXT = 100_000  # characters, beyond which even a quick grader would hold up the clock
 
 
 async def grade(protocol: Protocol, sample: Sample, completion: Completion) -> dict[str, Score]:
@@ -19,7 +20,8 @@ async def grade(protocol: Protocol, sample: Sample, completion: Completion) -> d
     try:
         async with asyncio.timeout(GRADING_TIMEOUT_S):
             judged: Any
-            if protocol.inline or inspect.iscoroutinefunction(protocol.grade):
+            is_quick = protocol.inline and len(completion.text) < LONG_TEXT
+            if is_quick or inspect.iscoroutinefunction(protocol.grade):
                 judged = protocol.grade(sample, completion)
             else:
                 judged = await on_daemon_thread(protocol.grade, sample, completion)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 
+from steelyard.scoring.reply import visible
 from steelyard.types import Sample, Score
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 _MARKUP = re.compile(r"\*\*|__|\$|\\boxed|\\text|\\mathrm|[{}]")
-_ANSWER_LINE = re.compile(r"(?i)answer[ \t]*(?:is)?[ \t]*[:：]?[ \t]*\(?([A-Z])\b\)?")  # noqa: RUF001
+_ANSWER_LINE = re.compile(r"(?i)answer[ \t]{0,9}(?:is[ \t]{0,9})?[:：]?[ \t]{0,9}\(?([A-Z])\b\)?")  # noqa: RUF001
 _LEADING = re.compile(r"^\W*\(?([A-Z])(?:\)|\.|:|,|\s|$)")
 _STANDING_ALONE = re.compile(r"(?<![\w'])([A-Z])(?![\w'])")
 _BEFORE_A_NOUN = re.compile(r"[ \t]+(?!(?:or|and|is|because)\b)[a-z]")
@@ -26,7 +27,7 @@ def listed(choices: tuple[str, ...]) -> str:
 
 def answer_letter(reply: str, count: int) -> str | None:
     """The letter after the first ``Answer:``, as simple-evals reads it; markup is removed first."""
-    for match in _ANSWER_LINE.finditer(_MARKUP.sub("", reply)):
+    for match in _ANSWER_LINE.finditer(_MARKUP.sub("", visible(reply))):
         letter = match.group(1).upper()
         if letter in LETTERS[:count]:
             return letter
@@ -35,7 +36,7 @@ def answer_letter(reply: str, count: int) -> str | None:
 
 def short_letter(reply: str, count: int) -> str | None:
     """The letter of a reply that was asked for the letter alone: said first, after ``Answer:``, or as the only one."""
-    text = _MARKUP.sub("", reply).strip()
+    text = _MARKUP.sub("", visible(reply)).strip()
     leading = _LEADING.match(text)
     if leading and leading.group(1) in LETTERS[:count] and not _reads_as_article(text, leading):
         return leading.group(1)

@@ -6,12 +6,13 @@ import re
 import unicodedata
 from collections.abc import Callable
 
+from steelyard.scoring.reply import visible
 from steelyard.types import Score
 
 
 def grade(reply: str, target: str, accept: Callable[[str, str], bool]) -> Score:
     """1 where ``accept`` says that the reply gives the target; a blank reply holds no answer."""
-    answer = reply.strip()
+    answer = visible(reply).strip()
     if not answer:
         return Score(value=0.0, answer=None, reason="empty reply")
     return Score(value=float(accept(answer, target)), answer=answer)

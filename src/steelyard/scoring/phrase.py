@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 
+from steelyard.scoring.reply import visible
 from steelyard.types import Score
 
-_LAST = re.compile(r"(?is).*\banswer\s*(?:is|:)\s*:?\s*(.*)$")
+_LAST = re.compile(r"(?i)\banswer\s{0,9}(?:is|:)\s{0,9}:?")
 _MARKUP = re.compile(r"\*\*|__|`|\$|\\text|\\mathrm")
 _BOXED = re.compile(r"\\boxed\{(.*)\}")
 _LETTER = re.compile(r"^\(?([A-Za-z])\)?(?=$|[\s.,:;)])")
@@ -24,11 +25,11 @@ def after_answer_is(reply: str) -> str | None:
 
 def short_answer(reply: str) -> str | None:
     """What a chat model gives as its answer: the line after the last ``answer is`` or ``Answer:``, markup removed."""
-    found = _LAST.match(_MARKUP.sub("", reply))
-    if not found:
+    text = _MARKUP.sub("", visible(reply))
+    ends = [mark.end() for mark in _LAST.finditer(text)]
+    if not ends:
         return None
-    text = found.group(1).strip()
-    line = text.split("\n", 1)[0].strip().removesuffix(".").strip()
+    line = text[ends[-1] :].strip().split("\n", 1)[0].strip().removesuffix(".").strip()
     boxed = _BOXED.fullmatch(line)
     return (boxed.group(1) if boxed else line).strip(" \t\"'") or None
 
