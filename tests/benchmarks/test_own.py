@@ -8,7 +8,8 @@ import pytest
 
 from steelyard.benchmarks import find_benchmark
 from steelyard.benchmarks.benchmark import Selection
-from steelyard.benchmarks.own import Lines
+from steelyard.benchmarks.own import Samples, as_sample
+from steelyard.benchmarks.rows import JsonLines
 from steelyard.errors import DataError, UnknownName
 
 
@@ -77,7 +78,7 @@ def test_a_missing_or_empty_file_and_an_unknown_grader_are_told():
 def test_lines_are_read_when_they_are_asked_for():
     write(*({"question": f"question {i} " + "x" * 500, "answer": i} for i in range(5_000)))
     tracemalloc.start()
-    lines = Lines(Path("mine.jsonl"))
+    lines = Samples(JsonLines(Path("mine.jsonl")), as_sample)
     held, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert lines[4_999].target == "4999"
@@ -86,4 +87,4 @@ def test_lines_are_read_when_they_are_asked_for():
 
 def test_separators_inside_a_string_do_not_end_a_line():
     Path("mine.jsonl").write_text('{"question": "a\u2028b\u0085c", "answer": "x"}\n', encoding="utf-8")
-    assert len(Lines(Path("mine.jsonl"))) == 1
+    assert len(Samples(JsonLines(Path("mine.jsonl")), as_sample)) == 1

@@ -28,7 +28,8 @@ BUILT_IN = {
     "aime-2025": ("steelyard.benchmarks.wider", "AIME_2025"),
 }
 ENTRY_POINTS = "steelyard.benchmarks"
-FILE_SUFFIXES = (".jsonl", ".ndjson")
+DESCRIPTION_SUFFIXES = (".yaml", ".yml")
+FILE_SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", *DESCRIPTION_SUFFIXES)
 
 
 def benchmark_names() -> list[str]:
@@ -37,7 +38,11 @@ def benchmark_names() -> list[str]:
 
 
 def find_benchmark(name: str, grader: str | None = None) -> Benchmark:
-    """The benchmark of that name, or one over the user's file where the name ends like a file's."""
+    """The benchmark of that name, or one over the user's file or its description where the name ends like a file's."""
+    if name.endswith(DESCRIPTION_SUFFIXES):
+        from steelyard.benchmarks.described import described_benchmark
+
+        return described_benchmark(Path(name), grader)
     if name.endswith(FILE_SUFFIXES):
         from steelyard.benchmarks.own import own_benchmark
 

@@ -88,7 +88,7 @@ class Benchmark(Struct, frozen=True, kw_only=True):
     parts are generated and need a limit. ``stratified``: a sample is drawn evenly over the strata. ``groups`` are named
     sets of strata that get a score of their own; ``families`` are strata that a macro mean counts as one (their mean).
     ``is_verified``: the rows were held against a pinned digest once. ``confidential`` items are shown nowhere unless
-    the user asks by a flag.
+    the user asks by a flag. ``notes`` are what the user should hear before anything is asked.
     """
 
     name: str
@@ -109,6 +109,7 @@ class Benchmark(Struct, frozen=True, kw_only=True):
     source: str | None = None
     revision: str | None = None
     is_verified: bool = True
+    notes: tuple[str, ...] = ()
 
     def protocol(self, name: str | None, part: str | None = None) -> Protocol:
         """The protocol called ``name``, or the default one of ``part``."""

@@ -1,16 +1,17 @@
-"""A user's own questions from a JSON Lines file, with no code.
+"""A user's own questions from a file of rows (JSON Lines, CSV, TSV, Parquet), with no code.
 
-Each line is an object with a question (``question``, ``input``, ``prompt`` or ``messages``) and an answer (``answer``,
-``target`` or ``expected``); ``choices`` makes it a choice, whose answer is the text, the letter or the index of the
-right one. Every line is checked before the first call; lines are read again when they are asked for, so a file of any
-size costs eight bytes a line.
+Each row has a question (``question``, ``input``, ``prompt`` or ``messages``) and an answer (``answer``, ``target`` or
+``expected``); ``choices`` makes it a choice, whose answer is the text, the letter or the index of the right one. A few
+lines of YAML (``described.py``) say what other names the columns have. Every row is checked before the first call;
+rows are read again when they are asked for, so a file of any size costs little memory.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, overload
 
@@ -18,14 +19,15 @@ import msgspec
 
 from steelyard.benchmarks.benchmark import Benchmark, Dataset, Protocol
 from steelyard.benchmarks.protocols import LETTERS, cloze, free_number, free_text, letter
+from steelyard.benchmarks.rows import Entry, Row, RowFile, canonical, open_rows
 from steelyard.errors import DataError, UnknownName
-from steelyard.scoring import exact
+from steelyard.scoring import exact, number
 from steelyard.types import Message, Sample
 
 QUESTION_KEYS = ("question", "input", "prompt", "messages")
 ANSWER_KEYS = ("answer", "target", "expected")
-OTHER_KEYS = ("id", "choices", "cluster", "stratum", "metadata")
-SUFFIXES = (".jsonl", ".ndjson")
+MOST_FAULTS_SHOWN = 5
+REPEATED = "duplicate"
 GRADERS: dict[str, Protocol] = {
     "letter": letter(),
     "cloze": cloze(),
@@ -34,40 +36,66 @@ GRADERS: dict[str, Protocol] = {
     "contains": free_text("contains", exact.contains, "the answer stands in the reply as whole words"),
     "regex": free_text("regex", exact.matches, "the answer is a regular expression that the reply must match"),
 }
+ALSO_CALLED = {"choice": "letter", "likelihood": "cloze"}
+
+Read = Callable[[Row, str], Sample]
+"""What makes a sample of a row and a default id; ``ValueError`` says what is wrong with the row."""
 
 
 def own_benchmark(path: Path, grader: str | None = None) -> Benchmark:
     """A benchmark over the file; ``grader`` is its default protocol (``letter`` for choices, else ``exact``)."""
-    if not path.is_file():
-        raise DataError(f"no such file: {path}")
-    if grader is not None and grader not in GRADERS:
-        raise UnknownName("grader", grader, GRADERS)
-    lines = Lines(path)
-    has_choices = bool(lines[0].choices)
+    grader = known_grader(grader)
+    samples = Samples(open_rows(path), lambda row, default_id: checked(as_sample(row, default_id), grader))
     return Benchmark(
         name=path.stem,
         version="1",
-        load=lambda selection: _dataset(lines),
+        load=lambda selection: Dataset(samples=samples, id=path.name, digest=samples.digest, split="all"),
         protocols=tuple(GRADERS.values()),
-        defaults={"": grader or ("letter" if has_choices else "exact")},
+        defaults={"": grader or default_grader(samples)},
         description=f"own questions from {path.name}",
-        items=len(lines),
+        items=len(samples),
         source=path.name,
+        notes=samples.notes(),
     )
 
 
-def _dataset(lines: Lines) -> Dataset:
-    return Dataset(samples=lines, id=lines.path.name, digest=lines.digest, split="all")
+def known_grader(name: str | None, further: Sequence[str] = ()) -> str | None:
+    """The grader's own name; its other names are understood."""
+    found = ALSO_CALLED.get(name, name) if name else None
+    known = [*GRADERS, *ALSO_CALLED, *further]
+    if found is not None and found not in known:
+        raise UnknownName("grader", found, known)
+    return found
 
 
-class Lines(Sequence[Sample]):
-    """The file's lines as samples: checked once, then read by offset."""
+def default_grader(samples: Sequence[Sample]) -> str:
+    """What suits the items where nobody says: the letter for choices, else the whole reply."""
+    return "letter" if samples[0].choices else "exact"
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+
+def checked(sample: Sample, grader: str | None) -> Sample:
+    """The sample, if its answer is one that the grader can hold a reply against."""
+    if grader == "number" and number.as_decimal(sample.target) is None:
+        raise ValueError(f"the answer {sample.target!r} is not a number")
+    if grader == "regex":
+        try:
+            re.compile(sample.target)
+        except re.error as error:
+            raise ValueError(f"the answer {sample.target!r} is not a regular expression ({error})") from error
+    return sample
+
+
+class Samples(Sequence[Sample]):
+    """The file's rows as samples: all checked once, then read by offset. ``salt`` enters the digest."""
+
+    def __init__(self, file: RowFile, read: Read, *, salt: bytes = b"") -> None:
+        self._file, self._read = file, read
         self._offsets = array("q")
-        self._numbers = array("l")
-        self.digest = self._check()
+        self._numbers = array("q")
+        self._repeated: set[int] = set()
+        self._faults: list[str] = []
+        self._faulty = 0
+        self.digest = self._check(salt)
 
     def __len__(self) -> int:
         return len(self._offsets)
@@ -79,62 +107,123 @@ class Lines(Sequence[Sample]):
     def __getitem__(self, index: int | slice) -> Sample | Sequence[Sample]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        with self.path.open("rb") as file:
-            file.seek(self._offsets[index])
-            return self._sample(file.readline(), self._numbers[index])
+        index = range(len(self))[index]
+        sample = self._sample(self._file.read(self._offsets[index]), self._numbers[index])
+        return msgspec.structs.replace(sample, flags=(REPEATED,)) if index in self._repeated else sample
 
-    def _check(self) -> str:
-        total = hashlib.sha256()
-        seen: dict[bytes, int] = {}
-        offset = 0
-        with self.path.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    sample = self._sample(line, number)
-                    self._remember(seen, sample.id, number)
-                    self._offsets.append(offset)
-                    self._numbers.append(number)
-                    total.update(line.strip() + b"\n")
-                offset += len(line)
-        if not self._offsets:
-            raise DataError(f"{self.path}: no items in the file")
+    def notes(self) -> tuple[str, ...]:
+        """What the user should hear of the rows before anything is asked."""
+        if not self._repeated:
+            return ()
+        shown = ", ".join(self._place(index) for index in sorted(self._repeated)[:MOST_FAULTS_SHOWN])
+        return (
+            f"{self._file.path}: {len(self._repeated)} rows repeat an earlier one ({shown}"
+            f"{', ...' if len(self._repeated) > MOST_FAULTS_SHOWN else ''}); they are asked again, and the score is "
+            "also given without them",
+        )
+
+    def _check(self, salt: bytes) -> str:
+        total = hashlib.sha256(salt)
+        names, questions, answers = array("Q"), array("Q"), array("Q")
+        rows = 0
+        for entry in self._file.scan():
+            rows += 1
+            sample = self._checked(entry)
+            if sample is None or entry.row is None:
+                continue
+            self._offsets.append(entry.offset)
+            self._numbers.append(entry.number)
+            total.update(canonical(entry.row) + b"\n")
+            names.append(_hash(sample.id))
+            questions.append(_hash([sample.input, sample.choices, sample.metadata]))
+            answers.append(_hash(sample.target))
+        if not rows:
+            raise DataError(f"{self._file.path}: no items in the file")
+        self._check_names(names)
+        self._check_questions(questions, answers)
+        self._raise_faults(rows)
         return total.hexdigest()
 
-    def _remember(self, seen: dict[bytes, int], name: str, number: int) -> None:
-        key = hashlib.blake2b(name.encode(), digest_size=8).digest()
-        if key in seen:
-            raise DataError(f"{self.path}, line {number}: id {name!r} stands in line {seen[key]} already")
-        seen[key] = number
-
-    def _sample(self, line: bytes, number: int) -> Sample:
+    def _checked(self, entry: Entry) -> Sample | None:
         try:
-            row = msgspec.json.decode(line.removeprefix(b"\xef\xbb\xbf"))
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise DataError(f"{self.path}, line {number}: not JSON ({error})") from error
-        if not isinstance(row, dict):
-            raise DataError(f"{self.path}, line {number}: expected an object, found {type(row).__name__}")
-        try:
-            return as_sample(row, default_id=f"{self.path.stem}/{number - 1}")
+            if entry.row is None:
+                raise ValueError(entry.fault)
+            return self._sample(entry.row, entry.number)
         except (ValueError, msgspec.ValidationError) as error:
-            raise DataError(f"{self.path}, line {number}: {error}") from error
+            self._note_fault(f"{self._file.unit} {entry.number}: {error}")
+            return None
+
+    def _check_names(self, names: array[int]) -> None:
+        for index, earlier in _repeats(names):
+            if self[index].id == self[earlier].id:
+                self._note_fault(
+                    f"{self._place(index)}: id {self[index].id!r} stands in {self._place(earlier)} already"
+                )
+
+    def _check_questions(self, questions: array[int], answers: array[int]) -> None:
+        for index, earlier in _repeats(questions):
+            if self[index].input != self[earlier].input:
+                continue
+            if answers[index] != answers[earlier]:
+                self._note_fault(
+                    f"{self._place(index)}: the question of {self._place(earlier)} again, with another answer"
+                )
+            self._repeated.add(index)
+
+    def _place(self, index: int) -> str:
+        return f"{self._file.unit} {self._numbers[index]}"
+
+    def _note_fault(self, words: str) -> None:
+        self._faulty += 1
+        if len(self._faults) < MOST_FAULTS_SHOWN:
+            self._faults.append(words)
+
+    def _raise_faults(self, rows: int) -> None:
+        path = self._file.path
+        if self._faulty == 1:
+            raise DataError(f"{path}, {self._faults[0]}")
+        if self._faulty:
+            shown = "".join(f"\n  {fault}" for fault in self._faults)
+            more = self._faulty - len(self._faults)
+            rest = f"\n  and {more:,} more" if more else ""
+            raise DataError(f"{path}: {self._faulty:,} faults in {rows:,} rows{shown}{rest}")
+
+    def _sample(self, row: Row, number: int) -> Sample:
+        return self._read(row, f"{self._file.path.stem}/{number - 1}")
 
 
-def as_sample(row: dict[str, Any], default_id: str) -> Sample:
-    """The sample that one object describes; ``ValueError`` says what is wrong with it."""
-    question = _one_of(row, QUESTION_KEYS, "question")
+def _hash(value: Any) -> int:
+    encoded = value.encode("utf-8", "surrogatepass") if isinstance(value, str) else msgspec.msgpack.encode(value)
+    return int.from_bytes(hashlib.blake2b(encoded, digest_size=8).digest(), "big")
+
+
+def _repeats(hashes: array[int]) -> list[tuple[int, int]]:
+    """(index, first index) of each value that stood before, in order; eight bytes a row, however many there are."""
+    import numpy as np
+
+    values = np.frombuffer(hashes, dtype=np.uint64) if len(hashes) else np.zeros(0, dtype=np.uint64)
+    order = np.argsort(values, kind="stable")
+    is_new = np.r_[True, np.diff(values[order]) != 0][: len(order)]
+    first = order[np.maximum.accumulate(np.where(is_new, np.arange(len(order)), 0))]
+    return sorted(zip(order[~is_new].tolist(), first[~is_new].tolist(), strict=True))
+
+
+def as_sample(row: Row, default_id: str) -> Sample:
+    """The sample that one row describes under the usual names; ``ValueError`` says what is wrong with it."""
+    asked = _one_of(row, QUESTION_KEYS, "question")
     answer = _one_of(row, ANSWER_KEYS, "answer")
-    choices = tuple(str(option) for option in _list(row.get("choices")))
+    choices = choices_of(row.get("choices"))
     return Sample(
-        id=str(row.get("id", default_id)),
-        input=_turns(question) if isinstance(question, list) else _text(question, "question"),
-        target=_choice_index(answer, choices) if choices else _text(answer, "answer"),
+        id=optional(row.get("id")) or default_id,
+        input=_turns(asked) if isinstance(asked, list) else as_text(asked, "question"),
+        target=choice_index(answer, choices) if choices else as_text(answer, "answer"),
         choices=choices,
-        cluster=_optional(row.get("cluster")),
-        stratum=_optional(row.get("stratum")),
+        cluster=optional(row.get("cluster")),
+        stratum=optional(row.get("stratum")),
     )
 
 
-def _one_of(row: dict[str, Any], keys: tuple[str, ...], what: str) -> Any:
+def _one_of(row: Row, keys: tuple[str, ...], what: str) -> Any:
     found = [key for key in keys if key in row]
     if not found:
         raise ValueError(f"no {what}: expected one of {', '.join(keys)}; found {', '.join(map(str, row)) or 'nothing'}")
@@ -143,15 +232,22 @@ def _one_of(row: dict[str, Any], keys: tuple[str, ...], what: str) -> Any:
     return row[found[0]]
 
 
-def _list(value: Any) -> list[Any]:
-    if value is None:
-        return []
+def choices_of(value: Any) -> tuple[str, ...]:
+    """The choices in one cell: a list, or a list in JSON where cells are texts; none where there are none."""
+    if value is None or value == "":
+        return ()
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            value = msgspec.json.decode(value)
+        except msgspec.DecodeError as error:
+            raise ValueError(f"choices is not a list in JSON ({error})") from error
     if not isinstance(value, list) or len(value) < 2 or len(value) > len(LETTERS):
         raise ValueError(f"choices must be a list of 2 to {len(LETTERS)} texts")
-    return value
+    return tuple(as_text(option, "choice") for option in value)
 
 
-def _text(value: Any, what: str) -> str:
+def as_text(value: Any, what: str) -> str:
+    """The value as a text that is not blank."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise ValueError(f"the {what} is a {type(value).__name__}, not a text or a number")
     text = str(value)
@@ -167,16 +263,20 @@ def _turns(value: list[Any]) -> tuple[Message, ...]:
     return turns
 
 
-def _choice_index(answer: Any, choices: tuple[str, ...]) -> str:
+def choice_index(answer: Any, choices: tuple[str, ...]) -> str:
+    """The 0-based index of the right choice: by its text, its letter, or the index itself."""
     if isinstance(answer, int) and not isinstance(answer, bool) and 0 <= answer < len(choices):
         return str(answer)
-    text = str(answer)
+    text = as_text(answer, "answer")
     if choices.count(text) == 1:
         return str(choices.index(text))
     if len(text) == 1 and text.upper() in LETTERS[: len(choices)]:
         return str(LETTERS.index(text.upper()))
+    if text.isascii() and text.isdigit() and int(text) < len(choices):
+        return str(int(text))
     raise ValueError(f"the answer {text!r} is neither one of the choices, nor a letter, nor an index from 0")
 
 
-def _optional(value: Any) -> str | None:
-    return None if value is None else str(value)
+def optional(value: Any) -> str | None:
+    """The value as a text, if there is one; an empty cell holds none."""
+    return None if value is None or value == "" else str(value)

@@ -8,13 +8,13 @@ from typing import Any
 
 import msgspec
 
+from steelyard.benchmarks import DESCRIPTION_SUFFIXES
 from steelyard.errors import UsageError
-from steelyard.plan.file import distinct_ids, read_plan
+from steelyard.plan.file import distinct_ids, is_plan, read_plan
 from steelyard.plan.names import parse_benchmark, parse_model
 from steelyard.plan.plan import BenchmarkSpec, Plan, plan_from_document
 from steelyard.types import ModelSpec, RunInfo
 
-PLAN_SUFFIXES = (".yaml", ".yml")
 PLAN_OPTIONS = ("limit", "runs", "seed", "order", "concurrency", "name")
 FIXED_ON_RESUME = ("seed", "order")
 
@@ -33,8 +33,8 @@ def plan_from_arguments(parsed: argparse.Namespace, resume: RunInfo | None) -> P
 
 
 def _base(parsed: argparse.Namespace, resume: RunInfo | None) -> Plan:
-    files = [word for word in parsed.what if word.endswith(PLAN_SUFFIXES)]
-    names = [word for word in parsed.what if not word.endswith(PLAN_SUFFIXES)]
+    files = [word for word in parsed.what if word.endswith(DESCRIPTION_SUFFIXES) and is_plan(Path(word))]
+    names = [word for word in parsed.what if word not in files]
     models = tuple(_model(word, parsed) for word in parsed.models)
     benchmarks = tuple(_benchmark(word, parsed) for word in names)
     if len(files) > 1 or (files and resume):

@@ -7,19 +7,16 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
-import yaml
 from msgspec import Meta, Struct
 
 from steelyard.benchmarks import FILE_SUFFIXES
-from steelyard.errors import PlanError, UsageError, nearest
+from steelyard.document import Document, Where
+from steelyard.errors import PlanError, UsageError
 from steelyard.plan.names import check_provider, parse_benchmark, parse_model
 from steelyard.plan.plan import BenchmarkSpec, Order, Plan
 from steelyard.types import ModelSpec, Price
 
-Where = tuple[str | int, ...]
 ALSO_UNDERSTOOD = {"datasets": "benchmarks"}
-KEY_WORDS = ("api_key", "key", "token", "secret", "password")
-MOST_NODES = 20_000
 
 Count = Annotated[int, Meta(ge=1)]
 
@@ -73,11 +70,7 @@ class PlanFile(Struct, kw_only=True, forbid_unknown_fields=True):
 
 def read_plan(path: Path) -> Plan:
     """The plan in ``path``; paths in it are relative to the file."""
-    try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read the plan {path}: {error}") from error
-    document = Document(str(path), text)
+    document = PlanDocument.read(path)
     entries = document.as_plan_file()
     models = [_located(document, ("models", i), model_spec, entry) for i, entry in enumerate(entries.models)]
     benchmarks = [
@@ -102,113 +95,44 @@ def read_plan(path: Path) -> Plan:
     )
 
 
-class Document:
-    """A YAML text as plain values, with the line of every key."""
+class PlanDocument(Document):
+    """A plan's text under the plan's schema."""
 
-    def __init__(self, file: str, text: str) -> None:
-        self.file = file
-        self._lines: dict[Where, int] = {}
-        self._nodes = 0
-        try:
-            node = yaml.compose(text, Loader=yaml.SafeLoader)
-        except yaml.MarkedYAMLError as error:
-            line = error.problem_mark.line + 1 if error.problem_mark else None
-            raise PlanError(f"not YAML: {error.problem}", file=file, line=line) from error
-        except yaml.YAMLError as error:
-            raise PlanError(f"not YAML: {error}", file=file) from error
-        if not isinstance(node, yaml.MappingNode):
-            raise PlanError("a plan is a mapping with at least 'models' and 'benchmarks'", file=file, line=1)
-        self.value: dict[str, Any] = self._plain(node, ())
+    expected = "a plan is a mapping with at least 'models' and 'benchmarks'"
 
     def as_plan_file(self) -> PlanFile:
         """The document under the plan's schema."""
         self._rename()
-        self._check_keys((), self.value, PlanFile)
+        self.check_keys((), PlanFile)
         for key, entry_type in (("models", ModelEntry), ("benchmarks", BenchmarkEntry)):
             if key not in self.value:
                 raise self.fault(f"{key!r} is missing")
             entries = self.value[key]
-            for i, entry in enumerate(entries if isinstance(entries, list) else ()):
-                if isinstance(entry, dict):
-                    self._check_keys((key, i), entry, entry_type)
-        try:
-            return msgspec.convert(self.value, type=PlanFile)
-        except msgspec.ValidationError as error:
-            raise self._misfit(str(error)) from error
-
-    def fault(self, message: str, path: Where = ()) -> PlanError:
-        """An error that points at ``path`` or the nearest enclosing key with a known line."""
-        while path and path not in self._lines:
-            path = path[:-1]
-        return PlanError(message, file=self.file, line=self._lines.get(path))
+            for i in range(len(entries) if isinstance(entries, list) else 0):
+                self.check_keys((key, i), entry_type)
+        return self.convert(PlanFile)
 
     def _rename(self) -> None:
         for alias, name in ALSO_UNDERSTOOD.items():
             if alias in self.value and name not in self.value:
                 self.value[name] = self.value.pop(alias)
-                for path in [path for path in self._lines if path[:1] == (alias,)]:
-                    self._lines[(name, *path[1:])] = self._lines[path]
-
-    def _check_keys(self, path: Where, mapping: dict[str, Any], schema: type[Struct]) -> None:
-        known = schema.__struct_fields__
-        for key in mapping:
-            if key in known:
-                continue
-            if any(word in str(key).lower() for word in KEY_WORDS):
-                raise self.fault(
-                    f"{key!r}: keys do not belong in a plan. Name the environment variable that holds it: "
-                    "api_key_env: NAME",
-                    (*path, key),
-                )
-            raise self.fault(f"unknown key {key!r}. {nearest(str(key), known)}", (*path, key))
-
-    def _misfit(self, message: str) -> PlanError:
-        words, _, where = message.partition(" - at `$")
-        path = _path_of(where.rstrip("`"))
-        named = f"{'.'.join(map(str, path))}: " if path else ""
-        return self.fault(f"{named}{words[:1].lower()}{words[1:]}", path)
-
-    def _plain(self, node: yaml.Node, path: Where) -> Any:
-        self._nodes += 1
-        if self._nodes > MOST_NODES:
-            raise self.fault(f"the plan has more than {MOST_NODES} values", path)
-        self._lines.setdefault(path, node.start_mark.line + 1)
-        if isinstance(node, yaml.MappingNode):
-            return self._mapping(node, path)
-        if isinstance(node, yaml.SequenceNode):
-            return [self._plain(item, (*path, i)) for i, item in enumerate(node.value)]
-        return _scalar(node)
-
-    def _mapping(self, node: yaml.MappingNode, path: Where) -> dict[str, Any]:
-        mapping: dict[str, Any] = {}
-        for key_node, value_node in node.value:
-            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else str(key_node)
-            here = (*path, key)
-            if key in mapping:
-                raise PlanError(
-                    f"key {key!r} stands twice (first in line {self._lines[here]})",
-                    file=self.file,
-                    line=key_node.start_mark.line + 1,
-                )
-            self._lines[here] = key_node.start_mark.line + 1
-            mapping[key] = self._plain(value_node, here)
-        return mapping
+                for path in [path for path in self.lines if path[:1] == (alias,)]:
+                    self.lines[(name, *path[1:])] = self.lines[path]
 
 
-def _scalar(node: yaml.Node) -> Any:
-    loader = yaml.SafeLoader("")
-    try:
-        return loader.construct_object(node)
-    finally:
-        loader.dispose()
-
-
-def _path_of(where: str) -> Where:
-    parts: list[str | int] = []
-    for piece in where.replace("[", ".").replace("]", "").split("."):
-        if piece and piece != "...":
-            parts.append(int(piece) if piece.isdigit() else piece)
-    return tuple(parts)
+def is_plan(path: Path) -> bool:
+    """Whether the file is a plan, and not the description of a benchmark; one that is neither is an error."""
+    keys = PlanDocument.read(path).value
+    plan = [key for key in ("models", *ALSO_UNDERSTOOD, "benchmarks") if key in keys]
+    described = [key for key in ("benchmark", "data") if key in keys]
+    if bool(plan) == bool(described):
+        found = " and ".join(map(repr, [*plan, *described])) if plan else ", ".join(map(repr, keys)) or "nothing"
+        raise PlanError(
+            f"neither a plan nor a benchmark: a plan has 'models' and 'benchmarks', a benchmark 'benchmark' and "
+            f"'data'; found {found}",
+            file=str(path),
+        )
+    return bool(plan)
 
 
 def _located(document: Document, path: Where, build: Any, entry: Any) -> Any:
