@@ -239,15 +239,26 @@ class Call(Struct, frozen=True, kw_only=True):
     cost_usd: float | None = None
 
 
+class Spent(Struct, frozen=True, kw_only=True):
+    """What a judge took: requests sent, retries included; tokens and money are ``None`` where any is unknown."""
+
+    calls: int
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cost_usd: float | None = None
+
+
 class Score(Struct, frozen=True, kw_only=True):
     """The judgement of one answer by one metric; ``value`` is ``None`` where nothing could be judged.
 
     ``answer`` is what was extracted; ``None`` means the reply held no answer in the asked form (*unparsed*).
+    ``spent`` is what a judge took for it, where a model judged: never part of the judged model's own cost.
     """
 
     value: float | None
     answer: str | None = None
     reason: str | None = None
+    spent: Spent | None = None
 
 
 class Record(Struct, frozen=True, kw_only=True):
@@ -365,7 +376,8 @@ class Columns(Struct, frozen=True, kw_only=True):
     the letter. ``started_s`` and ``ended_s`` are seconds since the epoch. ``gaps_s`` are all inter-chunk gaps in one
     array; call i owns ``gaps_s[gap_starts[i]:gap_starts[i + 1]]``. ``scores[metric]`` and ``parsed[metric]`` are NaN /
     False where the answer was not scored. ``superseded`` counts failed calls that were asked again later, at
-    ``superseded_cost_usd`` (NaN if unknown).
+    ``superseded_cost_usd`` (NaN if unknown). ``judging`` is what all
+    judgements took where a model judged.
     """
 
     names: tuple[str, ...]
@@ -399,3 +411,4 @@ class Columns(Struct, frozen=True, kw_only=True):
     parsed: dict[str, np.ndarray]
     superseded: int = 0
     superseded_cost_usd: float = 0.0
+    judging: Spent | None = None

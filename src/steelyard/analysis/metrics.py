@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from steelyard.analysis import machine, money, outcomes, times
+from steelyard.analysis import judging, machine, money, outcomes, times
 from steelyard.analysis.accuracy import accuracy, bound
 from steelyard.analysis.estimates import Context
 from steelyard.types import Columns, Estimate
@@ -130,3 +130,56 @@ METRICS: dict[str, Metric] = {
         _metric("model_cpu", "cores", "lower", "processor seconds of the local models per second", machine.model_cpu),
     )
 }
+
+_JUDGE_TOKENS = {
+    "judge.input_tokens": ("input_tokens", "input tokens of the judge, as reported"),
+    "judge.output_tokens": ("output_tokens", "output tokens of the judge, as reported"),
+}
+
+JUDGE_METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        _metric(
+            "judge.unscored",
+            "requests",
+            "lower",
+            "answers that the judge failed on or did not decide; they are not scored",
+            judging.unscored,
+        ),
+        _metric(
+            "judge.agreement",
+            "share",
+            "higher",
+            "share of answers rated by people to which the judge gives the same verdict",
+            judging.agreement,
+        ),
+        _metric(
+            "judge.kappa",
+            "kappa",
+            "higher",
+            "Cohen's kappa between judge and people; for grades on a scale with quadratic weights",
+            judging.kappa,
+        ),
+        _metric(
+            "judge.swapped",
+            "share",
+            "lower",
+            "share of compared pairs whose verdict turned with their order (counted as ties)",
+            judging.swapped,
+        ),
+        _metric(
+            "judge.noise",
+            "score",
+            "lower",
+            "standard deviation of the judge's value of one answer when asked again",
+            judging.noise,
+        ),
+        _metric("judge.calls", "requests", "lower", "requests sent to the judge, retries included", judging.calls),
+        *(
+            _metric(name, "tokens", None, meaning, partial(judging.tokens, name, field))
+            for name, (field, meaning) in _JUDGE_TOKENS.items()
+        ),
+        _metric("judge.cost.total", "USD", "lower", "cost of the judge, apart from the model's", judging.cost_total),
+    )
+}
+"""The metrics of a judge, computed only where a model judged."""

@@ -6,7 +6,8 @@ from functools import partial
 
 from steelyard.analysis.accuracy import accuracy, breakdown, by_flag, pass_at
 from steelyard.analysis.estimates import Context
-from steelyard.analysis.metrics import METRICS, Metric
+from steelyard.analysis.judging import judge_of
+from steelyard.analysis.metrics import JUDGE_METRICS, METRICS, Metric
 from steelyard.types import Columns, Estimate
 
 
@@ -19,8 +20,9 @@ def summarise(columns: Columns, context: Context) -> tuple[Estimate, ...]:
 def metrics_of(context: Context) -> list[Metric]:
     """The table's metrics, with the protocol's further scores right after the headline."""
     first, *rest = METRICS.values()
-    further = [_score(name) for name in context.info.scored if name != first.name]
-    return [first, *further, *rest]
+    of_judge = JUDGE_METRICS if judge_of(context) is not None else {}
+    further = [_score(name) for name in context.info.scored if name != first.name and not name.startswith("judge.")]
+    return [first, *further, *rest, *of_judge.values()]
 
 
 def _score(name: str) -> Metric:

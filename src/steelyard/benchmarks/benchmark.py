@@ -7,16 +7,19 @@ protocols, parts and pinned data in the same way.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
+from steelyard.benchmarks.judged import judged
 from steelyard.errors import DataError, UnknownName, UsageError
+from steelyard.scoring.judge import Ask, Judge
 from steelyard.types import Aggregate, Completion, Kind, Message, Prompt, Sample, Score
 
 Grade = Callable[[Sample, Completion], Any]
+Deliberate = Callable[[Sample, Completion, Ask], Awaitable[dict[str, Score]]]
 Exemplars = Callable[[int, int], tuple[Sample, ...]]
 
 
@@ -52,7 +55,8 @@ class Protocol(Struct, frozen=True, kw_only=True):
     that gold scores 1. ``inline`` says that grading takes microseconds and may run between two network events.
     ``exemplars`` are worked examples of the protocol's own, where they are not drawn from the dataset. ``aggregate``
     says what the headline is over a benchmark with strata: the mean over items (``micro``) or strata (``macro``).
-    ``ready`` raises ``EnvironmentFault`` before the first call where this machine cannot grade.
+    ``ready`` raises ``EnvironmentFault`` before the first call where this machine cannot grade. Where a model judges,
+    ``judge`` says which, and ``deliberate(sample, completion, ask)`` takes the place of ``grade``.
     """
 
     name: str
@@ -72,19 +76,22 @@ class Protocol(Struct, frozen=True, kw_only=True):
     exemplars: tuple[Sample, ...] = ()
     aggregate: Aggregate = "micro"
     ready: Callable[[], None] = lambda: None
+    judge: Judge | None = None
+    deliberate: Deliberate | None = None
 
     def settings(self) -> dict[str, Any]:
         """What the protocol fixes, as it is stored with the run."""
         fields = ("kind", "max_tokens", "temperature", "stop", "metrics")
-        return {name: msgspec.to_builtins(getattr(self, name)) for name in fields}
+        fixed = {name: msgspec.to_builtins(getattr(self, name)) for name in fields}
+        return fixed if self.judge is None else fixed | {"judge": self.judge.identity()}
 
 
 class Benchmark(Struct, frozen=True, kw_only=True):
     """A set of items with its protocols.
 
     ``load(selection)`` returns a ``Dataset``, or simply a sequence of samples. ``grade`` is the short form for a
-    benchmark with one protocol: it judges the answer to ``sample.input`` sent as one user message. ``parts`` are the
-    names that may follow a colon; ``defaults`` maps a part to its default protocol (``""``: the rest). ``endless``
+    benchmark with one protocol: it judges the answer to ``sample.input`` sent as one user message, by a function or a
+    ``Judge``. ``parts`` are the names that may follow a colon; ``defaults`` maps a part to its default protocol (``""``: the rest). ``endless``
     parts are generated and need a limit. ``stratified``: a sample is drawn evenly over the strata. ``groups`` are named
     sets of strata that get a score of their own; ``families`` are strata that a macro mean counts as one (their mean).
     ``is_verified``: the rows were held against a pinned digest once. ``confidential`` items are shown nowhere unless
@@ -94,7 +101,7 @@ class Benchmark(Struct, frozen=True, kw_only=True):
     name: str
     version: str
     load: Callable[[Selection], Dataset | Sequence[Sample]]
-    grade: Grade | None = None
+    grade: Grade | Judge | None = None
     protocols: tuple[Protocol, ...] = ()
     defaults: dict[str, str] = {}
     parts: tuple[str, ...] = ()
@@ -143,6 +150,8 @@ class Benchmark(Struct, frozen=True, kw_only=True):
     def _only(self) -> Protocol:
         if self.grade is None:
             raise UsageError(f"benchmark {self.name!r} has neither protocols nor a grade function")
+        if isinstance(self.grade, Judge):
+            return judged(self.grade, ask)
         return Protocol(name="default", version=self.version, kind="chat", render=ask, grade=self.grade)
 
 

@@ -174,13 +174,14 @@ def _csv_rows(source: Source, content: bytes) -> list[Row]:
 
 
 def _from_hub(source: Source) -> list[Row]:
-    path = _download(source)
+    path = download(source)
     if path.suffix == ".parquet":
         return read_parquet(path)
     return _csv_rows(source, path.read_bytes()) if path.suffix == ".csv" else read_json_lines(path)
 
 
-def _download(source: Source) -> Path:
+def download(source: Source) -> Path:
+    """The file of the source at its revision, from the hub or the cache."""
     try:
         from huggingface_hub import errors as hub
         from huggingface_hub import hf_hub_download

@@ -179,7 +179,9 @@ class Separated(RowFile):
             except csv.Error as error:
                 yield Record(offset, number, f"its quoting cannot be read ({error})")
             except UnicodeDecodeError as error:
-                yield Record(offset, tape.number, f"not UTF-8 (byte {error.object[error.start]:#04x}). Try: save as UTF-8")
+                yield Record(
+                    offset, tape.number, f"not UTF-8 (byte {error.object[error.start]:#04x}). Try: save as UTF-8"
+                )
             else:
                 if any(cells):
                     yield Record(offset, number, cells)

@@ -87,11 +87,11 @@ def _state(is_here: bool, name: str) -> str:
 
 
 def _metrics() -> list[dict[str, Any]]:
-    from steelyard.analysis.metrics import METRICS
+    from steelyard.analysis.metrics import JUDGE_METRICS, METRICS
 
     return [
         {"name": metric.name, "unit": metric.unit, "better": metric.better, "definition": metric.definition}
-        for metric in METRICS.values()
+        for metric in (METRICS | JUDGE_METRICS).values()
     ]
 
 

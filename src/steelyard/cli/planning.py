@@ -15,7 +15,7 @@ from steelyard.plan.names import parse_benchmark, parse_model
 from steelyard.plan.plan import BenchmarkSpec, Plan, plan_from_document
 from steelyard.types import ModelSpec, RunInfo
 
-PLAN_OPTIONS = ("limit", "runs", "seed", "order", "concurrency", "name")
+PLAN_OPTIONS = ("limit", "runs", "seed", "order", "concurrency", "judge_repeats", "name")
 FIXED_ON_RESUME = ("seed", "order")
 
 

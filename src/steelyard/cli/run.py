@@ -23,7 +23,10 @@ def add_to(verbs: args.Verbs) -> None:
         verbs, "run", execute, summary="ask models a benchmark's items and keep every answer", example=EXAMPLE
     )
     parser.add_argument(
-        "what", nargs="*", metavar="PLAN|BENCHMARK", help="a plan.yaml, or NAME[:PART][@PROTOCOL], or a FILE.jsonl"
+        "what",
+        nargs="*",
+        metavar="PLAN|BENCHMARK",
+        help="a plan.yaml, or NAME[:PART][@PROTOCOL], or a file of your own questions, or its description in YAML",
     )
     parser.add_argument(
         "-m", "--model", dest="models", action="append", default=[], metavar="PROVIDER/MODEL", help="may be repeated"
@@ -35,6 +38,7 @@ def add_to(verbs: args.Verbs) -> None:
     parser.add_argument("--seed", type=int, metavar="N", help="seed of the order, of draws and of sampling (default 0)")
     parser.add_argument("--order", choices=("shuffled", "file"), help="'file' takes the first items as they stand")
     parser.add_argument("--concurrency", type=args.count, metavar="N", help="requests in flight per model")
+    parser.add_argument("--judge-repeats", type=args.count, metavar="N", help="ask a judge N times about each answer")
     parser.add_argument("--shots", type=args.non_negative, metavar="N", help="worked examples before each item")
     parser.add_argument("--grader", metavar="NAME", help="how a FILE.jsonl is judged: exact, number, contains, ...")
     parser.add_argument("--temperature", type=float, metavar="T", help="for all models given with -m")

@@ -17,6 +17,8 @@ from steelyard import prices
 from steelyard.benchmarks import find_benchmark
 from steelyard.benchmarks.benchmark import Benchmark, Dataset, Protocol, Selection
 from steelyard.benchmarks.floors import Floor
+from steelyard.benchmarks.judged import under
+from steelyard.engine.judges import Seat, Seats
 from steelyard.engine.order import draw_positions
 from steelyard.errors import SteelyardError, UsageError
 from steelyard.plan.names import BASELINE
@@ -47,13 +49,14 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One model on one task. Either ``provider`` answers, or ``floor`` does."""
+    """One model on one task. Either ``provider`` answers, or ``floor`` does; ``judge`` judges where a model judges."""
 
     info: CellInfo
     spec: ModelSpec
     task: Task
     provider: Provider | None
     floor: Floor | None
+    judge: Seat | None = None
 
     def request(self, position: int, repeat: int, seed: int) -> Request:
         """The request for one item: the protocol's settings, under the model's own where it has them."""
@@ -74,13 +77,18 @@ class Cell:
 
 def prepare_tasks(plan: Plan, given: Mapping[str, Benchmark]) -> list[Task]:
     """Load every benchmark of the plan and draw its items. ``given`` holds benchmarks passed as objects."""
-    return [prepare_task(spec, plan, given.get(spec.name)) for spec in plan.benchmarks]
+    tasks = [prepare_task(spec, plan, given.get(spec.name)) for spec in plan.benchmarks]
+    if plan.judge_repeats is not None and all(task.protocol.judge is None for task in tasks):
+        raise UsageError("judge_repeats is for a judge, and none of the benchmarks is graded by one")
+    return tasks
 
 
 def prepare_task(spec: BenchmarkSpec, plan: Plan, given: Benchmark | None = None) -> Task:
     """Load one benchmark and draw its items by the plan's limit, order and seed."""
     benchmark = given or find_benchmark(spec.name, spec.grader)
     protocol = benchmark.protocol(spec.protocol, spec.part)
+    if protocol.judge is not None and plan.judge_repeats is not None:
+        protocol = under(protocol, msgspec.structs.replace(protocol.judge, repeats=plan.judge_repeats))
     dataset = _load(benchmark, spec, plan)
     if protocol.needs_choices and not dataset.samples[0].choices:
         raise UsageError(f"{spec.label}: protocol {protocol.name!r} needs choices, which these items do not have")
@@ -125,11 +133,13 @@ def prepare_cells(plan: Plan, tasks: Sequence[Task], given: Mapping[str, Provide
     """Every model on every task; all faults are told together. ``given`` holds providers passed as objects."""
     faults: list[SteelyardError] = []
     cells: list[Cell] = []
+    seats = Seats()
     for task in tasks:
         task.protocol.ready()
+        seats.of(task.protocol)
     for spec in plan.models:
         try:
-            cells.extend(_cells_of(spec, plan, tasks, given.get(spec.id)))
+            cells.extend(_cells_of(spec, plan, tasks, given.get(spec.id), seats))
         except SteelyardError as error:
             faults.append(error)
     if len(faults) == 1:
@@ -139,12 +149,15 @@ def prepare_cells(plan: Plan, tasks: Sequence[Task], given: Mapping[str, Provide
     return cells
 
 
-def _cells_of(spec: ModelSpec, plan: Plan, tasks: Sequence[Task], given: Provider | None) -> Iterator[Cell]:
+def _cells_of(
+    spec: ModelSpec, plan: Plan, tasks: Sequence[Task], given: Provider | None, seats: Seats
+) -> Iterator[Cell]:
     if spec.provider == BASELINE:
         for task in tasks:
             floor = Floor(spec.model, task.protocol, task.dataset.samples, plan.seed)
             info = cell_info(spec, plan, task, f"floor:{spec.model}", is_floor=True)
-            yield Cell(info=info, spec=spec, task=task, provider=None, floor=floor)
+            judge = seats.of(task.protocol)
+            yield Cell(info=_judged_by(judge, info), spec=spec, task=task, provider=None, floor=floor, judge=judge)
         return
     provider = given or connect(spec)
     for task in tasks:
@@ -154,7 +167,15 @@ def _cells_of(spec: ModelSpec, plan: Plan, tasks: Sequence[Task], given: Provide
                 f"Try: a protocol that generates, such as {_generating(task)}"
             )
         info = cell_info(spec, plan, task, provider.origin, is_floor=False)
-        yield Cell(info=info, spec=spec, task=task, provider=provider, floor=None)
+        judge = seats.of(task.protocol)
+        yield Cell(info=_judged_by(judge, info), spec=spec, task=task, provider=provider, floor=None, judge=judge)
+
+
+def _judged_by(judge: Seat | None, info: CellInfo) -> CellInfo:
+    """The cell with who answers for its judge, down to the weights or the address."""
+    if judge is None:
+        return info
+    return msgspec.structs.replace(info, settings=info.settings | {"judge_origin": judge.provider.origin})
 
 
 def _label(task: Task) -> str:

@@ -6,7 +6,8 @@ import asyncio
 import inspect
 from typing import Any
 
-from steelyard.benchmarks.benchmark import Protocol, scores_of
+from steelyard.benchmarks.benchmark import Deliberate, Protocol, scores_of
+from steelyard.engine.judges import Hearing
 from steelyard.providers.secrets import scrub
 from steelyard.threads import on_daemon_thread
 from steelyard.types import Completion, Sample, Score
@@ -15,8 +16,16 @@ GRADING_TIMEOUT_S = 300.0
 LONG_TEXT = 100_000  # characters, beyond which even a quick grader would hold up the clock
 
 
-async def grade(protocol: Protocol, sample: Sample, completion: Completion) -> dict[str, Score]:
-    """The protocol's scores. A grader that raises or hangs leaves the answer unscored, with the reason."""
+async def grade(
+    protocol: Protocol, sample: Sample, completion: Completion, hearing: Hearing | None = None
+) -> dict[str, Score]:
+    """The protocol's scores. A grader that raises or hangs leaves the answer unscored, with the reason.
+
+    ``hearing`` is where the answer stands before its judge, where a model judges.
+    """
+    if protocol.deliberate is not None and hearing is not None:
+        scores = await _deliberate(protocol, protocol.deliberate, sample, completion, hearing)
+        return hearing.booked(scores, protocol.metrics[0])
     try:
         async with asyncio.timeout(GRADING_TIMEOUT_S):
             judged: Any
@@ -31,5 +40,23 @@ async def grade(protocol: Protocol, sample: Sample, completion: Completion) -> d
     except TimeoutError:
         reason = f"grading took more than {GRADING_TIMEOUT_S:g} s"
     except Exception as error:  # noqa: BLE001 - the boundary where a grader's errors are attributed to it
-        reason = scrub(f"grading failed: {type(error).__name__}: {error}")
+        reason = _blame(error)
+    return _unscored(protocol, reason)
+
+
+async def _deliberate(
+    protocol: Protocol, deliberate: Deliberate, sample: Sample, completion: Completion, hearing: Hearing
+) -> dict[str, Score]:
+    """What the judge says. Its calls have time limits of their own, so it always ends."""
+    try:
+        return await deliberate(sample, completion, hearing.ask)
+    except Exception as error:  # noqa: BLE001 - the boundary where a grader's errors are attributed to it
+        return _unscored(protocol, _blame(error))
+
+
+def _blame(error: Exception) -> str:
+    return scrub(f"grading failed: {type(error).__name__}: {error}")
+
+
+def _unscored(protocol: Protocol, reason: str) -> dict[str, Score]:
     return {metric: Score(value=None, reason=reason) for metric in protocol.metrics}

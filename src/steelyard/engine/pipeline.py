@@ -168,7 +168,8 @@ class Lane:
 
     async def run(self, unscored: Iterable[Work]) -> None:
         """Work until every item is scored or has failed, or until stopped. ``unscored`` were answered earlier."""
-        scorers = max(1, min(self._concurrency, MOST_SCORERS))
+        seats = [cell.cell.judge.concurrency for cell in self.cells if cell.cell.judge is not None]
+        scorers = max(1, min(max([self._concurrency, *seats]), MOST_SCORERS))
         async with asyncio.TaskGroup() as group:
             scoring = [group.create_task(self._score()) for _ in range(scorers)]
             generating = [group.create_task(self._generate()) for _ in range(self._concurrency)]
@@ -315,7 +316,9 @@ class Lane:
         while (work := await self._durable.get()) is not None:
             assert work.call is not None
             assert work.call.completion is not None
-            work.scores = await grade(work.cell.cell.task.protocol, work.sample, work.call.completion)
+            seat = work.cell.cell.judge
+            hearing = seat.hearing(work.sample.id, work.repeat) if seat is not None else None
+            work.scores = await grade(work.cell.cell.task.protocol, work.sample, work.call.completion, hearing)
             self._writer.submit(work, self._judged)
 
     def _judged(self, work: Work) -> None:

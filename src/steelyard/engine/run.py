@@ -85,7 +85,10 @@ async def execute(
         progress.tell(_paid_twice(cells, plan))
     session = store.begin_session(run.id, origin)
     providers = _distinct_providers(cells)
-    resources = Resources(lambda: _pids(providers))
+    for note in _notes(cells):
+        progress.tell(note)
+    answering = [cell.provider for cell in cells if cell.provider is not None]
+    resources = Resources(lambda: _pids(answering))
     writer = Writer(store, session)
     lanes = _lanes([_open_cell(store, run, cell, progress) for cell in cells], writer, plan, progress, policy)
     on_start(run)
@@ -152,6 +155,8 @@ def _lanes(
     cells: Sequence[OpenCell], writer: Writer, plan: Plan, progress: Progress, policy: RetryPolicy | None
 ) -> list[Lane]:
     by_model: dict[str, list[OpenCell]] = {}
+    for seat in {cell.cell.judge for cell in cells if cell.cell.judge is not None}:
+        seat.policy, seat.tell = policy or RetryPolicy(), progress.tell
     for cell in cells:
         by_model.setdefault(cell.cell.spec.id, []).append(cell)
     return [
@@ -231,11 +236,18 @@ def _unscored(lane: Lane, store: Store) -> Iterator[Work]:
 
 
 def _distinct_providers(cells: Sequence[Cell]) -> list[Provider]:
-    return list({id(cell.provider): cell.provider for cell in cells if cell.provider is not None}.values())
+    seated = [cell.judge.provider for cell in cells if cell.judge is not None]
+    found = [*(cell.provider for cell in cells if cell.provider is not None), *seated]
+    return list({id(provider): provider for provider in found}.values())
+
+
+def _notes(cells: Sequence[Cell]) -> list[str]:
+    return list(dict.fromkeys(note for cell in cells for note in cell.task.benchmark.notes))
 
 
 def _pids(providers: Sequence[Provider]) -> list[int]:
-    return [provider.pid for provider in providers if isinstance(provider, OwnsProcess) and provider.pid is not None]
+    pids = (provider.pid for provider in providers if isinstance(provider, OwnsProcess))
+    return list(dict.fromkeys(pid for pid in pids if pid is not None))
 
 
 @asynccontextmanager

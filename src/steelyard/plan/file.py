@@ -64,6 +64,7 @@ class PlanFile(Struct, kw_only=True, forbid_unknown_fields=True):
     seed: int = 0
     order: Order = "shuffled"
     concurrency: Count | None = None
+    judge_repeats: Count | None = None
     accept_data: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
 
@@ -90,6 +91,7 @@ def read_plan(path: Path) -> Plan:
         seed=entries.seed,
         order=entries.order,
         concurrency=entries.concurrency,
+        judge_repeats=entries.judge_repeats,
         accept_data=entries.accept_data,
         tags=entries.tags,
     )

@@ -38,6 +38,7 @@ class Plan(Struct, frozen=True, kw_only=True):
 
     ``order``: ``shuffled`` draws the items by a permutation of ``seed``; ``file`` takes the first ones as they stand.
     ``concurrency`` is the number of requests in flight per model; ``None`` leaves it to the provider.
+    ``judge_repeats`` is how often a judge is asked about each answer; ``None`` leaves it to the judge.
     """
 
     models: tuple[ModelSpec, ...]
@@ -49,6 +50,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     seed: int = 0
     order: Order = "shuffled"
     concurrency: int | None = None
+    judge_repeats: int | None = None
     accept_data: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
 

@@ -107,4 +107,21 @@ def _cell_warnings(cell: CellResult) -> list[str]:
             f"{100 * (cell.value('unparsed') or 0):.1f} % of the answers were not in the asked form, and count "
             "as wrong. Read them: steelyard show --wrong"
         )
+    return texts + _judge_warnings(cell)
+
+
+def _judge_warnings(cell: CellResult) -> list[str]:
+    texts = []
+    undecided, answered = cell.value("judge.unscored") or 0, cell.value("answered") or 0
+    if answered and undecided / answered > MOST_ERRORS:
+        texts.append(
+            f"the judge left {undecided:,.0f} of {answered:,.0f} answers without a verdict, and they are not scored. "
+            "Read why: steelyard show --wrong"
+        )
+    kappa = cell.estimates.get("judge.kappa")
+    if kappa is not None and kappa.value is not None and (kappa.value if kappa.low is None else kappa.low) <= 0:
+        texts.append(
+            f"the judge agrees with people no better than chance would (kappa {kappa.value:.2f}, {kappa.n} answers): "
+            "its score says nothing yet. Try: a stronger judge, or more rated answers"
+        )
     return texts

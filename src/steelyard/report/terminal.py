@@ -23,9 +23,16 @@ SPEED = (
     ("itl.p50", "ITL P50"),
     ("tokens_per_second", "tokens/s"),
 )
+JUDGED = (
+    ("judge.unscored", "judge undecided"),
+    ("judge.kappa", "judge's kappa"),
+    ("judge.swapped", "turned by order"),
+    ("judge.calls", "judge calls"),
+    ("judge.cost.total", "judge cost"),
+)
 MONEY = (("cost.per_request", "cost/request"),)
 BREAKDOWN = ("accuracy.micro", "accuracy.macro", "accuracy/")
-WITH_BOUNDS = ("accuracy", "accuracy.strict", "accuracy.norm", "latency.mean", "cost.per_request")
+WITH_BOUNDS = ("accuracy", "accuracy.strict", "accuracy.norm", "latency.mean", "cost.per_request", "judge.kappa")
 
 
 def console() -> Console:
@@ -145,9 +152,9 @@ def _group_table(results: Results, label: str, names: list[str]) -> Table:
 
 
 def _columns(cells: list[CellResult], wanted: tuple[str, ...]) -> list[tuple[str, str]]:
-    extra = [(name, name) for cell in cells[:1] for name in cell.info.scored[1:]]
+    extra = [(name, name) for cell in cells[:1] for name in cell.info.scored[1:] if not name.startswith("judge.")]
     extra += [(name, name) for cell in cells[:1] for name in cell.estimates if name.startswith("pass@")]
-    usual = [QUALITY[0], *extra, *QUALITY[1:], ("errored", "errors"), *SPEED, *_rates(cells), *MONEY]
+    usual = [QUALITY[0], *extra, *QUALITY[1:], ("errored", "errors"), *JUDGED, *SPEED, *_rates(cells), *MONEY]
     if not wanted:
         return usual
     known = [name for cell in cells[:1] for name in cell.estimates]
@@ -163,7 +170,7 @@ def _rates(cells: list[CellResult]) -> tuple[tuple[str, str], ...]:
 
 def _is_known(cells: list[CellResult], name: str) -> bool:
     """Whether a column says anything: an unknown price of a real model does, a latency of likelihoods does not."""
-    if name in ("unparsed", "truncated", "errored"):
+    if name in ("unparsed", "truncated", "errored", "judge.unscored"):
         return any(cell.value(name) for cell in cells)
     if name == "cost.per_request":
         return any(not cell.info.is_floor for cell in cells)

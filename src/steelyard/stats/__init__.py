@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from steelyard.stats.agreement import cohen_kappa as cohen_kappa
     from steelyard.stats.intervals import bayes_beta_interval as bayes_beta_interval
     from steelyard.stats.intervals import clopper_pearson_interval as clopper_pearson_interval
     from steelyard.stats.intervals import cluster_se as cluster_se
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from steelyard.stats.sampling import pass_at_k as pass_at_k
 
 _HOMES = {
+    "agreement": ("cohen_kappa",),
     "intervals": (
         "bayes_beta_interval",
         "clopper_pearson_interval",

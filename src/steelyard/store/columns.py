@@ -12,10 +12,10 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from sqlalchemy import Connection, Select, select
+from sqlalchemy import Connection, Select, func, select
 
 from steelyard.store import schema
-from steelyard.types import CellInfo, Columns
+from steelyard.types import CellInfo, Columns, Spent
 
 ROWS_AT_ONCE = 2_000
 WHOLE = {
@@ -123,6 +123,7 @@ def read_columns(
         gap_starts=np.cumsum([0, *(len(value) // 4 for value in gaps)], dtype=np.int64),
         scores=scores,
         parsed=parsed,
+        judging=_judging(connection, cell, grader, grader_version),
         superseded=int(_as_numpy(rows.whole["tries"])[left_out].sum()),
         superseded_cost_usd=float(np.nansum(_as_numpy(rows.numbers["cost_usd"])[left_out])),
         **{name: _kept(column, keep, left_out) for name, column in rows.numbers.items()},
@@ -178,8 +179,7 @@ def _scores(
         .order_by(scores.c.id)
     )
     if grader is None:
-        encoded = connection.execute(select(schema.cells.c.info).where(schema.cells.c.id == cell)).scalar_one()
-        info = msgspec.json.decode(encoded, type=CellInfo)
+        info = _info(connection, cell)
         grader, grader_version = info.protocol, info.protocol_version
         chosen = chosen.where(scores.c.metric.in_(info.scored))
         for metric in info.scored:
@@ -201,6 +201,34 @@ def _scores(
             values[metric][place[chosen_rows]] = figure[chosen_rows]
             parsed[metric][place[chosen_rows]] = answered[chosen_rows]
     return values, parsed
+
+
+def _judging(connection: Connection, cell: int, grader: str | None, grader_version: str | None) -> Spent | None:
+    """What all judgements of the cell took, the repeated ones included; ``None`` where no model judged."""
+    scores, calls = schema.scores, schema.calls
+    if grader is None:
+        info = _info(connection, cell)
+        grader, grader_version = info.protocol, info.protocol_version
+    counts = [scores.c[name] for name in ("calls", "input_tokens", "output_tokens", "cost_usd")]
+    chosen = (
+        select(func.count(), *(figure(column) for column in counts for figure in (func.count, func.sum)))
+        .join(calls, calls.c.id == scores.c.call)
+        .where(calls.c.cell == cell, scores.c.calls.is_not(None), scores.c.grader == grader)
+    )
+    if grader_version is not None:
+        chosen = chosen.where(scores.c.grader_version == grader_version)
+    n, _, sent, *pairs = connection.execute(chosen).one()
+    if not n:
+        return None
+    input_tokens, output_tokens, cost_usd = (
+        total if known == n else None for known, total in zip(pairs[::2], pairs[1::2], strict=True)
+    )
+    return Spent(calls=sent, input_tokens=input_tokens, output_tokens=output_tokens, cost_usd=cost_usd)
+
+
+def _info(connection: Connection, cell: int) -> CellInfo:
+    encoded = connection.execute(select(schema.cells.c.info).where(schema.cells.c.id == cell)).scalar_one()
+    return msgspec.json.decode(encoded, type=CellInfo)
 
 
 def _unscored(n: int) -> tuple[np.ndarray, np.ndarray]:

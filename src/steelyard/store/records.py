@@ -12,7 +12,7 @@ from sqlalchemy import Connection, select
 from steelyard.store import schema
 from steelyard.store.codec import unpack
 from steelyard.store.columns import the_one_that_counts
-from steelyard.types import Call, CellInfo, Record, Sample, Score
+from steelyard.types import Call, CellInfo, Record, Sample, Score, Spent
 
 ROWS_AT_ONCE = 500
 
@@ -90,5 +90,13 @@ def _scores_of(connection: Connection, cell: CellInfo, calls: Sequence[int]) -> 
     )
     found: dict[int, dict[str, Score]] = {}
     for row in connection.execute(chosen):
-        found.setdefault(row.call, {})[row.metric] = Score(value=row.value, answer=row.answer, reason=row.reason)
+        found.setdefault(row.call, {})[row.metric] = Score(
+            value=row.value, answer=row.answer, reason=row.reason, spent=_spent(row)
+        )
     return found
+
+
+def _spent(row: Any) -> Spent | None:
+    if row.calls is None:
+        return None
+    return Spent(calls=row.calls, input_tokens=row.input_tokens, output_tokens=row.output_tokens, cost_usd=row.cost_usd)

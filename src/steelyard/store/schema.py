@@ -149,7 +149,17 @@ scores = Table(
     Column("reason", Text),
     Column("grader", Text, nullable=False),
     Column("grader_version", Text, nullable=False),
+    Column("calls", Integer),
+    Column("input_tokens", Integer),
+    Column("output_tokens", Integer),
+    Column("cost_usd", Float),
     Index("scores_by_call", "call"),
+)
+Index(
+    "scores_by_a_judge",
+    scores.c.call,
+    sqlite_where=scores.c.calls.is_not(None),
+    postgresql_where=scores.c.calls.is_not(None),
 )
 
 gradings = Table(

@@ -340,6 +340,10 @@ class Store:
                 "reason": well_formed(score.reason),
                 "grader": row.grader,
                 "grader_version": row.grader_version,
+                "calls": score.spent and score.spent.calls,
+                "input_tokens": score.spent and score.spent.input_tokens,
+                "output_tokens": score.spent and score.spent.output_tokens,
+                "cost_usd": score.spent and score.spent.cost_usd,
             }
             for row in rows
             for metric, score in row.scores.items()
@@ -356,7 +360,10 @@ class Store:
             return {(position, repeat) for position, repeat in connection.execute(chosen)}
 
     def unscored(self, cell: int, grader: str, grader_version: str) -> Iterator[tuple[int, Sample, Call]]:
-        """Answers that this grader has not judged, oldest first: a kill may come between an answer and its score."""
+        """Answers that this grader has not judged, oldest first: a kill may come between an answer and its score.
+
+        One that it left unscored (its judge or its sandbox failed) counts as not judged.
+        """
         calls, scores, samples = schema.calls, schema.scores, schema.samples
         later = calls.alias()
         asked_again = (
@@ -368,6 +375,7 @@ class Store:
         judged = (
             select(scores.c.id)
             .where(scores.c.call == calls.c.id, scores.c.grader == grader, scores.c.grader_version == grader_version)
+            .where(scores.c.value.is_not(None))
             .exists()
         )
         chosen = (

@@ -1,0 +1,177 @@
+"""Judges in a run: each connected once, asked beside the models under test, and booked apart from them."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from steelyard import prices
+from steelyard.benchmarks.benchmark import Protocol
+from steelyard.engine.attempts import RetryPolicy, ask
+from steelyard.errors import ProviderError, UsageError
+from steelyard.plan.names import BASELINE, parse_model
+from steelyard.providers import connect
+from steelyard.providers.function import Function
+from steelyard.providers.interface import Provider
+from steelyard.types import Completion, Failure, Message, ModelSpec, Prompt, Request, Score, Spent
+
+SETTINGS = (
+    "base_url",
+    "api_key_env",
+    "temperature",
+    "max_tokens",
+    "reasoning_effort",
+    "extra",
+    "timeout_s",
+    "concurrency",
+    "price",
+)
+
+
+class Seat:
+    """One judge: who it is, how many questions it takes at once, and whether it was given up."""
+
+    def __init__(self, protocol: Protocol) -> None:
+        assert protocol.judge is not None
+        self.spec, given = _spec(protocol.judge)
+        self.provider: Provider = given or connect(self.spec)
+        self.concurrency = self.spec.concurrency or self.provider.concurrency
+        self.policy = RetryPolicy()
+        self.tell: Callable[[str], None] = lambda text: None
+        self.stopped: Failure | None = None
+        self._slots = asyncio.Semaphore(self.concurrency)
+        self._generator = random.Random()
+
+    def hearing(self, sample_id: str, repeat: int) -> Hearing:
+        """The judge as it hears one answer."""
+        return Hearing(self, f"{sample_id}/{repeat}")
+
+    async def ask(self, request: Request) -> tuple[Completion, Spent]:
+        """Ask once, again where that may help. Raises ``ProviderError`` where there is no answer in the end."""
+        async with self._slots:
+            if self.stopped is not None:
+                raise ProviderError(self.stopped)
+            started = datetime.now(UTC)
+            outcome = await ask(
+                self.provider,
+                request,
+                timeout_s=self.spec.timeout_s,
+                policy=self.policy,
+                generator=self._generator,
+                notice=self.tell,
+            )
+        sent = len(outcome.attempts) + 1
+        if outcome.completion is None:
+            failure = outcome.failure or Failure(kind="provider", message="no answer")
+            if failure.is_permanent and self.stopped is None:
+                self.stopped = failure
+                self.tell(f"the judge {self.spec.id} stopped: {failure.message}")
+            raise Unheard(failure, sent)
+        usage = outcome.completion.usage
+        cost = prices.cost_usd(usage, self.spec, started)
+        return outcome.completion, Spent(
+            calls=sent, input_tokens=usage.input_tokens, output_tokens=usage.output_tokens, cost_usd=cost
+        )
+
+
+class Unheard(ProviderError):
+    """The judge gave no answer, after so many requests."""
+
+    def __init__(self, failure: Failure, sent: int) -> None:
+        super().__init__(failure)
+        self.sent = sent
+
+
+class Hearing:
+    """One answer before its judge: what ``grade`` asks through, and what it took."""
+
+    def __init__(self, seat: Seat, case: str) -> None:
+        self._seat, self._case = seat, case
+        self._asked = 0
+        self._spent: list[Spent] = []
+
+    async def ask(self, messages: tuple[Message, ...]) -> Completion:
+        """Put messages to the judge."""
+        spec = self._seat.spec
+        number, self._asked = self._asked, self._asked + 1
+        request = Request(
+            model=spec.model,
+            prompt=Prompt(kind="chat", messages=messages),
+            temperature=spec.temperature,
+            max_tokens=spec.max_tokens,
+            stop=spec.stop,
+            seed=_seed(self._case, number) if spec.temperature else None,
+            reasoning_effort=spec.reasoning_effort,
+            repeat=number,
+            extra=spec.extra,
+        )
+        try:
+            completion, spent = await self._seat.ask(request)
+        except Unheard as error:
+            self._spent.append(Spent(calls=error.sent, input_tokens=0, output_tokens=0, cost_usd=0.0))
+            raise
+        self._spent.append(spent)
+        return completion
+
+    def booked(self, scores: dict[str, Score], headline: str) -> dict[str, Score]:
+        """The scores, with what the judge took written to the headline."""
+        spent = Spent(
+            calls=sum(spent.calls for spent in self._spent),
+            input_tokens=_total([spent.input_tokens for spent in self._spent]),
+            output_tokens=_total([spent.output_tokens for spent in self._spent]),
+            cost_usd=_total([spent.cost_usd for spent in self._spent]),
+        )
+        return scores | {headline: msgspec.structs.replace(scores[headline], spent=spent)}
+
+
+class Seats:
+    """The judges of a run, each seated once however many cells it judges."""
+
+    def __init__(self) -> None:
+        self._seats: dict[bytes | int, Seat] = {}
+
+    def of(self, protocol: Protocol) -> Seat | None:
+        """The seat of the protocol's judge; ``None`` where no model judges."""
+        judge = protocol.judge
+        if judge is None:
+            return None
+        settings = {name: getattr(judge, name) for name in SETTINGS}
+        is_named = isinstance(judge.model, str | ModelSpec)
+        key = msgspec.json.encode([judge.model, settings], order="sorted") if is_named else id(judge.model)
+        if key not in self._seats:
+            self._seats[key] = Seat(protocol)
+        return self._seats[key]
+
+
+def _spec(judge: Any) -> tuple[ModelSpec, Provider | None]:
+    """The judge as a model with settings, and its provider where it was given as an object."""
+    model = judge.model
+    settings = {name: getattr(judge, name) for name in SETTINGS}
+    if isinstance(model, ModelSpec):
+        given = {name: value for name, value in settings.items() if getattr(model, name) in (None, {})}
+        return msgspec.structs.replace(model, **given), None
+    if isinstance(model, str):
+        spec = parse_model(model)
+        if spec.provider == BASELINE:
+            raise UsageError(f"{model!r} cannot judge: a floor answers without reading")
+        return msgspec.structs.replace(spec, **settings), None
+    provider: Provider | None = model if hasattr(model, "generate") else Function(model) if callable(model) else None
+    if provider is None:
+        raise UsageError(f"{model!r} is no judge: give a name, a ModelSpec, a callable or a provider object")
+    name = str(getattr(provider, "name", type(provider).__name__))
+    return ModelSpec(id=name, provider="object", model=name, **settings), provider
+
+
+def _total(values: list[Any]) -> Any:
+    return None if any(value is None for value in values) else sum(values)
+
+
+def _seed(case: str, number: int) -> int:
+    digest = hashlib.blake2b(f"{case}/{number}".encode(), digest_size=4).digest()
+    return int.from_bytes(digest, "big") >> 1
