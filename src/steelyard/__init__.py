@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from steelyard.providers.interface import Done as Done
     from steelyard.providers.interface import Text as Text
     from steelyard.providers.scripted import Scripted as Scripted
+    from steelyard.scoring.judge import Judge as Judge
     from steelyard.types import Completion as Completion
     from steelyard.types import Estimate as Estimate
     from steelyard.types import Failure as Failure
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from steelyard.types import Request as Request
     from steelyard.types import Sample as Sample
     from steelyard.types import Score as Score
+    from steelyard.types import Spent as Spent
     from steelyard.types import Usage as Usage
 
 _HOMES = {
@@ -46,6 +48,7 @@ _HOMES = {
     "providers.function": ("Function",),
     "providers.interface": ("Done", "Text"),
     "providers.scripted": ("Scripted",),
+    "scoring.judge": ("Judge",),
     "types": (
         "Completion",
         "Estimate",
@@ -57,6 +60,7 @@ _HOMES = {
         "Request",
         "Sample",
         "Score",
+        "Spent",
         "Usage",
     ),
 }

@@ -119,6 +119,7 @@ def run(
     seed: int = 0,
     order: Order = "shuffled",
     concurrency: int | None = None,
+    judge_repeats: int | None = None,
     name: str | None = None,
     tags: Sequence[str] = (),
     accept_data: Sequence[str] = (),
@@ -128,7 +129,8 @@ def run(
     """Ask every model every benchmark's items; keep every answer; return the run.
 
     ``models``: names (``"local/smollm2-135m"``), ``ModelSpec`` values, Python callables, or provider objects.
-    ``benchmarks``: names (``"gsm8k@lm-eval"``, ``"my_cases.jsonl"``) or ``Benchmark`` values.
+    ``benchmarks``: names (``"gsm8k@lm-eval"``, ``"my_cases.csv"``, ``"support.yaml"``) or ``Benchmark`` values.
+    ``judge_repeats``: how often a judge is asked about each answer, in place of its own setting.
     ``store``: path of the SQLite file; default ``STEELYARD_STORE`` or ``.steelyard/steelyard.db``.
     """
     return _complete(
@@ -140,6 +142,7 @@ def run(
             seed=seed,
             order=order,
             concurrency=concurrency,
+            judge_repeats=judge_repeats,
             name=name,
             tags=tags,
             accept_data=accept_data,
@@ -158,6 +161,7 @@ async def run_async(
     seed: int = 0,
     order: Order = "shuffled",
     concurrency: int | None = None,
+    judge_repeats: int | None = None,
     name: str | None = None,
     tags: Sequence[str] = (),
     accept_data: Sequence[str] = (),
@@ -174,6 +178,7 @@ async def run_async(
         seed=seed,
         order=order,
         concurrency=concurrency,
+        judge_repeats=judge_repeats,
         name=name,
         tags=tuple(tags),
         accept_data=tuple(accept_data),

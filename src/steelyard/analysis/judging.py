@@ -123,5 +123,6 @@ def _steps(judge: dict[str, Any]) -> int:
 
 
 def _known(columns: Columns, metric: str) -> np.ndarray:
-    values = columns.scores.get(metric, np.array([]))
-    return values[~np.isnan(values)]
+    values: np.ndarray = columns.scores.get(metric, np.array([]))
+    known: np.ndarray = values[~np.isnan(values)]
+    return known

@@ -91,11 +91,12 @@ class Benchmark(Struct, frozen=True, kw_only=True):
 
     ``load(selection)`` returns a ``Dataset``, or simply a sequence of samples. ``grade`` is the short form for a
     benchmark with one protocol: it judges the answer to ``sample.input`` sent as one user message, by a function or a
-    ``Judge``. ``parts`` are the names that may follow a colon; ``defaults`` maps a part to its default protocol (``""``: the rest). ``endless``
-    parts are generated and need a limit. ``stratified``: a sample is drawn evenly over the strata. ``groups`` are named
-    sets of strata that get a score of their own; ``families`` are strata that a macro mean counts as one (their mean).
-    ``is_verified``: the rows were held against a pinned digest once. ``confidential`` items are shown nowhere unless
-    the user asks by a flag. ``notes`` are what the user should hear before anything is asked.
+    ``Judge``. ``parts`` are the names that may follow a colon; ``defaults`` maps a part to its default protocol
+    (``""``: the rest). ``endless`` parts are generated and need a limit. ``stratified``: a sample is drawn evenly over
+    the strata. ``groups`` are named sets of strata that get a score of their own; ``families`` are strata that a macro
+    mean counts as one (their mean). ``is_verified``: the rows were held against a pinned digest once. ``confidential``
+    items are shown nowhere unless the user asks by a flag. ``notes`` are what the user should hear before anything is
+    asked.
     """
 
     name: str

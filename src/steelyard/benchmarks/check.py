@@ -33,7 +33,8 @@ def check_benchmark(benchmark: Benchmark, selection: Selection) -> list[Conforma
     dataset = benchmark.dataset(selection)
     samples = dataset.samples[:GENERATED_CHECKED] if part in benchmark.endless else dataset.samples
     protocols = benchmark.protocols or (benchmark.protocol(None),)
-    suiting = [protocol for protocol in protocols if samples[0].choices or not protocol.needs_choices]
+    alone = [protocol for protocol in protocols if protocol.judge is None]  # a judge would have to be asked
+    suiting = [protocol for protocol in alone if samples[0].choices or not protocol.needs_choices]
     return [_check(benchmark, part, dataset, protocol, samples) for protocol in suiting]
 
 

@@ -131,7 +131,8 @@ def described_benchmark(path: Path, grader: str | None = None) -> Benchmark:
     if wanted == JUDGE and judge is None:
         raise document.fault("the grader is a judge: say which. Try: judge: {model: PROVIDER/MODEL}", ("grader",))
     template = _at(document, ("template",), lambda: Template(description.template) if description.template else None)
-    reader = Reader(description.columns, template, wanted, judge if wanted == JUDGE else None)
+    hears = judge if wanted == JUDGE else None
+    reader = _at(document, ("columns",), lambda: Reader(description.columns, template, wanted, hears))
     rows = _open(description, path.parent)
     _check_columns(document, rows, reader)
     salt = msgspec.json.encode([description.columns, description.template], order="sorted")
@@ -189,7 +190,7 @@ class Reader:
     def __init__(self, names: ColumnNames, template: Template | None, grader: str | None, judge: Judge | None) -> None:
         self._template, self._grader, self._judge = template, grader, judge
         question = names.question or (None if template else "question")
-        answer = names.answer or ("answer" if judge is None or judge.needs_target and names.rival is None else None)
+        answer = names.answer or ("answer" if judge is None or (judge.needs_target and names.rival is None) else None)
         self._names = structs.replace(names, question=question, answer=answer)
         for one, other in ((names.human, "response"), (names.response, "human")):
             if one is not None and getattr(names, other) is None:
@@ -213,7 +214,7 @@ class Reader:
     def columns(self) -> list[tuple[str, Where]]:
         """Every column that is needed, with the key of the description that asks for it."""
         fields = ("question", "answer", "id", "cluster", "stratum", "human", "response", "rival")
-        named = [(getattr(self._names, field), ("columns", field)) for field in fields]
+        named: list[tuple[str | None, Where]] = [(getattr(self._names, field), ("columns", field)) for field in fields]
         named += [(name, ("columns", CHOICES)) for name in self._choice_columns()]
         named += [(name, ("template",)) for name in self._placeholders()]
         return [(name, where) for name, where in named if name is not None]

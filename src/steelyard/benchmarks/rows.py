@@ -38,7 +38,7 @@ class Entry(NamedTuple):
 
 
 class RowFile:
-    """A file of rows. ``unit`` is what its numbers count; ``columns`` are those that every row has, if it has a head."""
+    """A file of rows. ``unit`` is what its numbers count; ``columns`` are those of every row, where it has a head."""
 
     unit = "line"
     columns: tuple[str, ...] | None = None

@@ -15,10 +15,12 @@ from msgspec import Struct
 
 from steelyard.analysis.estimates import Context
 from steelyard.analysis.summary import summarise
-from steelyard.benchmarks import benchmark_names, find_benchmark
+from steelyard.benchmarks import DESCRIPTION_SUFFIXES, benchmark_names, find_benchmark
 from steelyard.benchmarks.benchmark import Protocol
 from steelyard.benchmarks.own import GRADERS
 from steelyard.engine.grade import grade
+from steelyard.engine.judges import Seat, Seats
+from steelyard.engine.run import opened
 from steelyard.errors import SteelyardError, UnknownName, UsageError
 from steelyard.store import NewScore, Store
 from steelyard.types import Call, CellInfo, RunInfo, Sample, Score
@@ -42,10 +44,16 @@ class Regraded(Struct, frozen=True, kw_only=True):
 
 async def grade_missing(store: Store, cell: int, protocol: Protocol) -> int:
     """Judge every answer of the cell that this protocol has not judged; return how many there were."""
+    seat = Seats().of(protocol)
+    async with opened([seat.provider] if seat else []):
+        return await _grade_missing(store, cell, protocol, seat)
+
+
+async def _grade_missing(store: Store, cell: int, protocol: Protocol, seat: Seat | None) -> int:
     total = 0
     answers = store.unscored(cell, protocol.name, protocol.version)
     while batch := list(islice(answers, AT_ONCE)):
-        scores = await _grade_all(protocol, batch)
+        scores = await _grade_all(protocol, batch, seat)
         store.append_scores(
             [
                 NewScore(call=call_id, grader=protocol.name, grader_version=protocol.version, scores=judged)
@@ -56,13 +64,16 @@ async def grade_missing(store: Store, cell: int, protocol: Protocol) -> int:
     return total
 
 
-async def _grade_all(protocol: Protocol, batch: Sequence[tuple[int, Sample, Call]]) -> list[dict[str, Score]]:
+async def _grade_all(
+    protocol: Protocol, batch: Sequence[tuple[int, Sample, Call]], seat: Seat | None
+) -> list[dict[str, Score]]:
     free = asyncio.Semaphore(IN_FLIGHT)
 
     async def one(sample: Sample, call: Call) -> dict[str, Score]:
         assert call.completion is not None
         async with free:
-            return await grade(protocol, sample, call.completion)
+            hearing = seat.hearing(sample.id, call.repeat) if seat is not None else None
+            return await grade(protocol, sample, call.completion, hearing)
 
     return await asyncio.gather(*(one(sample, call) for _, sample, call in batch))
 
@@ -99,8 +110,13 @@ def _chosen(
 
 
 def _protocol(info: CellInfo, name: str) -> Protocol:
-    """The protocol that is to grade the cell's answers, if it can read them."""
-    if info.benchmark in benchmark_names():
+    """The protocol that is to grade the cell's answers, if it can read them; a description's where a file is named."""
+    if name.endswith(DESCRIPTION_SUFFIXES):
+        benchmark = find_benchmark(name)
+        if benchmark.name != info.benchmark:
+            raise UsageError(f"{name} describes {benchmark.name!r}, and these are answers to {info.benchmark!r}")
+        protocol = benchmark.protocol(None)
+    elif info.benchmark in benchmark_names():
         protocol = find_benchmark(info.benchmark).protocol(name, info.part)
     elif name in GRADERS:
         protocol = GRADERS[name]
@@ -121,6 +137,7 @@ async def _regrade(store: Store, info: CellInfo, protocol: Protocol) -> Regraded
         protocol_version=protocol.version,
         scored=protocol.metrics,
         aggregate=protocol.aggregate,
+        settings=info.settings | {"protocol": protocol.settings()},
     )
     before = store.columns(info.id)
     after = store.columns(info.id, grader=protocol.name, grader_version=protocol.version)

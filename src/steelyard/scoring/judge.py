@@ -1,7 +1,8 @@
 """A language model as the judge of an answer: asked in words, its verdict taken from a strict last line.
 
-What is judged is untrusted. Every line of it stands behind a mark, so that nothing in it can pass for our words or, said
-after it, for a verdict. A judge that fails or does not decide leaves the answer unscored, which is never 0.
+What is judged is untrusted. Every line of it stands behind a mark, so that nothing in it can pass for our words or,
+repeated by the judge, for a verdict. A judge that fails or does not decide leaves the answer unscored, which is
+never 0.
 """
 
 from __future__ import annotations
