@@ -1,4 +1,4 @@
-"""A language model as judge: what it is asked, what counts as its verdict, what it costs, and what happens when it fails."""
+"""A language model as judge: what it is asked, what its verdict is, what it costs, what happens when it fails."""
 
 import asyncio
 import re
@@ -296,7 +296,8 @@ def test_a_run_that_goes_on_asks_the_judge_again_and_not_the_model():
     judge_says = [sy.Failure(kind="rejected", message="no")]
     hall = sy.Scripted(lambda request: judge_says[0], name="hall")
     model = sy.Scripted("4", name="model")
-    plan = Plan(models=(sy.ModelSpec(id="model", provider="object", model="model"),), benchmarks=(BenchmarkSpec(name="quiz"),))  # fmt: skip
+    spec = sy.ModelSpec(id="model", provider="object", model="model")
+    plan = Plan(models=(spec,), benchmarks=(BenchmarkSpec(name="quiz"),))
     given = Given(providers={"model": model}, benchmarks={"quiz": quiz(sy.Judge(model=hall))})
     with Store.open() as store:
         first = asyncio.run(execute(plan, store, given=given, progress=Progress()))

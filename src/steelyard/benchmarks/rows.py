@@ -10,6 +10,7 @@ import csv
 import json
 import tempfile
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -95,6 +96,7 @@ class Parquet(JsonLines):
     def __init__(self, path: Path, *further: Path) -> None:
         super().__init__(path)
         self._lines = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the rows are read
+        weakref.finalize(self, self._lines.close)
         self._turn = threading.RLock()
         for part in (path, *further):
             self._write_out(part)
