@@ -372,12 +372,12 @@ class Columns(Struct, frozen=True, kw_only=True):
     """What analysis reads: one entry per (item, repeat) of a cell, the latest call where one was asked again.
 
     Arrays are parallel and numpy's; a missing number is NaN. ``failure`` and ``stop_reason`` hold "" where there is
-    none; ``flags`` the item's flags, joined by blanks. ``answer`` is a fingerprint, equal where answers are equal to
-    the letter. ``started_s`` and ``ended_s`` are seconds since the epoch. ``gaps_s`` are all inter-chunk gaps in one
-    array; call i owns ``gaps_s[gap_starts[i]:gap_starts[i + 1]]``. ``scores[metric]`` and ``parsed[metric]`` are NaN /
-    False where the answer was not scored. ``superseded`` counts failed calls that were asked again later, at
-    ``superseded_cost_usd`` (NaN if unknown). ``judging`` is what all
-    judgements took where a model judged.
+    none; ``cluster`` is -1 for an item of no cluster; ``flags`` are the item's flags, joined by blanks. ``answer`` is a
+    fingerprint, equal where answers are equal to the letter. ``started_s`` and ``ended_s`` are seconds since the epoch.
+    ``gaps_s`` are all inter-chunk gaps in one array; call i owns ``gaps_s[gap_starts[i]:gap_starts[i + 1]]``.
+    ``scores[metric]`` and ``parsed[metric]`` are NaN / False where the answer was not scored. ``superseded`` counts
+    failed calls that were asked again later, at ``superseded_cost_usd`` (NaN if unknown). ``judging`` is what all
+    judgements took, where a model judged.
     """
 
     names: tuple[str, ...]

@@ -36,7 +36,7 @@ def columns(scores, **changes):
         "repeat": np.zeros(n, dtype=int),
         "stratum": np.zeros(n, dtype=int),
         "strata": ("",),
-        "cluster": np.zeros(n, dtype=int),
+        "cluster": np.full(n, -1),
         "flags": np.array([""] * n, dtype=object),
         "answer": np.zeros(n, dtype=int),
         "session": np.ones(n, dtype=int),

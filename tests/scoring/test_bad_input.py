@@ -27,6 +27,13 @@ HUGE = {
 }
 
 
+def seconds(grade, sample, reply):
+    """Of this process, so that a busy machine does not fail the test."""
+    started = time.process_time()
+    grade(sample, Completion(text=reply))
+    return time.process_time() - started
+
+
 QUICK = ("blanks after a mark", "tags")
 
 
@@ -41,9 +48,7 @@ def test_ten_megabytes_are_read_in_a_moment(name):
         (find_benchmark("bbh").protocol("zero-shot").grade, NUMBER),
     ]  # fmt: skip
     for grade, sample in graders:
-        started = time.perf_counter()
-        grade(sample, Completion(text=reply))
-        assert time.perf_counter() - started < 20
+        assert min(seconds(grade, sample, reply) for _ in range(2)) < 1
 
 
 @pytest.mark.parametrize(
@@ -66,6 +71,19 @@ def test_ten_megabytes_are_read_in_a_moment(name):
         ("-7 degrees", "-7"),
         ("\u22127", "\u22127"),
         ("$3.50 a piece", "$3.50"),
+        ("It is (-3).", "-3"),
+        ("from 3 to -4", "-4"),
+        ("a loss of -$1,250.75", "-$1,250.75"),
+        ("12.5% of them", "12.5"),
+        ("5 km/h", "5"),
+        ("20 apples and 3 pears", "3"),
+        (r"$\frac{3}{4}$", "$3/4"),  # the dollar of LaTeX reads as a currency, and counts for nothing
+        (r"\(2\frac{1}{2}\) cups", "5/2"),
+        (r"\dfrac{-1}{3}", "-1/3"),
+        ("\u0967\u0968", "\u0967\u0968"),  # Devanagari
+        ("\u0661\u066c\u0662\u0663\u0664\u066b\u0665", "\u0661\u066c\u0662\u0663\u0664\u066b\u0665"),
+        ("\u0441\u0435\u043c\u044c", None),  # a number in Cyrillic words
+        ("\u2460", None),  # a circled digit is a mark, not a number
         ("3/4 of it", "3/4"),
         ("\u0661\u0662", "\u0661\u0662"),
         ("\uff14\uff12", "\uff14\uff12"),
@@ -83,7 +101,8 @@ def test_the_number_that_is_read(reply, expected):
     [
         ("1,234", "1234", True), ("1\u202f234", "1234", True), ("1/2", "0.5", True), ("2", "1/2", False),
         ("\u0664\u0662", "42", True), ("\uff14\uff12", "42", True), ("-$1,000.00", "-1000", True), ("1/0", "1", False),
-        ("42.", "42", True),
+        ("42.", "42", True), ("\u0967\u0968", "12", True), ("50", "0.5", False), ("5/2", "2.5", True),
+        ("\u0661\u066c\u0662\u0663\u0664\u066b\u0665", "1234.5", True),
     ],
 )  # fmt: skip
 def test_numbers_are_compared_as_numbers(answer, target, is_same):
@@ -100,6 +119,9 @@ def test_numbers_are_compared_as_numbers(answer, target, is_same):
         ("**Answer: B**", "B"),
         ("Answer: B or C", "B"),
         ("either B or C", None),
+        ("B. Or maybe C", "B"),
+        ("Answer: B\nAnswer: C", "B"),
+        ("\uff22", None),  # a full-width letter is no B either
         ("\u0412", None),  # a Cyrillic letter is no B
         ("\u0627\u0644\u0625\u062c\u0627\u0628\u0629: B", "B"),
         ("<think>A? No.</think>B", "B"),

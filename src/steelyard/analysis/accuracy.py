@@ -7,9 +7,11 @@ import numpy as np
 
 from steelyard import stats
 from steelyard.analysis.estimates import Context, counted, headline, headline_scored, item_means, share, unknown
+from steelyard.stats.intervals import t_quantile
 from steelyard.types import Columns, Estimate
 
 MUCH_ERRORED = 0.01
+FEW_CLUSTERS = 10
 PASS_AT = (1, 2, 5, 8, 10, 16, 20, 32, 50, 64, 100, 200)
 
 
@@ -20,11 +22,16 @@ def accuracy(metric: str, columns: Columns, context: Context) -> Estimate:
 
 
 def micro(metric: str, columns: Columns, context: Context) -> Estimate:
-    """The mean score of scored items. One answer an item: Wilson. Repeats: item means, Student's t."""
+    """The mean score of scored items. One answer an item: Wilson. Repeats: item means, Student's t. Clusters: CR1."""
     scores = columns.scores.get(_scored_as(metric, columns))
     if scores is None:
         return unknown(metric, "share", "not given by this protocol")
-    return _mean_score(metric, scores, columns.sample, context, status=_error_warning(columns))
+    status = _error_warning(columns)
+    scored = ~np.isnan(scores)
+    clusters = clusters_of(columns.sample[scored], columns.cluster[scored])
+    if clusters is not None:
+        return _clustered_mean(metric, item_means(scores[scored], columns.sample[scored]), clusters, context, status)
+    return _mean_score(metric, scores, columns.sample, context, status=status)
 
 
 def macro(metric: str, columns: Columns, context: Context) -> Estimate:
@@ -147,6 +154,37 @@ def _mean_score(
     if len(means) == int(scored.sum()) and _is_binary(means):
         return share(metric, float(means.sum()), len(means), context, status=status)
     return _mean_of_items(metric, means, context, status=status)
+
+
+def clusters_of(items: np.ndarray, clusters: np.ndarray) -> np.ndarray | None:
+    """Each item's cluster, an item of none being one of its own; ``None`` where no cluster holds two items."""
+    _, first = np.unique(items, return_index=True)
+    found = clusters[first]
+    alone = found < 0
+    found = np.where(alone, -1 - np.arange(len(found)), found)
+    return found if len(np.unique(found)) < len(found) else None
+
+
+def _clustered_mean(metric: str, means: np.ndarray, clusters: np.ndarray, context: Context, status: str) -> Estimate:
+    """CR1 with Student's t at G - 1 degrees; without spread, Wilson as if each cluster were one item."""
+    found = stats.cluster_se(scores=means, clusters=clusters)
+    if not found.se:
+        bounds = share(metric, found.mean * found.clusters, found.clusters, context, status=status)
+        return msgspec.structs.replace(bounds, n=len(means), method=f"wilson at {found.clusters} clusters")
+    reach = found.se * t_quantile(found.clusters - 1, (1 + context.confidence) / 2)
+    if status == "ok" and found.clusters < FEW_CLUSTERS:
+        status = f"only {found.clusters} clusters: the interval is rough"
+    return Estimate(
+        metric=metric,
+        value=found.mean,
+        low=max(0.0, found.mean - reach),
+        high=min(1.0, found.mean + reach),
+        level=context.confidence,
+        n=len(means),
+        method=f"{found.clusters} clusters, CR1, t",
+        unit="share",
+        status=status,
+    )
 
 
 def _is_binary(values: np.ndarray) -> bool:

@@ -74,8 +74,8 @@ def _kappa(table: np.ndarray, weight: np.ndarray, n: int) -> tuple[float | None,
     observed, expected = float((weight * table).sum()), float(rows @ weight @ columns)
     if math.isclose(expected, 1.0, abs_tol=1e-12):
         return None, None
-    kappa = (observed - expected) / (1.0 - expected)
+    kappa = min(1.0, (observed - expected) / (1.0 - expected))
     mean_weight = np.add.outer(weight @ columns, rows @ weight)
     spread = float((table * (weight - mean_weight * (1.0 - kappa)) ** 2).sum())
     variance = (spread - (kappa - expected * (1.0 - kappa)) ** 2) / (n * (1.0 - expected) ** 2)
-    return kappa, math.sqrt(variance) if variance > 1e-15 else None
+    return kappa, math.sqrt(variance) if variance > 1e-12 else None

@@ -114,7 +114,7 @@ def read_columns(
         answered_empty=counts["empty"].astype(bool),
         stratum=words["stratum"].array()[keep],
         strata=tuple(word or "" for word in words["stratum"].known),
-        cluster=words["cluster"].array()[keep],
+        cluster=_clusters(words["cluster"])[keep],
         flags=words["flags"].texts()[keep],
         answer=counts["answer"],
         failure=words["failure"].texts()[keep],
@@ -134,6 +134,12 @@ def the_one_that_counts(tries: list[Any]) -> Any:
     """Of the calls for one (item, repeat), in order of time: the last answer, or the last failure if there is none."""
     answers = [row for row in tries if row.failure is None]
     return (answers or tries)[-1]
+
+
+def _clusters(words: Words) -> np.ndarray:
+    """The clusters' codes, -1 where an item belongs to none."""
+    codes = words.array()
+    return np.where(codes == words.known.get(None, -1), -1, codes)
 
 
 def _the_ones_that_count(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
