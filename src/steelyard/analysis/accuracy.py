@@ -7,7 +7,6 @@ import numpy as np
 
 from steelyard import stats
 from steelyard.analysis.estimates import Context, counted, headline, headline_scored, item_means, share, unknown
-from steelyard.stats.intervals import t_quantile
 from steelyard.types import Columns, Estimate
 
 MUCH_ERRORED = 0.01
@@ -171,7 +170,7 @@ def _clustered_mean(metric: str, means: np.ndarray, clusters: np.ndarray, contex
     if not found.se:
         bounds = share(metric, found.mean * found.clusters, found.clusters, context, status=status)
         return msgspec.structs.replace(bounds, n=len(means), method=f"wilson at {found.clusters} clusters")
-    reach = found.se * t_quantile(found.clusters - 1, (1 + context.confidence) / 2)
+    reach = found.se * stats.t_quantile(found.clusters - 1, (1 + context.confidence) / 2)
     if status == "ok" and found.clusters < FEW_CLUSTERS:
         status = f"only {found.clusters} clusters: the interval is rough"
     return Estimate(

@@ -73,6 +73,7 @@ class JudgeEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     rubric: str | None = None
     scale: tuple[int, int] = (1, 5)
     repeats: Count = 1
+    reasons: bool = True
     base_url: str | None = None
     api_key_env: str | None = None
     temperature: Annotated[float, Meta(ge=0)] | None = 0.0

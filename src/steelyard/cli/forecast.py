@@ -18,6 +18,7 @@ from steelyard.types import Prompt, Usage
 
 CHARACTERS_PER_TOKEN = 4
 PROMPTS_MEASURED = 50
+JUDGE_PROMPT_TOKENS = 250
 
 
 class CellForecast(Struct, frozen=True, kw_only=True):
@@ -32,6 +33,8 @@ class CellForecast(Struct, frozen=True, kw_only=True):
     input_tokens: int
     most_output_tokens: int | None
     most_cost_usd: float | None
+    judge_requests: int
+    judge_most_cost_usd: float | None
     half_width: float | None
 
 
@@ -69,8 +72,32 @@ def _cell(cell: Cell) -> CellForecast:
         input_tokens=input_tokens,
         most_output_tokens=most_output,
         most_cost_usd=cost,
+        judge_requests=_judge_requests(cell),
+        judge_most_cost_usd=_judge_cost(cell, input_tokens, most_output),
         half_width=_half_width(info.items),
     )
+
+
+def _judge_requests(cell: Cell) -> int:
+    """How often a judge would be asked: about each answer, and about each answer that people rated."""
+    protocol = cell.task.protocol
+    if protocol.judge is None:
+        return 0
+    answers = 1 + ("judge.human" in protocol.metrics)
+    return cell.info.items * cell.info.repeats * protocol.judge.calls_per_answer * answers
+
+
+def _judge_cost(cell: Cell, input_tokens: int, output_tokens: int | None) -> float | None:
+    """The most a judge can cost: it reads the question and the longest answer, and says as much as it may."""
+    judge, seat = cell.task.protocol.judge, cell.judge
+    if judge is None or seat is None:
+        return 0.0
+    if output_tokens is None:
+        return None
+    requests = _judge_requests(cell)
+    each = (input_tokens + output_tokens) / (cell.info.items * cell.info.repeats) + JUDGE_PROMPT_TOKENS
+    usage = Usage(input_tokens=round(each * requests), output_tokens=judge.max_tokens * requests, source="tokenizer")
+    return prices.cost_usd(usage, seat.spec, datetime.now(UTC))
 
 
 def _half_width(items: int) -> float:
@@ -85,16 +112,32 @@ def _characters(prompt: Prompt) -> int:
     return len(prompt.text) + sum(len(turn.content) for turn in prompt.messages) + sum(map(len, prompt.continuations))
 
 
+JUDGE_HEADINGS = ("judge requests", "judge cost <=")
+
+
+def _usd(cost: float | None) -> str:
+    return "unknown" if cost is None else f"${cost:.4f}"
+
+
 def print_forecast(expected: Forecast) -> None:
     """The forecast as a table."""
     from rich.table import Table
 
     from steelyard.report.terminal import console
 
+    judges = any(cell.judge_requests for cell in expected.cells)
     table = Table(title="Dry run: nothing is sent", title_justify="left", box=None, pad_edge=False)
     for heading in ("model", "benchmark"):
         table.add_column(heading)
-    for heading in ("items", "requests", "input tokens ~", "output tokens <=", "cost <=", "accuracy to within"):
+    for heading in (
+        "items",
+        "requests",
+        "input tokens ~",
+        "output tokens <=",
+        "cost <=",
+        *JUDGE_HEADINGS[: 2 * judges],
+        "accuracy to within",
+    ):
         table.add_column(heading, justify="right")
     for cell in expected.cells:
         table.add_row(
@@ -104,7 +147,8 @@ def print_forecast(expected: Forecast) -> None:
             f"{cell.requests:,}",
             f"{cell.input_tokens:,}",
             "no limit" if cell.most_output_tokens is None else f"{cell.most_output_tokens:,}",
-            "unknown" if cell.most_cost_usd is None else f"${cell.most_cost_usd:.4f}",
+            _usd(cell.most_cost_usd),
+            *([f"{cell.judge_requests:,}", _usd(cell.judge_most_cost_usd)] if judges else []),
             f"±{100 * (cell.half_width or 0):.1f} points",
         )
     console().print(table)

@@ -106,13 +106,16 @@ def _confirm(plan: Plan, parsed: argparse.Namespace) -> None:
     """Ask before much money is spent; without a terminal, refuse."""
     import sys
 
+    from steelyard.benchmarks import DESCRIPTION_SUFFIXES
     from steelyard.errors import UsageError
 
-    if parsed.yes or all(spec.provider in ("local", "python", "baseline") for spec in plan.models):
+    costs_nothing = all(spec.provider in ("local", "python", "baseline") for spec in plan.models)
+    may_have_a_judge = any(spec.name.endswith(DESCRIPTION_SUFFIXES) for spec in plan.benchmarks)
+    if parsed.yes or (costs_nothing and not may_have_a_judge):
         return
     from steelyard.cli.forecast import forecast
 
-    most_usd = sum(cell.most_cost_usd or 0.0 for cell in forecast(plan).cells)
+    most_usd = sum((cell.most_cost_usd or 0.0) + (cell.judge_most_cost_usd or 0.0) for cell in forecast(plan).cells)
     if most_usd <= ASK_ABOVE_USD:
         return
     question = f"This run may cost up to {most_usd:.2f} USD."

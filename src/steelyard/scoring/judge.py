@@ -54,7 +54,8 @@ class Judge(Struct, frozen=True, kw_only=True):
 
     ``model`` is a name, a ``ModelSpec``, a callable or a provider object. ``mode``: ``reference`` (is the answer
     equivalent to the target?), ``rubric`` (a grade on ``scale``, told as 0 to 1) or ``pairwise`` (is it better than the
-    target? asked in both orders; where they disagree, a tie). ``repeats`` asks as often and takes the mean.
+    target? asked in both orders; where they disagree, a tie). ``repeats`` asks as often and takes the mean. Without
+    ``reasons`` the judge is asked for the verdict's line alone.
     """
 
     model: Any
@@ -62,6 +63,7 @@ class Judge(Struct, frozen=True, kw_only=True):
     rubric: str | None = None
     scale: tuple[int, int] = (1, 5)
     repeats: int = 1
+    reasons: bool = True
     base_url: str | None = None
     api_key_env: str | None = None
     temperature: float | None = 0.0
@@ -294,14 +296,14 @@ def marked(text: str) -> str:
 
 
 def _closing(judge: Judge) -> str:
+    start = "First give your reasons in a few sentences. Then end with" if judge.reasons else "Reply with"
+    last = "one last line" if judge.reasons else "one line and nothing else"
     if judge.mode == "rubric":
         low, high = judge.scale
-        return (
-            f"First give your reasons in a few sentences. Then end with a last line of this form, where N is a whole "
-            f"number from {low} (worst) to {high} (best):\n{VERDICT}N"
-        )
+        form = f"of this form, where N is a whole number from {low} (worst) to {high} (best)"
+        return f"{start} {last} {form}:\n{VERDICT}N"
     forms = "\n".join(VERDICT + word for word in judge.verdicts())
-    return f"First give your reasons in a few sentences. Then end with one last line, exactly one of these:\n{forms}"
+    return f"{start} {last}, exactly one of these:\n{forms}"
 
 
 def _question(sample: Sample) -> str:

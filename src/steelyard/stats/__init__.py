@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from steelyard.stats.intervals import mean_interval as mean_interval
     from steelyard.stats.intervals import mean_se_epochs as mean_se_epochs
     from steelyard.stats.intervals import stratified_wilson_interval as stratified_wilson_interval
+    from steelyard.stats.intervals import t_quantile as t_quantile
     from steelyard.stats.intervals import variance_components as variance_components
     from steelyard.stats.intervals import wilson_interval as wilson_interval
     from steelyard.stats.intervals import zero_event_upper_bound as zero_event_upper_bound
@@ -40,6 +41,7 @@ _HOMES = {
         "mean_interval",
         "mean_se_epochs",
         "stratified_wilson_interval",
+        "t_quantile",
         "variance_components",
         "wilson_interval",
         "zero_event_upper_bound",
