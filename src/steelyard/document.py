@@ -19,9 +19,10 @@ MOST_NODES = 20_000
 
 
 class Document:
-    """A mapping in YAML. ``expected`` says what it should have been where it is something else."""
+    """A mapping in YAML. ``expected`` says what it should have been where it is something else, ``called`` what it is."""
 
     expected = "expected a mapping of keys to values"
+    called = "the file"
 
     def __init__(self, file: str, text: str) -> None:
         self.file = file
@@ -44,7 +45,7 @@ class Document:
         try:
             text = path.read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"cannot read {path}: {error}") from error
+            raise UsageError(f"cannot read {cls.called} {path}: {error}") from error
         return cls(str(path), text)
 
     def convert(self, schema: type[T]) -> T:

@@ -409,3 +409,28 @@ def test_a_grader_given_on_the_command_line_wins(support):
     write("m.csv", "question,answer\nq,a\n")
     with pytest.raises(UnknownName):
         find_benchmark("m.csv", "judge")
+
+
+EXAMPLES = Path(__file__).parent.parent.parent / "examples"
+
+
+def test_the_examples_of_the_folder_can_be_asked(capsys):
+    assert main(["run", str(EXAMPLES / "support.yaml"), "-m", "baseline/majority", "--quiet"]) == 0
+    assert "support@contains v1: 6 of 6 items" in capsys.readouterr().out
+    judged = samples_of(str(EXAMPLES / "judge.yaml"))
+    assert len(judged) == 40
+    assert {sample.metadata["judge.human"] for sample in judged} == {"0", "1"}
+
+
+def test_a_dry_run_counts_what_the_judge_would_cost(support, monkeypatch, capsys):
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    price = "price: {input: 100, output: 1000}"
+    write("support.yaml", SUPPORT.replace("exact", "judge") + f"judge: {{model: openai/j, mode: pairwise, {price}}}\n")
+    assert main(["run", support, "-m", "local/smollm2-135m", "--dry-run", "--json"]) == 0
+    cell = json.loads(capsys.readouterr().out)["cells"][0]
+    assert cell["judge_requests"] == 6
+    assert cell["judge_most_cost_usd"] > 6 * 512 * 1000 / 1e6
+    write("support.yaml", SUPPORT.replace("exact", "judge") + "judge: {model: openai/j}\n")
+    monkeypatch.delenv("OPENAI_API_KEY")
+    assert main(["run", support, "-m", "local/smollm2-135m", "--quiet"]) == 2
+    assert "OPENAI_API_KEY is not set" in capsys.readouterr().err

@@ -372,3 +372,43 @@ def test_a_judge_no_better_than_chance_is_warned_of():
     alike = sy.run([echo], [rated([1, 1, 1], constant)])
     assert alike.estimate("judge.kappa").value is None
     assert "one rating throughout" in alike.estimate("judge.kappa").status
+
+
+def test_a_kill_while_the_judge_thinks_costs_no_call_to_the_model():
+    import json
+    import signal
+    import subprocess
+    import sys
+    import time
+    from pathlib import Path
+
+    is_slow = [True]
+
+    async def model(request, body, number):
+        return await stream(request, [chunk(content="Paris"), finish(), usage()])
+
+    async def hall(request, body, number):
+        if is_slow[0]:
+            await asyncio.sleep(60)
+        return await stream(request, [chunk(content="Verdict: CORRECT"), finish(), usage()])
+
+    Path("q.jsonl").write_text("".join(json.dumps({"question": f"q{i}", "answer": "Paris"}) + "\n" for i in range(4)))
+    with serving(model) as server, serving(hall) as judge_server:
+        judge = f"{{model: openai/j, base_url: '{judge_server.url}'}}"
+        Path("q.yaml").write_text(f"benchmark: q\ndata: q.jsonl\njudge: {judge}\n")
+        command = [sys.executable, "-m", "steelyard", "run", "--quiet"]
+        process = subprocess.Popen([*command, "q.yaml", "-m", "openai/m", "--base-url", server.url])
+        deadline = time.monotonic() + 30
+        while len(judge_server.requests) < 4 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        is_slow[0] = False
+        subprocess.run([*command, "--resume", "1"], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        assert len(server.requests) == 4
+        assert len(judge_server.requests) == 8
+    with Store.open() as store:
+        cell = store.cells(store.run("1").id)[0]
+        estimates = {estimate.metric: estimate for estimate in store.summary(cell.id)}
+    assert (estimates["accuracy"].value, estimates["accuracy"].n) == (1.0, 4)
+    assert estimates["judge.calls"].value == 4  # as booked: what the kill cut off was never heard

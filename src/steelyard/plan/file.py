@@ -100,6 +100,7 @@ def read_plan(path: Path) -> Plan:
 class PlanDocument(Document):
     """A plan's text under the plan's schema."""
 
+    called = "the plan"
     expected = "a plan is a mapping with at least 'models' and 'benchmarks'"
 
     def as_plan_file(self) -> PlanFile:
