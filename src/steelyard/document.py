@@ -19,7 +19,7 @@ MOST_NODES = 20_000
 
 
 class Document:
-    """A mapping in YAML. ``expected`` says what it should have been where it is something else, ``called`` what it is."""
+    """A mapping in YAML. ``called`` is what it is, ``expected`` says what it should have been where it is no mapping."""
 
     expected = "expected a mapping of keys to values"
     called = "the file"

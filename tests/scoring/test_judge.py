@@ -1,7 +1,13 @@
 """A language model as judge: what it is asked, what its verdict is, what it costs, what happens when it fails."""
 
 import asyncio
+import json
 import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -375,21 +381,14 @@ def test_a_judge_no_better_than_chance_is_warned_of():
 
 
 def test_a_kill_while_the_judge_thinks_costs_no_call_to_the_model():
-    import json
-    import signal
-    import subprocess
-    import sys
-    import time
-    from pathlib import Path
-
     is_slow = [True]
 
     async def model(request, body, number):
         return await stream(request, [chunk(content="Paris"), finish(), usage()])
 
     async def hall(request, body, number):
-        if is_slow[0]:
-            await asyncio.sleep(60)
+        while is_slow[0]:
+            await asyncio.sleep(0.02)
         return await stream(request, [chunk(content="Verdict: CORRECT"), finish(), usage()])
 
     Path("q.jsonl").write_text("".join(json.dumps({"question": f"q{i}", "answer": "Paris"}) + "\n" for i in range(4)))
