@@ -19,7 +19,7 @@ MOST_NODES = 20_000
 
 
 class Document:
-    """A mapping in YAML. ``called`` is what it is, ``expected`` says what it should have been where it is no mapping."""
+    """A mapping in YAML. ``called`` is what it is, ``expected`` what it should have been where it is no mapping."""
 
     expected = "expected a mapping of keys to values"
     called = "the file"

@@ -381,14 +381,13 @@ def test_a_judge_no_better_than_chance_is_warned_of():
 
 
 def test_a_kill_while_the_judge_thinks_costs_no_call_to_the_model():
-    is_slow = [True]
+    released = asyncio.Event()
 
     async def model(request, body, number):
         return await stream(request, [chunk(content="Paris"), finish(), usage()])
 
     async def hall(request, body, number):
-        while is_slow[0]:
-            await asyncio.sleep(0.02)
+        await released.wait()
         return await stream(request, [chunk(content="Verdict: CORRECT"), finish(), usage()])
 
     Path("q.jsonl").write_text("".join(json.dumps({"question": f"q{i}", "answer": "Paris"}) + "\n" for i in range(4)))
@@ -402,7 +401,7 @@ def test_a_kill_while_the_judge_thinks_costs_no_call_to_the_model():
             time.sleep(0.05)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        is_slow[0] = False
+        judge_server._loop.call_soon_threadsafe(released.set)
         subprocess.run([*command, "--resume", "1"], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         assert len(server.requests) == 4
         assert len(judge_server.requests) == 8
