@@ -451,17 +451,38 @@ def test_an_older_store_is_migrated_once_and_a_failed_step_changes_nothing(opene
         connection.exec_driver_sql("CREATE TABLE half (done)")
         raise StoreError("no")
 
-    monkeypatch.setattr(schema, "MIGRATIONS", (add_notes, fail))
-    monkeypatch.setattr(schema, "VERSION", 3)
+    now = schema.VERSION
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, add_notes, fail))
+    monkeypatch.setattr(schema, "VERSION", now + 2)
     with pytest.raises(StoreError, match="no"):
         Store.open("test.db")
-    assert (schema_version(), columns_of("runs") & {"notes"}, columns_of("half")) == ("1", set(), set())
-    monkeypatch.setattr(schema, "MIGRATIONS", (add_notes,))
-    monkeypatch.setattr(schema, "VERSION", 2)
+    assert (schema_version(), columns_of("runs") & {"notes"}, columns_of("half")) == (str(now), set(), set())
+    monkeypatch.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:-1])
+    monkeypatch.setattr(schema, "VERSION", now + 1)
     for _ in range(2):
         with Store.open("test.db") as store:
             assert store.run("first").plan == {"limit": 3}
-    assert (schema_version(), columns_of("runs") & {"notes"}) == ("2", {"notes"})
+    assert (schema_version(), columns_of("runs") & {"notes"}) == (str(now + 1), {"notes"})
+
+
+def test_a_store_of_the_first_schema_is_read_and_written_on(opened):
+    store, _run, cell, session = opened
+    [call] = store.append_calls([new_call(cell, session, 0)])
+    store.append_scores([score(call, 1.0)])
+    store.close()
+    raw = sqlite3.connect("test.db")
+    raw.execute("DROP INDEX scores_by_a_judge")
+    for column in ("calls", "input_tokens", "output_tokens", "cost_usd"):
+        raw.execute(f"ALTER TABLE scores DROP COLUMN {column}")
+    raw.execute("UPDATE meta SET value = '1' WHERE key = 'schema_version'")
+    raw.commit()
+    raw.close()
+    with Store.open("test.db") as store:
+        [call] = store.append_calls([new_call(cell, session, 1)])
+        store.append_scores([score(call, 0.0)])
+        assert store.columns(cell).scores["accuracy"].tolist() == [1.0, 0.0]
+    assert schema_version() == str(schema.VERSION)
+    assert len(raw_query("SELECT sql FROM sqlite_master WHERE name = 'scores_by_a_judge'")) == 1
 
 
 def raw_query(sql):

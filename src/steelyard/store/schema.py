@@ -172,7 +172,14 @@ gradings = Table(
     Column("summary", LargeBinary, nullable=False),
 )
 
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = ()
+
+def _judgements_have_costs(connection: Connection) -> None:
+    for column in ("calls INTEGER", "input_tokens INTEGER", "output_tokens INTEGER", "cost_usd FLOAT"):
+        connection.exec_driver_sql(f"ALTER TABLE scores ADD COLUMN {column}")
+    connection.exec_driver_sql("CREATE INDEX scores_by_a_judge ON scores (call) WHERE calls IS NOT NULL")
+
+
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_judgements_have_costs,)
 """Step ``i`` turns a store of version ``i + 1`` into one of version ``i + 2``; steps are added, never changed."""
 
 VERSION = 1 + len(MIGRATIONS)
