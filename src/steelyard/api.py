@@ -273,8 +273,9 @@ def calculate_metrics(
 
     if len(predictions) != len(truth):
         raise UsageError(f"{len(predictions)} predictions for {len(truth)} answers")
-    if grader not in GRADERS or GRADERS[grader].needs_choices:
-        raise UnknownName("grader", grader, [name for name, known in GRADERS.items() if not known.needs_choices])
+    of_texts = [name for name, known in GRADERS.items() if not known.needs_choices and name != "code"]
+    if grader not in of_texts:
+        raise UnknownName("grader", grader, of_texts)
     protocol = GRADERS[grader]
     judged = [
         scores_of(protocol, protocol.grade(Sample(id=str(i), input="", target=gold), Completion(text=text)))

@@ -328,7 +328,8 @@ class CellInfo(Struct, frozen=True, kw_only=True):
 
     ``items`` is how many were drawn of the ``available``; ``repeats`` how often each is asked.
     ``scored`` lists every metric its grader gives, the headline first. ``aggregate``, ``groups`` and ``families`` are
-    the benchmark's and its protocol's: how strata make up a score; ``strata`` is how many there are, 0 if unknown.
+    the benchmark's and its protocol's: how strata make up a score; ``stratum_sizes`` says how many of the ``available``
+    items each has, and is empty where nobody counted.
     ``asked_as`` is the protocol of the questions where ``protocol`` graded the answers later.
     """
 
@@ -355,7 +356,7 @@ class CellInfo(Struct, frozen=True, kw_only=True):
     aggregate: Aggregate = "micro"
     groups: dict[str, tuple[str, ...]] = {}
     families: dict[str, tuple[str, ...]] = {}
-    strata: int = 0
+    stratum_sizes: dict[str, int] = {}
     is_confidential: bool = False
     asked_as: str | None = None
     settings: dict[str, Any] = {}

@@ -235,8 +235,33 @@ def test_a_group_of_strata_has_a_score_of_its_own():
 
 
 def test_a_macro_mean_over_part_of_the_strata_says_so():
-    found = by_name(in_strata([1, 0], [0, 1], ["a", "b"]), strata=57, aggregate="macro")
+    found = by_name(
+        in_strata([1, 0], [0, 1], ["a", "b"]), stratum_sizes={str(i): 1 for i in range(57)}, aggregate="macro"
+    )
     assert found["accuracy"].status == "55 of 57 strata were not asked"
+
+
+SIZES = {"a": 50, "b": 30, "c": 20}
+
+
+@pytest.mark.parametrize(
+    ("asked", "gap"),
+    [
+        ([0] * 5 + [1] * 3 + [2] * 2, 0.0),
+        ([0, 1, 2], 0.0),  # one of each is as near to 1.5, 0.9 and 0.6 as three items come
+        ([0] * 10, 0.5),
+        ([2] * 10, 0.8),
+        ([0], 0.0),
+    ],
+)
+def test_the_strata_gap_is_what_another_sample_of_the_size_would_mend(asked, gap):
+    found = by_name(in_strata([1] * len(asked), asked, ["a", "b", "c"]), stratum_sizes=SIZES)
+    assert found["strata_gap"].value == pytest.approx(gap)
+    assert found["strata_gap"].n == len(asked)
+
+
+def test_without_strata_there_is_no_gap():
+    assert by_name(columns([1, 0]))["strata_gap"].value is None
 
 
 def test_pass_at_k_is_unbiased_per_item_and_skips_items_with_too_few_answers():

@@ -128,3 +128,13 @@ def test_humaneval_solutions_are_judged_by_running_their_tests(body, right, data
     )
     found = imported("answers.jsonl", "humaneval@lm-eval", STEELYARD_DATA=str(data_folder))
     assert (found["n"], found["correct"]) == (164, right)
+
+
+def test_code_without_a_sandbox_is_asked_for_and_stamped_on_the_results():
+    Path("tasks.jsonl").write_text('{"prompt": "Write inc.", "test": "assert inc(1) == 2", "id": "inc"}\n')
+    Path("answers.jsonl").write_text('{"sample_id": "inc", "completion": "def inc(n):\\n    return n + 1"}\n')
+    unsafe = "--unsafe-code-execution"
+    told = ok("import", "answers.jsonl", "--benchmark", "tasks.jsonl", "--model", "m", unsafe)
+    assert "! model-written code was run without a sandbox" in told
+    ok("rescore", "last", "--protocol", "code", unsafe)
+    assert json.loads(ok("show", "--json"))["warnings"][0].startswith("model-written code")

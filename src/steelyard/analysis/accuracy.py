@@ -43,7 +43,7 @@ def macro(metric: str, columns: Columns, context: Context) -> Estimate:
     if empty := [name for name, values in means.items() if not len(values)]:
         return unknown(metric, "share", f"nothing was scored in {len(empty)} of {len(strata)} strata: {empty[0]}")
     weights = _weights(list(means), context.info.families)
-    missing = context.info.strata - len(strata)
+    missing = len(context.info.stratum_sizes) - len(strata)
     bounds = stats.stratified_wilson_interval(
         successes=[values.sum() for values in means.values()],
         n=[len(values) for values in means.values()],
@@ -59,7 +59,9 @@ def macro(metric: str, columns: Columns, context: Context) -> Estimate:
         n=sum(map(len, means.values())),
         method=f"macro mean over {_units(list(means), context.info.families)}, Wilson at effective n",
         unit="share",
-        status=f"{missing} of {context.info.strata} strata were not asked" if missing > 0 else _error_warning(columns),
+        status=f"{missing} of {len(context.info.stratum_sizes)} strata were not asked"
+        if missing > 0
+        else _error_warning(columns),
     )
 
 

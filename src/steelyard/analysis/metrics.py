@@ -90,6 +90,13 @@ METRICS: dict[str, Metric] = {
         _metric("refused", "share", "lower", "share of answers refused by the model or a filter", outcomes.refused),
         _metric("empty", "share", "lower", "share of answers without text", outcomes.empty),
         _metric(
+            "strata_gap",
+            "share",
+            "lower",
+            "share of the asked items that another stratum would have to give, for strata as in the whole",
+            outcomes.strata_gap,
+        ),
+        _metric(
             "determinism",
             "share",
             None,

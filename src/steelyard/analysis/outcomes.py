@@ -67,6 +67,29 @@ def empty(columns: Columns, context: Context) -> Estimate:
     return _outcome_share("empty", columns.answered_empty, columns, context)
 
 
+def strata_gap(columns: Columns, context: Context) -> Estimate:
+    """How far the asked items' strata are from those of the whole, beyond what so few items must be.
+
+    The total variation distance between both distributions, less that of the best sample of the same size: the share
+    of asked items that would have to come from other strata. A description of this sample, so without an interval.
+    """
+    sizes = context.info.stratum_sizes
+    places = {name: place for place, name in enumerate(sizes)}
+    _, first = np.unique(columns.sample, return_index=True)
+    asked = np.zeros(len(sizes))
+    for code, count in zip(*np.unique(columns.stratum[first], return_counts=True), strict=True):
+        if (name := columns.strata[code]) in places:
+            asked[places[name]] += count
+    n = int(asked.sum())
+    if len(sizes) < 2 or n == 0:
+        return unknown("strata_gap", "share", "no strata")
+    ideal = n * np.array(list(sizes.values())) / sum(sizes.values())
+    best = np.floor(ideal)
+    best[np.argsort(best - ideal)[: n - int(best.sum())]] += 1
+    excess = (np.abs(asked - ideal).sum() - np.abs(best - ideal).sum()) / (2 * n)
+    return Estimate(metric="strata_gap", value=max(0.0, float(excess)), n=n, method="description", unit="share")
+
+
 def determinism(columns: Columns, context: Context) -> Estimate:
     """Of the items that were answered more than once, the share whose answers were all the same to the letter."""
     came = is_answered(columns)

@@ -28,6 +28,7 @@ from steelyard.benchmarks.own import (
     default_grader,
     known_grader,
     optional,
+    test_of,
 )
 from steelyard.benchmarks.rows import Row, RowFile, open_rows
 from steelyard.benchmarks.template import Template
@@ -56,6 +57,8 @@ class ColumnNames(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     human: str | None = None
     response: str | None = None
     rival: str | None = None
+    test: str | None = None
+    entry_point: str | None = None
 
 
 class ShotsFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -191,7 +194,8 @@ class Reader:
     def __init__(self, names: ColumnNames, template: Template | None, grader: str | None, judge: Judge | None) -> None:
         self._template, self._grader, self._judge = template, grader, judge
         question = names.question or (None if template else "question")
-        answer = names.answer or ("answer" if judge is None or (judge.needs_target and names.rival is None) else None)
+        is_answered = names.test is None and (judge is None or (judge.needs_target and names.rival is None))
+        answer = names.answer or ("answer" if is_answered else None)
         self._names = structs.replace(names, question=question, answer=answer)
         for one, other in ((names.human, "response"), (names.response, "human")):
             if one is not None and getattr(names, other) is None:
@@ -199,6 +203,8 @@ class Reader:
                     "columns.human rates the answer in columns.response, so both are needed: people's labels say "
                     "nothing of an answer they have not seen"
                 )
+        if names.entry_point is not None and names.test is None:
+            raise UsageError("columns.entry_point names the function that columns.test calls, and there is no test")
         if names.human is not None and judge is None:
             raise UsageError("columns.human and columns.response check a judge, and this grader is none")
 
@@ -214,7 +220,9 @@ class Reader:
 
     def columns(self) -> list[tuple[str, Where]]:
         """Every column that is needed, with the key of the description that asks for it."""
-        fields = ("question", "answer", "id", "cluster", "stratum", "human", "response", "rival")
+        fields = (
+            "question", "answer", "id", "cluster", "stratum", "human", "response", "rival", "test", "entry_point",
+        )  # fmt: skip
         named: list[tuple[str | None, Where]] = [(getattr(self._names, field), ("columns", field)) for field in fields]
         named += [(name, ("columns", CHOICES)) for name in self._choice_columns()]
         named += [(name, ("template",)) for name in self._placeholders()]
@@ -270,7 +278,11 @@ class Reader:
         return found
 
     def _metadata(self, row: Row) -> dict[str, str]:
-        found = {}
+        names = self._names
+        found: dict[str, str] = {}
+        if names.test is not None:
+            entry_point = None if names.entry_point is None else _cell(row, names.entry_point)
+            found |= test_of(_cell(row, names.test), entry_point)
         if self._names.rival is not None:
             found[judging.RIVAL] = as_text(_cell(row, self._names.rival), "rival answer")
         if self._names.human is not None and self._names.response is not None and self._judge is not None:

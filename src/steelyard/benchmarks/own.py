@@ -1,9 +1,9 @@
 """A user's own questions from a file of rows (JSON Lines, CSV, TSV, Parquet), with no code.
 
 Each row has a question (``question``, ``input``, ``prompt`` or ``messages``) and an answer (``answer``, ``target`` or
-``expected``); ``choices`` makes it a choice, whose answer is the text, the letter or the index of the right one. A few
-lines of YAML (``described.py``) say what other names the columns have. Every row is checked before the first call;
-rows are read again when they are asked for, so a file of any size costs little memory.
+``expected``); ``choices`` makes it a choice, whose answer is the text, the letter or the index of the right one, and
+``test`` a program to write. A few lines of YAML (``described.py``) say what other names the columns have. Every row is
+checked before the first call; rows are read again when they are asked for, so a file of any size costs little memory.
 """
 
 from __future__ import annotations
@@ -18,10 +18,19 @@ from typing import Any, overload
 import msgspec
 
 from steelyard.benchmarks.benchmark import Benchmark, Dataset, Protocol
-from steelyard.benchmarks.protocols import LETTERS, cloze, free_number, free_text, letter
+from steelyard.benchmarks.protocols import (
+    ENTRY_POINT,
+    LETTERS,
+    TEST,
+    cloze,
+    free_number,
+    free_text,
+    letter,
+    written_code,
+)
 from steelyard.benchmarks.rows import Entry, Row, RowFile, canonical, open_rows
 from steelyard.errors import DataError, UnknownName
-from steelyard.scoring import exact, number
+from steelyard.scoring import code, exact, number
 from steelyard.types import Message, Sample
 
 QUESTION_KEYS = ("question", "input", "prompt", "messages")
@@ -35,6 +44,7 @@ GRADERS: dict[str, Protocol] = {
     "exact": free_text("exact", exact.same, "the whole reply equals the answer, case and punctuation aside"),
     "contains": free_text("contains", exact.contains, "the answer stands in the reply as whole words"),
     "regex": free_text("regex", exact.matches, "the answer is a regular expression that the reply must match"),
+    "code": written_code(),
 }
 ALSO_CALLED = {"choice": "letter", "likelihood": "cloze"}
 
@@ -43,7 +53,7 @@ Read = Callable[[Row, str], Sample]
 
 
 def own_benchmark(path: Path, grader: str | None = None) -> Benchmark:
-    """A benchmark over the file; ``grader`` is its default protocol (``letter`` for choices, else ``exact``)."""
+    """A benchmark over the file; ``grader`` is its default protocol (see ``default_grader``)."""
     grader = known_grader(grader)
     samples = Samples(open_rows(path), lambda row, default_id: checked(as_sample(row, default_id), grader))
     return Benchmark(
@@ -69,8 +79,8 @@ def known_grader(name: str | None, further: Sequence[str] = ()) -> str | None:
 
 
 def default_grader(samples: Sequence[Sample]) -> str:
-    """What suits the items where nobody says: the letter for choices, else the whole reply."""
-    return "letter" if samples[0].choices else "exact"
+    """What suits the items where nobody says: the letter for choices, the test of a program, else the whole reply."""
+    return "letter" if samples[0].choices else "code" if TEST in samples[0].metadata else "exact"
 
 
 def checked(sample: Sample, grader: str | None) -> Sample:
@@ -82,6 +92,10 @@ def checked(sample: Sample, grader: str | None) -> Sample:
             re.compile(sample.target)
         except re.error as error:
             raise ValueError(f"the answer {sample.target!r} is not a regular expression ({error})") from error
+    if grader == "code" and TEST not in sample.metadata:
+        raise ValueError("no test: the grader 'code' runs one")
+    if grader not in (None, "code") and not sample.target:
+        raise ValueError(f"no answer: the grader {grader!r} needs one")
     return sample
 
 
@@ -211,16 +225,41 @@ def _repeats(hashes: array[int]) -> list[tuple[int, int]]:
 def as_sample(row: Row, default_id: str) -> Sample:
     """The sample that one row describes under the usual names; ``ValueError`` says what is wrong with it."""
     asked = _one_of(row, QUESTION_KEYS, "question")
-    answer = _one_of(row, ANSWER_KEYS, "answer")
+    tested = test_of(row.get(TEST), row.get(ENTRY_POINT))
+    has_answer = not tested or any(key in row for key in ANSWER_KEYS)
+    answer = _one_of(row, ANSWER_KEYS, "answer") if has_answer else None
     choices = choices_of(row.get("choices"))
     return Sample(
         id=optional(row.get("id")) or default_id,
         input=_turns(asked) if isinstance(asked, list) else as_text(asked, "question"),
-        target=choice_index(answer, choices) if choices else as_text(answer, "answer"),
+        target=choice_index(answer, choices) if choices else as_text(answer, "answer") if has_answer else "",
         choices=choices,
         cluster=optional(row.get("cluster")),
         stratum=optional(row.get("stratum")),
+        metadata=tested,
     )
+
+
+def test_of(test: Any, entry_point: Any) -> dict[str, str]:
+    """The metadata of an item whose answer is a program: its test, and the function that the test calls.
+
+    A test is statements (``assert add(1, 2) == 3``), a list of them, or a function ``check(candidate)``. Where
+    ``entry_point`` is not given it is the one function that the test calls and does not define.
+    """
+    if test is None or test == "":
+        return {}
+    text = as_text("\n".join(map(str, test)) if isinstance(test, list) else test, "test")
+    try:
+        called = code.called_by(text)
+        is_function = code.is_checked_by_a_function(text)
+    except (SyntaxError, ValueError) as error:
+        raise ValueError(f"the test is not Python ({error})") from error
+    name = optional(entry_point)
+    if name is None and (is_function or len(called) != 1):
+        found = f"the test calls {', '.join(called)}" if called else "the test calls none by name"
+        raise ValueError(f"no entry_point, and {found}: say which function is to be written")
+    name = name or called[0]
+    return {TEST: f"{text}\ncheck({name})" if is_function else text, ENTRY_POINT: name}
 
 
 def _one_of(row: Row, keys: tuple[str, ...], what: str) -> Any:

@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from steelyard.benchmarks.benchmark import Protocol, ask
-from steelyard.scoring import choice, exact, likelihood, number
+from steelyard.sandbox import Limits, Program
+from steelyard.scoring import choice, code, exact, likelihood, number
+from steelyard.scoring.reply import visible
 from steelyard.types import Completion, Message, Prompt, Sample, Score
 
 LETTERS = choice.LETTERS
@@ -148,6 +150,39 @@ def free_text(name: str, accept: Callable[[str, str], bool], description: str, *
         description=description,
         max_tokens=1024,
         inline=True,
+    )
+
+
+TEST, ENTRY_POINT = "test", "entry_point"
+
+
+def written_code() -> Protocol:
+    """The reply is code that must pass the sample's ``test``, which calls the function ``entry_point``.
+
+    Where the code does not define that function itself, it is taken to go on from the question.
+    """
+
+    def grade(sample: Sample, completion: Completion) -> Score:
+        if TEST not in sample.metadata:
+            return Score(value=None, reason="not scored: the item has no test")
+        entry_point = sample.metadata[ENTRY_POINT]
+        found = code.written(visible(completion.text), entry_point)
+        text = found or ""
+        if not code.defines(text, entry_point):
+            text = question(sample) + text
+        program = Program(code=text, test=sample.metadata[TEST], entry_point=entry_point)
+        return code.grade(program, Limits(), found)
+
+    return Protocol(
+        name="code",
+        version="1",
+        kind="chat",
+        render=lambda sample, exemplars: ask(sample),
+        grade=grade,
+        reply=lambda sample, answer: f"```python\n{answer}\n```",
+        description="the code in the reply must pass the row's test, in a sandbox",
+        max_tokens=2048,
+        ready=code.ready,
     )
 
 

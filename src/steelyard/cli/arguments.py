@@ -58,6 +58,23 @@ def add_reveal(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reveal", action="store_true", help="show the texts of a confidential benchmark (gpqa) too")
 
 
+def add_unsafe(parser: argparse.ArgumentParser) -> None:
+    """The one way to run code without a sandbox."""
+    parser.add_argument(
+        "--unsafe-code-execution",
+        action="store_true",
+        help="run model-written code without a sandbox: it can do whatever you can",
+    )
+
+
+def allow_unsafe(parsed: argparse.Namespace) -> None:
+    """Let this process run code without a sandbox, if the user said so."""
+    if parsed.unsafe_code_execution:
+        from steelyard import sandbox
+
+        sandbox.allow_unsafe()
+
+
 def count(text: str) -> int:
     """A whole number of at least one."""
     try:

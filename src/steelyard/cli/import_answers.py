@@ -26,6 +26,7 @@ def add_to(verbs: args.Verbs) -> None:
     parser.add_argument("--model", required=True, metavar="NAME", help="what the tables call it")
     parser.add_argument("--shots", type=args.non_negative, metavar="N", help="worked examples it was given")
     parser.add_argument("--name", metavar="NAME", help="what to call the run (default: the file's name)")
+    args.add_unsafe(parser)
     args.add_store(parser)
     args.add_json(parser)
 
@@ -37,6 +38,7 @@ def execute(parsed: argparse.Namespace) -> int:
     from steelyard.api import import_file
     from steelyard.store import Store
 
+    args.allow_unsafe(parsed)
     with Store.open(parsed.store) as store:
         run = import_file(
             store, Path(parsed.file), parsed.benchmark, parsed.model, name=parsed.name, shots=parsed.shots

@@ -24,6 +24,7 @@ def add_to(verbs: args.Verbs) -> None:
     parser.add_argument("--protocol", required=True, metavar="NAME", help="the protocol that grades")
     parser.add_argument("--benchmark", metavar="NAME", help="only this benchmark's answers")
     parser.add_argument("--model", metavar="MODEL", help="only this model's answers")
+    args.add_unsafe(parser)
     args.add_store(parser)
     args.add_json(parser)
 
@@ -33,6 +34,7 @@ def execute(parsed: argparse.Namespace) -> int:
     from steelyard.api import rescore_run
     from steelyard.store import Store
 
+    args.allow_unsafe(parsed)
     with Store.open(parsed.store, create=False) as store:
         run = store.run(parsed.run)
         found = rescore_run(store, run, parsed.protocol, benchmark=parsed.benchmark, model=parsed.model)

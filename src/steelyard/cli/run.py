@@ -49,11 +49,7 @@ def add_to(verbs: args.Verbs) -> None:
     parser.add_argument("--resume", metavar="RUN", help="go on with a run: ask what is missing or failed")
     parser.add_argument("--dry-run", action="store_true", help="print what would be asked, and send nothing")
     parser.add_argument("--yes", action="store_true", help=f"do not ask before a forecast above {ASK_ABOVE_USD:g} USD")
-    parser.add_argument(
-        "--unsafe-code-execution",
-        action="store_true",
-        help="run model-written code without a sandbox: it can do whatever you can",
-    )
+    args.add_unsafe(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress, only the results")
     args.add_accept_data(parser)
     args.add_store(parser)
@@ -64,10 +60,7 @@ def execute(parsed: argparse.Namespace) -> int:
     """Prepare, forecast, ask, show."""
     from steelyard.store import Store
 
-    if parsed.unsafe_code_execution:
-        from steelyard import sandbox
-
-        sandbox.allow_unsafe()
+    args.allow_unsafe(parsed)
     if parsed.dry_run:
         return _dry_run(parsed)
     with Store.open(parsed.store, create=parsed.resume is None) as store:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,7 @@ from steelyard.providers.interface import LikelihoodProvider, Provider
 from steelyard.types import CellInfo, Message, ModelSpec, Prompt, Request, Sample
 
 PROMPTS_DIGESTED = 32
+MOST_COUNTED = 50_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,16 +215,18 @@ def cell_info(spec: ModelSpec, plan: Plan, task: Task, origin: str, *, is_floor:
         aggregate=protocol.aggregate,
         groups=task.benchmark.groups,
         families=task.benchmark.families,
-        strata=_strata(task),
+        stratum_sizes=_stratum_sizes(task),
         is_confidential=task.benchmark.confidential,
         settings=_settings(spec, protocol, origin),
     )
 
 
-def _strata(task: Task) -> int:
-    if not task.benchmark.stratified or task.spec.part in task.benchmark.endless:
-        return 0
-    return len({sample.stratum for sample in task.dataset.samples})
+def _stratum_sizes(task: Task) -> dict[str, int]:
+    """How many items each stratum has; not counted where they are endless, or so many that reading them takes time."""
+    if task.spec.part in task.benchmark.endless or len(task.dataset.samples) > MOST_COUNTED:
+        return {}
+    sizes = Counter(sample.stratum for sample in task.dataset.samples if sample.stratum is not None)
+    return dict(sizes) if len(sizes) > 1 else {}
 
 
 def _settings(spec: ModelSpec, protocol: Protocol, origin: str) -> dict[str, Any]:

@@ -14,6 +14,9 @@ from steelyard.types import CellInfo, Estimate, RunInfo
 MOST_ERRORS = 0.01
 MUCH_UNPARSED = 0.05
 MUCH_TRUNCATED = 0.02
+MUCH_REFUSED = 0.02
+WIDE_STRATA_GAP = 0.2
+UNSAFE = "model-written code was run without a sandbox (--unsafe-code-execution)"
 
 
 class CellResult(Struct, frozen=True, kw_only=True):
@@ -29,11 +32,15 @@ class CellResult(Struct, frozen=True, kw_only=True):
 
 
 class Results(Struct, frozen=True, kw_only=True):
-    """A run and its cells. ``metrics`` are the ones the plan asks to see; empty: the usual ones."""
+    """A run and its cells. ``metrics`` are the ones the plan asks to see; empty: the usual ones.
+
+    ``stamps`` are what stands over all its numbers, such as that code was run unprotected.
+    """
 
     run: RunInfo
     cells: tuple[CellResult, ...]
     metrics: tuple[str, ...] = ()
+    stamps: tuple[str, ...] = ()
 
     def benchmarks(self) -> list[str]:
         """The labels of the benchmarks, in the plan's order."""
@@ -62,7 +69,12 @@ def load_results(store: Store, run: RunInfo) -> Results:
         estimates = store.summary(info.id) or ()
         cells.append(_result(info, estimates))
     cells += [_result(info, estimates) for info, estimates in store.gradings(run.id)]
-    return Results(run=run, cells=tuple(cells), metrics=tuple(run.plan.get("metrics", ())))
+    return Results(run=run, cells=tuple(cells), metrics=tuple(run.plan.get("metrics", ())), stamps=_stamps(store, run))
+
+
+def _stamps(store: Store, run: RunInfo) -> tuple[str, ...]:
+    backends = [session.provenance.get("sandbox") or {} for session in store.sessions(run.id)]
+    return (UNSAFE,) if any(backend.get("is_unsafe") for backend in backends) else ()
 
 
 def _result(info: CellInfo, estimates: Sequence[Estimate]) -> CellResult:
@@ -77,12 +89,12 @@ def results_document(results: Results) -> dict[str, Any]:
         msgspec.to_builtins(cell.info) | {"label": cell.info.label, "estimates": msgspec.to_builtins(cell.estimates)}
         for cell in results.cells
     ]
-    return {"run": run, "cells": cells}
+    return {"run": run, "cells": cells, "warnings": warnings(results)}
 
 
 def warnings(results: Results) -> list[str]:
     """What a reader must know before believing a number: what was seen, why it matters, what to try."""
-    found = []
+    found = list(results.stamps)
     for cell in results.cells:
         where = f"{cell.info.model} on {cell.info.label}"
         found += [f"{where}: {text}" for text in _cell_warnings(cell)]
@@ -97,17 +109,36 @@ def _cell_warnings(cell: CellResult) -> list[str]:
             f"{errored:,.0f} of {attempted:,.0f} calls failed and are not scored; the bounds stand beside the score. "
             "Try: steelyard run --resume to ask them again"
         )
-    if (cell.value("truncated") or 0) > MUCH_TRUNCATED:
+    if _exceeds(cell, "truncated", MUCH_TRUNCATED):
         texts.append(
-            f"{100 * (cell.value('truncated') or 0):.1f} % of the answers were cut off by the token limit; "
+            f"{_percent(cell, 'truncated')} of the answers were cut off by the token limit; "
             "what could be read of them was graded. Try: a larger --max-tokens"
         )
-    elif (cell.value("unparsed") or 0) > MUCH_UNPARSED:
+    elif _exceeds(cell, "unparsed", MUCH_UNPARSED):
         texts.append(
-            f"{100 * (cell.value('unparsed') or 0):.1f} % of the answers were not in the asked form, and count "
+            f"{_percent(cell, 'unparsed')} of the answers were not in the asked form, and count "
             "as wrong. Read them: steelyard show --wrong"
         )
+    if _exceeds(cell, "refused", MUCH_REFUSED):
+        texts.append(
+            f"{_percent(cell, 'refused')} of the answers were refused by the model or a filter, and count as wrong. "
+            "Read them: steelyard show --wrong"
+        )
+    if _exceeds(cell, "strata_gap", WIDE_STRATA_GAP):
+        texts.append(
+            f"the strata of the asked items are not those of the whole: {_percent(cell, 'strata_gap')} of them would "
+            f"have to come from others, so this score is not one of {cell.info.label}. "
+            "Try: without --order file, or all items"
+        )
     return texts + _judge_warnings(cell)
+
+
+def _exceeds(cell: CellResult, metric: str, most: float) -> bool:
+    return (cell.value(metric) or 0.0) > most
+
+
+def _percent(cell: CellResult, metric: str) -> str:
+    return f"{100 * (cell.value(metric) or 0.0):.1f} %"
 
 
 def _judge_warnings(cell: CellResult) -> list[str]:
