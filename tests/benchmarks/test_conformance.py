@@ -158,3 +158,14 @@ def test_an_endless_set_is_drawn_without_listing_it():
     assert len(set(drawn)) == 1000
     assert drawn == draw_positions(items, limit=2000, seed=0, shuffled=True, strata=False)[:1000]
     assert 450_000 < sum(drawn) / 1000 < 550_000
+
+
+def test_worked_examples_of_a_chat_stand_as_turns_with_their_replies():
+    protocol = find_benchmark("mmlu").protocol("simple-evals")
+    sample, first, second = (
+        Sample(id=str(i), input=f"Q{i}?", target=str(i), choices=("a", "b", "c", "d")) for i in range(3)
+    )
+    turns = protocol.prompt(sample, (first, second)).messages
+    assert [turn.role for turn in turns] == ["user", "assistant", "user", "assistant", "user"]
+    assert [turn.content for turn in turns[1::2]] == ["Answer: B", "Answer: C"]
+    assert turns[-1:] == protocol.prompt(sample, ()).messages

@@ -7,6 +7,8 @@ import csv
 import io
 import json
 import os
+import random
+import re
 import subprocess
 import sys
 import zipfile
@@ -79,6 +81,19 @@ def test_lm_evals_prompt_but_for_the_order(pinned):
     assert f") right {WORD}\n" in prompt.text
     assert f"wrong {WORD} 1. " in prompt.text
     assert prompt.continuations == (" (A)", " (B)", " (C)", " (D)")
+
+
+def test_worked_examples_are_lm_evals_draw_without_the_item_itself(pinned):
+    """lm-eval draws one more than it shows and drops the item; where its cache shuffled choices anew it keeps it."""
+    dataset = find_benchmark("gpqa").dataset(Selection())
+    generator = random.Random(1234)
+    for position in range(len(dataset.samples)):
+        drawn = [place for place in generator.sample(range(24), 4) if place != position][:3]
+        assert dataset.exemplars(position, 3) == tuple(dataset.samples[place] for place in drawn)
+    text = find_benchmark("gpqa").protocol("lm-eval-n-shot").render(dataset.samples[0], dataset.exemplars(0, 2)).text
+    assert text.startswith("Here are some example questions from experts.")
+    assert len(re.findall(r"Question: .*\nChoices:\n(?:\([A-D]\) .*\n){4}Answer: \([A-D]\)\n\n", text)) == 2
+    assert command("prompts", "gpqa@lm-eval-n-shot", "--limit", "1").count("Question: ") == 0
 
 
 def test_no_text_of_an_item_leaves_the_store_unless_asked(pinned):

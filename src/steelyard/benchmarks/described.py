@@ -364,9 +364,9 @@ def _as_described(protocol: Protocol, description: Description) -> Protocol:
 
 
 def _chat(protocol: Protocol, system: str | None, sample: Sample, exemplars: tuple[Sample, ...]) -> Prompt:
-    """The question after the system message and the worked examples, each a turn with its answer."""
-    turns = [] if system is None else [Message(role="system", content=system)]
-    for exemplar in exemplars:
-        reply = protocol.reply(exemplar, exemplar.target)
-        turns += [*protocol.render(exemplar, ()).messages, Message(role="assistant", content=reply)]
-    return Prompt(kind="chat", messages=(*turns, *protocol.render(sample, ()).messages))
+    asked = protocol.render(sample, exemplars)
+    return (
+        asked
+        if system is None
+        else Prompt(kind="chat", messages=(Message(role="system", content=system), *asked.messages))
+    )

@@ -6,7 +6,10 @@ encrypted archive or from the gated hub repository, and are shown nowhere unless
 
 from __future__ import annotations
 
+import functools
 import random
+
+import msgspec
 
 from steelyard.benchmarks import data
 from steelyard.benchmarks.benchmark import Benchmark, Dataset, Protocol, Selection
@@ -24,6 +27,7 @@ PARTS = {
 }
 """Each part with its rows and their digest; diamond lies within main, main within extended."""
 
+FEWSHOT_SEED = 1234
 PASSWORD = "deserted-untie-orchid"  # noqa: S105 - its authors print it: it keeps crawlers out, not readers
 
 
@@ -32,7 +36,24 @@ def load(selection: Selection) -> Dataset:
     part = selection.part or "main"
     fetched = data.fetch(_source(part), selection.accept_digest)
     samples = tuple(_sample(row, selection.seed) for row in fetched.rows)
-    return Dataset(samples=samples, id="Idavidrein/gpqa", revision=REVISION, digest=fetched.digest, split=part)
+    drawn = functools.cache(functools.partial(_drawn, len(samples)))
+    return Dataset(
+        samples=samples,
+        id="Idavidrein/gpqa",
+        revision=REVISION,
+        digest=fetched.digest,
+        split=part,
+        exemplars=lambda position, shots: tuple(samples[place] for place in drawn(shots)[position]),
+    )
+
+
+def _drawn(items: int, shots: int) -> list[list[int]]:
+    """lm-eval's draw from the items themselves: one generator, item after item in file order, the item left out."""
+    generator = random.Random(FEWSHOT_SEED)
+    if shots >= items:
+        return [[]] * items
+    draws = (generator.sample(range(items), shots + 1) for _ in range(items))
+    return [[place for place in draw if place != position][:shots] for position, draw in enumerate(draws)]
 
 
 def _source(part: str) -> data.Source:
@@ -67,18 +88,25 @@ def _sample(row: data.Row, seed: int) -> Sample:
     )
 
 
+_MARKS = tuple(f"({letter})" for letter in LETTERS[:4])
+
+
 def _cleaned(text: str) -> str:
     """lm-eval's ``preprocess`` of a choice, version 2.2."""
     return text.strip().replace(" [title]", ". ").replace("  ", " ")
 
 
-def _lm_eval_prompt(sample: Sample, exemplars: tuple[Sample, ...]) -> Prompt:
-    letters = [f"({letter})" for letter in LETTERS[: len(sample.choices)]]
-    listed = "\n".join(f"{letter} {_cleaned(text)}" for letter, text in zip(letters, sample.choices, strict=True))
+def _lm_eval_text(sample: Sample, lead: str) -> str:
+    listed = "\n".join(f"{mark} {_cleaned(text)}" for mark, text in zip(_MARKS, sample.choices, strict=True))
+    return f"{lead}{question(sample)}\nChoices:\n{listed}\nAnswer:"
+
+
+def _lm_eval_prompt(lead: str, header: str, sample: Sample, exemplars: tuple[Sample, ...]) -> Prompt:
+    worked = [f"{_lm_eval_text(exemplar, lead)} {_MARKS[int(exemplar.target)]}\n\n" for exemplar in exemplars]
     return Prompt(
         kind="likelihood",
-        text=f"What is the correct answer to this question:{question(sample)}\nChoices:\n{listed}\nAnswer:",
-        continuations=tuple(f" {letter}" for letter in letters),
+        text="".join([header, *worked, _lm_eval_text(sample, lead)]),
+        continuations=tuple(f" {mark}" for mark in _MARKS),
     )
 
 
@@ -86,7 +114,7 @@ LM_EVAL = Protocol(
     name="lm-eval",
     version="2.2",
     kind="likelihood",
-    render=_lm_eval_prompt,
+    render=functools.partial(_lm_eval_prompt, "What is the correct answer to this question:", ""),
     grade=likelihood.grade_choice,
     metrics=("accuracy", "accuracy.norm"),
     description="lm-eval gpqa_*_zeroshot v2.2, choices in an order of our own: log-likelihood of (A) to (D)",
@@ -95,11 +123,24 @@ LM_EVAL = Protocol(
     inline=True,
 )
 
+N_SHOT_HEADER = (
+    "Here are some example questions from experts. Answer the final question yourself, following the format of the "
+    "previous questions exactly.\n"
+)
+
+LM_EVAL_N_SHOT = msgspec.structs.replace(
+    LM_EVAL,
+    name="lm-eval-n-shot",
+    render=functools.partial(_lm_eval_prompt, "Question: ", N_SHOT_HEADER),
+    description="lm-eval gpqa_*_n_shot v2.2 with 5 shots, choices in an order of our own",
+    shots=5,
+)
+
 GPQA = Benchmark(
     name="gpqa",
     version="1",
     load=load,
-    protocols=(simple_evals(), LM_EVAL),
+    protocols=(simple_evals(), LM_EVAL, LM_EVAL_N_SHOT),
     defaults={"": "simple-evals"},
     parts=tuple(PARTS),
     stratified=True,

@@ -46,7 +46,7 @@ class Task:
     def prompt(self, position: int) -> Prompt:
         """What the item at ``position`` looks like when it is asked."""
         exemplars = worked_examples(self.protocol, self.dataset, position, self.shots)
-        return self.protocol.render(self.dataset.samples[position], exemplars)
+        return self.protocol.prompt(self.dataset.samples[position], exemplars)
 
 
 @dataclass(frozen=True, kw_only=True)
