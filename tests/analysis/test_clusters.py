@@ -48,3 +48,15 @@ def test_an_item_of_no_cluster_is_one_of_its_own():
     found = clusters_of(np.array([0, 1, 2, 3]), np.array([-1, 5, 5, -1]))
     assert len(set(found.tolist())) == 3
     assert clusters_of(np.array([0, 1]), np.array([-1, -1])) is None
+
+
+def test_a_stratum_counts_its_clusters_too():
+    items = [
+        sy.Sample(id=f"c/{i}", input=str(i), target="x", cluster=f"k{i // 5}", stratum="ab"[i >= 30]) for i in range(60)
+    ]
+    benchmark = sy.Benchmark(
+        name="c", version="1", load=lambda selection: items, grade=lambda sample, done: int(done.text) // 5 % 2
+    )
+    run = sy.run([lambda prompt: prompt], [benchmark])
+    assert run.estimate("accuracy/a").method == "6 clusters, CR1, t"
+    assert (run.estimate("accuracy/b").n, run.estimate("accuracy/b").value) == (30, 0.5)

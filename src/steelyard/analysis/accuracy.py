@@ -25,12 +25,8 @@ def micro(metric: str, columns: Columns, context: Context) -> Estimate:
     scores = columns.scores.get(_scored_as(metric, columns))
     if scores is None:
         return unknown(metric, "share", "not given by this protocol")
-    status = _error_warning(columns)
-    scored = ~np.isnan(scores)
-    clusters = clusters_of(columns.sample[scored], columns.cluster[scored])
-    if clusters is not None:
-        return _clustered_mean(metric, item_means(scores[scored], columns.sample[scored]), clusters, context, status)
-    return _mean_score(metric, scores, columns.sample, context, status=status)
+    everything = np.ones(len(scores), dtype=bool)
+    return _mean_score(metric, scores, columns, everything, context, status=_error_warning(columns))
 
 
 def macro(metric: str, columns: Columns, context: Context) -> Estimate:
@@ -74,9 +70,9 @@ def breakdown(columns: Columns, context: Context) -> list[Estimate]:
     found = [micro("accuracy.micro", columns, context), macro("accuracy.macro", columns, context)]
     for group, members in context.info.groups.items():
         chosen = np.any([strata[name] for name in members if name in strata] or [np.zeros(len(scores), bool)], axis=0)
-        found.append(_mean_score(f"accuracy.{group}", scores[chosen], columns.sample[chosen], context))
+        found.append(_mean_score(f"accuracy.{group}", scores, columns, chosen, context))
     for name, chosen in strata.items():
-        found.append(_mean_score(f"accuracy/{name}", scores[chosen], columns.sample[chosen], context))
+        found.append(_mean_score(f"accuracy/{name}", scores, columns, chosen, context))
     return found
 
 
@@ -88,7 +84,7 @@ def by_flag(columns: Columns, context: Context) -> list[Estimate]:
     for flag in flags if len(scores) else ():
         has_it = np.array([flag in str(text).split() for text in columns.flags])
         for name, chosen in ((f"accuracy[{flag}]", has_it), (f"accuracy[not {flag}]", ~has_it)):
-            found.append(_mean_score(name, scores[chosen], columns.sample[chosen], context))
+            found.append(_mean_score(name, scores, columns, chosen, context))
     return found
 
 
@@ -146,12 +142,15 @@ def _units(strata: list[str], families: dict[str, tuple[str, ...]]) -> int:
 
 
 def _mean_score(
-    metric: str, scores: np.ndarray, items: np.ndarray, context: Context, *, status: str = "ok"
+    metric: str, scores: np.ndarray, columns: Columns, chosen: np.ndarray, context: Context, *, status: str = "ok"
 ) -> Estimate:
-    scored = ~np.isnan(scores)
+    scored = chosen & ~np.isnan(scores)
     if not scored.any():
         return unknown(metric, "share", "nothing was scored")
-    means = item_means(scores[scored], items[scored])
+    means = item_means(scores[scored], columns.sample[scored])
+    clusters = clusters_of(columns.sample[scored], columns.cluster[scored])
+    if clusters is not None:
+        return _clustered_mean(metric, means, clusters, context, status)
     if len(means) == int(scored.sum()) and _is_binary(means):
         return share(metric, float(means.sum()), len(means), context, status=status)
     return _mean_of_items(metric, means, context, status=status)
