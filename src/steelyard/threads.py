@@ -1,13 +1,24 @@
-"""Foreign synchronous code from an event loop, on a thread that cannot keep the process alive."""
+"""Foreign synchronous code from an event loop, on threads that cannot keep the process alive.
+
+Threads that have come to the end of a call wait for the next one: starting one costs more than most calls take. A call
+that never returns keeps its thread, and another one is started in its place.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+Job = tuple[Callable[[], Any], Callable[[Any, BaseException | None], None]]
+
+_idle: list[SimpleQueue[Job]] = []  # append and pop of a list are atomic
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_idle.clear)
 
 
 async def on_daemon_thread(call: Callable[..., T], *arguments: Any) -> T:
@@ -23,17 +34,35 @@ async def on_daemon_thread(call: Callable[..., T], *arguments: Any) -> T:
         else:
             result.set_exception(error)
 
-    def work() -> None:
+    def done(value: Any, error: BaseException | None) -> None:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(settle, value, error)
+
+    _inbox().put((lambda: call(*arguments), done))
+    return await result
+
+
+def _inbox() -> SimpleQueue[Job]:
+    """The inbox of a thread that waits, else of a new one."""
+    try:
+        return _idle.pop()
+    except IndexError:
+        inbox: SimpleQueue[Job] = SimpleQueue()
+        threading.Thread(target=_serve, args=(inbox,), name="steelyard-call", daemon=True).start()
+        return inbox
+
+
+def _serve(inbox: SimpleQueue[Job]) -> None:
+    while True:
+        call, done = inbox.get()
         value: Any = None
         error: BaseException | None = None
         try:
-            value = call(*arguments)
+            value = call()
         except StopIteration as stop:
             error = RuntimeError(f"StopIteration left the call: {stop}")  # a future cannot hold StopIteration
         except BaseException as raised:  # noqa: BLE001 - whatever it is, it belongs to who awaits the call
             error = raised
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(settle, value, error)
-
-    threading.Thread(target=work, name="steelyard-call", daemon=True).start()
-    return await result
+        _idle.append(inbox)
+        done(value, error)
+        del call, done, value, error  # an idle thread holds nothing

@@ -155,7 +155,7 @@ def test_each_refusal_is_named_and_asked_again_only_where_that_helps(status, doc
 def test_a_retry_waits_as_long_as_the_server_asks():
     async def handle(request, body, number):
         if number == 1:
-            return web.json_response({}, status=429, headers={"Retry-After": "0.3"})
+            return web.json_response({}, status=429, headers={"retry-after": "0.3"})
         return await stream(request, [chunk(content="ok"), finish()])
 
     started = time.monotonic()
@@ -167,7 +167,7 @@ def test_a_retry_waits_as_long_as_the_server_asks():
 
 
 def test_retry_after_may_be_a_date_held_against_the_servers_clock():
-    headers = {"Retry-After": "Wed, 21 Oct 2015 07:28:10 GMT", "Date": "Wed, 21 Oct 2015 07:28:00 GMT"}
+    headers = {"retry-after": "Wed, 21 Oct 2015 07:28:10 GMT", "date": "Wed, 21 Oct 2015 07:28:00 GMT"}
     assert retry_after_s(headers) == 10.0
 
 

@@ -15,6 +15,7 @@ from steelyard.engine.resources import cores
 
 PACKAGES = (
     "aiohttp",
+    "httptools",
     "genai-prices",
     "huggingface_hub",
     "msgspec",

@@ -1,54 +1,68 @@
 """The one HTTP client: posts JSON, stamps bytes as they arrive, and turns every fault into a ``Failure``.
 
 The seam is raw bytes with the time they came: parsing happens after the stamp, and nothing is retried in here, so
-that what the engine times is one attempt and nothing else.
+that what the engine times is one attempt and nothing else. Connections are ``wire``'s; where a proxy leads to the
+server, ``proxied``'s.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
+import contextlib
 import email.utils
+import functools
 import ssl
 import time
-from collections.abc import AsyncIterator, Mapping
+import urllib.parse
+import urllib.request
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-import aiohttp
 import msgspec
 
 from steelyard.errors import ProviderError
+from steelyard.providers import wire
 from steelyard.providers.secrets import scrub
 from steelyard.types import Failure, FailureKind
 
-READ_BUFFER_BYTES = 1 << 20
 LONGEST_REPLY_BYTES = 64 << 20
 CONNECT_TIMEOUT_S = 30.0
 STALL_TIMEOUT_S = 120.0
 FINISH_TIMEOUT_S = 0.25
+LONGEST_IDLE_S = 15.0
+LONGEST_REFUSAL_BYTES = 4096
+
+Piece = tuple[bytes, int]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Reply:
-    """A reply whose headers have arrived; its body is still to come."""
+    """A reply whose headers have arrived; its body is still to come, piece by piece from ``next_piece``."""
 
     status: int
-    content_type: str
+    reason: str
+    headers: Mapping[str, str]
     first_byte_ns: int
-    body: aiohttp.StreamReader
+    next_piece: Callable[[], Awaitable[Piece | None]]
 
-    async def chunks(self) -> AsyncIterator[tuple[bytes, int]]:
+    @property
+    def content_type(self) -> str:
+        """The media type without its parameters."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+    async def chunks(self) -> AsyncIterator[Piece]:
         """The body piece by piece, each with the monotonic nanosecond it was read at."""
         size = 0
-        while data := await self.body.readany():
-            at_ns = time.perf_counter_ns()
-            size += len(data)
+        while (piece := await self.next_piece()) is not None:
+            size += len(piece[0])
             if size > LONGEST_REPLY_BYTES:
                 raise ProviderError(Failure(kind="malformed", message=f"the reply exceeds {LONGEST_REPLY_BYTES} bytes"))
-            yield data, at_ns
+            yield piece
 
-    async def read(self) -> tuple[bytes, int]:
+    async def read(self) -> Piece:
         """The whole body and when its last byte was read."""
         pieces: list[bytes] = []
         at_ns = self.first_byte_ns
@@ -60,63 +74,185 @@ class Reply:
         """Read past the last event to the end of the body, so that the connection can serve the next request."""
         with suppress(TimeoutError):
             async with asyncio.timeout(FINISH_TIMEOUT_S):
-                while await self.body.readany():
+                while await self.next_piece() is not None:
                     pass
 
 
-class Http:
-    """One session: no connection limit, a large read buffer, no retries, no redirects.
+class Target(NamedTuple):
+    """Where a URL leads, taken apart once."""
 
-    ``keep_alive=False`` takes a new connection for each request, for a server that closes them without saying so.
+    host: str
+    port: int
+    is_encrypted: bool
+    path: str
+    host_header: str
+    authorization: str | None
+
+    @property
+    def server(self) -> tuple[str, int, bool]:
+        """What connections are kept by."""
+        return self.host, self.port, self.is_encrypted
+
+
+class Http:
+    """Connections without a limit on their number; no retries, no redirects.
+
+    ``stall_s``: how long a server may be silent within one reply. ``keep_alive=False`` takes a new connection for each
+    request, for a server that closes them without saying so.
     """
 
     def __init__(
         self, *, stall_s: float = STALL_TIMEOUT_S, through_proxy: bool = True, keep_alive: bool = True
     ) -> None:
+        self._stall_s = stall_s
         self._through_proxy = through_proxy
         self._keep_alive = keep_alive
-        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=stall_s)
-        self._session: aiohttp.ClientSession | None = None
+        self._idle: dict[tuple[str, int, bool], list[wire.Connection]] = {}
+        self._busy: set[wire.Connection] = set()
+        self._sweeping: asyncio.TimerHandle | None = None
+        self._proxied: Any = None
 
     def open(self) -> None:
-        """Create the session inside the running loop."""
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, force_close=not self._keep_alive),
-            timeout=self._timeout,
-            read_bufsize=READ_BUFFER_BYTES,
-            auto_decompress=True,
-            trust_env=self._through_proxy,
-        )
+        """Nothing to do yet: connections are made when they are needed."""
 
     async def close(self) -> None:
         """Close every connection; safe to call twice."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            self._sweeping = None
+        for connection in (*self._busy, *(idle for kept in self._idle.values() for idle in kept)):
+            connection.close()
+        self._busy.clear()
+        self._idle.clear()
+        if self._proxied is not None:
+            await self._proxied.close()
 
     @asynccontextmanager
     async def post(self, url: str, body: Mapping[str, Any], headers: Mapping[str, str]) -> AsyncIterator[Reply]:
         """Post ``body`` as JSON. Any other status than 200 raises ``ProviderError``, as does a broken connection."""
-        if self._session is None:
-            self.open()
-        assert self._session is not None
+        target = take_apart(url)
+        encoded = msgspec.json.encode(body)
+        if self._through_proxy and is_behind_proxy(target):
+            exchange = self._through(url, encoded, headers)
+        else:
+            exchange = self._directly(target, encoded, headers)
         try:
-            async with self._session.post(
-                url,
-                data=msgspec.json.encode(body),
-                headers={"Content-Type": "application/json", **headers},
-                allow_redirects=False,
-            ) as response:
-                first_byte_ns = time.perf_counter_ns()
-                if response.status != 200:
-                    raise ProviderError(await _refusal(response))
-                try:
-                    yield Reply(response.status, response.content_type, first_byte_ns, response.content)
-                finally:
-                    if not response.content.at_eof():
-                        response.close()  # released half read, it would break the next request that is given it
-        except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise ProviderError(_broken(url, error)) from error
+            async with exchange as reply:
+                if reply.status != 200:
+                    raise ProviderError(await _refusal(reply, target))
+                yield reply
+        except OSError as error:
+            raise ProviderError(_broken(target, error)) from error
+
+    def _through(
+        self, url: str, body: bytes, headers: Mapping[str, str]
+    ) -> contextlib.AbstractAsyncContextManager[Reply]:
+        if self._proxied is None:
+            from steelyard.providers.proxied import Proxied
+
+            self._proxied = Proxied(connect_s=CONNECT_TIMEOUT_S, stall_s=self._stall_s, keep_alive=self._keep_alive)
+        exchange: contextlib.AbstractAsyncContextManager[Reply] = self._proxied.post(url, body, headers)
+        return exchange
+
+    @asynccontextmanager
+    async def _directly(self, target: Target, body: bytes, headers: Mapping[str, str]) -> AsyncIterator[Reply]:
+        request = wire.request_bytes(target.path, target.host_header, body, self._sent(target, headers))
+        connection = self._waiting(target) or await self._new(target)
+        self._busy.add(connection)
+        self._sweep_later()
+        try:
+            await connection.send(request)
+            yield Reply(
+                status=connection.status,
+                reason=connection.reason,
+                headers=connection.headers,
+                first_byte_ns=connection.first_byte_ns,
+                next_piece=connection.piece,
+            )
+        finally:
+            self._busy.discard(connection)
+            self._let_go(connection, target)
+
+    def _sent(self, target: Target, headers: Mapping[str, str]) -> dict[str, str]:
+        own = {} if self._keep_alive else {"Connection": "close"}
+        if target.authorization and "Authorization" not in headers:
+            own["Authorization"] = target.authorization
+        return {"User-Agent": "steelyard", **own, **headers}
+
+    def _waiting(self, target: Target) -> wire.Connection | None:
+        """A kept connection that can still be used: the one that served last is the surest to be alive."""
+        kept = self._idle.get(target.server, [])
+        while kept:
+            connection = kept.pop()
+            if connection.is_reusable and time.monotonic() - connection.last_active_s < LONGEST_IDLE_S:
+                return connection
+            connection.close()
+        return None
+
+    async def _new(self, target: Target) -> wire.Connection:
+        context = _tls_context() if target.is_encrypted else None
+        return await wire.connect(target.host, target.port, context, CONNECT_TIMEOUT_S)
+
+    def _let_go(self, connection: wire.Connection, target: Target) -> None:
+        if self._keep_alive and connection.is_reusable:
+            connection.release()
+            self._idle.setdefault(target.server, []).append(connection)
+        else:
+            connection.close()  # half read, it would break the next request that is given it
+
+    def _sweep_later(self) -> None:
+        if self._sweeping is None:
+            self._sweeping = asyncio.get_running_loop().call_later(min(1.0, self._stall_s / 4), self._sweep)
+
+    def _sweep(self) -> None:
+        """Give up what has been silent too long: one timer for all connections instead of one for each reply."""
+        self._sweeping = None
+        now_s = time.monotonic()
+        for connection in self._busy:
+            if now_s - connection.last_active_s > self._stall_s:
+                connection.fail(TimeoutError(f"no data within {self._stall_s:g} s"))
+        if self._busy:
+            self._sweep_later()
+
+
+@functools.lru_cache(maxsize=256)
+def take_apart(url: str) -> Target:
+    """The parts of an http or https URL; anything else raises ``ProviderError``."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        host, port = parts.hostname, parts.port
+        wire_host = host.encode("idna").decode("ascii") if host and not host.isascii() else host
+    except (ValueError, UnicodeError):
+        host = None
+    if not host or parts.scheme not in ("http", "https"):
+        raise ProviderError(Failure(kind="unavailable", message=f"not a URL: {scrub(url)}"))
+    assert wire_host is not None
+    is_encrypted = parts.scheme == "https"
+    named = f"[{wire_host}]" if ":" in wire_host else wire_host
+    userinfo = f"{urllib.parse.unquote(parts.username or '')}:{urllib.parse.unquote(parts.password or '')}"
+    return Target(
+        host=wire_host,
+        port=port or (443 if is_encrypted else 80),
+        is_encrypted=is_encrypted,
+        path=(parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
+        host_header=named if port is None else f"{named}:{port}",
+        authorization="Basic " + base64.b64encode(userinfo.encode()).decode() if parts.username else None,
+    )
+
+
+def is_behind_proxy(target: Target) -> bool:
+    """Whether the environment names a proxy for this server (``HTTPS_PROXY`` and its kin, but for ``NO_PROXY``)."""
+    scheme = "https" if target.is_encrypted else "http"
+    proxies = urllib.request.getproxies()
+    return bool(proxies.get(scheme)) and not urllib.request.proxy_bypass(target.host_header)
+
+
+@functools.cache
+def _tls_context() -> ssl.SSLContext:
+    """The system's certificates, read once: reading them for every connection would cost 10 ms each."""
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
 
 
 async def server_sent_events(chunks: AsyncIterator[tuple[bytes, int]]) -> AsyncIterator[tuple[bytes, int]]:
@@ -143,14 +279,18 @@ async def server_sent_events(chunks: AsyncIterator[tuple[bytes, int]]) -> AsyncI
         yield b"\n".join(data), at_ns
 
 
-async def _refusal(response: aiohttp.ClientResponse) -> Failure:
-    body = (await response.content.read(4096)).decode("utf-8", "replace")
-    detail = scrub(error_message(body) or body.strip()[:300] or response.reason or "no reason given")
+async def _refusal(reply: Reply, target: Target) -> Failure:
+    data = b""
+    with suppress(OSError):
+        while len(data) < LONGEST_REFUSAL_BYTES and (piece := await reply.next_piece()) is not None:
+            data += piece[0]
+    body = data[:LONGEST_REFUSAL_BYTES].decode("utf-8", "replace")
+    detail = scrub(error_message(body) or body.strip()[:300] or reply.reason or "no reason given")
     return Failure(
-        kind=classify(response.status, body),
-        message=f"HTTP {response.status} from {response.url.host}: {detail}",
-        status=response.status,
-        retry_after_s=retry_after_s(response.headers),
+        kind=classify(reply.status, body),
+        message=f"HTTP {reply.status} from {target.host}: {detail}",
+        status=reply.status,
+        retry_after_s=retry_after_s(reply.headers),
     )
 
 
@@ -185,7 +325,7 @@ def error_message(body: str) -> str | None:
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
     """Seconds to wait by ``Retry-After``, given as seconds or as a date held against the reply's own ``Date``."""
-    value = headers.get("Retry-After")
+    value = headers.get("retry-after")
     if value is None:
         return None
     try:
@@ -194,20 +334,21 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
         pass
     try:
         then = email.utils.parsedate_to_datetime(value)
-        now = email.utils.parsedate_to_datetime(headers["Date"])
+        now = email.utils.parsedate_to_datetime(headers["date"])
     except (ValueError, KeyError):
         return None
     return max(0.0, (then - now).total_seconds())
 
 
-def _broken(url: str, error: BaseException) -> Failure:
-    if isinstance(error, asyncio.TimeoutError):
-        return Failure(kind="timeout", message=f"no data from {_host(url)} within the stall timeout")
-    if isinstance(error, aiohttp.ClientConnectorCertificateError | ssl.SSLCertVerificationError):
-        return Failure(kind="unavailable", message=f"the TLS certificate of {_host(url)} is not valid")
-    if isinstance(error, aiohttp.InvalidURL):
-        return Failure(kind="unavailable", message=f"not a URL: {scrub(url)}")
-    return Failure(kind="connection", message=scrub(f"{_host(url)}: {error or type(error).__name__}"))
+def _broken(target: Target, error: OSError) -> Failure:
+    where = target.host_header
+    if isinstance(error, TimeoutError):
+        return Failure(kind="timeout", message=f"{where}: {error or f'no connection within {CONNECT_TIMEOUT_S:g} s'}")
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return Failure(kind="unavailable", message=f"the TLS certificate of {where} is not valid")
+    if isinstance(error, wire.Malformed):
+        return Failure(kind="malformed", message=scrub(f"{where}: {error}"))
+    return Failure(kind="connection", message=scrub(f"{where}: {error or type(error).__name__}"))
 
 
 def is_loopback(url: str) -> bool:

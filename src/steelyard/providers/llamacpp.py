@@ -20,16 +20,19 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.request
 from pathlib import Path
 from typing import IO, Any
 
 from steelyard.errors import EnvironmentFault
+from steelyard.threads import on_daemon_thread
 
 SLOTS = 4
 CONTEXT_PER_SLOT = 4096
 SPIN_COUNT = "2000"
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 5.0
+HEALTH_TIMEOUT_S = 5.0
 LOG_LINES = 6
 LOG_VERBOSITY = 2  # warnings and errors: no line for each request
 INHERITED = (
@@ -221,15 +224,17 @@ def _keep_stdout_clean() -> IO[str]:
 
 
 async def _until_healthy(url: str) -> None:
-    import aiohttp
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
-    async with aiohttp.ClientSession() as session:
-        while True:
-            with contextlib.suppress(aiohttp.ClientError, OSError):
-                async with session.get(f"{url}/health") as reply:
-                    if reply.status == 200:
-                        return
-            await asyncio.sleep(0.05)
+    def is_healthy() -> bool:
+        with contextlib.suppress(OSError), direct.open(f"{url}/health", timeout=HEALTH_TIMEOUT_S) as reply:
+            return bool(reply.status == 200)
+        return False
+
+    while True:
+        if await on_daemon_thread(is_healthy):
+            return
+        await asyncio.sleep(0.05)
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

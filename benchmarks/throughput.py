@@ -1,0 +1,179 @@
+"""Samples a second, asked, scored and durably stored, beside what a bare aiohttp loop reaches in the same run.
+
+An endpoint that answers at once runs in a process of its own. Turn by turn: a bare aiohttp+uvloop loop that posts and
+decodes, then a whole Steelyard run over as many one-line items, 64 in flight. Plain replies, then streamed ones with
+every chunk stamped. The ratio of each turn is what counts; start-up is left out on both sides.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import multiprocessing
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import cast
+
+import aiohttp
+import msgspec
+import uvloop
+
+import steelyard as sy
+
+IN_FLIGHT = 64
+CHUNKS = 20
+TOKEN = "word "
+TEXT = TOKEN * CHUNKS
+USAGE = b'"usage":{"prompt_tokens":12,"completion_tokens":20,"total_tokens":32}'
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: %s\r\n"
+ORIGIN = b'"id":"chatcmpl-1","created":1764000000,"model":"instant"'
+PLAIN = (
+    b'{%s,"object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":"%s"},'
+    b'"finish_reason":"stop"}],%s}' % (ORIGIN, TEXT.encode(), USAGE)
+)
+DELTA = b'data: {%s,"object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"%s"}}]}\n\n' % (
+    ORIGIN,
+    TOKEN.encode(),
+)
+END = (
+    b'data: {%s,"object":"chat.completion.chunk","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
+    b'data: {%s,"object":"chat.completion.chunk","choices":[],%s}\n\ndata: [DONE]\n\n' % (ORIGIN, ORIGIN, USAGE)
+)
+
+
+def _chunked(pieces: list[bytes]) -> bytes:
+    return b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
+
+
+WHOLE = HEAD % b"application/json" + b"Content-Length: %d\r\n\r\n" % len(PLAIN) + PLAIN
+STREAM = HEAD % b"text/event-stream" + b"Transfer-Encoding: chunked\r\n\r\n" + _chunked([*([DELTA] * CHUNKS), END])
+
+
+class Instant(asyncio.Protocol):
+    """Answers every request as soon as its body is there."""
+
+    def __init__(self) -> None:
+        self._pending = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep where to write."""
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Answer what is complete."""
+        self._pending += data
+        while (end := self._pending.find(b"\r\n\r\n")) >= 0:
+            head = self._pending[:end].lower()
+            size = end + 4 + int(head.partition(b"content-length:")[2].partition(b"\r")[0])
+            if len(self._pending) < size:
+                return
+            is_streamed = b'"stream":true' in self._pending[end:size]
+            self._pending = self._pending[size:]
+            self._transport.write(STREAM if is_streamed else WHOLE)
+
+
+def serve(pipe: Connection) -> None:
+    """Be the endpoint: say the port, stay until the parent ends."""
+
+    async def main() -> None:
+        server = await asyncio.get_running_loop().create_server(Instant, "127.0.0.1", 0)
+        pipe.send(server.sockets[0].getsockname()[1])
+        await server.serve_forever()
+
+    uvloop.run(main())
+
+
+class Message(msgspec.Struct):
+    """The part of a reply that is read."""
+
+    content: str | None = None
+
+
+class Choice(msgspec.Struct):
+    """One choice, whole or a piece of it."""
+
+    message: Message | None = None
+    delta: Message | None = None
+
+
+class Body(msgspec.Struct):
+    """A reply."""
+
+    choices: list[Choice]
+
+
+async def bare(url: str, items: int, *, streamed: bool) -> None:
+    """The yardstick: post, read, decode every chunk, keep nothing."""
+    decode = msgspec.json.Decoder(Body).decode
+    asked = iter(range(items))
+
+    async def worker(session: aiohttp.ClientSession) -> None:
+        for number in asked:
+            body = {"model": "instant", "messages": [{"role": "user", "content": f"Item {number}"}], "stream": streamed}
+            async with session.post(f"{url}/chat/completions", data=msgspec.json.encode(body)) as reply:
+                if not streamed:
+                    assert decode(await reply.read()).choices[0].message
+                    continue
+                stamps = []
+                async for line in reply.content:
+                    if line.startswith(b"data: {"):
+                        stamps.append(time.perf_counter_ns())
+                        decode(line[6:])
+                assert len(stamps) == CHUNKS + 2
+
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        await asyncio.gather(*(worker(session) for _ in range(IN_FLIGHT)))
+
+
+def steelyard(url: str, items: int, *, streamed: bool) -> None:
+    """A whole run: asked, stored, scored, stored again, summed up."""
+    samples = [sy.Sample(id=f"i/{number}", input=f"Item {number}", target=TEXT.strip()) for number in range(items)]
+    benchmark = sy.Benchmark(
+        name="instant", version="1", load=lambda selection: samples, grade=lambda sample, done: done.text == TEXT
+    )
+    extra = {} if streamed else {"stream": False}
+    model = sy.ModelSpec(id="m", provider="openai", model="instant", base_url=url, concurrency=IN_FLIGHT, extra=extra)
+    with tempfile.TemporaryDirectory() as folder:
+        run = sy.run([model], [benchmark], store=Path(folder) / "s.db", on_message=lambda text: None)
+        accuracy = run.estimate("accuracy")
+        assert (accuracy.value, accuracy.n) == (1.0, items)
+
+
+def timed(work: Callable[[], None]) -> float:
+    """Seconds that ``work`` takes."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def main() -> None:
+    """Measure in turns and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--items", type=int, default=10_000)
+    parser.add_argument("--turns", type=int, default=5)
+    options = parser.parse_args()
+    ours, theirs = multiprocessing.get_context("spawn").Pipe()
+    server = multiprocessing.get_context("spawn").Process(target=serve, args=(theirs,), daemon=True)
+    server.start()
+    url = f"http://127.0.0.1:{ours.recv()}/v1"
+    for streamed in (False, True):
+        steelyard(url, 100, streamed=streamed)
+        rates, ratios = [], []
+        for _ in range(options.turns):
+            floor_s = timed(lambda: uvloop.run(bare(url, options.items, streamed=streamed)))  # noqa: B023 - called at once
+            run_s = timed(lambda: steelyard(url, options.items, streamed=streamed))  # noqa: B023 - called at once
+            rates.append((options.items / floor_s, options.items / run_s))
+            ratios.append(floor_s / run_s)
+        bare_rate, rate = (statistics.median(column) for column in zip(*rates, strict=True))
+        kind = f"streamed, {CHUNKS} chunks" if streamed else "plain"
+        ratio = statistics.median(ratios)
+        print(f"{kind:20} bare aiohttp {bare_rate:7,.0f}/s   Steelyard {rate:7,.0f}/s   ratio {ratio:.2f}")
+    server.terminate()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""HTTP through a proxy, by aiohttp: for the few who need one, since it reads tokens later than ``wire`` does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+import aiohttp
+
+from steelyard.providers.http import Piece, Reply
+
+READ_BUFFER_BYTES = 1 << 20
+
+
+class Proxied:
+    """A session that goes where the environment's proxy leads. Faults are ``OSError``, as ``wire``'s are."""
+
+    def __init__(self, *, connect_s: float, stall_s: float, keep_alive: bool) -> None:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, force_close=not keep_alive),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_s, sock_read=stall_s),
+            read_bufsize=READ_BUFFER_BYTES,
+            trust_env=True,
+        )
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._session.close()
+
+    @asynccontextmanager
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> AsyncIterator[Reply]:
+        """Post ``body``; the reply's pieces are stamped when aiohttp hands them over."""
+        sent = {"Content-Type": "application/json", **headers}
+        try:
+            async with self._session.post(url, data=body, headers=sent, allow_redirects=False) as response:
+                first_byte_ns = time.perf_counter_ns()
+
+                async def next_piece() -> Piece | None:
+                    data = await response.content.readany()
+                    return (data, time.perf_counter_ns()) if data else None
+
+                try:
+                    yield Reply(
+                        status=response.status,
+                        reason=response.reason or "",
+                        headers={name.lower(): value for name, value in response.headers.items()},
+                        first_byte_ns=first_byte_ns,
+                        next_piece=next_piece,
+                    )
+                finally:
+                    if not response.content.at_eof():
+                        response.close()  # released half read, it would break the next request that is given it
+        except aiohttp.ClientError as error:
+            raise (
+                error if isinstance(error, OSError) else ConnectionError(str(error) or type(error).__name__)
+            ) from error
