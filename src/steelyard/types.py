@@ -83,8 +83,7 @@ class Request(Struct, frozen=True, kw_only=True):
 
         ``origin`` names who answers: a base URL, a weights file's sha256 with its runtime, a function's version.
         """
-        identity = [protocol, origin, msgspec.to_builtins(self)]
-        return hashlib.sha256(msgspec.json.encode(identity, order="sorted")).digest()
+        return hashlib.sha256(msgspec.json.encode([protocol, origin, self], order="sorted")).digest()
 
 
 class Price(Struct, frozen=True, kw_only=True):

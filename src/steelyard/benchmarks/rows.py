@@ -46,6 +46,8 @@ class RowFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._turn = threading.RLock()
+        self._kept: IO[bytes] | None = None
 
     def scan(self) -> Iterator[Entry]:
         """Every row in order, the faulty ones included."""
@@ -57,6 +59,15 @@ class RowFile:
 
     def _open(self) -> AbstractContextManager[IO[bytes]]:
         return self.path.open("rb")
+
+    @contextmanager
+    def _reading(self) -> Iterator[IO[bytes]]:
+        """The file, kept open from the first row that is read: opening it for each would take longer than reading."""
+        with self._turn:
+            if self._kept is None:
+                self._kept = self.path.open("rb")
+                weakref.finalize(self, self._kept.close)
+            yield self._kept
 
 
 class JsonLines(RowFile):
@@ -73,7 +84,7 @@ class JsonLines(RowFile):
 
     def read(self, offset: int) -> Row:
         """The object in the line that begins there."""
-        with self._open() as file:
+        with self._reading() as file:
             file.seek(offset)
             row: Row = msgspec.json.decode(file.readline().removeprefix(BYTE_ORDER_MARK))
             return row
@@ -95,9 +106,8 @@ class Parquet(JsonLines):
 
     def __init__(self, path: Path, *further: Path) -> None:
         super().__init__(path)
-        self._lines = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the rows are read
+        self._kept = self._lines = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the rows are read
         weakref.finalize(self, self._lines.close)
-        self._turn = threading.RLock()
         for part in (path, *further):
             self._write_out(part)
 
@@ -153,7 +163,7 @@ class Separated(RowFile):
 
     def read(self, offset: int) -> Row:
         """The record that begins there."""
-        with self._open() as file:
+        with self._reading() as file:
             file.seek(offset)
             row = self._entry(next(self._records(file))).row
         assert row is not None

@@ -43,10 +43,10 @@ class Task:
     positions: Sequence[int]
     shots: int
 
-    def prompt(self, position: int) -> Prompt:
-        """What the item at ``position`` looks like when it is asked."""
+    def prompt(self, position: int, sample: Sample | None = None) -> Prompt:
+        """What the item at ``position`` looks like when it is asked; ``sample`` is that item, where it is at hand."""
         exemplars = worked_examples(self.protocol, self.dataset, position, self.shots)
-        return self.protocol.prompt(self.dataset.samples[position], exemplars)
+        return self.protocol.prompt(sample or self.dataset.samples[position], exemplars)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,17 +60,17 @@ class Cell:
     floor: Floor | None
     judge: Seat | None = None
 
-    def request(self, position: int, repeat: int, seed: int) -> Request:
+    def request(self, position: int, sample: Sample, repeat: int, seed: int) -> Request:
         """The request for one item: the protocol's settings, under the model's own where it has them."""
         protocol, spec = self.task.protocol, self.spec
         temperature = spec.temperature if spec.temperature is not None else protocol.temperature
         return Request(
             model=spec.model,
-            prompt=_with_system(self.task.prompt(position), spec.system),
+            prompt=_with_system(self.task.prompt(position, sample), spec.system),
             temperature=temperature,
             max_tokens=spec.max_tokens or protocol.max_tokens,
             stop=spec.stop or protocol.stop,
-            seed=_seed(seed, self.task.dataset.samples[position].id, repeat) if temperature else None,
+            seed=_seed(seed, sample.id, repeat) if temperature else None,
             reasoning_effort=spec.reasoning_effort,
             repeat=repeat,
             extra=spec.extra,
@@ -222,8 +222,10 @@ def cell_info(spec: ModelSpec, plan: Plan, task: Task, origin: str, *, is_floor:
 
 
 def _stratum_sizes(task: Task) -> dict[str, int]:
-    """How many items each stratum has; not counted where they are endless, or so many that reading them takes time."""
-    if task.spec.part in task.benchmark.endless or len(task.dataset.samples) > MOST_COUNTED:
+    """How many items each stratum has; not counted where all are asked, or so many that reading them takes time."""
+    available = len(task.dataset.samples)
+    is_whole = len(task.positions) == available and not task.benchmark.stratified
+    if is_whole or task.spec.part in task.benchmark.endless or available > MOST_COUNTED:
         return {}
     sizes = Counter(sample.stratum for sample in task.dataset.samples if sample.stratum is not None)
     return dict(sizes) if len(sizes) > 1 else {}

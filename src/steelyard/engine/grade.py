@@ -6,7 +6,7 @@ import asyncio
 import inspect
 from typing import Any
 
-from steelyard.benchmarks.benchmark import Deliberate, Protocol, scores_of
+from steelyard.benchmarks.benchmark import Deliberate, Grade, Protocol, scores_of
 from steelyard.engine.judges import Hearing
 from steelyard.providers.secrets import scrub
 from steelyard.threads import on_daemon_thread
@@ -27,21 +27,25 @@ async def grade(
         scores = await _deliberate(protocol, protocol.deliberate, sample, completion, hearing)
         return hearing.booked(scores, protocol.metrics[0])
     try:
+        if protocol.inline and len(completion.text) < LONG_TEXT:
+            return scores_of(protocol, protocol.grade(sample, completion))
         async with asyncio.timeout(GRADING_TIMEOUT_S):
-            judged: Any
-            is_quick = protocol.inline and len(completion.text) < LONG_TEXT
-            if is_quick or inspect.iscoroutinefunction(protocol.grade):
-                judged = protocol.grade(sample, completion)
-            else:
-                judged = await on_daemon_thread(protocol.grade, sample, completion)
-            if inspect.isawaitable(judged):
-                judged = await judged
-        return scores_of(protocol, judged)
+            return scores_of(protocol, await _foreign(protocol.grade, sample, completion))
     except TimeoutError:
         reason = f"grading took more than {GRADING_TIMEOUT_S:g} s"
     except Exception as error:  # noqa: BLE001 - the boundary where a grader's errors are attributed to it
         reason = _blame(error)
     return _unscored(protocol, reason)
+
+
+async def _foreign(judge: Grade, sample: Sample, completion: Completion) -> Any:
+    """What a grader says that may take its time: a function on a thread of its own, or a coroutine."""
+    judged: Any
+    if inspect.iscoroutinefunction(judge):
+        judged = judge(sample, completion)
+    else:
+        judged = await on_daemon_thread(judge, sample, completion)
+    return await judged if inspect.isawaitable(judged) else judged
 
 
 async def _deliberate(

@@ -106,11 +106,9 @@ class Writer:
     def _write(self, batch: Sequence[Work]) -> None:
         calls = [work for work in batch if work.call_id is None]
         scores = [work for work in batch if work.call_id is not None]
-        if calls:
-            for work, call_id in zip(calls, self._store.append_calls(list(map(self._new_call, calls))), strict=True):
-                work.call_id = call_id
-        if scores:
-            self._store.append_scores(list(map(_new_score, scores)))
+        ids = self._store.append(list(map(self._new_call, calls)), list(map(_new_score, scores)))
+        for work, call_id in zip(calls, ids, strict=True):
+            work.call_id = call_id
 
     def _new_call(self, work: Work) -> NewCall:
         assert work.call is not None
@@ -191,7 +189,7 @@ class Lane:
                 break
             await self._enter()
             sample = cell.cell.task.dataset.samples[position]
-            request = cell.cell.request(position, repeat, self._seed)
+            request = cell.cell.request(position, sample, repeat, self._seed)
             self._loaded.put_nowait(Work(cell=cell, position=position, repeat=repeat, sample=sample, request=request))
         for _ in range(self._concurrency):
             self._loaded.put_nowait(None)

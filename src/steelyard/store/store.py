@@ -313,44 +313,33 @@ class Store:
 
     # Calls and scores
 
+    def append(self, calls: Sequence[NewCall], scores: Sequence[NewScore]) -> list[int]:
+        """Write calls, and judgements of earlier ones, in one transaction; return the calls' ids when it is durable."""
+        new_calls = [_call_row(row) for row in calls]  # compressing is done before the write lock is taken
+        new_scores = [_score_row(row, metric, score) for row in scores for metric, score in row.scores.items()]
+        if not new_calls and not new_scores:
+            return []
+        ids: list[int] = []
+        with self._writing() as connection:
+            if new_calls:
+                item_sets = _sets_of(connection, {row.cell for row in calls})
+                _keep_samples(connection, {(item_sets[row.cell], row.position): row.sample for row in calls})
+                first = int(connection.execute(select(func.coalesce(func.max(schema.calls.c.id), 0))).scalar_one()) + 1
+                ids = list(range(first, first + len(calls)))
+                for call_id, values in zip(ids, new_calls, strict=True):
+                    values["id"] = call_id
+                _insert_many(connection, INSERT_CALLS, new_calls)
+            if new_scores:
+                _insert_many(connection, INSERT_SCORES, new_scores)
+        return ids
+
     def append_calls(self, rows: Sequence[NewCall]) -> list[int]:
         """Write calls in one transaction; return their ids when they are durable."""
-        if not rows:
-            return []
-        new_calls = [_call_row(row) for row in rows]  # compressing is done before the write lock is taken
-        with self._writing() as connection:
-            item_sets = _sets_of(connection, {row.cell for row in rows})
-            _keep_samples(connection, {(item_sets[row.cell], row.position): row.sample for row in rows})
-            first = int(connection.execute(select(func.coalesce(func.max(schema.calls.c.id), 0))).scalar_one()) + 1
-            ids = list(range(first, first + len(rows)))
-            for call_id, values in zip(ids, new_calls, strict=True):
-                values["id"] = call_id
-            _insert_many(connection, INSERT_CALLS, new_calls)
-        return ids
+        return self.append(rows, ())
 
     def append_scores(self, rows: Sequence[NewScore]) -> None:
         """Write judgements in one transaction; they are durable when this returns."""
-        new_scores = [
-            {
-                "call": row.call,
-                "metric": metric,
-                "value": score.value,
-                "parsed": score.answer is not None,
-                "answer": well_formed(score.answer),
-                "reason": well_formed(score.reason),
-                "grader": row.grader,
-                "grader_version": row.grader_version,
-                "calls": score.spent and score.spent.calls,
-                "input_tokens": score.spent and score.spent.input_tokens,
-                "output_tokens": score.spent and score.spent.output_tokens,
-                "cost_usd": score.spent and score.spent.cost_usd,
-            }
-            for row in rows
-            for metric, score in row.scores.items()
-        ]
-        if new_scores:
-            with self._writing() as connection:
-                _insert_many(connection, INSERT_SCORES, new_scores)
+        self.append((), rows)
 
     def completed(self, cell: int) -> set[tuple[int, int]]:
         """(position, repeat) of every item of the cell that has been answered."""
@@ -675,6 +664,24 @@ def _sample_row(key: tuple[int, int], sample: Sample) -> dict[str, Any]:
         "cluster": sample.cluster,
         "flags": " ".join(sample.flags) or None,
         "content": pack(sample),
+    }
+
+
+def _score_row(row: NewScore, metric: str, score: Score) -> dict[str, Any]:
+    spent = score.spent
+    return {
+        "call": row.call,
+        "metric": metric,
+        "value": score.value,
+        "parsed": score.answer is not None,
+        "answer": well_formed(score.answer),
+        "reason": well_formed(score.reason),
+        "grader": row.grader,
+        "grader_version": row.grader_version,
+        "calls": spent and spent.calls,
+        "input_tokens": spent and spent.input_tokens,
+        "output_tokens": spent and spent.output_tokens,
+        "cost_usd": spent and spent.cost_usd,
     }
 
 
