@@ -53,21 +53,30 @@ class Reply:
         """The media type without its parameters."""
         return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
-    async def chunks(self) -> AsyncIterator[Piece]:
-        """The body piece by piece, each with the monotonic nanosecond it was read at."""
-        size = 0
+    async def events(self) -> AsyncIterator[Piece]:
+        """The ``data`` of each server-sent event with the nanosecond its last byte was read at."""
+        stream = EventStream()
+        size, at_ns = 0, self.first_byte_ns
         while (piece := await self.next_piece()) is not None:
-            size += len(piece[0])
+            data, at_ns = piece
+            size += len(data)
             if size > LONGEST_REPLY_BYTES:
-                raise ProviderError(Failure(kind="malformed", message=f"the reply exceeds {LONGEST_REPLY_BYTES} bytes"))
-            yield piece
+                raise _too_long()
+            for event in stream.feed(data):
+                yield event, at_ns
+        for event in stream.end():
+            yield event, at_ns
 
     async def read(self) -> Piece:
         """The whole body and when its last byte was read."""
         pieces: list[bytes] = []
-        at_ns = self.first_byte_ns
-        async for data, at_ns in self.chunks():  # noqa: B007 - the last stamp is the one that is returned
+        size, at_ns = 0, self.first_byte_ns
+        while (piece := await self.next_piece()) is not None:
+            data, at_ns = piece
             pieces.append(data)
+            size += len(data)
+            if size > LONGEST_REPLY_BYTES:
+                raise _too_long()
         return b"".join(pieces), at_ns
 
     async def finish(self) -> None:
@@ -285,28 +294,38 @@ def _tls_context() -> ssl.SSLContext:
     return context
 
 
-async def server_sent_events(chunks: AsyncIterator[tuple[bytes, int]]) -> AsyncIterator[tuple[bytes, int]]:
-    """The ``data`` of each event with the time its last byte was read (WHATWG HTML, section 9.2).
+class EventStream:
+    """The ``data`` of server-sent events from the bytes they come in (WHATWG HTML, section 9.2).
 
     Works on bytes, so a character cut in two by a chunk boundary stays whole; comments and other fields are skipped.
     """
-    pending = b""
-    data: list[bytes] = []
-    at_ns = 0
-    async for piece, at_ns in chunks:
-        pending += piece
-        *lines, pending = pending.split(b"\n")
+
+    def __init__(self) -> None:
+        self._pending = b""
+        self._data: list[bytes] = []
+
+    def feed(self, piece: bytes) -> list[bytes]:
+        """The events that this piece completes."""
+        *lines, self._pending = (self._pending + piece).split(b"\n")
+        found = []
         for line in lines:
             line = line.rstrip(b"\r")
             if line.startswith(b"data:"):
-                data.append(line[5:].removeprefix(b" "))
-            elif not line and data:
-                yield b"\n".join(data), at_ns
-                data = []
-    if pending.startswith(b"data:"):
-        data.append(pending[5:].strip())
-    if data:
-        yield b"\n".join(data), at_ns
+                self._data.append(line[5:].removeprefix(b" "))
+            elif not line and self._data:
+                found.append(self._data[0] if len(self._data) == 1 else b"\n".join(self._data))
+                self._data = []
+        return found
+
+    def end(self) -> list[bytes]:
+        """The event that was never closed by an empty line, if there is one."""
+        if self._pending.startswith(b"data:"):
+            self._data.append(self._pending[5:].strip())
+        return [b"\n".join(self._data)] if self._data else []
+
+
+def _too_long() -> ProviderError:
+    return ProviderError(Failure(kind="malformed", message=f"the reply exceeds {LONGEST_REPLY_BYTES} bytes"))
 
 
 async def _refusal(reply: Reply, target: Target) -> Failure:

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from steelyard.errors import ProviderError, UsageError
 from steelyard.providers.echo import TRY_CONTINUATION, TRY_TEXT, echo_body, read_likelihoods
-from steelyard.providers.http import STALL_TIMEOUT_S, Http, Reply, is_loopback, server_sent_events
+from steelyard.providers.http import STALL_TIMEOUT_S, Http, Reply, is_loopback
 from steelyard.providers.interface import Done, Event, FirstByte, Notice, Text
 from steelyard.providers.secrets import Secret, from_environment, scrub
 from steelyard.types import Failure, Likelihood, ModelSpec, Prompt, Request, Usage
@@ -100,7 +100,9 @@ class OpenAI:
             body = wire_body(request, self._refused)
             try:
                 async with self._http.post(self.base_url + path, body, self._headers) as reply:
-                    async for event in _events(reply):
+                    yield FirstByte(at_ns=reply.first_byte_ns)
+                    is_streamed = reply.content_type == "text/event-stream"
+                    async for event in _streamed(reply) if is_streamed else _whole(reply):
                         yield event
                 return
             except ProviderError as error:
@@ -185,32 +187,24 @@ def _left_out(model: str, setting: str) -> str:
     return f"{model} does not accept {setting!r}: {instead}"
 
 
-async def _events(reply: Reply) -> AsyncIterator[Event]:
-    yield FirstByte(at_ns=reply.first_byte_ns)
-    if reply.content_type == "text/event-stream":
-        async for event in _streamed(reply):
-            yield event
-    else:
-        async for event in _whole(reply):
-            yield event
-
-
 async def _streamed(reply: Reply) -> AsyncIterator[Event]:
     done = Done()
     finished = refused = False
-    async for data, at_ns in server_sent_events(reply.chunks()):
+    async for data, at_ns in reply.events():
         if data == b"[DONE]":
             finished = True
             break
         part = _decode(data)
-        for choice in part.choices[:1]:
+        if part.choices:
+            choice = part.choices[0]
             for text in _texts(choice.delta or _Delta(content=choice.text), at_ns):
                 yield text
             refused = refused or bool(choice.delta and choice.delta.refusal)
             if choice.finish_reason:
                 finished = True
                 done = msgspec.structs.replace(done, stop_reason="refusal" if refused else choice.finish_reason)
-        done = _with_origin(done, part)
+        if part.usage or part.model != done.model_reported or part.system_fingerprint != done.fingerprint:
+            done = _with_origin(done, part)
     if not finished:
         raise ProviderError(Failure(kind="malformed", message="the stream ended before the answer was complete"))
     await reply.finish()

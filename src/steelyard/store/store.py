@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
-from itertools import islice
+from itertools import chain, islice
 from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
@@ -40,6 +40,7 @@ BUSY_TIMEOUT_S = 30
 RETRY_OPEN_S = 0.05
 SHORTEST_PREFIX = 4
 MOST_READ_AT_ONCE = 1_000
+ROWS_OF_A_STATEMENT = (128, 32, 8, 1)
 LARGEST_NUMBER = 2**63 - 1
 CLOCK_SLACK_S = 60.0  # a clock that was set meanwhile must not make a living run look dead
 
@@ -641,18 +642,35 @@ def _keep_samples(connection: Connection, items: dict[tuple[int, int], Sample]) 
 
 
 def _insert_many(connection: Connection, statement: Insert, rows: Sequence[dict[str, Any]]) -> None:
-    """SQLAlchemy's statement, its values handed to the driver as they are: half the time for wide rows."""
+    """Insert the rows, many of them by one statement.
+
+    SQLite's driver lets go of the interpreter for each row it inserts, and waits until a busy event loop gives it back;
+    a statement of many rows waits once.
+    """
     sql, names = _compiled(statement, connection.dialect, tuple(rows[0]))
     if names is None:
         connection.execute(statement, rows)
-    else:
-        connection.exec_driver_sql(sql, list(map(itemgetter(*names), rows)))
+        return
+    values_of = itemgetter(*names)
+    start = 0
+    for size in ROWS_OF_A_STATEMENT:
+        while len(rows) - start >= size:
+            values = tuple(chain.from_iterable(values_of(row) for row in rows[start : start + size]))
+            connection.exec_driver_sql(_of_many_rows(sql, size), values)
+            start += size
 
 
 @lru_cache(maxsize=16)
 def _compiled(statement: Insert, dialect: Dialect, columns: tuple[str, ...]) -> tuple[str, list[str] | None]:
     compiled = statement.compile(dialect=dialect, column_keys=columns)
     return str(compiled), compiled.positiontup
+
+
+@lru_cache(maxsize=64)
+def _of_many_rows(sql: str, size: int) -> str:
+    head, values, rest = sql.partition(" VALUES ")
+    row, end, clause = rest.partition(")")
+    return head + values + ", ".join([row + end] * size) + clause
 
 
 def _sample_row(key: tuple[int, int], sample: Sample) -> dict[str, Any]:
