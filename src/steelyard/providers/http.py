@@ -11,6 +11,7 @@ import asyncio
 import base64
 import email.utils
 import functools
+import re
 import ssl
 import time
 import urllib.parse
@@ -18,6 +19,7 @@ import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -373,10 +375,16 @@ def error_message(body: str) -> str | None:
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait by ``Retry-After``, given as seconds or as a date held against the reply's own ``Date``."""
+    """Seconds to wait by ``Retry-After``, given as seconds or as a date held against the reply's own ``Date``.
+
+    Where there is none: by the headers that say how much of a limit is left and when it is full again.
+    """
+    if milliseconds := headers.get("retry-after-ms"):
+        with suppress(ValueError):
+            return max(0.0, float(milliseconds) / 1000)
     value = headers.get("retry-after")
     if value is None:
-        return None
+        return spent_for_s(headers)
     try:
         return max(0.0, float(value))
     except ValueError:
@@ -398,6 +406,48 @@ def _broken(target: Target, error: OSError) -> Failure:
     if isinstance(error, wire.Malformed):
         return Failure(kind="malformed", message=scrub(f"{where}: {error}"))
     return Failure(kind="connection", message=scrub(f"{where}: {error or type(error).__name__}"))
+
+
+def spent_for_s(headers: Mapping[str, str]) -> float | None:
+    """Seconds until more may be asked, where the headers say that nothing is left of a limit; ``None`` elsewhere.
+
+    Read are ``x-ratelimit-remaining-requests`` and ``-tokens`` with ``x-ratelimit-reset-...`` (OpenAI and its kin:
+    ``1m2.5s``, ``120ms`` or seconds) and ``anthropic-ratelimit-...-remaining`` with ``...-reset`` (a date).
+    """
+    spent = [reset for left, reset in LIMITS.items() if headers.get(left) == "0"]
+    values = [headers.get(reset, "") for reset in spent]
+    waits = [_duration_s(value) or _until_s(value, headers.get("date", "")) for value in values]
+    known = [wait for wait in waits if wait is not None]
+    return max(known) if known else None
+
+
+LIMITS = {
+    **{f"x-ratelimit-remaining-{what}": f"x-ratelimit-reset-{what}" for what in ("requests", "tokens")},
+    **{
+        f"anthropic-ratelimit-{what}-remaining": f"anthropic-ratelimit-{what}-reset"
+        for what in ("requests", "tokens", "input-tokens", "output-tokens")
+    },
+}
+"""The header that says how much of a limit is left, and the one that says when it is full again."""
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def _duration_s(text: str) -> float | None:
+    if re.fullmatch(r"\d+(\.\d+)?", text):
+        return float(text)
+    if not re.fullmatch(rf"(?:{_DURATION.pattern})+", text):
+        return None
+    return sum(float(number) * _UNIT_S[unit] for number, unit in _DURATION.findall(text))
+
+
+def _until_s(then: str, now: str) -> float | None:
+    """Seconds from the reply's own ``Date`` to an instant in RFC 3339."""
+    try:
+        return max(0.0, (datetime.fromisoformat(then) - email.utils.parsedate_to_datetime(now)).total_seconds())
+    except (ValueError, TypeError):
+        return None
 
 
 def is_loopback(url: str) -> bool:

@@ -14,8 +14,8 @@ from msgspec import Struct
 
 from steelyard.errors import ProviderError, UsageError
 from steelyard.providers.echo import TRY_CONTINUATION, TRY_TEXT, echo_body, read_likelihoods
-from steelyard.providers.http import STALL_TIMEOUT_S, Http, Reply, is_loopback
-from steelyard.providers.interface import Done, Event, FirstByte, Notice, Text
+from steelyard.providers.http import STALL_TIMEOUT_S, Http, Reply, is_loopback, spent_for_s
+from steelyard.providers.interface import Done, Event, FirstByte, Notice, Pause, Text
 from steelyard.providers.secrets import Secret, from_environment, scrub
 from steelyard.types import Failure, Likelihood, ModelSpec, Prompt, Request, Usage
 
@@ -101,6 +101,8 @@ class OpenAI:
             try:
                 async with self._http.post(self.base_url + path, body, self._headers) as reply:
                     yield FirstByte(at_ns=reply.first_byte_ns)
+                    if (pause_s := spent_for_s(reply.headers)) is not None:
+                        yield Pause(seconds=pause_s)
                     is_streamed = reply.content_type == "text/event-stream"
                     async for event in _streamed(reply) if is_streamed else _whole(reply):
                         yield event
