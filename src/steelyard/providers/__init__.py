@@ -16,23 +16,25 @@ if TYPE_CHECKING:
 
     Connect = Callable[[ModelSpec], Provider]
 
-PRESETS = "steelyard.providers.presets"
+_OPENAI = "steelyard.providers.openai"
 BUILT_IN = {
-    "openai": (PRESETS, "connect"),
-    "openai-responses": (PRESETS, "connect"),
-    "anthropic": ("steelyard.providers.anthropic", "connect"),
-    "google": ("steelyard.providers.google", "connect"),
-    "azure": (PRESETS, "connect"),
-    "openrouter": (PRESETS, "connect"),
-    "groq": (PRESETS, "connect"),
-    "together": (PRESETS, "connect"),
-    "deepseek": (PRESETS, "connect"),
-    "ollama": (PRESETS, "connect"),
-    "vllm": (PRESETS, "connect"),
-    "sglang": (PRESETS, "connect"),
-    "local": ("steelyard.providers.local", "connect"),
-    "python": ("steelyard.providers.function", "connect"),
+    "openai": _OPENAI,
+    "openai-responses": "steelyard.providers.responses",
+    "anthropic": "steelyard.providers.anthropic",
+    "google": "steelyard.providers.google",
+    "azure": "steelyard.providers.azure",
+    "openrouter": _OPENAI,
+    "groq": _OPENAI,
+    "together": _OPENAI,
+    "deepseek": _OPENAI,
+    "ollama": _OPENAI,
+    "vllm": _OPENAI,
+    "sglang": _OPENAI,
+    "local": "steelyard.providers.local",
+    "python": "steelyard.providers.function",
 }
+"""The module of each provider, whose ``connect`` takes a ``ModelSpec``."""
+
 HERE = ("local", "python")
 ENTRY_POINTS = "steelyard.providers"
 
@@ -51,13 +53,27 @@ def connect(spec: ModelSpec) -> Provider:
     """The provider for one model: nothing is sent, but a missing key, package or weights file is an error here."""
     check_holds_no_key(spec)
     if spec.provider in BUILT_IN:
-        module, attribute = BUILT_IN[spec.provider]
-        build: Connect = getattr(importlib.import_module(module), attribute)
+        build: Connect = importlib.import_module(BUILT_IN[spec.provider]).connect
         return build(spec)
     plugins = _plugins()
     if spec.provider not in plugins:
         raise UnknownName("provider", spec.provider, provider_names())
     return _load_plugin(plugins[spec.provider])(spec)
+
+
+def models_like(name: str, most: int = 3) -> list[str]:
+    """The models that ``name`` may mean, as ``PROVIDER/MODEL``, the nearest first."""
+    import difflib
+
+    from steelyard.prices import listed_models
+    from steelyard.providers.weights import SHA256
+
+    known = listed_models() | {weights: ["local"] for weights in SHA256}
+    if name in known:
+        return [f"{provider}/{name}" for provider in known[name]]
+    ends = [model for model in known if model.endswith(f"/{name}")]
+    close = difflib.get_close_matches(name.lower(), known, n=most, cutoff=0.7)
+    return [f"{known[model][0]}/{model}" for model in dict.fromkeys([*ends, *close])][:most]
 
 
 def check_holds_no_key(spec: ModelSpec) -> None:

@@ -13,14 +13,22 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from steelyard.providers.endpoint import BROKEN_OFF, Dialect, Endpoint, Settings, count, decoded, malformed, reported
+from steelyard.providers.endpoint import (
+    BROKEN_OFF,
+    Dialect,
+    Endpoint,
+    Settings,
+    count,
+    decoded,
+    key_headers,
+    malformed,
+    reported,
+)
 from steelyard.providers.http import Reply
 from steelyard.providers.interface import Done, Event, Text
-from steelyard.providers.presets import find_key
+from steelyard.providers.services import address_of, key_of
 from steelyard.types import Channel, FailureKind, ModelSpec, Request, Usage
 
-BASE_URL = "https://api.anthropic.com"
-KEY_VARIABLE = "ANTHROPIC_API_KEY"
 VERSION = "2023-06-01"
 MOST_TOKENS = 32_000
 
@@ -95,9 +103,8 @@ _messages = msgspec.json.Decoder(_Message)
 
 def connect(spec: ModelSpec) -> Endpoint:
     """The model at Anthropic, or at an address of one's own that speaks the same."""
-    key = find_key(spec, KEY_VARIABLE, is_needed=spec.base_url is None)
-    headers = {"anthropic-version": VERSION} | ({"x-api-key": key.reveal()} if key else {})
-    address, mark, query = (spec.base_url or BASE_URL).partition("?")
+    headers = {"anthropic-version": VERSION, **key_headers(key_of(spec), "x-api-key")}
+    address, mark, query = address_of(spec).partition("?")
     address = f"{address.rstrip('/').removesuffix('/v1')}/v1{mark}{query}"
     return Endpoint(MESSAGES, base_url=address, headers=headers)
 

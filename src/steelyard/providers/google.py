@@ -14,14 +14,22 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from steelyard.providers.endpoint import BROKEN_OFF, Dialect, Endpoint, Settings, count, decoded, malformed, reported
+from steelyard.providers.endpoint import (
+    BROKEN_OFF,
+    Dialect,
+    Endpoint,
+    Settings,
+    count,
+    decoded,
+    key_headers,
+    malformed,
+    reported,
+)
 from steelyard.providers.http import Reply, classify
 from steelyard.providers.interface import Done, Event, Text
-from steelyard.providers.presets import find_key
+from steelyard.providers.services import address_of, key_of
 from steelyard.types import ModelSpec, Request, Usage
 
-BASE_URL = "https://generativelanguage.googleapis.com/v1beta"
-KEY_VARIABLES = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
 VERSIONS = ("/v1", "/v1beta", "/v1alpha")
 
 STOPS = {"STOP": "stop", "MAX_TOKENS": "length"}
@@ -76,11 +84,10 @@ _responses = msgspec.json.Decoder(_Response)
 
 def connect(spec: ModelSpec) -> Endpoint:
     """The model at Google, or at an address of one's own that speaks the same."""
-    key = find_key(spec, *KEY_VARIABLES, is_needed=spec.base_url is None)
-    address, mark, query = (spec.base_url or BASE_URL).partition("?")
+    address, mark, query = address_of(spec).partition("?")
     address = address.rstrip("/")
     versioned = address if address.endswith(VERSIONS) else f"{address}/v1beta"
-    headers = {"x-goog-api-key": key.reveal()} if key else {}
+    headers = key_headers(key_of(spec), "x-goog-api-key")
     return Endpoint(GENERATE, base_url=f"{versioned}{mark}{query}", headers=headers)
 
 

@@ -1,6 +1,6 @@
 """OpenAI's protocol: chat completions and completions, streamed, with usage, and log-likelihoods where they are given.
 
-Most of the field speaks it: see ``presets``.
+Most of the field speaks it: see ``services``.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from steelyard.providers.endpoint import (
 )
 from steelyard.providers.http import STALL_TIMEOUT_S, Reply, classify
 from steelyard.providers.interface import Done, Event, Text
+from steelyard.providers.services import address_of, key_of
 from steelyard.secrets import Secret
-from steelyard.types import FailureKind, Likelihood, Prompt, Request, Usage
+from steelyard.types import FailureKind, Likelihood, ModelSpec, Prompt, Request, Usage
 
-BASE_URL = "https://api.openai.com/v1"
 RENAMED = {"max_tokens": "max_completion_tokens"}
 OPTIONAL = ("max_completion_tokens", "temperature", "seed", "stop", "reasoning_effort", "stream_options", "max_tokens")
 KINDS: dict[str, FailureKind] = {
@@ -95,7 +95,7 @@ class OpenAI(Endpoint):
     def __init__(
         self,
         *,
-        base_url: str = BASE_URL,
+        base_url: str,
         key: Secret | None = None,
         headers: Mapping[str, str] | None = None,
         stall_s: float = STALL_TIMEOUT_S,
@@ -122,6 +122,11 @@ class OpenAI(Endpoint):
                 f"{model} at {self.origin} gives no log-likelihoods (completions with echo and logprobs): {error}. "
                 "Try: a protocol that generates, or a server such as vLLM"
             ) from error
+
+
+def connect(spec: ModelSpec) -> OpenAI:
+    """The endpoint that ``spec`` names."""
+    return OpenAI(base_url=address_of(spec), key=key_of(spec))
 
 
 def wire_body(request: Request, refused: Settings) -> dict[str, Any]:

@@ -13,11 +13,22 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from steelyard.providers.endpoint import BROKEN_OFF, Dialect, Settings, count, decoded, malformed, reported
+from steelyard.providers.endpoint import (
+    BROKEN_OFF,
+    Dialect,
+    Endpoint,
+    Settings,
+    count,
+    decoded,
+    key_headers,
+    malformed,
+    reported,
+)
 from steelyard.providers.http import Reply
 from steelyard.providers.interface import Done, Event, Text
 from steelyard.providers.openai import error_kind
-from steelyard.types import Channel, Request, Usage
+from steelyard.providers.services import address_of, key_of
+from steelyard.types import Channel, ModelSpec, Request, Usage
 
 CHANNELS: dict[str, Channel] = {
     "response.output_text.delta": "answer",
@@ -92,6 +103,12 @@ class _Event(Struct):
 
 _events = msgspec.json.Decoder(_Event)
 _responses = msgspec.json.Decoder(_Response)
+
+
+def connect(spec: ModelSpec) -> Endpoint:
+    """The model at OpenAI, or at an address of one's own that speaks the same."""
+    address = address_of(spec).rstrip("/")
+    return Endpoint(RESPONSES, base_url=address, headers=key_headers(key_of(spec)), origin=f"{address}/responses")
 
 
 def wire_body(request: Request, refused: Settings) -> dict[str, Any]:
