@@ -91,6 +91,11 @@ def looks_like_key(text: str) -> bool:
     return scrub(text) != text
 
 
+def keyless_environment() -> dict[str, str]:
+    """The environment for a child process that needs none of the keys in it."""
+    return {name: value for name, value in os.environ.items() if not _CALLED_A_KEY.search(name)}
+
+
 def _known() -> list[str]:
     """The longest first, so that a key which begins with another one goes as a whole."""
     return sorted(_read | set(_foreign()), key=len, reverse=True)

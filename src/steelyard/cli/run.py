@@ -134,6 +134,7 @@ def _carry_out(plan: Plan, store: Store, resume: RunInfo | None, parsed: argpars
 def _print_results(ended: Ended, store: Store, parsed: argparse.Namespace) -> None:
     import sys
 
+    from steelyard.report.answers import plain
     from steelyard.report.results import load_results, results_document
     from steelyard.report.terminal import print_results
 
@@ -144,7 +145,7 @@ def _print_results(ended: Ended, store: Store, parsed: argparse.Namespace) -> No
         print_results(results)
         print(f"Records: {store.location}   Read answers: steelyard show {ended.run.number} --wrong")
     for model, reason in ended.stopped.items():
-        print(f"steelyard: {model} was stopped: {reason}", file=sys.stderr)
+        print(plain(f"steelyard: {model} was stopped: {reason}"), file=sys.stderr)
     if ended.status != "done":
         print(f"steelyard: {ended.status}. Go on with: steelyard run --resume {ended.run.number}", file=sys.stderr)
 

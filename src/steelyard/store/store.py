@@ -31,6 +31,7 @@ from steelyard.errors import StoreError, UnknownName, UsageError
 from steelyard.store import schema
 from steelyard.store.codec import fingerprint, mended, pack, unpack, well_formed
 from steelyard.store.columns import read_columns
+from steelyard.store.keys import without_keys
 from steelyard.store.records import read_records
 from steelyard.store.redaction import redact
 from steelyard.types import Call, CellInfo, Columns, Estimate, Record, RunInfo, RunStatus, Sample, Score, SessionInfo
@@ -316,6 +317,7 @@ class Store:
 
     def append(self, calls: Sequence[NewCall], scores: Sequence[NewScore]) -> list[int]:
         """Write calls, and judgements of earlier ones, in one transaction; return the calls' ids when it is durable."""
+        calls, scores = without_keys(calls), without_keys(scores)
         new_calls = [_call_row(row) for row in calls]  # compressing is done before the write lock is taken
         new_scores = [_score_row(row, metric, score) for row in scores for metric, score in row.scores.items()]
         if not new_calls and not new_scores:
