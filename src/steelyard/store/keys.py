@@ -6,27 +6,34 @@ Looked for are the keys that this process knows, in every form; a text without o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from steelyard.secrets import known_forms, scrub_known
+from steelyard.secrets import scrub_known
 from steelyard.store.codec import mended
 
-Row = TypeVar("Row", bound=msgspec.Struct)
+if TYPE_CHECKING:
+    from steelyard.types import Call
+
+T = TypeVar("T")
 
 
-def without_keys(rows: Sequence[Row]) -> Sequence[Row]:
-    """The rows with every known key removed from their texts; the same rows where there is none."""
-    forms = known_forms()
+def keyless_call(call: Call, forms: Sequence[bytes]) -> Call:
+    """The call with every known key removed from its texts, where what came back holds one."""
+    return mended(call, scrub_known) if _holds((call.completion, call.failure, call.attempts), forms) else call
+
+
+def keyless(value: T, forms: Sequence[bytes]) -> T:
+    """The value with every known key removed from its texts."""
+    return mended(value, scrub_known) if _holds(value, forms) else value
+
+
+def _holds(value: Any, forms: Sequence[bytes]) -> bool:
     if not forms:
-        return rows
-    return [mended(row, scrub_known) if _holds(row, forms) else row for row in rows]
-
-
-def _holds(row: msgspec.Struct, forms: Sequence[bytes]) -> bool:
+        return False
     try:
-        encoded = msgspec.msgpack.encode(row)
+        encoded = msgspec.msgpack.encode(value)
     except UnicodeEncodeError:  # half a surrogate pair: to be mended anyway
         return True
     return any(form in encoded for form in forms)
