@@ -12,7 +12,7 @@ from steelyard.engine.attempts import RetryPolicy, ask
 from steelyard.errors import UsageError
 from steelyard.providers.http import retry_after_s
 from steelyard.providers.openai import OpenAI, connect
-from steelyard.providers.secrets import Secret, scrub
+from steelyard.secrets import Secret, scrub
 from steelyard.types import Message, ModelSpec, Prompt, Request
 
 CHAT = Request(model="m", prompt=Prompt(kind="chat", messages=(Message(role="user", content="hi"),)), temperature=0.0)

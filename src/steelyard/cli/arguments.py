@@ -108,7 +108,7 @@ def print_json(value: Any) -> None:
 
     import msgspec
 
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+    sys.stdout.write(_inert(msgspec.json.format(msgspec.json.encode(value), indent=2).decode()) + "\n")
 
 
 def print_json_line(value: Any) -> None:
@@ -117,4 +117,12 @@ def print_json_line(value: Any) -> None:
 
     import msgspec
 
-    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+    sys.stdout.write(_inert(msgspec.json.encode(value).decode()) + "\n")
+
+
+def _inert(document: str) -> str:
+    """The same JSON with those control characters escaped that JSON lets stand and some terminals obey."""
+    return document.translate(_ESCAPED)
+
+
+_ESCAPED = {code: f"\\u{code:04x}" for code in range(0x7F, 0xA0)}

@@ -7,6 +7,9 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from steelyard.report.answers import plain
+from steelyard.secrets import scrub
+
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -46,6 +49,7 @@ class Display:
             self._thread.join()
 
     def _say(self, text: str) -> None:
+        text = plain(scrub(text))
         if self._bars is not None:
             self._bars.console.print(text, markup=False, highlight=False)
         else:

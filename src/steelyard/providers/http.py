@@ -27,7 +27,7 @@ import msgspec
 
 from steelyard.errors import ProviderError
 from steelyard.providers import wire
-from steelyard.providers.secrets import scrub
+from steelyard.secrets import scrub
 from steelyard.types import Failure, FailureKind
 
 LONGEST_REPLY_BYTES = 64 << 20
@@ -36,6 +36,8 @@ STALL_TIMEOUT_S = 120.0
 FINISH_TIMEOUT_S = 0.25
 LONGEST_IDLE_S = 15.0
 LONGEST_REFUSAL_BYTES = 4096
+
+RETRY_DELAY = re.compile(r'"retryDelay":\s*"(\d+(?:\.\d+)?)s"')
 
 Piece = tuple[bytes, int]
 
@@ -341,15 +343,15 @@ async def _refusal(reply: Reply, target: Target) -> Failure:
         kind=classify(reply.status, body),
         message=f"HTTP {reply.status} from {target.host}: {detail}",
         status=reply.status,
-        retry_after_s=retry_after_s(reply.headers),
+        retry_after_s=retry_after_s(reply.headers, body),
     )
 
 
 def classify(status: int, body: str) -> FailureKind:
     """What a status means for this call, this model and the next attempt."""
-    if status in (401, 403):
+    if status in (401, 403) or (status == 400 and "API_KEY_INVALID" in body):
         return "auth"
-    if status == 402 or (status == 429 and ("insufficient_quota" in body or "billing" in body)):
+    if status == 402 or (status in (400, 429) and _is_used_up(body)):
         return "quota"
     if status == 429:
         return "rate_limit"
@@ -362,29 +364,39 @@ def classify(status: int, body: str) -> FailureKind:
     return "rejected"
 
 
+def _is_used_up(body: str) -> bool:
+    """Whether credit or the day's allowance is gone. Google's words are the same for a minute's: its details tell."""
+    if "RESOURCE_EXHAUSTED" in body:
+        return "PerDay" in body
+    return any(words in body for words in ("insufficient_quota", "billing", "credit balance is too low"))
+
+
 def error_message(body: str) -> str | None:
     """The text of an error reply as the common services write it: ``{"error": {"message": ...}}`` and its kin."""
     try:
         document = msgspec.json.decode(body)
     except msgspec.DecodeError:
         return None
+    if isinstance(document, list) and document:
+        document = document[0]
     error = document.get("error", document) if isinstance(document, dict) else document
     if isinstance(error, dict):
         error = error.get("message") or error.get("detail")
     return error[:500] if isinstance(error, str) else None
 
 
-def retry_after_s(headers: Mapping[str, str]) -> float | None:
+def retry_after_s(headers: Mapping[str, str], body: str = "") -> float | None:
     """Seconds to wait by ``Retry-After``, given as seconds or as a date held against the reply's own ``Date``.
 
-    Where there is none: by the headers that say how much of a limit is left and when it is full again.
+    Also by ``Retry-After-Ms``, by the delay that Google writes into the body, and by the headers that say how much of a
+    limit is left and when it is full again.
     """
-    if milliseconds := headers.get("retry-after-ms"):
-        with suppress(ValueError):
-            return max(0.0, float(milliseconds) / 1000)
+    if (milliseconds := headers.get("retry-after-ms", "")).replace(".", "", 1).isdecimal():
+        return float(milliseconds) / 1000
     value = headers.get("retry-after")
     if value is None:
-        return spent_for_s(headers)
+        delay = RETRY_DELAY.search(body)
+        return float(delay[1]) if delay else spent_for_s(headers)
     try:
         return max(0.0, float(value))
     except ValueError:
