@@ -15,6 +15,7 @@ from msgspec import Struct
 from steelyard import prices
 from steelyard.engine.attempts import RetryPolicy
 from steelyard.engine.cells import Cell, prepare_cells, prepare_tasks
+from steelyard.engine.loops import loop_name
 from steelyard.engine.pipeline import GRACE_S, Lane, OpenCell, Work, Writer
 from steelyard.engine.progress import CellProgress, Progress
 from steelyard.engine.provenance import provenance
@@ -79,7 +80,7 @@ async def execute(
 ) -> Ended:
     """Carry out a plan, or go on with a run of it, and leave records and summaries in the store."""
     cells = prepare(plan, given)
-    origin = provenance(_loop_name())
+    origin = provenance(loop_name())
     run = _register(plan, store, resume)
     if resume is not None and _was_killed(store, resume):
         progress.tell(_paid_twice(cells, plan))
@@ -96,7 +97,7 @@ async def execute(
     try:
         if any(prices.price_source(cell.spec) == prices.TABLE for cell in cells):
             await asyncio.to_thread(prices.load_table)
-        async with opened(providers), _in_background(resources.watch()), _measuring():
+        async with opened(providers), _in_background(resources.watch()), measuring():
             await _probe(cells)
             status = await _drive(lanes, store, writer)
     finally:
@@ -273,7 +274,7 @@ async def _in_background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]
 
 
 @asynccontextmanager
-async def _measuring() -> AsyncIterator[None]:
+async def measuring() -> AsyncIterator[None]:
     """Keep what exists so far out of the garbage collector's rounds while the clock is read."""
     gc.collect()
     gc.freeze()
@@ -302,7 +303,3 @@ def _signals() -> Iterator[Interrupt]:
     finally:
         loop.remove_signal_handler(signal.SIGINT)
         loop.remove_signal_handler(signal.SIGTERM)
-
-
-def _loop_name() -> str:
-    return type(asyncio.get_running_loop()).__module__.partition(".")[0]
