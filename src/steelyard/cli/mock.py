@@ -19,7 +19,7 @@ def add_to(verbs: args.Verbs) -> None:
     parser = args.add_verb(
         verbs, "mock", execute, summary="serve an endpoint with known delays, faults and prices", example=EXAMPLE
     )
-    parser.add_argument("--port", type=int, required=True, metavar="P", help="0 takes a free one; the URL is printed")
+    parser.add_argument("--port", type=int, default=0, metavar="P", help="default: a free one; the URL is printed")
     parser.add_argument("--host", default="127.0.0.1", help="where to listen (default 127.0.0.1: this machine only)")
     parser.add_argument("--ttft-ms", type=float, default=0.0, metavar="N", help="from the request to the first token")
     parser.add_argument("--itl-ms", type=float, default=0.0, metavar="N", help="from one token to the next")
@@ -39,7 +39,7 @@ def add_to(verbs: args.Verbs) -> None:
         metavar="KIND=SHARE",
         help="a share of the requests goes wrong; may be repeated; --list-faults names the kinds",
     )
-    parser.add_argument("--list-faults", action=_ListFaults, nargs=0, help="print the kinds of faults")
+    parser.add_argument("--list-faults", action="store_true", help="print the kinds of faults")
     parser.add_argument("--retry-after-s", type=float, default=1.0, metavar="N", help="what a 429 asks for (default 1)")
     parser.add_argument("--slow-ms", type=float, default=1000.0, metavar="N", help="how slow slow-headers is")
     parser.add_argument("--huge-mb", type=int, default=100, metavar="N", help="how huge a huge reply is")
@@ -52,6 +52,8 @@ def add_to(verbs: args.Verbs) -> None:
 
 def execute(parsed: argparse.Namespace) -> int:
     """Serve until interrupted."""
+    if parsed.list_faults:
+        return _list_faults()
     from steelyard.instrument.process import serve
 
     serve(_settings(parsed))
@@ -109,12 +111,9 @@ def _price(text: str | None) -> Price | None:
     return Price(input=price_in, output=price_out)
 
 
-class _ListFaults(argparse.Action):
-    """Print what can be made to go wrong."""
+def _list_faults() -> int:
+    from steelyard.instrument.settings import FAULTS
 
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        from steelyard.instrument.settings import FAULTS
-
-        for name, meaning in FAULTS.items():
-            print(f"{name:16}{meaning}")
-        parser.exit()
+    for name, meaning in FAULTS.items():
+        print(f"{name:16}{meaning}")
+    return 0

@@ -6,7 +6,7 @@ import asyncio
 import gc
 import signal
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from steelyard import prices
 from steelyard.engine.attempts import RetryPolicy
+from steelyard.engine.calibration import instrument
 from steelyard.engine.cells import Cell, prepare_cells, prepare_tasks
 from steelyard.engine.loops import loop_name
 from steelyard.engine.pipeline import GRACE_S, Lane, OpenCell, Work, Writer
@@ -81,6 +82,7 @@ async def execute(
     """Carry out a plan, or go on with a run of it, and leave records and summaries in the store."""
     cells = prepare(plan, given)
     origin = provenance(loop_name())
+    origin["instrument"] = instrument(_streams(cells, plan), origin)
     run = _register(plan, store, resume)
     if resume is not None and _was_killed(store, resume):
         progress.tell(_paid_twice(cells, plan))
@@ -97,7 +99,7 @@ async def execute(
     try:
         if any(prices.price_source(cell.spec) == prices.TABLE for cell in cells):
             await asyncio.to_thread(prices.load_table)
-        async with opened(providers), _in_background(resources.watch()), measuring():
+        async with opened(providers), watched(resources), measuring():
             await _probe(cells)
             status = await _drive(lanes, store, writer)
     finally:
@@ -177,6 +179,16 @@ def _concurrency(cell: Cell, plan: Plan) -> int:
     if cell.provider is None:
         return FLOOR_CONCURRENCY
     return cell.spec.concurrency or plan.concurrency or cell.provider.concurrency
+
+
+def _streams(cells: Sequence[Cell], plan: Plan) -> int:
+    """How many answers may stream in at once, over all models."""
+    by_model: dict[str, int] = {}
+    for cell in cells:
+        if cell.provider is not None and cell.provider.streams and cell.info.kind != "likelihood":
+            asked = by_model.get(cell.spec.id, 0) + len(cell.task.positions) * cell.info.repeats
+            by_model[cell.spec.id] = min(asked, _concurrency(cell, plan))
+    return sum(by_model.values())
 
 
 async def _drive(lanes: Sequence[Lane], store: Store, writer: Writer) -> RunStatus:
@@ -263,8 +275,9 @@ async def opened(providers: Sequence[Provider]) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def _in_background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    task = asyncio.ensure_future(work)
+async def watched(resources: Resources) -> AsyncIterator[None]:
+    """Sample what this process weighs while the block goes on."""
+    task = asyncio.ensure_future(resources.watch())
     try:
         yield
     finally:

@@ -34,9 +34,10 @@ class Alarm:
         self._timer: KernelTimer | None = None
         self._handle: asyncio.TimerHandle | None = None
         if sys.platform == "linux":
-            with suppress(OSError, AttributeError):
-                self._timer = KernelTimer()
-                loop.add_reader(self._timer.fileno, self._kernel_rings)
+            with suppress(OSError, AttributeError):  # a kernel or a C library without it
+                timer = KernelTimer()
+                loop.add_reader(timer.fileno, self._kernel_rings)
+                self._timer = timer
 
     def at(self, due_ns: int, call: Due) -> None:
         """Call ``call(now_ns)`` when ``time.perf_counter_ns()`` reaches ``due_ns``."""
@@ -64,15 +65,16 @@ class Alarm:
         self._handle = self._loop.call_later(max(0, due_ns - time.perf_counter_ns()) / 1e9, self._ring)
 
     def _kernel_rings(self) -> None:
-        assert self._timer is not None
-        self._timer.clear()
+        if self._timer is not None:
+            self._timer.clear()
         self._ring()
 
     def _ring(self) -> None:
-        self._set_ns = None
+        self._set_ns = 0  # what is added meanwhile is looked at below
         while self._entries and self._entries[0][0] <= (now_ns := time.perf_counter_ns()):
             heapq.heappop(self._entries)[2](now_ns)
-        if self._entries and (self._set_ns is None or self._entries[0][0] < self._set_ns):
+        self._set_ns = None
+        if self._entries:
             self._set(self._entries[0][0])
 
 
