@@ -12,7 +12,7 @@ import http.client
 import math
 import random
 import urllib.parse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
 
@@ -49,22 +49,32 @@ class Read(Struct, frozen=True, kw_only=True):
     served: Served
 
 
+class Errors(Struct, frozen=True, kw_only=True):
+    """What a client's figures are off by, and how late the server was."""
+
+    ttft: Bias
+    itl: Bias
+    total: Bias
+    server_late: Bias
+
+
 def selftest(
     streams: Sequence[int] = STREAMS,
     *,
     bound_ms: float = BOUND_MS,
-    server: Settings = SERVER,
-    least_requests: int = LEAST_REQUESTS,
-    least_rounds: int = LEAST_ROUNDS,
+    server: Settings | None = None,
+    least_requests: int | None = None,
+    least_rounds: int | None = None,
     on_level: Callable[[Level], None] = lambda level: None,
 ) -> Calibration:
     """Measure each number of streams; nothing is kept."""
     if not streams or min(streams) < 1:
         raise UsageError("numbers of streams are whole numbers of at least 1. Try: --streams 1,16,64,256")
+    server = server or SERVER
     levels = []
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         for number in sorted(set(streams)):
-            rounds = max(least_rounds, math.ceil(least_requests / number))
+            rounds = max(least_rounds or LEAST_ROUNDS, math.ceil((least_requests or LEAST_REQUESTS) / number))
             kept = msgspec.structs.replace(server, keep_timings=number * (rounds + 1))
             with spawned(kept) as base_url:
                 levels.append(runner.run(_level(base_url, number, rounds, bound_ms)))
@@ -98,20 +108,25 @@ async def _level(base_url: str, streams: int, rounds: int, bound_ms: float) -> L
     resources = Resources()
     timings = await _ask_all(base_url, streams, rounds, resources)
     figures = resources.figures()
-    served = {reply.label: reply for reply in _served(base_url)}
-    reads = [Read(timing=timing, served=served[label]) for label, timing in timings.items()]
-    ttft, itl = _ttft(reads), _itl(reads)
+    errors = errors_of(timings, base_url)
     lag_s = figures.get("loop_lag_p99_s")
     return Level(
         streams=streams,
-        ttft=ttft,
-        itl=itl,
-        total=_total(reads),
-        server_late=_server_late(reads),
+        ttft=errors.ttft,
+        itl=errors.itl,
+        total=errors.total,
+        server_late=errors.server_late,
         loop_lag_p99_ms=None if lag_s is None else 1000 * lag_s,
         cpu=figures["cpu_s"] / figures["wall_s"],
-        is_clean=max(abs(ttft.median_ms), abs(itl.median_ms)) < bound_ms,
+        is_clean=max(abs(errors.ttft.median_ms), abs(errors.itl.median_ms)) < bound_ms,
     )
+
+
+def errors_of(timings: Mapping[str, Timing], base_url: str) -> Errors:
+    """Hold what a client measured, by the label it sent, against what the mock at ``base_url`` noted."""
+    served = {reply.label: reply for reply in _served(base_url)}
+    reads = [Read(timing=timing, served=served[label]) for label, timing in timings.items()]
+    return Errors(ttft=_ttft(reads), itl=_itl(reads), total=_total(reads), server_late=_server_late(reads))
 
 
 async def _ask_all(base_url: str, streams: int, rounds: int, resources: Resources) -> dict[str, Timing]:
