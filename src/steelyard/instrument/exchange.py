@@ -97,6 +97,7 @@ class Exchange(asyncio.Protocol):
         self._is_full = False
         if self._play is not None:
             self._go_on(time.perf_counter_ns())
+            self._take_next()
 
     def connection_lost(self, error: Exception | None) -> None:
         """The client has gone."""
@@ -178,6 +179,7 @@ class Exchange(asyncio.Protocol):
     def _ring(self, now_ns: int) -> None:
         if self._next is not None and self._request is not None and self._request.at_ns + self._next.due_ns <= now_ns:
             self._go_on(now_ns)
+            self._take_next()
 
     def _note(self, due_ns: int, written_ns: int) -> None:
         self._ledger.lateness_ns.append(written_ns - due_ns)
@@ -210,13 +212,9 @@ class Exchange(asyncio.Protocol):
         if not was_complete:
             return
         if play.reply.ending == "reset":
+            self._waiting.clear()
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
             self._transport.abort()
         elif play.reply.ending == "close" or not request.keeps_open:
+            self._waiting.clear()
             self._transport.close()
-        else:
-            self._take_next_soon()
-
-    def _take_next_soon(self) -> None:
-        if self._waiting:
-            self._take_next()

@@ -48,7 +48,8 @@ class Mock:
     @property
     def base_url(self) -> str:
         """Where OpenAI's clients find it; others leave the ``/v1`` out."""
-        return f"http://{self.settings.host}:{self.port}/v1"
+        host = f"[{self.settings.host}]" if ":" in self.settings.host else self.settings.host
+        return f"http://{host}:{self.port}/v1"
 
     async def __aenter__(self) -> Mock:
         loop = asyncio.get_running_loop()
