@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -237,3 +238,10 @@ def test_the_command_serves_and_ends_on_an_interrupt():
 
 def test_every_fault_has_a_meaning():
     assert all(FAULTS.values())
+
+
+def test_the_page_about_the_mock_names_every_fault():
+    page = (Path(__file__).parents[2] / "docs" / "mock.md").read_text("utf-8")
+    assert [line for line in page.splitlines() if line.startswith("| `")] == [
+        f"| `{name}` | {meaning} |" for name, meaning in FAULTS.items()
+    ]

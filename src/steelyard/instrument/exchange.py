@@ -54,6 +54,7 @@ class Exchange(asyncio.Protocol):
         self, answer: Callable[[HttpRequest], Play], alarm: Alarm, ledger: Ledger, connections: set[Exchange]
     ) -> None:
         self._answer, self._alarm, self._ledger, self._connections = answer, alarm, ledger, connections
+        self._loop = asyncio.get_running_loop()
         self._waiting: deque[HttpRequest] = deque()
         self._request: HttpRequest | None = None
         self._play: Play | None = None
@@ -139,8 +140,8 @@ class Exchange(asyncio.Protocol):
         )
         self._url, self._body = b"", []
         self._waiting.append(request)
-        if self._play is None:
-            self._take_next()
+        if len(self._waiting) == 1 and self._play is None:
+            self._loop.call_soon(self._take_next)  # what came with it to other connections is stamped first
 
     # The reply
 
@@ -206,7 +207,11 @@ class Exchange(asyncio.Protocol):
             self._ledger.end(was_complete=was_complete)
             if self._ledger.timings.maxlen:
                 served = Served(
-                    label=play.label, api=play.api, due_ns=tuple(self._due), written_ns=tuple(self._written)
+                    label=play.label,
+                    api=play.api,
+                    began_ns=request.at_ns,
+                    due_ns=tuple(self._due),
+                    written_ns=tuple(self._written),
                 )
                 self._ledger.timings.append(served)
         if not was_complete:

@@ -85,10 +85,12 @@ def reply_with(
         return OF_BODIES[fault](dialect, answer, settings, headers)
     if not is_streamed:
         return _broken_off(fault, whole(dialect, answer, settings, headers, generator))
-    events = dialect.stream(_in_many_bytes(answer) if fault == "split-utf8" else answer)
+    answer = _in_many_bytes(answer) if fault == "split-utf8" else answer
+    events = dialect.stream(answer)
     if fault == "huge":
         return _endless(events, settings, headers)
-    return _spoilt(fault, dialect, events, settings, headers, generator)
+    steps = [*event_steps(events, answer.pieces, settings, headers, generator)]
+    return _spoilt(fault, dialect, events, steps)
 
 
 def applies(fault: str, *, is_streamed: bool) -> bool:
@@ -151,7 +153,8 @@ def _huge(dialect: Dialect, answer: Answer, settings: Settings, headers: Mapping
 
 def _endless(events: Events, settings: Settings, headers: Mapping[str, str]) -> Reply:
     """A stream that says its last piece again and again."""
-    piece = framed(events.pieces[-1] * (len(FILLER) // len(events.pieces[-1]) + 1)) if events.pieces else b""
+    last = [b"", *events.pieces][-1]
+    piece = framed(last * (len(FILLER) // max(1, len(last)) + 1))
 
     def steps() -> Iterator[Step]:
         yield Step(0, head(200, "text/event-stream", None, headers) + framed(events.opening))
@@ -170,16 +173,8 @@ def _broken_off(fault: str, reply: Reply) -> Reply:
     return Reply(status=200, steps=iter((half,)), ending=ENDINGS[fault])
 
 
-def _spoilt(
-    fault: str,
-    dialect: Dialect,
-    events: Events,
-    settings: Settings,
-    headers: Mapping[str, str],
-    generator: random.Random | None,
-) -> Reply:
+def _spoilt(fault: str, dialect: Dialect, events: Events, steps: list[Step]) -> Reply:
     """A stream that ends too early, or is written in a way that readers stumble over."""
-    steps = [*event_steps(events, settings, headers, generator)]
     last_ns = steps[-1].due_ns
     closing = [Step(last_ns, framed(events.closing + events.farewell) + LAST_CHUNK)]
     half = steps[: 1 + (len(steps) - 1) // 2]

@@ -17,10 +17,14 @@ PERCENTILES = (50, 95, 99)
 
 
 class Served(Struct, frozen=True, kw_only=True):
-    """One reply: for each chunk of text, nanoseconds after the request was there: when it was due, when it went out."""
+    """One reply: for each chunk of text, nanoseconds after the request was there: when it was due, when it went out.
+
+    ``began_ns`` is when the request was there, on the server's clock (on one machine also the client's).
+    """
 
     label: str | None
     api: str
+    began_ns: int
     due_ns: tuple[int, ...]
     written_ns: tuple[int, ...]
 

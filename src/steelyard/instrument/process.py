@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -53,6 +54,8 @@ def serve(settings: Settings, *, until_end_of_input: bool = False, quietly: bool
 
     async def work() -> None:
         async with Mock(settings) as mock:
+            gc.collect()
+            gc.freeze()  # rounds of the collector would make it late
             print(mock.base_url if quietly else f"mock at {mock.base_url}   figures: GET /stats", flush=True)
             if until_end_of_input:
                 async with _end_of_input() as ended:

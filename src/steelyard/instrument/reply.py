@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Literal, NamedTuple
 
 from msgspec import Struct
@@ -102,20 +102,25 @@ def streamed(
 ) -> Reply:
     """The answer chunk by chunk; what closes the stream goes out with the last one."""
     events = dialect.stream(answer)
-    steps = [*event_steps(events, settings, headers, generator)]
-    last = steps[-1]
-    ending = framed(events.closing + events.farewell) + LAST_CHUNK
-    steps[-1] = Step(last.due_ns, last.data + ending, last.is_token)
-    return Reply(status=200, steps=iter(steps))
+    steps = event_steps(events, answer.pieces, settings, headers, generator)
+    return Reply(status=200, steps=_ended(steps, framed(events.closing + events.farewell) + LAST_CHUNK))
+
+
+def _ended(steps: Iterator[Step], ending: bytes) -> Iterator[Step]:
+    last = next(steps)
+    for step in steps:
+        yield last
+        last = step
+    yield Step(last.due_ns, last.data + ending, last.is_token)
 
 
 def event_steps(
-    events: Events, settings: Settings, headers: Mapping[str, str], generator: random.Random | None
-) -> Iterable[Step]:
-    """Head and opening at the first byte's time, then every chunk at its own."""
+    events: Events, pieces: int, settings: Settings, headers: Mapping[str, str], generator: random.Random | None
+) -> Iterator[Step]:
+    """Head and opening at the first byte's time, then each of so many chunks at its own."""
     start = head(200, "text/event-stream", None, headers) + framed(events.opening)
     first_ns = round(settings.first_byte_ms * 1e6)
     yield Step(first_ns, start)
-    times = token_times(len(events.pieces), settings, generator)
+    times = token_times(pieces, settings, generator)
     for due_ns, piece in zip(times, events.pieces, strict=True):
         yield Step(max(first_ns, due_ns), framed(piece), True)

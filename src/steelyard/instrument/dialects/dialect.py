@@ -5,7 +5,7 @@ Shapes are the services' own; their official clients read every one of them in t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -18,11 +18,13 @@ encode = msgspec.json.encode
 class Events(NamedTuple):
     """A stream: what comes before the first token, one entry for each chunk of tokens, what comes after the last.
 
-    ``farewell`` is the event that says the stream is complete; a stream without it was cut.
+    ``pieces`` may be written down one by one, when they are needed: many requests that come at once are then all noted
+    before the time goes into their replies. ``farewell`` is the event that says the stream is complete; a stream
+    without it was cut.
     """
 
     opening: bytes
-    pieces: list[bytes]
+    pieces: Iterable[bytes]
     closing: bytes
     farewell: bytes
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from steelyard.instrument.answer import Answer, Asked, Counts, text_of
@@ -97,13 +97,18 @@ def _chat_stream(answer: Answer) -> Events:
         return b"data: %s,%s}\n\n" % (origin, choice)
 
     channel = b'{"refusal":%s}' if answer.stop == "refusal" else b'{"content":%s}'
-    pieces = [chunk(b'{"reasoning_content":%s}' % encode(text)) for text in answer.reasoning]
-    pieces += [chunk(channel % encode(text)) for text in answer.text or ()]
+
+    def pieces() -> Iterator[bytes]:
+        for text in answer.reasoning:
+            yield chunk(b'{"reasoning_content":%s}' % encode(text))
+        for text in answer.text or ():
+            yield chunk(channel % encode(text))
+
     closing = chunk(b"{}", b'"%s"' % _finish(answer).encode())
     if answer.usage:
         closing += b'data: %s,"choices":[],"usage":%s}\n\n' % (origin, encode(usage(answer.usage)))
     opening = b'{"role":"assistant","content":%s,"refusal":null}' % (b"null" if answer.text is None else b'""')
-    return Events(chunk(opening), pieces, closing, DONE)
+    return Events(chunk(opening), pieces(), closing, DONE)
 
 
 def _text_whole(answer: Answer) -> bytes:
