@@ -39,6 +39,7 @@ def level(streams, ttft_ms=0.1, *, is_clean=True):
         server_late=still,
         loop_lag_p99_ms=None,
         cpu=0.1,
+        others_cpu=0.0,
         is_clean=is_clean,
     )
 
@@ -64,6 +65,7 @@ def test_the_errors_of_a_few_streams_are_small():
         assert abs(one.ttft.median_ms) < 5
         assert abs(one.itl.median_ms) < 2
         assert one.ttft.low_ms <= one.ttft.median_ms <= one.ttft.high_ms
+        assert 0 <= one.others_cpu < os.cpu_count()
         assert 0 <= one.server_late.median_ms < 5
 
 

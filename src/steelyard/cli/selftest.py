@@ -11,7 +11,11 @@ if TYPE_CHECKING:
     from steelyard.engine.calibration import Bias, Calibration, Level
 
 STREAMS = "1,16,64,256"
-HEADINGS = ("streams", "TTFT off", "P95", "ITL off", "P95", "total off", "P95", "server late", "loop lag P99", "cores")
+HEADINGS = (
+    *("streams", "TTFT off", "P95", "ITL off", "P95", "total off", "P95"),
+    *("server late", "loop lag P99", "cores", "others"),
+)
+MUCH_BESIDE = 0.3
 
 
 def add_to(verbs: args.Verbs) -> None:
@@ -60,9 +64,8 @@ def _silent(level: Level) -> None:
 def _print(level: Level) -> None:
     pairs = (text for bias in (level.ttft, level.itl, level.total) for text in _texts(bias))
     lag = "unknown" if level.loop_lag_p99_ms is None else f"{level.loop_lag_p99_ms:.2f}"
-    print(
-        _row((f"{level.streams:,}", *pairs, f"{level.server_late.median_ms:.2f}", lag, f"{level.cpu:.2f}")), flush=True
-    )
+    own = (f"{level.server_late.median_ms:.2f}", lag, f"{level.cpu:.2f}", f"{level.others_cpu:.2f}")
+    print(_row((f"{level.streams:,}", *pairs, *own)), flush=True)
 
 
 def _texts(bias: Bias) -> tuple[str, str]:
@@ -77,9 +80,13 @@ def _verdict(found: Calibration) -> str:
     counts = ", ".join(f"{level.ttft.n:,}" for level in found.levels)
     gaps = ", ".join(f"{level.itl.n:,}" for level in found.levels)
     clean = f"up to {found.clean_streams:,} streams at once" if found.clean_streams else "at no number of streams"
-    return (
-        f"Requests: {counts}; gaps: {gaps}.\nMedian errors of TTFT and ITL stay within {found.bound_ms:g} ms {clean}."
-    )
+    beside = max(level.others_cpu for level in found.levels)
+    lines = [
+        f"Requests: {counts}; gaps: {gaps}.",
+        f"Median errors of TTFT and ITL stay within {found.bound_ms:g} ms {clean}.",
+        f"Other programs took up to {beside:.1f} cores meanwhile: on a quiet machine it may be more.",
+    ]
+    return "\n".join(lines[: 3 if beside > MUCH_BESIDE else 2])
 
 
 def _numbers(text: str) -> tuple[int, ...]:

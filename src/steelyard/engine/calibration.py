@@ -33,7 +33,8 @@ class Bias(Struct, frozen=True, kw_only=True):
 class Level(Struct, frozen=True, kw_only=True):
     """One number of concurrent streams: the errors of what a run reports, and how late the server itself was.
 
-    ``cpu`` is in cores, the client's; ``is_clean``: median errors of TTFT and ITL are within the bound.
+    ``cpu`` is in cores, the client's, and ``others_cpu`` what programs beside client and server took meanwhile;
+    ``is_clean``: median errors of TTFT and ITL are within the bound.
     """
 
     streams: int
@@ -43,6 +44,7 @@ class Level(Struct, frozen=True, kw_only=True):
     server_late: Bias
     loop_lag_p99_ms: float | None
     cpu: float
+    others_cpu: float
     is_clean: bool
 
 

@@ -79,6 +79,7 @@ class Ledger:
         """Everything, as JSON-ready values."""
         return {
             "uptime_s": round(time.monotonic() - self._began_s, 3),
+            "cpu_s": time.process_time(),
             "requests": sum(self.requests.values()),
             "by_api": dict(self.requests),
             "streamed": self.kinds["streamed"],

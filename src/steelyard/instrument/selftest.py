@@ -18,6 +18,7 @@ from itertools import pairwise
 
 import msgspec
 import numpy as np
+import psutil
 from msgspec import Struct
 
 from steelyard.engine.attempts import RetryPolicy, ask
@@ -106,8 +107,10 @@ async def _setup() -> dict[str, object]:
 
 async def _level(base_url: str, streams: int, rounds: int, bound_ms: float) -> Level:
     resources = Resources()
+    before_s = _busy_s() - _cpu_s(base_url)
     timings = await _ask_all(base_url, streams, rounds, resources)
     figures = resources.figures()
+    beside_s = _busy_s() - _cpu_s(base_url) - before_s - figures["cpu_s"]
     errors = errors_of(timings, base_url)
     lag_s = figures.get("loop_lag_p99_s")
     return Level(
@@ -118,6 +121,7 @@ async def _level(base_url: str, streams: int, rounds: int, bound_ms: float) -> L
         server_late=errors.server_late,
         loop_lag_p99_ms=None if lag_s is None else 1000 * lag_s,
         cpu=figures["cpu_s"] / figures["wall_s"],
+        others_cpu=max(0.0, beside_s) / figures["wall_s"],
         is_clean=max(abs(errors.ttft.median_ms), abs(errors.itl.median_ms)) < bound_ms,
     )
 
@@ -160,13 +164,27 @@ def _request(label: str) -> Request:
 
 
 def _served(base_url: str) -> list[Served]:
-    parts = urllib.parse.urlsplit(base_url)
-    connection = http.client.HTTPConnection(parts.netloc, timeout=TIMEOUT_S)
+    return msgspec.json.decode(_page(base_url, "/timings"), type=list[Served])
+
+
+def _cpu_s(base_url: str) -> float:
+    return float(msgspec.json.decode(_page(base_url, "/stats"))["cpu_s"])
+
+
+def _page(base_url: str, path: str) -> bytes:
+    connection = http.client.HTTPConnection(urllib.parse.urlsplit(base_url).netloc, timeout=TIMEOUT_S)
     try:
-        connection.request("GET", "/timings")
-        return msgspec.json.decode(connection.getresponse().read(), type=list[Served])
+        connection.request("GET", path)
+        return connection.getresponse().read()
     finally:
         connection.close()
+
+
+def _busy_s() -> float:
+    """Processor seconds of this machine since it began, all programs together."""
+    times = psutil.cpu_times()._asdict()
+    counted_twice = ("guest", "guest_nice")  # part of user and nice
+    return float(sum(value for name, value in times.items() if name not in (*counted_twice, "idle", "iowait")))
 
 
 def _ttft(reads: Sequence[Read]) -> Bias:
