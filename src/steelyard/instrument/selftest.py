@@ -11,6 +11,7 @@ import asyncio
 import http.client
 import math
 import random
+import time
 import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -101,16 +102,32 @@ def clean_streams(levels: Sequence[Level]) -> int:
     return clean
 
 
+class Beside:
+    """What other programs take of this machine while a client is held against the mock at ``base_url``."""
+
+    def __init__(self, base_url: str) -> None:
+        self._base_url = base_url
+        self._began_s = time.monotonic()
+        self._before_s = self._other_s()
+
+    def cores(self) -> float:
+        """Processor seconds per second since the beginning, of all but this process and the mock."""
+        return max(0.0, self._other_s() - self._before_s) / (time.monotonic() - self._began_s)
+
+    def _other_s(self) -> float:
+        return _busy_s() - time.process_time() - _cpu_s(self._base_url)
+
+
 async def _setup() -> dict[str, object]:
     return setup(provenance(loop_name()))
 
 
 async def _level(base_url: str, streams: int, rounds: int, bound_ms: float) -> Level:
     resources = Resources()
-    before_s = _busy_s() - _cpu_s(base_url)
+    beside = Beside(base_url)
     timings = await _ask_all(base_url, streams, rounds, resources)
     figures = resources.figures()
-    beside_s = _busy_s() - _cpu_s(base_url) - before_s - figures["cpu_s"]
+    others_cpu = beside.cores()
     errors = errors_of(timings, base_url)
     lag_s = figures.get("loop_lag_p99_s")
     return Level(
@@ -121,7 +138,7 @@ async def _level(base_url: str, streams: int, rounds: int, bound_ms: float) -> L
         server_late=errors.server_late,
         loop_lag_p99_ms=None if lag_s is None else 1000 * lag_s,
         cpu=figures["cpu_s"] / figures["wall_s"],
-        others_cpu=max(0.0, beside_s) / figures["wall_s"],
+        others_cpu=others_cpu,
         is_clean=max(abs(errors.ttft.median_ms), abs(errors.itl.median_ms)) < bound_ms,
     )
 
