@@ -120,6 +120,8 @@ def run(
     order: Order = "shuffled",
     concurrency: int | None = None,
     judge_repeats: int | None = None,
+    fresh: bool = False,
+    cache_max_age_s: float | None = None,
     name: str | None = None,
     tags: Sequence[str] = (),
     accept_data: Sequence[str] = (),
@@ -131,6 +133,8 @@ def run(
     ``models``: names (``"local/smollm2-135m"``), ``ModelSpec`` values, Python callables, or provider objects.
     ``benchmarks``: names (``"gsm8k@lm-eval"``, ``"my_cases.csv"``, ``"support.yaml"``) or ``Benchmark`` values.
     ``judge_repeats``: how often a judge is asked about each answer, in place of its own setting.
+    What an earlier run in the store was answered is not asked again, unless ``fresh``, or if that was longer than
+    ``cache_max_age_s`` ago.
     ``store``: path of the SQLite file; default ``STEELYARD_STORE`` or ``.steelyard/steelyard.db``.
     """
     return _complete(
@@ -143,6 +147,8 @@ def run(
             order=order,
             concurrency=concurrency,
             judge_repeats=judge_repeats,
+            fresh=fresh,
+            cache_max_age_s=cache_max_age_s,
             name=name,
             tags=tags,
             accept_data=accept_data,
@@ -162,6 +168,8 @@ async def run_async(
     order: Order = "shuffled",
     concurrency: int | None = None,
     judge_repeats: int | None = None,
+    fresh: bool = False,
+    cache_max_age_s: float | None = None,
     name: str | None = None,
     tags: Sequence[str] = (),
     accept_data: Sequence[str] = (),
@@ -179,6 +187,8 @@ async def run_async(
         order=order,
         concurrency=concurrency,
         judge_repeats=judge_repeats,
+        fresh=fresh,
+        cache_max_age_s=cache_max_age_s,
         name=name,
         tags=tuple(tags),
         accept_data=tuple(accept_data),

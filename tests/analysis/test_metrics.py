@@ -56,6 +56,7 @@ def columns(scores, **changes):
         "cached_input_tokens": np.full(n, np.nan),
         "reasoning_tokens": np.full(n, np.nan),
         "cost_usd": np.full(n, np.nan),
+        "saved_usd": np.full(n, np.nan),
         "gaps_s": np.array([]),
         "gap_starts": np.zeros(n + 1, dtype=int),
         "scores": {"accuracy": scores},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from msgspec import structs
 
 from steelyard import stats
 from steelyard.analysis.estimates import Context, counted, headline, is_answered, unknown
@@ -23,11 +24,24 @@ def total_tokens(metric: str, column: str, columns: Columns, context: Context) -
 
 
 def cost_total(columns: Columns, context: Context) -> Estimate:
-    """What all answers cost together, those of calls asked again included."""
-    costs, fault = _costs(columns, context)
+    """What was spent on all answers together, those of calls asked again included; one used again costs nothing."""
+    costs, fault = _costs(columns, context, spent=True)
     if fault:
         return unknown("cost.total", "USD", fault, n=len(costs))
     return counted("cost.total", "USD", float(costs.sum()) + columns.superseded_cost_usd, n=len(costs))
+
+
+def cost_saved(columns: Columns, context: Context) -> Estimate:
+    """What the answers that were used again had cost when they were asked."""
+    saved = columns.saved_usd[columns.cached]
+    if not len(saved):
+        return unknown("cost.saved", "USD", "nothing was used again")
+    known = saved[~np.isnan(saved)]
+    if not len(known):
+        return unknown("cost.saved", "USD", "price or tokens unknown", n=len(saved))
+    estimate = counted("cost.saved", "USD", float(known.sum()), n=len(known))
+    missing = len(saved) - len(known)
+    return estimate if not missing else structs.replace(estimate, status=f"{missing} answers without a known cost")
 
 
 def cost_per_request(columns: Columns, context: Context) -> Estimate:
@@ -96,9 +110,14 @@ def _cost_ratio(metric: str, costs: np.ndarray, below: np.ndarray, fault: str | 
     )
 
 
-def _costs(columns: Columns, context: Context) -> tuple[np.ndarray, str | None]:
-    """The costs of answered requests, or why they are not known."""
-    costs = columns.cost_usd[is_answered(columns)]
+def _costs(columns: Columns, context: Context, *, spent: bool = False) -> tuple[np.ndarray, str | None]:
+    """The costs of answered requests, or why they are not known.
+
+    An answer used again counts with what it had cost, or a model would seem the cheaper the more often it was asked;
+    with nothing where the question is what was ``spent``.
+    """
+    costs = columns.cost_usd if spent else np.where(columns.cached, columns.saved_usd, columns.cost_usd)
+    costs = costs[is_answered(columns)]
     if context.info.is_floor:
         return costs, "a floor costs nothing and buys nothing"
     if not len(costs):

@@ -46,6 +46,14 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
+def add_freshness(parser: argparse.ArgumentParser) -> None:
+    """Which answers of earlier runs may be used again."""
+    parser.add_argument(
+        "--fresh", action="store_true", default=None, help="ask anew also what an earlier run was answered"
+    )
+    parser.add_argument("--cache-max-age", metavar="AGE", help="ask anew what was answered longer ago: 12h, 7d, 2w")
+
+
 def add_accept_data(parser: argparse.ArgumentParser) -> None:
     """Rows other than the pinned ones."""
     parser.add_argument(

@@ -97,6 +97,8 @@ def _state(cell: CellProgress) -> str:
         parts.append(f"{rate:,.1f}/s")
     if cell.scored:
         parts.append(f"{100 * cell.right / cell.scored:.1f} % right")
+    if cell.cached:
+        parts.append(f"{cell.cached:,} from earlier runs")
     if cell.errored:
         parts.append(f"{cell.errored} errors")
     if cell.cost_usd is not None:

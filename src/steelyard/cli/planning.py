@@ -11,11 +11,11 @@ import msgspec
 from steelyard.benchmarks import DESCRIPTION_SUFFIXES
 from steelyard.errors import UsageError
 from steelyard.plan.file import distinct_ids, is_plan, read_plan
-from steelyard.plan.names import parse_benchmark, parse_model
+from steelyard.plan.names import parse_benchmark, parse_model, seconds
 from steelyard.plan.plan import BenchmarkSpec, Plan, plan_from_document
 from steelyard.types import ModelSpec, RunInfo
 
-PLAN_OPTIONS = ("limit", "runs", "seed", "order", "concurrency", "judge_repeats", "name")
+PLAN_OPTIONS = ("limit", "runs", "seed", "order", "concurrency", "judge_repeats", "name", "fresh")
 FIXED_ON_RESUME = ("seed", "order")
 
 
@@ -23,6 +23,8 @@ def plan_from_arguments(parsed: argparse.Namespace, resume: RunInfo | None) -> P
     """The plan that the arguments describe; options win over a file's keys."""
     base = _base(parsed, resume)
     changes: dict[str, Any] = {name: value for name in PLAN_OPTIONS if (value := getattr(parsed, name)) is not None}
+    if parsed.cache_max_age is not None:
+        changes["cache_max_age_s"] = seconds(parsed.cache_max_age)
     if resume is not None:
         _check_resumable(base, changes)
     if parsed.accept_data:

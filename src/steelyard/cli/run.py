@@ -47,6 +47,7 @@ def add_to(verbs: args.Verbs) -> None:
     parser.add_argument("--name", metavar="NAME", help="what to call the run")
     parser.add_argument("--tag", dest="tags", action="append", default=[], metavar="TAG", help="may be repeated")
     parser.add_argument("--resume", metavar="RUN", help="go on with a run: ask what is missing or failed")
+    args.add_freshness(parser)
     parser.add_argument("--dry-run", action="store_true", help="print what would be asked, and send nothing")
     parser.add_argument("--yes", action="store_true", help=f"do not ask before a forecast above {ASK_ABOVE_USD:g} USD")
     args.add_unsafe(parser)

@@ -17,17 +17,20 @@ from datetime import UTC, datetime
 
 from steelyard import prices
 from steelyard.engine.attempts import Outcome, RetryPolicy, ask
+from steelyard.engine.cache import Cache, Identity
 from steelyard.engine.cells import Cell
 from steelyard.engine.grade import grade
 from steelyard.engine.order import grouped
 from steelyard.engine.progress import CellProgress, Progress
 from steelyard.store import NewCall, NewScore, Store
+from steelyard.store.answers import Reusable, reused
 from steelyard.types import Call, Completion, Failure, Request, Sample, Score
 
 SPARE_WINDOW = 16
 WINDOW_PER_SLOT = 4
 MOST_SCORERS = 32
 LARGEST_BATCH = 500
+REUSED_AT_ONCE = 64
 HOPELESS_AFTER = 10
 GRACE_S = 5.0
 
@@ -41,6 +44,8 @@ class Work:
     repeat: int
     sample: Sample
     request: Request
+    digest: bytes = b""
+    reused: Reusable | None = None
     call: Call | None = None
     call_id: int | None = None
     answered_before: bool = False
@@ -58,6 +63,7 @@ class OpenCell:
     row: int
     done: set[tuple[int, int]]
     progress: CellProgress
+    identity: Identity
 
     def remaining(self) -> Iterator[tuple[int, int]]:
         """(position, repeat) still to be asked: every item once, then again."""
@@ -120,6 +126,8 @@ class Writer:
             call=work.call,
             started_at_s=work.started_at_s,
             ended_at_s=work.ended_at_s,
+            reused_from=work.reused.id if work.reused else None,
+            saved_usd=work.reused.cost_usd if work.reused else None,
         )
 
 
@@ -146,6 +154,7 @@ class Lane:
         policy: RetryPolicy,
     ) -> None:
         self.cells, self._writer, self._progress, self._policy = cells, writer, progress, policy
+        self.cache: Cache | None = None
         self._spec = cells[0].cell.spec
         self.model = self._spec.id
         self._seed = seed
@@ -184,15 +193,45 @@ class Lane:
             self._durable.put_nowait(work)
 
     async def _load(self) -> None:
+        if self.cache is not None:
+            await self.cache.open()
+        known: list[Work] = []
         for cell, position, repeat in self._remaining():
             if self.stopped:
                 break
+            if known and (self._window.locked() or len(known) == REUSED_AT_ONCE):
+                await self._use_again(known)
+                known = []
             await self._enter()
-            sample = cell.cell.task.dataset.samples[position]
-            request = cell.cell.request(position, sample, repeat, self._seed)
-            self._loaded.put_nowait(Work(cell=cell, position=position, repeat=repeat, sample=sample, request=request))
+            work = self._work(cell, position, repeat)
+            if self.cache is not None and self.cache.may_hold(work.digest):
+                known.append(work)
+            else:
+                self._loaded.put_nowait(work)
+        await self._use_again(known)
         for _ in range(self._concurrency):
             self._loaded.put_nowait(None)
+
+    def _work(self, cell: OpenCell, position: int, repeat: int) -> Work:
+        sample = cell.cell.task.dataset.samples[position]
+        request = cell.cell.request(position, sample, repeat, self._seed)
+        digest = cell.identity.key(request)
+        return Work(cell=cell, position=position, repeat=repeat, sample=sample, request=request, digest=digest)
+
+    async def _use_again(self, known: Sequence[Work]) -> None:
+        """Answer from earlier runs what they have answered; ask the rest."""
+        if not known:
+            return
+        assert self.cache is not None
+        found = await self.cache.find([work.digest for work in known])
+        for work in known:
+            answer = work.reused = found.get(work.digest)
+            if answer is None:
+                self._loaded.put_nowait(work)
+                continue
+            work.call = reused(answer.call, work.sample.id)
+            work.started_at_s, work.ended_at_s = answer.started_s, answer.ended_s
+            self._writer.submit(work, self._stored)
 
     def _remaining(self) -> Iterator[tuple[OpenCell, int, int]]:
         for cell in self.cells:
@@ -250,12 +289,11 @@ class Lane:
         finally:
             counters.in_flight -= 1
         work.ended_at_s = time.time()
-        info = work.cell.cell.info
         return Call(
             sample_id=work.sample.id,
             repeat=work.repeat,
             request=work.request,
-            digest=work.request.digest(f"{info.protocol}/{info.protocol_version}", info.origin),
+            digest=work.digest,
             started_at=started.isoformat(timespec="milliseconds"),
             attempts=outcome.attempts,
             completion=outcome.completion,
@@ -289,6 +327,10 @@ class Lane:
             counters.errored += 1
             return
         counters.answered += 1
+        if work.reused is not None:
+            counters.cached += 1
+            counters.saved_usd += work.reused.cost_usd or 0.0
+            return
         if call.cost_usd is not None:
             counters.cost_usd = (counters.cost_usd or 0.0) + call.cost_usd
 
@@ -325,4 +367,5 @@ class Lane:
         if not work.answered_before:
             counters = work.cell.progress
             counters.scored += 1
+            counters.scored_anew += work.reused is None
             counters.right += work.scores[work.cell.cell.info.scored[0]].value or 0.0

@@ -9,18 +9,23 @@ from dataclasses import dataclass, field
 
 @dataclass
 class CellProgress:
-    """One cell's counters. ``planned`` counts requests (items times repeats), ``reused`` those answered earlier."""
+    """One cell's counters. ``planned`` counts requests (items times repeats), ``reused`` those that this run had
+    answered before, ``cached`` those that another run has. ``scored_anew`` leaves the cached ones out.
+    """
 
     model: str
     label: str
     planned: int
     reused: int = 0
     answered: int = 0
+    cached: int = 0
     errored: int = 0
     scored: int = 0
+    scored_anew: int = 0
     right: float = 0.0
     in_flight: int = 0
     cost_usd: float | None = None
+    saved_usd: float = 0.0
     started_s: float | None = None
 
     @property
@@ -29,10 +34,10 @@ class CellProgress:
         return self.reused + self.scored + self.errored
 
     def per_second(self) -> float | None:
-        """Requests finished per second since the first one was sent; ``None`` before that."""
-        if self.started_s is None or self.scored + self.errored == 0:
+        """Requests sent and finished, per second since the first one was sent; ``None`` before that."""
+        if self.started_s is None or self.scored_anew + self.errored == 0:
             return None
-        return (self.scored + self.errored) / max(1e-9, time.monotonic() - self.started_s)
+        return (self.scored_anew + self.errored) / max(1e-9, time.monotonic() - self.started_s)
 
     def remaining_s(self) -> float | None:
         """Seconds to go at the present rate."""

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from steelyard import prices
 from steelyard.engine.attempts import RetryPolicy
+from steelyard.engine.cache import Cache, identity, oldest_used_s
 from steelyard.engine.cells import Cell, prepare_cells, prepare_tasks
 from steelyard.engine.pipeline import GRACE_S, Lane, OpenCell, Work, Writer
 from steelyard.engine.progress import CellProgress, Progress
@@ -91,6 +92,7 @@ async def execute(
     resources = Resources(lambda: _pids(answering))
     writer = Writer(store, session)
     lanes = _lanes([_open_cell(store, run, cell, progress) for cell in cells], writer, plan, progress, policy)
+    _lend_earlier_answers(lanes, store, run, plan)
     on_start(run)
     status: RunStatus = "failed"
     try:
@@ -148,7 +150,7 @@ def _open_cell(store: Store, run: RunInfo, cell: Cell, progress: Progress) -> Op
     planned = len(cell.task.positions) * cell.info.repeats
     counters = CellProgress(model=cell.spec.id, label=cell.info.label, planned=planned, reused=min(planned, len(done)))
     progress.cells.append(counters)
-    return OpenCell(cell=cell, row=row, done=done, progress=counters)
+    return OpenCell(cell=cell, row=row, done=done, progress=counters, identity=identity(cell.info))
 
 
 def _lanes(
@@ -170,6 +172,14 @@ def _lanes(
         )
         for group in by_model.values()
     ]
+
+
+def _lend_earlier_answers(lanes: Sequence[Lane], store: Store, run: RunInfo, plan: Plan) -> None:
+    """Let each lane use again what other runs in the store were answered, unless the plan asks for fresh answers."""
+    since_s = oldest_used_s(plan)
+    if since_s is not None:
+        for lane in lanes:
+            lane.cache = Cache(store, run.id, [cell.cell for cell in lane.cells], since_s=since_s)
 
 
 def _concurrency(cell: Cell, plan: Plan) -> int:

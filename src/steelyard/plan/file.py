@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 from steelyard.benchmarks import FILE_SUFFIXES
 from steelyard.document import Document, Where
 from steelyard.errors import PlanError, UsageError
-from steelyard.plan.names import check_provider, parse_benchmark, parse_model
+from steelyard.plan.names import check_provider, parse_benchmark, parse_model, seconds
 from steelyard.plan.plan import BenchmarkSpec, Order, Plan
 from steelyard.types import ModelSpec, Price
 
@@ -65,6 +65,8 @@ class PlanFile(Struct, kw_only=True, forbid_unknown_fields=True):
     order: Order = "shuffled"
     concurrency: Count | None = None
     judge_repeats: Count | None = None
+    fresh: bool = False
+    cache_max_age: str | None = None
     accept_data: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
 
@@ -92,6 +94,8 @@ def read_plan(path: Path) -> Plan:
         order=entries.order,
         concurrency=entries.concurrency,
         judge_repeats=entries.judge_repeats,
+        fresh=entries.fresh,
+        cache_max_age_s=_located(document, ("cache_max_age",), seconds, entries.cache_max_age),
         accept_data=entries.accept_data,
         tags=entries.tags,
     )

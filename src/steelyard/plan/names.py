@@ -11,11 +11,22 @@ from steelyard.providers import provider_names
 from steelyard.types import ModelSpec
 
 BASELINE = "baseline"
+SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 BARE_NAMES = (
     (re.compile(r"gpt-|chatgpt-|o[1-9](-|$)|text-davinci"), "openai"),
     (re.compile(r"claude-"), "anthropic"),
     (re.compile(r"gemini-"), "google"),
 )
+
+
+def seconds(age: str | None) -> float | None:
+    """``90s``, ``30m``, ``12h``, ``7d`` or ``2w`` in seconds."""
+    if age is None:
+        return None
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhdw])\s*", age)
+    if found is None:
+        raise UsageError(f"{age!r} is no age. Try: 12h, 7d or 2w")
+    return float(found[1]) * SECONDS[found[2]]
 
 
 def parse_model(word: str) -> ModelSpec:

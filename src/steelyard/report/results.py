@@ -130,7 +130,21 @@ def _cell_warnings(cell: CellResult) -> list[str]:
             f"have to come from others, so this score is not one of {cell.info.label}. "
             "Try: without --order file, or all items"
         )
-    return texts + _judge_warnings(cell)
+    return texts + _cache_warnings(cell) + _judge_warnings(cell)
+
+
+def _cache_warnings(cell: CellResult) -> list[str]:
+    """Answers used again are labelled, and what cannot be told from them is said."""
+    cached, answered = cell.value("cached") or 0, cell.value("answered") or 0
+    if not cached:
+        return []
+    saved = cell.value("cost.saved")
+    worth = "" if not saved else f", which saved {saved:.4f} USD"
+    timed = "There is no" if cached == answered else f"Only the other {answered - cached:,.0f} give"
+    return [
+        f"{cached:,.0f} of {answered:,.0f} answers were given in earlier runs and used again{worth}. {timed} "
+        "latency or rate of this run. Try: --fresh to ask anew"
+    ]
 
 
 def _exceeds(cell: CellResult, metric: str, most: float) -> bool:

@@ -1,7 +1,8 @@
 """The tables, and how an older store becomes a newer one.
 
 ``calls`` and ``scores`` are append-only: an answer is written when it has arrived, a judgement of it later, and again
-by another grader. A call's hot figures stand in columns; the rest is one compressed payload.
+by another grader. A call's hot figures stand in columns; the rest is one compressed payload. An answer that was used
+again is a row with an empty payload that points to the call it came from.
 """
 
 from __future__ import annotations
@@ -133,8 +134,16 @@ calls = Table(
     Column("fingerprint", Text),
     Column("gaps_us", LargeBinary),
     Column("payload", LargeBinary, nullable=False),
+    Column("reused_from", Integer),
+    Column("saved_usd", Float),
     Index("calls_by_item", "cell", "position", "repeat"),
     Index("calls_by_digest", "digest"),
+)
+Index(
+    "calls_by_source",
+    calls.c.reused_from,
+    sqlite_where=calls.c.reused_from.is_not(None),
+    postgresql_where=calls.c.reused_from.is_not(None),
 )
 
 scores = Table(
@@ -179,7 +188,13 @@ def _judgements_have_costs(connection: Connection) -> None:
     connection.exec_driver_sql("CREATE INDEX scores_by_a_judge ON scores (call) WHERE calls IS NOT NULL")
 
 
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_judgements_have_costs,)
+def _answers_are_used_again(connection: Connection) -> None:
+    for column in ("reused_from INTEGER", "saved_usd FLOAT"):
+        connection.exec_driver_sql(f"ALTER TABLE calls ADD COLUMN {column}")
+    connection.exec_driver_sql("CREATE INDEX calls_by_source ON calls (reused_from) WHERE reused_from IS NOT NULL")
+
+
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_judgements_have_costs, _answers_are_used_again)
 """Step ``i`` turns a store of version ``i + 1`` into one of version ``i + 2``; steps are added, never changed."""
 
 VERSION = 1 + len(MIGRATIONS)
