@@ -296,7 +296,8 @@ class Estimate(Struct, frozen=True, kw_only=True):
     status: str = "ok"
 
 
-RunStatus = Literal["running", "done", "interrupted", "failed"]
+RunStatus = Literal["running", "done", "interrupted", "failed", "budget"]
+"""``budget``: it ended when its money did; what was answered until then is a valid sample."""
 
 
 class RunInfo(Struct, frozen=True, kw_only=True):

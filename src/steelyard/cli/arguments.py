@@ -99,6 +99,17 @@ def non_negative(text: str) -> int:
     return 0 if text == "0" else count(text)
 
 
+def usd(text: str) -> float:
+    """An amount of money above zero."""
+    try:
+        amount = float(text.removeprefix("$"))
+    except ValueError:
+        amount = 0.0
+    if not 0 < amount < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not an amount of USD above 0")
+    return amount
+
+
 def print_json(value: Any) -> None:
     """One JSON document on standard output; numbers that are unknown are null."""
     import sys

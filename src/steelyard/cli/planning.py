@@ -11,7 +11,7 @@ import msgspec
 from steelyard.benchmarks import DESCRIPTION_SUFFIXES
 from steelyard.errors import UsageError
 from steelyard.plan.file import distinct_ids, is_plan, read_plan
-from steelyard.plan.names import parse_benchmark, parse_model, seconds
+from steelyard.plan.names import parse_benchmark, parse_model, parse_price, seconds
 from steelyard.plan.plan import BenchmarkSpec, Plan, plan_from_document
 from steelyard.types import ModelSpec, RunInfo
 
@@ -23,6 +23,8 @@ def plan_from_arguments(parsed: argparse.Namespace, resume: RunInfo | None) -> P
     """The plan that the arguments describe; options win over a file's keys."""
     base = _base(parsed, resume)
     changes: dict[str, Any] = {name: value for name in PLAN_OPTIONS if (value := getattr(parsed, name)) is not None}
+    if parsed.budget is not None:
+        changes["budget_usd"] = parsed.budget
     if parsed.cache_max_age is not None:
         changes["cache_max_age_s"] = seconds(parsed.cache_max_age)
     if resume is not None:
@@ -68,6 +70,7 @@ def _model(word: str, parsed: argparse.Namespace) -> ModelSpec:
         "temperature": parsed.temperature,
         "max_tokens": parsed.max_tokens,
         "system": parsed.system,
+        "price": parse_price(parsed.price) if parsed.price is not None else None,
     }
     if spec.provider == "openai":
         settings |= {"base_url": parsed.base_url, "api_key_env": parsed.api_key_env}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 
 from msgspec import Struct
@@ -48,6 +48,11 @@ class Outcome(Struct, frozen=True, kw_only=True):
     last_try_s: float
 
 
+async def always(failure: Failure) -> bool:
+    """Try again whenever the policy says so."""
+    return True
+
+
 async def ask(
     provider: Provider,
     request: Request,
@@ -56,8 +61,12 @@ async def ask(
     policy: RetryPolicy,
     generator: random.Random,
     notice: Callable[[str], None] = lambda text: None,
+    again: Callable[[Failure], Awaitable[bool]] = always,
 ) -> Outcome:
-    """Ask until there is an answer, or a failure that another try will not mend. Always ends."""
+    """Ask until there is an answer, or a failure that another try will not mend. Always ends.
+
+    ``again`` is asked before each further try whether it may be sent.
+    """
     scheduled_ns = time.perf_counter_ns()
     attempts: list[Attempt] = []
     while True:
@@ -67,7 +76,7 @@ async def ask(
         if isinstance(result, Completion):
             return Outcome(attempts=tuple(attempts), completion=result, failure=None, last_try_s=took_s)
         wait_s = policy.wait_s(len(attempts) + 1, result, generator)
-        if wait_s is None:
+        if wait_s is None or not await again(result):
             return Outcome(attempts=tuple(attempts), completion=None, failure=result, last_try_s=took_s)
         attempts.append(Attempt(failure=result, duration_s=took_s, wait_s=wait_s))
         await asyncio.sleep(wait_s)

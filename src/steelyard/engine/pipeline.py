@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from steelyard import prices
-from steelyard.engine.attempts import Outcome, RetryPolicy, ask
+from steelyard.engine.attempts import Outcome, RetryPolicy, always, ask
+from steelyard.engine.budget import SPENT, Bill, Till
 from steelyard.engine.cache import Cache, Identity
 from steelyard.engine.cells import Cell
 from steelyard.engine.grade import grade
@@ -46,6 +47,7 @@ class Work:
     request: Request
     digest: bytes = b""
     reused: Reusable | None = None
+    bill: Bill | None = None
     call: Call | None = None
     call_id: int | None = None
     answered_before: bool = False
@@ -155,6 +157,7 @@ class Lane:
     ) -> None:
         self.cells, self._writer, self._progress, self._policy = cells, writer, progress, policy
         self.cache: Cache | None = None
+        self.till: Till | None = None
         self._spec = cells[0].cell.spec
         self.model = self._spec.id
         self._seed = seed
@@ -243,6 +246,8 @@ class Lane:
         self._unfinished += 1
 
     def _leave(self, work: Work) -> None:
+        if work.bill is not None:
+            work.bill.keep_promise()
         self._window.release()
         self._unfinished -= 1
         if self._unfinished == 0:
@@ -259,7 +264,7 @@ class Lane:
         committed = asyncio.Event()
         committed.set()
         while (work := await self._loaded.get()) is not None:
-            if self.stopped:
+            if self.stopped or not await self._afford(work):
                 self._leave(work)
                 continue
             work.call = await self._answer(work)
@@ -267,6 +272,19 @@ class Lane:
             await committed.wait()
             committed = work.durable
             self._writer.submit(work, self._stored)
+
+    async def _afford(self, work: Work) -> bool:
+        """Whether there is money for the request; without it the lane comes to its end."""
+        if self.till is None:
+            return True
+        judge = work.cell.cell.judge
+        promise_usd = 0.0 if judge is None else judge.most_usd(work.request)
+        work.bill = await self.till.bill(work.request, promise_usd=promise_usd)
+        if work.bill is None:
+            self.stop(SPENT)
+        elif self.stopped:  # while it waited for its turn
+            work.bill.unsend()
+        return self.stopped is None
 
     def _stored(self, work: Work) -> None:
         """The call is durable: an answer goes on to be judged, a failure has come to its end."""
@@ -289,6 +307,9 @@ class Lane:
         finally:
             counters.in_flight -= 1
         work.ended_at_s = time.time()
+        cost_usd = self._cost(outcome.completion, started)
+        if work.bill is not None:
+            work.bill.close(cost_usd, outcome.failure)
         return Call(
             sample_id=work.sample.id,
             repeat=work.repeat,
@@ -299,7 +320,7 @@ class Lane:
             completion=outcome.completion,
             failure=outcome.failure,
             failed_after_s=outcome.last_try_s if outcome.failure else None,
-            cost_usd=self._cost(outcome.completion, started),
+            cost_usd=cost_usd,
         )
 
     async def _outcome(self, work: Work) -> Outcome:
@@ -315,6 +336,7 @@ class Lane:
             policy=self._policy,
             generator=self._generator,
             notice=self._progress.tell,
+            again=always if work.bill is None else work.bill.again,
         )
 
     def _cost(self, completion: Completion | None, at: datetime) -> float | None:

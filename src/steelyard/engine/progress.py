@@ -5,6 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from steelyard.engine.budget import Ledger
 
 
 @dataclass
@@ -52,6 +56,7 @@ class Progress:
     say: Callable[[str], None] = lambda text: None
     cells: list[CellProgress] = field(default_factory=list)
     messages: list[str] = field(default_factory=list)
+    ledger: Ledger | None = None
 
     def tell(self, text: str) -> None:
         """Say something to the user, once."""

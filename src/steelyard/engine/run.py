@@ -14,17 +14,19 @@ from msgspec import Struct
 
 from steelyard import prices
 from steelyard.engine.attempts import RetryPolicy
+from steelyard.engine.budget import SPENT, Ledger, Till, check_prices, costs_nothing
 from steelyard.engine.cache import Cache, identity, oldest_used_s
 from steelyard.engine.cells import Cell, prepare_cells, prepare_tasks
 from steelyard.engine.pipeline import GRACE_S, Lane, OpenCell, Work, Writer
 from steelyard.engine.progress import CellProgress, Progress
 from steelyard.engine.provenance import provenance
+from steelyard.engine.purse import Purse, check_store_budget
 from steelyard.engine.resources import Resources
 from steelyard.engine.summary import summarise_run
 from steelyard.plan.plan import Plan
 from steelyard.providers.interface import Opens, OwnsProcess, Probes, Provider
 from steelyard.store import Store
-from steelyard.types import RunInfo, RunStatus
+from steelyard.types import ModelSpec, RunInfo, RunStatus
 
 FLOOR_CONCURRENCY = 64
 
@@ -65,7 +67,14 @@ class Interrupt:
 
 def prepare(plan: Plan, given: Given) -> list[Cell]:
     """Everything that can be wrong, found before anything is sent."""
-    return prepare_cells(plan, prepare_tasks(plan, given.benchmarks), given.providers)
+    cells = prepare_cells(plan, prepare_tasks(plan, given.benchmarks), given.providers)
+    if plan.budget_usd is not None:
+        check_prices(_who_is_paid(cells))
+    return cells
+
+
+def _who_is_paid(cells: Sequence[Cell]) -> list[ModelSpec]:
+    return [*(cell.spec for cell in cells), *(cell.judge.spec for cell in cells if cell.judge is not None)]
 
 
 async def execute(
@@ -80,6 +89,8 @@ async def execute(
 ) -> Ended:
     """Carry out a plan, or go on with a run of it, and leave records and summaries in the store."""
     cells = prepare(plan, given)
+    if store.account() is not None:
+        check_store_budget(_who_is_paid(cells), progress.tell)
     origin = provenance(_loop_name())
     run = _register(plan, store, resume)
     if resume is not None and _was_killed(store, resume):
@@ -93,6 +104,9 @@ async def execute(
     writer = Writer(store, session)
     lanes = _lanes([_open_cell(store, run, cell, progress) for cell in cells], writer, plan, progress, policy)
     _lend_earlier_answers(lanes, store, run, plan)
+    purse = Purse(store, run.id, plan.budget_usd)
+    progress.ledger = purse.ledger
+    _set_up_tills(lanes, cells, purse.ledger)
     on_start(run)
     status: RunStatus = "failed"
     try:
@@ -100,11 +114,12 @@ async def execute(
             await asyncio.to_thread(prices.load_table)
         async with opened(providers), _in_background(resources.watch()), _measuring():
             await _probe(cells)
-            status = await _drive(lanes, store, writer)
+            status = await _drive(lanes, store, writer, purse.ledger)
     finally:
         writer.close()
         resources.sample()
-        store.end_session(session, resources.figures())
+        store.end_session(session, resources.figures() | purse.figures())
+        purse.close()
         store.set_status(run.id, status)
         summarise_run(store, run.id)
     return Ended(
@@ -182,13 +197,22 @@ def _lend_earlier_answers(lanes: Sequence[Lane], store: Store, run: RunInfo, pla
             lane.cache = Cache(store, run.id, [cell.cell for cell in lane.cells], since_s=since_s)
 
 
+def _set_up_tills(lanes: Sequence[Lane], cells: Sequence[Cell], ledger: Ledger) -> None:
+    """Let every model and every judge that may cost something pay from the one ledger."""
+    for lane in lanes:
+        spec = lane.cells[0].cell.spec
+        lane.till = None if costs_nothing(spec) else Till(ledger, spec)
+    for seat in {cell.judge for cell in cells if cell.judge is not None}:
+        seat.till = None if costs_nothing(seat.spec) else Till(ledger, seat.spec)
+
+
 def _concurrency(cell: Cell, plan: Plan) -> int:
     if cell.provider is None:
         return FLOOR_CONCURRENCY
     return cell.spec.concurrency or plan.concurrency or cell.provider.concurrency
 
 
-async def _drive(lanes: Sequence[Lane], store: Store, writer: Writer) -> RunStatus:
+async def _drive(lanes: Sequence[Lane], store: Store, writer: Writer, ledger: Ledger) -> RunStatus:
     """Run every lane to its end, or to the user's wish to stop."""
     with _signals() as interrupt:
         working: asyncio.Future[Any] = asyncio.gather(*(lane.run(_unscored(lane, store)) for lane in lanes))
@@ -206,7 +230,9 @@ async def _drive(lanes: Sequence[Lane], store: Store, writer: Writer) -> RunStat
         finally:
             for task in (wished, working, writing):
                 task.cancel()
-    return "failed" if any(lane.stopped for lane in lanes) else "done"
+    if any(lane.stopped not in (None, SPENT) for lane in lanes):
+        return "failed"
+    return "budget" if ledger.is_exhausted else "done"
 
 
 async def _wind_down(lanes: Sequence[Lane], working: asyncio.Future[Any], interrupt: Interrupt) -> None:

@@ -171,6 +171,17 @@ Index(
     postgresql_where=scores.c.calls.is_not(None),
 )
 
+shares = Table(
+    "budget_shares",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("opened_at", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("host", Text, nullable=False),
+    Column("granted_usd", Float, nullable=False),
+    Column("spent_usd", Float),
+)
+
 gradings = Table(
     "gradings",
     METADATA,
@@ -194,7 +205,18 @@ def _answers_are_used_again(connection: Connection) -> None:
     connection.exec_driver_sql("CREATE INDEX calls_by_source ON calls (reused_from) WHERE reused_from IS NOT NULL")
 
 
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_judgements_have_costs, _answers_are_used_again)
+def _a_budget_stands_over_the_store(connection: Connection) -> None:
+    connection.exec_driver_sql(
+        "CREATE TABLE budget_shares (id INTEGER PRIMARY KEY NOT NULL, opened_at TEXT NOT NULL, pid INTEGER NOT NULL, "
+        "host TEXT NOT NULL, granted_usd FLOAT NOT NULL, spent_usd FLOAT)"
+    )
+
+
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
+    _judgements_have_costs,
+    _answers_are_used_again,
+    _a_budget_stands_over_the_store,
+)
 """Step ``i`` turns a store of version ``i + 1`` into one of version ``i + 2``; steps are added, never changed."""
 
 VERSION = 1 + len(MIGRATIONS)

@@ -29,6 +29,17 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from steelyard.errors import StoreError, UnknownName, UsageError
 from steelyard.store import schema
+from steelyard.store.account import (
+    Account,
+    account,
+    clear_budget,
+    draw,
+    open_share,
+    set_budget,
+    settle_share,
+    settle_the_dead,
+    spent_of_run,
+)
 from steelyard.store.answers import (
     ORIGINAL,
     Asked,
@@ -439,6 +450,52 @@ class Store:
         """Use nothing again that was answered before now, by one model or by all; every run keeps its answers."""
         with self._writing() as connection:
             clear(connection, model)
+
+    # The budget over the store
+
+    def set_budget(self, limit_usd: float, *, from_now: bool = False) -> None:
+        """Limit what all runs of the store may spend together; ``from_now``: what they have spent does not count."""
+        with self._writing() as connection:
+            set_budget(connection, limit_usd, from_now=from_now)
+
+    def clear_budget(self) -> None:
+        """Take the limit away."""
+        with self._writing() as connection:
+            clear_budget(connection)
+
+    def account(self) -> Account | None:
+        """The store's budget and what is left of it; ``None`` where there is none."""
+        with self._reading() as connection:
+            state = account(connection)
+        if state is None or not state.held_usd:
+            return state
+        with self._writing() as connection:
+            settle_the_dead(connection, _is_alive)
+            return account(connection)
+
+    def open_share(self) -> int | None:
+        """A share of the store's budget for this process; ``None`` where there is no budget."""
+        if self.account() is None:
+            return None
+        with self._writing() as connection:
+            return open_share(connection)
+
+    def draw(self, share: int, wanted_usd: float) -> float:
+        """Add to a share; return by how much, which is 0 where nothing is left."""
+        with self._writing() as connection:
+            return draw(connection, share, wanted_usd)
+
+    def settle_share(self, share: int, spent_usd: float) -> None:
+        """Give back what was not spent of a share."""
+        with self._writing() as connection:
+            settle_share(connection, share, spent_usd)
+
+    def spent_of_run(self, run_id: str) -> float:
+        """What a run has spent in USD, known costs and costs in doubt, its judges included."""
+        with self._reading() as connection:
+            return spent_of_run(connection, _number(connection, run_id))
+
+    # Columns and records
 
     def columns(
         self, cell: int, *, grader: str | None = None, grader_version: str | None = None, with_names: bool = False
