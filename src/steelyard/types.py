@@ -87,11 +87,12 @@ class Request(Struct, frozen=True, kw_only=True):
 
 
 class Price(Struct, frozen=True, kw_only=True):
-    """USD per million tokens, as the user states it."""
+    """USD per million tokens, as the user states it. Reasoning costs as output does unless it has its own price."""
 
     input: float
     output: float
     cached_input: float | None = None
+    reasoning: float | None = None
 
 
 class ModelSpec(Struct, frozen=True, kw_only=True):

@@ -8,8 +8,10 @@ import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
+from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from steelyard import prices
@@ -91,7 +93,9 @@ async def execute(
     cells = prepare(plan, given)
     if store.account() is not None:
         check_store_budget(_who_is_paid(cells), progress.tell)
-    origin = provenance(_loop_name())
+    if any(prices.price_source(spec) == prices.TABLE for spec in _who_is_paid(cells)):
+        await asyncio.to_thread(prices.load_table)
+    origin = provenance(_loop_name()) | {"prices": _quotes(cells, progress.tell)}
     run = _register(plan, store, resume)
     if resume is not None and _was_killed(store, resume):
         progress.tell(_paid_twice(cells, plan))
@@ -110,8 +114,6 @@ async def execute(
     on_start(run)
     status: RunStatus = "failed"
     try:
-        if any(prices.price_source(cell.spec) == prices.TABLE for cell in cells):
-            await asyncio.to_thread(prices.load_table)
         async with opened(providers), _in_background(resources.watch()), _measuring():
             await _probe(cells)
             status = await _drive(lanes, store, writer, purse.ledger)
@@ -127,6 +129,19 @@ async def execute(
         status=status,
         stopped={lane.model: lane.stopped for lane in lanes if lane.stopped and status == "failed"},
     )
+
+
+def _quotes(cells: Sequence[Cell], tell: Callable[[str], None]) -> dict[str, Any]:
+    """The rates of everyone who is paid, as they are kept with the session; ``None`` where they are unknown."""
+    found: dict[str, Any] = {}
+    for spec in _who_is_paid(cells):
+        if costs_nothing(spec) or spec.id in found:
+            continue
+        quote = prices.quote(spec, datetime.now(UTC))
+        found[spec.id] = msgspec.to_builtins(quote)
+        if quote is not None and not quote.is_tier_listed:
+            tell(f"{spec.id}: the price of service tier {quote.tier!r} is not listed; costs are the standard tier's")
+    return found
 
 
 async def _probe(cells: Sequence[Cell]) -> None:
