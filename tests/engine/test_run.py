@@ -310,3 +310,16 @@ def test_async_callables_and_generators_are_models_too():
 def test_a_callable_that_returns_something_else_is_told():
     with pytest.raises(sy.ProviderError, match="returned int, not str"):
         sy.run_model(lambda prompt: 42, "x")
+
+
+def test_the_last_answers_that_keep_a_run_waiting_are_named(monkeypatch):
+    monkeypatch.setattr("steelyard.engine.stragglers.LATE_AFTER_S", 0.1)
+
+    async def model(prompt):
+        await asyncio.sleep(0.5 if prompt.startswith("q7") else 0.0)
+        return "x"
+
+    told = []
+    sy.run([model], [questions(10)], on_message=told.append)
+    [late] = [text for text in told if "still waiting" in text]
+    assert "quiz/7, asked more than 0.1 s ago; a try ends after 600 s" in late

@@ -23,6 +23,7 @@ from steelyard.engine.cells import Cell
 from steelyard.engine.grade import grade
 from steelyard.engine.order import grouped
 from steelyard.engine.progress import CellProgress, Progress
+from steelyard.engine.stragglers import Stragglers
 from steelyard.store import NewCall, NewScore, Store
 from steelyard.store.answers import Reusable, reused
 from steelyard.types import Call, Completion, Failure, Request, Sample, Score
@@ -164,6 +165,7 @@ class Lane:
         self._generator = random.Random()
         self._concurrency = concurrency
         self._throttle = policy.throttle(concurrency, self._spec)
+        self._stragglers = Stragglers(self.model, self._spec.timeout_s, progress.tell)
         for cell in cells:
             cell.progress.throttle = self._throttle
         self._window = asyncio.Semaphore(WINDOW_PER_SLOT * concurrency + SPARE_WINDOW)
@@ -188,7 +190,9 @@ class Lane:
             generating = [group.create_task(self._generate()) for _ in range(self._concurrency)]
             await self._load_unscored(unscored)
             await self._load()
+            watching = group.create_task(self._stragglers.watch())
             await asyncio.gather(*generating)
+            watching.cancel()
             await self._finish()
             for _ in scoring:
                 self._durable.put_nowait(None)
@@ -306,7 +310,8 @@ class Lane:
         counters.started_s = counters.started_s or time.monotonic()
         counters.in_flight += 1
         try:
-            outcome = await self._outcome(work)
+            with self._stragglers.asking(work, work.sample.id):
+                outcome = await self._outcome(work)
         finally:
             counters.in_flight -= 1
         work.ended_at_s = time.time()
