@@ -220,7 +220,7 @@ def cell_info(spec: ModelSpec, plan: Plan, task: Task, origin: str, *, is_floor:
 
 
 def _strata(task: Task) -> int:
-    if not task.benchmark.stratified or task.spec.part in task.benchmark.endless:
+    if not task.benchmark.stratified or task.benchmark.is_endless(task.spec.part):
         return 0
     return len({sample.stratum for sample in task.dataset.samples})
 
