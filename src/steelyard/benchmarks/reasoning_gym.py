@@ -20,6 +20,9 @@ from steelyard.errors import EnvironmentFault, UnknownName, UsageError
 from steelyard.scoring.reply import visible
 from steelyard.types import Completion, Prompt, Sample, Score
 
+SEEDS_APART = (
+    1_000_000  # the package makes item i of seed s as item 0 of seed s + i: neighbours would share their items
+)
 SIZE = 1_000  # what a generator is told; some draw differently for another size, so it grows only where it must
 OPENING, CLOSING = "<answer>", "</answer>"
 NOT_ALONE = ("composite",)  # made of other generators, which it has to be told
@@ -81,7 +84,7 @@ def _generator(name: str, seed: int, size: int) -> Any:
     known = sorted(set(DATASETS) - set(NOT_ALONE))
     if name not in known:
         raise UnknownName("generator of reasoning-gym", name, known)
-    return reasoning_gym.create_dataset(name, seed=seed, size=size)
+    return reasoning_gym.create_dataset(name, seed=seed * SEEDS_APART % 2**32, size=size)
 
 
 def _render(sample: Sample, exemplars: tuple[Sample, ...]) -> Prompt:

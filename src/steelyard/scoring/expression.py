@@ -181,7 +181,7 @@ def _letter(name: str, point: int) -> Number:
 
 
 def _size(value: Number) -> Number:
-    return abs(value)
+    return abs(value) if isinstance(value, Fraction) else float(abs(value))
 
 
 def _factorial(value: Number) -> Number:

@@ -29,7 +29,8 @@ UNENDING = frozenset("c e h k n p r s t v w".split())  # single letters that Pun
 FIRST_WORDS = frozenset(
     "according although among both but despite does even finally he hence her here however if in indeed instead it "
     "many meanwhile moreover most nevertheless nonetheless nor please separately similarly since so some the there "
-    "therefore these they this though thus under were when which while yet your additionally furthermore consequently".split()
+    "therefore these they this though thus under were when which while yet your additionally "
+    "furthermore consequently".split()
 )
 
 
@@ -91,7 +92,8 @@ def _ends(word: str, follower: str, before: str) -> bool:
     token = piece.group() if piece else word
     stem = token[:-1].lower()
     if _INITIAL.fullmatch(token):
-        is_name = follower[:1].isupper() and before[:1].isupper() and follower.lower() not in FIRST_WORDS
+        is_within = before[:1].isupper() or _INITIAL.fullmatch(follower) is not None  # else it may head a list: "I."
+        is_name = is_within and follower[:1].isupper() and follower.lower() not in FIRST_WORDS
         return not (stem in UNENDING or is_name or _goes_on(follower))
     if token.endswith("..") or stem in ABBREVIATIONS or stem.rpartition("-")[2] in ABBREVIATIONS:
         return follower[:1].isupper() and follower.lower().rstrip(".,") in FIRST_WORDS
