@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "src" / "steelyard"
 
 GROUND = {"types", "errors"}
-NUMBERS = {"stats", "prices", "folders", "threads", "sandbox"}
+NUMBERS = {"stats", "prices", "folders", "threads", "sandbox", "secrets"}
 MAY_IMPORT: dict[str, set[str]] = {
     "types": set(),
     "sandbox": GROUND,
@@ -16,6 +16,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "document": {"errors"},
     "folders": set(),
     "threads": set(),
+    "secrets": set(),
     "stats": GROUND,
     "prices": GROUND,
     "providers": GROUND | NUMBERS,

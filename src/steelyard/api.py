@@ -28,6 +28,8 @@ from steelyard.plan.names import parse_benchmark, parse_model
 from steelyard.plan.plan import BenchmarkSpec, Order, Plan
 from steelyard.providers import connect
 from steelyard.providers.function import Function
+from steelyard.report.answers import plain
+from steelyard.secrets import scrub
 from steelyard.store import Store
 from steelyard.types import (
     CellInfo,
@@ -50,6 +52,11 @@ T = TypeVar("T")
 
 Model = str | ModelSpec | Callable[..., Any] | Any
 BenchmarkLike = str | BenchmarkSpec | Benchmark
+
+
+def print_message(text: str) -> None:
+    """Say something on standard error, without keys and without what a terminal would obey."""
+    print(plain(scrub(text)), file=sys.stderr)
 
 
 class Run:
@@ -125,7 +132,7 @@ def run(
     tags: Sequence[str] = (),
     accept_data: Sequence[str] = (),
     store: str | Path | None = None,
-    on_message: Callable[[str], None] = lambda text: print(text, file=sys.stderr),
+    on_message: Callable[[str], None] = print_message,
 ) -> Run:
     """Ask every model every benchmark's items; keep every answer; return the run.
 
@@ -167,7 +174,7 @@ async def run_async(
     tags: Sequence[str] = (),
     accept_data: Sequence[str] = (),
     store: str | Path | None = None,
-    on_message: Callable[[str], None] = lambda text: print(text, file=sys.stderr),
+    on_message: Callable[[str], None] = print_message,
 ) -> Run:
     """The async twin of ``run``."""
     given = Given()

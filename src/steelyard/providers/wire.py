@@ -172,12 +172,12 @@ class Connection(asyncio.Protocol):
         if self.status < 200 and self.status != 101:
             self.headers.clear()
             return
-        self._has_headers = True
         encoding = self.headers.get("content-encoding", "identity").strip().lower()
         if encoding in ("gzip", "x-gzip", "deflate"):
             self._unzip = zlib.decompressobj(AUTO_DETECT)
         elif encoding not in ("identity", ""):
-            self.fail(Malformed(f"the reply is encoded as {encoding!r}, which was not asked for"))
+            raise Malformed(f"it is encoded as {encoding!r}, which was not asked for")
+        self._has_headers = True
 
     def on_body(self, data: bytes) -> None:
         """A piece of the body."""

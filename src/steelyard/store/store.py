@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
-from itertools import islice
+from itertools import chain, islice
 from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
@@ -28,9 +28,11 @@ from sqlalchemy.dialects.sqlite import insert as insert_or_ignore
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from steelyard.errors import StoreError, UnknownName, UsageError
+from steelyard.secrets import known_forms
 from steelyard.store import schema
 from steelyard.store.codec import fingerprint, mended, pack, unpack, well_formed
 from steelyard.store.columns import read_columns
+from steelyard.store.keys import keyless, keyless_call
 from steelyard.store.records import read_records
 from steelyard.store.redaction import redact
 from steelyard.types import Call, CellInfo, Columns, Estimate, Record, RunInfo, RunStatus, Sample, Score, SessionInfo
@@ -40,6 +42,7 @@ BUSY_TIMEOUT_S = 30
 RETRY_OPEN_S = 0.05
 SHORTEST_PREFIX = 4
 MOST_READ_AT_ONCE = 1_000
+ROWS_OF_A_STATEMENT = (128, 32, 8, 1)
 LARGEST_NUMBER = 2**63 - 1
 CLOCK_SLACK_S = 60.0  # a clock that was set meanwhile must not make a living run look dead
 
@@ -315,8 +318,11 @@ class Store:
 
     def append(self, calls: Sequence[NewCall], scores: Sequence[NewScore]) -> list[int]:
         """Write calls, and judgements of earlier ones, in one transaction; return the calls' ids when it is durable."""
-        new_calls = [_call_row(row) for row in calls]  # compressing is done before the write lock is taken
-        new_scores = [_score_row(row, metric, score) for row in scores for metric, score in row.scores.items()]
+        keys = known_forms()
+        new_calls = [_call_row(row, keys) for row in calls]  # compressing is done before the write lock is taken
+        new_scores = [
+            _score_row(row, metric, keyless(score, keys)) for row in scores for metric, score in row.scores.items()
+        ]
         if not new_calls and not new_scores:
             return []
         ids: list[int] = []
@@ -641,18 +647,35 @@ def _keep_samples(connection: Connection, items: dict[tuple[int, int], Sample]) 
 
 
 def _insert_many(connection: Connection, statement: Insert, rows: Sequence[dict[str, Any]]) -> None:
-    """SQLAlchemy's statement, its values handed to the driver as they are: half the time for wide rows."""
+    """Insert the rows, many of them by one statement.
+
+    SQLite's driver lets go of the interpreter for each row it inserts, and waits until a busy event loop gives it back;
+    a statement of many rows waits once.
+    """
     sql, names = _compiled(statement, connection.dialect, tuple(rows[0]))
     if names is None:
         connection.execute(statement, rows)
-    else:
-        connection.exec_driver_sql(sql, list(map(itemgetter(*names), rows)))
+        return
+    values_of = itemgetter(*names)
+    start = 0
+    for size in ROWS_OF_A_STATEMENT:
+        while len(rows) - start >= size:
+            values = tuple(chain.from_iterable(values_of(row) for row in rows[start : start + size]))
+            connection.exec_driver_sql(_of_many_rows(sql, size), values)
+            start += size
 
 
 @lru_cache(maxsize=16)
 def _compiled(statement: Insert, dialect: Dialect, columns: tuple[str, ...]) -> tuple[str, list[str] | None]:
     compiled = statement.compile(dialect=dialect, column_keys=columns)
     return str(compiled), compiled.positiontup
+
+
+@lru_cache(maxsize=64)
+def _of_many_rows(sql: str, size: int) -> str:
+    head, values, rest = sql.partition(" VALUES ")
+    row, end, clause = rest.partition(")")
+    return head + values + ", ".join([row + end] * size) + clause
 
 
 def _sample_row(key: tuple[int, int], sample: Sample) -> dict[str, Any]:
@@ -685,13 +708,14 @@ def _score_row(row: NewScore, metric: str, score: Score) -> dict[str, Any]:
     }
 
 
-def _call_row(row: NewCall) -> dict[str, Any]:
+def _call_row(row: NewCall, keys: Sequence[bytes]) -> dict[str, Any]:
+    call = keyless_call(row.call, keys)
     try:
-        payload = pack(_without_gaps(row.call))
+        payload = pack(_without_gaps(call))
     except UnicodeEncodeError:  # half a surrogate pair in an answer: kept with a replacement character, not lost
-        row = msgspec.structs.replace(row, call=mended(row.call))
-        payload = pack(_without_gaps(row.call))
-    call, completion = row.call, row.call.completion
+        call = mended(call)
+        payload = pack(_without_gaps(call))
+    completion = call.completion
     timing = completion.timing if completion else None
     usage = completion.usage if completion else None
     return {

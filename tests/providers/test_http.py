@@ -1,0 +1,335 @@
+"""The HTTP client against servers as they are: cut, slow, encrypted, behind a proxy, wrong."""
+
+import asyncio
+import gzip
+import ssl
+import subprocess
+import time
+import zlib
+from contextlib import asynccontextmanager
+
+import pytest
+
+from steelyard.errors import ProviderError
+from steelyard.providers import http, wire
+from steelyard.providers.http import EventStream, Http, retry_after_s, take_apart
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+
+
+@asynccontextmanager
+async def answering(*replies, context=None, pause_s=0.0, then=None):
+    """A server that answers the n-th request (of any connection) with the pieces of the n-th reply."""
+    seen, serving = [], set()
+
+    async def serve(reader, writer):
+        serving.add(asyncio.current_task())
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                size = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0] or 0)
+                seen.append((head, await reader.readexactly(size), writer.get_extra_info("peername")))
+                pieces = replies[min(len(seen), len(replies)) - 1]
+                for piece in pieces:
+                    if piece is None:
+                        writer.transport.abort()
+                        return
+                    writer.write(piece)
+                    await writer.drain()
+                    await asyncio.sleep(pause_s)
+                if then == "close":
+                    writer.close()
+                    await writer.wait_closed()
+                    return
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.transport.abort()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    port = server.sockets[0].getsockname()[1]
+    try:
+        yield f"http{'s' if context else ''}://127.0.0.1:{port}", seen
+    finally:
+        server.close()
+        for task in serving:
+            task.cancel()
+        await asyncio.gather(*serving, return_exceptions=True)
+        await asyncio.sleep(0.01)
+
+
+async def fetched(client, url, headers=None):
+    async with client.post(url, {"a": 1}, headers or {}) as reply:
+        return (await reply.read())[0]
+
+
+def ask(*replies, times=1, client=None, headers=None, **settings):
+    """The bodies of ``times`` requests in a row, and what the server saw."""
+
+    async def main():
+        mine = client or Http()
+        try:
+            async with answering(*replies, **settings) as (url, seen):
+                return [await fetched(mine, url + "/v1", headers) for _ in range(times)], seen
+        finally:
+            await mine.close()
+
+    return asyncio.run(main())
+
+
+def failure_of(*replies, **settings):
+    with pytest.raises(ProviderError) as caught:
+        ask(*replies, **settings)
+    return caught.value.failure
+
+
+def whole(body):
+    return OK + b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
+
+
+def chunked(*pieces):
+    return (
+        OK
+        + b"Transfer-Encoding: chunked\r\n\r\n"
+        + b"".join(b"%x\r\n%s\r\n" % (len(p), p) for p in pieces)
+        + b"0\r\n\r\n"
+    )
+
+
+def one_by_one(data):
+    return [data[at : at + 1] for at in range(len(data))]
+
+
+def test_one_connection_serves_request_after_request():
+    bodies, seen = ask([whole(b"1")], [chunked(b"2", b"3")], [whole(b"4")], times=3)
+    assert bodies == [b"1", b"23", b"4"]
+    assert len({peer for _, _, peer in seen}) == 1
+
+
+@pytest.mark.parametrize(
+    "reply", [whole(b'{"x": 1}'), chunked(b'{"x"', b": 1}"), b"HTTP/1.1 100 Continue\r\n\r\n" + whole(b'{"x": 1}')]
+)
+def test_a_reply_may_come_byte_by_byte(reply):
+    assert ask(one_by_one(reply))[0] == [b'{"x": 1}']
+
+
+def test_a_body_without_length_ends_with_its_connection_and_the_next_takes_another():
+    bodies, seen = ask([OK + b"\r\nabc"], times=2, then="close")
+    assert bodies == [b"abc", b"abc"]
+    assert len({peer for _, _, peer in seen}) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "packed"), [("gzip", gzip.compress(b"x" * 9999)), ("deflate", zlib.compress(b"x" * 9999))]
+)
+def test_a_packed_body_is_unpacked(name, packed):
+    reply = OK + b"Content-Encoding: %s\r\nContent-Length: %d\r\n\r\n%s" % (name.encode(), len(packed), packed)
+    assert ask([reply])[0] == [b"x" * 9999]
+
+
+def test_a_small_reply_that_unpacks_without_end_is_refused(monkeypatch):
+    monkeypatch.setattr(wire, "MOST_UNPACKED_BYTES", 1 << 20)
+    packed = gzip.compress(bytes(16 << 20))
+    failure = failure_of([OK + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%s" % (len(packed), packed)])
+    assert (failure.kind, "unpacks to more" in failure.message) == ("malformed", True)
+
+
+def test_a_long_reply_is_refused_and_a_fast_server_is_held_back(monkeypatch):
+    monkeypatch.setattr(http, "LONGEST_REPLY_BYTES", 1 << 20)
+    failure = failure_of([whole(bytes(1 << 21))])
+    assert (failure.kind, "exceeds" in failure.message) == ("malformed", True)
+
+    async def unread():
+        client = Http()
+        async with answering([OK + b"Content-Length: 99000000\r\n\r\n", *[bytes(1 << 20)] * 94]) as (url, _):
+            async with client.post(url, {}, {}) as reply:
+                await reply.next_piece()
+                await asyncio.sleep(0.5)
+                [connection] = client._busy
+                held = connection._unread
+            await client.close()
+        return held
+
+    assert asyncio.run(unread()) < 3 * wire.MOST_UNREAD_BYTES
+
+
+@pytest.mark.parametrize(
+    ("pieces", "kind", "words"),
+    [
+        ([b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc", None], "connection", ""),
+        ([OK + b"Transfer-Encoding: chunked\r\n\r\n5\r\nabc", None], "connection", ""),
+        ([None], "connection", ""),
+        ([b"<html>what?</html>\r\n\r\n"], "malformed", "not well-formed HTTP"),
+        ([OK + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n"], "malformed", "not well-formed HTTP"),
+        ([OK + b"Content-Encoding: br\r\nContent-Length: 1\r\n\r\nx"], "malformed", "'br'"),
+        ([b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"], "rejected", "302"),
+        ([b"HTTP/1.1 529 Overloaded\r\nContent-Length: 2\r\n\r\n{}"], "server", "HTTP 529"),
+        ([b"HTTP/1.1 429 Slow\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n"], "rate_limit", "429"),
+    ],
+)  # fmt: skip
+def test_every_fault_has_its_kind(pieces, kind, words):
+    failure = failure_of(pieces)
+    assert failure.kind == kind, failure
+    assert words in failure.message
+    assert failure.retry_after_s == (7.0 if kind == "rate_limit" else None)
+
+
+def test_a_refused_request_leaves_its_connection_to_the_next():
+    async def main():
+        client = Http()
+        async with answering([b"HTTP/1.1 500 Oh\r\nContent-Length: 2\r\n\r\nno"], [whole(b"yes")]) as (url, seen):
+            with pytest.raises(ProviderError):
+                await fetched(client, url)
+            assert await fetched(client, url) == b"yes"
+        await client.close()
+        return seen
+
+    assert len({peer for _, _, peer in asyncio.run(main())}) == 1
+
+
+def test_a_silent_server_is_given_up_after_the_stall_timeout_and_a_slow_one_is_not():
+    began = time.monotonic()
+    failure = failure_of([OK + b"Content-Length: 5\r\n\r\nab", b""], client=Http(stall_s=0.2), pause_s=0.0)
+    assert (failure.kind, "no data within 0.2 s" in failure.message) == ("timeout", True)
+    assert time.monotonic() - began < 2
+    reply = whole(b"abc")
+    slowly = [reply[at : at + 10] for at in range(0, len(reply), 10)]
+    assert ask(slowly, client=Http(stall_s=0.4), pause_s=0.1)[0] == [b"abc"]
+
+
+def test_a_reply_that_nobody_asked_for_closes_its_connection():
+    bodies, seen = ask([whole(b"1") + whole(b"stray")], [whole(b"2")], times=2)
+    assert bodies == [b"1", b"2"] or "second reply" in str(bodies)
+    assert len({peer for _, _, peer in seen}) == 2
+
+
+def test_a_connection_half_read_is_not_used_again():
+    async def main():
+        client = Http()
+        async with answering([chunked(b"a", b"b")], [whole(b"2")]) as (url, seen):
+            async with client.post(url, {}, {}):
+                pass
+            assert await fetched(client, url) == b"2"
+        await client.close()
+        return seen
+
+    assert len({peer for _, _, peer in asyncio.run(main())}) in (1, 2)
+
+
+def test_headers_go_out_as_given_and_line_breaks_do_not():
+    _, seen = ask([whole(b"1")], headers={"X-Api-Key": "k"})
+    head = seen[0][0].decode()
+    assert head.startswith("POST /v1 HTTP/1.1\r\nHost: 127.0.0.1:")
+    assert "\r\nX-Api-Key: k\r\n" in head
+    with pytest.raises(ValueError, match="line break"):
+        ask([whole(b"1")], headers={"X": "a\r\nEvil: 1"})
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tls")
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1", "-addext",
+         "subjectAltName=IP:127.0.0.1", "-keyout", folder / "key.pem", "-out", folder / "cert.pem"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+    return context, folder / "cert.pem"
+
+
+def test_an_encrypted_connection_is_used_again_where_its_certificate_is_trusted(certificate, monkeypatch):
+    context, file = certificate
+    monkeypatch.setattr(http, "_tls_context", lambda: ssl.create_default_context(cafile=str(file)))
+    bodies, seen = ask([chunked(b"1", b"2")], [whole(b"3")], times=2, context=context)
+    assert bodies == [b"12", b"3"]
+    assert len({peer for _, _, peer in seen}) == 1
+
+
+def test_a_certificate_nobody_vouches_for_is_never_accepted(certificate):
+    failure = failure_of([whole(b"1")], context=certificate[0])
+    assert (failure.kind, failure.is_transient) == ("unavailable", False)
+    assert "certificate" in failure.message
+
+
+def test_a_proxy_of_the_environment_is_used_but_for_this_machine(monkeypatch):
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+
+    async def main():
+        client = Http()
+        async with answering([whole(b"from the proxy")]) as (url, seen):
+            monkeypatch.setenv("HTTP_PROXY", url)
+            monkeypatch.setenv("http_proxy", url)
+            body = await fetched(client, "http://model.example/v1")
+            await client.close()
+            return body, seen[0][0]
+
+    body, head = asyncio.run(main())
+    assert body == b"from the proxy"
+    assert head.startswith(b"POST http://model.example/v1 HTTP/1.1")
+    monkeypatch.setenv("NO_PROXY", "model.example")
+    monkeypatch.setenv("no_proxy", "model.example")
+    assert not http.is_behind_proxy(take_apart("http://model.example/v1"))
+
+
+def test_nobody_listening_is_a_connection_failure():
+    with pytest.raises(ProviderError) as caught:
+        asyncio.run(fetched(Http(), "http://127.0.0.1:1/v1"))
+    assert caught.value.failure.kind == "connection"
+
+
+@pytest.mark.parametrize(
+    ("url", "parts"),
+    [
+        ("https://api.example/v1/chat?x=1", ("api.example", 443, True, "/v1/chat?x=1", "api.example")),
+        ("http://[::1]:8080", ("::1", 8080, False, "/", "[::1]:8080")),
+        ("http://bücher.example/", ("xn--bcher-kva.example", 80, False, "/", "xn--bcher-kva.example")),
+    ],
+)
+def test_urls_are_taken_apart(url, parts):
+    assert take_apart(url)[:5] == parts
+
+
+@pytest.mark.parametrize("url", ["ftp://x/", "nonsense", "http://", "http://x:notaport/", "http://" + "a" * 70 + "é/"])
+def test_what_is_no_url_is_told(url):
+    with pytest.raises(ProviderError, match="not a URL"):
+        take_apart(url)
+
+
+def test_user_and_password_of_a_url_become_a_header():
+    assert take_apart("http://me:p%40ss@h/").authorization == "Basic bWU6cEBzcw=="
+
+
+STREAM = "data: é1\n\n: comment\nevent: x\r\ndata: two\r\ndata: lines\r\n\r\nid: 7\n\ndata:last".encode()
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
+def test_events_are_the_same_however_they_are_cut(size):
+    stream = EventStream()
+    found = [event for at in range(0, len(STREAM), size) for event in stream.feed(STREAM[at : at + size])]
+    assert [*found, *stream.end()] == ["é1".encode(), b"two\nlines", b"last"]
+
+
+DATE = "Wed, 25 Nov 2026 12:00:00 GMT"
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "7"}, 7.0),
+        ({"retry-after": "Wed, 25 Nov 2026 12:00:10 GMT", "date": DATE}, 10.0),
+        ({"retry-after": "Wed, 25 Nov 2026 11:00:00 GMT", "date": DATE}, 0.0),
+        ({"retry-after-ms": "350", "retry-after": "1"}, 0.35),
+        ({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "1m2.5s"}, 62.5),
+        ({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "120ms"}, 0.12),
+        ({"x-ratelimit-remaining-tokens": "9", "x-ratelimit-reset-tokens": "120ms"}, None),
+        ({"anthropic-ratelimit-tokens-remaining": "0", "anthropic-ratelimit-tokens-reset": "2026-11-25T12:00:03Z",
+          "date": DATE}, 3.0),
+        ({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "soon"}, None),
+        ({"retry-after": "soon"}, None),
+        ({}, None),
+    ],
+)  # fmt: skip
+def test_a_service_says_in_many_ways_how_long_to_wait(headers, seconds):
+    assert retry_after_s(headers) == seconds
