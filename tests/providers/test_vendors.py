@@ -428,7 +428,9 @@ def test_each_refusal_is_named(vendor, status, document, kind):
 
 def test_a_delay_that_stands_in_the_body_is_kept_to():
     document = replies.google_too_many("GenerateRequestsPerMinutePerProjectPerModel", "0.25s")
-    [outcome], _, _ = answer("google", whole(document, 429), policy=RetryPolicy(tries=2, refusals=2, first_wait_s=0.001))
+    [outcome], _, _ = answer(
+        "google", whole(document, 429), policy=RetryPolicy(tries=2, refusals=2, first_wait_s=0.001)
+    )
     assert outcome.attempts[0].wait_s >= 0.25
 
 
