@@ -220,6 +220,18 @@ def test_a_port_in_use_is_an_error_that_says_what_to_try():
         asyncio.run(work())
 
 
+def test_a_mock_in_the_running_loop_ends_with_its_block():
+    async def work():
+        async with aiohttp.ClientSession() as session:
+            async with serving(Settings(tokens=3)) as url, session.post(f"{url}/chat/completions", json=CHAT) as reply:
+                said = (await reply.json())["choices"][0]["message"]["content"]
+            with pytest.raises(aiohttp.ClientConnectorError):
+                await session.get(f"{url}/stats")
+            return said
+
+    assert len(asyncio.run(work()).split()) == 3
+
+
 def test_a_spawned_mock_ends_with_its_block():
     async def ask(url):
         async with aiohttp.ClientSession() as session, session.get(f"{url}/models") as reply:
