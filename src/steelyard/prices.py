@@ -27,6 +27,9 @@ LISTED = {
 }
 """What the table calls each provider of ours."""
 
+BEHIND_LITELLM = {"gemini": "google", "together_ai": "together"}
+"""Providers that litellm calls by other names than ours; its models have their provider before the slash."""
+
 OF_ITS_OWN_ADDRESS = ("azure",)
 """Providers whose every customer has an address, so that one given by hand says nothing about the price."""
 
@@ -70,7 +73,14 @@ def listed_models() -> dict[str, list[str]]:
 
 
 def _is_listed(spec: ModelSpec) -> bool:
-    return spec.provider in LISTED and (spec.base_url is None or spec.provider in OF_ITS_OWN_ADDRESS)
+    return _served_by(spec)[0] in LISTED and (spec.base_url is None or spec.provider in OF_ITS_OWN_ADDRESS)
+
+
+def _served_by(spec: ModelSpec) -> tuple[str, str]:
+    if spec.provider != "litellm":
+        return spec.provider, spec.model
+    provider, _, model = spec.model.partition("/")
+    return BEHIND_LITELLM.get(provider, provider), model
 
 
 def _stated(usage: Usage, spec: ModelSpec) -> float:
@@ -88,6 +98,7 @@ def _stated(usage: Usage, spec: ModelSpec) -> float:
 def _listed(usage: Usage, spec: ModelSpec, at: datetime) -> float | None:
     import genai_prices
 
+    provider, model = _served_by(spec)
     try:
         counted = genai_prices.Usage(
             input_tokens=usage.input_tokens,
@@ -96,9 +107,7 @@ def _listed(usage: Usage, spec: ModelSpec, at: datetime) -> float | None:
             cache_write_tokens=usage.cache_write_tokens,
             cache_write_1h_tokens=usage.cache_write_1h_tokens,
         )
-        found = genai_prices.calc_price(
-            counted, spec.model, provider_id=LISTED[spec.provider], genai_request_timestamp=at
-        )
+        found = genai_prices.calc_price(counted, model, provider_id=LISTED[provider], genai_request_timestamp=at)
     except (LookupError, ValueError):  # an unknown model, or counts that contradict each other
         return None
     return float(found.total_price)
