@@ -13,8 +13,9 @@ from typing import Any
 
 from steelyard.errors import EnvironmentFault, ProviderError, UsageError
 from steelyard.providers.endpoint import count, merged
-from steelyard.providers.http import classify, is_loopback
+from steelyard.providers.http import is_loopback
 from steelyard.providers.interface import Done, Event, Notice, Text
+from steelyard.providers.refusals import classify
 from steelyard.secrets import from_environment, scrub
 from steelyard.types import Failure, FailureKind, ModelSpec, Request, Usage
 
