@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from batch_server import BatchServer
 
+from batch_server import BatchServer
 from server import serving
 from steelyard.errors import ProviderError, UsageError
 from steelyard.providers.batch_services import batch_service
