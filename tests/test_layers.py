@@ -27,6 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "plan": GROUND | {"document", "benchmarks", "providers"},
     "engine": GROUND | NUMBERS | {"benchmarks", "providers", "store", "plan", "analysis"},
     "grading": GROUND | NUMBERS | {"benchmarks", "scoring", "store", "plan", "engine", "analysis"},
+    "instrument": GROUND | NUMBERS | {"providers", "engine"},
     "report": GROUND | {"analysis", "store"},
     "api": GROUND | NUMBERS | {"benchmarks", "providers", "store", "plan", "engine", "grading", "report"},
 }

@@ -19,6 +19,7 @@ import msgspec
 from steelyard.benchmarks import find_benchmark
 from steelyard.benchmarks.benchmark import Benchmark, Selection, scores_of
 from steelyard.engine.attempts import RetryPolicy, ask
+from steelyard.engine.loops import loop_factory
 from steelyard.engine.progress import Progress
 from steelyard.engine.run import Ended, Given, execute, opened
 from steelyard.errors import ProviderError, UnknownName, UsageError
@@ -356,13 +357,5 @@ def _complete(work: Coroutine[Any, Any, T]) -> T:
 
 
 def _in_new_loop(work: Coroutine[Any, Any, T]) -> T:
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
         return runner.run(work)
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop
-    except ImportError:  # there is none for Windows
-        return None
-    return uvloop.new_event_loop

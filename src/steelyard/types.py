@@ -114,6 +114,8 @@ class ModelSpec(Struct, frozen=True, kw_only=True):
     extra: dict[str, Any] = {}
     timeout_s: float = 600.0
     concurrency: int | None = None
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
     price: Price | None = None
     version: str | None = None
 

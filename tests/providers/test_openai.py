@@ -140,7 +140,7 @@ def test_an_error_inside_the_stream_is_a_failure():
         (404, {"error": {"message": "no such model"}}, "unavailable", 1),
         (400, {"error": {"message": "too long"}}, "rejected", 1),
         (429, {"error": {"code": "insufficient_quota"}}, "quota", 1),
-        (429, {"error": {"message": "slow down"}}, "rate_limit", 5),
+        (429, {"error": {"message": "slow down"}}, "rate_limit", 100),
         (503, {"error": "busy"}, "server", 5),
         (200, {"error": {"message": "in disguise"}}, "server", 5),
     ],

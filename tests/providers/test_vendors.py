@@ -211,7 +211,7 @@ def test_an_error_within_the_stream_is_a_failure_of_its_kind(vendor):
     raw = STREAMS[vendor]
     start = raw[: raw.index(b"data:", raw.index("Voilà".encode()))]
     data = f"event: error\ndata: {json.dumps(document)}\n\n".encode()
-    [outcome], _, _ = answer(vendor, sent(start + data), policy=RetryPolicy(tries=1))
+    [outcome], _, _ = answer(vendor, sent(start + data), policy=RetryPolicy(tries=1, refusals=1))
     assert outcome.failure.kind == kind
     assert "the service reported" in outcome.failure.message
 
@@ -367,7 +367,7 @@ def test_an_incomplete_response_says_why(reason, expected):
 def test_a_failed_response_is_a_failure():
     document = replies.response("failed", error={"code": "server_error", "message": "Sorry"})
     raw = replies.events({"type": "response.failed", "response": document, "sequence_number": 1})
-    [outcome], _, _ = answer("openai-responses", sent(raw), policy=RetryPolicy(tries=1))
+    [outcome], _, _ = answer("openai-responses", sent(raw), policy=RetryPolicy(tries=1, refusals=1))
     assert (outcome.failure.kind, outcome.failure.message) == ("server", "the service reported: Sorry")
 
 
@@ -420,7 +420,7 @@ def test_an_answer_of_thoughts_alone_counts_them_as_output():
     ],
 )
 def test_each_refusal_is_named(vendor, status, document, kind):
-    [outcome], _, _ = answer(vendor, whole(document, status), policy=RetryPolicy(tries=1))
+    [outcome], _, _ = answer(vendor, whole(document, status), policy=RetryPolicy(tries=1, refusals=1))
     assert outcome.failure.kind == kind
     assert outcome.failure.status == status
     assert "{" not in outcome.failure.message
@@ -428,7 +428,9 @@ def test_each_refusal_is_named(vendor, status, document, kind):
 
 def test_a_delay_that_stands_in_the_body_is_kept_to():
     document = replies.google_too_many("GenerateRequestsPerMinutePerProjectPerModel", "0.25s")
-    [outcome], _, _ = answer("google", whole(document, 429), policy=RetryPolicy(tries=2, first_wait_s=0.001))
+    [outcome], _, _ = answer(
+        "google", whole(document, 429), policy=RetryPolicy(tries=2, refusals=2, first_wait_s=0.001)
+    )
     assert outcome.attempts[0].wait_s >= 0.25
 
 

@@ -11,10 +11,23 @@ import os
 import sys
 from typing import NoReturn
 
-from steelyard.cli import check, export, import_answers, list_names, prompts, rescore, run, runs, setup, show
+from steelyard.cli import (
+    check,
+    export,
+    import_answers,
+    list_names,
+    mock,
+    prompts,
+    rescore,
+    run,
+    runs,
+    selftest,
+    setup,
+    show,
+)
 from steelyard.errors import SteelyardError
 
-VERBS = (run, show, runs, list_names, prompts, check, rescore, export, import_answers, setup)
+VERBS = (run, show, runs, list_names, prompts, check, rescore, export, import_answers, setup, selftest, mock)
 
 DESCRIPTION = "Weigh language models: how good, how fast, how heavy and how dear, with the uncertainty of every number."
 EPILOG = "Try: steelyard run starter -m local/smollm2-135m -m baseline/random"

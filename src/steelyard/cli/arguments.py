@@ -86,6 +86,17 @@ def count(text: str) -> int:
     return value
 
 
+def positive(text: str) -> float:
+    """A number above zero."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value
+
+
 def non_negative(text: str) -> int:
     """A whole number of at least zero."""
     return 0 if text == "0" else count(text)

@@ -105,6 +105,8 @@ def _state(cell: CellProgress) -> str:
         parts.append(f"{cell.errored} errors")
     if cell.cost_usd is not None:
         parts.append(f"${cell.cost_usd:.4f}")
+    if held := cell.held():
+        parts.append(held)
     if cell.finished < cell.planned and (left := cell.remaining_s()) is not None:
         parts.append(f"{time.strftime('%H:%M:%S', time.gmtime(left))} left")
     return "  ".join(parts)

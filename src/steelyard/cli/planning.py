@@ -67,6 +67,8 @@ def _model(word: str, parsed: argparse.Namespace) -> ModelSpec:
         "temperature": parsed.temperature,
         "max_tokens": parsed.max_tokens,
         "system": parsed.system,
+        "requests_per_minute": parsed.rpm,
+        "tokens_per_minute": parsed.tpm,
     }
     if is_remote(spec.provider):
         settings |= {"base_url": parsed.base_url, "api_key_env": parsed.api_key_env}

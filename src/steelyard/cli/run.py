@@ -40,6 +40,8 @@ def add_to(verbs: args.Verbs) -> None:
     parser.add_argument("--seed", type=int, metavar="N", help="seed of the order, of draws and of sampling (default 0)")
     parser.add_argument("--order", choices=("shuffled", "file"), help="'file' takes the first items as they stand")
     parser.add_argument("--concurrency", type=args.count, metavar="N", help="requests in flight per model")
+    parser.add_argument("--rpm", type=args.positive, metavar="N", help="requests a minute, for models given with -m")
+    parser.add_argument("--tpm", type=args.positive, metavar="N", help="tokens a minute, for models given with -m")
     parser.add_argument("--judge-repeats", type=args.count, metavar="N", help="ask a judge N times about each answer")
     parser.add_argument("--shots", type=args.non_negative, metavar="N", help="worked examples before each item")
     parser.add_argument("--grader", metavar="NAME", help="how a FILE.jsonl is judged: exact, number, contains, ...")

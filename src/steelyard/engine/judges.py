@@ -14,6 +14,7 @@ import msgspec
 from steelyard import prices
 from steelyard.benchmarks.benchmark import Protocol
 from steelyard.engine.attempts import RetryPolicy, ask
+from steelyard.engine.throttle import Throttle
 from steelyard.errors import ProviderError, UsageError
 from steelyard.plan.names import BASELINE, parse_model
 from steelyard.providers import connect
@@ -46,6 +47,7 @@ class Seat:
         self.tell: Callable[[str], None] = lambda text: None
         self.stopped: Failure | None = None
         self._slots = asyncio.Semaphore(self.concurrency)
+        self._throttle: Throttle | None = None
         self._generator = random.Random()
 
     def hearing(self, sample_id: str, repeat: int) -> Hearing:
@@ -57,6 +59,7 @@ class Seat:
         async with self._slots:
             if self.stopped is not None:
                 raise ProviderError(self.stopped)
+            self._throttle = self._throttle or self.policy.throttle(self.concurrency, self.spec)
             started = datetime.now(UTC)
             outcome = await ask(
                 self.provider,
@@ -64,6 +67,7 @@ class Seat:
                 timeout_s=self.spec.timeout_s,
                 policy=self.policy,
                 generator=self._generator,
+                throttle=self._throttle,
                 notice=self.tell,
             )
         sent = len(outcome.attempts) + 1

@@ -151,6 +151,9 @@ class Lane:
         self._seed = seed
         self._generator = random.Random()
         self._concurrency = concurrency
+        self._throttle = policy.throttle(concurrency, self._spec)
+        for cell in cells:
+            cell.progress.throttle = self._throttle
         self._window = asyncio.Semaphore(WINDOW_PER_SLOT * concurrency + SPARE_WINDOW)
         self._loaded: asyncio.Queue[Work | None] = asyncio.Queue()
         self._durable: asyncio.Queue[Work | None] = asyncio.Queue()
@@ -276,6 +279,7 @@ class Lane:
             timeout_s=self._spec.timeout_s,
             policy=self._policy,
             generator=self._generator,
+            throttle=self._throttle,
             notice=self._progress.tell,
         )
 
@@ -298,6 +302,8 @@ class Lane:
             self._has_answered = True
             return
         self._failures += 1
+        if self._throttle.is_lost:
+            self._give_up(call.failure)
         is_hopeless = not self._has_answered and self._failures >= HOPELESS_AFTER
         if call.failure.is_permanent or is_hopeless:
             self._give_up(call.failure)
@@ -307,7 +313,9 @@ class Lane:
             return
         said = failure.kind if any(cell.cell.info.is_confidential for cell in self.cells) else failure.message
         self.stop(said)
-        why = "" if failure.is_permanent else f"the first {HOPELESS_AFTER} calls all failed: "
+        why = f"the first {HOPELESS_AFTER} calls all failed: "
+        if failure.is_permanent or self._has_answered:
+            why = "it could not be reached any more: " if self._throttle.is_lost else ""
         self._progress.tell(f"{self._spec.id} stopped: {why}{said}")
 
     async def _score(self) -> None:

@@ -16,7 +16,8 @@ import msgspec
 
 from steelyard.errors import ProviderError
 from steelyard.providers.http import STALL_TIMEOUT_S, Http, Reply, is_loopback
-from steelyard.providers.interface import Done, Event, FirstByte, Notice
+from steelyard.providers.interface import Done, Event, FirstByte, Notice, Pause
+from steelyard.providers.refusals import spent_for_s
 from steelyard.secrets import Secret, scrub
 from steelyard.types import Failure, FailureKind, Kind, Request
 
@@ -126,6 +127,8 @@ class Endpoint:
         body = merged(dialect.body(request, refused), request.extra)
         async with self._http.post(self.url(dialect.path(request)), body, self._headers) as reply:
             yield FirstByte(at_ns=reply.first_byte_ns)
+            if (pause_s := spent_for_s(reply.headers)) is not None:
+                yield Pause(seconds=pause_s)
             is_streamed = reply.content_type == "text/event-stream"
             async for event in dialect.streamed(reply) if is_streamed else dialect.whole(reply):
                 yield event

@@ -1,10 +1,11 @@
-"""What a refusal of a service means: its status, its words, and how long it asks to wait."""
+"""What a service says when it refuses, or soon will: its status, its words, and how long it asks to wait."""
 
 from __future__ import annotations
 
 import email.utils
 import re
 from collections.abc import Mapping
+from datetime import datetime
 
 import msgspec
 
@@ -54,14 +55,15 @@ def error_message(body: str) -> str | None:
 def retry_after_s(headers: Mapping[str, str], body: str = "") -> float | None:
     """Seconds to wait by ``Retry-After``, given as seconds or as a date held against the reply's own ``Date``.
 
-    Also by ``Retry-After-Ms``, and by the delay that Google writes into the body.
+    Also by ``Retry-After-Ms``, by the delay that Google writes into the body, and by the headers that say how much of a
+    limit is left and when it is full again.
     """
     if (milliseconds := headers.get("retry-after-ms", "")).replace(".", "", 1).isdecimal():
         return float(milliseconds) / 1000
     value = headers.get("retry-after")
     if value is None:
         delay = RETRY_DELAY.search(body)
-        return float(delay[1]) if delay else None
+        return float(delay[1]) if delay else spent_for_s(headers)
     try:
         return max(0.0, float(value))
     except ValueError:
@@ -72,3 +74,45 @@ def retry_after_s(headers: Mapping[str, str], body: str = "") -> float | None:
     except (ValueError, KeyError):
         return None
     return max(0.0, (then - now).total_seconds())
+
+
+def spent_for_s(headers: Mapping[str, str]) -> float | None:
+    """Seconds until more may be asked, where the headers say that nothing is left of a limit; ``None`` elsewhere.
+
+    Read are ``x-ratelimit-remaining-requests`` and ``-tokens`` with ``x-ratelimit-reset-...`` (OpenAI and its kin:
+    ``1m2.5s``, ``120ms`` or seconds) and ``anthropic-ratelimit-...-remaining`` with ``...-reset`` (a date).
+    """
+    spent = [reset for left, reset in LIMITS.items() if headers.get(left) == "0"]
+    values = [headers.get(reset, "") for reset in spent]
+    waits = [_duration_s(value) or _until_s(value, headers.get("date", "")) for value in values]
+    known = [wait for wait in waits if wait is not None]
+    return max(known) if known else None
+
+
+LIMITS = {
+    **{f"x-ratelimit-remaining-{what}": f"x-ratelimit-reset-{what}" for what in ("requests", "tokens")},
+    **{
+        f"anthropic-ratelimit-{what}-remaining": f"anthropic-ratelimit-{what}-reset"
+        for what in ("requests", "tokens", "input-tokens", "output-tokens")
+    },
+}
+"""The header that says how much of a limit is left, and the one that says when it is full again."""
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def _duration_s(text: str) -> float | None:
+    if re.fullmatch(r"\d+(\.\d+)?", text):
+        return float(text)
+    if not re.fullmatch(rf"(?:{_DURATION.pattern})+", text):
+        return None
+    return sum(float(number) * _UNIT_S[unit] for number, unit in _DURATION.findall(text))
+
+
+def _until_s(then: str, now: str) -> float | None:
+    """Seconds from the reply's own ``Date`` to an instant in RFC 3339."""
+    try:
+        return max(0.0, (datetime.fromisoformat(then) - email.utils.parsedate_to_datetime(now)).total_seconds())
+    except (ValueError, TypeError):
+        return None
