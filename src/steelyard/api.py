@@ -73,7 +73,7 @@ class Run:
 
     @property
     def status(self) -> str:
-        """``done``, ``interrupted`` or ``failed`` (a model was given up)."""
+        """``done``, ``interrupted``, ``budget`` (the money ended) or ``failed`` (a model was given up)."""
         return self.info.status
 
     @property
@@ -128,6 +128,9 @@ def run(
     order: Order = "shuffled",
     concurrency: int | None = None,
     judge_repeats: int | None = None,
+    budget_usd: float | None = None,
+    fresh: bool = False,
+    cache_max_age_s: float | None = None,
     name: str | None = None,
     tags: Sequence[str] = (),
     accept_data: Sequence[str] = (),
@@ -139,6 +142,9 @@ def run(
     ``models``: names (``"local/smollm2-135m"``), ``ModelSpec`` values, Python callables, or provider objects.
     ``benchmarks``: names (``"gsm8k@lm-eval"``, ``"my_cases.csv"``, ``"support.yaml"``) or ``Benchmark`` values.
     ``judge_repeats``: how often a judge is asked about each answer, in place of its own setting.
+    ``budget_usd``: end before more is spent; the status is then ``budget``, and what was answered is a valid sample.
+    What an earlier run in the store was answered is not asked again, unless ``fresh``, or if that was longer than
+    ``cache_max_age_s`` ago.
     ``store``: path of the SQLite file; default ``STEELYARD_STORE`` or ``.steelyard/steelyard.db``.
     """
     return _complete(
@@ -151,6 +157,9 @@ def run(
             order=order,
             concurrency=concurrency,
             judge_repeats=judge_repeats,
+            budget_usd=budget_usd,
+            fresh=fresh,
+            cache_max_age_s=cache_max_age_s,
             name=name,
             tags=tags,
             accept_data=accept_data,
@@ -170,6 +179,9 @@ async def run_async(
     order: Order = "shuffled",
     concurrency: int | None = None,
     judge_repeats: int | None = None,
+    budget_usd: float | None = None,
+    fresh: bool = False,
+    cache_max_age_s: float | None = None,
     name: str | None = None,
     tags: Sequence[str] = (),
     accept_data: Sequence[str] = (),
@@ -187,6 +199,9 @@ async def run_async(
         order=order,
         concurrency=concurrency,
         judge_repeats=judge_repeats,
+        budget_usd=budget_usd,
+        fresh=fresh,
+        cache_max_age_s=cache_max_age_s,
         name=name,
         tags=tuple(tags),
         accept_data=tuple(accept_data),

@@ -10,8 +10,12 @@ import importlib.metadata
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
+from steelyard.types import Usage
+
 if TYPE_CHECKING:
-    from steelyard.types import ModelSpec, Usage
+    from steelyard.types import ModelSpec, Price
 
 TABLE = "genai-prices"
 LISTED = {
@@ -33,6 +37,26 @@ BEHIND_LITELLM = {"gemini": "google", "together_ai": "together"}
 OF_ITS_OWN_ADDRESS = ("azure",)
 """Providers whose every customer has an address, so that one given by hand says nothing about the price."""
 
+PROBE = 1_000
+BATCH = {"processing": "batch"}
+STANDARD_TIERS = ("auto", "default", "standard")
+
+
+class Quote(Struct, frozen=True, kw_only=True):
+    """Rates in USD per million tokens, where they come from and of when. Reasoning is charged as output.
+
+    ``is_tier_listed`` is false where a service tier is asked for whose price nobody knows: costs are then those of the
+    standard tier.
+    """
+
+    input: float
+    cached_input: float
+    output: float
+    source: str
+    at: str
+    tier: str | None = None
+    is_tier_listed: bool = True
+
 
 def load_table() -> str:
     """Read the price table into memory (a quarter of a second, once) and name it with its version."""
@@ -53,7 +77,7 @@ def cost_usd(usage: Usage, spec: ModelSpec, at: datetime) -> float | None:
     if usage.input_tokens is None or usage.output_tokens is None:
         return None
     if spec.price is not None:
-        return _stated(usage, spec)
+        return _stated(usage, spec) + _reasoning_surcharge(usage, spec.price)
     if not _is_listed(spec):
         return None
     return _listed(usage, spec, at)
@@ -70,6 +94,11 @@ def listed_models() -> dict[str, list[str]]:
             for model in provider.models:
                 found.setdefault(model.id, []).append(ours[provider.id])
     return found
+
+
+def _context(spec: ModelSpec) -> dict[str, str]:
+    asked = tier(spec)
+    return {} if asked is None else {"service_tier": asked}
 
 
 def _is_listed(spec: ModelSpec) -> bool:
@@ -95,7 +124,56 @@ def _stated(usage: Usage, spec: ModelSpec) -> float:
     return (fresh * price.input + of_the_cache + usage.output_tokens * price.output) / 1e6
 
 
-def _listed(usage: Usage, spec: ModelSpec, at: datetime) -> float | None:
+def _reasoning_surcharge(usage: Usage, price: Price) -> float:
+    """Reasoning is billed as output unless it has a price of its own."""
+    if price.reasoning is None:
+        return 0.0
+    return (usage.reasoning_tokens or 0) * (price.reasoning - price.output) / 1e6
+
+
+def batch_cost_usd(usage: Usage, spec: ModelSpec, at: datetime) -> float | None:
+    """What the same would cost as a batch, where the service takes batches and its price for them is listed."""
+    if spec.price is not None or not _is_listed(spec):
+        return None
+    as_batch = _listed(usage, spec, at, BATCH)
+    return as_batch if as_batch != _listed(usage, spec, at, {}) else None
+
+
+def quote(spec: ModelSpec, at: datetime) -> Quote | None:
+    """The rates that a small request is charged at, for the record; ``None`` where the price is unknown."""
+    rates = [
+        cost_usd(Usage(input_tokens=inputs, cached_input_tokens=cached, output_tokens=outputs), spec, at)
+        for inputs, cached, outputs in ((PROBE, 0, 0), (PROBE, PROBE, 0), (0, 0, PROBE))
+    ]
+    if any(rate is None for rate in rates):
+        return None
+    per_million = [round((rate or 0.0) * 1e6 / PROBE, 9) for rate in rates]
+    asked_tier = tier(spec)
+    return Quote(
+        input=per_million[0],
+        cached_input=per_million[1],
+        output=per_million[2],
+        source=f"{TABLE} {importlib.metadata.version(TABLE)}" if spec.price is None else price_source(spec),
+        at=at.isoformat(timespec="seconds"),
+        tier=asked_tier,
+        is_tier_listed=spec.price is not None or asked_tier is None or _has_tier_price(spec, at),
+    )
+
+
+def tier(spec: ModelSpec) -> str | None:
+    """The service tier that the model's requests ask for; ``None`` for the standard one."""
+    asked = spec.extra.get("service_tier")
+    return asked if isinstance(asked, str) and asked not in STANDARD_TIERS else None
+
+
+def _has_tier_price(spec: ModelSpec, at: datetime) -> bool:
+    """Whether the table knows the tier. One that it does not know is charged in silence at the standard price."""
+    usage = Usage(input_tokens=PROBE, output_tokens=PROBE)
+    return _listed(usage, spec, at) != _listed(usage, spec, at, {})
+
+
+def _listed(usage: Usage, spec: ModelSpec, at: datetime, context: dict[str, str] | None = None) -> float | None:
+    """The table's price; ``context`` takes the place of the service tier that the model's requests ask for."""
     import genai_prices
 
     provider, model = _served_by(spec)
@@ -107,7 +185,13 @@ def _listed(usage: Usage, spec: ModelSpec, at: datetime) -> float | None:
             cache_write_tokens=usage.cache_write_tokens,
             cache_write_1h_tokens=usage.cache_write_1h_tokens,
         )
-        found = genai_prices.calc_price(counted, model, provider_id=LISTED[provider], genai_request_timestamp=at)
+        found = genai_prices.calc_price(
+            counted,
+            model,
+            provider_id=LISTED[provider],
+            genai_request_timestamp=at,
+            price_context=_context(spec) if context is None else context,
+        )
     except (LookupError, ValueError):  # an unknown model, or counts that contradict each other
         return None
     return float(found.total_price)

@@ -87,12 +87,13 @@ class Request(Struct, frozen=True, kw_only=True):
 
 
 class Price(Struct, frozen=True, kw_only=True):
-    """USD per million tokens, as the user states it."""
+    """USD per million tokens, as the user states it. Reasoning costs as output does unless it has its own price."""
 
     input: float
     output: float
     cached_input: float | None = None
     cache_write: float | None = None
+    reasoning: float | None = None
 
 
 class ModelSpec(Struct, frozen=True, kw_only=True):
@@ -186,7 +187,10 @@ class Likelihood(Struct, frozen=True, kw_only=True):
 
 
 class Completion(Struct, frozen=True, kw_only=True):
-    """What came back. ``stop_reason``: ``stop``, ``length``, ``refusal``, ``content_filter``, or as reported."""
+    """What came back. ``stop_reason``: ``stop``, ``length``, ``refusal``, ``content_filter``, or as reported.
+
+    ``cached``: it was given in an earlier run and used again, so it has no timing and cost nothing.
+    """
 
     text: str = ""
     reasoning: str = ""
@@ -300,7 +304,8 @@ class Estimate(Struct, frozen=True, kw_only=True):
     status: str = "ok"
 
 
-RunStatus = Literal["running", "done", "interrupted", "failed"]
+RunStatus = Literal["running", "done", "interrupted", "failed", "budget"]
+"""``budget``: it ended when its money did; what was answered until then is a valid sample."""
 
 
 class RunInfo(Struct, frozen=True, kw_only=True):
@@ -382,6 +387,8 @@ class Columns(Struct, frozen=True, kw_only=True):
     none; ``cluster`` is -1 for an item of no cluster; ``flags`` are the item's flags, joined by blanks. ``answer`` is a
     fingerprint, equal where answers are equal to the letter. ``started_s`` and ``ended_s`` are seconds since the epoch.
     ``gaps_s`` are all inter-chunk gaps in one array; call i owns ``gaps_s[gap_starts[i]:gap_starts[i + 1]]``.
+    A ``cached`` answer was given in an earlier run: it cost nothing now, ``saved_usd`` is what it cost then, and its
+    ``started_s`` is of then.
     ``scores[metric]`` and ``parsed[metric]`` are NaN / False where the answer was not scored. ``superseded`` counts
     failed calls that were asked again later, at ``superseded_cost_usd`` (NaN if unknown). ``judging`` is what all
     judgements took, where a model judged.
@@ -412,6 +419,7 @@ class Columns(Struct, frozen=True, kw_only=True):
     cached_input_tokens: np.ndarray
     reasoning_tokens: np.ndarray
     cost_usd: np.ndarray
+    saved_usd: np.ndarray
     gaps_s: np.ndarray
     gap_starts: np.ndarray
     scores: dict[str, np.ndarray]

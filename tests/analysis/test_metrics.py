@@ -56,6 +56,7 @@ def columns(scores, **changes):
         "cached_input_tokens": np.full(n, np.nan),
         "reasoning_tokens": np.full(n, np.nan),
         "cost_usd": np.full(n, np.nan),
+        "saved_usd": np.full(n, np.nan),
         "gaps_s": np.array([]),
         "gap_starts": np.zeros(n + 1, dtype=int),
         "scores": {"accuracy": scores},
@@ -171,6 +172,60 @@ def test_cost_per_correct_counts_wrong_answers_too_and_may_be_beyond_telling():
     partly = columns([1] * 3, cost_usd=np.array([0.01, np.nan, 0.01]))
     assert estimate("cost.total", partly).value is None
     assert "1 of 3" in estimate("cost.total", partly).status
+
+
+def test_cost_per_correct_is_the_golden_ratio_of_sums_with_fiellers_interval():
+    costs = [0.0021, 0.0034, 0.0018, 0.004, 0.0025, 0.0031, 0.0029, 0.0022, 0.0037, 0.0026, 0.003, 0.0019]
+    given = columns([1, 1, 0, 1, 1, 0, 1, 1, 1, 0, 1, 1], cost_usd=np.array(costs))
+    found = estimate("cost.per_correct", given)
+    assert (found.value, found.low, found.high) == pytest.approx(
+        (0.003688888888888889, 0.0026371322148650224, 0.00588768193873537), abs=1e-8
+    )
+
+
+def test_repeats_and_clusters_make_no_cost_more_certain():
+    rng = np.random.default_rng(1)
+    costs, scores = rng.uniform(0.01, 0.02, 40), rng.integers(0, 2, 40).astype(float)
+    once = columns(scores, cost_usd=costs)
+    changes = {
+        "cost_usd": np.tile(costs, 4),
+        "sample": np.tile(np.arange(40), 4),
+        "repeat": np.repeat(np.arange(4), 40),
+    }
+    repeated = columns(np.tile(scores, 4), **changes)
+    clustered = columns(np.tile(scores, 4), cost_usd=np.tile(costs, 4), cluster=np.tile(np.arange(40), 4))
+    for name in ("cost.per_request", "cost.per_token", "cost.per_correct"):
+        plain = estimate(name, once)
+        for given in (repeated, clustered):
+            found = estimate(name, given)
+            assert (found.value, found.low, found.high) == pytest.approx((plain.value, plain.low, plain.high), rel=1e-9)
+    assert estimate("cost.per_item", repeated).value == pytest.approx(4 * costs.mean())
+
+
+def test_an_answer_used_again_costs_nothing_and_its_unit_cost_is_what_it_had_cost():
+    cached = np.array([True, True, False, False])
+    given = columns(
+        [1, 0, 1, 1],
+        cached=cached,
+        cost_usd=np.array([0.0, 0.0, 0.01, 0.02]),
+        saved_usd=np.array([0.03, 0.04, np.nan, np.nan]),
+    )
+    assert estimate("cost.total", given).value == pytest.approx(0.03)
+    assert estimate("cost.saved", given).value == pytest.approx(0.07)
+    assert estimate("cost.per_request", given).value == pytest.approx(0.025)
+    assert estimate("cost.per_correct", given).value == pytest.approx(0.1 / 3)
+    assert estimate("cached", given).value == 2
+    assert (estimate("reliability", given).n, estimate("latency.mean", given).n) == (2, 2)
+    nothing_known = columns([1, 1], cached=np.ones(2, bool), cost_usd=np.zeros(2))
+    assert estimate("cost.saved", nothing_known).value is None
+
+
+def test_what_cannot_be_estimated_says_why():
+    costs = np.full(30, 0.01)
+    assert estimate("cost.per_correct", columns([0] * 30, cost_usd=costs)).status == "not estimable: no right answer"
+    one = estimate("cost.per_correct", columns([1], cost_usd=costs[:1]))
+    assert one.status == "not estimable: too few right answers"
+    assert one.value == pytest.approx(0.01)
 
 
 def test_outcomes_are_shares_of_what_was_answered():

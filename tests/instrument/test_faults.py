@@ -44,7 +44,7 @@ def outcome_of(settings, *, streamed=True, stall_s=0.3, tries=1):
                 prompt=Prompt(kind="chat", messages=(Message(role="user", content="How heavy?"),)),
                 extra={} if streamed else {"stream": False},
             )
-            policy = RetryPolicy(tries=tries, first_wait_s=0.01)
+            policy = RetryPolicy(tries=tries, refusals=tries, first_wait_s=0.01)
             await provider.open()
             try:
                 return await ask(provider, request, timeout_s=20, policy=policy, generator=random.Random(0))

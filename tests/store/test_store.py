@@ -471,7 +471,11 @@ def test_a_store_of_the_first_schema_is_read_and_written_on(opened):
     store.append_scores([score(call, 1.0)])
     store.close()
     raw = sqlite3.connect("test.db")
-    raw.execute("DROP INDEX scores_by_a_judge")
+    for index in ("scores_by_a_judge", "calls_by_source"):
+        raw.execute(f"DROP INDEX {index}")
+    raw.execute("DROP TABLE budget_shares")
+    for column in ("reused_from", "saved_usd"):
+        raw.execute(f"ALTER TABLE calls DROP COLUMN {column}")
     for column in ("calls", "input_tokens", "output_tokens", "cost_usd"):
         raw.execute(f"ALTER TABLE scores DROP COLUMN {column}")
     raw.execute("UPDATE meta SET value = '1' WHERE key = 'schema_version'")

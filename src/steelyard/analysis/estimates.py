@@ -11,6 +11,8 @@ from msgspec import Struct
 from steelyard import stats
 from steelyard.types import CellInfo, Columns, Estimand, Estimate
 
+ALL_CACHED = "every answer came from an earlier run: --fresh asks anew"
+
 
 class Context(Struct, frozen=True, kw_only=True):
     """What a metric may need to know beside the columns. ``resources`` are the run's, over all its sessions."""

@@ -103,7 +103,7 @@ METRICS: dict[str, Metric] = {
             "share of items asked more than once whose answers were all the same to the letter",
             outcomes.determinism,
         ),
-        _metric("reliability", "share", "higher", "share of requests that were answered", outcomes.reliability),
+        _metric("reliability", "share", "higher", "share of requests sent that were answered", outcomes.reliability),
         *_time_metrics(),
         _metric(
             "tokens_per_second",
@@ -123,11 +123,15 @@ METRICS: dict[str, Metric] = {
             _metric(name, "tokens", None, meaning, partial(money.total_tokens, name, name))
             for name, meaning in _TOKENS.items()
         ),
-        _metric("cost.total", "USD", "lower", "cost of all answers", money.cost_total),
+        _metric("cost.total", "USD", "lower", "spent on all answers of this run", money.cost_total),
         _metric("cost.per_request", "USD", "lower", "mean cost of an answered request", money.cost_per_request),
         _metric("cost.per_item", "USD", "lower", "mean cost of an item with all its repeats", money.cost_per_item),
         _metric("cost.per_token", "USD", "lower", "total cost over input and output tokens", money.cost_per_token),
         _metric("cost.per_correct", "USD", "lower", "total cost over right answers", money.cost_per_correct),
+        _metric(
+            "cost.saved", "USD", "higher", "what answers used again had cost when they were asked", money.cost_saved
+        ),
+        _metric("cached", "requests", None, "answers that an earlier run was given, used again", outcomes.cached),
         _metric("api_calls", "requests", "lower", "requests that were sent, retries included", outcomes.api_calls),
         *(
             _metric(name, "MB", "lower", meaning, partial(machine.resource, name, "MB", key, BYTES_PER_MB))

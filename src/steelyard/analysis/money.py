@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from msgspec import structs
 
 from steelyard import stats
 from steelyard.analysis.estimates import Context, counted, headline, is_answered, unknown
@@ -23,17 +24,33 @@ def total_tokens(metric: str, column: str, columns: Columns, context: Context) -
 
 
 def cost_total(columns: Columns, context: Context) -> Estimate:
-    """What all answers cost together, those of calls asked again included."""
-    costs, fault = _costs(columns, context)
+    """What was spent on all answers together, those of calls asked again included; one used again costs nothing."""
+    costs, fault = _costs(columns, context, spent=True)
     if fault:
         return unknown("cost.total", "USD", fault, n=len(costs))
     return counted("cost.total", "USD", float(costs.sum()) + columns.superseded_cost_usd, n=len(costs))
 
 
+def cost_saved(columns: Columns, context: Context) -> Estimate:
+    """What the answers that were used again had cost when they were asked."""
+    saved = columns.saved_usd[columns.cached]
+    if not len(saved):
+        return unknown("cost.saved", "USD", "nothing was used again")
+    known = saved[~np.isnan(saved)]
+    if not len(known):
+        return unknown("cost.saved", "USD", "price or tokens unknown", n=len(saved))
+    estimate = counted("cost.saved", "USD", float(known.sum()), n=len(known))
+    missing = len(saved) - len(known)
+    return estimate if not missing else structs.replace(estimate, status=f"{missing} answers without a known cost")
+
+
 def cost_per_request(columns: Columns, context: Context) -> Estimate:
-    """The mean cost of an answered request."""
+    """The mean cost of an answered request. Requests about one item, or one cluster, resemble each other."""
     costs, fault = _costs(columns, context)
-    return _mean_cost("cost.per_request", costs, fault, context)
+    units = _units(columns)
+    if fault or len(np.unique(units)) == len(units):
+        return _mean_cost("cost.per_request", costs, fault, context)
+    return _cost_ratio("cost.per_request", costs, np.ones(len(costs)), units, fault, context)
 
 
 def cost_per_item(columns: Columns, context: Context) -> Estimate:
@@ -67,7 +84,7 @@ def cost_per_token(columns: Columns, context: Context) -> Estimate:
     tokens = (columns.input_tokens + columns.output_tokens)[is_answered(columns)]
     if not fault and np.isnan(tokens).any():
         fault = "not every answer has a token count"
-    return _cost_ratio("cost.per_token", costs, tokens, fault, context)
+    return _cost_ratio("cost.per_token", costs, tokens, _units(columns), fault, context)
 
 
 def cost_per_correct(columns: Columns, context: Context) -> Estimate:
@@ -75,30 +92,52 @@ def cost_per_correct(columns: Columns, context: Context) -> Estimate:
     costs, fault = _costs(columns, context)
     scores = headline(columns)
     right = np.nan_to_num(scores)[is_answered(columns)] if len(scores) else np.array([])
-    return _cost_ratio("cost.per_correct", costs, right, fault, context)
+    return _cost_ratio("cost.per_correct", costs, right, _units(columns), fault, context)
 
 
-def _cost_ratio(metric: str, costs: np.ndarray, below: np.ndarray, fault: str | None, context: Context) -> Estimate:
+def _cost_ratio(
+    metric: str, costs: np.ndarray, below: np.ndarray, units: np.ndarray, fault: str | None, context: Context
+) -> Estimate:
+    """The ratio of the sums, its interval from what each independent unit adds to both (Fieller 1954)."""
     if fault:
         return unknown(metric, "USD", fault)
-    found = stats.ratio_interval_fieller(numerator=costs, denominator=below, confidence=context.confidence)
+    places = np.unique(units, return_inverse=True)[1]
+    above, under = (np.bincount(places, weights=amounts) for amounts in (costs, below))
+    found = stats.ratio_interval_fieller(numerator=above, denominator=under, confidence=context.confidence)
     is_bounded = found.low is not None
     return Estimate(
         metric=metric,
         value=found.ratio,
-        low=found.low,
+        low=None if found.low is None else max(0.0, found.low),
         high=found.high,
         level=context.confidence if is_bounded else None,
-        n=len(costs),
+        n=len(above),
         method="ratio of sums, Fieller",
         unit="USD",
-        status="ok" if is_bounded else "not estimable: too few right answers" if "correct" in metric else "no interval",
+        status="ok" if is_bounded else _why_unbounded(metric, found.ratio),
     )
 
 
-def _costs(columns: Columns, context: Context) -> tuple[np.ndarray, str | None]:
-    """The costs of answered requests, or why they are not known."""
-    costs = columns.cost_usd[is_answered(columns)]
+def _why_unbounded(metric: str, ratio: float | None) -> str:
+    if metric != "cost.per_correct":
+        return "not estimable: too few requests, or too unlike each other"
+    return "not estimable: no right answer" if ratio is None else "not estimable: too few right answers"
+
+
+def _units(columns: Columns) -> np.ndarray:
+    """What is independent of what: the cluster of each answered request, or its item where it has none."""
+    came = is_answered(columns)
+    return np.asarray(np.where(columns.cluster[came] >= 0, -1 - columns.cluster[came], columns.sample[came]))
+
+
+def _costs(columns: Columns, context: Context, *, spent: bool = False) -> tuple[np.ndarray, str | None]:
+    """The costs of answered requests, or why they are not known.
+
+    An answer used again counts with what it had cost, or a model would seem the cheaper the more often it was asked;
+    with nothing where the question is what was ``spent``.
+    """
+    costs = columns.cost_usd if spent else np.where(columns.cached, columns.saved_usd, columns.cost_usd)
+    costs = costs[is_answered(columns)]
     if context.info.is_floor:
         return costs, "a floor costs nothing and buys nothing"
     if not len(costs):

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from steelyard.analysis.estimates import Context, counted, headline, headline_scored, is_answered, share, unknown
+from steelyard.analysis.estimates import (
+    ALL_CACHED,
+    Context,
+    counted,
+    headline,
+    headline_scored,
+    is_answered,
+    share,
+    unknown,
+)
 from steelyard.types import Columns, Estimate
 
 TRUNCATED = ("length", "max_tokens")
@@ -38,11 +47,19 @@ def api_calls(columns: Columns, context: Context) -> Estimate:
     return counted("api_calls", "requests", int(columns.tries[~columns.cached].sum()) + columns.superseded)
 
 
+def cached(columns: Columns, context: Context) -> Estimate:
+    """Answers that an earlier run was given and this one used again."""
+    return counted("cached", "requests", int(columns.cached.sum()))
+
+
 def reliability(columns: Columns, context: Context) -> Estimate:
-    """The share of requests that were answered."""
+    """The share of the requests sent that were answered; an answer used again says nothing of it."""
     if context.info.is_floor:
         return unknown("reliability", "share", "a floor sends nothing")
-    return share("reliability", float(is_answered(columns).sum()), len(columns.sample), context)
+    if columns.cached.all() and len(columns.cached):
+        return unknown("reliability", "share", ALL_CACHED)
+    sent = ~columns.cached
+    return share("reliability", float((is_answered(columns) & sent).sum()), int(sent.sum()), context)
 
 
 def unparsed(columns: Columns, context: Context) -> Estimate:

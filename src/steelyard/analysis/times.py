@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from steelyard import stats
-from steelyard.analysis.estimates import Context, is_answered, unknown
+from steelyard.analysis.estimates import ALL_CACHED, Context, is_answered, unknown
 from steelyard.types import Columns, Estimate
 
 WINDOWS = 10
@@ -19,7 +19,7 @@ NOT_STREAMED = "not streamed"
 def mean_time(metric: str, column: str, columns: Columns, context: Context) -> Estimate:
     """The mean of a time over requests; a timed-out one counts with the time after which it was given up."""
     values, timed_out = _times(column, columns)
-    if fault := _untimed(context, values, column):
+    if fault := _untimed(columns, context, values, column):
         return unknown(metric, "s", fault)
     found = stats.mean_interval(values=np.concatenate([values, timed_out]), confidence=context.confidence)
     status = f"at least: {len(timed_out)} timed out" if len(timed_out) else "ok"
@@ -40,7 +40,7 @@ def mean_time(metric: str, column: str, columns: Columns, context: Context) -> E
 def percentile_time(metric: str, column: str, p: float, columns: Columns, context: Context) -> Estimate:
     """A percentile of a time over requests, with order-statistic bounds; timed-out ones lie above all others."""
     values, timed_out = _times(column, columns)
-    if fault := _untimed(context, values, column):
+    if fault := _untimed(columns, context, values, column):
         return unknown(metric, "s", fault)
     censored = np.concatenate([values, np.full(len(timed_out), np.inf)])
     bounds = stats.quantile_interval(values=censored, p=p, confidence=context.confidence)
@@ -54,12 +54,12 @@ def itl(metric: str, p: float, columns: Columns, context: Context) -> Estimate:
     if context.info.kind == "likelihood" or context.info.is_floor:
         return unknown(metric, "s", _no_clock(context))
     if not len(columns.gaps_s):
-        return unknown(metric, "s", NOT_STREAMED)
+        return unknown(metric, "s", _nothing(columns) or NOT_STREAMED)
     requests = np.repeat(np.arange(len(columns.sample)), np.diff(columns.gap_starts))
     fresh = ~columns.cached[requests]
     gaps, requests = columns.gaps_s[fresh], requests[fresh]
     if not len(gaps):
-        return unknown(metric, "s", "every answer came from the cache")
+        return unknown(metric, "s", ALL_CACHED)
     bounds = stats.clustered_quantile_interval(values=gaps, clusters=requests, p=p, confidence=context.confidence)
     point = _linear(np.sort(gaps), p)
     return _percentile(metric, p, point, bounds.low, bounds.high, gaps, context, worth=bounds.effective_n)
@@ -108,12 +108,19 @@ def _times(column: str, columns: Columns) -> tuple[np.ndarray, np.ndarray]:
     return values[measured], columns.total_s[timed_out]
 
 
-def _untimed(context: Context, values: np.ndarray, column: str) -> str | None:
+def _untimed(columns: Columns, context: Context, values: np.ndarray, column: str) -> str | None:
     if context.info.kind == "likelihood" or context.info.is_floor:
         return _no_clock(context)
     if not len(values):
-        return NOT_STREAMED if column in ("ttft_s", "tpot_s") else "nothing was measured"
+        unmeasured = NOT_STREAMED if column in ("ttft_s", "tpot_s") else "nothing was measured"
+        return _nothing(columns) or unmeasured
     return None
+
+
+def _nothing(columns: Columns) -> str | None:
+    """Why there is nothing to time, where all answers came from earlier runs."""
+    came = is_answered(columns)
+    return ALL_CACHED if came.any() and columns.cached[came].all() else None
 
 
 def _no_clock(context: Context) -> str:
@@ -136,7 +143,7 @@ def rate(metric: str, unit: str, of: Callable[[Columns], np.ndarray], columns: C
     amounts = of(columns)
     counts = is_answered(columns) & ~columns.cached & ~np.isnan(amounts)
     if not counts.any():
-        return unknown(metric, unit, "nothing was counted")
+        return unknown(metric, unit, _nothing(columns) or "nothing was counted")
     ended_s, busy_s = _busy_clock(columns, counts)
     if busy_s <= 0:
         return unknown(metric, unit, "too short to tell")

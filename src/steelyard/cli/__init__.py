@@ -1,7 +1,8 @@
 """The command line: parse, call, print, exit code. Each verb has a file of its own; nothing imports this package.
 
 Exit codes: 0 done; 1 a check failed; 2 the request cannot be understood or fulfilled, found before any call;
-4 the environment or a provider failed, so that nothing or only a part was measured; 130 interrupted and resumable.
+4 the environment or a provider failed, so that nothing or only a part was measured; 5 the budget is spent, and what was
+measured until then is valid; 130 interrupted and resumable.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import sys
 from typing import NoReturn
 
 from steelyard.cli import (
+    budget,
+    cache,
     check,
     export,
     import_answers,
@@ -27,7 +30,9 @@ from steelyard.cli import (
 )
 from steelyard.errors import SteelyardError
 
-VERBS = (run, show, runs, list_names, prompts, check, rescore, export, import_answers, setup, selftest, mock)
+VERBS = (
+    run, show, runs, list_names, prompts, check, rescore, export, import_answers, setup, cache, budget, selftest, mock,
+)  # fmt: skip
 
 DESCRIPTION = "Weigh language models: how good, how fast, how heavy and how dear, with the uncertainty of every number."
 EPILOG = "Try: steelyard run starter -m local/smollm2-135m -m baseline/random"

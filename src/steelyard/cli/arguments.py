@@ -46,6 +46,14 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
+def add_freshness(parser: argparse.ArgumentParser) -> None:
+    """Which answers of earlier runs may be used again."""
+    parser.add_argument(
+        "--fresh", action="store_true", default=None, help="ask anew also what an earlier run was answered"
+    )
+    parser.add_argument("--cache-max-age", metavar="AGE", help="ask anew what was answered longer ago: 12h, 7d, 2w")
+
+
 def add_accept_data(parser: argparse.ArgumentParser) -> None:
     """Rows other than the pinned ones."""
     parser.add_argument(
@@ -100,6 +108,17 @@ def positive(text: str) -> float:
 def non_negative(text: str) -> int:
     """A whole number of at least zero."""
     return 0 if text == "0" else count(text)
+
+
+def usd(text: str) -> float:
+    """An amount of money above zero."""
+    try:
+        amount = float(text.removeprefix("$"))
+    except ValueError:
+        amount = 0.0
+    if not 0 < amount < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not an amount of USD above 0")
+    return amount
 
 
 def print_json(value: Any) -> None:

@@ -6,6 +6,7 @@ at its full token limit.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from msgspec import Struct
@@ -14,7 +15,7 @@ from steelyard import prices
 from steelyard.engine.cells import Cell
 from steelyard.engine.run import Given, prepare
 from steelyard.plan.plan import Plan
-from steelyard.types import Prompt, Usage
+from steelyard.types import ModelSpec, Prompt, Usage
 
 CHARACTERS_PER_TOKEN = 4
 PROMPTS_MEASURED = 50
@@ -33,6 +34,7 @@ class CellForecast(Struct, frozen=True, kw_only=True):
     input_tokens: int
     most_output_tokens: int | None
     most_cost_usd: float | None
+    most_batch_cost_usd: float | None
     judge_requests: int
     judge_most_cost_usd: float | None
     half_width: float | None
@@ -58,10 +60,11 @@ def _cell(cell: Cell) -> CellForecast:
     input_tokens = 0 if info.is_floor else round(per_request * requests)
     limit = cell.spec.max_tokens or cell.task.protocol.max_tokens
     most_output = 0 if info.is_floor or info.kind == "likelihood" else requests * limit if limit else None
-    cost = None
+    cost = batch_cost = None
     if most_output is not None and not info.is_floor:
         usage = Usage(input_tokens=input_tokens, output_tokens=most_output, source="tokenizer")
-        cost = prices.cost_usd(usage, cell.spec, datetime.now(UTC))
+        cost = _at_requests(usage, requests, cell, prices.cost_usd)
+        batch_cost = _at_requests(usage, requests, cell, prices.batch_cost_usd)
     return CellForecast(
         model=info.model,
         benchmark=info.label,
@@ -72,10 +75,24 @@ def _cell(cell: Cell) -> CellForecast:
         input_tokens=input_tokens,
         most_output_tokens=most_output,
         most_cost_usd=cost,
+        most_batch_cost_usd=batch_cost,
         judge_requests=_judge_requests(cell),
         judge_most_cost_usd=_judge_cost(cell, input_tokens, most_output),
         half_width=_half_width(info.items),
     )
+
+
+def _at_requests(
+    usage: Usage, requests: int, cell: Cell, price: Callable[[Usage, ModelSpec, datetime], float | None]
+) -> float | None:
+    """The price of one mean request, times their number: long contexts have prices of their own."""
+    each = Usage(
+        input_tokens=-(-(usage.input_tokens or 0) // requests),
+        output_tokens=-(-(usage.output_tokens or 0) // requests),
+        source="tokenizer",
+    )
+    cost = price(each, cell.spec, datetime.now(UTC))
+    return None if cost is None else cost * requests
 
 
 def _judge_requests(cell: Cell) -> int:
@@ -112,6 +129,7 @@ def _characters(prompt: Prompt) -> int:
     return len(prompt.text) + sum(len(turn.content) for turn in prompt.messages) + sum(map(len, prompt.continuations))
 
 
+BATCH_HEADINGS = ("as a batch <=",)
 JUDGE_HEADINGS = ("judge requests", "judge cost <=")
 
 
@@ -125,6 +143,7 @@ def print_forecast(expected: Forecast) -> None:
 
     from steelyard.report.terminal import console
 
+    batches = any(cell.most_batch_cost_usd is not None for cell in expected.cells)
     judges = any(cell.judge_requests for cell in expected.cells)
     table = Table(title="Dry run: nothing is sent", title_justify="left", box=None, pad_edge=False)
     for heading in ("model", "benchmark"):
@@ -135,6 +154,7 @@ def print_forecast(expected: Forecast) -> None:
         "input tokens ~",
         "output tokens <=",
         "cost <=",
+        *BATCH_HEADINGS[: 1 * batches],
         *JUDGE_HEADINGS[: 2 * judges],
         "accuracy to within",
     ):
@@ -148,6 +168,7 @@ def print_forecast(expected: Forecast) -> None:
             f"{cell.input_tokens:,}",
             "no limit" if cell.most_output_tokens is None else f"{cell.most_output_tokens:,}",
             _usd(cell.most_cost_usd),
+            *([_usd(cell.most_batch_cost_usd)] if batches else []),
             *([f"{cell.judge_requests:,}", _usd(cell.judge_most_cost_usd)] if judges else []),
             f"±{100 * (cell.half_width or 0):.1f} points",
         )

@@ -31,6 +31,7 @@ class Display:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._draw, name="steelyard-display", daemon=True)
         self._bars: Any = None
+        self._money: Any = None
 
     def started(self, run: RunInfo) -> None:
         """The run has its number: start drawing."""
@@ -66,6 +67,8 @@ class Display:
             for cell in self.progress.cells:
                 if 0 < cell.finished < cell.planned:
                     print(f"{cell.model}  {cell.label}  {_state(cell)}", file=sys.stderr, flush=True)
+            if money := money_state(self.progress):
+                print(money, file=sys.stderr, flush=True)
 
     def _draw_bars(self) -> None:
         from rich.console import Console
@@ -92,7 +95,36 @@ class Display:
             rows.append(bars.add_task("", total=cell.planned, model=cell.model, label=cell.label, state=""))
         for row, cell in zip(rows, self.progress.cells, strict=False):
             bars.update(row, completed=cell.finished, state=_state(cell))
+        self._update_money(bars)
         bars.refresh()
+
+    def _update_money(self, bars: Any) -> None:
+        """A bar of its own for the money, once there is any to speak of: full when the budget is spent."""
+        ledger, state = self.progress.ledger, money_state(self.progress)
+        if ledger is None or state is None:
+            return
+        if self._money is None:
+            self._money = bars.add_task("", total=None, model="money", label="", state="")
+        limit_usd, left_usd = ledger.limit_usd, ledger.remaining_usd
+        gone_usd = 0.0 if limit_usd is None or left_usd is None else limit_usd - left_usd
+        bars.update(self._money, total=limit_usd, completed=gone_usd, state=state)
+
+
+def money_state(progress: Progress) -> str | None:
+    """Spent, left of the budget, and what the whole run comes to at this rate; ``None`` before anything was spent."""
+    ledger = progress.ledger
+    if ledger is None or not (ledger.used_usd or ledger.limit_usd):
+        return None
+    parts = [f"${ledger.before_usd + ledger.used_usd:.4f} spent"]
+    if ledger.limit_usd is not None:
+        parts.append(f"${ledger.remaining_usd:.4f} of ${ledger.limit_usd:g} left")
+    finished = sum(cell.scored_anew + cell.errored for cell in progress.cells)
+    waiting = sum(cell.planned - cell.finished for cell in progress.cells)
+    if finished:
+        parts.append(f"forecast ${ledger.before_usd + ledger.used_usd * (1 + waiting / finished):.4f}")
+    if ledger.doubtful_tries:
+        parts.append(f"up to ${ledger.doubtful_usd:.4f} of it in doubt: {ledger.doubtful_tries} failed tries")
+    return "  ".join(parts)
 
 
 def _state(cell: CellProgress) -> str:
@@ -101,6 +133,8 @@ def _state(cell: CellProgress) -> str:
         parts.append(f"{rate:,.1f}/s")
     if cell.scored:
         parts.append(f"{100 * cell.right / cell.scored:.1f} % right")
+    if cell.cached:
+        parts.append(f"{cell.cached:,} from earlier runs")
     if cell.errored:
         parts.append(f"{cell.errored} errors")
     if cell.cost_usd is not None:

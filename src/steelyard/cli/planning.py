@@ -11,12 +11,12 @@ import msgspec
 from steelyard.benchmarks import DESCRIPTION_SUFFIXES
 from steelyard.errors import UsageError
 from steelyard.plan.file import distinct_ids, is_plan, read_plan
-from steelyard.plan.names import parse_benchmark, parse_model
+from steelyard.plan.names import parse_benchmark, parse_model, parse_price, seconds
 from steelyard.plan.plan import BenchmarkSpec, Plan, plan_from_document
 from steelyard.providers import is_remote
 from steelyard.types import ModelSpec, RunInfo
 
-PLAN_OPTIONS = ("limit", "runs", "seed", "order", "concurrency", "judge_repeats", "name")
+PLAN_OPTIONS = ("limit", "runs", "seed", "order", "concurrency", "judge_repeats", "name", "fresh")
 FIXED_ON_RESUME = ("seed", "order")
 
 
@@ -24,6 +24,10 @@ def plan_from_arguments(parsed: argparse.Namespace, resume: RunInfo | None) -> P
     """The plan that the arguments describe; options win over a file's keys."""
     base = _base(parsed, resume)
     changes: dict[str, Any] = {name: value for name in PLAN_OPTIONS if (value := getattr(parsed, name)) is not None}
+    if parsed.budget is not None:
+        changes["budget_usd"] = parsed.budget
+    if parsed.cache_max_age is not None:
+        changes["cache_max_age_s"] = seconds(parsed.cache_max_age)
     if resume is not None:
         _check_resumable(base, changes)
     if parsed.accept_data:
@@ -69,6 +73,7 @@ def _model(word: str, parsed: argparse.Namespace) -> ModelSpec:
         "system": parsed.system,
         "requests_per_minute": parsed.rpm,
         "tokens_per_minute": parsed.tpm,
+        "price": parse_price(parsed.price) if parsed.price is not None else None,
     }
     if is_remote(spec.provider):
         settings |= {"base_url": parsed.base_url, "api_key_env": parsed.api_key_env}

@@ -48,9 +48,14 @@ def add_to(verbs: args.Verbs) -> None:
     parser.add_argument("--temperature", type=float, metavar="T", help="for all models given with -m")
     parser.add_argument("--max-tokens", type=args.count, metavar="N", help="for all models given with -m")
     parser.add_argument("--system", metavar="TEXT", help="system message for all models given with -m")
+    parser.add_argument(
+        "--price", metavar="IN/OUT", help="USD per million tokens of all models given with -m: 0.15/0.60[/CACHED]"
+    )
+    parser.add_argument("--budget", type=args.usd, metavar="USD", help="end the run before it spends more than this")
     parser.add_argument("--name", metavar="NAME", help="what to call the run")
     parser.add_argument("--tag", dest="tags", action="append", default=[], metavar="TAG", help="may be repeated")
     parser.add_argument("--resume", metavar="RUN", help="go on with a run: ask what is missing or failed")
+    args.add_freshness(parser)
     parser.add_argument("--dry-run", action="store_true", help="print what would be asked, and send nothing")
     parser.add_argument("--yes", action="store_true", help=f"do not ask before a forecast above {ASK_ABOVE_USD:g} USD")
     args.add_unsafe(parser)
@@ -108,11 +113,17 @@ def _confirm(plan: Plan, parsed: argparse.Namespace) -> None:
 
     costs_nothing = all(spec.provider in ("local", "python", "baseline") for spec in plan.models)
     may_have_a_judge = any(spec.name.endswith(DESCRIPTION_SUFFIXES) for spec in plan.benchmarks)
-    if parsed.yes or (costs_nothing and not may_have_a_judge):
+    if costs_nothing and not may_have_a_judge:
         return
     from steelyard.cli.forecast import forecast
 
+    if parsed.yes and plan.budget_usd is None:
+        return
     most_usd = sum((cell.most_cost_usd or 0.0) + (cell.judge_most_cost_usd or 0.0) for cell in forecast(plan).cells)
+    if plan.budget_usd is not None:
+        if not (parsed.quiet or parsed.json):
+            print(_against_budget(most_usd, plan.budget_usd), file=sys.stderr)
+        return
     if most_usd <= ASK_ABOVE_USD:
         return
     question = f"This run may cost up to {most_usd:.2f} USD."
@@ -121,6 +132,12 @@ def _confirm(plan: Plan, parsed: argparse.Namespace) -> None:
     print(f"{question} Go ahead? [y/N] ", end="", file=sys.stderr, flush=True)
     if input().strip().lower() not in ("y", "yes"):
         raise UsageError("nothing was sent")
+
+
+def _against_budget(most_usd: float, budget_usd: float) -> str:
+    """What the run may cost beside what it may spend."""
+    outlook = "it fits" if most_usd <= budget_usd else "it may end before all is asked"
+    return f"forecast: up to about {most_usd:.4f} USD of a budget of {budget_usd:g} USD; {outlook}"
 
 
 def _carry_out(plan: Plan, store: Store, resume: RunInfo | None, parsed: argparse.Namespace) -> Ended:
@@ -148,9 +165,18 @@ def _print_results(ended: Ended, store: Store, parsed: argparse.Namespace) -> No
         print(f"Records: {store.location}   Read answers: steelyard show {ended.run.number} --wrong")
     for model, reason in ended.stopped.items():
         print(plain(f"steelyard: {model} was stopped: {reason}"), file=sys.stderr)
-    if ended.status != "done":
+    if ended.status == "budget":
+        print(f"steelyard: {_out_of_money(ended)}", file=sys.stderr)
+    elif ended.status != "done":
         print(f"steelyard: {ended.status}. Go on with: steelyard run --resume {ended.run.number}", file=sys.stderr)
 
 
+def _out_of_money(ended: Ended) -> str:
+    number, budget_usd = ended.run.number, ended.run.plan.get("budget_usd")
+    if budget_usd is None:
+        return f"the store's budget is spent. Go on with: steelyard budget set USD; steelyard run --resume {number}"
+    return f"stopped by budget. Go on with more: steelyard run --resume {number} --budget {2 * budget_usd:g}"
+
+
 def _exit_code(ended: Ended) -> int:
-    return {"done": 0, "interrupted": 130}.get(ended.status, 4)
+    return {"done": 0, "interrupted": 130, "budget": 5}.get(ended.status, 4)

@@ -10,7 +10,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 
 import msgspec
@@ -70,6 +70,11 @@ class Outcome(Struct, frozen=True, kw_only=True):
     last_try_s: float
 
 
+async def always(failure: Failure) -> bool:
+    """Try again whenever the policy says so."""
+    return True
+
+
 async def ask(
     provider: Provider,
     request: Request,
@@ -79,8 +84,12 @@ async def ask(
     generator: random.Random,
     throttle: Throttle | None = None,
     notice: Callable[[str], None] = lambda text: None,
+    again: Callable[[Failure], Awaitable[bool]] = always,
 ) -> Outcome:
-    """Ask until there is an answer, or a failure that another try will not mend. Always ends."""
+    """Ask until there is an answer, or a failure that another try will not mend. Always ends.
+
+    ``again`` is asked before each further try whether it may be sent.
+    """
     throttle = throttle or policy.throttle(1)
     input_tokens = _guessed_tokens(request.prompt)
     scheduled_ns = time.perf_counter_ns()
@@ -106,7 +115,8 @@ async def ask(
         is_refusal = result.kind == "rate_limit"
         tried[is_refusal] += not throttle.is_closed or throttle.is_lost  # while nobody gets through no try counts
         wait_s = policy.wait_s(tried[is_refusal], result, generator)
-        if wait_s is None or (failed_ns - scheduled_ns) / 1e9 > policy.longest_s:
+        is_late = (failed_ns - scheduled_ns) / 1e9 > policy.longest_s
+        if wait_s is None or is_late or not await again(result):
             return Outcome(attempts=tuple(attempts), completion=None, failure=result, last_try_s=took_s)
         attempts.append(Attempt(failure=result, duration_s=took_s, wait_s=wait_s))
         await asyncio.sleep(wait_s)

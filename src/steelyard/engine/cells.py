@@ -168,9 +168,22 @@ def _cells_of(
                 f"{spec.id} gives no log-likelihoods, which {_label(task)} needs. "
                 f"Try: a protocol that generates, such as {_generating(task)}"
             )
-        info = cell_info(spec, plan, task, provider.origin, is_floor=False)
+        info = cell_info(_versioned(spec, provider), plan, task, _origin(provider), is_floor=False)
         judge = seats.of(task.protocol)
         yield Cell(info=_judged_by(judge, info), spec=spec, task=task, provider=provider, floor=None, judge=judge)
+
+
+def _versioned(spec: ModelSpec, provider: Provider) -> ModelSpec:
+    """The model with the version that an object of the user's states for what it does."""
+    version = getattr(provider, "version", None)
+    return spec if version is None else msgspec.structs.replace(spec, version=str(version))
+
+
+def _origin(provider: Provider) -> str:
+    """Who answers, with the version of an object that states one."""
+    version = getattr(provider, "version", None)
+    has_it = version is None or provider.origin.endswith(f"@{version}")
+    return provider.origin if has_it else f"{provider.origin}@{version}"
 
 
 def _judged_by(judge: Seat | None, info: CellInfo) -> CellInfo:

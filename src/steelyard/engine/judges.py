@@ -13,7 +13,8 @@ import msgspec
 
 from steelyard import prices
 from steelyard.benchmarks.benchmark import Protocol
-from steelyard.engine.attempts import RetryPolicy, ask
+from steelyard.engine.attempts import RetryPolicy, always, ask
+from steelyard.engine.budget import ASSUMED_OUTPUT_TOKENS, SPENT, Till, input_bound, output_bound
 from steelyard.engine.throttle import Throttle
 from steelyard.errors import ProviderError, UsageError
 from steelyard.plan.names import BASELINE, parse_model
@@ -21,6 +22,9 @@ from steelyard.providers import connect
 from steelyard.providers.function import Function
 from steelyard.providers.interface import Provider
 from steelyard.types import Completion, Failure, Message, ModelSpec, Prompt, Request, Score, Spent
+
+INSTRUCTION_TOKENS = 1_024
+"""Room for the words that a judge is told what to do with."""
 
 SETTINGS = (
     "base_url",
@@ -46,6 +50,8 @@ class Seat:
         self.policy = RetryPolicy()
         self.tell: Callable[[str], None] = lambda text: None
         self.stopped: Failure | None = None
+        self.till: Till | None = None
+        self._calls_per_answer = protocol.judge.calls_per_answer
         self._slots = asyncio.Semaphore(self.concurrency)
         self._throttle: Throttle | None = None
         self._generator = random.Random()
@@ -54,12 +60,23 @@ class Seat:
         """The judge as it hears one answer."""
         return Hearing(self, f"{sample_id}/{repeat}")
 
+    def most_usd(self, asked: Request) -> float:
+        """The most that judging the answer to ``asked`` is expected to cost: what must be left when it is there."""
+        if self.till is None or not self.till.ledger.is_limited:
+            return 0.0
+        read = input_bound(asked) + output_bound(asked) + INSTRUCTION_TOKENS
+        said = self.spec.max_tokens or ASSUMED_OUTPUT_TOKENS
+        return self._calls_per_answer * (self.till.worst_case.of_tokens(read, said) or 0.0)
+
     async def ask(self, request: Request) -> tuple[Completion, Spent]:
         """Ask once, again where that may help. Raises ``ProviderError`` where there is no answer in the end."""
         async with self._slots:
             if self.stopped is not None:
                 raise ProviderError(self.stopped)
             self._throttle = self._throttle or self.policy.throttle(self.concurrency, self.spec)
+            bill = None if self.till is None else await self.till.bill(request, is_promised=True)
+            if self.till is not None and bill is None:
+                raise Unheard(Failure(kind="quota", message=SPENT), 0)
             started = datetime.now(UTC)
             outcome = await ask(
                 self.provider,
@@ -69,7 +86,13 @@ class Seat:
                 generator=self._generator,
                 throttle=self._throttle,
                 notice=self.tell,
+                again=always if bill is None else bill.again,
             )
+            cost = None
+            if outcome.completion is not None:
+                cost = prices.cost_usd(outcome.completion.usage, self.spec, started)
+            if bill is not None:
+                bill.close(cost, outcome.failure)
         sent = len(outcome.attempts) + 1
         if outcome.completion is None:
             failure = outcome.failure or Failure(kind="provider", message="no answer")
@@ -78,7 +101,6 @@ class Seat:
                 self.tell(f"the judge {self.spec.id} stopped: {failure.message}")
             raise Unheard(failure, sent)
         usage = outcome.completion.usage
-        cost = prices.cost_usd(usage, self.spec, started)
         return outcome.completion, Spent(
             calls=sent, input_tokens=usage.input_tokens, output_tokens=usage.output_tokens, cost_usd=cost
         )

@@ -16,18 +16,23 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from steelyard import prices
-from steelyard.engine.attempts import Outcome, RetryPolicy, ask
+from steelyard.engine.attempts import Outcome, RetryPolicy, always, ask
+from steelyard.engine.budget import SPENT, Bill, Till
+from steelyard.engine.cache import Cache, Identity
 from steelyard.engine.cells import Cell
 from steelyard.engine.grade import grade
 from steelyard.engine.order import grouped
 from steelyard.engine.progress import CellProgress, Progress
+from steelyard.engine.stragglers import Stragglers
 from steelyard.store import NewCall, NewScore, Store
+from steelyard.store.answers import Reusable, reused
 from steelyard.types import Call, Completion, Failure, Request, Sample, Score
 
 SPARE_WINDOW = 16
 WINDOW_PER_SLOT = 4
 MOST_SCORERS = 32
 LARGEST_BATCH = 500
+REUSED_AT_ONCE = 64
 HOPELESS_AFTER = 10
 GRACE_S = 5.0
 
@@ -41,6 +46,9 @@ class Work:
     repeat: int
     sample: Sample
     request: Request
+    digest: bytes = b""
+    reused: Reusable | None = None
+    bill: Bill | None = None
     call: Call | None = None
     call_id: int | None = None
     answered_before: bool = False
@@ -58,6 +66,7 @@ class OpenCell:
     row: int
     done: set[tuple[int, int]]
     progress: CellProgress
+    identity: Identity
 
     def remaining(self) -> Iterator[tuple[int, int]]:
         """(position, repeat) still to be asked: every item once, then again."""
@@ -120,6 +129,8 @@ class Writer:
             call=work.call,
             started_at_s=work.started_at_s,
             ended_at_s=work.ended_at_s,
+            reused_from=work.reused.id if work.reused else None,
+            saved_usd=work.reused.cost_usd if work.reused else None,
         )
 
 
@@ -146,12 +157,15 @@ class Lane:
         policy: RetryPolicy,
     ) -> None:
         self.cells, self._writer, self._progress, self._policy = cells, writer, progress, policy
+        self.cache: Cache | None = None
+        self.till: Till | None = None
         self._spec = cells[0].cell.spec
         self.model = self._spec.id
         self._seed = seed
         self._generator = random.Random()
         self._concurrency = concurrency
         self._throttle = policy.throttle(concurrency, self._spec)
+        self._stragglers = Stragglers(self.model, self._spec.timeout_s, progress.tell)
         for cell in cells:
             cell.progress.throttle = self._throttle
         self._window = asyncio.Semaphore(WINDOW_PER_SLOT * concurrency + SPARE_WINDOW)
@@ -176,7 +190,9 @@ class Lane:
             generating = [group.create_task(self._generate()) for _ in range(self._concurrency)]
             await self._load_unscored(unscored)
             await self._load()
+            watching = group.create_task(self._stragglers.watch())
             await asyncio.gather(*generating)
+            watching.cancel()
             await self._finish()
             for _ in scoring:
                 self._durable.put_nowait(None)
@@ -187,15 +203,45 @@ class Lane:
             self._durable.put_nowait(work)
 
     async def _load(self) -> None:
+        if self.cache is not None:
+            await self.cache.open()
+        known: list[Work] = []
         for cell, position, repeat in self._remaining():
             if self.stopped:
                 break
+            if known and (self._window.locked() or len(known) == REUSED_AT_ONCE):
+                await self._use_again(known)
+                known = []
             await self._enter()
-            sample = cell.cell.task.dataset.samples[position]
-            request = cell.cell.request(position, sample, repeat, self._seed)
-            self._loaded.put_nowait(Work(cell=cell, position=position, repeat=repeat, sample=sample, request=request))
+            work = self._work(cell, position, repeat)
+            if self.cache is not None and self.cache.may_hold(work.digest):
+                known.append(work)
+            else:
+                self._loaded.put_nowait(work)
+        await self._use_again(known)
         for _ in range(self._concurrency):
             self._loaded.put_nowait(None)
+
+    def _work(self, cell: OpenCell, position: int, repeat: int) -> Work:
+        sample = cell.cell.task.dataset.samples[position]
+        request = cell.cell.request(position, sample, repeat, self._seed)
+        digest = cell.identity.key(request)
+        return Work(cell=cell, position=position, repeat=repeat, sample=sample, request=request, digest=digest)
+
+    async def _use_again(self, known: Sequence[Work]) -> None:
+        """Answer from earlier runs what they have answered; ask the rest."""
+        if not known:
+            return
+        assert self.cache is not None
+        found = await self.cache.find([work.digest for work in known])
+        for work in known:
+            answer = work.reused = found.get(work.digest)
+            if answer is None:
+                self._loaded.put_nowait(work)
+                continue
+            work.call = reused(answer.call, work.sample.id)
+            work.started_at_s, work.ended_at_s = answer.started_s, answer.ended_s
+            self._writer.submit(work, self._stored)
 
     def _remaining(self) -> Iterator[tuple[OpenCell, int, int]]:
         for cell in self.cells:
@@ -207,6 +253,8 @@ class Lane:
         self._unfinished += 1
 
     def _leave(self, work: Work) -> None:
+        if work.bill is not None:
+            work.bill.keep_promise()
         self._window.release()
         self._unfinished -= 1
         if self._unfinished == 0:
@@ -223,7 +271,7 @@ class Lane:
         committed = asyncio.Event()
         committed.set()
         while (work := await self._loaded.get()) is not None:
-            if self.stopped:
+            if self.stopped or not await self._afford(work):
                 self._leave(work)
                 continue
             work.call = await self._answer(work)
@@ -231,6 +279,19 @@ class Lane:
             await committed.wait()
             committed = work.durable
             self._writer.submit(work, self._stored)
+
+    async def _afford(self, work: Work) -> bool:
+        """Whether there is money for the request; without it the lane comes to its end."""
+        if self.till is None:
+            return True
+        judge = work.cell.cell.judge
+        promise_usd = 0.0 if judge is None else judge.most_usd(work.request)
+        work.bill = await self.till.bill(work.request, promise_usd=promise_usd)
+        if work.bill is None:
+            self.stop(SPENT)
+        elif self.stopped:  # while it waited for its turn
+            work.bill.unsend()
+        return self.stopped is None
 
     def _stored(self, work: Work) -> None:
         """The call is durable: an answer goes on to be judged, a failure has come to its end."""
@@ -249,22 +310,25 @@ class Lane:
         counters.started_s = counters.started_s or time.monotonic()
         counters.in_flight += 1
         try:
-            outcome = await self._outcome(work)
+            with self._stragglers.asking(work, work.sample.id):
+                outcome = await self._outcome(work)
         finally:
             counters.in_flight -= 1
         work.ended_at_s = time.time()
-        info = work.cell.cell.info
+        cost_usd = self._cost(outcome.completion, started)
+        if work.bill is not None:
+            work.bill.close(cost_usd, outcome.failure)
         return Call(
             sample_id=work.sample.id,
             repeat=work.repeat,
             request=work.request,
-            digest=work.request.digest(f"{info.protocol}/{info.protocol_version}", info.origin),
+            digest=work.digest,
             started_at=started.isoformat(timespec="milliseconds"),
             attempts=outcome.attempts,
             completion=outcome.completion,
             failure=outcome.failure,
             failed_after_s=outcome.last_try_s if outcome.failure else None,
-            cost_usd=self._cost(outcome.completion, started),
+            cost_usd=cost_usd,
         )
 
     async def _outcome(self, work: Work) -> Outcome:
@@ -281,6 +345,7 @@ class Lane:
             generator=self._generator,
             throttle=self._throttle,
             notice=self._progress.tell,
+            again=always if work.bill is None else work.bill.again,
         )
 
     def _cost(self, completion: Completion | None, at: datetime) -> float | None:
@@ -293,6 +358,10 @@ class Lane:
             counters.errored += 1
             return
         counters.answered += 1
+        if work.reused is not None:
+            counters.cached += 1
+            counters.saved_usd += work.reused.cost_usd or 0.0
+            return
         if call.cost_usd is not None:
             counters.cost_usd = (counters.cost_usd or 0.0) + call.cost_usd
 
@@ -333,4 +402,5 @@ class Lane:
         if not work.answered_before:
             counters = work.cell.progress
             counters.scored += 1
+            counters.scored_anew += work.reused is None
             counters.right += work.scores[work.cell.cell.info.scored[0]].value or 0.0

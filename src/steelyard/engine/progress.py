@@ -5,24 +5,33 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from steelyard.engine.budget import Ledger
 
 from steelyard.engine.throttle import Throttle
 
 
 @dataclass
 class CellProgress:
-    """One cell's counters. ``planned`` counts requests (items times repeats), ``reused`` those answered earlier."""
+    """One cell's counters. ``planned`` counts requests (items times repeats), ``reused`` those that this run had
+    answered before, ``cached`` those that another run has. ``scored_anew`` leaves the cached ones out.
+    """
 
     model: str
     label: str
     planned: int
     reused: int = 0
     answered: int = 0
+    cached: int = 0
     errored: int = 0
     scored: int = 0
+    scored_anew: int = 0
     right: float = 0.0
     in_flight: int = 0
     cost_usd: float | None = None
+    saved_usd: float = 0.0
     started_s: float | None = None
     throttle: Throttle | None = None
 
@@ -42,10 +51,10 @@ class CellProgress:
         return f"{throttle.waiting} waiting for the rate limit{seconds}"
 
     def per_second(self) -> float | None:
-        """Requests finished per second since the first one was sent; ``None`` before that."""
-        if self.started_s is None or self.scored + self.errored == 0:
+        """Requests sent and finished, per second since the first one was sent; ``None`` before that."""
+        if self.started_s is None or self.scored_anew + self.errored == 0:
             return None
-        return (self.scored + self.errored) / max(1e-9, time.monotonic() - self.started_s)
+        return (self.scored_anew + self.errored) / max(1e-9, time.monotonic() - self.started_s)
 
     def remaining_s(self) -> float | None:
         """Seconds to go at the present rate."""
@@ -60,6 +69,7 @@ class Progress:
     say: Callable[[str], None] = lambda text: None
     cells: list[CellProgress] = field(default_factory=list)
     messages: list[str] = field(default_factory=list)
+    ledger: Ledger | None = None
 
     def tell(self, text: str) -> None:
         """Say something to the user, once."""

@@ -8,24 +8,29 @@ import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
+from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from steelyard import prices
 from steelyard.engine.attempts import RetryPolicy
+from steelyard.engine.budget import SPENT, Ledger, Till, check_prices, costs_nothing
+from steelyard.engine.cache import Cache, identity, oldest_used_s
 from steelyard.engine.calibration import instrument
 from steelyard.engine.cells import Cell, prepare_cells, prepare_tasks
 from steelyard.engine.loops import loop_name
 from steelyard.engine.pipeline import GRACE_S, Lane, OpenCell, Work, Writer
 from steelyard.engine.progress import CellProgress, Progress
 from steelyard.engine.provenance import provenance
+from steelyard.engine.purse import Purse, check_store_budget
 from steelyard.engine.resources import Resources
 from steelyard.engine.summary import summarise_run
 from steelyard.plan.plan import Plan
 from steelyard.providers.interface import Opens, OwnsProcess, Probes, Provider
 from steelyard.store import Store
-from steelyard.types import RunInfo, RunStatus
+from steelyard.types import ModelSpec, RunInfo, RunStatus
 
 FLOOR_CONCURRENCY = 64
 
@@ -66,7 +71,14 @@ class Interrupt:
 
 def prepare(plan: Plan, given: Given) -> list[Cell]:
     """Everything that can be wrong, found before anything is sent."""
-    return prepare_cells(plan, prepare_tasks(plan, given.benchmarks), given.providers)
+    cells = prepare_cells(plan, prepare_tasks(plan, given.benchmarks), given.providers)
+    if plan.budget_usd is not None:
+        check_prices(_who_is_paid(cells))
+    return cells
+
+
+def _who_is_paid(cells: Sequence[Cell]) -> list[ModelSpec]:
+    return [*(cell.spec for cell in cells), *(cell.judge.spec for cell in cells if cell.judge is not None)]
 
 
 async def execute(
@@ -81,7 +93,11 @@ async def execute(
 ) -> Ended:
     """Carry out a plan, or go on with a run of it, and leave records and summaries in the store."""
     cells = prepare(plan, given)
-    origin = provenance(loop_name())
+    if store.account() is not None:
+        check_store_budget(_who_is_paid(cells), progress.tell)
+    if any(prices.price_source(spec) == prices.TABLE for spec in _who_is_paid(cells)):
+        await asyncio.to_thread(prices.load_table)
+    origin = provenance(loop_name()) | {"prices": _quotes(cells, progress.tell)}
     origin["instrument"] = instrument(_streams(cells, plan), origin)
     run = _register(plan, store, resume)
     if resume is not None and _was_killed(store, resume):
@@ -94,18 +110,21 @@ async def execute(
     resources = Resources(lambda: _pids(answering))
     writer = Writer(store, session)
     lanes = _lanes([_open_cell(store, run, cell, progress) for cell in cells], writer, plan, progress, policy)
+    _lend_earlier_answers(lanes, store, run, plan)
+    purse = Purse(store, run.id, plan.budget_usd)
+    progress.ledger = purse.ledger
+    _set_up_tills(lanes, cells, purse.ledger)
     on_start(run)
     status: RunStatus = "failed"
     try:
-        if any(prices.price_source(cell.spec) == prices.TABLE for cell in cells):
-            await asyncio.to_thread(prices.load_table)
         async with opened(providers), watched(resources), measuring():
             await _probe(cells)
-            status = await _drive(lanes, store, writer)
+            status = await _drive(lanes, store, writer, purse.ledger)
     finally:
         writer.close()
         resources.sample()
-        store.end_session(session, resources.figures())
+        store.end_session(session, resources.figures() | purse.figures())
+        purse.close()
         store.set_status(run.id, status)
         summarise_run(store, run.id)
     return Ended(
@@ -113,6 +132,19 @@ async def execute(
         status=status,
         stopped={lane.model: lane.stopped for lane in lanes if lane.stopped and status == "failed"},
     )
+
+
+def _quotes(cells: Sequence[Cell], tell: Callable[[str], None]) -> dict[str, Any]:
+    """The rates of everyone who is paid, as they are kept with the session; ``None`` where they are unknown."""
+    found: dict[str, Any] = {}
+    for spec in _who_is_paid(cells):
+        if costs_nothing(spec) or spec.id in found:
+            continue
+        quote = prices.quote(spec, datetime.now(UTC))
+        found[spec.id] = msgspec.to_builtins(quote)
+        if quote is not None and not quote.is_tier_listed:
+            tell(f"{spec.id}: the price of service tier {quote.tier!r} is not listed; costs are the standard tier's")
+    return found
 
 
 async def _probe(cells: Sequence[Cell]) -> None:
@@ -151,7 +183,7 @@ def _open_cell(store: Store, run: RunInfo, cell: Cell, progress: Progress) -> Op
     planned = len(cell.task.positions) * cell.info.repeats
     counters = CellProgress(model=cell.spec.id, label=cell.info.label, planned=planned, reused=min(planned, len(done)))
     progress.cells.append(counters)
-    return OpenCell(cell=cell, row=row, done=done, progress=counters)
+    return OpenCell(cell=cell, row=row, done=done, progress=counters, identity=identity(cell.info))
 
 
 def _lanes(
@@ -175,6 +207,23 @@ def _lanes(
     ]
 
 
+def _lend_earlier_answers(lanes: Sequence[Lane], store: Store, run: RunInfo, plan: Plan) -> None:
+    """Let each lane use again what other runs in the store were answered, unless the plan asks for fresh answers."""
+    since_s = oldest_used_s(plan)
+    if since_s is not None:
+        for lane in lanes:
+            lane.cache = Cache(store, run.id, [cell.cell for cell in lane.cells], since_s=since_s)
+
+
+def _set_up_tills(lanes: Sequence[Lane], cells: Sequence[Cell], ledger: Ledger) -> None:
+    """Let every model and every judge that may cost something pay from the one ledger."""
+    for lane in lanes:
+        spec = lane.cells[0].cell.spec
+        lane.till = None if costs_nothing(spec) else Till(ledger, spec)
+    for seat in {cell.judge for cell in cells if cell.judge is not None}:
+        seat.till = None if costs_nothing(seat.spec) else Till(ledger, seat.spec)
+
+
 def _concurrency(cell: Cell, plan: Plan) -> int:
     if cell.provider is None:
         return FLOOR_CONCURRENCY
@@ -191,7 +240,7 @@ def _streams(cells: Sequence[Cell], plan: Plan) -> int:
     return sum(by_model.values())
 
 
-async def _drive(lanes: Sequence[Lane], store: Store, writer: Writer) -> RunStatus:
+async def _drive(lanes: Sequence[Lane], store: Store, writer: Writer, ledger: Ledger) -> RunStatus:
     """Run every lane to its end, or to the user's wish to stop."""
     with _signals() as interrupt:
         working: asyncio.Future[Any] = asyncio.gather(*(lane.run(_unscored(lane, store)) for lane in lanes))
@@ -209,7 +258,9 @@ async def _drive(lanes: Sequence[Lane], store: Store, writer: Writer) -> RunStat
         finally:
             for task in (wished, working, writing):
                 task.cancel()
-    return "failed" if any(lane.stopped for lane in lanes) else "done"
+    if any(lane.stopped not in (None, SPENT) for lane in lanes):
+        return "failed"
+    return "budget" if ledger.is_exhausted else "done"
 
 
 async def _wind_down(lanes: Sequence[Lane], working: asyncio.Future[Any], interrupt: Interrupt) -> None:

@@ -9,7 +9,7 @@ from steelyard.analysis.summary import summarise
 from steelyard.store import Store
 from steelyard.types import SessionInfo
 
-ADDED_UP = ("wall_s", "cpu_s", "model_cpu_s")
+ADDED_UP = ("wall_s", "cpu_s", "model_cpu_s", "doubtful_usd", "doubtful_tries")
 
 
 def summarise_run(store: Store, run_id: str) -> None:

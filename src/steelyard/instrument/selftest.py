@@ -162,7 +162,7 @@ async def _ask_all(base_url: str, streams: int, rounds: int, resources: Resource
                 provider,
                 _request(label),
                 timeout_s=TIMEOUT_S,
-                policy=RetryPolicy(tries=1),
+                policy=RetryPolicy(tries=1, refusals=1),
                 generator=random.Random(0),
             )
             if outcome.completion is None or outcome.completion.timing is None:

@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 from steelyard.benchmarks import FILE_SUFFIXES
 from steelyard.document import Document, Where
 from steelyard.errors import PlanError, UsageError
-from steelyard.plan.names import check_provider, parse_benchmark, parse_model
+from steelyard.plan.names import check_provider, parse_benchmark, parse_model, seconds
 from steelyard.plan.plan import BenchmarkSpec, Order, Plan
 from steelyard.types import ModelSpec, Price
 
@@ -54,6 +54,12 @@ class BenchmarkEntry(Struct, kw_only=True, forbid_unknown_fields=True):
     grader: str | None = None
 
 
+class BudgetEntry(Struct, kw_only=True, forbid_unknown_fields=True):
+    """The money of a run in a plan file."""
+
+    usd: Annotated[float, Meta(gt=0)]
+
+
 class PlanFile(Struct, kw_only=True, forbid_unknown_fields=True):
     """The keys of a plan file."""
 
@@ -67,6 +73,9 @@ class PlanFile(Struct, kw_only=True, forbid_unknown_fields=True):
     order: Order = "shuffled"
     concurrency: Count | None = None
     judge_repeats: Count | None = None
+    budget: BudgetEntry | None = None
+    fresh: bool = False
+    cache_max_age: str | None = None
     accept_data: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
 
@@ -94,6 +103,9 @@ def read_plan(path: Path) -> Plan:
         order=entries.order,
         concurrency=entries.concurrency,
         judge_repeats=entries.judge_repeats,
+        budget_usd=entries.budget.usd if entries.budget else None,
+        fresh=entries.fresh,
+        cache_max_age_s=_located(document, ("cache_max_age",), seconds, entries.cache_max_age),
         accept_data=entries.accept_data,
         tags=entries.tags,
     )
@@ -115,6 +127,8 @@ class PlanDocument(Document):
             entries = self.value[key]
             for i in range(len(entries) if isinstance(entries, list) else 0):
                 self.check_keys((key, i), entry_type)
+        if "budget" in self.value:
+            self.check_keys(("budget",), BudgetEntry)
         return self.convert(PlanFile)
 
     def _rename(self) -> None:

@@ -2,20 +2,43 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 from steelyard.benchmarks import FILE_SUFFIXES, benchmark_names
 from steelyard.errors import UnknownName, UsageError
 from steelyard.plan.plan import BenchmarkSpec
 from steelyard.providers import models_like, provider_names
-from steelyard.types import ModelSpec
+from steelyard.types import ModelSpec, Price
 
 BASELINE = "baseline"
+SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 BARE_NAMES = (
     (re.compile(r"gpt-|chatgpt-|o[1-9](-|$)|text-davinci"), "openai"),
     (re.compile(r"claude-"), "anthropic"),
     (re.compile(r"gemini-"), "google"),
 )
+
+
+def seconds(age: str | None) -> float | None:
+    """``90s``, ``30m``, ``12h``, ``7d`` or ``2w`` in seconds."""
+    if age is None:
+        return None
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhdw])\s*", age)
+    if found is None:
+        raise UsageError(f"{age!r} is no age. Try: 12h, 7d or 2w")
+    return float(found[1]) * SECONDS[found[2]]
+
+
+def parse_price(text: str) -> Price:
+    """``0.15/0.60`` or ``0.15/0.60/0.075``: USD per million tokens of input, output and cached input."""
+    try:
+        figures = [float(part) for part in text.split("/")]
+    except ValueError:
+        figures = []
+    if len(figures) not in (2, 3) or not all(0 <= figure < math.inf for figure in figures):
+        raise UsageError(f"{text!r} is no price. Try: 0.15/0.60 (USD per million tokens, input/output[/cached input])")
+    return Price(input=figures[0], output=figures[1], cached_input=figures[2] if len(figures) == 3 else None)
 
 
 def parse_model(word: str) -> ModelSpec:

@@ -14,6 +14,7 @@ from msgspec import Struct
 from steelyard.types import ModelSpec
 
 Order = Literal["shuffled", "file"]
+NOT_ASKED = ("name", "tags", "metrics", "budget_usd", "fresh", "cache_max_age_s")
 
 
 class BenchmarkSpec(Struct, frozen=True, kw_only=True):
@@ -39,6 +40,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     ``order``: ``shuffled`` draws the items by a permutation of ``seed``; ``file`` takes the first ones as they stand.
     ``concurrency`` is the number of requests in flight per model; ``None`` leaves it to the provider.
     ``judge_repeats`` is how often a judge is asked about each answer; ``None`` leaves it to the judge.
+    ``budget_usd`` is what the run may spend, over all its sessions, judges included; ``None`` sets no limit.
+    ``fresh``: ask anew also what an earlier run was answered; ``cache_max_age_s``: what was answered longer ago.
     """
 
     models: tuple[ModelSpec, ...]
@@ -51,6 +54,9 @@ class Plan(Struct, frozen=True, kw_only=True):
     order: Order = "shuffled"
     concurrency: int | None = None
     judge_repeats: int | None = None
+    budget_usd: float | None = None
+    fresh: bool = False
+    cache_max_age_s: float | None = None
     accept_data: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
 
@@ -60,9 +66,9 @@ class Plan(Struct, frozen=True, kw_only=True):
         return document
 
     def digest(self) -> str:
-        """sha256 over all that can change a result: not the name, nor the tags, nor which metrics are shown."""
+        """sha256 over what is asked of whom: not the name, the tags, which metrics are shown, or what is asked anew."""
         document = self.as_document()
-        for key in ("name", "tags", "metrics"):
+        for key in NOT_ASKED:
             document.pop(key)
         return hashlib.sha256(msgspec.json.encode(document, order="sorted")).hexdigest()
 

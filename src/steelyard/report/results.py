@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from steelyard.report.spending import Spending, spending
 from steelyard.store import Store
 from steelyard.types import CellInfo, Estimate, RunInfo
 
@@ -41,6 +42,7 @@ class Results(Struct, frozen=True, kw_only=True):
     cells: tuple[CellResult, ...]
     metrics: tuple[str, ...] = ()
     stamps: tuple[str, ...] = ()
+    spending: Spending | None = None
 
     def benchmarks(self) -> list[str]:
         """The labels of the benchmarks, in the plan's order."""
@@ -69,7 +71,13 @@ def load_results(store: Store, run: RunInfo) -> Results:
         estimates = store.summary(info.id) or ()
         cells.append(_result(info, estimates))
     cells += [_result(info, estimates) for info, estimates in store.gradings(run.id)]
-    return Results(run=run, cells=tuple(cells), metrics=tuple(run.plan.get("metrics", ())), stamps=_stamps(store, run))
+    return Results(
+        run=run,
+        cells=tuple(cells),
+        metrics=tuple(run.plan.get("metrics", ())),
+        stamps=_stamps(store, run),
+        spending=spending(store, run, cells),
+    )
 
 
 def _stamps(store: Store, run: RunInfo) -> tuple[str, ...]:
@@ -110,16 +118,30 @@ def results_document(results: Results) -> dict[str, Any]:
         msgspec.to_builtins(cell.info) | {"label": cell.info.label, "estimates": msgspec.to_builtins(cell.estimates)}
         for cell in results.cells
     ]
-    return {"run": run, "cells": cells, "warnings": warnings(results)}
+    spent = msgspec.to_builtins(results.spending)
+    return {"run": run, "cells": cells, "spending": spent, "warnings": warnings(results)}
 
 
 def warnings(results: Results) -> list[str]:
     """What a reader must know before believing a number: what was seen, why it matters, what to try."""
-    found = list(results.stamps)
+    found = [*results.stamps, *_out_of_money(results)]
     for cell in results.cells:
         where = f"{cell.info.model} on {cell.info.label}"
         found += [f"{where}: {text}" for text in _cell_warnings(cell)]
     return found
+
+
+def _out_of_money(results: Results) -> list[str]:
+    """What a run that ended with its money still is."""
+    if results.run.status != "budget":
+        return []
+    planned = sum(cell.info.items * cell.info.repeats for cell in results.cells if cell.info.asked_as is None)
+    attempted = sum(int(cell.value("attempted") or 0) for cell in results.cells if cell.info.asked_as is None)
+    how = "the first ones in file order" if results.run.plan.get("order") == "file" else "a random sample"
+    return [
+        f"stopped by budget after {attempted:,} of {planned:,} requests. The items asked are {how} of those planned, "
+        f"so every number stands, with wider bounds. Try: steelyard run --resume {results.run.number} --budget USD"
+    ]
 
 
 def _cell_warnings(cell: CellResult) -> list[str]:
@@ -151,7 +173,21 @@ def _cell_warnings(cell: CellResult) -> list[str]:
             f"have to come from others, so this score is not one of {cell.info.label}. "
             "Try: without --order file, or all items"
         )
-    return texts + _judge_warnings(cell)
+    return texts + _cache_warnings(cell) + _judge_warnings(cell)
+
+
+def _cache_warnings(cell: CellResult) -> list[str]:
+    """Answers used again are labelled, and what cannot be told from them is said."""
+    cached, answered = cell.value("cached") or 0, cell.value("answered") or 0
+    if not cached:
+        return []
+    saved = cell.value("cost.saved")
+    worth = "" if not saved else f", which saved {saved:.4f} USD"
+    timed = "There is no" if cached == answered else f"Only the other {answered - cached:,.0f} give"
+    return [
+        f"{cached:,.0f} of {answered:,.0f} answers were given in earlier runs and used again{worth}. {timed} "
+        "latency or rate of this run. Try: --fresh to ask anew"
+    ]
 
 
 def _exceeds(cell: CellResult, metric: str, most: float) -> bool:

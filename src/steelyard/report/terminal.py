@@ -10,6 +10,7 @@ from rich.text import Text
 
 from steelyard.analysis.wording import written
 from steelyard.report.results import CellResult, Results, warnings
+from steelyard.report.spending import spending_line
 from steelyard.types import CellInfo, RunInfo
 
 NARROWEST = 100
@@ -30,7 +31,8 @@ JUDGED = (
     ("judge.calls", "judge calls"),
     ("judge.cost.total", "judge cost"),
 )
-MONEY = (("cost.per_request", "cost/request"),)
+MONEY = (("cost.per_request", "cost/request"), ("cost.per_correct", "cost/correct"))
+STATUS = {"budget": "stopped by budget"}
 BREAKDOWN = ("accuracy.micro", "accuracy.macro", "accuracy/")
 WITH_BOUNDS = ("accuracy", "accuracy.strict", "accuracy.norm", "latency.mean", "cost.per_request", "judge.kappa")
 
@@ -77,7 +79,7 @@ def print_runs(runs: list[tuple[RunInfo, list[CellInfo]]]) -> None:
         table.add_row(
             str(run.number),
             run.name,
-            run.status,
+            STATUS.get(run.status, run.status),
             run.created_at[:16].replace("T", " "),
             ", ".join(dict.fromkeys(cell.model for cell in cells)),
             ", ".join(dict.fromkeys(cell.label for cell in cells)),
@@ -87,7 +89,8 @@ def print_runs(runs: list[tuple[RunInfo, list[CellInfo]]]) -> None:
 
 
 def _render(results: Results, out: Console, *, everything: bool) -> None:
-    out.print(f"Run #{results.run.number} {results.run.name} ({results.run.status})", markup=False)
+    status = STATUS.get(results.run.status, results.run.status)
+    out.print(f"Run #{results.run.number} {results.run.name} ({status})", markup=False)
     if len(results.benchmarks()) > 1 and len(results.cells) > 1:
         out.print()
         out.print(_matrix(results))
@@ -98,6 +101,9 @@ def _render(results: Results, out: Console, *, everything: bool) -> None:
         if not everything and (groups := _group_names(results, label)):
             out.print()
             out.print(_group_table(results, label, groups))
+    if results.spending is not None and any(not cell.info.is_floor for cell in results.cells):
+        out.print()
+        out.print(spending_line(results.run.number, results.spending), markup=False, soft_wrap=True)
     notes = warnings(results)
     if notes:
         out.print()

@@ -41,6 +41,7 @@ NUMBERS = (
     "cached_input_tokens",
     "reasoning_tokens",
     "cost_usd",
+    "saved_usd",
 )
 WORDS = ("failure", "stop_reason", "stratum", "cluster", "flags")
 NAN = float("nan")

@@ -10,9 +10,10 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from steelyard.store import schema
+from steelyard.store.answers import ORIGINAL, payload_of_answer, read_call
 from steelyard.store.codec import unpack
 from steelyard.store.columns import the_one_that_counts
-from steelyard.types import Call, CellInfo, Record, Sample, Score, Spent
+from steelyard.types import CellInfo, Record, Sample, Score, Spent
 
 ROWS_AT_ONCE = 500
 
@@ -31,13 +32,14 @@ def read_records(
     for rows in _batches(row for row in counting if row.failure is not None or not errors_only):
         scores = _scores_of(connection, cell, [row.id for row in rows])
         for row in rows:
+            sample = unpack(row.content, Sample)
             record = Record(
                 run=run_id,
                 model=cell.model,
                 benchmark=cell.benchmark,
                 protocol=cell.protocol,
-                sample=unpack(row.content, Sample),
-                call=unpack(row.payload, Call),
+                sample=sample,
+                call=read_call(row.payload, sample, is_reused=row.cached),
                 scores=scores.get(row.id, {}),
             )
             if not wrong_only or is_wrong(record, cell.scored[0]):
@@ -52,8 +54,10 @@ def is_wrong(record: Record, headline: str) -> bool:
 
 def _rows(connection: Connection, cell: CellInfo, sample_id: str | None) -> Iterator[Any]:
     calls, samples = schema.calls, schema.samples
+    figures = (calls.c.id, calls.c.position, calls.c.repeat, calls.c.failure, calls.c.cached)
     chosen = (
-        select(calls.c.id, calls.c.position, calls.c.repeat, calls.c.failure, calls.c.payload, samples.c.content)
+        select(*figures, payload_of_answer(), samples.c.content)
+        .outerjoin(ORIGINAL, ORIGINAL.c.id == calls.c.reused_from)
         .join(schema.cells, schema.cells.c.id == calls.c.cell)
         .join(samples, (samples.c.set == schema.cells.c.set) & (samples.c.position == calls.c.position))
         .where(calls.c.cell == cell.id)

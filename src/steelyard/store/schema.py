@@ -1,7 +1,8 @@
 """The tables, and how an older store becomes a newer one.
 
 ``calls`` and ``scores`` are append-only: an answer is written when it has arrived, a judgement of it later, and again
-by another grader. A call's hot figures stand in columns; the rest is one compressed payload.
+by another grader. A call's hot figures stand in columns; the rest is one compressed payload. An answer that was used
+again is a row with an empty payload that points to the call it came from.
 """
 
 from __future__ import annotations
@@ -133,8 +134,16 @@ calls = Table(
     Column("fingerprint", Text),
     Column("gaps_us", LargeBinary),
     Column("payload", LargeBinary, nullable=False),
+    Column("reused_from", Integer),
+    Column("saved_usd", Float),
     Index("calls_by_item", "cell", "position", "repeat"),
     Index("calls_by_digest", "digest"),
+)
+Index(
+    "calls_by_source",
+    calls.c.reused_from,
+    sqlite_where=calls.c.reused_from.is_not(None),
+    postgresql_where=calls.c.reused_from.is_not(None),
 )
 
 scores = Table(
@@ -162,6 +171,17 @@ Index(
     postgresql_where=scores.c.calls.is_not(None),
 )
 
+shares = Table(
+    "budget_shares",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("opened_at", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("host", Text, nullable=False),
+    Column("granted_usd", Float, nullable=False),
+    Column("spent_usd", Float),
+)
+
 gradings = Table(
     "gradings",
     METADATA,
@@ -179,7 +199,24 @@ def _judgements_have_costs(connection: Connection) -> None:
     connection.exec_driver_sql("CREATE INDEX scores_by_a_judge ON scores (call) WHERE calls IS NOT NULL")
 
 
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_judgements_have_costs,)
+def _answers_are_used_again(connection: Connection) -> None:
+    for column in ("reused_from INTEGER", "saved_usd FLOAT"):
+        connection.exec_driver_sql(f"ALTER TABLE calls ADD COLUMN {column}")
+    connection.exec_driver_sql("CREATE INDEX calls_by_source ON calls (reused_from) WHERE reused_from IS NOT NULL")
+
+
+def _a_budget_stands_over_the_store(connection: Connection) -> None:
+    connection.exec_driver_sql(
+        "CREATE TABLE budget_shares (id INTEGER PRIMARY KEY NOT NULL, opened_at TEXT NOT NULL, pid INTEGER NOT NULL, "
+        "host TEXT NOT NULL, granted_usd FLOAT NOT NULL, spent_usd FLOAT)"
+    )
+
+
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
+    _judgements_have_costs,
+    _answers_are_used_again,
+    _a_budget_stands_over_the_store,
+)
 """Step ``i`` turns a store of version ``i + 1`` into one of version ``i + 2``; steps are added, never changed."""
 
 VERSION = 1 + len(MIGRATIONS)

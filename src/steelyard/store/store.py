@@ -10,7 +10,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -30,6 +30,34 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from steelyard.errors import StoreError, UnknownName, UsageError
 from steelyard.secrets import known_forms
 from steelyard.store import schema
+from steelyard.store.account import (
+    Account,
+    account,
+    clear_budget,
+    draw,
+    open_share,
+    set_budget,
+    settle_share,
+    settle_the_dead,
+    spent_of_run,
+)
+from steelyard.store.answers import (
+    ORIGINAL,
+    Asked,
+    Cleared,
+    Earlier,
+    Kept,
+    KnownDigests,
+    Reusable,
+    clear,
+    earlier_calls,
+    find_answers,
+    hand_over,
+    kept,
+    known_digests,
+    payload_of_answer,
+    read_call,
+)
 from steelyard.store.codec import fingerprint, mended, pack, unpack, well_formed
 from steelyard.store.columns import read_columns
 from steelyard.store.keys import keyless, keyless_call
@@ -57,7 +85,10 @@ INSERT_SCORES = schema.scores.insert()
 
 
 class NewCall(Struct, frozen=True, kw_only=True):
-    """A call to be written. ``position`` is the item's place in the benchmark's own order."""
+    """A call to be written. ``position`` is the item's place in the benchmark's own order.
+
+    ``reused_from`` is the call whose answer this is, where nothing was sent; ``saved_usd`` is what that one had cost.
+    """
 
     cell: int
     session: int
@@ -66,6 +97,8 @@ class NewCall(Struct, frozen=True, kw_only=True):
     call: Call
     started_at_s: float
     ended_at_s: float
+    reused_from: int | None = None
+    saved_usd: float | None = None
 
 
 class NewScore(Struct, frozen=True, kw_only=True):
@@ -208,6 +241,7 @@ class Store:
             number = _number(connection, run_id)
             of_run = select(schema.cells.c.id).where(schema.cells.c.run == number)
             of_cells = select(schema.calls.c.id).where(schema.calls.c.cell.in_(of_run))
+            hand_over(connection, of_run)
             connection.execute(delete(schema.scores).where(schema.scores.c.call.in_(of_cells)))
             connection.execute(delete(schema.calls).where(schema.calls.c.cell.in_(of_run)))
             connection.execute(delete(schema.gradings).where(schema.gradings.c.cell.in_(of_run)))
@@ -328,6 +362,7 @@ class Store:
         ids: list[int] = []
         with self._writing() as connection:
             if new_calls:
+                _keep_answers_at_hand(connection, calls, new_calls)
                 item_sets = _sets_of(connection, {row.cell for row in calls})
                 _keep_samples(connection, {(item_sets[row.cell], row.position): row.sample for row in calls})
                 first = int(connection.execute(select(func.coalesce(func.max(schema.calls.c.id), 0))).scalar_one()) + 1
@@ -374,7 +409,8 @@ class Store:
             .exists()
         )
         chosen = (
-            select(calls.c.id, calls.c.payload, samples.c.content)
+            select(calls.c.id, calls.c.cached, payload_of_answer(), samples.c.content)
+            .outerjoin(ORIGINAL, ORIGINAL.c.id == calls.c.reused_from)
             .join(schema.cells, schema.cells.c.id == calls.c.cell)
             .join(samples, (samples.c.set == schema.cells.c.set) & (samples.c.position == calls.c.position))
             .where(calls.c.cell == cell, calls.c.failure.is_(None), ~judged, ~asked_again)
@@ -382,7 +418,89 @@ class Store:
         )
         with self._reading() as connection:
             for row in connection.execute(chosen).yield_per(MOST_READ_AT_ONCE):
-                yield row.id, unpack(row.content, Sample), unpack(row.payload, Call)
+                sample = unpack(row.content, Sample)
+                yield row.id, sample, read_call(row.payload, sample, is_reused=row.cached)
+
+    # Answers used again
+
+    def known_digests(self, asked: Iterable[Asked], *, run_id: str, since_s: float = 0.0) -> KnownDigests:
+        """The digests of all answers of other runs to such questions, given after ``since_s``."""
+        with self._reading() as connection:
+            return known_digests(connection, asked, but_not_run=_number(connection, run_id), since_s=since_s)
+
+    def find_answers(
+        self, digests: Sequence[bytes], *, run_id: str | None = None, since_s: float = 0.0
+    ) -> dict[bytes, Reusable]:
+        """The newest answer to each digest that has one, outside the run, given after ``since_s``."""
+        with self._reading() as connection:
+            number = _number(connection, run_id) if run_id is not None else None
+            return find_answers(connection, digests, but_not_run=number, since_s=since_s)
+
+    def earlier_calls(self, sample_id: str, *, run_id: str, most: int) -> list[Earlier]:
+        """What other runs asked about an item, the newest first."""
+        with self._reading() as connection:
+            return earlier_calls(connection, sample_id, but_not_run=_number(connection, run_id), most=most)
+
+    def kept(self) -> list[Kept]:
+        """What every cell holds that may be used again, and what it used."""
+        with self._reading() as connection:
+            return kept(connection)
+
+    def cleared_at_s(self, model: str) -> float:
+        """Seconds since the epoch before which nothing of the model is used again; 0.0 where nothing was cleared."""
+        with self._reading() as connection:
+            return Cleared(connection).at_s(model)
+
+    def clear_cache(self, model: str | None = None) -> None:
+        """Use nothing again that was answered before now, by one model or by all; every run keeps its answers."""
+        with self._writing() as connection:
+            clear(connection, model)
+
+    # The budget over the store
+
+    def set_budget(self, limit_usd: float, *, from_now: bool = False) -> None:
+        """Limit what all runs of the store may spend together; ``from_now``: what they have spent does not count."""
+        with self._writing() as connection:
+            set_budget(connection, limit_usd, from_now=from_now)
+
+    def clear_budget(self) -> None:
+        """Take the limit away."""
+        with self._writing() as connection:
+            clear_budget(connection)
+
+    def account(self) -> Account | None:
+        """The store's budget and what is left of it; ``None`` where there is none."""
+        with self._reading() as connection:
+            state = account(connection)
+        if state is None or not state.held_usd:
+            return state
+        with self._writing() as connection:
+            settle_the_dead(connection, _is_alive)
+            return account(connection)
+
+    def open_share(self) -> int | None:
+        """A share of the store's budget for this process; ``None`` where there is no budget."""
+        if self.account() is None:
+            return None
+        with self._writing() as connection:
+            return open_share(connection)
+
+    def draw(self, share: int, wanted_usd: float) -> float:
+        """Add to a share; return by how much, which is 0 where nothing is left."""
+        with self._writing() as connection:
+            return draw(connection, share, wanted_usd)
+
+    def settle_share(self, share: int, spent_usd: float) -> None:
+        """Give back what was not spent of a share."""
+        with self._writing() as connection:
+            settle_share(connection, share, spent_usd)
+
+    def spent_of_run(self, run_id: str) -> float:
+        """What a run has spent in USD, known costs and costs in doubt, its judges included."""
+        with self._reading() as connection:
+            return spent_of_run(connection, _number(connection, run_id))
+
+    # Columns and records
 
     def columns(
         self, cell: int, *, grader: str | None = None, grader_version: str | None = None, with_names: bool = False
@@ -628,6 +746,17 @@ def _sets_of(connection: Connection, cells: set[int]) -> dict[int, int]:
     return found
 
 
+def _keep_answers_at_hand(connection: Connection, calls: Sequence[NewCall], rows: Sequence[dict[str, Any]]) -> None:
+    """A row whose answer stood in a run that was deleted meanwhile gets the answer itself."""
+    sources = {call.reused_from for call in calls if call.reused_from is not None}
+    if not sources:
+        return
+    here = set(connection.execute(select(schema.calls.c.id).where(schema.calls.c.id.in_(sources))).scalars())
+    for call, row in zip(calls, rows, strict=True):
+        if call.reused_from is not None and call.reused_from not in here:
+            row |= {"reused_from": None, "payload": pack(call.call)}
+
+
 def _keep_samples(connection: Connection, items: dict[tuple[int, int], Sample]) -> None:
     """Insert the items that no run has asked yet; looking first costs less than compressing them in vain."""
     table = schema.samples
@@ -711,7 +840,7 @@ def _score_row(row: NewScore, metric: str, score: Score) -> dict[str, Any]:
 def _call_row(row: NewCall, keys: Sequence[bytes]) -> dict[str, Any]:
     call = keyless_call(row.call, keys)
     try:
-        payload = pack(_without_gaps(call))
+        payload = pack(_without_gaps(call)) if row.reused_from is None else b""
     except UnicodeEncodeError:  # half a surrogate pair in an answer: kept with a replacement character, not lost
         call = mended(call)
         payload = pack(_without_gaps(call))
@@ -745,6 +874,8 @@ def _call_row(row: NewCall, keys: Sequence[bytes]) -> dict[str, Any]:
         "fingerprint": completion.fingerprint if completion else None,
         "gaps_us": _gaps_us(timing.gaps_ns) if timing else None,
         "payload": payload,
+        "reused_from": row.reused_from,
+        "saved_usd": row.saved_usd,
     }
 
 

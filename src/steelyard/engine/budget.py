@@ -1,0 +1,272 @@
+"""The money of one run: held before a request goes out, settled when its answer is there, never more than allowed.
+
+One ledger serves all models and judges of a run. A request is sent only if what was spent, what is in doubt and the
+worst case of everything in flight fit under the ceiling together with its own worst case. So long as no answer costs
+more than its worst case nothing is overspent; where one does (no token limit was set), what is over is at most what was
+in flight. A try that failed and may have been billed all the same is *in doubt*: it counts in full against the ceiling,
+and as unknown in every cost. Nobody who waits for money holds any, so nobody waits for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import UTC, datetime
+
+from steelyard import prices
+from steelyard.errors import UsageError
+from steelyard.types import Failure, ModelSpec, Request, Usage
+
+ASSUMED_OUTPUT_TOKENS = 4_096
+"""What an answer without a token limit is held at."""
+
+TOKENS_A_MESSAGE = 16
+"""Room for what a chat template adds to a message."""
+
+STEP = 32
+NOT_BILLED = ("rate_limit", "quota", "rejected", "auth", "unavailable")
+SPENT = "the budget is spent"
+
+Draw = Callable[[float], Awaitable[float]]
+
+
+def may_be_billed(failure: Failure) -> bool:
+    """Whether a failed try may cost money: a reply was under way, or nobody knows."""
+    was_refused = failure.kind in NOT_BILLED or (failure.status or 0) >= 400
+    return not was_refused
+
+
+class Ledger:
+    """What a run may spend, has spent, has in doubt and has in flight, in USD.
+
+    ``limit_usd`` is the run's own, over all its sessions, of which ``before_usd`` is gone. ``draw`` asks the budget
+    that stands over the whole store for more, and is answered with what that can give.
+    """
+
+    def __init__(self, limit_usd: float | None = None, *, before_usd: float = 0.0, draw: Draw | None = None) -> None:
+        self.limit_usd, self.before_usd = limit_usd, before_usd
+        self.spent_usd = self.doubtful_usd = self.held_usd = self.promised_usd = 0.0
+        self.doubtful_tries = 0
+        self.granted_usd: float | None = None if draw is None else 0.0
+        self.is_exhausted = False
+        self._draw, self._drawing = draw, asyncio.Lock()
+        self._changed = asyncio.Event()
+        self._settled = 0
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether anything limits the run."""
+        return self.limit_usd is not None or self._draw is not None
+
+    @property
+    def used_usd(self) -> float:
+        """What this session has spent, and may have spent."""
+        return self.spent_usd + self.doubtful_usd
+
+    @property
+    def remaining_usd(self) -> float | None:
+        """What is left of the run's own limit; ``None`` where it has none."""
+        return None if self.limit_usd is None else max(0.0, self.limit_usd - self.before_usd - self.used_usd)
+
+    async def hold(self, most_usd: float, *, promise_usd: float = 0.0, is_promised: bool = False) -> bool:
+        """Set aside the worst case of a request, and promise what must follow it; wait until it fits.
+
+        ``False``: it will not fit, whatever comes back of what is in flight. What ``is_promised`` (a judge's call about
+        an answer that is paid for) does not wait behind promises.
+        """
+        own_usd = most_usd + promise_usd
+        while True:
+            settled = self._settled
+            others_usd = self.held_usd + (0.0 if is_promised else self.promised_usd)
+            needed_usd = self.used_usd + others_usd + own_usd
+            if self._fits(needed_usd):
+                self.held_usd += most_usd
+                self.promised_usd += promise_usd
+                return True
+            worth_drawing_usd = needed_usd if self._fits_the_run(needed_usd) else self.used_usd + own_usd
+            if self._fits_the_run(worth_drawing_usd) and await self._draw_more(worth_drawing_usd):
+                continue
+            if self._settled == settled and not self._fits(self.used_usd + own_usd):
+                self.is_exhausted = True
+                return False
+            while self._settled == settled:
+                self._changed.clear()
+                await self._changed.wait()
+
+    def settle(self, most_usd: float, cost_usd: float | None) -> None:
+        """A request held at ``most_usd`` has come to its end; an unknown cost counts in full, as in doubt."""
+        self.held_usd = max(0.0, self.held_usd - most_usd)
+        if cost_usd is None:
+            self.doubt(most_usd)
+        else:
+            self.spent_usd += cost_usd
+        self._tell_the_waiting()
+
+    def doubt(self, most_usd: float) -> None:
+        """Up to so much may have been billed for a try that failed."""
+        self.doubtful_usd += most_usd
+        self.doubtful_tries += 1
+
+    def keep_promise(self, promise_usd: float) -> None:
+        """What had to follow has followed, or will not."""
+        if promise_usd:
+            self.promised_usd = max(0.0, self.promised_usd - promise_usd)
+            self._tell_the_waiting()
+
+    def _tell_the_waiting(self) -> None:
+        self._settled += 1
+        self._changed.set()
+
+    def _fits(self, needed_usd: float) -> bool:
+        return self._fits_the_run(needed_usd) and (self.granted_usd is None or needed_usd <= self.granted_usd)
+
+    def _fits_the_run(self, needed_usd: float) -> bool:
+        return self.limit_usd is None or self.before_usd + needed_usd <= self.limit_usd
+
+    async def _draw_more(self, needed_usd: float) -> bool:
+        """Whether the store's budget gave anything towards what is needed; one asks at a time."""
+        if self._draw is None or self.granted_usd is None or needed_usd <= self.granted_usd:
+            return False
+        async with self._drawing:
+            if needed_usd <= self.granted_usd:
+                return True
+            given_usd = await self._draw(needed_usd - self.granted_usd)
+            self.granted_usd += given_usd
+            return given_usd > 0
+
+
+class WorstCase:
+    """The most that one request to a model can cost, at today's price.
+
+    A token of text has at least one byte, so bytes bound the input from above; the output is bounded by its limit.
+    """
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self._spec = spec
+        self._known: dict[tuple[int, int], float | None] = {}
+
+    def usd(self, request: Request) -> float | None:
+        """The bound, or ``None`` where the price is unknown."""
+        return self.of_tokens(input_bound(request), output_bound(request))
+
+    def of_tokens(self, input_tokens: int, output_tokens: int) -> float | None:
+        """The price of so many tokens, the input rounded up."""
+        key = (-(-input_tokens // STEP) * STEP, output_tokens)
+        if key not in self._known:
+            usage = Usage(input_tokens=key[0], output_tokens=key[1], source="tokenizer")
+            self._known[key] = prices.cost_usd(usage, self._spec, datetime.now(UTC))
+        return self._known[key]
+
+
+def input_bound(request: Request) -> int:
+    """More tokens than the prompt can have; a likelihood sends it once for each continuation."""
+    prompt = request.prompt
+    texts = [*(turn.content for turn in prompt.messages), *([prompt.text] if prompt.text else [])]
+    shared = sum(len(text.encode("utf-8", "surrogatepass")) + TOKENS_A_MESSAGE for text in texts)
+    if request.prompt.kind != "likelihood":
+        return shared
+    return sum(shared + len(text.encode("utf-8", "surrogatepass")) for text in prompt.continuations)
+
+
+def output_bound(request: Request) -> int:
+    """The most tokens that may come back, or what is assumed where nothing limits them."""
+    if request.prompt.kind == "likelihood":
+        return len(request.prompt.continuations)
+    return ASSUMED_OUTPUT_TOKENS if request.max_tokens is None else request.max_tokens
+
+
+class Bill:
+    """The money of one request, over all its tries."""
+
+    def __init__(self, ledger: Ledger, worst_case: WorstCase, request: Request, promise_usd: float = 0.0) -> None:
+        self._ledger, self._worst_case, self._request = ledger, worst_case, request
+        self._promise_usd = promise_usd
+        self._held_usd: float | None = None
+
+    async def open(self, *, is_promised: bool = False) -> bool:
+        """Hold the worst case of the first try; ``False`` where there is no money for it."""
+        return await self._hold(self._promise_usd, is_promised=is_promised)
+
+    async def again(self, failure: Failure) -> bool:
+        """Whether another try may go out after this one failed; the failed one counts if it may be billed."""
+        self._failed(failure)
+        return await self._hold(0.0, is_promised=True)
+
+    def close(self, cost_usd: float | None, failure: Failure | None) -> None:
+        """The last try has ended, with an answer at a price or with a failure."""
+        if failure is not None:
+            self._failed(failure)
+        elif self._held_usd is not None:
+            self._settle(cost_usd)
+        else:
+            self._ledger.spent_usd += cost_usd or 0.0
+
+    def unsend(self) -> None:
+        """The request was not sent after all."""
+        if self._held_usd is not None:
+            self._settle(0.0)
+        self.keep_promise()
+
+    def keep_promise(self) -> None:
+        """What had to follow the answer has followed, or will not."""
+        self._ledger.keep_promise(self._promise_usd)
+        self._promise_usd = 0.0
+
+    async def _hold(self, promise_usd: float, *, is_promised: bool) -> bool:
+        if not self._ledger.is_limited:
+            self._promise_usd = 0.0
+            return True
+        most_usd = self._worst_case.usd(self._request) or 0.0
+        is_held = await self._ledger.hold(most_usd, promise_usd=promise_usd, is_promised=is_promised)
+        self._held_usd = most_usd if is_held else None
+        return is_held
+
+    def _failed(self, failure: Failure) -> None:
+        doubtful = may_be_billed(failure)
+        if self._held_usd is not None:
+            self._settle(None if doubtful else 0.0)
+        elif doubtful and not self._ledger.is_limited and (most_usd := self._worst_case.usd(self._request)):
+            self._ledger.doubt(most_usd)
+
+    def _settle(self, cost_usd: float | None) -> None:
+        assert self._held_usd is not None
+        self._ledger.settle(self._held_usd, cost_usd)
+        self._held_usd = None
+
+
+class Till:
+    """Where the requests to one model are paid: first come, first served, so that what is asked stays a prefix."""
+
+    def __init__(self, ledger: Ledger, spec: ModelSpec) -> None:
+        self.ledger = ledger
+        self.worst_case = WorstCase(spec)
+        self._queue = asyncio.Lock()
+
+    async def bill(self, request: Request, *, promise_usd: float = 0.0, is_promised: bool = False) -> Bill | None:
+        """A bill that is open, or ``None`` where there is no money left for it."""
+        bill = Bill(self.ledger, self.worst_case, request, promise_usd)
+        if not self.ledger.is_limited:
+            return bill
+        async with self._queue:
+            return bill if await bill.open(is_promised=is_promised) else None
+
+
+def costs_nothing(spec: ModelSpec) -> bool:
+    """Whether a model runs here and takes no money that we could count."""
+    return spec.price is None and spec.provider in ("local", "baseline")
+
+
+def is_priced(spec: ModelSpec) -> bool:
+    """Whether what a request to the model costs can be known."""
+    return costs_nothing(spec) or WorstCase(spec).of_tokens(STEP, STEP) is not None
+
+
+def check_prices(specs: Iterable[ModelSpec]) -> None:
+    """Raise where a budget is set and a model's price is unknown: what cannot be counted cannot be held."""
+    unpriced = list(dict.fromkeys(spec.id for spec in specs if not is_priced(spec)))
+    if unpriced:
+        raise UsageError(
+            f"a budget cannot hold what it cannot count, and the price of {', '.join(unpriced)} is unknown. "
+            "Try: --price 0.15/0.60 (USD per million tokens, input/output; 0/0 if it costs nothing), "
+            "or price: {input: 0.15, output: 0.60} in the plan"
+        )

@@ -1,0 +1,50 @@
+"""Where a run's money comes from: its own budget, and a share of the one that stands over the store."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+from steelyard.engine.budget import Ledger, check_prices, is_priced
+from steelyard.store import Store
+from steelyard.store.account import DOUBTFUL
+from steelyard.types import ModelSpec
+
+OF_THE_USER = ("python", "object")
+
+
+class Purse:
+    """A run's ledger, tied to the store's budget where there is one."""
+
+    def __init__(self, store: Store, run_id: str, limit_usd: float | None) -> None:
+        self._store = store
+        self._share = store.open_share()
+        before_usd = 0.0 if limit_usd is None else store.spent_of_run(run_id)
+        draw = None if self._share is None else self._draw
+        self.ledger = Ledger(limit_usd, before_usd=before_usd, draw=draw)
+
+    async def _draw(self, wanted_usd: float) -> float:
+        assert self._share is not None
+        return await asyncio.to_thread(self._store.draw, self._share, wanted_usd)
+
+    def figures(self) -> dict[str, float]:
+        """What is stored with the session: how much is in doubt, over how many tries."""
+        if not self.ledger.doubtful_tries:
+            return {}
+        return {DOUBTFUL: self.ledger.doubtful_usd, "doubtful_tries": float(self.ledger.doubtful_tries)}
+
+    def close(self) -> None:
+        """Give back what was not spent; what was in flight when the run was broken off may be billed, so it counts."""
+        if self._share is not None:
+            self._store.settle_share(self._share, self.ledger.used_usd + self.ledger.held_usd)
+
+
+def check_store_budget(specs: Iterable[ModelSpec], tell: Callable[[str], None]) -> None:
+    """Refuse what the store's budget cannot count; functions of the user's without a price are only named."""
+    counted = []
+    for spec in specs:
+        if spec.provider in OF_THE_USER and not is_priced(spec):
+            tell(f"{spec.id} has no price: what it spends is not counted in the store's budget")
+        else:
+            counted.append(spec)
+    check_prices(counted)

@@ -1,0 +1,100 @@
+"""What a run cost, in one line: calls, money, money per answer, what is left of the budgets, what was saved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from steelyard.store import Store
+from steelyard.store.account import DOUBTFUL
+from steelyard.types import RunInfo
+
+if TYPE_CHECKING:
+    from steelyard.report.results import CellResult
+
+
+class Spending(Struct, frozen=True, kw_only=True):
+    """The money of one run in USD. ``spent_usd`` is what is known; ``unknown`` names who may have cost more.
+
+    ``calls`` are requests sent, the judges' among them; ``answers`` those of the models that came back.
+    ``per_answer_usd`` is over the answers that were asked for; ``doubtful_usd`` may have been billed for tries that
+    failed. What is left is ``None`` where there is no such budget.
+    """
+
+    calls: int
+    answers: int
+    spent_usd: float
+    per_answer_usd: float | None
+    unknown: tuple[str, ...]
+    doubtful_usd: float
+    doubtful_tries: int
+    cached: int
+    saved_usd: float
+    budget_usd: float | None
+    remaining_usd: float | None
+    store_budget_usd: float | None
+    store_remaining_usd: float | None
+
+
+def spending(store: Store, run: RunInfo, cells: Sequence[CellResult]) -> Spending:
+    """What the run took, over all its sessions and cells."""
+    asked = [cell for cell in cells if not cell.info.is_floor and cell.info.asked_as is None]
+    sessions = [session.resources for session in store.sessions(run.id)]
+    doubtful_usd = sum(session.get(DOUBTFUL, 0.0) for session in sessions)
+    used_usd = store.spent_of_run(run.id)
+    cached = _total(asked, "cached")
+    answers = _total(asked, "answered") - cached
+    unknown = tuple(dict.fromkeys(cell.info.model for cell in asked if _is_unknown(cell)))
+    budget_usd, standing = run.plan.get("budget_usd"), store.account()
+    return Spending(
+        calls=int(_total(asked, "api_calls") + _total(cells, "judge.calls")),
+        answers=int(answers),
+        spent_usd=used_usd - doubtful_usd,
+        per_answer_usd=(used_usd - doubtful_usd) / answers if answers and not unknown else None,
+        unknown=unknown,
+        doubtful_usd=doubtful_usd,
+        doubtful_tries=int(sum(session.get("doubtful_tries", 0.0) for session in sessions)),
+        cached=int(cached),
+        saved_usd=_total(asked, "cost.saved"),
+        budget_usd=budget_usd,
+        remaining_usd=None if budget_usd is None else max(0.0, budget_usd - used_usd),
+        store_budget_usd=standing.limit_usd if standing else None,
+        store_remaining_usd=standing.remaining_usd if standing else None,
+    )
+
+
+def _total(cells: Sequence[CellResult], metric: str) -> float:
+    return sum(cell.value(metric) or 0.0 for cell in cells)
+
+
+def _is_unknown(cell: CellResult) -> bool:
+    """Whether answers that were asked for, or judgements of them, have no known cost."""
+    costs = [cell.estimates.get(name) for name in ("cost.total", "judge.cost.total")]
+    return any(cost is not None and cost.value is None for cost in costs) and bool(cell.value("answered"))
+
+
+def spending_line(number: int, spent: Spending) -> str:
+    """The same as a line of text."""
+    return f"Run #{number}: {', '.join(_parts(spent))}"
+
+
+def _parts(spent: Spending) -> Iterator[str]:
+    yield f"{spent.calls:,} requests sent"
+    if not spent.unknown:
+        yield f"{spent.spent_usd:.4f} USD spent"
+    elif spent.spent_usd:
+        yield f"at least {spent.spent_usd:.4f} USD spent (unknown: {', '.join(spent.unknown)})"
+    else:
+        yield f"cost unknown ({', '.join(spent.unknown)})"
+    if spent.per_answer_usd is not None:
+        yield f"{spent.per_answer_usd:.3g} USD an answer"
+    if spent.doubtful_tries:
+        yield f"up to {spent.doubtful_usd:.4f} USD more in doubt ({spent.doubtful_tries:,} tries that failed)"
+    if spent.cached:
+        yield f"{spent.cached:,} answers used again, which saved {spent.saved_usd:.4f} USD"
+    if spent.budget_usd is not None:
+        yield f"{spent.remaining_usd:.4f} of {spent.budget_usd:g} USD left"
+    if spent.store_budget_usd is not None:
+        yield f"{spent.store_remaining_usd:.4f} of the store's {spent.store_budget_usd:g} USD left"

@@ -1,0 +1,241 @@
+"""Answers that may be used again: an index over the calls of all runs by digest, never a copy of them.
+
+An answer counts if the call succeeded, and was not itself taken from another one. ``clear`` takes nothing away from any
+run: it sets a mark, and what was answered before the mark is not used again.
+"""
+
+from __future__ import annotations
+
+import time
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, select, update
+from sqlalchemy.dialects.sqlite import insert as insert_or_ignore
+
+from steelyard.store import schema
+from steelyard.store.codec import unpack
+from steelyard.types import Call, CellInfo, Sample
+
+ORIGINAL = schema.calls.alias("original")
+"""The call that a used answer came from."""
+
+AT_ONCE = 500
+ROWS_AT_ONCE = 5_000
+PREFIX_BYTES = 8
+CLEARED = "cache_cleared_at"
+
+
+class Asked(Struct, frozen=True):
+    """What the answers of a cell have in common, as the cell's row holds it: who answers, and under which protocol."""
+
+    origin: str
+    protocol: str
+    protocol_version: str
+
+
+class Reusable(Struct, frozen=True, kw_only=True):
+    """An answer of an earlier run: the row it stands in, when it was given (seconds since the epoch), what it cost."""
+
+    id: int
+    call: Call
+    started_s: float
+    ended_s: float
+    cost_usd: float | None
+
+
+class Earlier(Struct, frozen=True, kw_only=True):
+    """A call of some run about an item, with the cell that it belongs to."""
+
+    run: int
+    info: CellInfo
+    call: Call
+    started_s: float
+
+
+class Kept(Struct, frozen=True, kw_only=True):
+    """What a cell holds: answers of its own with their size and age, and those it used again from elsewhere."""
+
+    info: CellInfo
+    answers: int
+    size_bytes: int
+    oldest_s: float | None
+    newest_s: float | None
+    used_again: int
+    saved_usd: float
+
+
+class KnownDigests:
+    """The digests of many answers in eight bytes each. A digest that is not known is surely not in the store."""
+
+    def __init__(self, digests: Iterable[bytes] = ()) -> None:
+        prefixes = {int.from_bytes(digest[:PREFIX_BYTES], "big", signed=True) for digest in digests}
+        self._prefixes = array("q", sorted(prefixes))
+
+    def __len__(self) -> int:
+        return len(self._prefixes)
+
+    def __contains__(self, digest: bytes) -> bool:
+        prefix = int.from_bytes(digest[:PREFIX_BYTES], "big", signed=True)
+        place = bisect_left(self._prefixes, prefix)
+        return place < len(self._prefixes) and self._prefixes[place] == prefix
+
+
+def payload_of_answer() -> ColumnElement[bytes]:
+    """The payload of a call, or of the one whose answer it used; ``ORIGINAL`` is to be joined."""
+    return func.coalesce(ORIGINAL.c.payload, schema.calls.c.payload).label("payload")
+
+
+def read_call(payload: bytes, sample: Sample, *, is_reused: bool) -> Call:
+    """The call in a payload; of an answer used again the words alone: it took no time, no tries and no money."""
+    call = unpack(payload, Call)
+    return reused(call, sample.id) if is_reused else call
+
+
+def reused(call: Call, sample_id: str) -> Call:
+    """The call as it stands in a run that used its answer. ``started_at`` stays: it says how old the answer is."""
+    assert call.completion is not None
+    completion = msgspec.structs.replace(call.completion, cached=True, timing=None)
+    return msgspec.structs.replace(call, sample_id=sample_id, attempts=(), completion=completion, cost_usd=0.0)
+
+
+def known_digests(
+    connection: Connection, asked: Iterable[Asked], *, but_not_run: int | None, since_s: float
+) -> KnownDigests:
+    """The digests of all answers that may be used again for such cells."""
+    wanted, calls, cleared = set(asked), schema.calls, Cleared(connection)
+    found: list[bytes] = []
+    for cell, model in _cells(connection, wanted, but_not_run):
+        may_be_used = _may_be_used(max(since_s, cleared.at_s(model)))
+        rows = connection.execute(select(calls.c.digest).where(calls.c.cell == cell, may_be_used))
+        for partition in rows.yield_per(ROWS_AT_ONCE).partitions():
+            found.extend(row.digest for row in partition)
+    return KnownDigests(found)
+
+
+def find_answers(
+    connection: Connection, digests: Sequence[bytes], *, but_not_run: int | None, since_s: float
+) -> dict[bytes, Reusable]:
+    """The newest answer to each of the digests that has one."""
+    calls, cells = schema.calls, schema.cells
+    figures = [calls.c[name] for name in ("id", "digest", "payload", "started_s", "ended_s", "cached")]
+    cleared = Cleared(connection)
+    found: dict[bytes, Reusable] = {}
+    for start in range(0, len(digests), AT_ONCE):
+        chosen = (
+            select(*figures, calls.c.cost_usd, calls.c.saved_usd, cells.c.model)
+            .join(cells, cells.c.id == calls.c.cell)
+            .where(calls.c.digest.in_(digests[start : start + AT_ONCE]), _may_be_used(since_s))
+            .order_by(calls.c.started_s, calls.c.id)
+        )
+        if but_not_run is not None:
+            chosen = chosen.where(cells.c.run != but_not_run)
+        for row in connection.execute(chosen):
+            if row.started_s > cleared.at_s(row.model):
+                found[row.digest] = _reusable(row)
+    return found
+
+
+def earlier_calls(connection: Connection, sample_id: str, *, but_not_run: int, most: int) -> list[Earlier]:
+    """What other runs asked about an item, the newest first."""
+    calls, cells, samples = schema.calls, schema.cells, schema.samples
+    chosen = (
+        select(cells.c.run, cells.c.id, cells.c.info, calls.c.started_s, calls.c.payload)
+        .join(cells, cells.c.id == calls.c.cell)
+        .join(samples, (samples.c.set == cells.c.set) & (samples.c.position == calls.c.position))
+        .where(samples.c.name == sample_id, cells.c.run != but_not_run, calls.c.reused_from.is_(None))
+        .order_by(calls.c.id.desc())
+        .limit(most)
+    )
+    return [
+        Earlier(
+            run=row.run,
+            info=msgspec.json.decode(row.info, type=CellInfo),
+            call=unpack(row.payload, Call),
+            started_s=row.started_s,
+        )
+        for row in connection.execute(chosen)
+    ]
+
+
+def kept(connection: Connection) -> list[Kept]:
+    """What every cell of the store holds."""
+    calls, cells = schema.calls, schema.cells
+    is_own = and_(calls.c.failure.is_(None), calls.c.reused_from.is_(None))
+    started_s = case((is_own, calls.c.started_s))
+    figures = (
+        func.count(case((is_own, 1))).label("answers"),
+        func.coalesce(func.sum(case((is_own, func.length(calls.c.payload)))), 0).label("size_bytes"),
+        func.min(started_s).label("oldest_s"),
+        func.max(started_s).label("newest_s"),
+        func.count(case((calls.c.cached, 1))).label("used_again"),
+        func.coalesce(func.sum(calls.c.saved_usd), 0.0).label("saved_usd"),
+    )
+    chosen = select(cells.c.info, *figures).join(calls, calls.c.cell == cells.c.id).group_by(cells.c.id)
+    names = [figure.name for figure in figures]
+    return [
+        Kept(info=msgspec.json.decode(row.info, type=CellInfo), **{name: getattr(row, name) for name in names})
+        for row in connection.execute(chosen)
+    ]
+
+
+def hand_over(connection: Connection, cells: Select[Any]) -> None:
+    """Before calls of these cells are deleted: whoever points to their answers gets the answer itself."""
+    calls = schema.calls
+    going = select(calls.c.id).where(calls.c.cell.in_(cells))
+    payload = select(ORIGINAL.c.payload).where(ORIGINAL.c.id == calls.c.reused_from).scalar_subquery()
+    connection.execute(
+        update(calls)
+        .where(calls.c.reused_from.in_(going), calls.c.cell.not_in(cells))
+        .values(payload=payload, reused_from=None)
+    )
+
+
+def clear(connection: Connection, model: str | None) -> None:
+    """Use nothing again that was answered before now: by one model, or by all."""
+    row = insert_or_ignore(schema.meta).values(key=_mark(model), value=str(time.time()))
+    connection.execute(row.on_conflict_do_update(index_elements=["key"], set_={"value": row.excluded.value}))
+
+
+class Cleared:
+    """The marks that ``clear`` set."""
+
+    def __init__(self, connection: Connection) -> None:
+        marks = select(schema.meta.c.key, schema.meta.c.value).where(schema.meta.c.key.startswith(CLEARED))
+        self._marks = {key: float(value) for key, value in connection.execute(marks)}
+
+    def at_s(self, model: str) -> float:
+        """Seconds since the epoch before which nothing of the model is used again; 0.0 where nothing was cleared."""
+        return max(self._marks.get(_mark(None), 0.0), self._marks.get(_mark(model), 0.0))
+
+
+def _mark(model: str | None) -> str:
+    return CLEARED if model is None else f"{CLEARED}/{model}"
+
+
+def _may_be_used(since_s: float) -> ColumnElement[bool]:
+    calls = schema.calls
+    return and_(calls.c.failure.is_(None), calls.c.reused_from.is_(None), calls.c.started_s > since_s)
+
+
+def _cells(connection: Connection, wanted: set[Asked], but_not_run: int | None) -> list[tuple[int, str]]:
+    cells = schema.cells
+    chosen = select(cells.c.id, cells.c.model, cells.c.info)
+    if but_not_run is not None:
+        chosen = chosen.where(cells.c.run != but_not_run)
+    rows = connection.execute(chosen)
+    return [(row.id, row.model) for row in rows if msgspec.json.decode(row.info, type=Asked) in wanted]
+
+
+def _reusable(row: Any) -> Reusable:
+    return Reusable(
+        id=row.id,
+        call=unpack(row.payload, Call),
+        started_s=row.started_s,
+        ended_s=row.ended_s,
+        cost_usd=row.saved_usd if row.cached else row.cost_usd,
+    )

@@ -1,0 +1,438 @@
+"""Money: what may be spent is never exceeded, whatever comes back when; what is left over is valid and labelled."""
+
+import asyncio
+import json
+import multiprocessing
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+import steelyard as sy
+from server import chunk, finish, serving, stream, usage
+from steelyard.engine.attempts import RetryPolicy
+from steelyard.engine.budget import (
+    ASSUMED_OUTPUT_TOKENS,
+    Bill,
+    Ledger,
+    WorstCase,
+    input_bound,
+    may_be_billed,
+    output_bound,
+)
+from steelyard.engine.progress import Progress
+from steelyard.engine.run import Given, execute
+from steelyard.plan.plan import BenchmarkSpec, Plan
+from steelyard.store import Store
+from steelyard.types import Failure, Message, ModelSpec, Price, Prompt, Request
+
+AMOUNT = st.floats(0.0, 1.0)
+JOBS = st.lists(st.tuples(AMOUNT, AMOUNT, st.booleans(), AMOUNT), min_size=1, max_size=40)
+
+
+@given(JOBS, st.floats(0.0, 8.0), st.integers(1, 8), st.integers(0, 10**6))
+@settings(deadline=None, max_examples=300)
+def test_no_order_of_arrival_spends_more_than_the_limit(jobs, limit_usd, at_once, seed):
+    """Each job: its worst case, the share of it that it really costs, whether that stays unknown, a promise."""
+    ledger, generator, sent = Ledger(limit_usd), random.Random(seed), []
+
+    async def work(queue):
+        while queue:
+            most_usd, share, is_unknown, promise_usd = queue.pop(0)
+            if not await ledger.hold(most_usd, promise_usd=promise_usd):
+                return
+            sent.append(most_usd)
+            assert ledger.used_usd + ledger.held_usd + ledger.promised_usd <= limit_usd + 1e-9
+            for _ in range(generator.randrange(4)):
+                await asyncio.sleep(0)
+            ledger.settle(most_usd, None if is_unknown else share * most_usd)
+            await asyncio.sleep(0)
+            ledger.keep_promise(promise_usd)
+
+    async def everything():
+        queue = list(jobs)
+        async with asyncio.timeout(10):
+            await asyncio.gather(*(work(queue) for _ in range(at_once)))
+
+    asyncio.run(everything())
+    assert ledger.used_usd <= limit_usd + 1e-9
+    assert ledger.held_usd == pytest.approx(0.0, abs=1e-9)
+    assert ledger.is_exhausted == (len(sent) < len(jobs))
+
+
+@given(JOBS, st.floats(0.0, 4.0), st.integers(1, 8), st.integers(0, 10**6))
+@settings(deadline=None, max_examples=200)
+def test_where_answers_cost_more_than_foreseen_what_is_over_is_at_most_one_window(jobs, limit_usd, at_once, seed):
+    ledger, generator = Ledger(limit_usd), random.Random(seed)
+    dearest_usd = max(3 * most_usd for most_usd, *_ in jobs)
+
+    async def work(queue):
+        while queue:
+            most_usd, share, *_ = queue.pop(0)
+            if not await ledger.hold(most_usd):
+                return
+            for _ in range(generator.randrange(4)):
+                await asyncio.sleep(0)
+            ledger.settle(most_usd, 3 * share * most_usd)
+
+    async def everything():
+        queue = list(jobs)
+        async with asyncio.timeout(10):
+            await asyncio.gather(*(work(queue) for _ in range(at_once)))
+
+    asyncio.run(everything())
+    assert ledger.used_usd <= limit_usd + at_once * dearest_usd + 1e-9
+
+
+@given(st.floats(0.0, 5.0), st.floats(0.0, 5.0), st.lists(AMOUNT, min_size=1, max_size=20), st.floats(0.01, 1.0))
+@settings(deadline=None)
+def test_a_share_of_the_store_is_drawn_as_far_as_it_goes_and_never_beyond(limit_usd, pool_usd, amounts, step_usd):
+    left = [pool_usd]
+
+    async def draw(wanted_usd):
+        await asyncio.sleep(0)
+        given_usd = min(left[0], max(step_usd, wanted_usd))
+        left[0] -= given_usd
+        return given_usd
+
+    ledger = Ledger(limit_usd, draw=draw)
+
+    async def work(amount):
+        if await ledger.hold(amount):
+            await asyncio.sleep(0)
+            ledger.settle(amount, amount)
+
+    async def everything():
+        async with asyncio.timeout(10):
+            for amount in amounts:
+                await asyncio.gather(work(amount), work(amount))
+
+    asyncio.run(everything())
+    assert ledger.used_usd <= min(limit_usd, pool_usd) + 1e-9
+    if not ledger.is_exhausted:
+        assert ledger.used_usd == pytest.approx(2 * sum(amounts))
+
+
+def test_money_waits_for_what_is_in_flight_and_ends_when_that_cannot_be_enough():
+    async def story():
+        ledger = Ledger(1.0)
+        assert await ledger.hold(0.6)
+        waiting = asyncio.ensure_future(ledger.hold(0.6))
+        await asyncio.sleep(0.01)
+        assert not waiting.done()
+        ledger.settle(0.6, 0.1)
+        assert await waiting
+        hopeless = asyncio.ensure_future(ledger.hold(0.95))
+        await asyncio.sleep(0.01)
+        assert hopeless.result() is False
+        assert ledger.is_exhausted
+
+    asyncio.run(story())
+
+
+def request(text="q", max_tokens=10, **changes):
+    prompt = Prompt(kind="chat", messages=(Message(role="user", content=text),))
+    return replace(Request(model="m", prompt=prompt, max_tokens=max_tokens), **changes)
+
+
+@given(st.text(max_size=300))
+def test_no_text_has_more_tokens_than_its_bound(text):
+    assert input_bound(request(text)) >= len(text.encode("utf-8", "surrogatepass"))
+
+
+def test_a_likelihood_is_bounded_by_its_prompt_for_each_continuation():
+    prompt = Prompt(kind="likelihood", text="x" * 100, continuations=("a", "bb", "ccc"))
+    asked = request(prompt=prompt, max_tokens=None)
+    assert input_bound(asked) >= 3 * 100 + 6
+    assert output_bound(asked) == 3
+    assert output_bound(request(max_tokens=None)) == ASSUMED_OUTPUT_TOKENS
+
+
+@pytest.mark.parametrize(
+    ("failure", "billed"),
+    [
+        (Failure(kind="rate_limit", message="", status=429), False),
+        (Failure(kind="server", message="", status=503), False),
+        (Failure(kind="auth", message="", status=401), False),
+        (Failure(kind="timeout", message=""), True),
+        (Failure(kind="connection", message=""), True),
+        (Failure(kind="malformed", message="", status=200), True),
+        (Failure(kind="server", message="an error in the stream"), True),
+    ],
+)
+def test_a_try_that_was_cut_off_may_be_billed_and_one_that_was_refused_is_not(failure, billed):
+    assert may_be_billed(failure) == billed
+
+
+def test_every_try_that_may_be_billed_counts_in_full():
+    async def story():
+        ledger = Ledger(1.0)
+        spec = ModelSpec(id="m", provider="openai", model="m", price=Price(input=0, output=1e5))
+        bill = Bill(ledger, WorstCase(spec), request(max_tokens=4))
+        assert await bill.open()
+        assert ledger.held_usd == pytest.approx(0.4)
+        assert await bill.again(Failure(kind="timeout", message=""))
+        assert not await bill.again(Failure(kind="timeout", message=""))
+        bill.close(None, Failure(kind="timeout", message=""))
+        assert (ledger.doubtful_usd, ledger.doubtful_tries, ledger.held_usd) == (pytest.approx(0.8), 2, 0.0)
+
+    asyncio.run(story())
+
+
+PRICE = Price(input=1000.0, output=2000.0)  # 7 tokens in and 3 out: 0.013 USD an answer
+
+
+def quiz(n=60, **changes):
+    return sy.Benchmark(
+        name="quiz",
+        version="1",
+        load=lambda selection: [sy.Sample(id=f"quiz/{i}", input=f"q{i}", target="yes") for i in range(n)],
+        grade=lambda sample, completion: completion.text == sample.target,
+        **changes,
+    )
+
+
+def endpoint(server, **settings):
+    fields = {"id": "m", "provider": "openai", "model": "m", "price": PRICE, "max_tokens": 3, "concurrency": 8}
+    return ModelSpec(base_url=server.url, **(fields | settings))
+
+
+def ask(models, benchmark=None, **plan):
+    plan = Plan(models=tuple(models), benchmarks=(BenchmarkSpec(name="quiz"),), **plan)
+    messages = []
+    with Store.open() as store:
+        at_hand = Given(benchmarks={"quiz": benchmark or quiz()})
+        policy = RetryPolicy(first_wait_s=0.001, longest_wait_s=0.002)
+        progress = Progress(say=messages.append)
+        ended = asyncio.run(execute(plan, store, given=at_hand, progress=progress, policy=policy))
+        return sy.Run(ended.run, store.location), messages
+
+
+async def answer(request, body, number):
+    await asyncio.sleep(random.Random(number).uniform(0, 0.01))
+    return await stream(request, [chunk(content="yes"), finish(), usage()])
+
+
+BILLED_USD = (7 * 1000 + 3 * 2000) / 1e6
+
+
+def test_a_run_ends_before_it_overspends_and_what_was_asked_is_a_prefix_of_the_plan():
+    with serving(answer) as server:
+        whole, _ = ask([endpoint(server)], fresh=True)
+        before = len(server.requests)
+        run, _ = ask([endpoint(server)], budget_usd=0.4, fresh=True)
+        billed_usd = (len(server.requests) - before) * BILLED_USD
+    order = [r.sample.id for r in whole.records()]
+    assert run.status == "budget"
+    assert billed_usd <= 0.4
+    assert billed_usd > 0.4 - 9 * 0.05
+    assert run.estimate("cost.total").value == pytest.approx(billed_usd)
+    asked = {record.sample.id for record in run.records()}
+    assert asked == set(planned_order(len(asked)))
+    assert set(order) == {f"quiz/{i}" for i in range(60)}
+    assert f"stopped by budget after {len(asked)} of 60 requests" in run.table()
+    assert "(stopped by budget)" in run.table()
+
+
+def planned_order(n):
+    from steelyard.engine.order import draw_positions
+
+    samples = [sy.Sample(id=f"quiz/{i}", input="", target="") for i in range(60)]
+    return [f"quiz/{i}" for i in draw_positions(samples, limit=None, seed=0, shuffled=True, strata=False)[:n]]
+
+
+def test_a_run_that_fits_its_budget_is_done_and_says_what_is_left():
+    with serving(answer) as server:
+        run, _ = ask([endpoint(server)], budget_usd=5.0)
+    assert run.status == "done"
+    assert "60 requests sent, 0.7800 USD spent, 0.013 USD an answer, 4.2200 of 5 USD left" in run.table()
+
+
+def test_two_models_share_one_budget():
+    with serving(answer) as server:
+        models = [endpoint(server, id="a"), endpoint(server, id="b", system="Be brief")]
+        run, _ = ask(models, budget_usd=0.5)
+        billed_usd = len(server.requests) * BILLED_USD
+    assert run.status == "budget"
+    assert 0.2 < billed_usd <= 0.5
+
+
+def test_a_resumed_run_counts_what_it_has_spent_already_and_goes_on_with_more():
+    with serving(answer) as server, Store.open() as store:
+        run, _ = ask([endpoint(server)], budget_usd=0.4)
+        plan = Plan(models=(endpoint(server),), benchmarks=(BenchmarkSpec(name="quiz"),), budget_usd=0.4)
+        for budget_usd, status in ((0.4, "budget"), (2.0, "done")):
+            ended = asyncio.run(
+                execute(
+                    replace(plan, budget_usd=budget_usd),
+                    store,
+                    given=Given(benchmarks={"quiz": quiz()}),
+                    progress=Progress(),
+                    resume=store.run(run.info.id),
+                )
+            )
+            assert ended.status == status
+            assert len(server.requests) * BILLED_USD <= budget_usd
+        assert len(server.requests) == 60
+
+
+def test_answers_used_again_take_nothing_from_the_budget():
+    with serving(answer) as server:
+        ask([endpoint(server)])
+        run, _ = ask([endpoint(server)], budget_usd=0.001)
+        assert len(server.requests) == 60
+    assert run.status == "done"
+    assert "60 answers used again, which saved 0.7800 USD, 0.0010 of 0.001 USD left" in run.table()
+
+
+def test_what_has_no_price_cannot_be_held_and_is_refused_before_any_call():
+    with serving(answer) as server:
+        with pytest.raises(sy.UsageError, match=r"price of m is unknown.*--price"):
+            ask([endpoint(server, price=None)], budget_usd=1.0)
+        with Store.open() as store:
+            store.set_budget(1.0)
+        with pytest.raises(sy.UsageError, match=r"price of m is unknown"):
+            ask([endpoint(server, price=None)])
+        assert not server.requests
+
+
+def test_floors_need_no_price():
+    run = sy.run(["baseline/constant"], ["starter@letter"], budget_usd=0.01)
+    assert run.status == "done"
+
+
+def test_failed_tries_that_may_be_billed_hold_their_worst_case_and_are_said():
+    async def cut(request, body, number):
+        if number % 4 == 0:
+            return await stream(request, [chunk(content="y")], done=False)
+        return await answer(request, body, number)
+
+    with serving(cut) as server:
+        run, _ = ask([endpoint(server, concurrency=4)], budget_usd=1.0)
+        worst_usd = len(server.requests) * BILLED_USD
+    assert worst_usd <= 1.0
+    assert "USD more in doubt" in run.table()
+    assert run.status == "budget"
+
+
+def test_a_reply_without_token_counts_costs_its_worst_case_in_the_budget_and_unknown_in_the_report():
+    async def silent(request, body, number):
+        return await stream(request, [chunk(content="yes"), finish()])
+
+    with serving(silent) as server:
+        run, _ = ask([endpoint(server)], budget_usd=0.4)
+        assert len(server.requests) * BILLED_USD <= 0.4
+    assert run.estimate("cost.total").value is None
+    assert run.status == "budget"
+
+
+def test_a_judge_is_paid_from_the_same_budget_and_no_answer_is_left_without_its_verdict():
+    from steelyard.scoring.judge import Judge
+
+    async def both(request, body, number):
+        text = "yes" if body["messages"][-1]["content"].startswith("q") else "It is.\nVerdict: CORRECT"
+        await asyncio.sleep(0.002)
+        return await stream(request, [chunk(content=text), finish(), usage()])
+
+    with serving(both) as server:
+        judge = Judge(
+            model=ModelSpec(id="j", provider="openai", model="j", base_url=server.url, price=PRICE), max_tokens=3
+        )
+        benchmark = replace(quiz(), grade=judge)
+        run, _ = ask([endpoint(server)], benchmark, budget_usd=2.4)
+        billed_usd = len(server.requests) * BILLED_USD
+    assert run.status == "budget"
+    assert billed_usd <= 2.4
+    answered = run.estimate("answered").value
+    assert run.estimate("scored").value == answered > 0
+
+
+def test_a_budget_over_the_store_counts_all_runs_also_what_was_deleted():
+    with serving(answer) as server, Store.open() as store:
+        first, _ = ask([endpoint(server)], quiz(20))
+        store.set_budget(1.0)
+        assert store.account().spent_usd == pytest.approx(20 * BILLED_USD)
+        second, _ = ask([endpoint(server)], quiz(40), fresh=True)
+        assert second.status == "done"
+        assert store.account().remaining_usd == pytest.approx(1.0 - 60 * BILLED_USD)
+        store.delete(second.info.id)
+        third, _ = ask([endpoint(server)], quiz(60), fresh=True)
+        assert third.status == "budget"
+        assert len(server.requests) * BILLED_USD <= 1.0
+        assert store.account().held_usd == 0
+        assert "of the store's 1 USD left" in third.table()
+        store.set_budget(2.0)
+        assert store.account().spent_usd == pytest.approx(len(server.requests) * BILLED_USD)
+        store.set_budget(2.0, from_now=True)
+        assert store.account().remaining_usd == 2.0
+        store.clear_budget()
+        assert store.account() is None
+    assert first.status == "done"
+
+
+def ask_in_a_process(url):
+    spec = ModelSpec(id="m", provider="openai", model="m", base_url=url, price=PRICE, max_tokens=3, concurrency=8)
+    plan = Plan(models=(spec,), benchmarks=(BenchmarkSpec(name="quiz"),), fresh=True)
+    with Store.open() as store:
+        asyncio.run(execute(plan, store, given=Given(benchmarks={"quiz": quiz()}), progress=Progress()))
+
+
+def test_runs_side_by_side_in_processes_of_their_own_do_not_overspend_together():
+    with Store.open() as store, serving(answer) as server:
+        store.set_budget(1.2)
+        processes = [
+            multiprocessing.get_context("spawn").Process(target=ask_in_a_process, args=(server.url,)) for _ in range(3)
+        ]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join(120)
+        billed_usd = len(server.requests) * BILLED_USD
+        state = store.account()
+    assert 0.6 < billed_usd <= 1.2
+    assert state.held_usd == 0
+    assert state.spent_usd == pytest.approx(billed_usd)
+
+
+def test_a_run_that_was_killed_counts_with_all_it_held(monkeypatch):
+    with Store.open() as store:
+        store.set_budget(10.0)
+        share = store.open_share()
+        assert store.draw(share, 3.0) == 3.0
+        assert store.account().held_usd == 3.0
+        monkeypatch.setattr("steelyard.store.store._is_alive", lambda pid, at: False)
+        state = store.account()
+    assert (state.held_usd, state.spent_usd, state.remaining_usd) == (0.0, 3.0, 7.0)
+
+
+def test_the_budget_from_the_command_line_ends_with_exit_code_5():
+    from cli.test_cli import ok, steelyard, write_cases
+
+    write_cases(60)
+    with serving(answer) as server:
+        command = ("run", "cases.jsonl", "-m", "openai/m", "--base-url", server.url, "--max-tokens", 3,
+                   "--price", "1000/2000", "--fresh")  # fmt: skip
+        done = steelyard(*command, "--budget", "0.4")
+        assert done.returncode == 5
+        assert "of a budget of 0.4 USD; it may end before all is asked" in done.stderr
+        assert "Go on with more: steelyard run --resume 1 --budget 0.8" in done.stderr
+        assert "Run #1:" in done.stdout
+        document = json.loads(ok("show", "--json"))
+        assert document["run"]["status"] == "budget"
+        assert document["spending"]["remaining_usd"] >= 0
+        ok("run", "--resume", 1, "--budget", 5, "--quiet")
+        assert len(server.requests) == 60
+        assert "No budget stands" in ok("budget")
+        assert json.loads(ok("budget", "set", "1", "--json"))["remaining_usd"] == pytest.approx(1 - 60 * BILLED_USD)
+        assert steelyard(*command).returncode == 5
+        assert "of 1 USD left" in ok("budget", "show")
+        assert steelyard("budget", "set").returncode == 2
+        assert (
+            steelyard("run", "cases.jsonl", "-m", "openai/m", "--base-url", server.url, "--budget", 1).returncode == 2
+        )
+        ok("budget", "clear")
+    Path("plan.yaml").write_text("models: [baseline/random]\nbenchmarks: [starter]\nbudget: {usd: 3, eur: 2}\n")
+    assert "unknown key 'eur'" in steelyard("run", "plan.yaml").stderr
