@@ -49,10 +49,18 @@ class Server:
         self.port = site._server.sockets[0].getsockname()[1]
 
     async def _answer(self, request):
-        body = await request.json() if request.can_read_body else {}
-        self.requests.append({"path": request.path, **body})
+        body = await _body(request)
+        self.requests.append({"path": request.path} | (body if isinstance(body, dict) else {}))
         self.headers.append(dict(request.headers))
         return await self._handle(request, body, len(self.requests))
+
+
+async def _body(request):
+    """The JSON of a request, or the JSON lines of the file in its form."""
+    if request.content_type != "multipart/form-data":
+        return await request.json() if request.can_read_body else {}
+    form = await request.post()
+    return [json.loads(line) for line in form["file"].file.read().splitlines()]
 
 
 @contextmanager

@@ -31,6 +31,9 @@ LISTED = {
 }
 """What the table calls each provider of ours."""
 
+BEHIND_LITELLM = {"gemini": "google", "together_ai": "together"}
+"""Providers that litellm calls by other names than ours; its models have their provider before the slash."""
+
 OF_ITS_OWN_ADDRESS = ("azure",)
 """Providers whose every customer has an address, so that one given by hand says nothing about the price."""
 
@@ -99,7 +102,14 @@ def _context(spec: ModelSpec) -> dict[str, str]:
 
 
 def _is_listed(spec: ModelSpec) -> bool:
-    return spec.provider in LISTED and (spec.base_url is None or spec.provider in OF_ITS_OWN_ADDRESS)
+    return _served_by(spec)[0] in LISTED and (spec.base_url is None or spec.provider in OF_ITS_OWN_ADDRESS)
+
+
+def _served_by(spec: ModelSpec) -> tuple[str, str]:
+    if spec.provider != "litellm":
+        return spec.provider, spec.model
+    provider, _, model = spec.model.partition("/")
+    return BEHIND_LITELLM.get(provider, provider), model
 
 
 def _stated(usage: Usage, spec: ModelSpec) -> float:
@@ -166,6 +176,7 @@ def _listed(usage: Usage, spec: ModelSpec, at: datetime, context: dict[str, str]
     """The table's price; ``context`` takes the place of the service tier that the model's requests ask for."""
     import genai_prices
 
+    provider, model = _served_by(spec)
     try:
         counted = genai_prices.Usage(
             input_tokens=usage.input_tokens,
@@ -176,8 +187,8 @@ def _listed(usage: Usage, spec: ModelSpec, at: datetime, context: dict[str, str]
         )
         found = genai_prices.calc_price(
             counted,
-            spec.model,
-            provider_id=LISTED[spec.provider],
+            model,
+            provider_id=LISTED[provider],
             genai_request_timestamp=at,
             price_context=_context(spec) if context is None else context,
         )

@@ -12,7 +12,8 @@ import pytest
 
 from steelyard.errors import ProviderError
 from steelyard.providers import http, wire
-from steelyard.providers.http import EventStream, Http, retry_after_s, take_apart
+from steelyard.providers.http import EventStream, Http, take_apart
+from steelyard.providers.refusals import retry_after_s
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 

@@ -10,8 +10,8 @@ from aiohttp import web
 from server import chunk, finish, serving, stream, usage
 from steelyard.engine.attempts import RetryPolicy, ask
 from steelyard.errors import UsageError
-from steelyard.providers.http import retry_after_s
 from steelyard.providers.openai import OpenAI, connect
+from steelyard.providers.refusals import retry_after_s
 from steelyard.secrets import Secret, scrub
 from steelyard.types import Message, ModelSpec, Prompt, Request
 

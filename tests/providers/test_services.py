@@ -1,5 +1,7 @@
 """The table of services: where each is asked, with which key, and at which prices."""
 
+from pathlib import Path
+
 import pytest
 
 from steelyard import prices
@@ -21,7 +23,7 @@ def _no_keys(monkeypatch):
 
 
 def test_every_provider_with_an_address_stands_in_the_table():
-    assert set(SERVICES) == set(BUILT_IN) - set(HERE)
+    assert set(SERVICES) == set(BUILT_IN) - {*HERE, "litellm"}
 
 
 def test_every_service_that_costs_money_has_listed_prices():
@@ -112,3 +114,11 @@ def test_a_key_in_a_models_entry_is_refused_and_not_repeated(fields):
     with pytest.raises(UsageError, match="holds a key or a password") as error:
         connect(spec)
     assert not any(word in str(error.value) for word in ("password@", "0123456789", "12345678"))
+
+
+def test_the_page_about_providers_names_every_service_its_key_and_its_address():
+    page = (Path(__file__).parents[2] / "docs" / "providers.md").read_text("utf-8")
+    for name, service in SERVICES.items():
+        row = next(line for line in page.splitlines() if line.startswith(f"| `{name}/"))
+        expected = (*service.key_variables, service.address or service.address_variable)
+        assert [word for word in expected if f"`{word}`" not in row] == []

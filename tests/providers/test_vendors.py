@@ -535,6 +535,8 @@ AT = datetime(2026, 11, 25, 12, tzinfo=UTC)
             (200 * 3 + 500 * 0.3 + 200 * 3.75 + 100 * 6 + 200 * 15) / 1e6,
         ),
         ("google", "gemini-2.5-pro", {"cached_input_tokens": 500, "reasoning_tokens": 150}, 0.0026875),
+        ("litellm", "gemini/gemini-2.5-pro", {}, 0.00325),
+        ("litellm", "claude-2", {}, None),
         ("ollama", "llama3", {}, None),
         ("anthropic", "nobody-knows", {}, None),
         ("openai", "gpt-5", {"cached_input_tokens": 5000}, None),  # more read from the cache than there was

@@ -99,10 +99,12 @@ def _providers() -> list[dict[str, Any]]:
         }
         for name, service in SERVICES.items()
     ]
-    others = [name for name in provider_names() if name not in {*HERE, *SERVICES}]
+    others = [name for name in provider_names() if name not in {*HERE, *SERVICES, "litellm"}]
     unknown = {"state": None, "key": None, "address": None, "prices": "as you state them"}
     rows += [{"provider": f"{name}/MODEL", **unknown, "description": "of another package"} for name in others]
     here = {"state": "ready", "key": None, "address": "this machine", "prices": "as you state them"}
+    through = unknown | {"prices": "listed", "description": "what litellm reaches; timing is indirect"}
+    rows.append({"provider": "litellm/PROVIDER/MODEL", **through})
     rows.append({"provider": "local/MODEL", **here, "description": "weights: see steelyard list models"})
     rows.append({"provider": "python:MODULE:FUNCTION", **here, "description": "any Python callable"})
     return rows

@@ -30,6 +30,7 @@ BUILT_IN = {
     "ollama": _OPENAI,
     "vllm": _OPENAI,
     "sglang": _OPENAI,
+    "litellm": "steelyard.providers.litellm",
     "local": "steelyard.providers.local",
     "python": "steelyard.providers.function",
 }

@@ -15,8 +15,9 @@ from typing import Any, TypeVar
 import msgspec
 
 from steelyard.errors import ProviderError
-from steelyard.providers.http import STALL_TIMEOUT_S, Http, Reply, is_loopback, spent_for_s
+from steelyard.providers.http import STALL_TIMEOUT_S, Http, Reply, is_loopback
 from steelyard.providers.interface import Done, Event, FirstByte, Notice, Pause
+from steelyard.providers.refusals import spent_for_s
 from steelyard.secrets import Secret, scrub
 from steelyard.types import Failure, FailureKind, Kind, Request
 

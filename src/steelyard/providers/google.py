@@ -25,8 +25,9 @@ from steelyard.providers.endpoint import (
     malformed,
     reported,
 )
-from steelyard.providers.http import Reply, classify
+from steelyard.providers.http import Reply
 from steelyard.providers.interface import Done, Event, Text
+from steelyard.providers.refusals import classify
 from steelyard.providers.services import address_of, key_of
 from steelyard.types import ModelSpec, Request, Usage
 

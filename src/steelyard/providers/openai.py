@@ -24,8 +24,9 @@ from steelyard.providers.endpoint import (
     malformed,
     reported,
 )
-from steelyard.providers.http import STALL_TIMEOUT_S, Reply, classify
+from steelyard.providers.http import STALL_TIMEOUT_S, Reply
 from steelyard.providers.interface import Done, Event, Text
+from steelyard.providers.refusals import classify
 from steelyard.providers.services import address_of, key_of
 from steelyard.secrets import Secret
 from steelyard.types import FailureKind, Likelihood, ModelSpec, Prompt, Request, Usage

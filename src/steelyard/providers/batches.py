@@ -1,0 +1,197 @@
+"""Batches: requests handed in together, answered within a day at half the price, and never handed in twice.
+
+What was meant is on disk before anything is sent, and the service's name for the batch is on disk before anybody asks
+how far it is. A process that dies in between finds its batch again by its label: where the service lists it, that is
+the batch; where it does not, though enough time has passed for it to be listed, none was taken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import re
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+from msgspec import Struct
+
+from steelyard.errors import StoreError
+from steelyard.types import Completion, Failure, Request
+
+LONGEST_SUBMIT_S = 1200.0
+"""How long handing in may take: after that it was either done or given up."""
+
+SETTLED_AFTER_S = 60.0
+"""How long after it was handed in a batch may still be missing from a service's list."""
+FIRST_LOOK_S = 10.0
+LONGEST_PAUSE_S = 300.0
+
+
+class Ticket(Struct, frozen=True, kw_only=True):
+    """One batch as it was meant: ``batch`` is the service's name for it, ``None`` until that is known."""
+
+    label: str
+    requests: int
+    meant_at_s: float
+    batch: str | None = None
+
+
+class Progress(Struct, frozen=True, kw_only=True):
+    """How far a batch is. ``failure`` is set where the service gave it up as a whole."""
+
+    is_over: bool
+    answered: int | None = None
+    failure: Failure | None = None
+
+
+class Answered(Struct, frozen=True, kw_only=True):
+    """How one request of a batch ended; ``index`` is its place among those handed in."""
+
+    index: int
+    completion: Completion | None = None
+    failure: Failure | None = None
+
+
+class BatchService(Protocol):
+    """A service that takes batches. Every method raises ``ProviderError`` for a fault of the service."""
+
+    async def submit(self, ticket: Ticket, requests: Sequence[Request]) -> str:
+        """Hand in, once; return the service's name for the batch."""
+        ...
+
+    async def find(self, ticket: Ticket) -> str | None:
+        """The batch that was handed in under this ticket, if the service lists one."""
+        ...
+
+    async def progress(self, batch: str) -> Progress:
+        """How far it is."""
+        ...
+
+    def answers(self, ticket: Ticket) -> AsyncIterator[Answered]:
+        """What came of it, in any order; each request at most once."""
+        ...
+
+
+class Journal(Protocol):
+    """Where tickets are kept: what ``keep`` returns from is durable."""
+
+    def ticket(self, label: str) -> Ticket | None:
+        """The ticket of this label as it was kept last."""
+        ...
+
+    def keep(self, ticket: Ticket) -> None:
+        """Keep a ticket in place of an earlier one of its label."""
+        ...
+
+
+class FolderJournal:
+    """Tickets as files in a folder, readable by the user alone."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def ticket(self, label: str) -> Ticket | None:
+        """The ticket of this label as it was kept last."""
+        try:
+            return msgspec.json.decode(self._path(label).read_bytes(), type=Ticket)
+        except FileNotFoundError:
+            return None
+        except msgspec.DecodeError as error:
+            raise StoreError(f"cannot read {self._path(label)}: {error}") from error
+
+    def keep(self, ticket: Ticket) -> None:
+        """Written beside, made durable, renamed over, made durable again: no moment has half a ticket."""
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path = self._path(ticket.label)
+        unfinished = path.with_suffix(f".{os.getpid()}")
+        descriptor = os.open(unfinished, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+        try:
+            os.write(descriptor, msgspec.json.encode(ticket))
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        unfinished.replace(path)
+        folder = os.open(self._folder, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def _path(self, label: str) -> Path:
+        if not re.fullmatch(r"[0-9a-f]+", label):
+            raise ValueError(f"not a label: {label!r}")
+        return self._folder / f"{label}.json"
+
+
+def label_of(run: str, origin: str, digests: Sequence[bytes]) -> str:
+    """32 hexadecimal digits that are the same for the same requests of the same run to the same service."""
+    total = hashlib.sha256(msgspec.json.encode([run, origin]))
+    for digest in digests:
+        total.update(digest)
+    return total.hexdigest()[:32]
+
+
+async def hand_in(
+    service: BatchService,
+    journal: Journal,
+    label: str,
+    requests: Sequence[Request],
+    *,
+    settled_after_s: float = SETTLED_AFTER_S,
+    now_s: Callable[[], float] = time.time,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> Ticket:
+    """The batch of these requests: the one that was handed in before, by this process or one that died, or a new one.
+
+    Where it cannot be known whether the service took an earlier one, it waits until that can be known.
+    """
+    ticket = journal.ticket(label)
+    if ticket is not None and ticket.batch is not None:
+        return ticket
+    batch = None
+    if ticket is not None:
+        batch = await service.find(ticket)
+        may_be_late_s = ticket.meant_at_s + LONGEST_SUBMIT_S + settled_after_s - now_s()
+        if batch is None and may_be_late_s > 0:
+            await sleep(min(may_be_late_s, settled_after_s))  # whoever handed in is dead: nothing comes after now
+            batch = await service.find(ticket)
+    if batch is None:
+        ticket = Ticket(label=label, requests=len(requests), meant_at_s=now_s())
+        journal.keep(ticket)
+        batch = await service.submit(ticket, requests)
+    assert ticket is not None
+    ticket = msgspec.structs.replace(ticket, batch=batch)
+    journal.keep(ticket)
+    return ticket
+
+
+async def wait_for(
+    service: BatchService,
+    ticket: Ticket,
+    *,
+    tell: Callable[[Progress], None] = lambda progress: None,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> Progress:
+    """Look at longer and longer intervals until the batch is over."""
+    assert ticket.batch is not None
+    pause_s = FIRST_LOOK_S
+    while not (progress := await service.progress(ticket.batch)).is_over:
+        tell(progress)
+        await sleep(pause_s)
+        pause_s = min(LONGEST_PAUSE_S, pause_s * 1.5)
+    return progress
+
+
+def custom_id(ticket: Ticket, index: int) -> str:
+    """What a request is called within its batch: it names the batch too, so that no other one's answer is taken."""
+    return f"{ticket.label}-{index}"
+
+
+def index_of(ticket: Ticket, name: str) -> int | None:
+    """The place of a request by what ``custom_id`` called it; ``None`` for one of another batch."""
+    label, _, number = name.rpartition("-")
+    return int(number) if label == ticket.label and number.isdecimal() and int(number) < ticket.requests else None

@@ -1,0 +1,193 @@
+"""Batches against a server on this machine, by processes that are killed at the worst moment."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from batch_server import BatchServer
+from server import serving
+from steelyard.errors import ProviderError, UsageError
+from steelyard.providers.batch_services import batch_service
+from steelyard.providers.batches import FolderJournal, Ticket, custom_id, hand_in, index_of, label_of, wait_for
+from steelyard.types import Message, ModelSpec, Prompt, Request
+
+REQUESTS = [
+    Request(model="m", prompt=Prompt(kind="chat", messages=(Message(role="user", content=f"Q{n}"),)), max_tokens=9)
+    for n in range(4)
+]
+LABEL = label_of("run", "origin", [request.digest("p", "o") for request in REQUESTS])
+both = pytest.mark.parametrize("provider", ["openai", "anthropic"])
+
+
+def service_at(url, provider):
+    return batch_service(ModelSpec(id="m", provider=provider, model="m", base_url=url))
+
+
+async def _at_once(seconds):
+    slept.append(seconds)
+
+
+slept = []
+
+
+def go(service, journal, **settings):
+    return asyncio.run(hand_in(service, journal, LABEL, REQUESTS, sleep=_at_once, **settings))
+
+
+@both
+def test_a_batch_is_handed_in_awaited_and_collected(provider):
+    server = BatchServer()
+    journal = FolderJournal(Path("batches"))
+    told = []
+
+    async def work(service):
+        ticket = await hand_in(service, journal, LABEL, REQUESTS)
+        progress = await wait_for(service, ticket, tell=told.append, sleep=_at_once)
+        return ticket, progress, [answered async for answered in service.answers(ticket)]
+
+    with serving(server.handle) as http:
+        ticket, progress, answers = asyncio.run(work(service_at(http.url, provider)))
+    assert (ticket.batch, server.submitted) == ("batch_1", 1)
+    assert (progress.is_over, progress.answered) == (True, 2)
+    assert len(told) == 1
+    by_index = {answered.index: answered for answered in answers}
+    assert sorted(by_index) == [0, 1, 2, 3]
+    assert by_index[0].completion.text == "Voilà, 42 ✓"
+    assert by_index[0].completion.usage.input_tokens == 1000
+    assert by_index[0].completion.timing is None
+    assert (by_index[2].failure.kind, "too long" in by_index[2].failure.message) == ("rejected", True)
+    assert by_index[3].failure.kind == "provider"
+    sent = json.dumps([entry for batch in server.batches.values() for entry in batch["entries"]])
+    assert '"stream"' not in sent
+    assert "Q3" in sent
+    assert {path.stat().st_mode & 0o077 for path in Path("batches").iterdir()} == {0}
+
+
+@both
+def test_handing_in_again_gives_the_same_batch(provider):
+    server, journal = BatchServer(), FolderJournal(Path("batches"))
+    with serving(server.handle) as http:
+        first = go(service_at(http.url, provider), journal)
+        assert go(service_at(http.url, provider), FolderJournal(Path("batches"))) == first
+    assert server.submitted == 1
+
+
+CHILD = """
+import asyncio, sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+sys.path.insert(0, {here!r})
+from test_batches import LABEL, REQUESTS, service_at
+from steelyard.providers.batches import FolderJournal, hand_in, wait_for
+async def main():
+    service = service_at({url!r}, {provider!r})
+    ticket = await hand_in(service, FolderJournal(Path("batches")), LABEL, REQUESTS)
+    print("handed in", flush=True)
+    await wait_for(service, ticket)
+asyncio.run(main())
+"""
+
+
+def killed(http, server, provider, *, before_the_reply):
+    """A process that is killed when the service has taken its batch: before it hears so, or before it polls."""
+    here = Path(__file__).parent
+    code = CHILD.format(tests=str(here.parent), here=str(here), url=http.url, provider=provider)
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    if before_the_reply:
+        until = time.monotonic() + 30
+        while not server.submitted and time.monotonic() < until:
+            time.sleep(0.01)
+    else:
+        assert process.stdout.readline() == "handed in\n"
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert server.submitted == 1
+
+
+@both
+@pytest.mark.parametrize("before_the_reply", [True, False])
+def test_a_kill_between_submission_and_poll_leads_to_no_second_submission(provider, before_the_reply):
+    server = BatchServer(hang=before_the_reply)
+    with serving(server.handle) as http:
+        killed(http, server, provider, before_the_reply=before_the_reply)
+        kept = FolderJournal(Path("batches")).ticket(LABEL)
+        assert (kept.batch is None) == before_the_reply
+        ticket = go(service_at(http.url, provider), FolderJournal(Path("batches")))
+        again = go(service_at(http.url, provider), FolderJournal(Path("batches")))
+    assert ticket == again
+    assert (ticket.batch, server.submitted) == ("batch_1", 1)
+
+
+@both
+def test_a_batch_that_is_listed_late_is_waited_for(provider):
+    server = BatchServer(listed=False)
+    journal = FolderJournal(Path("batches"))
+    waits = []
+
+    async def lists_it_then(seconds):
+        waits.append(seconds)
+        server.listed = True
+
+    with serving(server.handle) as http:
+        service = service_at(http.url, provider)
+        go(service, journal)
+        journal.keep(Ticket(label=LABEL, requests=4, meant_at_s=time.time()))  # as if killed before the name was kept
+        ticket = asyncio.run(hand_in(service, journal, LABEL, REQUESTS, sleep=lists_it_then))
+    assert waits == [60.0]
+    assert (ticket.batch, server.submitted) == ("batch_1", 1)
+
+
+@both
+def test_one_that_was_never_taken_is_handed_in_after_it_could_have_been_listed(provider):
+    server, journal = BatchServer(), FolderJournal(Path("batches"))
+    journal.keep(Ticket(label=LABEL, requests=4, meant_at_s=time.time()))
+    slept.clear()
+    with serving(server.handle) as http:
+        ticket = go(service_at(http.url, provider), journal)
+    assert slept == [60.0]
+    assert (ticket.batch, server.submitted) == ("batch_1", 1)
+
+
+@both
+def test_a_batch_of_somebody_else_is_not_taken_for_ours(provider):
+    server, journal = BatchServer(), FolderJournal(Path("batches"))
+    other = label_of("another run", "origin", [b"x"])
+    with serving(server.handle) as http:
+        service = service_at(http.url, provider)
+        asyncio.run(hand_in(service, journal, other, REQUESTS))
+        server.polls = 2  # it is over, so that its requests' names can be read
+        journal.keep(Ticket(label=LABEL, requests=4, meant_at_s=time.time() - 5))
+        ticket = go(service, journal)
+    assert ticket.batch == "batch_2"
+
+
+@both
+def test_a_submission_that_is_refused_is_told_and_may_be_tried_again(provider):
+    server, journal = BatchServer(refuses=True), FolderJournal(Path("batches"))
+    with serving(server.handle) as http:
+        with pytest.raises(ProviderError) as refused:
+            go(service_at(http.url, provider), journal)
+        server.refuses = False
+        ticket = go(service_at(http.url, provider), journal)
+    assert refused.value.failure.kind == "quota"
+    assert (ticket.batch, server.submitted) == ("batch_1", 1)
+
+
+def test_a_request_is_known_by_its_batch_and_its_place():
+    ticket = Ticket(label=LABEL, requests=4, meant_at_s=0.0)
+    assert [index_of(ticket, custom_id(ticket, index)) for index in range(4)] == [0, 1, 2, 3]
+    assert len(custom_id(ticket, 99_999)) <= 64
+    assert [index_of(ticket, name) for name in (f"{LABEL}-4", "x-1", LABEL, f"{LABEL}--1")] == [None] * 4
+
+
+def test_a_provider_without_batches_says_so():
+    with pytest.raises(UsageError, match="takes no batches"):
+        batch_service(ModelSpec(id="m", provider="groq", model="m", base_url="http://h/v1"))
