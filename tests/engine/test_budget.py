@@ -373,6 +373,31 @@ def test_a_budget_over_the_store_counts_all_runs_also_what_was_deleted():
     assert first.status == "done"
 
 
+def test_a_judge_that_grades_again_is_paid_from_the_stores_budget():
+    import sqlite3
+
+    from steelyard.grading.stored import grade_missing
+    from steelyard.scoring.judge import Judge
+
+    async def verdict(request, body, number):
+        return await stream(request, [chunk(content="Verdict: CORRECT"), finish(), usage()])
+
+    with serving(answer) as server:
+        run, _ = ask([endpoint(server)])
+    with serving(verdict) as server, Store.open() as store:
+        store.set_budget(1.5, from_now=True)
+        model = ModelSpec(id="j", provider="openai", model="j", base_url=server.url, price=PRICE)
+        judge = replace(quiz(), grade=Judge(model=model, max_tokens=3)).protocol(None)
+        asyncio.run(grade_missing(store, store.cells(run.info.id)[0].id, judge))
+        assert 0.5 < len(server.requests) * BILLED_USD <= 1.5
+        assert len(server.requests) < 60 or store.account().remaining_usd >= 0
+        assert store.account().spent_usd == pytest.approx(len(server.requests) * BILLED_USD)
+    raw = sqlite3.connect(".steelyard/steelyard.db")
+    judged = raw.execute("SELECT count(*) FROM scores WHERE value = 1 AND calls = 1").fetchone()
+    raw.close()
+    assert judged == (len(server.requests),)
+
+
 def ask_in_a_process(url):
     spec = ModelSpec(id="m", provider="openai", model="m", base_url=url, price=PRICE, max_tokens=3, concurrency=8)
     plan = Plan(models=(spec,), benchmarks=(BenchmarkSpec(name="quiz"),), fresh=True)

@@ -103,9 +103,9 @@ class Ledger:
         self._tell_the_waiting()
 
     def doubt(self, most_usd: float) -> None:
-        """Up to so much may have been billed for a try that failed."""
+        """Up to so much may have been billed for a try that failed, or an answer that came without its tokens."""
         self.doubtful_usd += most_usd
-        self.doubtful_tries += 1
+        self.doubtful_tries += most_usd > 0
 
     def keep_promise(self, promise_usd: float) -> None:
         """What had to follow has followed, or will not."""
