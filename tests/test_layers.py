@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "src" / "steelyard"
 
 GROUND = {"types", "errors"}
-NUMBERS = {"stats", "prices", "folders", "threads", "sandbox"}
+NUMBERS = {"stats", "prices", "folders", "threads", "sandbox", "secrets"}
 MAY_IMPORT: dict[str, set[str]] = {
     "types": set(),
     "sandbox": GROUND,
@@ -16,6 +16,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "document": {"errors"},
     "folders": set(),
     "threads": set(),
+    "secrets": set(),
     "stats": GROUND,
     "prices": GROUND,
     "providers": GROUND | NUMBERS,
@@ -26,6 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "plan": GROUND | {"document", "benchmarks", "providers"},
     "engine": GROUND | NUMBERS | {"benchmarks", "providers", "store", "plan", "analysis"},
     "grading": GROUND | NUMBERS | {"benchmarks", "scoring", "store", "plan", "engine", "analysis"},
+    "instrument": GROUND | NUMBERS | {"providers", "engine"},
     "report": GROUND | {"analysis", "store"},
     "api": GROUND | NUMBERS | {"benchmarks", "providers", "store", "plan", "engine", "grading", "report"},
 }

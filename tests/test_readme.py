@@ -29,6 +29,7 @@ def as_a_reader(data_folder, monkeypatch):
     function = re.search(r"^def answer.*?\n\n", PYTHON[0], re.S | re.M)
     Path("my_app.py").write_text(function.group(0))
     monkeypatch.setenv("OPENAI_API_KEY", "unused")
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "unused")
     monkeypatch.setenv("STEELYARD_DATA", str(data_folder))
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
 

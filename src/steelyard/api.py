@@ -19,6 +19,7 @@ import msgspec
 from steelyard.benchmarks import find_benchmark
 from steelyard.benchmarks.benchmark import Benchmark, Selection, scores_of
 from steelyard.engine.attempts import RetryPolicy, ask
+from steelyard.engine.loops import loop_factory
 from steelyard.engine.progress import Progress
 from steelyard.engine.run import Ended, Given, execute, opened
 from steelyard.errors import ProviderError, UnknownName, UsageError
@@ -27,6 +28,8 @@ from steelyard.plan.names import parse_benchmark, parse_model
 from steelyard.plan.plan import BenchmarkSpec, Order, Plan
 from steelyard.providers import connect
 from steelyard.providers.function import Function
+from steelyard.report.answers import plain
+from steelyard.secrets import scrub
 from steelyard.store import Store
 from steelyard.types import (
     CellInfo,
@@ -49,6 +52,11 @@ T = TypeVar("T")
 
 Model = str | ModelSpec | Callable[..., Any] | Any
 BenchmarkLike = str | BenchmarkSpec | Benchmark
+
+
+def print_message(text: str) -> None:
+    """Say something on standard error, without keys and without what a terminal would obey."""
+    print(plain(scrub(text)), file=sys.stderr)
 
 
 class Run:
@@ -127,7 +135,7 @@ def run(
     tags: Sequence[str] = (),
     accept_data: Sequence[str] = (),
     store: str | Path | None = None,
-    on_message: Callable[[str], None] = lambda text: print(text, file=sys.stderr),
+    on_message: Callable[[str], None] = print_message,
 ) -> Run:
     """Ask every model every benchmark's items; keep every answer; return the run.
 
@@ -178,7 +186,7 @@ async def run_async(
     tags: Sequence[str] = (),
     accept_data: Sequence[str] = (),
     store: str | Path | None = None,
-    on_message: Callable[[str], None] = lambda text: print(text, file=sys.stderr),
+    on_message: Callable[[str], None] = print_message,
 ) -> Run:
     """The async twin of ``run``."""
     given = Given()
@@ -364,13 +372,5 @@ def _complete(work: Coroutine[Any, Any, T]) -> T:
 
 
 def _in_new_loop(work: Coroutine[Any, Any, T]) -> T:
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
         return runner.run(work)
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop
-    except ImportError:  # there is none for Windows
-        return None
-    return uvloop.new_event_loop

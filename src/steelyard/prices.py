@@ -18,10 +18,25 @@ if TYPE_CHECKING:
     from steelyard.types import ModelSpec, Price
 
 TABLE = "genai-prices"
+LISTED = {
+    "anthropic": "anthropic",
+    "azure": "azure",
+    "deepseek": "deepseek",
+    "google": "google",
+    "groq": "groq",
+    "openai": "openai",
+    "openai-responses": "openai",
+    "openrouter": "openrouter",
+    "together": "together",
+}
+"""What the table calls each provider of ours."""
+
+OF_ITS_OWN_ADDRESS = ("azure",)
+"""Providers whose every customer has an address, so that one given by hand says nothing about the price."""
+
 PROBE = 1_000
 BATCH = {"processing": "batch"}
 STANDARD_TIERS = ("auto", "default", "standard")
-LISTED = {"openai": "openai"}
 
 
 class Quote(Struct, frozen=True, kw_only=True):
@@ -65,13 +80,26 @@ def cost_usd(usage: Usage, spec: ModelSpec, at: datetime) -> float | None:
     return _listed(usage, spec, at)
 
 
+def listed_models() -> dict[str, list[str]]:
+    """Every model that the table knows by the providers of ours that serve it; slow, for the words of an error."""
+    from genai_prices.data import providers
+
+    ours = {listed: name for name, listed in reversed(LISTED.items())}
+    found: dict[str, list[str]] = {}
+    for provider in providers:
+        if provider.id in ours:
+            for model in provider.models:
+                found.setdefault(model.id, []).append(ours[provider.id])
+    return found
+
+
 def _context(spec: ModelSpec) -> dict[str, str]:
     asked = tier(spec)
     return {} if asked is None else {"service_tier": asked}
 
 
 def _is_listed(spec: ModelSpec) -> bool:
-    return spec.provider in LISTED and spec.base_url is None
+    return spec.provider in LISTED and (spec.base_url is None or spec.provider in OF_ITS_OWN_ADDRESS)
 
 
 def _stated(usage: Usage, spec: ModelSpec) -> float:
@@ -80,8 +108,10 @@ def _stated(usage: Usage, spec: ModelSpec) -> float:
     assert usage.input_tokens is not None
     assert usage.output_tokens is not None
     cached = (usage.cached_input_tokens or 0) if price.cached_input is not None else 0
-    fresh = usage.input_tokens - cached
-    return (fresh * price.input + cached * (price.cached_input or 0.0) + usage.output_tokens * price.output) / 1e6
+    written = (usage.cache_write_tokens or 0) if price.cache_write is not None else 0
+    fresh = usage.input_tokens - cached - written
+    of_the_cache = cached * (price.cached_input or 0.0) + written * (price.cache_write or 0.0)
+    return (fresh * price.input + of_the_cache + usage.output_tokens * price.output) / 1e6
 
 
 def _reasoning_surcharge(usage: Usage, price: Price) -> float:
@@ -136,12 +166,14 @@ def _listed(usage: Usage, spec: ModelSpec, at: datetime, context: dict[str, str]
     """The table's price; ``context`` takes the place of the service tier that the model's requests ask for."""
     import genai_prices
 
-    counted = genai_prices.Usage(
-        input_tokens=usage.input_tokens,
-        output_tokens=usage.output_tokens,
-        cache_read_tokens=usage.cached_input_tokens,
-    )
     try:
+        counted = genai_prices.Usage(
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            cache_read_tokens=usage.cached_input_tokens,
+            cache_write_tokens=usage.cache_write_tokens,
+            cache_write_1h_tokens=usage.cache_write_1h_tokens,
+        )
         found = genai_prices.calc_price(
             counted,
             spec.model,
@@ -149,6 +181,6 @@ def _listed(usage: Usage, spec: ModelSpec, at: datetime, context: dict[str, str]
             genai_request_timestamp=at,
             price_context=_context(spec) if context is None else context,
         )
-    except LookupError:
+    except (LookupError, ValueError):  # an unknown model, or counts that contradict each other
         return None
     return float(found.total_price)

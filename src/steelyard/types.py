@@ -92,6 +92,7 @@ class Price(Struct, frozen=True, kw_only=True):
     input: float
     output: float
     cached_input: float | None = None
+    cache_write: float | None = None
     reasoning: float | None = None
 
 
@@ -114,16 +115,22 @@ class ModelSpec(Struct, frozen=True, kw_only=True):
     extra: dict[str, Any] = {}
     timeout_s: float = 600.0
     concurrency: int | None = None
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
     price: Price | None = None
     version: str | None = None
 
 
 class Usage(Struct, frozen=True, kw_only=True):
-    """Tokens as counted by ``source``. Cached input is part of the input, reasoning part of the output."""
+    """Tokens as counted by ``source``. Input read from a prompt cache and input written to one are both part of the
+    input, what was written to stay for an hour part of what was written, reasoning part of the output.
+    """
 
     input_tokens: int | None = None
     output_tokens: int | None = None
     cached_input_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    cache_write_1h_tokens: int | None = None
     reasoning_tokens: int | None = None
     source: Literal["server", "tokenizer", "none"] = "none"
 

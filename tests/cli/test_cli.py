@@ -243,6 +243,12 @@ def started_run(server_url, **options):
     return subprocess.Popen([sys.executable, "-m", "steelyard", *arguments], **options)
 
 
+def wait_for_requests(server, count):
+    deadline_s = time.monotonic() + 30
+    while len(server.requests) < count and time.monotonic() < deadline_s:
+        time.sleep(0.01)
+
+
 async def slow_echo(request, body, number):
     import asyncio
 
@@ -254,7 +260,7 @@ def test_ctrl_c_keeps_everything_and_resume_asks_only_what_is_missing():
     write_cases(300)
     with serving(slow_echo) as server:
         process = started_run(server.url, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        time.sleep(1.4)
+        wait_for_requests(server, 20)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=30)
         assert process.returncode == 130, err

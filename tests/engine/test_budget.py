@@ -167,6 +167,21 @@ def test_a_try_that_was_cut_off_may_be_billed_and_one_that_was_refused_is_not(fa
     assert may_be_billed(failure) == billed
 
 
+def test_the_worst_case_takes_the_dearest_way_to_bill_a_token():
+    plain = Price(input=1e6, output=1e6)
+    for price, usd in (
+        (plain, 64.0),
+        (replace(plain, cache_write=2e6), 96.0),
+        (replace(plain, reasoning=3e6), 128.0),
+        (replace(plain, reasoning=0.5e6, cached_input=0.1e6), 64.0),
+    ):
+        spec = ModelSpec(id="m", provider="openai", model="m", price=price)
+        assert WorstCase(spec).of_tokens(32, 32) == pytest.approx(usd)
+    listed = WorstCase(ModelSpec(id="c", provider="anthropic", model="claude-sonnet-4-5"))
+    assert listed.of_tokens(3200, 0) == pytest.approx(3200 * 6 / 1e6)
+    assert WorstCase(ModelSpec(id="n", provider="openai", model="no-such-model")).of_tokens(1, 1) is None
+
+
 def test_every_try_that_may_be_billed_counts_in_full():
     async def story():
         ledger = Ledger(1.0)

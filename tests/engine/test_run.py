@@ -181,15 +181,29 @@ def test_floors_score_what_they_should_and_cost_nothing():
 
 
 def test_two_models_side_by_side_and_a_scorer_beside_its_model_overlap():
-    def slow_grade(sample, completion):
-        time.sleep(0.02)
-        return True
+    spans = {"a": [], "b": [], "grader": []}
 
-    benchmark = sy.Benchmark(name="quiz", version="1", load=questions(20).load, grade=slow_grade)
-    models = [sy.Scripted("x", delay_s=0.02, concurrency=1, name=name) for name in "ab"]
-    started = time.monotonic()
-    sy.run(models, [benchmark])
-    assert time.monotonic() - started < 0.75 * 2 * 20 * 0.04
+    def taking_time(name):
+        def work(*_):
+            began = time.monotonic()
+            time.sleep(0.02)
+            spans[name].append((began, time.monotonic()))
+            return "x"
+
+        work.name = work.__name__ = name
+        return work
+
+    def overlap(one, other):
+        return sum(a < d and c < b for a, b in spans[one] for c, d in spans[other])
+
+    grade = taking_time("grader")
+    benchmark = sy.Benchmark(
+        name="quiz", version="1", load=questions(20).load, grade=lambda sample, done: grade() == "x"
+    )
+    models = [sy.Function(taking_time(name)) for name in "ab"]
+    sy.run(models, [benchmark], concurrency=1)
+    assert overlap("a", "b") >= 10
+    assert overlap("a", "grader") + overlap("b", "grader") >= 10
 
 
 def test_an_own_price_gives_costs_with_intervals_and_no_price_gives_none():
@@ -296,3 +310,16 @@ def test_async_callables_and_generators_are_models_too():
 def test_a_callable_that_returns_something_else_is_told():
     with pytest.raises(sy.ProviderError, match="returned int, not str"):
         sy.run_model(lambda prompt: 42, "x")
+
+
+def test_the_last_answers_that_keep_a_run_waiting_are_named(monkeypatch):
+    monkeypatch.setattr("steelyard.engine.stragglers.LATE_AFTER_S", 0.1)
+
+    async def model(prompt):
+        await asyncio.sleep(0.5 if prompt.startswith("q7") else 0.0)
+        return "x"
+
+    told = []
+    sy.run([model], [questions(10)], on_message=told.append)
+    [late] = [text for text in told if "still waiting" in text]
+    assert "quiz/7, asked more than 0.1 s ago; a try ends after 600 s" in late

@@ -125,3 +125,42 @@ def test_the_same_model_with_other_settings_is_another_system():
     assert [model.id for model in distinct_ids([spec, warm])] == ["openai/gpt-4", "openai/gpt-4#2"]
     with pytest.raises(UsageError, match="twice"):
         distinct_ids([spec, spec])
+
+
+@pytest.mark.parametrize(
+    ("word", "provider", "model"),
+    [
+        ("gpt-4", "openai", "gpt-4"),
+        ("gpt-3.5-turbo", "openai", "gpt-3.5-turbo"),
+        ("o3", "openai", "o3"),
+        ("o4-mini", "openai", "o4-mini"),
+        ("claude-2", "anthropic", "claude-2"),
+        ("gemini-2.5-pro", "google", "gemini-2.5-pro"),
+        ("groq/llama-3.3-70b-versatile", "groq", "llama-3.3-70b-versatile"),
+        ("openrouter/anthropic/claude-sonnet-4.5", "openrouter", "anthropic/claude-sonnet-4.5"),
+        ("openai-responses/o3-pro", "openai-responses", "o3-pro"),
+    ],
+)
+def test_a_model_is_found_at_its_provider(word, provider, model):
+    spec = parse_model(word)
+    assert (spec.provider, spec.model, spec.id) == (provider, model, f"{provider}/{model}")
+
+
+@pytest.mark.parametrize(
+    ("word", "offered"),
+    [
+        ("gpt4", "'openai/gpt-4'"),
+        ("GPT-4o", "'openai/gpt-4o'"),
+        ("claude3-opus", "'anthropic/claude-3-opus'"),
+        ("llama-3.3-70b-versatile", "'groq/llama-3.3-70b-versatile'"),
+        ("meta-llama/Llama-3.3-70B-Instruct-Turbo", "'together/meta-llama/Llama-3.3-70B-Instruct-Turbo'"),
+        ("smollm2-135m", "'local/smollm2-135m'"),
+        ("antropic/claude-2", "'anthropic'"),
+        ("groq", "groq/MODEL"),
+        ("nothing-like-it", "PROVIDER/nothing-like-it"),
+    ],
+)
+def test_a_name_that_is_no_model_gets_what_it_may_mean(word, offered):
+    with pytest.raises(UsageError) as error:
+        parse_model(word)
+    assert offered in str(error.value)

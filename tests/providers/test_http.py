@@ -12,7 +12,7 @@ import pytest
 
 from steelyard.errors import ProviderError
 from steelyard.providers import http, wire
-from steelyard.providers.http import EventStream, Http, take_apart
+from steelyard.providers.http import EventStream, Http, retry_after_s, take_apart
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 
@@ -309,3 +309,27 @@ def test_events_are_the_same_however_they_are_cut(size):
     stream = EventStream()
     found = [event for at in range(0, len(STREAM), size) for event in stream.feed(STREAM[at : at + size])]
     assert [*found, *stream.end()] == ["é1".encode(), b"two\nlines", b"last"]
+
+
+DATE = "Wed, 25 Nov 2026 12:00:00 GMT"
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "7"}, 7.0),
+        ({"retry-after": "Wed, 25 Nov 2026 12:00:10 GMT", "date": DATE}, 10.0),
+        ({"retry-after": "Wed, 25 Nov 2026 11:00:00 GMT", "date": DATE}, 0.0),
+        ({"retry-after-ms": "350", "retry-after": "1"}, 0.35),
+        ({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "1m2.5s"}, 62.5),
+        ({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "120ms"}, 0.12),
+        ({"x-ratelimit-remaining-tokens": "9", "x-ratelimit-reset-tokens": "120ms"}, None),
+        ({"anthropic-ratelimit-tokens-remaining": "0", "anthropic-ratelimit-tokens-reset": "2026-11-25T12:00:03Z",
+          "date": DATE}, 3.0),
+        ({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "soon"}, None),
+        ({"retry-after": "soon"}, None),
+        ({}, None),
+    ],
+)  # fmt: skip
+def test_a_service_says_in_many_ways_how_long_to_wait(headers, seconds):
+    assert retry_after_s(headers) == seconds

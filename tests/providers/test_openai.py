@@ -12,7 +12,7 @@ from steelyard.engine.attempts import RetryPolicy, ask
 from steelyard.errors import UsageError
 from steelyard.providers.http import retry_after_s
 from steelyard.providers.openai import OpenAI, connect
-from steelyard.providers.secrets import Secret, scrub
+from steelyard.secrets import Secret, scrub
 from steelyard.types import Message, ModelSpec, Prompt, Request
 
 CHAT = Request(model="m", prompt=Prompt(kind="chat", messages=(Message(role="user", content="hi"),)), temperature=0.0)
@@ -140,7 +140,7 @@ def test_an_error_inside_the_stream_is_a_failure():
         (404, {"error": {"message": "no such model"}}, "unavailable", 1),
         (400, {"error": {"message": "too long"}}, "rejected", 1),
         (429, {"error": {"code": "insufficient_quota"}}, "quota", 1),
-        (429, {"error": {"message": "slow down"}}, "rate_limit", 5),
+        (429, {"error": {"message": "slow down"}}, "rate_limit", 100),
         (503, {"error": "busy"}, "server", 5),
         (200, {"error": {"message": "in disguise"}}, "server", 5),
     ],

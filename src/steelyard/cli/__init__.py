@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from typing import NoReturn
 
 from steelyard.cli import (
     budget,
@@ -18,16 +19,20 @@ from steelyard.cli import (
     export,
     import_answers,
     list_names,
+    mock,
     prompts,
     rescore,
     run,
     runs,
+    selftest,
     setup,
     show,
 )
 from steelyard.errors import SteelyardError
 
-VERBS = (run, show, runs, list_names, prompts, check, rescore, export, import_answers, setup, cache, budget)
+VERBS = (
+    run, show, runs, list_names, prompts, check, rescore, export, import_answers, setup, cache, budget, selftest, mock,
+)  # fmt: skip
 
 DESCRIPTION = "Weigh language models: how good, how fast, how heavy and how dear, with the uncertainty of every number."
 EPILOG = "Try: steelyard run starter -m local/smollm2-135m -m baseline/random"
@@ -41,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
         code: int = parsed.execute(parsed)
         sys.stdout.flush()
     except SteelyardError as error:
-        print(f"steelyard: {error}", file=sys.stderr)
+        _complain(f"steelyard: {error}")
         return error.exit_code
     except KeyboardInterrupt:
         print("steelyard: interrupted", file=sys.stderr)
@@ -49,17 +54,39 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has gone; that is no fault of ours
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Exception:  # noqa: BLE001 - a fault of ours: its trace may quote a key, and is shown without
+        import traceback
+
+        _complain(f"{traceback.format_exc()}steelyard: this is a fault of steelyard. Please report it with these lines")
+        return 4
     return code
+
+
+def _complain(text: str) -> None:
+    """Say on standard error what went wrong, without keys and without what a terminal would obey."""
+    from steelyard.report.answers import plain
+    from steelyard.secrets import scrub
+
+    print(plain(scrub(text)), file=sys.stderr)
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    parser = argparse.ArgumentParser(prog="steelyard", description=DESCRIPTION, epilog=EPILOG)
+    parser = _Parser(prog="steelyard", description=DESCRIPTION, epilog=EPILOG)
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     for verb in VERBS:
         verb.add_to(verbs)
     return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that repeats no key which was typed where none belongs: what it prints may stand in a public log."""
+
+    def error(self, message: str) -> NoReturn:
+        from steelyard.secrets import scrub
+
+        super().error(scrub(message))
 
 
 class _Version(argparse.Action):

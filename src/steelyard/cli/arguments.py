@@ -94,6 +94,17 @@ def count(text: str) -> int:
     return value
 
 
+def positive(text: str) -> float:
+    """A number above zero."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value
+
+
 def non_negative(text: str) -> int:
     """A whole number of at least zero."""
     return 0 if text == "0" else count(text)
@@ -116,7 +127,7 @@ def print_json(value: Any) -> None:
 
     import msgspec
 
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+    sys.stdout.write(_inert(msgspec.json.format(msgspec.json.encode(value), indent=2).decode()) + "\n")
 
 
 def print_json_line(value: Any) -> None:
@@ -125,4 +136,12 @@ def print_json_line(value: Any) -> None:
 
     import msgspec
 
-    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+    sys.stdout.write(_inert(msgspec.json.encode(value).decode()) + "\n")
+
+
+def _inert(document: str) -> str:
+    """The same JSON with those control characters escaped that JSON lets stand and some terminals obey."""
+    return document.translate(_ESCAPED)
+
+
+_ESCAPED = {code: f"\\u{code:04x}" for code in range(0x7F, 0xA0)}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import io
+from typing import TextIO
 
 from steelyard.cli import arguments as args
 
@@ -39,5 +41,18 @@ def execute(parsed: argparse.Namespace) -> int:
     with Store.open(parsed.store, create=False) as store:
         run = store.run(parsed.run)
         output = Path(parsed.output) if parsed.output else None
-        export(store, run.id, parsed.format, output, sys.stdout, reveal=parsed.reveal)
+        stream = _Plain(sys.stdout) if sys.stdout.isatty() else sys.stdout
+        export(store, run.id, parsed.format, output, stream, reveal=parsed.reveal)
     return 0
+
+
+class _Plain(io.StringIO):
+    """A terminal that is written to without what it would obey: what a model wrote is text."""
+
+    def __init__(self, terminal: TextIO) -> None:
+        self._terminal = terminal
+
+    def write(self, text: str) -> int:
+        from steelyard.report.answers import plain
+
+        return self._terminal.write(plain(text))

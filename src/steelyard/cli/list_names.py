@@ -7,7 +7,7 @@ from typing import Any
 
 from steelyard.cli import arguments as args
 
-WHAT = ("benchmarks", "protocols", "models", "metrics")
+WHAT = ("benchmarks", "protocols", "models", "providers", "metrics")
 
 
 def add_to(verbs: args.Verbs) -> None:
@@ -16,7 +16,7 @@ def add_to(verbs: args.Verbs) -> None:
         verbs,
         "list",
         execute,
-        summary="list known benchmarks, protocols, models or metrics",
+        summary="list known benchmarks, protocols, models, providers or metrics",
         example="steelyard list protocols",
     )
     parser.add_argument("what", nargs="?", choices=WHAT, default="benchmarks", metavar="|".join(WHAT))
@@ -25,7 +25,8 @@ def add_to(verbs: args.Verbs) -> None:
 
 def execute(parsed: argparse.Namespace) -> int:
     """Print one list."""
-    rows = {"benchmarks": _benchmarks, "protocols": _protocols, "models": _models, "metrics": _metrics}[parsed.what]()
+    lists = (_benchmarks, _protocols, _models, _providers, _metrics)
+    rows = dict(zip(WHAT, lists, strict=True))[parsed.what]()
     if parsed.json:
         args.print_json(rows)
     else:
@@ -79,6 +80,31 @@ def _models() -> list[dict[str, Any]]:
     rows += [{"model": "python:MODULE:FUNCTION", "state": "any Python callable"}]
     others = [name for name in provider_names() if name not in ("local", "python")]
     rows += [{"model": f"{name}/MODEL", "state": "a provider"} for name in others]
+    return rows
+
+
+def _providers() -> list[dict[str, Any]]:
+    from steelyard.prices import LISTED
+    from steelyard.providers import HERE, provider_names
+    from steelyard.providers.services import SERVICES
+
+    rows: list[dict[str, Any]] = [
+        {
+            "provider": f"{name}/MODEL",
+            "state": f"not set: {' and '.join(service.missing)}" if service.missing else "ready",
+            "key": " or ".join(service.key_variables),
+            "address": service.address or service.address_variable,
+            "prices": "listed" if name in LISTED else "as you state them",
+            "description": service.described,
+        }
+        for name, service in SERVICES.items()
+    ]
+    others = [name for name in provider_names() if name not in {*HERE, *SERVICES}]
+    unknown = {"state": None, "key": None, "address": None, "prices": "as you state them"}
+    rows += [{"provider": f"{name}/MODEL", **unknown, "description": "of another package"} for name in others]
+    here = {"state": "ready", "key": None, "address": "this machine", "prices": "as you state them"}
+    rows.append({"provider": "local/MODEL", **here, "description": "weights: see steelyard list models"})
+    rows.append({"provider": "python:MODULE:FUNCTION", **here, "description": "any Python callable"})
     return rows
 
 

@@ -7,6 +7,9 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from steelyard.report.answers import plain
+from steelyard.secrets import scrub
+
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -47,6 +50,7 @@ class Display:
             self._thread.join()
 
     def _say(self, text: str) -> None:
+        text = plain(scrub(text))
         if self._bars is not None:
             self._bars.console.print(text, markup=False, highlight=False)
         else:
@@ -135,6 +139,8 @@ def _state(cell: CellProgress) -> str:
         parts.append(f"{cell.errored} errors")
     if cell.cost_usd is not None:
         parts.append(f"${cell.cost_usd:.4f}")
+    if held := cell.held():
+        parts.append(held)
     if cell.finished < cell.planned and (left := cell.remaining_s()) is not None:
         parts.append(f"{time.strftime('%H:%M:%S', time.gmtime(left))} left")
     return "  ".join(parts)

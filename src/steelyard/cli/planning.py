@@ -13,6 +13,7 @@ from steelyard.errors import UsageError
 from steelyard.plan.file import distinct_ids, is_plan, read_plan
 from steelyard.plan.names import parse_benchmark, parse_model, parse_price, seconds
 from steelyard.plan.plan import BenchmarkSpec, Plan, plan_from_document
+from steelyard.providers import is_remote
 from steelyard.types import ModelSpec, RunInfo
 
 PLAN_OPTIONS = ("limit", "runs", "seed", "order", "concurrency", "judge_repeats", "name", "fresh")
@@ -70,9 +71,11 @@ def _model(word: str, parsed: argparse.Namespace) -> ModelSpec:
         "temperature": parsed.temperature,
         "max_tokens": parsed.max_tokens,
         "system": parsed.system,
+        "requests_per_minute": parsed.rpm,
+        "tokens_per_minute": parsed.tpm,
         "price": parse_price(parsed.price) if parsed.price is not None else None,
     }
-    if spec.provider == "openai":
+    if is_remote(spec.provider):
         settings |= {"base_url": parsed.base_url, "api_key_env": parsed.api_key_env}
     return msgspec.structs.replace(spec, **settings)
 

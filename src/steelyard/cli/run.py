@@ -31,13 +31,17 @@ def add_to(verbs: args.Verbs) -> None:
     parser.add_argument(
         "-m", "--model", dest="models", action="append", default=[], metavar="PROVIDER/MODEL", help="may be repeated"
     )
-    parser.add_argument("--base-url", metavar="URL", help="an OpenAI-compatible endpoint for the openai/ models")
-    parser.add_argument("--api-key-env", metavar="NAME", help="the environment variable that holds its key")
+    parser.add_argument(
+        "--base-url", metavar="URL", help="where the models given with -m answer, if not at their provider"
+    )
+    parser.add_argument("--api-key-env", metavar="NAME", help="the environment variable that holds the key")
     parser.add_argument("--limit", type=args.count, metavar="N", help="items per benchmark")
     parser.add_argument("--runs", type=args.count, metavar="N", help="ask every item N times")
     parser.add_argument("--seed", type=int, metavar="N", help="seed of the order, of draws and of sampling (default 0)")
     parser.add_argument("--order", choices=("shuffled", "file"), help="'file' takes the first items as they stand")
     parser.add_argument("--concurrency", type=args.count, metavar="N", help="requests in flight per model")
+    parser.add_argument("--rpm", type=args.positive, metavar="N", help="requests a minute, for models given with -m")
+    parser.add_argument("--tpm", type=args.positive, metavar="N", help="tokens a minute, for models given with -m")
     parser.add_argument("--judge-repeats", type=args.count, metavar="N", help="ask a judge N times about each answer")
     parser.add_argument("--shots", type=args.non_negative, metavar="N", help="worked examples before each item")
     parser.add_argument("--grader", metavar="NAME", help="how a FILE.jsonl is judged: exact, number, contains, ...")
@@ -148,6 +152,7 @@ def _carry_out(plan: Plan, store: Store, resume: RunInfo | None, parsed: argpars
 def _print_results(ended: Ended, store: Store, parsed: argparse.Namespace) -> None:
     import sys
 
+    from steelyard.report.answers import plain
     from steelyard.report.results import load_results, results_document
     from steelyard.report.terminal import print_results
 
@@ -158,7 +163,7 @@ def _print_results(ended: Ended, store: Store, parsed: argparse.Namespace) -> No
         print_results(results)
         print(f"Records: {store.location}   Read answers: steelyard show {ended.run.number} --wrong")
     for model, reason in ended.stopped.items():
-        print(f"steelyard: {model} was stopped: {reason}", file=sys.stderr)
+        print(plain(f"steelyard: {model} was stopped: {reason}"), file=sys.stderr)
     if ended.status == "budget":
         print(f"steelyard: {_out_of_money(ended)}", file=sys.stderr)
     elif ended.status != "done":

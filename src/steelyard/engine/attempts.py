@@ -1,7 +1,7 @@
 """One question to one model: asked, stamped, and asked again where that may help.
 
-A try is timed alone. The pause before the next one is neither the model's latency nor part of the timed region; it
-stands on the record as what it is.
+A try is timed alone. The wait for its turn and the pause before another try are neither the model's latency nor part
+of the timed region; they stand on the record as what they are.
 """
 
 from __future__ import annotations
@@ -9,34 +9,56 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 
+import msgspec
 from msgspec import Struct
 
+from steelyard.engine.throttle import Throttle
 from steelyard.errors import ProviderError
-from steelyard.providers.interface import Done, FirstByte, LikelihoodProvider, Notice, Provider, Text
+from steelyard.providers.interface import Done, FirstByte, LikelihoodProvider, Notice, Pause, Provider, Text
 from steelyard.providers.secrets import scrub
-from steelyard.types import Attempt, Completion, Failure, Request, Timing
+from steelyard.types import Attempt, Completion, Failure, ModelSpec, Prompt, Request, Timing, Usage
 
 MOST_TRIES = {"malformed": 2}
+CHARACTERS_PER_TOKEN = 4.0
 
 
 class RetryPolicy(Struct, frozen=True, kw_only=True):
-    """How often and how patiently: full jitter over an exponential ceiling (Brooker 2015), Retry-After honoured."""
+    """How often and how patiently: full jitter over an exponential ceiling (Brooker 2015).
+
+    A refusal for rate is waited out by the throttle, for all requests at once; it counts as a try of ``refusals``.
+    ``longest_s`` bounds all tries of one question with their pauses.
+    """
 
     tries: int = 5
+    refusals: int = 100
     first_wait_s: float = 0.5
     longest_wait_s: float = 30.0
-    longest_retry_after_s: float = 120.0
+    longest_s: float = 3600.0
 
     def wait_s(self, tried: int, failure: Failure, generator: random.Random) -> float | None:
-        """Seconds before the next try after ``tried`` ones, or ``None`` where there is none."""
-        if not failure.is_transient or tried >= MOST_TRIES.get(failure.kind, self.tries):
+        """Seconds before the next try after ``tried`` ones like it, or ``None`` where there is none."""
+        is_refusal = failure.kind == "rate_limit"
+        most = self.refusals if is_refusal else MOST_TRIES.get(failure.kind, self.tries)
+        if not failure.is_transient or tried >= most:
             return None
-        ceiling = min(self.longest_wait_s, self.first_wait_s * 2 ** (tried - 1))
-        asked_for = min(failure.retry_after_s or 0.0, self.longest_retry_after_s)
-        return max(asked_for, generator.uniform(0.0, ceiling))
+        if is_refusal:
+            return 0.0
+        asked_for = min(failure.retry_after_s or 0.0, self.longest_wait_s)
+        return max(asked_for, generator.uniform(0.0, min(self.longest_wait_s, self.first_wait_s * 2 ** (tried - 1))))
+
+    def throttle(self, most: int, spec: ModelSpec | None = None) -> Throttle:
+        """The gate before a model: ``most`` requests in flight, the limits it states, pauses as here."""
+        return Throttle(
+            most,
+            requests_per_minute=spec.requests_per_minute if spec else None,
+            tokens_per_minute=spec.tokens_per_minute if spec else None,
+            first_pause_s=self.first_wait_s,
+            longest_pause_s=self.longest_wait_s,
+        )
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
@@ -60,6 +82,7 @@ async def ask(
     timeout_s: float,
     policy: RetryPolicy,
     generator: random.Random,
+    throttle: Throttle | None = None,
     notice: Callable[[str], None] = lambda text: None,
     again: Callable[[Failure], Awaitable[bool]] = always,
 ) -> Outcome:
@@ -67,19 +90,47 @@ async def ask(
 
     ``again`` is asked before each further try whether it may be sent.
     """
+    throttle = throttle or policy.throttle(1)
+    input_tokens = _guessed_tokens(request.prompt)
     scheduled_ns = time.perf_counter_ns()
     attempts: list[Attempt] = []
+    tried: Counter[bool] = Counter()
+    failed_ns = 0
     while True:
+        ticket = await throttle.enter(input_tokens=input_tokens, again=bool(attempts))
         dispatched_ns = time.perf_counter_ns()
-        result = await _try_once(provider, request, scheduled_ns, dispatched_ns, timeout_s, notice)
-        took_s = (time.perf_counter_ns() - dispatched_ns) / 1e9
+        if attempts:
+            attempts[-1] = msgspec.structs.replace(attempts[-1], wait_s=(dispatched_ns - failed_ns) / 1e9)
+        try:
+            result = await _try_once(provider, request, scheduled_ns, dispatched_ns, timeout_s, notice, throttle.hold)
+        except BaseException:
+            throttle.withdraw()
+            raise
+        failed_ns = time.perf_counter_ns()
+        took_s = (failed_ns - dispatched_ns) / 1e9
         if isinstance(result, Completion):
+            throttle.leave(ticket, None, tokens=_tokens_of(result.usage))
             return Outcome(attempts=tuple(attempts), completion=result, failure=None, last_try_s=took_s)
-        wait_s = policy.wait_s(len(attempts) + 1, result, generator)
-        if wait_s is None or not await again(result):
+        throttle.leave(ticket, result)
+        is_refusal = result.kind == "rate_limit"
+        tried[is_refusal] += not throttle.is_closed or throttle.is_lost  # while nobody gets through no try counts
+        wait_s = policy.wait_s(tried[is_refusal], result, generator)
+        is_late = (failed_ns - scheduled_ns) / 1e9 > policy.longest_s
+        if wait_s is None or is_late or not await again(result):
             return Outcome(attempts=tuple(attempts), completion=None, failure=result, last_try_s=took_s)
         attempts.append(Attempt(failure=result, duration_s=took_s, wait_s=wait_s))
         await asyncio.sleep(wait_s)
+
+
+def _guessed_tokens(prompt: Prompt) -> float:
+    """What the prompt will count, before anybody has counted it."""
+    return (len(prompt.text) + sum(len(turn.content) for turn in prompt.messages)) / CHARACTERS_PER_TOKEN
+
+
+def _tokens_of(usage: Usage) -> int | None:
+    if usage.input_tokens is None or usage.output_tokens is None:
+        return None
+    return usage.input_tokens + usage.output_tokens
 
 
 async def _try_once(
@@ -89,12 +140,13 @@ async def _try_once(
     dispatched_ns: int,
     timeout_s: float,
     notice: Callable[[str], None],
+    pause: Callable[[float], None],
 ) -> Completion | Failure:
     try:
         async with asyncio.timeout(timeout_s):
             if request.prompt.kind == "likelihood":
                 return await _weigh(provider, request, scheduled_ns, dispatched_ns)
-            return await _generate(provider, request, Stopwatch(scheduled_ns, dispatched_ns), notice)
+            return await _generate(provider, request, Stopwatch(scheduled_ns, dispatched_ns), notice, pause)
     except TimeoutError:
         return Failure(kind="timeout", message=f"no complete answer within {timeout_s:g} s")
     except ProviderError as error:
@@ -151,7 +203,11 @@ class Stopwatch:
 
 
 async def _generate(
-    provider: Provider, request: Request, watch: Stopwatch, notice: Callable[[str], None]
+    provider: Provider,
+    request: Request,
+    watch: Stopwatch,
+    notice: Callable[[str], None],
+    pause: Callable[[float], None],
 ) -> Completion:
     answer: list[str] = []
     reasoning: list[str] = []
@@ -159,6 +215,9 @@ async def _generate(
         async for event in events:
             if isinstance(event, Notice):
                 notice(event.text)
+                continue
+            if isinstance(event, Pause):
+                pause(event.seconds)
                 continue
             at_ns = event.at_ns or time.perf_counter_ns()
             if isinstance(event, Text):

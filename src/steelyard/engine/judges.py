@@ -15,6 +15,7 @@ from steelyard import prices
 from steelyard.benchmarks.benchmark import Protocol
 from steelyard.engine.attempts import RetryPolicy, always, ask
 from steelyard.engine.budget import ASSUMED_OUTPUT_TOKENS, SPENT, Till, input_bound, output_bound
+from steelyard.engine.throttle import Throttle
 from steelyard.errors import ProviderError, UsageError
 from steelyard.plan.names import BASELINE, parse_model
 from steelyard.providers import connect
@@ -52,6 +53,7 @@ class Seat:
         self.till: Till | None = None
         self._calls_per_answer = protocol.judge.calls_per_answer
         self._slots = asyncio.Semaphore(self.concurrency)
+        self._throttle: Throttle | None = None
         self._generator = random.Random()
 
     def hearing(self, sample_id: str, repeat: int) -> Hearing:
@@ -71,6 +73,7 @@ class Seat:
         async with self._slots:
             if self.stopped is not None:
                 raise ProviderError(self.stopped)
+            self._throttle = self._throttle or self.policy.throttle(self.concurrency, self.spec)
             bill = None if self.till is None else await self.till.bill(request, is_promised=True)
             if self.till is not None and bill is None:
                 raise Unheard(Failure(kind="quota", message=SPENT), 0)
@@ -81,6 +84,7 @@ class Seat:
                 timeout_s=self.spec.timeout_s,
                 policy=self.policy,
                 generator=self._generator,
+                throttle=self._throttle,
                 notice=self.tell,
                 again=always if bill is None else bill.again,
             )

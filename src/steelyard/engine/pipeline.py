@@ -23,6 +23,7 @@ from steelyard.engine.cells import Cell
 from steelyard.engine.grade import grade
 from steelyard.engine.order import grouped
 from steelyard.engine.progress import CellProgress, Progress
+from steelyard.engine.stragglers import Stragglers
 from steelyard.store import NewCall, NewScore, Store
 from steelyard.store.answers import Reusable, reused
 from steelyard.types import Call, Completion, Failure, Request, Sample, Score
@@ -163,6 +164,10 @@ class Lane:
         self._seed = seed
         self._generator = random.Random()
         self._concurrency = concurrency
+        self._throttle = policy.throttle(concurrency, self._spec)
+        self._stragglers = Stragglers(self.model, self._spec.timeout_s, progress.tell)
+        for cell in cells:
+            cell.progress.throttle = self._throttle
         self._window = asyncio.Semaphore(WINDOW_PER_SLOT * concurrency + SPARE_WINDOW)
         self._loaded: asyncio.Queue[Work | None] = asyncio.Queue()
         self._durable: asyncio.Queue[Work | None] = asyncio.Queue()
@@ -185,7 +190,9 @@ class Lane:
             generating = [group.create_task(self._generate()) for _ in range(self._concurrency)]
             await self._load_unscored(unscored)
             await self._load()
+            watching = group.create_task(self._stragglers.watch())
             await asyncio.gather(*generating)
+            watching.cancel()
             await self._finish()
             for _ in scoring:
                 self._durable.put_nowait(None)
@@ -303,7 +310,8 @@ class Lane:
         counters.started_s = counters.started_s or time.monotonic()
         counters.in_flight += 1
         try:
-            outcome = await self._outcome(work)
+            with self._stragglers.asking(work, work.sample.id):
+                outcome = await self._outcome(work)
         finally:
             counters.in_flight -= 1
         work.ended_at_s = time.time()
@@ -335,6 +343,7 @@ class Lane:
             timeout_s=self._spec.timeout_s,
             policy=self._policy,
             generator=self._generator,
+            throttle=self._throttle,
             notice=self._progress.tell,
             again=always if work.bill is None else work.bill.again,
         )
@@ -362,6 +371,8 @@ class Lane:
             self._has_answered = True
             return
         self._failures += 1
+        if self._throttle.is_lost:
+            self._give_up(call.failure)
         is_hopeless = not self._has_answered and self._failures >= HOPELESS_AFTER
         if call.failure.is_permanent or is_hopeless:
             self._give_up(call.failure)
@@ -371,7 +382,9 @@ class Lane:
             return
         said = failure.kind if any(cell.cell.info.is_confidential for cell in self.cells) else failure.message
         self.stop(said)
-        why = "" if failure.is_permanent else f"the first {HOPELESS_AFTER} calls all failed: "
+        why = f"the first {HOPELESS_AFTER} calls all failed: "
+        if failure.is_permanent or self._has_answered:
+            why = "it could not be reached any more: " if self._throttle.is_lost else ""
         self._progress.tell(f"{self._spec.id} stopped: {why}{said}")
 
     async def _score(self) -> None:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from steelyard.engine.budget import Ledger
 
+from steelyard.engine.throttle import Throttle
+
 
 @dataclass
 class CellProgress:
@@ -31,11 +33,22 @@ class CellProgress:
     cost_usd: float | None = None
     saved_usd: float = 0.0
     started_s: float | None = None
+    throttle: Throttle | None = None
 
     @property
     def finished(self) -> int:
         """Requests that need nothing more: scored or failed."""
         return self.reused + self.scored + self.errored
+
+    def held(self) -> str | None:
+        """What keeps requests back at present, if anything does."""
+        throttle = self.throttle
+        if throttle is None or not throttle.waiting:
+            return None
+        seconds = f", {throttle.held_for_s:.0f} s" if throttle.held_for_s >= 1 else ""
+        if throttle.is_closed:
+            return f"{throttle.waiting} waiting for the service to come back"
+        return f"{throttle.waiting} waiting for the rate limit{seconds}"
 
     def per_second(self) -> float | None:
         """Requests sent and finished, per second since the first one was sent; ``None`` before that."""

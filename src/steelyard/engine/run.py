@@ -6,7 +6,7 @@ import asyncio
 import gc
 import signal
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -18,7 +18,9 @@ from steelyard import prices
 from steelyard.engine.attempts import RetryPolicy
 from steelyard.engine.budget import SPENT, Ledger, Till, check_prices, costs_nothing
 from steelyard.engine.cache import Cache, identity, oldest_used_s
+from steelyard.engine.calibration import instrument
 from steelyard.engine.cells import Cell, prepare_cells, prepare_tasks
+from steelyard.engine.loops import loop_name
 from steelyard.engine.pipeline import GRACE_S, Lane, OpenCell, Work, Writer
 from steelyard.engine.progress import CellProgress, Progress
 from steelyard.engine.provenance import provenance
@@ -95,7 +97,8 @@ async def execute(
         check_store_budget(_who_is_paid(cells), progress.tell)
     if any(prices.price_source(spec) == prices.TABLE for spec in _who_is_paid(cells)):
         await asyncio.to_thread(prices.load_table)
-    origin = provenance(_loop_name()) | {"prices": _quotes(cells, progress.tell)}
+    origin = provenance(loop_name()) | {"prices": _quotes(cells, progress.tell)}
+    origin["instrument"] = instrument(_streams(cells, plan), origin)
     run = _register(plan, store, resume)
     if resume is not None and _was_killed(store, resume):
         progress.tell(_paid_twice(cells, plan))
@@ -114,7 +117,7 @@ async def execute(
     on_start(run)
     status: RunStatus = "failed"
     try:
-        async with opened(providers), _in_background(resources.watch()), _measuring():
+        async with opened(providers), watched(resources), measuring():
             await _probe(cells)
             status = await _drive(lanes, store, writer, purse.ledger)
     finally:
@@ -227,6 +230,16 @@ def _concurrency(cell: Cell, plan: Plan) -> int:
     return cell.spec.concurrency or plan.concurrency or cell.provider.concurrency
 
 
+def _streams(cells: Sequence[Cell], plan: Plan) -> int:
+    """How many answers may stream in at once, over all models."""
+    by_model: dict[str, int] = {}
+    for cell in cells:
+        if cell.provider is not None and cell.provider.streams and cell.info.kind != "likelihood":
+            asked = by_model.get(cell.spec.id, 0) + len(cell.task.positions) * cell.info.repeats
+            by_model[cell.spec.id] = min(asked, _concurrency(cell, plan))
+    return sum(by_model.values())
+
+
 async def _drive(lanes: Sequence[Lane], store: Store, writer: Writer, ledger: Ledger) -> RunStatus:
     """Run every lane to its end, or to the user's wish to stop."""
     with _signals() as interrupt:
@@ -313,8 +326,9 @@ async def opened(providers: Sequence[Provider]) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def _in_background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    task = asyncio.ensure_future(work)
+async def watched(resources: Resources) -> AsyncIterator[None]:
+    """Sample what this process weighs while the block goes on."""
+    task = asyncio.ensure_future(resources.watch())
     try:
         yield
     finally:
@@ -324,7 +338,7 @@ async def _in_background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]
 
 
 @asynccontextmanager
-async def _measuring() -> AsyncIterator[None]:
+async def measuring() -> AsyncIterator[None]:
     """Keep what exists so far out of the garbage collector's rounds while the clock is read."""
     gc.collect()
     gc.freeze()
@@ -353,7 +367,3 @@ def _signals() -> Iterator[Interrupt]:
     finally:
         loop.remove_signal_handler(signal.SIGINT)
         loop.remove_signal_handler(signal.SIGTERM)
-
-
-def _loop_name() -> str:
-    return type(asyncio.get_running_loop()).__module__.partition(".")[0]

@@ -37,6 +37,8 @@ class ModelEntry(Struct, kw_only=True, forbid_unknown_fields=True):
     extra: dict[str, Any] = {}
     timeout_s: Annotated[float, Meta(gt=0)] = 600.0
     concurrency: Count | None = None
+    requests_per_minute: Annotated[float, Meta(gt=0)] | None = None
+    tokens_per_minute: Annotated[float, Meta(gt=0)] | None = None
     price: Price | None = None
     version: str | None = None
 

@@ -8,7 +8,7 @@ import re
 from steelyard.benchmarks import FILE_SUFFIXES, benchmark_names
 from steelyard.errors import UnknownName, UsageError
 from steelyard.plan.plan import BenchmarkSpec
-from steelyard.providers import provider_names
+from steelyard.providers import models_like, provider_names
 from steelyard.types import ModelSpec, Price
 
 BASELINE = "baseline"
@@ -50,23 +50,49 @@ def parse_model(word: str) -> ModelSpec:
         provider, model = _provider_of(word), word
     elif not model:
         raise UsageError(f"model {word!r} names a provider only. Try: {provider}/MODEL")
-    check_provider(provider)
+    elif provider not in known_providers():
+        raise _unknown_provider(provider, word)
     return ModelSpec(id=f"{provider}/{model}", provider=provider, model=model)
+
+
+def known_providers() -> list[str]:
+    """Everything that may stand before the slash of a model."""
+    return [*provider_names(), BASELINE]
 
 
 def check_provider(name: str) -> None:
     """Raise where no provider goes by ``name``."""
-    known = [*provider_names(), BASELINE]
-    if name not in known:
-        raise UnknownName("provider", name, known)
+    if name not in known_providers():
+        raise UnknownName("provider", name, known_providers())
+
+
+def _maker_of(name: str) -> str | None:
+    return next((provider for pattern, provider in BARE_NAMES if pattern.match(name)), None)
 
 
 def _provider_of(name: str) -> str:
-    for pattern, provider in BARE_NAMES:
-        if pattern.match(name):
-            return provider
-    known = ", ".join([*provider_names(), BASELINE])
-    raise UsageError(f"model {name!r} names no provider. Try: PROVIDER/{name} with one of {known}")
+    if maker := _maker_of(name):
+        return maker
+    if name in known_providers():
+        raise UsageError(f"model {name!r} names a provider only. Try: {name}/MODEL")
+    if near := _near(name):
+        raise UsageError(f"model {name!r} names no provider. Did you mean {' or '.join(map(repr, near))}?")
+    raise UsageError(
+        f"model {name!r} names no provider. Try: PROVIDER/{name} with one of {', '.join(known_providers())}"
+    )
+
+
+def _near(name: str) -> list[str]:
+    """What a name may mean, each at its maker's where that is known, since others serve many models too."""
+    pairs = (word.split("/", 1) for word in models_like(name))
+    return list(dict.fromkeys(f"{_maker_of(model) or provider}/{model}" for provider, model in pairs))
+
+
+def _unknown_provider(name: str, word: str) -> UsageError:
+    """A slash may be part of the model's own name, which some providers' models have."""
+    if near := [model for model in models_like(word) if model.endswith(f"/{word}")]:
+        return UsageError(f"unknown provider {name!r}. Did you mean {' or '.join(map(repr, near))}?")
+    return UnknownName("provider", name, known_providers())
 
 
 def parse_benchmark(word: str) -> BenchmarkSpec:

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from steelyard.errors import EnvironmentFault, UnknownName
+from steelyard.errors import EnvironmentFault, UnknownName, UsageError
 
 if TYPE_CHECKING:
     import importlib.metadata
@@ -16,11 +16,26 @@ if TYPE_CHECKING:
 
     Connect = Callable[[ModelSpec], Provider]
 
+_OPENAI = "steelyard.providers.openai"
 BUILT_IN = {
-    "openai": ("steelyard.providers.openai", "connect"),
-    "local": ("steelyard.providers.local", "connect"),
-    "python": ("steelyard.providers.function", "connect"),
+    "openai": _OPENAI,
+    "openai-responses": "steelyard.providers.responses",
+    "anthropic": "steelyard.providers.anthropic",
+    "google": "steelyard.providers.google",
+    "azure": "steelyard.providers.azure",
+    "openrouter": _OPENAI,
+    "groq": _OPENAI,
+    "together": _OPENAI,
+    "deepseek": _OPENAI,
+    "ollama": _OPENAI,
+    "vllm": _OPENAI,
+    "sglang": _OPENAI,
+    "local": "steelyard.providers.local",
+    "python": "steelyard.providers.function",
 }
+"""The module of each provider, whose ``connect`` takes a ``ModelSpec``."""
+
+HERE = ("local", "python")
 ENTRY_POINTS = "steelyard.providers"
 
 
@@ -29,16 +44,48 @@ def provider_names() -> list[str]:
     return [*BUILT_IN, *(name for name in _plugins() if name not in BUILT_IN)]
 
 
+def is_remote(name: str) -> bool:
+    """Whether the provider's models answer at an address, which a plan may name."""
+    return name in BUILT_IN and name not in HERE
+
+
 def connect(spec: ModelSpec) -> Provider:
     """The provider for one model: nothing is sent, but a missing key, package or weights file is an error here."""
+    check_holds_no_key(spec)
     if spec.provider in BUILT_IN:
-        module, attribute = BUILT_IN[spec.provider]
-        build: Connect = getattr(importlib.import_module(module), attribute)
+        build: Connect = importlib.import_module(BUILT_IN[spec.provider]).connect
         return build(spec)
     plugins = _plugins()
     if spec.provider not in plugins:
         raise UnknownName("provider", spec.provider, provider_names())
     return _load_plugin(plugins[spec.provider])(spec)
+
+
+def models_like(name: str, most: int = 3) -> list[str]:
+    """The models that ``name`` may mean, as ``PROVIDER/MODEL``, the nearest first."""
+    import difflib
+
+    from steelyard.prices import listed_models
+    from steelyard.providers.weights import SHA256
+
+    known = listed_models() | {weights: ["local"] for weights in SHA256}
+    if name in known:
+        return [f"{provider}/{name}" for provider in known[name]]
+    ends = [model for model in known if model.endswith(f"/{name}")]
+    close = difflib.get_close_matches(name.lower(), known, n=most, cutoff=0.7)
+    return [f"{known[model][0]}/{model}" for model in dict.fromkeys([*ends, *close])][:most]
+
+
+def check_holds_no_key(spec: ModelSpec) -> None:
+    """Raise where a key stands in what would be stored with the run: the address, or what is sent beside the prompt."""
+    from steelyard.secrets import looks_like_key
+
+    for name, text in (("base_url", spec.base_url or ""), ("extra", repr(spec.extra) if spec.extra else "")):
+        if text and looks_like_key(text):
+            raise UsageError(
+                f"{spec.id}: {name} holds a key or a password, which would be stored with the run. "
+                "Try: put it into an environment variable and name that by api_key_env (--api-key-env)"
+            )
 
 
 def _plugins() -> dict[str, importlib.metadata.EntryPoint]:

@@ -11,6 +11,7 @@ import asyncio
 import base64
 import email.utils
 import functools
+import re
 import ssl
 import time
 import urllib.parse
@@ -18,6 +19,7 @@ import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -25,7 +27,7 @@ import msgspec
 
 from steelyard.errors import ProviderError
 from steelyard.providers import wire
-from steelyard.providers.secrets import scrub
+from steelyard.secrets import scrub
 from steelyard.types import Failure, FailureKind
 
 LONGEST_REPLY_BYTES = 64 << 20
@@ -34,6 +36,8 @@ STALL_TIMEOUT_S = 120.0
 FINISH_TIMEOUT_S = 0.25
 LONGEST_IDLE_S = 15.0
 LONGEST_REFUSAL_BYTES = 4096
+
+RETRY_DELAY = re.compile(r'"retryDelay":\s*"(\d+(?:\.\d+)?)s"')
 
 Piece = tuple[bytes, int]
 
@@ -339,15 +343,15 @@ async def _refusal(reply: Reply, target: Target) -> Failure:
         kind=classify(reply.status, body),
         message=f"HTTP {reply.status} from {target.host}: {detail}",
         status=reply.status,
-        retry_after_s=retry_after_s(reply.headers),
+        retry_after_s=retry_after_s(reply.headers, body),
     )
 
 
 def classify(status: int, body: str) -> FailureKind:
     """What a status means for this call, this model and the next attempt."""
-    if status in (401, 403):
+    if status in (401, 403) or (status == 400 and "API_KEY_INVALID" in body):
         return "auth"
-    if status == 402 or (status == 429 and ("insufficient_quota" in body or "billing" in body)):
+    if status == 402 or (status in (400, 429) and _is_used_up(body)):
         return "quota"
     if status == 429:
         return "rate_limit"
@@ -360,23 +364,39 @@ def classify(status: int, body: str) -> FailureKind:
     return "rejected"
 
 
+def _is_used_up(body: str) -> bool:
+    """Whether credit or the day's allowance is gone. Google's words are the same for a minute's: its details tell."""
+    if "RESOURCE_EXHAUSTED" in body:
+        return "PerDay" in body
+    return any(words in body for words in ("insufficient_quota", "billing", "credit balance is too low"))
+
+
 def error_message(body: str) -> str | None:
     """The text of an error reply as the common services write it: ``{"error": {"message": ...}}`` and its kin."""
     try:
         document = msgspec.json.decode(body)
     except msgspec.DecodeError:
         return None
+    if isinstance(document, list) and document:
+        document = document[0]
     error = document.get("error", document) if isinstance(document, dict) else document
     if isinstance(error, dict):
         error = error.get("message") or error.get("detail")
     return error[:500] if isinstance(error, str) else None
 
 
-def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait by ``Retry-After``, given as seconds or as a date held against the reply's own ``Date``."""
+def retry_after_s(headers: Mapping[str, str], body: str = "") -> float | None:
+    """Seconds to wait by ``Retry-After``, given as seconds or as a date held against the reply's own ``Date``.
+
+    Also by ``Retry-After-Ms``, by the delay that Google writes into the body, and by the headers that say how much of a
+    limit is left and when it is full again.
+    """
+    if (milliseconds := headers.get("retry-after-ms", "")).replace(".", "", 1).isdecimal():
+        return float(milliseconds) / 1000
     value = headers.get("retry-after")
     if value is None:
-        return None
+        delay = RETRY_DELAY.search(body)
+        return float(delay[1]) if delay else spent_for_s(headers)
     try:
         return max(0.0, float(value))
     except ValueError:
@@ -398,6 +418,48 @@ def _broken(target: Target, error: OSError) -> Failure:
     if isinstance(error, wire.Malformed):
         return Failure(kind="malformed", message=scrub(f"{where}: {error}"))
     return Failure(kind="connection", message=scrub(f"{where}: {error or type(error).__name__}"))
+
+
+def spent_for_s(headers: Mapping[str, str]) -> float | None:
+    """Seconds until more may be asked, where the headers say that nothing is left of a limit; ``None`` elsewhere.
+
+    Read are ``x-ratelimit-remaining-requests`` and ``-tokens`` with ``x-ratelimit-reset-...`` (OpenAI and its kin:
+    ``1m2.5s``, ``120ms`` or seconds) and ``anthropic-ratelimit-...-remaining`` with ``...-reset`` (a date).
+    """
+    spent = [reset for left, reset in LIMITS.items() if headers.get(left) == "0"]
+    values = [headers.get(reset, "") for reset in spent]
+    waits = [_duration_s(value) or _until_s(value, headers.get("date", "")) for value in values]
+    known = [wait for wait in waits if wait is not None]
+    return max(known) if known else None
+
+
+LIMITS = {
+    **{f"x-ratelimit-remaining-{what}": f"x-ratelimit-reset-{what}" for what in ("requests", "tokens")},
+    **{
+        f"anthropic-ratelimit-{what}-remaining": f"anthropic-ratelimit-{what}-reset"
+        for what in ("requests", "tokens", "input-tokens", "output-tokens")
+    },
+}
+"""The header that says how much of a limit is left, and the one that says when it is full again."""
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def _duration_s(text: str) -> float | None:
+    if re.fullmatch(r"\d+(\.\d+)?", text):
+        return float(text)
+    if not re.fullmatch(rf"(?:{_DURATION.pattern})+", text):
+        return None
+    return sum(float(number) * _UNIT_S[unit] for number, unit in _DURATION.findall(text))
+
+
+def _until_s(then: str, now: str) -> float | None:
+    """Seconds from the reply's own ``Date`` to an instant in RFC 3339."""
+    try:
+        return max(0.0, (datetime.fromisoformat(then) - email.utils.parsedate_to_datetime(now)).total_seconds())
+    except (ValueError, TypeError):
+        return None
 
 
 def is_loopback(url: str) -> bool:

@@ -39,13 +39,19 @@ class Done(Struct, frozen=True, kw_only=True):
     at_ns: int | None = None
 
 
+class Pause(Struct, frozen=True, kw_only=True):
+    """The service says that nothing is left of one of its limits, and for how long."""
+
+    seconds: float
+
+
 class Notice(Struct, frozen=True, kw_only=True):
     """Something the user should hear once: a setting the model refused and that was left out."""
 
     text: str
 
 
-Event = FirstByte | Text | Done | Notice
+Event = FirstByte | Text | Done | Pause | Notice
 
 
 class Provider(Protocol):

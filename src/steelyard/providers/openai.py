@@ -1,12 +1,11 @@
-"""Any endpoint that speaks the OpenAI protocol: chat completions and completions, streamed, with usage.
+"""OpenAI's protocol: chat completions and completions, streamed, with usage, and log-likelihoods where they are given.
 
-Most of the field does: OpenAI itself, vLLM, SGLang, llama.cpp, Ollama, Groq, Together, OpenRouter. What a model
-refuses (a temperature, a token limit by its old name) is learnt from its error, said once, and left out from then on.
+Most of the field speaks it: see ``services``.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import msgspec
@@ -14,15 +13,33 @@ from msgspec import Struct
 
 from steelyard.errors import ProviderError, UsageError
 from steelyard.providers.echo import TRY_CONTINUATION, TRY_TEXT, echo_body, read_likelihoods
-from steelyard.providers.http import STALL_TIMEOUT_S, Http, Reply, is_loopback
-from steelyard.providers.interface import Done, Event, FirstByte, Notice, Text
-from steelyard.providers.secrets import Secret, from_environment, scrub
-from steelyard.types import Failure, Likelihood, ModelSpec, Prompt, Request, Usage
+from steelyard.providers.endpoint import (
+    BROKEN_OFF,
+    Dialect,
+    Endpoint,
+    Settings,
+    count,
+    decoded,
+    key_headers,
+    malformed,
+    reported,
+)
+from steelyard.providers.http import STALL_TIMEOUT_S, Reply, classify
+from steelyard.providers.interface import Done, Event, Text
+from steelyard.providers.services import address_of, key_of
+from steelyard.secrets import Secret
+from steelyard.types import FailureKind, Likelihood, ModelSpec, Prompt, Request, Usage
 
-BASE_URL = "https://api.openai.com/v1"
 RENAMED = {"max_tokens": "max_completion_tokens"}
-OPTIONAL = ("temperature", "seed", "stop", "reasoning_effort", "stream_options", "max_tokens")
-COMPLAINTS = ("unsupported", "not support", "unrecognized", "unknown", "extra input", "unexpected")
+OPTIONAL = ("max_completion_tokens", "temperature", "seed", "stop", "reasoning_effort", "stream_options", "max_tokens")
+KINDS: dict[str, FailureKind] = {
+    "insufficient_quota": "quota",
+    "rate_limit_exceeded": "rate_limit",
+    "invalid_api_key": "auth",
+    "invalid_prompt": "rejected",
+    "invalid_request_error": "rejected",
+}
+"""What an error's code means where it comes within a reply."""
 
 
 class _Delta(Struct):
@@ -41,6 +58,7 @@ class _Choice(Struct):
 
 class _InputDetails(Struct):
     cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
 
 
 class _OutputDetails(Struct):
@@ -51,12 +69,18 @@ class _Usage(Struct):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     prompt_tokens_details: _InputDetails | None = None
+    prompt_cache_hit_tokens: int | None = None
     completion_tokens_details: _OutputDetails | None = None
+
+
+class _OfGroq(Struct):
+    usage: _Usage | None = None
 
 
 class _Reply(Struct):
     choices: list[_Choice] = []
     usage: _Usage | None = None
+    x_groq: _OfGroq | None = None
     model: str | None = None
     system_fingerprint: str | None = None
     error: Any = None
@@ -65,58 +89,26 @@ class _Reply(Struct):
 _decoder = msgspec.json.Decoder(_Reply)
 
 
-class OpenAI:
-    """One model behind one endpoint."""
-
-    streams = True
-    concurrency = 16
+class OpenAI(Endpoint):
+    """One model behind one endpoint that speaks chat completions."""
 
     def __init__(
         self,
         *,
-        base_url: str = BASE_URL,
+        base_url: str,
         key: Secret | None = None,
+        headers: Mapping[str, str] | None = None,
         stall_s: float = STALL_TIMEOUT_S,
         keep_alive: bool = True,
     ) -> None:
-        self.base_url = base_url.rstrip("/")
-        self.origin = scrub(self.base_url)
-        self._headers = {"Authorization": f"Bearer {key.reveal()}"} if key else {}
-        self._http = Http(stall_s=stall_s, through_proxy=not is_loopback(self.base_url), keep_alive=keep_alive)
-        self._refused: set[str] = set()
-
-    async def open(self) -> None:
-        """Create the session."""
-        self._http.open()
-
-    async def close(self) -> None:
-        """Close the session."""
-        await self._http.close()
-
-    async def generate(self, request: Request) -> AsyncIterator[Event]:
-        """Ask, and once more for each setting that the model turns out not to accept."""
-        path = "/completions" if request.prompt.kind == "completion" else "/chat/completions"
-        for _ in range(1 + len(OPTIONAL)):
-            body = wire_body(request, self._refused)
-            try:
-                async with self._http.post(self.base_url + path, body, self._headers) as reply:
-                    yield FirstByte(at_ns=reply.first_byte_ns)
-                    is_streamed = reply.content_type == "text/event-stream"
-                    async for event in _streamed(reply) if is_streamed else _whole(reply):
-                        yield event
-                return
-            except ProviderError as error:
-                setting = refused_setting(error.failure, body)
-                if setting is None:
-                    raise
-                self._refused.add(setting)
-                yield Notice(text=_left_out(request.model, setting))
+        sent = key_headers(key) if headers is None else headers
+        super().__init__(CHAT, base_url=base_url, headers=sent, stall_s=stall_s, keep_alive=keep_alive)
 
     async def likelihood(self, request: Request) -> tuple[Likelihood, ...]:
         """The log-probability of each continuation, from an endpoint that echoes its prompt with them."""
         prompt = request.prompt
         body = echo_body(request.model, prompt.text, prompt.continuations, request.extra)
-        async with self._http.post(self.base_url + "/completions", body, self._headers) as reply:
+        async with self._http.post(self.url("/completions"), body, self._headers) as reply:
             data, _ = await reply.read()
         return read_likelihoods(data, prompt.text, prompt.continuations)
 
@@ -133,19 +125,12 @@ class OpenAI:
 
 
 def connect(spec: ModelSpec) -> OpenAI:
-    """The endpoint that ``spec`` names. OpenAI's own wants a key; another one gets one if there is one."""
-    variable = spec.api_key_env or "OPENAI_API_KEY"
-    key = from_environment(variable)
-    if key is None and (spec.base_url is None or spec.api_key_env):
-        raise UsageError(
-            f"{spec.id}: environment variable {variable} is not set. Try: export {variable}=..., "
-            "or --base-url for an endpoint of your own"
-        )
-    return OpenAI(base_url=spec.base_url or BASE_URL, key=key)
+    """The endpoint that ``spec`` names."""
+    return OpenAI(base_url=address_of(spec), key=key_of(spec))
 
 
-def wire_body(request: Request, refused: set[str]) -> dict[str, Any]:
-    """The JSON that is sent. ``extra`` comes last and may override everything but the question."""
+def wire_body(request: Request, refused: Settings) -> dict[str, Any]:
+    """The JSON that is sent, without ``extra``."""
     settings: dict[str, Any] = {
         "temperature": request.temperature,
         "max_tokens": request.max_tokens,
@@ -166,25 +151,7 @@ def wire_body(request: Request, refused: set[str]) -> dict[str, Any]:
         body["prompt"] = request.prompt.text
     else:
         body["messages"] = [{"role": turn.role, "content": turn.content} for turn in request.prompt.messages]
-    return body | request.extra
-
-
-def refused_setting(failure: Failure, body: dict[str, Any]) -> str | None:
-    """The setting that a 400 or 422 complains about by name, if it is one that can be left out."""
-    if failure.status not in (400, 422):
-        return None
-    words = failure.message.lower()
-    if not any(complaint in words for complaint in COMPLAINTS):
-        return None
-    for name in (*RENAMED.values(), *OPTIONAL):
-        if name in body and name in words:
-            return name
-    return None
-
-
-def _left_out(model: str, setting: str) -> str:
-    instead = f"it is sent as {RENAMED[setting]!r}" if setting in RENAMED else "the model's own default stands"
-    return f"{model} does not accept {setting!r}: {instead}"
+    return body
 
 
 async def _streamed(reply: Reply) -> AsyncIterator[Event]:
@@ -203,10 +170,15 @@ async def _streamed(reply: Reply) -> AsyncIterator[Event]:
             if choice.finish_reason:
                 finished = True
                 done = msgspec.structs.replace(done, stop_reason="refusal" if refused else choice.finish_reason)
-        if part.usage or part.model != done.model_reported or part.system_fingerprint != done.fingerprint:
+        if (
+            part.usage
+            or part.x_groq
+            or part.model != done.model_reported
+            or part.system_fingerprint != done.fingerprint
+        ):
             done = _with_origin(done, part)
     if not finished:
-        raise ProviderError(Failure(kind="malformed", message="the stream ended before the answer was complete"))
+        raise malformed(BROKEN_OFF)
     await reply.finish()
     yield done
 
@@ -215,7 +187,7 @@ async def _whole(reply: Reply) -> AsyncIterator[Event]:
     data, at_ns = await reply.read()
     part = _decode(data)
     if not part.choices:
-        raise ProviderError(Failure(kind="malformed", message="the reply holds no answer"))
+        raise malformed("the reply holds no answer")
     choice = part.choices[0]
     message = choice.message or _Delta(content=choice.text)
     for text in _texts(message, at_ns):
@@ -232,36 +204,53 @@ def _texts(delta: _Delta, at_ns: int) -> list[Text]:
 
 
 def _decode(data: bytes) -> _Reply:
-    try:
-        part = _decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        start = scrub(data[:200].decode("utf-8", "replace"))
-        raise ProviderError(Failure(kind="malformed", message=f"cannot read the reply ({error}): {start}")) from error
+    part = decoded(_decoder, data)
     if part.error:
-        text = part.error.get("message") if isinstance(part.error, dict) else part.error
-        raise ProviderError(Failure(kind="server", message=scrub(f"the service reported: {text}")))
+        told = part.error if isinstance(part.error, dict) else {"message": part.error}
+        raise reported(told.get("message"), error_kind(told.get("code"), told.get("type")))
     return part
 
 
+def error_kind(*codes: object) -> FailureKind:
+    """What the codes of an error within a reply mean; some services put the status there."""
+    for code in codes:
+        if isinstance(code, int):
+            return classify(code, "")
+        if isinstance(code, str) and code in KINDS:
+            return KINDS[code]
+    return "server"
+
+
 def _with_origin(done: Done, part: _Reply) -> Done:
+    usage = part.usage or (part.x_groq.usage if part.x_groq else None)
     return msgspec.structs.replace(
         done,
         model_reported=part.model or done.model_reported,
         fingerprint=part.system_fingerprint or done.fingerprint,
-        usage=_usage(part.usage) if part.usage else done.usage,
+        usage=_usage(usage) if usage else done.usage,
     )
 
 
-def _usage(reported: _Usage) -> Usage:
-    inputs, outputs = reported.prompt_tokens_details, reported.completion_tokens_details
+def _usage(told: _Usage) -> Usage:
+    inputs, outputs = told.prompt_tokens_details, told.completion_tokens_details
+    cached = inputs.cached_tokens if inputs else None
     return Usage(
-        input_tokens=_count(reported.prompt_tokens),
-        output_tokens=_count(reported.completion_tokens),
-        cached_input_tokens=_count(inputs.cached_tokens) if inputs else None,
-        reasoning_tokens=_count(outputs.reasoning_tokens) if outputs else None,
+        input_tokens=count(told.prompt_tokens),
+        output_tokens=count(told.completion_tokens),
+        cached_input_tokens=count(told.prompt_cache_hit_tokens if cached is None else cached),
+        cache_write_tokens=count(inputs.cache_write_tokens) if inputs else None,
+        reasoning_tokens=count(outputs.reasoning_tokens) if outputs else None,
         source="server",
     )
 
 
-def _count(tokens: int | None) -> int | None:
-    return tokens if tokens is not None and tokens >= 0 else None
+CHAT = Dialect(
+    name="OpenAI's protocol",
+    path=lambda request: "/completions" if request.prompt.kind == "completion" else "/chat/completions",
+    body=wire_body,
+    streamed=_streamed,
+    whole=_whole,
+    kinds=("chat", "completion"),
+    optional={name: (name,) for name in OPTIONAL},
+    renamed={name: f"it is sent as {later!r}" for name, later in RENAMED.items()},
+)

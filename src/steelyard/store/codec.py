@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections.abc import Callable
 from typing import Any, TypeVar, overload
 
 import msgspec
@@ -52,15 +53,15 @@ def well_formed(text: str | None) -> str | None:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def mended(value: T) -> T:
-    """The noun with all its texts well-formed."""
+def mended(value: T, mend: Callable[[str], str] = well_formed) -> T:
+    """The noun with all its texts as ``mend`` makes them."""
     plain = msgspec.to_builtins(value, builtin_types=(bytes,))
-    return msgspec.convert(_mended(plain), type=type(value), builtin_types=(bytes,))
+    return msgspec.convert(_mended(plain, mend), type=type(value), builtin_types=(bytes,))
 
 
-def _mended(value: Any) -> Any:
+def _mended(value: Any, mend: Callable[[str], str]) -> Any:
     if isinstance(value, str):
-        return well_formed(value)
+        return mend(value)
     if isinstance(value, dict):
-        return {_mended(key): _mended(inner) for key, inner in value.items()}
-    return [_mended(inner) for inner in value] if isinstance(value, list | tuple) else value
+        return {_mended(key, mend): _mended(inner, mend) for key, inner in value.items()}
+    return [_mended(inner, mend) for inner in value] if isinstance(value, list | tuple) else value

@@ -28,6 +28,7 @@ from sqlalchemy.dialects.sqlite import insert as insert_or_ignore
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from steelyard.errors import StoreError, UnknownName, UsageError
+from steelyard.secrets import known_forms
 from steelyard.store import schema
 from steelyard.store.account import (
     Account,
@@ -59,6 +60,7 @@ from steelyard.store.answers import (
 )
 from steelyard.store.codec import fingerprint, mended, pack, unpack, well_formed
 from steelyard.store.columns import read_columns
+from steelyard.store.keys import keyless, keyless_call
 from steelyard.store.records import read_records
 from steelyard.store.redaction import redact
 from steelyard.types import Call, CellInfo, Columns, Estimate, Record, RunInfo, RunStatus, Sample, Score, SessionInfo
@@ -355,8 +357,11 @@ class Store:
 
     def append(self, calls: Sequence[NewCall], scores: Sequence[NewScore]) -> list[int]:
         """Write calls, and judgements of earlier ones, in one transaction; return the calls' ids when it is durable."""
-        new_calls = [_call_row(row) for row in calls]  # compressing is done before the write lock is taken
-        new_scores = [_score_row(row, metric, score) for row in scores for metric, score in row.scores.items()]
+        keys = known_forms()
+        new_calls = [_call_row(row, keys) for row in calls]  # compressing is done before the write lock is taken
+        new_scores = [
+            _score_row(row, metric, keyless(score, keys)) for row in scores for metric, score in row.scores.items()
+        ]
         if not new_calls and not new_scores:
             return []
         ids: list[int] = []
@@ -842,13 +847,14 @@ def _score_row(row: NewScore, metric: str, score: Score) -> dict[str, Any]:
     }
 
 
-def _call_row(row: NewCall) -> dict[str, Any]:
+def _call_row(row: NewCall, keys: Sequence[bytes]) -> dict[str, Any]:
+    call = keyless_call(row.call, keys)
     try:
-        payload = pack(_without_gaps(row.call)) if row.reused_from is None else b""
+        payload = pack(_without_gaps(call)) if row.reused_from is None else b""
     except UnicodeEncodeError:  # half a surrogate pair in an answer: kept with a replacement character, not lost
-        row = msgspec.structs.replace(row, call=mended(row.call))
-        payload = pack(_without_gaps(row.call))
-    call, completion = row.call, row.call.completion
+        call = mended(call)
+        payload = pack(_without_gaps(call))
+    completion = call.completion
     timing = completion.timing if completion else None
     usage = completion.usage if completion else None
     return {

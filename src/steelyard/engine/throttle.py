@@ -1,0 +1,223 @@
+"""When the next request to a model may go: within its limits where they are stated, and as its refusals teach.
+
+Additive increase, multiplicative decrease (Chiu and Jain 1989): a refusal for rate cuts how many may be in flight, once
+for all requests that were on their way when it was cut; after a while each answer raises it again by one over what is
+allowed. A service that counts requests a minute refuses fast ones however few are in flight, so the rate at which
+they went is learnt too, kept just below, and raised slowly to see whether more is allowed by now. A pause that a
+service asks for holds everybody. When a service that has answered gives nothing but faults the way is closed, and one
+request at a time tries whether it is open again. Waiting here is never part of a latency.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from steelyard.types import Failure
+
+CUT = 0.7
+COOL_DOWN_S = 15.0
+BELOW_REFUSED = 0.95  # of the rate at which requests went before a refusal
+SLOWER = 0.8  # where a refusal came before a rate could be seen
+RAISED_A_SECOND = 0.001  # at first after a refusal, twice as much every few seconds without one
+DOUBLED_AFTER_S = 8.0
+MOST_RAISED_A_SECOND = 0.7
+LEAST_SENT = 8  # to tell a rate from
+LONGEST_HOLD_S = 300.0
+PROBE_EVERY_S = 5.0
+TIMERS_ARE_LATE_S = 0.005  # by so much at least, which the next request makes up for
+TROUBLE = ("connection", "server")
+LEAST_TROUBLE = 10
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """Leave to send one request: when it was given, as the how many-th, and the tokens it was taken to cost."""
+
+    given_s: float
+    number: int
+    tokens: float
+
+
+class Throttle:
+    """The gate before one model. Used from one event loop.
+
+    ``most`` requests are in flight at the utmost; ``requests_per_minute`` and ``tokens_per_minute`` space them evenly.
+    A refusal that names no time is waited out for ``first_pause_s``, twice that the next time, ``longest_pause_s`` at
+    most. ``patience_s`` is how long the way may stay closed before ``is_lost`` says so.
+    """
+
+    def __init__(
+        self,
+        most: int,
+        *,
+        requests_per_minute: float | None = None,
+        tokens_per_minute: float | None = None,
+        first_pause_s: float = 0.5,
+        longest_pause_s: float = 30.0,
+        patience_s: float = 900.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.most = most
+        self.allowed = float(most)
+        self.in_flight = 0
+        self.refusals = 0
+        self._clock = clock
+        self._first_pause_s, self._longest_pause_s = first_pause_s, longest_pause_s
+        self._patience_s = patience_s
+        self._s_a_request = 60.0 / requests_per_minute if requests_per_minute else 0.0
+        self._s_a_token = 60.0 / tokens_per_minute if tokens_per_minute else 0.0
+        self._next_request_s = self._next_token_s = self._held_until_s = 0.0
+        self._cut_s = float("-inf")
+        self._pauses = self._given = self._given_before = 0
+        self._counted_from_s = clock()
+        self._learnt_s_a_request = 0.0
+        self._is_guessing = False
+        self._troubles = 0
+        self._has_answered = False
+        self._closed_since_s: float | None = None
+        self._usual_tokens = 0.0
+        self._waiting: deque[tuple[asyncio.Future[Ticket], float]] = deque()
+        self._alarm: asyncio.TimerHandle | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait to be let go."""
+        return len(self._waiting)
+
+    @property
+    def held_for_s(self) -> float:
+        """Seconds until the next request may go, as far as is known; 0 where only others in flight are in its way."""
+        return max(0.0, self._opens_s() - self._clock())
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the service cannot be reached at present."""
+        return self._closed_since_s is not None
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it could not be reached for longer than patience lasts."""
+        return self._closed_since_s is not None and self._clock() - self._closed_since_s > self._patience_s
+
+    async def enter(self, *, input_tokens: float = 0.0, again: bool = False) -> Ticket:
+        """Wait until a request may go. ``again``: it has been tried before and goes ahead of those that were not."""
+        turn: asyncio.Future[Ticket] = asyncio.get_running_loop().create_future()
+        entry = (turn, input_tokens + self._usual_tokens if self._s_a_token else 0.0)
+        self._waiting.appendleft(entry) if again else self._waiting.append(entry)
+        self._let_go()
+        try:
+            return await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.withdraw()
+            elif entry in self._waiting:
+                self._waiting.remove(entry)
+            raise
+
+    def leave(self, ticket: Ticket, failure: Failure | None, *, tokens: int | None = None) -> None:
+        """A request has come to its end: answered (``failure=None``) for so many ``tokens``, or failed."""
+        self.in_flight -= 1
+        if failure is None:
+            self._answered(ticket, tokens)
+        elif failure.kind == "rate_limit":
+            self._refused(ticket, failure)
+        elif failure.kind in TROUBLE:
+            self._troubled()
+        self._let_go()
+
+    def withdraw(self) -> None:
+        """A request was called off: nothing is known of how it would have ended."""
+        self.in_flight -= 1
+        self._let_go()
+
+    def hold(self, seconds: float) -> None:
+        """Nobody goes for so long: the service has said that nothing is left until then."""
+        self._held_until_s = max(self._held_until_s, self._clock() + min(seconds, LONGEST_HOLD_S))
+        self._next_request_s = max(self._next_request_s, self._held_until_s)
+
+    def _answered(self, ticket: Ticket, tokens: int | None) -> None:
+        self._pauses = self._troubles = 0
+        self._closed_since_s = None
+        self._has_answered = True
+        if self._clock() > self._cut_s + COOL_DOWN_S:
+            self.allowed = min(float(self.most), self.allowed + 1.0 / self.allowed)
+        self._learnt_s_a_request /= 1.0 + self._raised_a_second() * min(1.0, self._learnt_s_a_request)
+        if self._s_a_token and tokens is not None:
+            self._usual_tokens += (tokens - self._usual_tokens) / 8.0
+            self._next_token_s += (tokens - ticket.tokens) * self._s_a_token
+
+    def _refused(self, ticket: Ticket, failure: Failure) -> None:
+        self.refusals += 1
+        if ticket.given_s > self._cut_s:
+            self._cut_s = self._clock()
+            self.allowed = max(1.0, self.allowed * CUT)
+            pause_s = failure.retry_after_s
+            if pause_s is None:
+                pause_s = min(self._longest_pause_s, self._first_pause_s * 2**self._pauses)
+                self._pauses += 1
+            self._learn_rate(ticket, pause_s)
+            self.hold(pause_s)
+            self._given_before, self._counted_from_s = self._given, self._held_until_s
+        elif failure.retry_after_s is not None:
+            self.hold(failure.retry_after_s)
+
+    def _raised_a_second(self) -> float:
+        if self._is_guessing:
+            return MOST_RAISED_A_SECOND
+        since_s = max(0.0, self._clock() - self._counted_from_s)
+        return min(MOST_RAISED_A_SECOND, RAISED_A_SECOND * 2 ** min(since_s / DOUBLED_AFTER_S, 16))
+
+    def _learn_rate(self, refused: Ticket, pause_s: float) -> None:
+        """Take the rate at which requests went, from the last refusal to this one, as more than is allowed."""
+        elapsed_s = refused.given_s - self._counted_from_s
+        went = refused.number - self._given_before - 1
+        if went >= LEAST_SENT and elapsed_s > 0 and not self._is_guessing:
+            self._learnt_s_a_request = elapsed_s / went / BELOW_REFUSED
+        elif self._learnt_s_a_request:
+            self._is_guessing = False
+            self._learnt_s_a_request /= SLOWER
+        else:
+            self._is_guessing = True
+            self._learnt_s_a_request = (max(0.0, elapsed_s) + pause_s) / max(1, went)
+        self._learnt_s_a_request = min(self._learnt_s_a_request, self._longest_pause_s)
+
+    def _troubled(self) -> None:
+        self._troubles += 1
+        if self._has_answered and self._troubles >= max(LEAST_TROUBLE, 2 * self.most):
+            self._closed_since_s = self._closed_since_s or self._clock()
+            self.hold(PROBE_EVERY_S)
+
+    def _opens_s(self) -> float:
+        return max(self._held_until_s, self._next_request_s, self._next_token_s)
+
+    def _let_go(self) -> None:
+        """Let go who may, and set an alarm for the next one who only waits for time to pass."""
+        most = 1 if self.is_closed else int(self.allowed)
+        while self._waiting and self.in_flight < most:
+            now_s = self._clock()
+            opens_s = self._opens_s()
+            if now_s < opens_s:
+                self._wake_in(opens_s - now_s)
+                return
+            turn, tokens = self._waiting.popleft()
+            if turn.done():
+                continue
+            self.in_flight += 1
+            self._given += 1
+            s_a_request = max(self._s_a_request, self._learnt_s_a_request)
+            self._next_request_s = max(now_s - TIMERS_ARE_LATE_S, self._next_request_s) + s_a_request
+            self._next_token_s = max(now_s - TIMERS_ARE_LATE_S, self._next_token_s) + tokens * self._s_a_token
+            turn.set_result(Ticket(now_s, self._given, tokens))
+
+    def _wake_in(self, seconds: float) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = asyncio.get_running_loop().call_later(seconds, self._rung)
+
+    def _rung(self) -> None:
+        self._alarm = None
+        self._let_go()

@@ -1,0 +1,237 @@
+"""One model behind one HTTP endpoint, whichever API it speaks.
+
+An API is a ``Dialect``: where a request goes, what its body is, how its replies read. What a model refuses (a
+temperature, a token limit by its old name) is learnt from its error, said once, and left out from then on.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import msgspec
+
+from steelyard.errors import ProviderError
+from steelyard.providers.http import STALL_TIMEOUT_S, Http, Reply, is_loopback, spent_for_s
+from steelyard.providers.interface import Done, Event, FirstByte, Notice, Pause
+from steelyard.secrets import Secret, scrub
+from steelyard.types import Failure, FailureKind, Kind, Request
+
+T = TypeVar("T")
+
+Settings = frozenset[str]
+"""Names of settings that a model does not accept."""
+
+Reading = Callable[[Reply], AsyncIterator[Event]]
+"""Events from a reply whose first byte has come, ending with ``Done``."""
+
+COMPLAINTS = re.compile(
+    r"unsupported|not (?:yet )?support|unrecogni[sz]ed|unknown|extra (?:input|field)|unexpected|not permitted"
+    r"|not allowed|deprecated|only be set|cannot both|not available|not enabled|no longer|cannot find field"
+    r"|does not accept|must be verified|is invalid for this model"
+)
+TOO_MANY_TOKENS = re.compile(r"max_tokens\D{1,20}\d+ > (\d+)|at most (\d+) (?:completion|output) tokens")
+FILTERED = ("content management policy", "content filtering policy", "flagged as potentially violating")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dialect:
+    """How one API is spoken.
+
+    ``body`` leaves out the settings that it is told of. ``optional`` are those that a model may refuse, each with the
+    words by which its errors name it; those that come first are looked for first. ``absent`` are settings that the API
+    does not have, each with what happens instead. ``renamed`` says of a refused setting what is sent in its place.
+    """
+
+    name: str
+    path: Callable[[Request], str]
+    body: Callable[[Request, Settings], dict[str, Any]]
+    streamed: Reading
+    whole: Reading
+    kinds: tuple[Kind, ...] = ("chat",)
+    optional: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    absent: Mapping[str, str] = field(default_factory=dict)
+
+
+class Endpoint:
+    """One model behind one endpoint. A query of ``base_url`` goes with every request; ``headers`` may hold a key."""
+
+    streams = True
+    concurrency = 16
+
+    def __init__(
+        self,
+        dialect: Dialect,
+        *,
+        base_url: str,
+        headers: Mapping[str, str] | None = None,
+        origin: str | None = None,
+        stall_s: float = STALL_TIMEOUT_S,
+        keep_alive: bool = True,
+    ) -> None:
+        address, _, self._query = base_url.partition("?")
+        self.base_url = address.rstrip("/")
+        self.origin = scrub(origin or self.url(""))
+        self.kinds = dialect.kinds
+        self._dialect = dialect
+        self._headers = dict(headers or {})
+        self._http = Http(stall_s=stall_s, through_proxy=not is_loopback(self.base_url), keep_alive=keep_alive)
+        self._refused: Settings = frozenset()
+        self._most_tokens: int | None = None
+        self._told: set[str] = set()
+
+    def url(self, path: str) -> str:
+        """Where a path of the dialect leads; it may have a query of its own."""
+        path, _, query = path.partition("?")
+        both = "&".join(filter(None, (query, self._query)))
+        return self.base_url + path + (f"?{both}" if both else "")
+
+    async def open(self) -> None:
+        """Create the session."""
+        self._http.open()
+
+    async def close(self) -> None:
+        """Close the session."""
+        await self._http.close()
+
+    async def generate(self, request: Request) -> AsyncIterator[Event]:
+        """Ask, and once more for each setting that the model turns out not to accept."""
+        self._check_kind(request)
+        for notice in self._absent(request):
+            yield notice
+        for _ in range(2 + len(self._dialect.optional)):
+            refused, most_tokens = self._refused, self._most_tokens
+            sent = _capped(request, most_tokens)
+            try:
+                async with aclosing(self._ask(sent, refused)) as events:  # type: ignore[type-var]
+                    async for event in events:
+                        yield event
+                return
+            except ProviderError as error:
+                if (filtered := _filtered(error.failure)) is not None:
+                    yield filtered
+                    return
+                learnt = self._learn(error.failure, sent, refused, most_tokens)
+                if learnt is None:
+                    raise
+                yield learnt
+        raise ProviderError(Failure(kind="rejected", message=f"{request.model} refuses one setting after the other"))
+
+    async def _ask(self, request: Request, refused: Settings) -> AsyncIterator[Event]:
+        dialect = self._dialect
+        body = merged(dialect.body(request, refused), request.extra)
+        async with self._http.post(self.url(dialect.path(request)), body, self._headers) as reply:
+            yield FirstByte(at_ns=reply.first_byte_ns)
+            if (pause_s := spent_for_s(reply.headers)) is not None:
+                yield Pause(seconds=pause_s)
+            is_streamed = reply.content_type == "text/event-stream"
+            async for event in dialect.streamed(reply) if is_streamed else dialect.whole(reply):
+                yield event
+
+    def _check_kind(self, request: Request) -> None:
+        kind = request.prompt.kind
+        if kind not in self._dialect.kinds:
+            message = f"{self._dialect.name} has no {kind}s. Try: a chat protocol"
+            raise ProviderError(Failure(kind="unavailable", message=message))
+
+    def _absent(self, request: Request) -> list[Notice]:
+        wanted = [name for name in self._dialect.absent if getattr(request, name) and name not in self._told]
+        self._told.update(wanted)
+        return [Notice(text=f"{self._dialect.name} has no {name!r}: {self._dialect.absent[name]}") for name in wanted]
+
+    def _learn(self, failure: Failure, sent: Request, refused: Settings, most_tokens: int | None) -> Notice | None:
+        """Take in what the model refuses; ``None`` where it is nothing that could be left out.
+
+        ``refused`` and ``most_tokens`` are what was known when this request was sent: requests in flight learn the
+        same thing more than once, and whoever hears the same words twice says them once.
+        """
+        limit = most_tokens_accepted(failure)
+        if limit is not None and limit != most_tokens:
+            self._most_tokens = limit
+            return Notice(text=f"{sent.model} gives at most {limit} tokens an answer: no more are asked for")
+        setting = refused_setting(failure, sent, refused, self._dialect)
+        if setting is None:
+            return None
+        self._refused |= {setting}
+        instead = self._dialect.renamed.get(setting, "the model's own default stands")
+        return Notice(text=f"{sent.model} does not accept {setting!r}: {instead}")
+
+
+def merged(body: dict[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
+    """The body with ``extra`` over it, which may override everything; a mapping is merged key by key."""
+    for name, value in extra.items():
+        within = body.get(name)
+        body[name] = merged(dict(within), value) if isinstance(within, dict) and isinstance(value, dict) else value
+    return body
+
+
+def refused_setting(failure: Failure, request: Request, refused: Settings, dialect: Dialect) -> str | None:
+    """The setting that a 400 or 422 complains about by name, if it was sent and can be left out."""
+    words = failure.message.lower()
+    if failure.status not in (400, 422) or not COMPLAINTS.search(words):
+        return None
+    body = dialect.body(request, refused)
+    for setting, names in dialect.optional.items():
+        is_named = setting not in refused and any(name in words for name in names)
+        if is_named and dialect.body(request, refused | {setting}) != body:
+            return setting
+    return None
+
+
+def most_tokens_accepted(failure: Failure) -> int | None:
+    """The longest answer that a model can be asked for, from the error about a longer one."""
+    found = TOO_MANY_TOKENS.search(failure.message) if failure.status == 400 else None
+    return int(found[1] or found[2]) or None if found else None
+
+
+def _capped(request: Request, most_tokens: int | None) -> Request:
+    if most_tokens is None or (request.max_tokens is not None and request.max_tokens <= most_tokens):
+        return request
+    return msgspec.structs.replace(request, max_tokens=most_tokens)
+
+
+def _filtered(failure: Failure) -> Done | None:
+    """A prompt or an answer that the service's filter held back, told as an error: an answer like a refusal."""
+    if failure.status != 400 or not any(words in failure.message for words in FILTERED):
+        return None
+    return Done(stop_reason="content_filter", streamed=False)
+
+
+def key_headers(key: Secret | None, header: str = "Authorization") -> dict[str, str]:
+    """The header that carries the key; a key that names its scheme (``Basic ...``) is sent as it is."""
+    if key is None:
+        return {}
+    value = key.reveal()
+    names_scheme = header != "Authorization" or value.startswith(("Basic ", "Bearer "))
+    return {header: value if names_scheme else f"Bearer {value}"}
+
+
+def decoded(decoder: msgspec.json.Decoder[T], data: bytes) -> T:
+    """The reply as a value; what cannot be read is a ``malformed`` failure that shows how it begins."""
+    try:
+        return decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        start = scrub(data[:200].decode("utf-8", "replace"))
+        raise malformed(f"cannot read the reply ({error}): {start}") from error
+
+
+def malformed(message: str) -> ProviderError:
+    """A reply that is not what it should be."""
+    return ProviderError(Failure(kind="malformed", message=message))
+
+
+def reported(message: object, kind: FailureKind = "server") -> ProviderError:
+    """An error that the service tells within a reply of status 200."""
+    return ProviderError(Failure(kind=kind, message=scrub(f"the service reported: {message}")))
+
+
+BROKEN_OFF = "the stream ended before the answer was complete"
+
+
+def count(tokens: int | None) -> int | None:
+    """A count of tokens as reported; a negative one is unknown."""
+    return tokens if tokens is not None and tokens >= 0 else None

@@ -1,0 +1,235 @@
+"""Google's generateContent, streamed as server-sent events, with thoughts and the tokens of cached content.
+
+The key goes in a header, never in the URL. The service counts thoughts beside the rest of the output; here they are
+part of it, as everywhere. Thoughts are shown where ``extra: {generationConfig: {thinkingConfig: {includeThoughts:
+true}}}`` asks for them; until then the first token is one of the answer.
+"""
+
+from __future__ import annotations
+
+import urllib.parse
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from steelyard.providers.endpoint import (
+    BROKEN_OFF,
+    Dialect,
+    Endpoint,
+    Settings,
+    count,
+    decoded,
+    key_headers,
+    malformed,
+    reported,
+)
+from steelyard.providers.http import Reply, classify
+from steelyard.providers.interface import Done, Event, Text
+from steelyard.providers.services import address_of, key_of
+from steelyard.types import ModelSpec, Request, Usage
+
+VERSIONS = ("/v1", "/v1beta", "/v1alpha")
+
+STOPS = {"STOP": "stop", "MAX_TOKENS": "length"}
+FILTERS = (
+    "SAFETY", "RECITATION", "LANGUAGE", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "IMAGE_SAFETY",
+    "IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION", "MODEL_ARMOR",
+)  # fmt: skip
+
+
+class _Part(Struct):
+    text: str = ""
+    thought: bool = False
+
+
+class _Content(Struct):
+    parts: list[_Part] = []
+
+
+class _Candidate(Struct, rename="camel"):
+    content: _Content | None = None
+    finish_reason: str | None = None
+
+
+class _Feedback(Struct, rename="camel"):
+    block_reason: str | None = None
+
+
+class _Usage(Struct, rename="camel"):
+    prompt_token_count: int | None = None
+    cached_content_token_count: int | None = None
+    candidates_token_count: int | None = None
+    thoughts_token_count: int | None = None
+    tool_use_prompt_token_count: int | None = None
+    total_token_count: int | None = None
+
+
+class _Error(Struct):
+    code: int = 500
+    message: str = ""
+
+
+class _Response(Struct, rename="camel"):
+    candidates: list[_Candidate] = []
+    prompt_feedback: _Feedback | None = None
+    usage_metadata: _Usage | None = None
+    model_version: str | None = None
+    error: _Error | None = None
+
+
+_responses = msgspec.json.Decoder(_Response)
+
+
+def connect(spec: ModelSpec) -> Endpoint:
+    """The model at Google, or at an address of one's own that speaks the same."""
+    address, mark, query = address_of(spec).partition("?")
+    address = address.rstrip("/")
+    versioned = address if address.endswith(VERSIONS) else f"{address}/v1beta"
+    headers = key_headers(key_of(spec), "x-goog-api-key")
+    return Endpoint(GENERATE, base_url=f"{versioned}{mark}{query}", headers=headers)
+
+
+def path(request: Request) -> str:
+    """Where a model streams; a tuned model has a collection of its own."""
+    model = request.model if "/" in request.model else f"models/{request.model}"
+    return f"/{urllib.parse.quote(model)}:streamGenerateContent?alt=sse"
+
+
+def wire_body(request: Request, refused: Settings) -> dict[str, Any]:
+    """The JSON that is sent, without ``extra``."""
+    system = "\n\n".join(turn.content for turn in request.prompt.messages if turn.role == "system")
+    turns = [turn for turn in request.prompt.messages if turn.role != "system"]
+    contents = [
+        {"role": "model" if turn.role == "assistant" else "user", "parts": [{"text": turn.content}]} for turn in turns
+    ]
+    body: dict[str, Any] = {"contents": contents}
+    if system and "system" not in refused:
+        body["systemInstruction"] = {"parts": [{"text": system}]}
+    elif system:
+        body["contents"] = [{"role": "user", "parts": [{"text": system}]}, *contents]
+    if settings := _settings(request, refused):
+        body["generationConfig"] = settings
+    return body
+
+
+def _settings(request: Request, refused: Settings) -> dict[str, Any]:
+    effort = request.reasoning_effort
+    settings: dict[str, tuple[str, Any]] = {
+        "temperature": ("temperature", request.temperature),
+        "max_tokens": ("maxOutputTokens", request.max_tokens),
+        "stop": ("stopSequences", list(request.stop) or None),
+        "seed": ("seed", request.seed),
+        "reasoning_effort": ("thinkingConfig", None if effort is None else thinking(effort)),
+    }
+    return {name: value for setting, (name, value) in settings.items() if value is not None and setting not in refused}
+
+
+def thinking(effort: str) -> dict[str, Any]:
+    """An effort as the API has it: a budget of tokens (``none`` is 0), or the name of a level."""
+    if effort == "none":
+        return {"thinkingBudget": 0}
+    return {"thinkingBudget": int(effort)} if effort.isdecimal() else {"thinkingLevel": effort}
+
+
+async def _streamed(reply: Reply) -> AsyncIterator[Event]:
+    done = Done()
+    told = _Usage()
+    finished = False
+    async for data, at_ns in reply.events():
+        part = _decode(data)
+        for text in _texts(part, at_ns):
+            yield text
+        stop = _stop(part)
+        finished = finished or stop is not None
+        told = _together(told, part.usage_metadata or _Usage())
+        done = msgspec.structs.replace(
+            done, stop_reason=stop or done.stop_reason, model_reported=part.model_version or done.model_reported
+        )
+    if not finished:
+        raise malformed(BROKEN_OFF)
+    yield msgspec.structs.replace(done, usage=_usage(told))
+
+
+async def _whole(reply: Reply) -> AsyncIterator[Event]:
+    data, at_ns = await reply.read()
+    part = _decode(data)
+    stop = _stop(part)
+    if stop is None:
+        raise malformed("the reply holds no answer")
+    for text in _texts(part, at_ns):
+        yield text
+    usage = _usage(part.usage_metadata or _Usage())
+    yield Done(stop_reason=stop, usage=usage, model_reported=part.model_version, streamed=False, at_ns=at_ns)
+
+
+def _decode(data: bytes) -> _Response:
+    part = decoded(_responses, data)
+    if part.error is not None:
+        raise reported(part.error.message, classify(part.error.code, data.decode("utf-8", "replace")))
+    return part
+
+
+def _texts(part: _Response, at_ns: int) -> list[Text]:
+    content = part.candidates[0].content if part.candidates else None
+    pieces = content.parts if content else ()
+    return [Text(piece.text, "reasoning" if piece.thought else "answer", at_ns) for piece in pieces if piece.text]
+
+
+def _stop(part: _Response) -> str | None:
+    """Why it ended, if it has: a prompt that was blocked has no candidate at all."""
+    if part.prompt_feedback is not None and part.prompt_feedback.block_reason:
+        return "content_filter"
+    reason = part.candidates[0].finish_reason if part.candidates else None
+    if not reason:
+        return None
+    return "content_filter" if reason in FILTERS else STOPS.get(reason, reason.lower())
+
+
+def _together(before: _Usage, later: _Usage) -> _Usage:
+    """Counts are cumulative: the later one stands, where there is one."""
+    fields = _Usage.__struct_fields__
+    return _Usage(**{name: getattr(before if getattr(later, name) is None else later, name) for name in fields})
+
+
+def _usage(told: _Usage) -> Usage:
+    inputs = count(told.prompt_token_count)
+    if inputs is None:
+        return Usage()
+    inputs += count(told.tool_use_prompt_token_count) or 0
+    thoughts = count(told.thoughts_token_count)
+    return Usage(
+        input_tokens=inputs,
+        output_tokens=_output_tokens(told, inputs, thoughts or 0),
+        cached_input_tokens=count(told.cached_content_token_count),
+        reasoning_tokens=thoughts,
+        source="server",
+    )
+
+
+def _output_tokens(told: _Usage, inputs: int, thoughts: int) -> int | None:
+    """The answer with its thoughts; a count of nothing is left out by the service, but is part of the total."""
+    answer = count(told.candidates_token_count)
+    if answer is not None:
+        return answer + thoughts
+    total = count(told.total_token_count)
+    return total - inputs if total is not None and total >= inputs + thoughts else None
+
+
+GENERATE = Dialect(
+    name="Google's generateContent",
+    path=path,
+    body=wire_body,
+    streamed=_streamed,
+    whole=_whole,
+    optional={
+        "system": ("system instruction", "systeminstruction", "system_instruction", "developer instruction"),
+        "temperature": ("temperature",),
+        "reasoning_effort": ("thinking",),
+        "stop": ("stop_sequences", "stopsequences", "stop sequence"),
+        "seed": ("seed",),
+        "max_tokens": ("maxoutputtokens", "max_output_tokens"),
+    },
+    renamed={"system": "it is sent as the first turn of the user"},
+)

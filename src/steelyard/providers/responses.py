@@ -1,0 +1,211 @@
+"""OpenAI's responses, streamed: ``openai-responses/MODEL``. Some models answer there only.
+
+Nothing is kept by the service (``store`` is false). A summary of the reasoning comes only where it is asked for, by
+``extra: {reasoning: {summary: auto}}``, since some accounts may not have it; until then the first token is one of the
+answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from steelyard.providers.endpoint import (
+    BROKEN_OFF,
+    Dialect,
+    Endpoint,
+    Settings,
+    count,
+    decoded,
+    key_headers,
+    malformed,
+    reported,
+)
+from steelyard.providers.http import Reply
+from steelyard.providers.interface import Done, Event, Text
+from steelyard.providers.openai import error_kind
+from steelyard.providers.services import address_of, key_of
+from steelyard.types import Channel, ModelSpec, Request, Usage
+
+CHANNELS: dict[str, Channel] = {
+    "response.output_text.delta": "answer",
+    "response.refusal.delta": "answer",
+    "response.reasoning_summary_text.delta": "reasoning",
+    "response.reasoning_text.delta": "reasoning",
+}
+PARTS: dict[str, Channel] = {
+    "output_text": "answer",
+    "refusal": "answer",
+    "summary_text": "reasoning",
+    "reasoning_text": "reasoning",
+}
+STOPS = {"max_output_tokens": "length", "content_filter": "content_filter"}
+CUT_HERE = "answers are cut here instead, after they were paid for"
+
+
+class _Part(Struct):
+    type: str = ""
+    text: str = ""
+    refusal: str = ""
+
+
+class _Item(Struct):
+    type: str = ""
+    content: list[_Part] | None = None
+    summary: list[_Part] | None = None
+
+
+class _InputDetails(Struct):
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+
+
+class _OutputDetails(Struct):
+    reasoning_tokens: int | None = None
+
+
+class _Usage(Struct):
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    input_tokens_details: _InputDetails | None = None
+    output_tokens_details: _OutputDetails | None = None
+
+
+class _Error(Struct):
+    code: str | int | None = None
+    message: str | None = None
+
+
+class _Incomplete(Struct):
+    reason: str | None = None
+
+
+class _Response(Struct):
+    status: str | None = None
+    model: str | None = None
+    output: list[_Item] = []
+    usage: _Usage | None = None
+    error: _Error | None = None
+    incomplete_details: _Incomplete | None = None
+
+
+class _Event(Struct):
+    type: str = ""
+    delta: Any = None
+    response: _Response | None = None
+    code: str | int | None = None
+    message: str | None = None
+    error: _Error | None = None
+
+
+_events = msgspec.json.Decoder(_Event)
+_responses = msgspec.json.Decoder(_Response)
+
+
+def connect(spec: ModelSpec) -> Endpoint:
+    """The model at OpenAI, or at an address of one's own that speaks the same."""
+    address = address_of(spec).rstrip("/")
+    return Endpoint(RESPONSES, base_url=address, headers=key_headers(key_of(spec)), origin=f"{address}/responses")
+
+
+def wire_body(request: Request, refused: Settings) -> dict[str, Any]:
+    """The JSON that is sent, without ``extra``."""
+    settings: dict[str, Any] = {
+        "temperature": request.temperature,
+        "max_tokens": request.max_tokens,
+        "reasoning_effort": request.reasoning_effort,
+    }
+    sent = {name: value for name, value in settings.items() if value is not None and name not in refused}
+    body: dict[str, Any] = {
+        "model": request.model,
+        "stream": True,
+        "store": False,
+        "input": [{"role": turn.role, "content": turn.content} for turn in request.prompt.messages],
+    }
+    if "temperature" in sent:
+        body["temperature"] = sent["temperature"]
+    if "max_tokens" in sent:
+        body["max_output_tokens"] = sent["max_tokens"]
+    if "reasoning_effort" in sent:
+        body["reasoning"] = {"effort": sent["reasoning_effort"]}
+    return body
+
+
+async def _streamed(reply: Reply) -> AsyncIterator[Event]:
+    done: Done | None = None
+    refused = False
+    async for data, at_ns in reply.events():
+        if data == b"[DONE]":
+            break
+        event = decoded(_events, data)
+        channel = CHANNELS.get(event.type)
+        if channel is not None:
+            if isinstance(event.delta, str) and event.delta:
+                yield Text(event.delta, channel, at_ns)
+            refused = refused or event.type == "response.refusal.delta"
+        elif event.type == "error":
+            told = event.error or _Error(code=event.code, message=event.message)
+            raise reported(told.message, error_kind(told.code))
+        elif event.response is not None and event.response.status in ("completed", "incomplete", "failed", "cancelled"):
+            done = _done(event.response, refused=refused)
+            break
+    if done is None:
+        raise malformed(BROKEN_OFF)
+    await reply.finish()
+    yield done
+
+
+async def _whole(reply: Reply) -> AsyncIterator[Event]:
+    data, at_ns = await reply.read()
+    response = decoded(_responses, data)
+    refused = False
+    for item in response.output:
+        for part in (*(item.summary or ()), *(item.content or ())):
+            refused = refused or bool(part.refusal)
+            if (text := part.text or part.refusal) and part.type in PARTS:
+                yield Text(text, PARTS[part.type], at_ns)
+    done = _done(response, refused=refused)
+    yield msgspec.structs.replace(done, at_ns=at_ns, streamed=False)
+
+
+def _done(response: _Response, *, refused: bool) -> Done:
+    if response.status not in ("completed", "incomplete"):
+        told = response.error or _Error(message=f"status {response.status}")
+        raise reported(told.message, error_kind(told.code))
+    reason = response.incomplete_details.reason if response.incomplete_details else None
+    stop = "refusal" if refused else "stop" if response.status == "completed" else STOPS.get(reason or "", reason)
+    return Done(
+        stop_reason=stop,
+        usage=_usage(response.usage) if response.usage else Usage(),
+        model_reported=response.model,
+    )
+
+
+def _usage(told: _Usage) -> Usage:
+    inputs, outputs = told.input_tokens_details, told.output_tokens_details
+    return Usage(
+        input_tokens=count(told.input_tokens),
+        output_tokens=count(told.output_tokens),
+        cached_input_tokens=count(inputs.cached_tokens) if inputs else None,
+        cache_write_tokens=count(inputs.cache_write_tokens) if inputs else None,
+        reasoning_tokens=count(outputs.reasoning_tokens) if outputs else None,
+        source="server",
+    )
+
+
+RESPONSES = Dialect(
+    name="OpenAI's responses",
+    path=lambda request: "/responses",
+    body=wire_body,
+    streamed=_streamed,
+    whole=_whole,
+    optional={
+        "temperature": ("temperature",),
+        "reasoning_effort": ("reasoning.effort", "reasoning_effort", "reasoning"),
+        "max_tokens": ("max_output_tokens",),
+    },
+    absent={"stop": CUT_HERE, "seed": "a repeated question may be answered differently"},
+)

@@ -1,0 +1,119 @@
+"""API keys: read from the environment by name, carried in one type that does not print, scrubbed from every text.
+
+What is scrubbed is what is known and what looks like a key. Known is every key that was read here, and every value of
+an environment variable that is called a key, a token, a secret or a password: foreign code in this process reads those
+by itself, and its exceptions may quote them. A key is also found in the forms that encoders give it.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import os
+import re
+import urllib.parse
+from collections.abc import Iterator
+
+REMOVED = "[key removed]"
+SHORTEST = 6
+SHORTEST_FOREIGN = 12
+
+_CALLED_A_KEY = re.compile(
+    r"(?:^|_)(?:API_?KEY|ACCESS_KEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$", re.IGNORECASE
+)
+
+_PATTERNS = re.compile(
+    r"(?<![A-Za-z0-9])sk-[A-Za-z0-9_*\-]{6,}"  # OpenAI, Anthropic (sk-ant-), OpenRouter (sk-or-), DeepSeek
+    r"|AIza[A-Za-z0-9_\-]{10,}"  # Google
+    r"|(?<![A-Za-z0-9])(?:hf|gsk|xai|tgp_v1|pplx|ghp|gho|ghs|github_pat|glpat)[_-][A-Za-z0-9_\-]{8,}"
+    r"|(?<![A-Z0-9])AKIA[A-Z0-9]{12,}"  # AWS
+    r"|(?<![A-Za-z0-9])eyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]{4,}"  # a JSON web token
+    r"|(?<=Bearer )[A-Za-z0-9._~+/\-]{8,}=*|(?<=Basic )[A-Za-z0-9+/]{8,}=*"
+    r"|(?<=://)[^/\s@]+(?=@)"  # userinfo of a URL: user:password, or a token alone
+    r"|(?<=[?&]key=)[^&\s\"']+|(?<=[?&]api_key=)[^&\s\"']+|(?<=[?&]api-key=)[^&\s\"']+"
+    r"|[A-Za-z0-9_\-]{2,}\*{3,}[A-Za-z0-9_\-]+"  # a key that a service has masked in part
+)
+
+_read: set[str] = set()
+
+
+class Secret:
+    """A key that shows itself only to ``reveal``: not in ``repr``, ``str``, a pickle or an encoder's output."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+        if len(value) >= SHORTEST:
+            _read.add(value)
+
+    def reveal(self) -> str:
+        """The key itself, for the header of a request."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(...)"
+
+    def __reduce__(self) -> str:
+        raise TypeError("a Secret is not written anywhere")
+
+
+def from_environment(*names: str) -> Secret | None:
+    """The key held by the first of these environment variables that is set; ``None`` where all are unset or blank."""
+    for name in names:
+        value = os.environ.get(name, "").strip()
+        if value:
+            return Secret(value)
+    return None
+
+
+def scrub(text: str) -> str:
+    """``text`` without any known key in any of its forms, nor anything shaped like a key: for messages."""
+    return _PATTERNS.sub(REMOVED, scrub_known(text))
+
+
+def scrub_known(text: str) -> str:
+    """``text`` without any known key in any of its forms: for what a model wrote, of which nothing else may change."""
+    for value in _known():
+        for form in _forms(value):
+            if form in text:
+                text = text.replace(form, REMOVED)
+    return text
+
+
+def known_forms() -> tuple[bytes, ...]:
+    """Every form of every known key as bytes, for a look at bytes that are about to be written."""
+    return tuple(form.encode() for value in _known() for form in _forms(value))
+
+
+def looks_like_key(text: str) -> bool:
+    """Whether ``text`` holds a known key, or something shaped like one."""
+    return scrub(text) != text
+
+
+def keyless_environment() -> dict[str, str]:
+    """The environment for a child process that needs none of the keys in it."""
+    return {name: value for name, value in os.environ.items() if not _CALLED_A_KEY.search(name)}
+
+
+def _known() -> list[str]:
+    """The longest first, so that a key which begins with another one goes as a whole."""
+    return sorted(_read | set(_foreign()), key=len, reverse=True)
+
+
+def _foreign() -> Iterator[str]:
+    for name, value in os.environ.items():
+        if len(value) >= SHORTEST_FOREIGN and _CALLED_A_KEY.search(name):
+            yield value
+
+
+@functools.lru_cache(maxsize=256)
+def _forms(value: str) -> tuple[str, ...]:
+    """The key as it is, percent-encoded, in hexadecimal, and in base64 at each of the three offsets it can have."""
+    raw = value.encode()
+    forms = {value, urllib.parse.quote(value, safe=""), urllib.parse.quote_plus(value), raw.hex()}
+    for offset in range(3):
+        encoded = base64.b64encode(b"\0" * offset + raw).decode().rstrip("=")
+        inner = encoded[(0, 2, 3)[offset] : len(raw + b"\0" * offset) * 8 // 6]
+        forms |= {inner, inner.translate(str.maketrans("+/", "-_"))}
+    return tuple(sorted(forms, key=len, reverse=True))

@@ -1,0 +1,248 @@
+"""The gate before a model, minutes of it in virtual time: what it lets through, what it learns, what it never does."""
+
+import asyncio
+
+import pytest
+
+from steelyard.engine.throttle import COOL_DOWN_S, PROBE_EVERY_S, Throttle
+from steelyard.types import Failure
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """A loop whose clock jumps to the next thing that is due."""
+
+    def __init__(self):
+        super().__init__()
+        self.now_s = 0.0
+
+    def time(self):
+        return self.now_s
+
+    def _run_once(self):
+        due = [handle._when for handle in self._scheduled if not handle._cancelled]
+        if due and not self._ready:
+            self.now_s = max(self.now_s, min(due))
+        super()._run_once()
+
+
+def simulate(scenario):
+    loop = VirtualLoop()
+    try:
+        return loop.run_until_complete(scenario(loop))
+    finally:
+        loop.close()
+
+
+class Service:
+    """Takes ``latency_s`` for an answer; refuses what its token bucket does not hold; may be down for a while."""
+
+    def __init__(self, loop, *, latency_s=0.05, per_minute=None, burst=10, retry_after=True, down=(0.0, 0.0)):
+        self._loop, self._latency_s, self._retry_after, self._down = loop, latency_s, retry_after, down
+        self._rate = per_minute / 60 if per_minute else None
+        self._burst = self._tokens = burst
+        self._filled_s = 0.0
+        self.answered, self.refused, self.failed, self.most = 0, 0, 0, 0
+        self.in_flight = 0
+
+    async def ask(self):
+        self.in_flight += 1
+        self.most = max(self.most, self.in_flight)
+        try:
+            if self._down[0] <= self._loop.time() < self._down[1]:
+                self.failed += 1
+                return Failure(kind="connection", message="down")
+            if self._rate is not None and not self._take():
+                await asyncio.sleep(0.01)
+                self.refused += 1
+                wait_s = -(-(1 - self._tokens) // self._rate) if self._retry_after else None
+                return Failure(kind="rate_limit", message="slow down", retry_after_s=wait_s and max(1.0, wait_s))
+            await asyncio.sleep(self._latency_s)
+            self.answered += 1
+            return None
+        finally:
+            self.in_flight -= 1
+
+    def _take(self):
+        now_s = self._loop.time()
+        self._tokens = min(self._burst, self._tokens + (now_s - self._filled_s) * self._rate)
+        self._filled_s = now_s
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+
+async def press(loop, throttle, service, workers, until_s, tokens=None):
+    """Workers that ask again and again, and once more what failed, until the clock has come so far."""
+
+    async def work():
+        again = False
+        while loop.time() < until_s:
+            ticket = await throttle.enter(again=again)
+            failure = await service.ask()
+            throttle.leave(ticket, failure, tokens=tokens)
+            again = failure is not None
+
+    tasks = [asyncio.ensure_future(work()) for _ in range(workers)]
+    await asyncio.wait(tasks, timeout=until_s - loop.time() + 1)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@pytest.mark.parametrize("per_minute", [60, 600, pytest.param(6_000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("burst", [10, 100])
+@pytest.mark.parametrize("retry_after", [True, False])
+@pytest.mark.parametrize("latency_s", [0.05, 2.0])
+def test_a_limit_nobody_stated_is_used_to_nine_tenths_with_few_refusals(per_minute, burst, retry_after, latency_s):
+    async def scenario(loop):
+        throttle = Throttle(64, clock=loop.time)
+        service = Service(loop, latency_s=latency_s, per_minute=per_minute, burst=burst, retry_after=retry_after)
+        await press(loop, throttle, service, 64, 600.0)
+        return service
+
+    service = simulate(scenario)
+    ideal = min(10 * per_minute, 600 / latency_s * 64)
+    assert service.answered >= 0.9 * ideal
+    assert service.refused <= 0.1 * service.answered + 200
+
+
+@pytest.mark.parametrize("latency_s", [0.01, 1.0])
+def test_a_stated_limit_is_met_and_never_refused(latency_s):
+    async def scenario(loop):
+        throttle = Throttle(64, requests_per_minute=600, clock=loop.time)
+        service = Service(loop, latency_s=latency_s, per_minute=600)
+        await press(loop, throttle, service, 64, 120.0)
+        return service
+
+    service = simulate(scenario)
+    assert service.refused == 0
+    assert service.answered >= 0.98 * 1200 - 64
+
+
+def test_tokens_a_minute_are_met_whatever_was_guessed():
+    async def scenario(loop):
+        throttle = Throttle(64, tokens_per_minute=60_000, clock=loop.time)
+        service = Service(loop, latency_s=1.0)
+        await press(loop, throttle, service, 64, 300.0, tokens=500)
+        return service.answered * 500 / 5
+
+    assert simulate(scenario) == pytest.approx(60_000, rel=0.12)
+
+
+def test_without_limits_nothing_is_held_back_and_no_more_than_allowed_is_in_flight():
+    async def scenario(loop):
+        throttle, service = Throttle(16, clock=loop.time), Service(loop)
+        await press(loop, throttle, service, 64, 60.0)
+        return service
+
+    service = simulate(scenario)
+    assert service.most == 16
+    assert service.answered == pytest.approx(16 * 60 / 0.05, rel=0.02)
+
+
+def test_a_burst_of_refusals_cuts_once_and_a_pause_holds_everybody():
+    async def scenario(loop):
+        throttle = Throttle(10, clock=loop.time)
+        tickets = [await throttle.enter() for _ in range(10)]
+        for ticket in tickets:
+            throttle.leave(ticket, Failure(kind="rate_limit", message="", retry_after_s=7.0))
+        allowed = throttle.allowed
+        await throttle.enter()
+        return allowed, loop.time(), throttle.refusals
+
+    assert simulate(scenario) == (7.0, pytest.approx(7.0), 10)
+
+
+def test_what_was_cut_comes_back_after_a_while_of_answers():
+    async def scenario(loop):
+        throttle, service = Throttle(10, clock=loop.time), Service(loop)
+        throttle.leave(await throttle.enter(), Failure(kind="rate_limit", message="", retry_after_s=1.0))
+        await press(loop, throttle, service, 10, COOL_DOWN_S + 300.0)
+        return throttle.allowed
+
+    assert simulate(scenario) == 10.0
+
+
+def test_other_faults_do_not_cut():
+    async def scenario(loop):
+        throttle = Throttle(10, clock=loop.time)
+        for kind in ("server", "timeout", "malformed", "rejected", "connection"):
+            throttle.leave(await throttle.enter(), Failure(kind=kind, message=""))
+        return throttle.allowed, throttle.held_for_s
+
+    assert simulate(scenario) == (10.0, 0.0)
+
+
+def test_a_service_that_goes_away_for_five_minutes_is_probed_and_comes_back_by_itself():
+    async def scenario(loop):
+        throttle = Throttle(16, clock=loop.time)
+        service = Service(loop, down=(60.0, 360.0))
+        await press(loop, throttle, service, 16, 600.0)
+        return throttle, service
+
+    throttle, service = simulate(scenario)
+    assert not throttle.is_closed
+    assert service.failed <= 2 * (32 + 16) + 300 / PROBE_EVERY_S
+    assert service.answered >= 0.95 * 16 * 300 / 0.05
+
+
+def test_one_that_stays_away_is_lost_and_one_that_never_answered_is_not_waited_for():
+    async def scenario(loop):
+        throttle = Throttle(2, patience_s=60.0, clock=loop.time)
+        throttle.leave(await throttle.enter(), None)
+        while not throttle.is_lost:
+            throttle.leave(await throttle.enter(), Failure(kind="connection", message=""))
+        never = Throttle(2, clock=loop.time)
+        for _ in range(100):
+            never.leave(await never.enter(), Failure(kind="connection", message=""))
+        return loop.time(), never.is_closed
+
+    at_s, is_closed = simulate(scenario)
+    assert (60.0 <= at_s <= 70.0, is_closed) == (True, False)
+
+
+def test_a_request_that_is_called_off_gives_its_place_away():
+    async def scenario(loop):
+        throttle = Throttle(1, clock=loop.time)
+        await throttle.enter()
+        waiting = [asyncio.ensure_future(throttle.enter()) for _ in range(3)]
+        await asyncio.sleep(1)
+        waiting[0].cancel()
+        throttle.withdraw()
+        await asyncio.sleep(1)
+        assert waiting[1].done()
+        waiting[1].cancel()
+        return throttle.waiting, throttle.in_flight
+
+    assert simulate(scenario) == (1, 1)
+
+
+def test_a_window_that_is_full_for_a_minute_is_waited_out():
+    """600 requests in each minute, all at once if one likes: the pause that the refusal names costs nothing."""
+
+    async def scenario(loop):
+        throttle, windows = Throttle(64, clock=loop.time), {}
+
+        async def work():
+            while loop.time() < 600.0:
+                ticket = await throttle.enter()
+                window = int(loop.time() // 60)
+                windows[window] = windows.get(window, 0) + 1
+                if windows[window] > 600:
+                    windows[window] = 600
+                    throttle.leave(
+                        ticket, Failure(kind="rate_limit", message="", retry_after_s=60 - loop.time() % 60 + 0.01)
+                    )
+                else:
+                    await asyncio.sleep(0.05)
+                    throttle.leave(ticket, None)
+
+        tasks = [asyncio.ensure_future(work()) for _ in range(64)]
+        await asyncio.wait(tasks, timeout=600.0)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        return sum(windows.values())
+
+    assert simulate(scenario) >= 0.9 * 6000
