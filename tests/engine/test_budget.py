@@ -167,6 +167,21 @@ def test_a_try_that_was_cut_off_may_be_billed_and_one_that_was_refused_is_not(fa
     assert may_be_billed(failure) == billed
 
 
+def test_the_worst_case_takes_the_dearest_way_to_bill_a_token():
+    plain = Price(input=1e6, output=1e6)
+    for price, usd in (
+        (plain, 64.0),
+        (replace(plain, cache_write=2e6), 96.0),
+        (replace(plain, reasoning=3e6), 128.0),
+        (replace(plain, reasoning=0.5e6, cached_input=0.1e6), 64.0),
+    ):
+        spec = ModelSpec(id="m", provider="openai", model="m", price=price)
+        assert WorstCase(spec).of_tokens(32, 32) == pytest.approx(usd)
+    listed = WorstCase(ModelSpec(id="c", provider="anthropic", model="claude-sonnet-4-5"))
+    assert listed.of_tokens(3200, 0) == pytest.approx(3200 * 6 / 1e6)
+    assert WorstCase(ModelSpec(id="n", provider="openai", model="no-such-model")).of_tokens(1, 1) is None
+
+
 def test_every_try_that_may_be_billed_counts_in_full():
     async def story():
         ledger = Ledger(1.0)
@@ -371,6 +386,31 @@ def test_a_budget_over_the_store_counts_all_runs_also_what_was_deleted():
         store.clear_budget()
         assert store.account() is None
     assert first.status == "done"
+
+
+def test_a_judge_that_grades_again_is_paid_from_the_stores_budget():
+    import sqlite3
+
+    from steelyard.grading.stored import grade_missing
+    from steelyard.scoring.judge import Judge
+
+    async def verdict(request, body, number):
+        return await stream(request, [chunk(content="Verdict: CORRECT"), finish(), usage()])
+
+    with serving(answer) as server:
+        run, _ = ask([endpoint(server)])
+    with serving(verdict) as server, Store.open() as store:
+        store.set_budget(1.5, from_now=True)
+        model = ModelSpec(id="j", provider="openai", model="j", base_url=server.url, price=PRICE)
+        judge = replace(quiz(), grade=Judge(model=model, max_tokens=3)).protocol(None)
+        asyncio.run(grade_missing(store, store.cells(run.info.id)[0].id, judge))
+        assert 0.5 < len(server.requests) * BILLED_USD <= 1.5
+        assert len(server.requests) < 60 or store.account().remaining_usd >= 0
+        assert store.account().spent_usd == pytest.approx(len(server.requests) * BILLED_USD)
+    raw = sqlite3.connect(".steelyard/steelyard.db")
+    judged = raw.execute("SELECT count(*) FROM scores WHERE value = 1 AND calls = 1").fetchone()
+    raw.close()
+    assert judged == (len(server.requests),)
 
 
 def ask_in_a_process(url):

@@ -358,6 +358,11 @@ def test_the_cache_is_read_from_the_command_line():
         stats = json.loads(ok("cache", "stats", "--json"))
         assert (stats["answers"], stats["used_again"]) == (12, 6)
         assert "openai/m" in ok("cache")
+        dry = json.loads(ok(*command, "--dry-run", "--json", "--price", "1/1", "--max-tokens", 9))
+        assert (dry["cells"][0]["requests"], dry["cells"][0]["known"]) == (6, 0)
+        dry = json.loads(ok(*command, "--dry-run", "--json"))
+        assert (dry["cells"][0]["known"], dry["cells"][0]["input_tokens"]) == (6, 0)
+        assert "6 (6 known)" in ok(*command, "--dry-run")
         ok("cache", "clear")
         ok(*command)
         assert len(server.requests) == 18

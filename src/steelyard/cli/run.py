@@ -75,7 +75,7 @@ def execute(parsed: argparse.Namespace) -> int:
     with Store.open(parsed.store, create=parsed.resume is None) as store:
         resume = store.run(parsed.resume) if parsed.resume else None
         plan = _plan(parsed, resume)
-        _confirm(plan, parsed)
+        _confirm(plan, store, parsed)
         ended = _carry_out(plan, store, resume, parsed)
         _print_results(ended, store, parsed)
     return _exit_code(ended)
@@ -83,14 +83,13 @@ def execute(parsed: argparse.Namespace) -> int:
 
 def _dry_run(parsed: argparse.Namespace) -> int:
     from steelyard.cli.forecast import forecast, print_forecast
+    from steelyard.store import Store
 
-    resume = None
-    if parsed.resume:
-        from steelyard.store import Store
-
+    if parsed.resume or Store.exists(parsed.store):
         with Store.open(parsed.store, create=False) as store:
-            resume = store.run(parsed.resume)
-    expected = forecast(_plan(parsed, resume))
+            expected = forecast(_plan(parsed, store.run(parsed.resume) if parsed.resume else None), store)
+    else:
+        expected = forecast(_plan(parsed, None))
     if parsed.json:
         args.print_json(expected)
     else:
@@ -104,7 +103,7 @@ def _plan(parsed: argparse.Namespace, resume: RunInfo | None) -> Plan:
     return plan_from_arguments(parsed, resume)
 
 
-def _confirm(plan: Plan, parsed: argparse.Namespace) -> None:
+def _confirm(plan: Plan, store: Store, parsed: argparse.Namespace) -> None:
     """Ask before much money is spent; without a terminal, refuse."""
     import sys
 
@@ -119,7 +118,7 @@ def _confirm(plan: Plan, parsed: argparse.Namespace) -> None:
 
     if parsed.yes and plan.budget_usd is None:
         return
-    most_usd = sum((cell.most_cost_usd or 0.0) + (cell.judge_most_cost_usd or 0.0) for cell in forecast(plan).cells)
+    most_usd = forecast(plan, store).most_usd
     if plan.budget_usd is not None:
         if not (parsed.quiet or parsed.json):
             print(_against_budget(most_usd, plan.budget_usd), file=sys.stderr)

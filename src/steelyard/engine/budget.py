@@ -13,6 +13,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 
+from msgspec.structs import replace
+
 from steelyard import prices
 from steelyard.errors import UsageError
 from steelyard.types import Failure, ModelSpec, Request, Usage
@@ -103,9 +105,9 @@ class Ledger:
         self._tell_the_waiting()
 
     def doubt(self, most_usd: float) -> None:
-        """Up to so much may have been billed for a try that failed."""
+        """Up to so much may have been billed for a try that failed, or an answer that came without its tokens."""
         self.doubtful_usd += most_usd
-        self.doubtful_tries += 1
+        self.doubtful_tries += most_usd > 0
 
     def keep_promise(self, promise_usd: float) -> None:
         """What had to follow has followed, or will not."""
@@ -153,9 +155,16 @@ class WorstCase:
         """The price of so many tokens, the input rounded up."""
         key = (-(-input_tokens // STEP) * STEP, output_tokens)
         if key not in self._known:
-            usage = Usage(input_tokens=key[0], output_tokens=key[1], source="tokenizer")
-            self._known[key] = prices.cost_usd(usage, self._spec, datetime.now(UTC))
+            self._known[key] = self._dearest(Usage(input_tokens=key[0], output_tokens=key[1], source="tokenizer"))
         return self._known[key]
+
+    def _dearest(self, usage: Usage) -> float | None:
+        """The price as it is, or if all input were written to a prompt cache, or all output were reasoning."""
+        written = replace(usage, cache_write_tokens=usage.input_tokens, cache_write_1h_tokens=usage.input_tokens)
+        reasoned = replace(usage, reasoning_tokens=usage.output_tokens)
+        now = datetime.now(UTC)
+        costs = [prices.cost_usd(each, self._spec, now) for each in (usage, written, reasoned)]
+        return None if costs[0] is None else max(cost for cost in costs if cost is not None)
 
 
 def input_bound(request: Request) -> int:
