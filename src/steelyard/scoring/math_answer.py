@@ -187,18 +187,24 @@ def _union(text: str) -> Parts | None:
 def _sequence(text: str) -> Parts | None:
     r"""Things between commas: a tuple or interval with its brackets, a set in braces, or a bare list in any order.
 
-    ``a\pm b`` is a bare list of two.
+    ``a\pm b`` in a set, or alone, stands for two.
     """
-    body, kind = text, "set"
-    if text.count("\\pm") == 1 and "," not in text:
-        return kind, [text.replace("\\pm", "+").removeprefix("+"), text.replace("\\pm", "-")]
     if text.startswith("\\{") and text.endswith("\\}"):
-        body = text[2:-2]
-        return kind, _between_commas(body)
+        return "set", _signs_apart(_between_commas(text[2:-2]))
     if text[0] in "([" and text[-1] in ")]" and _closes_at_end(text):
-        body, kind = text[1:-1], f"{text[0]} {text[-1]}"
-    parts = _between_commas(body)
-    return (kind, parts) if len(parts) > 1 else None
+        parts = _between_commas(text[1:-1])
+        return (f"{text[0]} {text[-1]}", parts) if len(parts) > 1 else None
+    parts = _signs_apart(_between_commas(text))
+    return ("set", parts) if len(parts) > 1 else None
+
+
+def _signs_apart(parts: list[str]) -> list[str]:
+    """Each part with one plus or minus as the two that it stands for."""
+    found = []
+    for part in parts:
+        is_double = part.count("\\pm") == 1
+        found += [part.replace("\\pm", "+").removeprefix("+"), part.replace("\\pm", "-")] if is_double else [part]
+    return found
 
 
 def _closes_at_end(text: str) -> bool:
