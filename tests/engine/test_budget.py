@@ -45,7 +45,7 @@ def test_no_order_of_arrival_spends_more_than_the_limit(jobs, limit_usd, at_once
             if not await ledger.hold(most_usd, promise_usd=promise_usd):
                 return
             sent.append(most_usd)
-            assert ledger.used_usd + ledger.held_usd + ledger.promised_usd <= limit_usd + 1e-9
+            assert ledger.used_usd + ledger.held_usd + ledger.promised_usd <= limit_usd + 1e-8
             for _ in range(generator.randrange(4)):
                 await asyncio.sleep(0)
             ledger.settle(most_usd, None if is_unknown else share * most_usd)
@@ -58,7 +58,7 @@ def test_no_order_of_arrival_spends_more_than_the_limit(jobs, limit_usd, at_once
             await asyncio.gather(*(work(queue) for _ in range(at_once)))
 
     asyncio.run(everything())
-    assert ledger.used_usd <= limit_usd + 1e-9
+    assert ledger.used_usd <= limit_usd + 1e-8
     assert ledger.held_usd == pytest.approx(0.0, abs=1e-9)
     assert ledger.is_exhausted == (len(sent) < len(jobs))
 
@@ -84,7 +84,7 @@ def test_where_answers_cost_more_than_foreseen_what_is_over_is_at_most_one_windo
             await asyncio.gather(*(work(queue) for _ in range(at_once)))
 
     asyncio.run(everything())
-    assert ledger.used_usd <= limit_usd + at_once * dearest_usd + 1e-9
+    assert ledger.used_usd <= limit_usd + at_once * dearest_usd + 1e-8
 
 
 @given(st.floats(0.0, 5.0), st.floats(0.0, 5.0), st.lists(AMOUNT, min_size=1, max_size=20), st.floats(0.01, 1.0))
@@ -111,7 +111,7 @@ def test_a_share_of_the_store_is_drawn_as_far_as_it_goes_and_never_beyond(limit_
                 await asyncio.gather(work(amount), work(amount))
 
     asyncio.run(everything())
-    assert ledger.used_usd <= min(limit_usd, pool_usd) + 1e-9
+    assert ledger.used_usd <= min(limit_usd, pool_usd) + 1e-8
     if not ledger.is_exhausted:
         assert ledger.used_usd == pytest.approx(2 * sum(amounts))
 
@@ -129,6 +129,17 @@ def test_money_waits_for_what_is_in_flight_and_ends_when_that_cannot_be_enough()
         await asyncio.sleep(0.01)
         assert hopeless.result() is False
         assert ledger.is_exhausted
+
+    asyncio.run(story())
+
+
+def test_ten_requests_of_ten_cents_fit_into_a_dollar():
+    async def story():
+        ledger = Ledger(1.0)
+        for _ in range(10):
+            assert await ledger.hold(0.1)
+            ledger.settle(0.1, 0.1)
+        assert not await ledger.hold(0.1)
 
     asyncio.run(story())
 
@@ -264,6 +275,14 @@ def test_a_run_that_fits_its_budget_is_done_and_says_what_is_left():
         run, _ = ask([endpoint(server)], budget_usd=5.0)
     assert run.status == "done"
     assert "60 requests sent, 0.7800 USD spent, 0.013 USD an answer, 4.2200 of 5 USD left" in run.table()
+
+
+def test_a_budget_for_less_than_one_request_sends_nothing_and_says_why():
+    with serving(answer) as server:
+        run, _ = ask([endpoint(server)], budget_usd=0.001)
+        assert not server.requests
+    assert run.status == "budget"
+    assert "stopped by budget before the first of 60 requests" in run.table()
 
 
 def test_two_models_share_one_budget():

@@ -185,8 +185,22 @@ def test_fresh_asks_anew_and_what_is_too_old_is_asked_anew(monkeypatch):
         assert len(server.requests) == 40
         now = time.time()
         monkeypatch.setattr("steelyard.engine.cache.time.time", lambda: now + 7200)
-        ask(endpoint(server), cache_max_age_s=3600.0)
+        run = ask(endpoint(server), cache_max_age_s=3600.0)
         assert len(server.requests) == 60
+    assert run.estimate("cached").value == 0
+
+
+def test_an_answer_that_was_too_old_is_explained_so(monkeypatch):
+    with serving(say("yes")) as server:
+        ask(endpoint(server))
+        time.sleep(0.3)
+        run = ask(endpoint(server), cache_max_age_s=0.2)
+        assert len(server.requests) == 40
+    time.sleep(0.3)
+    with Store.open() as store:
+        assert [reason.text for reason in explain(store, run.info)[0].reasons] == [
+            "the answer is older than --cache-max-age"
+        ]
 
 
 @pytest.mark.parametrize(("age", "worth"), [("90s", 90), ("1.5h", 5400), (" 7d ", 604800), ("2w", 1209600)])

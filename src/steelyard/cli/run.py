@@ -116,14 +116,16 @@ def _confirm(plan: Plan, store: Store, parsed: argparse.Namespace) -> None:
         return
     from steelyard.cli.forecast import forecast
 
-    if parsed.yes and plan.budget_usd is None:
+    standing = store.account()
+    if parsed.yes and plan.budget_usd is None and standing is None:
         return
     most_usd = forecast(plan, store).most_usd
-    if plan.budget_usd is not None:
-        if not (parsed.quiet or parsed.json):
-            print(_against_budget(most_usd, plan.budget_usd), file=sys.stderr)
-        return
-    if most_usd <= ASK_ABOVE_USD:
+    if not (parsed.quiet or parsed.json):
+        if plan.budget_usd is not None:
+            print(_against_budget(most_usd, plan.budget_usd, "a budget of"), file=sys.stderr)
+        if standing is not None:
+            print(_against_budget(most_usd, standing.remaining_usd, "the store's"), file=sys.stderr)
+    if parsed.yes or plan.budget_usd is not None or most_usd <= ASK_ABOVE_USD:
         return
     question = f"This run may cost up to {most_usd:.2f} USD."
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
@@ -133,10 +135,10 @@ def _confirm(plan: Plan, store: Store, parsed: argparse.Namespace) -> None:
         raise UsageError("nothing was sent")
 
 
-def _against_budget(most_usd: float, budget_usd: float) -> str:
+def _against_budget(most_usd: float, left_usd: float, whose: str) -> str:
     """What the run may cost beside what it may spend."""
-    outlook = "it fits" if most_usd <= budget_usd else "it may end before all is asked"
-    return f"forecast: up to about {most_usd:.4f} USD of a budget of {budget_usd:g} USD; {outlook}"
+    outlook = "it fits" if most_usd <= left_usd else "it may end before all is asked"
+    return f"forecast: up to about {most_usd:.4f} USD of {whose} {left_usd:g} USD; {outlook}"
 
 
 def _carry_out(plan: Plan, store: Store, resume: RunInfo | None, parsed: argparse.Namespace) -> Ended:

@@ -26,6 +26,9 @@ TOKENS_A_MESSAGE = 16
 """Room for what a chat template adds to a message."""
 
 STEP = 32
+ROUNDING_USD = 1e-9
+"""Ten requests of ten cents each fit into a dollar, whatever binary fractions make of it."""
+
 NOT_BILLED = ("rate_limit", "quota", "rejected", "auth", "unavailable")
 SPENT = "the budget is spent"
 
@@ -120,17 +123,20 @@ class Ledger:
         self._changed.set()
 
     def _fits(self, needed_usd: float) -> bool:
-        return self._fits_the_run(needed_usd) and (self.granted_usd is None or needed_usd <= self.granted_usd)
+        return self._fits_the_run(needed_usd) and self._fits_the_share(needed_usd)
 
     def _fits_the_run(self, needed_usd: float) -> bool:
-        return self.limit_usd is None or self.before_usd + needed_usd <= self.limit_usd
+        return self.limit_usd is None or self.before_usd + needed_usd <= self.limit_usd + ROUNDING_USD
+
+    def _fits_the_share(self, needed_usd: float) -> bool:
+        return self.granted_usd is None or needed_usd <= self.granted_usd + ROUNDING_USD
 
     async def _draw_more(self, needed_usd: float) -> bool:
         """Whether the store's budget gave anything towards what is needed; one asks at a time."""
-        if self._draw is None or self.granted_usd is None or needed_usd <= self.granted_usd:
+        if self._draw is None or self.granted_usd is None or self._fits_the_share(needed_usd):
             return False
         async with self._drawing:
-            if needed_usd <= self.granted_usd:
+            if self._fits_the_share(needed_usd):
                 return True
             given_usd = await self._draw(needed_usd - self.granted_usd)
             self.granted_usd += given_usd

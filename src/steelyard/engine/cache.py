@@ -110,8 +110,9 @@ def count_known(store: Store, cell: Cell, plan: Plan) -> int:
     )
 
 
-def oldest_used_s(plan: Plan) -> float | None:
+def oldest_used_s(plan: Plan, now_s: float | None = None) -> float | None:
     """Seconds since the epoch before which no answer is used again; ``None`` where none is used at all."""
     if plan.fresh:
         return None
-    return 0.0 if plan.cache_max_age_s is None else time.time() - plan.cache_max_age_s
+    now_s = time.time() if now_s is None else now_s
+    return 0.0 if plan.cache_max_age_s is None else now_s - plan.cache_max_age_s

@@ -442,10 +442,11 @@ class Store:
             number = _number(connection, run_id) if run_id is not None else None
             return find_answers(connection, digests, but_not_run=number, since_s=since_s)
 
-    def earlier_calls(self, sample_id: str, *, run_id: str, most: int) -> list[Earlier]:
-        """What other runs asked about an item, the newest first."""
+    def earlier_calls(self, sample_id: str, *, run_id: str, before_s: float, most: int) -> list[Earlier]:
+        """What other runs asked about an item before that moment, the newest first."""
         with self._reading() as connection:
-            return earlier_calls(connection, sample_id, but_not_run=_number(connection, run_id), most=most)
+            number = _number(connection, run_id)
+            return earlier_calls(connection, sample_id, but_not_run=number, before_s=before_s, most=most)
 
     def kept(self) -> list[Kept]:
         """What every cell holds that may be used again, and what it used."""
