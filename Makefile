@@ -4,9 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+EXTRAS := $(VENV)/.extras
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test test-long check format lock clean
+.PHONY: demo test test-long check format extras lock clean
 
 demo: $(STAMP)  ## a real benchmark of a real local model, with its floor beside it
 	@$(BIN)/steelyard setup
@@ -29,9 +30,11 @@ format: $(STAMP)
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-lock: $(STAMP)  ## write the exact versions that are installed now
+lock: $(EXTRAS)  ## write the exact versions that are installed now
 	@echo "# Exact versions for development, CI and the demo. Renew: make lock" > constraints.txt
 	@$(PIP) freeze --exclude-editable | grep -v " @ " >> constraints.txt
+
+extras: $(EXTRAS)  ## what some tests need besides, and leave out without: the vendors' clients, Reasoning Gym
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache dist
@@ -41,4 +44,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "installing into $(VENV) ..."
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) install -c constraints.txt -e '.[all]' pytest hypothesis ruff mypy build types-PyYAML types-psutil
+	@touch $@
+
+$(EXTRAS): $(STAMP)
+	@$(PIP) install -c constraints.txt -e '.[reasoning-gym]' openai anthropic google-genai
 	@touch $@

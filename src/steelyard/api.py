@@ -224,12 +224,21 @@ def run_plan(
 
 
 def import_file(
-    store: Store, file: Path, benchmark: str, model: str, *, name: str | None = None, shots: int | None = None
+    store: Store,
+    file: Path,
+    benchmark: str,
+    model: str,
+    *,
+    name: str | None = None,
+    shots: int | None = None,
+    limit: int | None = None,
+    seed: int = 0,
 ) -> RunInfo:
     """Grade answers made elsewhere and keep them as a run; what the command line calls."""
     from steelyard.grading.imported import import_answers
 
-    return _complete(import_answers(store, file, parse_benchmark(benchmark), model, name=name, shots=shots))
+    spec = parse_benchmark(benchmark)
+    return _complete(import_answers(store, file, spec, model, name=name, shots=shots, limit=limit, seed=seed))
 
 
 def rescore_run(

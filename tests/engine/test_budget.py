@@ -45,7 +45,7 @@ def test_no_order_of_arrival_spends_more_than_the_limit(jobs, limit_usd, at_once
             if not await ledger.hold(most_usd, promise_usd=promise_usd):
                 return
             sent.append(most_usd)
-            assert ledger.used_usd + ledger.held_usd + ledger.promised_usd <= limit_usd + 1e-9
+            assert ledger.used_usd + ledger.held_usd + ledger.promised_usd <= limit_usd + 1e-8
             for _ in range(generator.randrange(4)):
                 await asyncio.sleep(0)
             ledger.settle(most_usd, None if is_unknown else share * most_usd)
@@ -58,7 +58,7 @@ def test_no_order_of_arrival_spends_more_than_the_limit(jobs, limit_usd, at_once
             await asyncio.gather(*(work(queue) for _ in range(at_once)))
 
     asyncio.run(everything())
-    assert ledger.used_usd <= limit_usd + 1e-9
+    assert ledger.used_usd <= limit_usd + 1e-8
     assert ledger.held_usd == pytest.approx(0.0, abs=1e-9)
     assert ledger.is_exhausted == (len(sent) < len(jobs))
 
@@ -84,7 +84,7 @@ def test_where_answers_cost_more_than_foreseen_what_is_over_is_at_most_one_windo
             await asyncio.gather(*(work(queue) for _ in range(at_once)))
 
     asyncio.run(everything())
-    assert ledger.used_usd <= limit_usd + at_once * dearest_usd + 1e-9
+    assert ledger.used_usd <= limit_usd + at_once * dearest_usd + 1e-8
 
 
 @given(st.floats(0.0, 5.0), st.floats(0.0, 5.0), st.lists(AMOUNT, min_size=1, max_size=20), st.floats(0.01, 1.0))
@@ -111,7 +111,7 @@ def test_a_share_of_the_store_is_drawn_as_far_as_it_goes_and_never_beyond(limit_
                 await asyncio.gather(work(amount), work(amount))
 
     asyncio.run(everything())
-    assert ledger.used_usd <= min(limit_usd, pool_usd) + 1e-9
+    assert ledger.used_usd <= min(limit_usd, pool_usd) + 1e-8
     if not ledger.is_exhausted:
         assert ledger.used_usd == pytest.approx(2 * sum(amounts))
 
@@ -129,6 +129,17 @@ def test_money_waits_for_what_is_in_flight_and_ends_when_that_cannot_be_enough()
         await asyncio.sleep(0.01)
         assert hopeless.result() is False
         assert ledger.is_exhausted
+
+    asyncio.run(story())
+
+
+def test_ten_requests_of_ten_cents_fit_into_a_dollar():
+    async def story():
+        ledger = Ledger(1.0)
+        for _ in range(10):
+            assert await ledger.hold(0.1)
+            ledger.settle(0.1, 0.1)
+        assert not await ledger.hold(0.1)
 
     asyncio.run(story())
 
@@ -165,6 +176,21 @@ def test_a_likelihood_is_bounded_by_its_prompt_for_each_continuation():
 )
 def test_a_try_that_was_cut_off_may_be_billed_and_one_that_was_refused_is_not(failure, billed):
     assert may_be_billed(failure) == billed
+
+
+def test_the_worst_case_takes_the_dearest_way_to_bill_a_token():
+    plain = Price(input=1e6, output=1e6)
+    for price, usd in (
+        (plain, 64.0),
+        (replace(plain, cache_write=2e6), 96.0),
+        (replace(plain, reasoning=3e6), 128.0),
+        (replace(plain, reasoning=0.5e6, cached_input=0.1e6), 64.0),
+    ):
+        spec = ModelSpec(id="m", provider="openai", model="m", price=price)
+        assert WorstCase(spec).of_tokens(32, 32) == pytest.approx(usd)
+    listed = WorstCase(ModelSpec(id="c", provider="anthropic", model="claude-sonnet-4-5"))
+    assert listed.of_tokens(3200, 0) == pytest.approx(3200 * 6 / 1e6)
+    assert WorstCase(ModelSpec(id="n", provider="openai", model="no-such-model")).of_tokens(1, 1) is None
 
 
 def test_every_try_that_may_be_billed_counts_in_full():
@@ -249,6 +275,14 @@ def test_a_run_that_fits_its_budget_is_done_and_says_what_is_left():
         run, _ = ask([endpoint(server)], budget_usd=5.0)
     assert run.status == "done"
     assert "60 requests sent, 0.7800 USD spent, 0.013 USD an answer, 4.2200 of 5 USD left" in run.table()
+
+
+def test_a_budget_for_less_than_one_request_sends_nothing_and_says_why():
+    with serving(answer) as server:
+        run, _ = ask([endpoint(server)], budget_usd=0.001)
+        assert not server.requests
+    assert run.status == "budget"
+    assert "stopped by budget before the first of 60 requests" in run.table()
 
 
 def test_two_models_share_one_budget():
@@ -371,6 +405,31 @@ def test_a_budget_over_the_store_counts_all_runs_also_what_was_deleted():
         store.clear_budget()
         assert store.account() is None
     assert first.status == "done"
+
+
+def test_a_judge_that_grades_again_is_paid_from_the_stores_budget():
+    import sqlite3
+
+    from steelyard.grading.stored import grade_missing
+    from steelyard.scoring.judge import Judge
+
+    async def verdict(request, body, number):
+        return await stream(request, [chunk(content="Verdict: CORRECT"), finish(), usage()])
+
+    with serving(answer) as server:
+        run, _ = ask([endpoint(server)])
+    with serving(verdict) as server, Store.open() as store:
+        store.set_budget(1.5, from_now=True)
+        model = ModelSpec(id="j", provider="openai", model="j", base_url=server.url, price=PRICE)
+        judge = replace(quiz(), grade=Judge(model=model, max_tokens=3)).protocol(None)
+        asyncio.run(grade_missing(store, store.cells(run.info.id)[0].id, judge))
+        assert 0.5 < len(server.requests) * BILLED_USD <= 1.5
+        assert len(server.requests) < 60 or store.account().remaining_usd >= 0
+        assert store.account().spent_usd == pytest.approx(len(server.requests) * BILLED_USD)
+    raw = sqlite3.connect(".steelyard/steelyard.db")
+    judged = raw.execute("SELECT count(*) FROM scores WHERE value = 1 AND calls = 1").fetchone()
+    raw.close()
+    assert judged == (len(server.requests),)
 
 
 def ask_in_a_process(url):

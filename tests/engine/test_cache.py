@@ -185,8 +185,22 @@ def test_fresh_asks_anew_and_what_is_too_old_is_asked_anew(monkeypatch):
         assert len(server.requests) == 40
         now = time.time()
         monkeypatch.setattr("steelyard.engine.cache.time.time", lambda: now + 7200)
-        ask(endpoint(server), cache_max_age_s=3600.0)
+        run = ask(endpoint(server), cache_max_age_s=3600.0)
         assert len(server.requests) == 60
+    assert run.estimate("cached").value == 0
+
+
+def test_an_answer_that_was_too_old_is_explained_so(monkeypatch):
+    with serving(say("yes")) as server:
+        ask(endpoint(server))
+        time.sleep(0.3)
+        run = ask(endpoint(server), cache_max_age_s=0.2)
+        assert len(server.requests) == 40
+    time.sleep(0.3)
+    with Store.open() as store:
+        assert [reason.text for reason in explain(store, run.info)[0].reasons] == [
+            "the answer is older than --cache-max-age"
+        ]
 
 
 @pytest.mark.parametrize(("age", "worth"), [("90s", 90), ("1.5h", 5400), (" 7d ", 604800), ("2w", 1209600)])
@@ -358,6 +372,11 @@ def test_the_cache_is_read_from_the_command_line():
         stats = json.loads(ok("cache", "stats", "--json"))
         assert (stats["answers"], stats["used_again"]) == (12, 6)
         assert "openai/m" in ok("cache")
+        dry = json.loads(ok(*command, "--dry-run", "--json", "--price", "1/1", "--max-tokens", 9))
+        assert (dry["cells"][0]["requests"], dry["cells"][0]["known"]) == (6, 0)
+        dry = json.loads(ok(*command, "--dry-run", "--json"))
+        assert (dry["cells"][0]["known"], dry["cells"][0]["input_tokens"]) == (6, 0)
+        assert "6 (6 known)" in ok(*command, "--dry-run")
         ok("cache", "clear")
         ok(*command)
         assert len(server.requests) == 18

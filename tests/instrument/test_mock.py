@@ -5,9 +5,11 @@ import json
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import aiohttp
+import msgspec
 import pytest
 
 from steelyard.errors import EnvironmentFault, UsageError
@@ -40,35 +42,43 @@ def asked(settings, *bodies, path="chat/completions"):
     return asyncio.run(work())
 
 
-async def chunk_times(settings, body):
-    """Seconds after the request at which each server-sent event with text in it was read."""
-    times = []
-    async with serving(settings) as url, aiohttp.ClientSession() as session:
-        began = time.perf_counter()
-        async with session.post(f"{url}/chat/completions", json=body | {"stream": True}) as reply:
-            async for line in reply.content:
-                if b'"content":"' in line and b'"content":""' not in line:
-                    times.append(time.perf_counter() - began)
-    return times
+def noted(settings):
+    """What the server noted of one streamed reply: for each chunk when it was due and when it went out, in ms."""
+
+    async def work():
+        kept = msgspec.structs.replace(settings, keep_timings=1)
+        async with Mock(kept) as mock, aiohttp.ClientSession() as session:
+            async with session.post(f"{mock.base_url}/chat/completions", json=CHAT | {"stream": True}) as reply:
+                assert b"[DONE]" in await reply.read()
+            async with session.get(f"{mock.base_url}/timings") as reply:
+                (served,) = await reply.json()
+        return [[at_ns / 1e6 for at_ns in served[name]] for name in ("due_ns", "written_ns")]
+
+    return asyncio.run(work())
 
 
 def test_delays_stand_on_one_schedule_and_do_not_drift():
-    times = asyncio.run(chunk_times(Settings(ttft_ms=40, itl_ms=5, tokens=41), CHAT))
-    assert len(times) == 41
-    assert 0.040 <= times[0] < 0.060
-    assert 0.240 <= times[-1] < 0.260
+    due, written = noted(Settings(ttft_ms=40, itl_ms=5, tokens=41))
+    assert due == [40 + 5 * number for number in range(41)]
+    assert all(wrote >= at for at, wrote in zip(due, written, strict=True))
+    assert min(wrote - at for at, wrote in zip(due[-10:], written[-10:], strict=True)) < 4
 
 
 def test_a_chunk_of_several_tokens_waits_for_all_of_them():
-    times = asyncio.run(chunk_times(Settings(ttft_ms=10, itl_ms=5, tokens=12, tokens_per_chunk=4), CHAT))
-    assert len(times) == 3
-    assert 0.050 <= times[-1] < 0.070
+    due, _ = noted(Settings(ttft_ms=10, itl_ms=5, tokens=12, tokens_per_chunk=4))
+    assert due == [10, 30, 50]
+
+
+def test_jitter_varies_gaps_by_its_share_and_no_more():
+    due, _ = noted(Settings(itl_ms=4, tokens=30, jitter=0.5))
+    gaps = [after - before for before, after in pairwise(due)]
+    assert 2 <= min(gaps) < 3 < 5 < max(gaps) <= 6
 
 
 def test_a_whole_reply_comes_when_its_last_token_is_due():
     began = time.perf_counter()
     asked(Settings(ttft_ms=50, itl_ms=10, tokens=6), CHAT)
-    assert 0.1 <= time.perf_counter() - began < 0.5
+    assert time.perf_counter() - began >= 0.1
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -208,6 +218,18 @@ def test_a_port_in_use_is_an_error_that_says_what_to_try():
 
     with pytest.raises(EnvironmentFault, match="--port 0"):
         asyncio.run(work())
+
+
+def test_a_mock_in_the_running_loop_ends_with_its_block():
+    async def work():
+        async with aiohttp.ClientSession() as session:
+            async with serving(Settings(tokens=3)) as url, session.post(f"{url}/chat/completions", json=CHAT) as reply:
+                said = (await reply.json())["choices"][0]["message"]["content"]
+            with pytest.raises(aiohttp.ClientConnectorError):
+                await session.get(f"{url}/stats")
+            return said
+
+    assert len(asyncio.run(work()).split()) == 3
 
 
 def test_a_spawned_mock_ends_with_its_block():

@@ -61,6 +61,37 @@ def macro(metric: str, columns: Columns, context: Context) -> Estimate:
     )
 
 
+def over_parts(metric: str, counts: str, columns: Columns, context: Context) -> Estimate:
+    """The share of parts done, where an item has several: sums over all items, Fieller 1954 over items.
+
+    ``metric`` scores the share of an item's parts, ``counts`` how many it has. Alike items: Wilson over items.
+    """
+    scores, parts = columns.scores.get(metric), columns.scores.get(counts)
+    if scores is None or parts is None:
+        return unknown(metric, "share", "not given by this protocol")
+    scored = ~np.isnan(scores) & ~np.isnan(parts)
+    if not scored.any():
+        return unknown(metric, "share", "nothing was scored")
+    items = columns.sample[scored]
+    asked = item_means(parts[scored], items)
+    done = item_means(scores[scored] * parts[scored], items)
+    found = stats.ratio_interval_fieller(numerator=done, denominator=asked, confidence=context.confidence)
+    status = _error_warning(columns)
+    if found.ratio is None or found.low is None or found.high is None or found.low == found.high:
+        return share(metric, float(done.sum() / asked.sum()) * len(asked), len(asked), context, status=status)
+    return Estimate(
+        metric=metric,
+        value=found.ratio,
+        low=max(0.0, found.low),
+        high=min(1.0, found.high),
+        level=context.confidence,
+        n=len(asked),
+        method=f"{asked.sum():,.0f} parts of {len(asked):,} items, Fieller",
+        unit="share",
+        status=status,
+    )
+
+
 def breakdown(columns: Columns, context: Context) -> list[Estimate]:
     """The headline score again: over items and over strata, in each group, in each stratum."""
     strata = _strata(columns)

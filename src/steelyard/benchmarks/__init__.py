@@ -26,6 +26,11 @@ BUILT_IN = {
     "truthfulqa": ("steelyard.benchmarks.wider", "TRUTHFULQA"),
     "aime-2024": ("steelyard.benchmarks.wider", "AIME_2024"),
     "aime-2025": ("steelyard.benchmarks.wider", "AIME_2025"),
+    "math-500": ("steelyard.benchmarks.math_500", "MATH_500"),
+    "ifeval": ("steelyard.benchmarks.ifeval", "IFEVAL"),
+    "humaneval-plus": ("steelyard.benchmarks.humaneval_plus", "HUMANEVAL_PLUS"),
+    "mbpp": ("steelyard.benchmarks.mbpp", "MBPP"),
+    "reasoning-gym": ("steelyard.benchmarks.reasoning_gym", "REASONING_GYM"),
 }
 ENTRY_POINTS = "steelyard.benchmarks"
 DESCRIPTION_SUFFIXES = (".yaml", ".yml")

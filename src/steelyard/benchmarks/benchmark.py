@@ -111,7 +111,8 @@ class Benchmark(Struct, frozen=True, kw_only=True):
     ``load(selection)`` returns a ``Dataset``, or simply a sequence of samples. ``grade`` is the short form for a
     benchmark with one protocol: it judges the answer to ``sample.input`` sent as one user message, by a function or a
     ``Judge``. ``parts`` are the names that may follow a colon; ``defaults`` maps a part to its default protocol
-    (``""``: the rest). ``endless`` parts are generated and need a limit. ``stratified``: a sample is drawn evenly over
+    (``""``: the rest). ``endless`` parts are generated and need a limit; with ``any_part`` the loader knows which parts
+    there are, and all are endless. ``stratified``: a sample is drawn evenly over
     the strata. ``groups`` are named sets of strata that get a score of their own; ``families`` are strata that a macro
     mean counts as one (their mean). ``is_verified``: the rows were held against a pinned digest once. ``confidential``
     items are shown nowhere unless the user asks by a flag. ``notes`` are what the user should hear before anything is
@@ -126,6 +127,7 @@ class Benchmark(Struct, frozen=True, kw_only=True):
     defaults: dict[str, str] = {}
     parts: tuple[str, ...] = ()
     endless: tuple[str, ...] = ()
+    any_part: bool = False
     stratified: bool = False
     groups: dict[str, tuple[str, ...]] = {}
     families: dict[str, tuple[str, ...]] = {}
@@ -160,11 +162,15 @@ class Benchmark(Struct, frozen=True, kw_only=True):
             raise DataError(f"{self.name}: {len(samples) - len(names)} items share an id with another one")
         return Dataset(samples=samples, id=f"{self.name}/{self.version}", digest=digest_of(samples))
 
+    def is_endless(self, part: str | None) -> bool:
+        """Whether the part is generated, so that there is no end to its items."""
+        return part in self.endless or (self.any_part and part is not None)
+
     def _check_part(self, selection: Selection) -> None:
         part = selection.part
-        if part is not None and part not in self.parts:
+        if part is not None and part not in self.parts and not self.any_part:
             raise UnknownName(f"part of {self.name}", part, self.parts)
-        if part in self.endless and selection.limit is None:
+        if self.is_endless(part) and selection.limit is None:
             raise UsageError(f"{self.name}:{part} is generated without end: say how many items. Try: --limit 100")
 
     def _only(self) -> Protocol:

@@ -1,4 +1,7 @@
-"""Conformance of a benchmark: gold answers score 1, empty ones 0, counts and digests are the pinned ones."""
+"""Conformance of a benchmark: gold answers score 1, empty ones 0, counts and digests are the pinned ones.
+
+An item without choices and with an empty target has no gold answer; of it only the empty answer is checked.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,16 @@ GENERATED_CHECKED = 500
 
 
 class Conformance(Struct, frozen=True, kw_only=True):
-    """What the check of one benchmark under one protocol found; ``gold`` and ``empty`` are mean scores."""
+    """What the check of one benchmark under one protocol found; ``gold`` and ``empty`` are mean scores.
+
+    ``gold`` is ``None`` where no item has a gold answer.
+    """
 
     benchmark: str
     protocol: str
     split: str
     items: int
-    gold: float
+    gold: float | None
     empty: float
     digest: str
     ok: bool
@@ -31,7 +37,7 @@ def check_benchmark(benchmark: Benchmark, selection: Selection) -> list[Conforma
     """Check every protocol that suits the items; nothing is sent anywhere."""
     part = selection.part
     dataset = benchmark.dataset(selection)
-    samples = dataset.samples[:GENERATED_CHECKED] if part in benchmark.endless else dataset.samples
+    samples = dataset.samples[:GENERATED_CHECKED] if benchmark.is_endless(part) else dataset.samples
     protocols = benchmark.protocols or (benchmark.protocol(None),)
     alone = [protocol for protocol in protocols if protocol.judge is None]  # a judge would have to be asked
     suiting = [protocol for protocol in alone if samples[0].choices or not protocol.needs_choices]
@@ -42,7 +48,8 @@ def _check(
     benchmark: Benchmark, part: str | None, dataset: Dataset, protocol: Protocol, samples: Iterable[Sample]
 ) -> Conformance:
     items = list(samples)
-    golds = [_headline(protocol, sample, _gold(protocol, sample)) for sample in items]
+    golds = [_headline(protocol, sample, _gold(protocol, sample)) if _has_gold(sample) else None for sample in items]
+    known = [gold for gold in golds if gold is not None]
     empties = [_headline(protocol, sample, Completion(stop_reason="stop")) for sample in items]
     problem = _first_problem(items, golds, empties)
     if benchmark.items and part is None and len(items) != benchmark.items:
@@ -52,12 +59,16 @@ def _check(
         protocol=protocol.name,
         split=dataset.split,
         items=len(items),
-        gold=sum(golds) / len(items),
+        gold=sum(known) / len(known) if known else None,
         empty=sum(empties) / len(items),
         digest=dataset.digest,
         ok=problem is None,
         problem=problem,
     )
+
+
+def _has_gold(sample: Sample) -> bool:
+    return bool(sample.target or sample.choices)
 
 
 def _gold(protocol: Protocol, sample: Sample) -> Completion:
@@ -70,9 +81,9 @@ def _headline(protocol: Protocol, sample: Sample, completion: Completion) -> flo
     return scores_of(protocol, protocol.grade(sample, completion))[protocol.metrics[0]].value or 0.0
 
 
-def _first_problem(items: list[Sample], golds: list[float], empties: list[float]) -> str | None:
+def _first_problem(items: list[Sample], golds: list[float | None], empties: list[float]) -> str | None:
     for sample, gold, empty in zip(items, golds, empties, strict=True):
-        if gold != 1.0:
+        if gold is not None and gold != 1.0:
             return f"{sample.id}: the gold answer scores {gold}"
         if empty != 0.0:
             return f"{sample.id}: an empty answer scores {empty}"

@@ -7,9 +7,10 @@ in the sandbox, the completion in one process and the test in another.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from steelyard.benchmarks import data
-from steelyard.benchmarks.benchmark import Benchmark, Dataset, Protocol, Selection
+from steelyard.benchmarks.benchmark import Benchmark, Dataset, Grade, Protocol, Selection
 from steelyard.benchmarks.protocols import question
 from steelyard.sandbox import Limits, Program
 from steelyard.scoring import code
@@ -35,13 +36,14 @@ TEST = data.Source(
 def load(selection: Selection) -> Dataset:
     """The 164 problems in the file's order; the gold answer is the canonical solution."""
     fetched = data.fetch(TEST, selection.accept_digest)
-    samples = tuple(_sample(row) for row in fetched.rows)
+    samples = tuple(sample_of(row, "humaneval") for row in fetched.rows)
     return Dataset(samples=samples, id="openai/openai_humaneval", revision=REVISION, digest=fetched.digest)
 
 
-def _sample(row: data.Row) -> Sample:
+def sample_of(row: data.Row, benchmark: str) -> Sample:
+    """A row of HumanEval's form as an item; HumanEval+ has the same columns."""
     return Sample(
-        id=f"humaneval/{row['task_id'].rpartition('/')[2]}",
+        id=f"{benchmark}/{row['task_id'].rpartition('/')[2]}",
         input=row["prompt"],
         target=row["canonical_solution"],
         metadata={"test": row["test"], "entry_point": row["entry_point"]},
@@ -59,16 +61,16 @@ def program(sample: Sample, completion: str) -> Program:
     )
 
 
-def _graded(sample: Sample, reply: str, completion: str) -> Score:
-    return code.grade(program(sample, completion), LIMITS, completion if reply.strip() else None)
+def _grader(extract: Callable[[str], str], limits: Limits) -> Grade:
+    def grade(sample: Sample, completion: Completion) -> Score:
+        found = extract(completion.text)
+        return code.grade(program(sample, found), limits, found if completion.text.strip() else None)
+
+    return grade
 
 
 def _lm_eval_prompt(sample: Sample, exemplars: tuple[Sample, ...]) -> Prompt:
     return Prompt(kind="completion", text=question(sample))
-
-
-def _lm_eval_grade(sample: Sample, completion: Completion) -> Score:
-    return _graded(sample, completion.text, _until_stop(completion.text))
 
 
 def _until_stop(text: str) -> str:
@@ -76,17 +78,18 @@ def _until_stop(text: str) -> str:
     return text[: min((found for stop in STOP if (found := text.find(stop)) >= 0), default=len(text))]
 
 
-LM_EVAL = Protocol(
-    name="lm-eval",
-    version="1",
-    kind="completion",
-    render=_lm_eval_prompt,
-    grade=_lm_eval_grade,
-    description="lm-eval humaneval v1: the prompt continued, up to the next top-level statement",
-    max_tokens=1024,
-    stop=STOP,
-    ready=code.ready,
-)
+def _lm_eval(limits: Limits) -> Protocol:
+    return Protocol(
+        name="lm-eval",
+        version="1",
+        kind="completion",
+        render=_lm_eval_prompt,
+        grade=_grader(_until_stop, limits),
+        description="lm-eval humaneval v1: the prompt continued, up to the next top-level statement",
+        max_tokens=1024,
+        stop=STOP,
+        ready=code.ready,
+    )
 
 
 def _lm_eval_instruct_prompt(sample: Sample, exemplars: tuple[Sample, ...]) -> Prompt:
@@ -98,22 +101,24 @@ def _lm_eval_instruct_prompt(sample: Sample, exemplars: tuple[Sample, ...]) -> P
     )
 
 
-def _lm_eval_instruct_grade(sample: Sample, completion: Completion) -> Score:
-    return _graded(sample, completion.text, _until_stop(completion.text).partition("```")[0])
+def _until_fence(text: str) -> str:
+    return _until_stop(text).partition("```")[0]
 
 
-LM_EVAL_INSTRUCT = Protocol(
-    name="lm-eval-instruct",
-    version="4",
-    kind="completion",
-    render=_lm_eval_instruct_prompt,
-    grade=_lm_eval_instruct_grade,
-    reply=lambda sample, answer: f"{answer}\n```",
-    description="lm-eval humaneval_instruct v4: the instruction and the begun answer as one prompt",
-    max_tokens=1024,
-    stop=STOP,
-    ready=code.ready,
-)
+def _lm_eval_instruct(limits: Limits) -> Protocol:
+    return Protocol(
+        name="lm-eval-instruct",
+        version="4",
+        kind="completion",
+        render=_lm_eval_instruct_prompt,
+        grade=_grader(_until_fence, limits),
+        reply=lambda sample, answer: f"{answer}\n```",
+        description="lm-eval humaneval_instruct v4: the instruction and the begun answer as one prompt",
+        max_tokens=1024,
+        stop=STOP,
+        ready=code.ready,
+    )
+
 
 SIMPLE_EVALS_INSTRUCTION = (
     "Read the following function signature and docstring, and fully implement the function described. "
@@ -125,10 +130,6 @@ _FENCED = re.compile(r"```python\n(.*?)```", re.DOTALL)
 def _simple_evals_prompt(sample: Sample, exemplars: tuple[Sample, ...]) -> Prompt:
     content = SIMPLE_EVALS_INSTRUCTION + question(sample)
     return Prompt(kind="chat", messages=(Message(role="user", content=content),))
-
-
-def _simple_evals_grade(sample: Sample, completion: Completion) -> Score:
-    return _graded(sample, completion.text, simple_evals_completion(completion.text))
 
 
 def simple_evals_completion(reply: str) -> str:
@@ -146,24 +147,31 @@ def _simple_evals_reply(sample: Sample, answer: str) -> str:
     return f"```python\n{question(sample)}{answer}```"
 
 
-SIMPLE_EVALS = Protocol(
-    name="simple-evals",
-    version="1",
-    kind="chat",
-    render=_simple_evals_prompt,
-    grade=_simple_evals_grade,
-    reply=_simple_evals_reply,
-    description="chat, the whole function asked for; its body is put after the prompt",
-    max_tokens=2048,
-    temperature=0.5,
-    ready=code.ready,
-)
+def _simple_evals(limits: Limits) -> Protocol:
+    return Protocol(
+        name="simple-evals",
+        version="1",
+        kind="chat",
+        render=_simple_evals_prompt,
+        grade=_grader(simple_evals_completion, limits),
+        reply=_simple_evals_reply,
+        description="chat, the whole function asked for; its body is put after the prompt",
+        max_tokens=2048,
+        temperature=0.5,
+        ready=code.ready,
+    )
+
+
+def protocols(limits: Limits) -> tuple[Protocol, ...]:
+    """The protocols of a benchmark of this form, each test allowed ``limits``; the first is the default."""
+    return _simple_evals(limits), _lm_eval(limits), _lm_eval_instruct(limits)
+
 
 HUMANEVAL = Benchmark(
     name="humaneval",
     version="1",
     load=load,
-    protocols=(SIMPLE_EVALS, LM_EVAL, LM_EVAL_INSTRUCT),
+    protocols=protocols(LIMITS),
     defaults={"": "simple-evals"},
     description="Python functions to complete, judged by their tests in a sandbox",
     items=164,

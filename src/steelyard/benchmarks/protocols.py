@@ -110,7 +110,7 @@ def free_number(*, version: str = "1", instruction: str = "", max_tokens: int = 
     """The answer is the last number of the reply (after the last mark such as ``####``, where there is one)."""
 
     def render(sample: Sample, exemplars: tuple[Sample, ...]) -> Prompt:
-        return _with_instruction(sample, instruction)
+        return with_instruction(sample, instruction)
 
     def grade(sample: Sample, completion: Completion) -> dict[str, Score]:
         return {
@@ -136,7 +136,7 @@ def free_text(name: str, accept: Callable[[str, str], bool], description: str, *
     """The reply as a whole is held against the target by ``accept(reply, target)``."""
 
     def render(sample: Sample, exemplars: tuple[Sample, ...]) -> Prompt:
-        return _with_instruction(sample, instruction)
+        return with_instruction(sample, instruction)
 
     def grade(sample: Sample, completion: Completion) -> Score:
         return exact.grade(completion.text, sample.target, accept)
@@ -191,7 +191,8 @@ def question(sample: Sample) -> str:
     return sample.input if isinstance(sample.input, str) else "\n\n".join(turn.content for turn in sample.input)
 
 
-def _with_instruction(sample: Sample, instruction: str) -> Prompt:
+def with_instruction(sample: Sample, instruction: str) -> Prompt:
+    """The sample's own words, and the instruction below them where there is one."""
     prompt = ask(sample)
     if not instruction:
         return prompt

@@ -36,8 +36,9 @@ def execute(parsed: argparse.Namespace) -> int:
     else:
         for result in found:
             verdict = "ok" if result.ok else f"OFF: {result.problem}"
+            gold = "none" if result.gold is None else f"{result.gold:.4f}"
             print(
-                f"{result.benchmark}@{result.protocol}  {result.items:,} items  gold {result.gold:.4f}  "
+                f"{result.benchmark}@{result.protocol}  {result.items:,} items  gold {gold}  "
                 f"empty {result.empty:.4f}  digest {result.digest[:12]}  {verdict}"
             )
     return 0 if all(result.ok for result in found) else 1
@@ -51,6 +52,6 @@ def _check(name: str, parsed: argparse.Namespace) -> list[Conformance]:
 
     spec = parse_benchmark(name)
     benchmark = find_benchmark(spec.name, parsed.grader)
-    limit = GENERATED_ITEMS if spec.part in benchmark.endless else None
+    limit = GENERATED_ITEMS if benchmark.is_endless(spec.part) else None
     accept = parsed.accept_data[0] if parsed.accept_data else None
     return check_benchmark(benchmark, Selection(part=spec.part, limit=limit, accept_digest=accept))

@@ -12,9 +12,11 @@ from datetime import UTC, datetime
 from msgspec import Struct
 
 from steelyard import prices
+from steelyard.engine.cache import count_known
 from steelyard.engine.cells import Cell
 from steelyard.engine.run import Given, prepare
 from steelyard.plan.plan import Plan
+from steelyard.store import Store
 from steelyard.types import ModelSpec, Prompt, Usage
 
 CHARACTERS_PER_TOKEN = 4
@@ -23,7 +25,11 @@ JUDGE_PROMPT_TOKENS = 250
 
 
 class CellForecast(Struct, frozen=True, kw_only=True):
-    """One cell: how much would be asked. ``None`` is unknown."""
+    """One cell: how much would be asked. ``None`` is unknown.
+
+    ``requests`` is all that the plan asks; ``known`` of their answers are in the store and would be used again. Tokens
+    and costs are those of the rest.
+    """
 
     model: str
     benchmark: str
@@ -31,6 +37,7 @@ class CellForecast(Struct, frozen=True, kw_only=True):
     available: int
     repeats: int
     requests: int
+    known: int
     input_tokens: int
     most_output_tokens: int | None
     most_cost_usd: float | None
@@ -46,15 +53,23 @@ class Forecast(Struct, frozen=True, kw_only=True):
     plan_digest: str
     cells: tuple[CellForecast, ...]
 
+    @property
+    def most_usd(self) -> float:
+        """What all of it may cost, so far as prices are known."""
+        return sum((cell.most_cost_usd or 0.0) + (cell.judge_most_cost_usd or 0.0) for cell in self.cells)
 
-def forecast(plan: Plan) -> Forecast:
-    """Expand the plan and estimate every cell; sends nothing."""
-    return Forecast(plan_digest=plan.digest(), cells=tuple(_cell(cell) for cell in prepare(plan, Given())))
+
+def forecast(plan: Plan, store: Store | None = None) -> Forecast:
+    """Expand the plan and estimate every cell; sends nothing. What the ``store`` knows is not asked again."""
+    cells = prepare(plan, Given())
+    known = [count_known(store, cell, plan) if store is not None else 0 for cell in cells]
+    return Forecast(plan_digest=plan.digest(), cells=tuple(map(_cell, cells, known)))
 
 
-def _cell(cell: Cell) -> CellForecast:
+def _cell(cell: Cell, known: int) -> CellForecast:
     info = cell.info
-    requests = info.items * info.repeats
+    planned = info.items * info.repeats
+    requests = planned - known
     shown = cell.task.positions[:PROMPTS_MEASURED]
     per_request = sum(_characters(cell.task.prompt(position)) for position in shown) / len(shown) / CHARACTERS_PER_TOKEN
     input_tokens = 0 if info.is_floor else round(per_request * requests)
@@ -71,13 +86,14 @@ def _cell(cell: Cell) -> CellForecast:
         items=info.items,
         available=info.available,
         repeats=info.repeats,
-        requests=requests,
+        requests=planned,
+        known=known,
         input_tokens=input_tokens,
         most_output_tokens=most_output,
         most_cost_usd=cost,
         most_batch_cost_usd=batch_cost,
         judge_requests=_judge_requests(cell),
-        judge_most_cost_usd=_judge_cost(cell, input_tokens, most_output),
+        judge_most_cost_usd=_judge_cost(cell, round(per_request * planned), planned * limit if limit else None),
         half_width=_half_width(info.items),
     )
 
@@ -86,6 +102,8 @@ def _at_requests(
     usage: Usage, requests: int, cell: Cell, price: Callable[[Usage, ModelSpec, datetime], float | None]
 ) -> float | None:
     """The price of one mean request, times their number: long contexts have prices of their own."""
+    if requests == 0:
+        return 0.0
     each = Usage(
         input_tokens=-(-(usage.input_tokens or 0) // requests),
         output_tokens=-(-(usage.output_tokens or 0) // requests),
@@ -164,7 +182,7 @@ def print_forecast(expected: Forecast) -> None:
             cell.model,
             cell.benchmark,
             f"{cell.items:,} of {cell.available:,}",
-            f"{cell.requests:,}",
+            f"{cell.requests:,}" + (f" ({cell.known:,} known)" if cell.known else ""),
             f"{cell.input_tokens:,}",
             "no limit" if cell.most_output_tokens is None else f"{cell.most_output_tokens:,}",
             _usd(cell.most_cost_usd),

@@ -25,6 +25,8 @@ def add_to(verbs: args.Verbs) -> None:
     parser.add_argument("--benchmark", required=True, metavar="NAME[:PART][@PROTOCOL]")
     parser.add_argument("--model", required=True, metavar="NAME", help="what the tables call it")
     parser.add_argument("--shots", type=args.non_negative, metavar="N", help="worked examples it was given")
+    parser.add_argument("--limit", type=args.count, metavar="N", help="how many generated items there are")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of generated items (default 0)")
     parser.add_argument("--name", metavar="NAME", help="what to call the run (default: the file's name)")
     args.add_unsafe(parser)
     args.add_store(parser)
@@ -41,7 +43,14 @@ def execute(parsed: argparse.Namespace) -> int:
     args.allow_unsafe(parsed)
     with Store.open(parsed.store) as store:
         run = import_file(
-            store, Path(parsed.file), parsed.benchmark, parsed.model, name=parsed.name, shots=parsed.shots
+            store,
+            Path(parsed.file),
+            parsed.benchmark,
+            parsed.model,
+            name=parsed.name,
+            shots=parsed.shots,
+            limit=parsed.limit,
+            seed=parsed.seed,
         )
         _print(store, run, as_json=parsed.json)
     return 0

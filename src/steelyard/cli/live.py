@@ -123,7 +123,7 @@ def money_state(progress: Progress) -> str | None:
     if finished:
         parts.append(f"forecast ${ledger.before_usd + ledger.used_usd * (1 + waiting / finished):.4f}")
     if ledger.doubtful_tries:
-        parts.append(f"up to ${ledger.doubtful_usd:.4f} of it in doubt: {ledger.doubtful_tries} failed tries")
+        parts.append(f"up to ${ledger.doubtful_usd:.4f} of it in doubt")
     return "  ".join(parts)
 
 

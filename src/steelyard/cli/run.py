@@ -75,7 +75,7 @@ def execute(parsed: argparse.Namespace) -> int:
     with Store.open(parsed.store, create=parsed.resume is None) as store:
         resume = store.run(parsed.resume) if parsed.resume else None
         plan = _plan(parsed, resume)
-        _confirm(plan, parsed)
+        _confirm(plan, store, parsed)
         ended = _carry_out(plan, store, resume, parsed)
         _print_results(ended, store, parsed)
     return _exit_code(ended)
@@ -83,14 +83,13 @@ def execute(parsed: argparse.Namespace) -> int:
 
 def _dry_run(parsed: argparse.Namespace) -> int:
     from steelyard.cli.forecast import forecast, print_forecast
+    from steelyard.store import Store
 
-    resume = None
-    if parsed.resume:
-        from steelyard.store import Store
-
+    if parsed.resume or Store.exists(parsed.store):
         with Store.open(parsed.store, create=False) as store:
-            resume = store.run(parsed.resume)
-    expected = forecast(_plan(parsed, resume))
+            expected = forecast(_plan(parsed, store.run(parsed.resume) if parsed.resume else None), store)
+    else:
+        expected = forecast(_plan(parsed, None))
     if parsed.json:
         args.print_json(expected)
     else:
@@ -104,7 +103,7 @@ def _plan(parsed: argparse.Namespace, resume: RunInfo | None) -> Plan:
     return plan_from_arguments(parsed, resume)
 
 
-def _confirm(plan: Plan, parsed: argparse.Namespace) -> None:
+def _confirm(plan: Plan, store: Store, parsed: argparse.Namespace) -> None:
     """Ask before much money is spent; without a terminal, refuse."""
     import sys
 
@@ -117,14 +116,16 @@ def _confirm(plan: Plan, parsed: argparse.Namespace) -> None:
         return
     from steelyard.cli.forecast import forecast
 
-    if parsed.yes and plan.budget_usd is None:
+    standing = store.account()
+    if parsed.yes and plan.budget_usd is None and standing is None:
         return
-    most_usd = sum((cell.most_cost_usd or 0.0) + (cell.judge_most_cost_usd or 0.0) for cell in forecast(plan).cells)
-    if plan.budget_usd is not None:
-        if not (parsed.quiet or parsed.json):
-            print(_against_budget(most_usd, plan.budget_usd), file=sys.stderr)
-        return
-    if most_usd <= ASK_ABOVE_USD:
+    most_usd = forecast(plan, store).most_usd
+    if not (parsed.quiet or parsed.json):
+        if plan.budget_usd is not None:
+            print(_against_budget(most_usd, plan.budget_usd, "a budget of"), file=sys.stderr)
+        if standing is not None:
+            print(_against_budget(most_usd, standing.remaining_usd, "the store's"), file=sys.stderr)
+    if parsed.yes or plan.budget_usd is not None or most_usd <= ASK_ABOVE_USD:
         return
     question = f"This run may cost up to {most_usd:.2f} USD."
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
@@ -134,10 +135,10 @@ def _confirm(plan: Plan, parsed: argparse.Namespace) -> None:
         raise UsageError("nothing was sent")
 
 
-def _against_budget(most_usd: float, budget_usd: float) -> str:
+def _against_budget(most_usd: float, left_usd: float, whose: str) -> str:
     """What the run may cost beside what it may spend."""
-    outlook = "it fits" if most_usd <= budget_usd else "it may end before all is asked"
-    return f"forecast: up to about {most_usd:.4f} USD of a budget of {budget_usd:g} USD; {outlook}"
+    outlook = "it fits" if most_usd <= left_usd else "it may end before all is asked"
+    return f"forecast: up to about {most_usd:.4f} USD of {whose} {left_usd:g} USD; {outlook}"
 
 
 def _carry_out(plan: Plan, store: Store, resume: RunInfo | None, parsed: argparse.Namespace) -> Ended:

@@ -13,6 +13,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 
+from msgspec.structs import replace
+
 from steelyard import prices
 from steelyard.errors import UsageError
 from steelyard.types import Failure, ModelSpec, Request, Usage
@@ -24,6 +26,9 @@ TOKENS_A_MESSAGE = 16
 """Room for what a chat template adds to a message."""
 
 STEP = 32
+ROUNDING_USD = 1e-9
+"""Ten requests of ten cents each fit into a dollar, whatever binary fractions make of it."""
+
 NOT_BILLED = ("rate_limit", "quota", "rejected", "auth", "unavailable")
 SPENT = "the budget is spent"
 
@@ -103,9 +108,9 @@ class Ledger:
         self._tell_the_waiting()
 
     def doubt(self, most_usd: float) -> None:
-        """Up to so much may have been billed for a try that failed."""
+        """Up to so much may have been billed for a try that failed, or an answer that came without its tokens."""
         self.doubtful_usd += most_usd
-        self.doubtful_tries += 1
+        self.doubtful_tries += most_usd > 0
 
     def keep_promise(self, promise_usd: float) -> None:
         """What had to follow has followed, or will not."""
@@ -118,17 +123,20 @@ class Ledger:
         self._changed.set()
 
     def _fits(self, needed_usd: float) -> bool:
-        return self._fits_the_run(needed_usd) and (self.granted_usd is None or needed_usd <= self.granted_usd)
+        return self._fits_the_run(needed_usd) and self._fits_the_share(needed_usd)
 
     def _fits_the_run(self, needed_usd: float) -> bool:
-        return self.limit_usd is None or self.before_usd + needed_usd <= self.limit_usd
+        return self.limit_usd is None or self.before_usd + needed_usd <= self.limit_usd + ROUNDING_USD
+
+    def _fits_the_share(self, needed_usd: float) -> bool:
+        return self.granted_usd is None or needed_usd <= self.granted_usd + ROUNDING_USD
 
     async def _draw_more(self, needed_usd: float) -> bool:
         """Whether the store's budget gave anything towards what is needed; one asks at a time."""
-        if self._draw is None or self.granted_usd is None or needed_usd <= self.granted_usd:
+        if self._draw is None or self.granted_usd is None or self._fits_the_share(needed_usd):
             return False
         async with self._drawing:
-            if needed_usd <= self.granted_usd:
+            if self._fits_the_share(needed_usd):
                 return True
             given_usd = await self._draw(needed_usd - self.granted_usd)
             self.granted_usd += given_usd
@@ -153,9 +161,16 @@ class WorstCase:
         """The price of so many tokens, the input rounded up."""
         key = (-(-input_tokens // STEP) * STEP, output_tokens)
         if key not in self._known:
-            usage = Usage(input_tokens=key[0], output_tokens=key[1], source="tokenizer")
-            self._known[key] = prices.cost_usd(usage, self._spec, datetime.now(UTC))
+            self._known[key] = self._dearest(Usage(input_tokens=key[0], output_tokens=key[1], source="tokenizer"))
         return self._known[key]
+
+    def _dearest(self, usage: Usage) -> float | None:
+        """The price as it is, or if all input were written to a prompt cache, or all output were reasoning."""
+        written = replace(usage, cache_write_tokens=usage.input_tokens, cache_write_1h_tokens=usage.input_tokens)
+        reasoned = replace(usage, reasoning_tokens=usage.output_tokens)
+        now = datetime.now(UTC)
+        costs = [prices.cost_usd(each, self._spec, now) for each in (usage, written, reasoned)]
+        return None if costs[0] is None else max(cost for cost in costs if cost is not None)
 
 
 def input_bound(request: Request) -> int:

@@ -61,7 +61,7 @@ def why_never(info: CellInfo) -> str | None:
 class Cache:
     """The answers that one model's cells may use again in one run."""
 
-    def __init__(self, store: Store, run_id: str, cells: Sequence[Cell], *, since_s: float) -> None:
+    def __init__(self, store: Store, run_id: str | None, cells: Sequence[Cell], *, since_s: float) -> None:
         self._store, self._run_id, self._since_s = store, run_id, since_s
         self._asked = [
             Asked(cell.info.origin, cell.info.protocol, cell.info.protocol_version)
@@ -72,11 +72,17 @@ class Cache:
 
     async def open(self) -> None:
         """Learn which digests the store knows, once, so that a question without an answer costs no look-up."""
+        await asyncio.to_thread(self.read)
+
+    def read(self) -> None:
+        """The same, here and now."""
         if self._asked:
-            known = await asyncio.to_thread(
-                self._store.known_digests, self._asked, run_id=self._run_id, since_s=self._since_s
-            )
-            self._known = known
+            self._known = self._store.known_digests(self._asked, run_id=self._run_id, since_s=self._since_s)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is known."""
+        return len(self._known) == 0
 
     def may_hold(self, digest: bytes) -> bool:
         """Whether it is worth looking."""
@@ -87,8 +93,26 @@ class Cache:
         return await asyncio.to_thread(self._store.find_answers, digests, run_id=self._run_id, since_s=self._since_s)
 
 
-def oldest_used_s(plan: Plan) -> float | None:
+def count_known(store: Store, cell: Cell, plan: Plan) -> int:
+    """How many of a cell's answers are in the store already, this plan's own earlier ones among them."""
+    since_s = oldest_used_s(plan)
+    if since_s is None:
+        return 0
+    cache, key = Cache(store, None, [cell], since_s=since_s), identity(cell.info).key
+    cache.read()
+    if cache.is_empty:
+        return 0
+    samples = cell.task.dataset.samples
+    return sum(
+        cache.may_hold(key(cell.request(position, samples[position], repeat, plan.seed)))
+        for position in cell.task.positions
+        for repeat in range(cell.info.repeats)
+    )
+
+
+def oldest_used_s(plan: Plan, now_s: float | None = None) -> float | None:
     """Seconds since the epoch before which no answer is used again; ``None`` where none is used at all."""
     if plan.fresh:
         return None
-    return 0.0 if plan.cache_max_age_s is None else time.time() - plan.cache_max_age_s
+    now_s = time.time() if now_s is None else now_s
+    return 0.0 if plan.cache_max_age_s is None else now_s - plan.cache_max_age_s

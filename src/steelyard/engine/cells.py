@@ -238,7 +238,7 @@ def _stratum_sizes(task: Task) -> dict[str, int]:
     """How many items each stratum has; not counted where all are asked, or so many that reading them takes time."""
     available = len(task.dataset.samples)
     is_whole = len(task.positions) == available and not task.benchmark.stratified
-    if is_whole or task.spec.part in task.benchmark.endless or available > MOST_COUNTED:
+    if is_whole or task.benchmark.is_endless(task.spec.part) or available > MOST_COUNTED:
         return {}
     sizes = Counter(sample.stratum for sample in task.dataset.samples if sample.stratum is not None)
     return dict(sizes) if len(sizes) > 1 else {}

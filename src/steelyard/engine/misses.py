@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from itertools import islice
 from typing import Any
 
@@ -85,8 +86,9 @@ def _as_reason(text: str, record: Record) -> list[Reason]:
 
 def _reasons(store: Store, run: RunInfo, info: CellInfo, record: Record) -> list[Reason]:
     """Every field in which the nearest earlier question differs, or why even the same one was of no use."""
-    found = store.earlier_calls(record.sample.id, run_id=run.id, most=MOST_EARLIER)
-    before = [each for each in found if each.call.started_at < record.call.started_at and why_never(each.info) is None]
+    asked_s = datetime.fromisoformat(record.call.started_at).timestamp()
+    found = store.earlier_calls(record.sample.id, run_id=run.id, before_s=asked_s, most=MOST_EARLIER)
+    before = [each for each in found if why_never(each.info) is None]
     if not before:
         return _as_reason("it was not asked before", record)
     now = fields_of(info, record.call)
@@ -127,8 +129,8 @@ def _of_no_use(store: Store, run: RunInfo, info: CellInfo, nearest: Earlier) -> 
         return f"it was asked before, but that failed ({nearest.call.failure.kind})"
     if nearest.started_s <= store.cleared_at_s(nearest.info.model):
         return "the answer was given before the cache was cleared"
-    plan = plan_from_document(run.plan)
-    if plan.cache_max_age_s is not None and nearest.started_s <= (oldest_used_s(plan) or 0.0):
+    began_s = datetime.fromisoformat(run.created_at).timestamp()
+    if nearest.started_s <= (oldest_used_s(plan_from_document(run.plan), began_s) or 0.0):
         return "the answer is older than --cache-max-age"
     return "the answer was not there yet when this run began"
 

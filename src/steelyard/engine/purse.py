@@ -14,12 +14,12 @@ OF_THE_USER = ("python", "object")
 
 
 class Purse:
-    """A run's ledger, tied to the store's budget where there is one."""
+    """A ledger, tied to the store's budget where there is one; ``limit_usd`` is that of a run of its own."""
 
-    def __init__(self, store: Store, run_id: str, limit_usd: float | None) -> None:
+    def __init__(self, store: Store, run_id: str | None = None, limit_usd: float | None = None) -> None:
         self._store = store
         self._share = store.open_share()
-        before_usd = 0.0 if limit_usd is None else store.spent_of_run(run_id)
+        before_usd = 0.0 if limit_usd is None or run_id is None else store.spent_of_run(run_id)
         draw = None if self._share is None else self._draw
         self.ledger = Ledger(limit_usd, before_usd=before_usd, draw=draw)
 

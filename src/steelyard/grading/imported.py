@@ -68,14 +68,27 @@ class Answer(Struct, frozen=True, kw_only=True):
 
 
 async def import_answers(
-    store: Store, file: Path, spec: BenchmarkSpec, model: str, *, name: str | None = None, shots: int | None = None
+    store: Store,
+    file: Path,
+    spec: BenchmarkSpec,
+    model: str,
+    *,
+    name: str | None = None,
+    shots: int | None = None,
+    limit: int | None = None,
+    seed: int = 0,
 ) -> RunInfo:
-    """Store and grade the answers in ``file`` as a run of ``model`` on the benchmark; nothing is sent anywhere."""
+    """Store and grade the answers in ``file`` as a run of ``model`` on the benchmark; nothing is sent anywhere.
+
+    ``limit`` and ``seed`` say which items were asked where they are generated.
+    """
     plan = Plan(
         models=(ModelSpec(id=model, provider="import", model=model),),
         benchmarks=(msgspec.structs.replace(spec, shots=shots),),
         name=name or file.stem,
         order="file",
+        limit=limit,
+        seed=seed,
     )
     task = prepare_task(plan.benchmarks[0], plan)
     task.protocol.ready()
@@ -99,7 +112,7 @@ def read_answers(file: Path, task: Task) -> list[Answer]:
     """Every answer of the file; all faulty rows are told at once, with their line numbers."""
     if not file.is_file():
         raise DataError(f"no such file: {file}")
-    places = {sample.id: position for position, sample in enumerate(task.dataset.samples)}
+    places = {task.dataset.samples[position].id: position for position in task.positions}
     answers: list[Answer] = []
     faults: list[str] = []
     seen: dict[tuple[int, int], int] = {}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 
 import msgspec
@@ -18,8 +19,10 @@ from steelyard.analysis.summary import summarise
 from steelyard.benchmarks import DESCRIPTION_SUFFIXES, benchmark_names, find_benchmark
 from steelyard.benchmarks.benchmark import Protocol
 from steelyard.benchmarks.own import GRADERS
+from steelyard.engine.budget import Till, costs_nothing
 from steelyard.engine.grade import grade
 from steelyard.engine.judges import Seat, Seats
+from steelyard.engine.purse import Purse, check_store_budget
 from steelyard.engine.run import opened
 from steelyard.errors import SteelyardError, UnknownName, UsageError
 from steelyard.store import NewScore, Store
@@ -46,7 +49,23 @@ async def grade_missing(store: Store, cell: int, protocol: Protocol) -> int:
     """Judge every answer of the cell that this protocol has not judged; return how many there were."""
     seat = Seats().of(protocol)
     async with opened([seat.provider] if seat else []):
-        return await _grade_missing(store, cell, protocol, seat)
+        with _paid_for(store, seat):
+            return await _grade_missing(store, cell, protocol, seat)
+
+
+@contextmanager
+def _paid_for(store: Store, seat: Seat | None) -> Iterator[None]:
+    """Let a judge spend what the store's budget allows, where there is one."""
+    if seat is None or costs_nothing(seat.spec) or store.account() is None:
+        yield
+        return
+    check_store_budget([seat.spec], lambda text: None)
+    purse = Purse(store)
+    seat.till = Till(purse.ledger, seat.spec)
+    try:
+        yield
+    finally:
+        purse.close()
 
 
 async def _grade_missing(store: Store, cell: int, protocol: Protocol, seat: Seat | None) -> int:

@@ -153,6 +153,8 @@ def errors_of(timings: Mapping[str, Timing], base_url: str) -> Errors:
 async def _ask_all(base_url: str, streams: int, rounds: int, resources: Resources) -> dict[str, Timing]:
     """The stamps of every request after each stream's first, which pays for the connection."""
     provider = OpenAI(base_url=base_url)
+    policy = RetryPolicy(tries=1, refusals=1)
+    throttle = policy.throttle(streams)
     timings: dict[str, Timing] = {}
 
     async def stream(number: int) -> None:
@@ -162,8 +164,9 @@ async def _ask_all(base_url: str, streams: int, rounds: int, resources: Resource
                 provider,
                 _request(label),
                 timeout_s=TIMEOUT_S,
-                policy=RetryPolicy(tries=1, refusals=1),
+                policy=policy,
                 generator=random.Random(0),
+                throttle=throttle,
             )
             if outcome.completion is None or outcome.completion.timing is None:
                 raise EnvironmentFault(f"the mock gave no answer: {outcome.failure and outcome.failure.message}")

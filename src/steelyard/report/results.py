@@ -137,6 +137,11 @@ def _out_of_money(results: Results) -> list[str]:
         return []
     planned = sum(cell.info.items * cell.info.repeats for cell in results.cells if cell.info.asked_as is None)
     attempted = sum(int(cell.value("attempted") or 0) for cell in results.cells if cell.info.asked_as is None)
+    if attempted == 0:
+        return [
+            f"stopped by budget before the first of {planned:,} requests: what one can cost at most, with what must "
+            "follow it, is more than is left. Try: a larger --budget, or a smaller --max-tokens"
+        ]
     how = "the first ones in file order" if results.run.plan.get("order") == "file" else "a random sample"
     return [
         f"stopped by budget after {attempted:,} of {planned:,} requests. The items asked are {how} of those planned, "

@@ -91,9 +91,11 @@ def _parts(spent: Spending) -> Iterator[str]:
     if spent.per_answer_usd is not None:
         yield f"{spent.per_answer_usd:.3g} USD an answer"
     if spent.doubtful_tries:
-        yield f"up to {spent.doubtful_usd:.4f} USD more in doubt ({spent.doubtful_tries:,} tries that failed)"
+        why = f"{spent.doubtful_tries:,} replies cut off or without token counts"
+        yield f"up to {spent.doubtful_usd:.4f} USD more in doubt ({why})"
     if spent.cached:
-        yield f"{spent.cached:,} answers used again, which saved {spent.saved_usd:.4f} USD"
+        saved = f", which saved {spent.saved_usd:.4f} USD" if spent.saved_usd else ""
+        yield f"{spent.cached:,} answers used again{saved}"
     if spent.budget_usd is not None:
         yield f"{spent.remaining_usd:.4f} of {spent.budget_usd:g} USD left"
     if spent.store_budget_usd is not None:

@@ -140,14 +140,17 @@ def find_answers(
     return found
 
 
-def earlier_calls(connection: Connection, sample_id: str, *, but_not_run: int, most: int) -> list[Earlier]:
-    """What other runs asked about an item, the newest first."""
+def earlier_calls(
+    connection: Connection, sample_id: str, *, but_not_run: int, before_s: float, most: int
+) -> list[Earlier]:
+    """What other runs asked about an item before that moment, the newest first."""
     calls, cells, samples = schema.calls, schema.cells, schema.samples
     chosen = (
         select(cells.c.run, cells.c.id, cells.c.info, calls.c.started_s, calls.c.payload)
         .join(cells, cells.c.id == calls.c.cell)
         .join(samples, (samples.c.set == cells.c.set) & (samples.c.position == calls.c.position))
         .where(samples.c.name == sample_id, cells.c.run != but_not_run, calls.c.reused_from.is_(None))
+        .where(calls.c.started_s < before_s)
         .order_by(calls.c.id.desc())
         .limit(most)
     )

@@ -117,10 +117,15 @@ class Store:
         self._engine = engine
         self.location = location
 
+    @staticmethod
+    def exists(url_or_path: str | Path | None = None) -> bool:
+        """Whether there is a store to open."""
+        return _location(url_or_path).exists()
+
     @classmethod
     def open(cls, url_or_path: str | Path | None = None, *, create: bool = True) -> Store:
         """Open the store there, else at ``STEELYARD_STORE``, else in the working folder; create or migrate it."""
-        location = _path_of(url_or_path or os.environ.get("STEELYARD_STORE") or DEFAULT)
+        location = _location(url_or_path)
         if not location.exists() and not create:
             raise StoreError(
                 f"no runs yet: {location} does not exist. Try: steelyard run starter -m local/smollm2-135m"
@@ -423,10 +428,11 @@ class Store:
 
     # Answers used again
 
-    def known_digests(self, asked: Iterable[Asked], *, run_id: str, since_s: float = 0.0) -> KnownDigests:
-        """The digests of all answers of other runs to such questions, given after ``since_s``."""
+    def known_digests(self, asked: Iterable[Asked], *, run_id: str | None = None, since_s: float = 0.0) -> KnownDigests:
+        """The digests of all answers to such questions, outside the run, given after ``since_s``."""
         with self._reading() as connection:
-            return known_digests(connection, asked, but_not_run=_number(connection, run_id), since_s=since_s)
+            number = _number(connection, run_id) if run_id is not None else None
+            return known_digests(connection, asked, but_not_run=number, since_s=since_s)
 
     def find_answers(
         self, digests: Sequence[bytes], *, run_id: str | None = None, since_s: float = 0.0
@@ -436,10 +442,11 @@ class Store:
             number = _number(connection, run_id) if run_id is not None else None
             return find_answers(connection, digests, but_not_run=number, since_s=since_s)
 
-    def earlier_calls(self, sample_id: str, *, run_id: str, most: int) -> list[Earlier]:
-        """What other runs asked about an item, the newest first."""
+    def earlier_calls(self, sample_id: str, *, run_id: str, before_s: float, most: int) -> list[Earlier]:
+        """What other runs asked about an item before that moment, the newest first."""
         with self._reading() as connection:
-            return earlier_calls(connection, sample_id, but_not_run=_number(connection, run_id), most=most)
+            number = _number(connection, run_id)
+            return earlier_calls(connection, sample_id, but_not_run=number, before_s=before_s, most=most)
 
     def kept(self) -> list[Kept]:
         """What every cell holds that may be used again, and what it used."""
@@ -588,6 +595,10 @@ def _configure(connection: Any, _: Any) -> None:
     connection.isolation_level = None  # transactions begin where we say so
     for pragma in OF_EACH_CONNECTION:
         connection.execute(pragma)
+
+
+def _location(url_or_path: str | Path | None) -> Path:
+    return _path_of(url_or_path or os.environ.get("STEELYARD_STORE") or DEFAULT)
 
 
 def _path_of(url_or_path: str | Path) -> Path:
