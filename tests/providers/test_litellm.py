@@ -26,7 +26,7 @@ def answer(handle, request=ASKED):
 
     async def work(url):
         provider = connect(ModelSpec(id="litellm/openai/m", provider="litellm", model="openai/m", base_url=url))
-        policy = RetryPolicy(tries=1)
+        policy = RetryPolicy(tries=1, refusals=1)
         return await ask(
             provider, request, timeout_s=30, policy=policy, generator=random.Random(0), notice=notices.append
         )

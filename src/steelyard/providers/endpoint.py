@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -101,15 +100,21 @@ class Endpoint:
 
     async def generate(self, request: Request) -> AsyncIterator[Event]:
         """Ask, and once more for each setting that the model turns out not to accept."""
+        dialect = self._dialect
         self._check_kind(request)
         for notice in self._absent(request):
             yield notice
-        for _ in range(2 + len(self._dialect.optional)):
+        for _ in range(2 + len(dialect.optional)):
             refused, most_tokens = self._refused, self._most_tokens
             sent = _capped(request, most_tokens)
+            body = merged(dialect.body(sent, refused), sent.extra)
             try:
-                async with aclosing(self._ask(sent, refused)) as events:  # type: ignore[type-var]
-                    async for event in events:
+                async with self._http.post(self.url(dialect.path(sent)), body, self._headers) as reply:
+                    yield FirstByte(at_ns=reply.first_byte_ns)
+                    if (pause_s := spent_for_s(reply.headers)) is not None:
+                        yield Pause(seconds=pause_s)
+                    is_streamed = reply.content_type == "text/event-stream"
+                    async for event in dialect.streamed(reply) if is_streamed else dialect.whole(reply):
                         yield event
                 return
             except ProviderError as error:
@@ -121,17 +126,6 @@ class Endpoint:
                     raise
                 yield learnt
         raise ProviderError(Failure(kind="rejected", message=f"{request.model} refuses one setting after the other"))
-
-    async def _ask(self, request: Request, refused: Settings) -> AsyncIterator[Event]:
-        dialect = self._dialect
-        body = merged(dialect.body(request, refused), request.extra)
-        async with self._http.post(self.url(dialect.path(request)), body, self._headers) as reply:
-            yield FirstByte(at_ns=reply.first_byte_ns)
-            if (pause_s := spent_for_s(reply.headers)) is not None:
-                yield Pause(seconds=pause_s)
-            is_streamed = reply.content_type == "text/event-stream"
-            async for event in dialect.streamed(reply) if is_streamed else dialect.whole(reply):
-                yield event
 
     def _check_kind(self, request: Request) -> None:
         kind = request.prompt.kind
