@@ -19,7 +19,7 @@ from msgspec import Struct
 from steelyard.engine.throttle import Throttle
 from steelyard.errors import ProviderError
 from steelyard.providers.interface import Done, FirstByte, LikelihoodProvider, Notice, Pause, Provider, Text
-from steelyard.providers.secrets import scrub
+from steelyard.secrets import scrub
 from steelyard.types import Attempt, Completion, Failure, ModelSpec, Prompt, Request, Timing, Usage
 
 MOST_TRIES = {"malformed": 2}

@@ -8,7 +8,7 @@ from typing import Any
 
 from steelyard.benchmarks.benchmark import Deliberate, Grade, Protocol, scores_of
 from steelyard.engine.judges import Hearing
-from steelyard.providers.secrets import scrub
+from steelyard.secrets import scrub
 from steelyard.threads import on_daemon_thread
 from steelyard.types import Completion, Sample, Score
 
