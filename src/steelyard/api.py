@@ -47,6 +47,7 @@ from steelyard.types import (
 
 if TYPE_CHECKING:
     from steelyard.grading.stored import Regraded
+    from steelyard.report.spending import Spending
 
 T = TypeVar("T")
 
@@ -97,6 +98,15 @@ class Run:
         if metric not in estimates:
             raise UnknownName("metric", metric, estimates)
         return estimates[metric]
+
+    @property
+    def spending(self) -> Spending:
+        """What the run took and what is left: calls, money, money per answer, budgets, what was saved."""
+        from steelyard.report.results import load_results
+        from steelyard.report.spending import spending
+
+        with Store.open(self._location) as store:
+            return spending(store, self.info, load_results(store, self.info).cells)
 
     def records(self, *, model: str | None = None, wrong_only: bool = False, reveal: bool = False) -> Iterator[Record]:
         """Every answer, streamed: what was asked, what came back, how it scored, what it cost.

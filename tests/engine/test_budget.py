@@ -274,6 +274,9 @@ def test_a_run_that_fits_its_budget_is_done_and_says_what_is_left():
     with serving(answer) as server:
         run, _ = ask([endpoint(server)], budget_usd=5.0)
     assert run.status == "done"
+    assert (run.spending.calls, run.spending.answers) == (60, 60)
+    assert (run.spending.spent_usd, run.spending.remaining_usd) == pytest.approx((0.78, 4.22))
+    assert run.spending.per_answer_usd == pytest.approx(0.013)
     assert "60 requests sent, 0.7800 USD spent, 0.013 USD an answer, 4.2200 of 5 USD left" in run.table()
 
 
@@ -327,7 +330,7 @@ def test_what_has_no_price_cannot_be_held_and_is_refused_before_any_call():
         with pytest.raises(sy.UsageError, match=r"price of m is unknown.*--price"):
             ask([endpoint(server, price=None)], budget_usd=1.0)
         with Store.open() as store:
-            store.set_budget(1.0)
+            store.budget.set(1.0)
         with pytest.raises(sy.UsageError, match=r"price of m is unknown"):
             ask([endpoint(server, price=None)])
         assert not server.requests
@@ -387,23 +390,23 @@ def test_a_judge_is_paid_from_the_same_budget_and_no_answer_is_left_without_its_
 def test_a_budget_over_the_store_counts_all_runs_also_what_was_deleted():
     with serving(answer) as server, Store.open() as store:
         first, _ = ask([endpoint(server)], quiz(20))
-        store.set_budget(1.0)
-        assert store.account().spent_usd == pytest.approx(20 * BILLED_USD)
+        store.budget.set(1.0)
+        assert store.budget.account().spent_usd == pytest.approx(20 * BILLED_USD)
         second, _ = ask([endpoint(server)], quiz(40), fresh=True)
         assert second.status == "done"
-        assert store.account().remaining_usd == pytest.approx(1.0 - 60 * BILLED_USD)
+        assert store.budget.account().remaining_usd == pytest.approx(1.0 - 60 * BILLED_USD)
         store.delete(second.info.id)
         third, _ = ask([endpoint(server)], quiz(60), fresh=True)
         assert third.status == "budget"
         assert len(server.requests) * BILLED_USD <= 1.0
-        assert store.account().held_usd == 0
+        assert store.budget.account().held_usd == 0
         assert "of the store's 1 USD left" in third.table()
-        store.set_budget(2.0)
-        assert store.account().spent_usd == pytest.approx(len(server.requests) * BILLED_USD)
-        store.set_budget(2.0, from_now=True)
-        assert store.account().remaining_usd == 2.0
-        store.clear_budget()
-        assert store.account() is None
+        store.budget.set(2.0)
+        assert store.budget.account().spent_usd == pytest.approx(len(server.requests) * BILLED_USD)
+        store.budget.set(2.0, from_now=True)
+        assert store.budget.account().remaining_usd == 2.0
+        store.budget.clear()
+        assert store.budget.account() is None
     assert first.status == "done"
 
 
@@ -419,13 +422,13 @@ def test_a_judge_that_grades_again_is_paid_from_the_stores_budget():
     with serving(answer) as server:
         run, _ = ask([endpoint(server)])
     with serving(verdict) as server, Store.open() as store:
-        store.set_budget(1.5, from_now=True)
+        store.budget.set(1.5, from_now=True)
         model = ModelSpec(id="j", provider="openai", model="j", base_url=server.url, price=PRICE)
         judge = replace(quiz(), grade=Judge(model=model, max_tokens=3)).protocol(None)
         asyncio.run(grade_missing(store, store.cells(run.info.id)[0].id, judge))
         assert 0.5 < len(server.requests) * BILLED_USD <= 1.5
-        assert len(server.requests) < 60 or store.account().remaining_usd >= 0
-        assert store.account().spent_usd == pytest.approx(len(server.requests) * BILLED_USD)
+        assert len(server.requests) < 60 or store.budget.account().remaining_usd >= 0
+        assert store.budget.account().spent_usd == pytest.approx(len(server.requests) * BILLED_USD)
     raw = sqlite3.connect(".steelyard/steelyard.db")
     judged = raw.execute("SELECT count(*) FROM scores WHERE value = 1 AND calls = 1").fetchone()
     raw.close()
@@ -441,7 +444,7 @@ def ask_in_a_process(url):
 
 def test_runs_side_by_side_in_processes_of_their_own_do_not_overspend_together():
     with Store.open() as store, serving(answer) as server:
-        store.set_budget(1.2)
+        store.budget.set(1.2)
         processes = [
             multiprocessing.get_context("spawn").Process(target=ask_in_a_process, args=(server.url,)) for _ in range(3)
         ]
@@ -450,7 +453,7 @@ def test_runs_side_by_side_in_processes_of_their_own_do_not_overspend_together()
         for process in processes:
             process.join(120)
         billed_usd = len(server.requests) * BILLED_USD
-        state = store.account()
+        state = store.budget.account()
     assert 0.6 < billed_usd <= 1.2
     assert state.held_usd == 0
     assert state.spent_usd == pytest.approx(billed_usd)
@@ -458,12 +461,12 @@ def test_runs_side_by_side_in_processes_of_their_own_do_not_overspend_together()
 
 def test_a_run_that_was_killed_counts_with_all_it_held(monkeypatch):
     with Store.open() as store:
-        store.set_budget(10.0)
-        share = store.open_share()
-        assert store.draw(share, 3.0) == 3.0
-        assert store.account().held_usd == 3.0
+        store.budget.set(10.0)
+        share = store.budget.open_share()
+        assert store.budget.draw(share, 3.0) == 3.0
+        assert store.budget.account().held_usd == 3.0
         monkeypatch.setattr("steelyard.store.store._is_alive", lambda pid, at: False)
-        state = store.account()
+        state = store.budget.account()
     assert (state.held_usd, state.spent_usd, state.remaining_usd) == (0.0, 3.0, 7.0)
 
 

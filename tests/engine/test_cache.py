@@ -240,7 +240,7 @@ def test_a_miss_is_explained_by_the_field_that_made_it(changes, field):
 def test_what_was_never_asked_or_was_cleared_is_explained_so():
     with serving(say("yes")) as server, Store.open() as store:
         first = ask(endpoint(server))
-        store.clear_cache("m")
+        store.answers.clear("m")
         second = ask(endpoint(server))
         assert len(server.requests) == 40
         assert explain(store, first.info)[0].reasons[0].text == "it was not asked before"
@@ -306,7 +306,7 @@ def test_a_row_whose_source_was_deleted_while_it_was_written_keeps_its_answer():
         first = ask(endpoint(server))
         with Store.open() as store:
             digests = [record.call.digest for record in store.records(first.info.id)]
-            found = store.find_answers(digests)
+            found = store.answers.find(digests)
             assert len(found) == 20
             store.delete(first.info.id)
             run = store.create_run(name="r", plan={}, plan_digest="x")

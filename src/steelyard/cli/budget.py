@@ -38,10 +38,10 @@ def execute(parsed: argparse.Namespace) -> int:
         raise UsageError("an amount goes with 'set', and only with it. Try: steelyard budget set 200")
     with Store.open(parsed.store, create=parsed.action == "set") as store:
         if parsed.action == "set":
-            store.set_budget(parsed.usd, from_now=parsed.from_now)
+            store.budget.set(parsed.usd, from_now=parsed.from_now)
         elif parsed.action == "clear":
-            store.clear_budget()
-        state = store.account()
+            store.budget.clear()
+        state = store.budget.account()
     if parsed.json:
         args.print_json(_document(state))
     else:

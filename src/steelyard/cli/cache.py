@@ -59,14 +59,14 @@ def _by_model(store: Store) -> dict[str, list[Kept]]:
     from steelyard.engine.cache import why_never
 
     found: dict[str, list[Kept]] = {}
-    for cell in store.kept():
+    for cell in store.answers.kept():
         if why_never(cell.info) is None:
             found.setdefault(cell.info.model, []).append(cell)
     return found
 
 
 def _document(store: Store, model: str, cells: list[Kept]) -> dict[str, Any]:
-    cleared_at_s = store.cleared_at_s(model)
+    cleared_at_s = store.answers.cleared_at_s(model)
     return {
         "model": model,
         "answers": sum(cell.answers for cell in cells),
@@ -122,7 +122,7 @@ def _clear(store: Store, parsed: argparse.Namespace) -> None:
     models = _by_model(store)
     if parsed.model is not None and parsed.model not in models:
         raise UnknownName("model", parsed.model, models)
-    store.clear_cache(parsed.model)
+    store.answers.clear(parsed.model)
     whose = parsed.model or "any model"
     if not parsed.json:
         print(f"No answer that {whose} gave until now is used again. Every run keeps its answers.")

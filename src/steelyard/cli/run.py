@@ -116,7 +116,7 @@ def _confirm(plan: Plan, store: Store, parsed: argparse.Namespace) -> None:
         return
     from steelyard.cli.forecast import forecast
 
-    standing = store.account()
+    standing = store.budget.account()
     if parsed.yes and plan.budget_usd is None and standing is None:
         return
     most_usd = forecast(plan, store).most_usd

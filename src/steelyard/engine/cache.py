@@ -77,7 +77,7 @@ class Cache:
     def read(self) -> None:
         """The same, here and now."""
         if self._asked:
-            self._known = self._store.known_digests(self._asked, run_id=self._run_id, since_s=self._since_s)
+            self._known = self._store.answers.known(self._asked, run_id=self._run_id, since_s=self._since_s)
 
     @property
     def is_empty(self) -> bool:
@@ -90,7 +90,7 @@ class Cache:
 
     async def find(self, digests: Sequence[bytes]) -> dict[bytes, Reusable]:
         """The answers to those digests that have one."""
-        return await asyncio.to_thread(self._store.find_answers, digests, run_id=self._run_id, since_s=self._since_s)
+        return await asyncio.to_thread(self._store.answers.find, digests, run_id=self._run_id, since_s=self._since_s)
 
 
 def count_known(store: Store, cell: Cell, plan: Plan) -> int:

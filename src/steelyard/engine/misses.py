@@ -87,7 +87,7 @@ def _as_reason(text: str, record: Record) -> list[Reason]:
 def _reasons(store: Store, run: RunInfo, info: CellInfo, record: Record) -> list[Reason]:
     """Every field in which the nearest earlier question differs, or why even the same one was of no use."""
     asked_s = datetime.fromisoformat(record.call.started_at).timestamp()
-    found = store.earlier_calls(record.sample.id, run_id=run.id, before_s=asked_s, most=MOST_EARLIER)
+    found = store.answers.earlier(record.sample.id, run_id=run.id, before_s=asked_s, most=MOST_EARLIER)
     before = [each for each in found if why_never(each.info) is None]
     if not before:
         return _as_reason("it was not asked before", record)
@@ -127,7 +127,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, 
 def _of_no_use(store: Store, run: RunInfo, info: CellInfo, nearest: Earlier) -> str:
     if nearest.call.failure is not None:
         return f"it was asked before, but that failed ({nearest.call.failure.kind})"
-    if nearest.started_s <= store.cleared_at_s(nearest.info.model):
+    if nearest.started_s <= store.answers.cleared_at_s(nearest.info.model):
         return "the answer was given before the cache was cleared"
     began_s = datetime.fromisoformat(run.created_at).timestamp()
     if nearest.started_s <= (oldest_used_s(plan_from_document(run.plan), began_s) or 0.0):

@@ -93,7 +93,7 @@ async def execute(
 ) -> Ended:
     """Carry out a plan, or go on with a run of it, and leave records and summaries in the store."""
     cells = prepare(plan, given)
-    if store.account() is not None:
+    if store.budget.account() is not None:
         check_store_budget(_who_is_paid(cells), progress.tell)
     if any(prices.price_source(spec) == prices.TABLE for spec in _who_is_paid(cells)):
         await asyncio.to_thread(prices.load_table)

@@ -56,7 +56,7 @@ async def grade_missing(store: Store, cell: int, protocol: Protocol) -> int:
 @contextmanager
 def _paid_for(store: Store, seat: Seat | None) -> Iterator[None]:
     """Let a judge spend what the store's budget allows, where there is one."""
-    if seat is None or costs_nothing(seat.spec) or store.account() is None:
+    if seat is None or costs_nothing(seat.spec) or store.budget.account() is None:
         yield
         return
     check_store_budget([seat.spec], lambda text: None)

@@ -43,11 +43,11 @@ def spending(store: Store, run: RunInfo, cells: Sequence[CellResult]) -> Spendin
     asked = [cell for cell in cells if not cell.info.is_floor and cell.info.asked_as is None]
     sessions = [session.resources for session in store.sessions(run.id)]
     doubtful_usd = sum(session.get(DOUBTFUL, 0.0) for session in sessions)
-    used_usd = store.spent_of_run(run.id)
+    used_usd = store.budget.spent_of_run(run.id)
     cached = _total(asked, "cached")
     answers = _total(asked, "answered") - cached
     unknown = tuple(dict.fromkeys(cell.info.model for cell in asked if _is_unknown(cell)))
-    budget_usd, standing = run.plan.get("budget_usd"), store.account()
+    budget_usd, standing = run.plan.get("budget_usd"), store.budget.account()
     return Spending(
         calls=int(_total(asked, "api_calls") + _total(cells, "judge.calls")),
         answers=int(answers),

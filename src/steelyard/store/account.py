@@ -18,6 +18,7 @@ from sqlalchemy import Connection, delete, func, select, update
 from sqlalchemy.dialects.sqlite import insert as insert_or_replace
 
 from steelyard.store import schema
+from steelyard.store.answers import Open
 
 KEY = "budget"
 DOUBTFUL = "doubtful_usd"
@@ -46,6 +47,62 @@ class Account(Struct, frozen=True, kw_only=True):
     def remaining_usd(self) -> float:
         """What a run that begins now may still draw."""
         return max(0.0, self.limit_usd - self.spent_usd - self.held_usd)
+
+
+class Budget:
+    """The budget over a store, as its runs and its user meet it."""
+
+    def __init__(
+        self,
+        open_to_read: Open,
+        open_to_write: Open,
+        number_of: Callable[[Connection, str], int],
+        is_alive: IsAlive,
+    ) -> None:
+        self._reading, self._writing = open_to_read, open_to_write
+        self._number_of, self._is_alive = number_of, is_alive
+
+    def set(self, limit_usd: float, *, from_now: bool = False) -> None:
+        """Limit what all runs of the store may spend together; ``from_now``: what they have spent does not count."""
+        with self._writing() as connection:
+            set_budget(connection, limit_usd, from_now=from_now)
+
+    def clear(self) -> None:
+        """Take the limit away."""
+        with self._writing() as connection:
+            clear_budget(connection)
+
+    def account(self) -> Account | None:
+        """What is left of it; ``None`` where there is none."""
+        with self._reading() as connection:
+            state = account(connection)
+        if state is None or not state.held_usd:
+            return state
+        with self._writing() as connection:
+            settle_the_dead(connection, self._is_alive)
+            return account(connection)
+
+    def open_share(self) -> int | None:
+        """A share for this process, empty as yet; ``None`` where there is no budget."""
+        if self.account() is None:
+            return None
+        with self._writing() as connection:
+            return open_share(connection)
+
+    def draw(self, share: int, wanted_usd: float) -> float:
+        """Add to a share; return by how much, which is 0 where nothing is left."""
+        with self._writing() as connection:
+            return draw(connection, share, wanted_usd)
+
+    def settle(self, share: int, spent_usd: float) -> None:
+        """Give back what was not spent of a share."""
+        with self._writing() as connection:
+            settle_share(connection, share, spent_usd)
+
+    def spent_of_run(self, run_id: str) -> float:
+        """What a run has spent in USD, known costs and costs in doubt, its judges included."""
+        with self._reading() as connection:
+            return spent_of_run(connection, self._number_of(connection, run_id))
 
 
 def set_budget(connection: Connection, limit_usd: float, *, from_now: bool) -> None:

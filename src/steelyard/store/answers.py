@@ -9,7 +9,8 @@ from __future__ import annotations
 import time
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import msgspec
@@ -23,6 +24,8 @@ from steelyard.types import Call, CellInfo, Sample
 
 ORIGINAL = schema.calls.alias("original")
 """The call that a used answer came from."""
+
+Open = Callable[[], AbstractContextManager[Connection]]
 
 AT_ONCE = 500
 ROWS_AT_ONCE = 5_000
@@ -83,6 +86,49 @@ class KnownDigests:
         prefix = int.from_bytes(digest[:PREFIX_BYTES], "big", signed=True)
         place = bisect_left(self._prefixes, prefix)
         return place < len(self._prefixes) and self._prefixes[place] == prefix
+
+
+class Answers:
+    """The answers of a store's runs that may be used again."""
+
+    def __init__(self, open_to_read: Open, open_to_write: Open, number_of: Callable[[Connection, str], int]) -> None:
+        self._reading, self._writing, self._number_of = open_to_read, open_to_write, number_of
+
+    def known(self, asked: Iterable[Asked], *, run_id: str | None = None, since_s: float = 0.0) -> KnownDigests:
+        """The digests of all answers to such questions, outside the run, given after ``since_s``."""
+        with self._reading() as connection:
+            return known_digests(connection, asked, but_not_run=self._number(connection, run_id), since_s=since_s)
+
+    def find(
+        self, digests: Sequence[bytes], *, run_id: str | None = None, since_s: float = 0.0
+    ) -> dict[bytes, Reusable]:
+        """The newest answer to each digest that has one, outside the run, given after ``since_s``."""
+        with self._reading() as connection:
+            return find_answers(connection, digests, but_not_run=self._number(connection, run_id), since_s=since_s)
+
+    def earlier(self, sample_id: str, *, run_id: str, before_s: float, most: int) -> list[Earlier]:
+        """What other runs asked about an item before that moment, the newest first."""
+        with self._reading() as connection:
+            number = self._number_of(connection, run_id)
+            return earlier_calls(connection, sample_id, but_not_run=number, before_s=before_s, most=most)
+
+    def kept(self) -> list[Kept]:
+        """What every cell holds that may be used again, and what it used."""
+        with self._reading() as connection:
+            return kept(connection)
+
+    def cleared_at_s(self, model: str) -> float:
+        """Seconds since the epoch before which nothing of the model is used again; 0.0 where nothing was cleared."""
+        with self._reading() as connection:
+            return Cleared(connection).at_s(model)
+
+    def clear(self, model: str | None = None) -> None:
+        """Use nothing again that was answered before now, by one model or by all; every run keeps its answers."""
+        with self._writing() as connection:
+            clear(connection, model)
+
+    def _number(self, connection: Connection, run_id: str | None) -> int | None:
+        return None if run_id is None else self._number_of(connection, run_id)
 
 
 def payload_of_answer() -> ColumnElement[bytes]:

@@ -10,7 +10,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -30,34 +30,8 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from steelyard.errors import StoreError, UnknownName, UsageError
 from steelyard.secrets import known_forms
 from steelyard.store import schema
-from steelyard.store.account import (
-    Account,
-    account,
-    clear_budget,
-    draw,
-    open_share,
-    set_budget,
-    settle_share,
-    settle_the_dead,
-    spent_of_run,
-)
-from steelyard.store.answers import (
-    ORIGINAL,
-    Asked,
-    Cleared,
-    Earlier,
-    Kept,
-    KnownDigests,
-    Reusable,
-    clear,
-    earlier_calls,
-    find_answers,
-    hand_over,
-    kept,
-    known_digests,
-    payload_of_answer,
-    read_call,
-)
+from steelyard.store.account import Budget
+from steelyard.store.answers import ORIGINAL, Answers, hand_over, payload_of_answer, read_call
 from steelyard.store.codec import fingerprint, mended, pack, unpack, well_formed
 from steelyard.store.columns import read_columns
 from steelyard.store.keys import keyless, keyless_call
@@ -111,11 +85,16 @@ class NewScore(Struct, frozen=True, kw_only=True):
 
 
 class Store:
-    """An open store; use it as a context manager."""
+    """An open store; use it as a context manager.
+
+    ``answers`` finds what may be used again, ``budget`` is what stands over all its runs.
+    """
 
     def __init__(self, engine: Engine, location: str) -> None:
         self._engine = engine
         self.location = location
+        self.answers = Answers(self._reading, self._writing, _number)
+        self.budget = Budget(self._reading, self._writing, _number, lambda pid, at: _is_alive(pid, at))
 
     @staticmethod
     def exists(url_or_path: str | Path | None = None) -> bool:
@@ -425,87 +404,6 @@ class Store:
             for row in connection.execute(chosen).yield_per(MOST_READ_AT_ONCE):
                 sample = unpack(row.content, Sample)
                 yield row.id, sample, read_call(row.payload, sample, is_reused=row.cached)
-
-    # Answers used again
-
-    def known_digests(self, asked: Iterable[Asked], *, run_id: str | None = None, since_s: float = 0.0) -> KnownDigests:
-        """The digests of all answers to such questions, outside the run, given after ``since_s``."""
-        with self._reading() as connection:
-            number = _number(connection, run_id) if run_id is not None else None
-            return known_digests(connection, asked, but_not_run=number, since_s=since_s)
-
-    def find_answers(
-        self, digests: Sequence[bytes], *, run_id: str | None = None, since_s: float = 0.0
-    ) -> dict[bytes, Reusable]:
-        """The newest answer to each digest that has one, outside the run, given after ``since_s``."""
-        with self._reading() as connection:
-            number = _number(connection, run_id) if run_id is not None else None
-            return find_answers(connection, digests, but_not_run=number, since_s=since_s)
-
-    def earlier_calls(self, sample_id: str, *, run_id: str, before_s: float, most: int) -> list[Earlier]:
-        """What other runs asked about an item before that moment, the newest first."""
-        with self._reading() as connection:
-            number = _number(connection, run_id)
-            return earlier_calls(connection, sample_id, but_not_run=number, before_s=before_s, most=most)
-
-    def kept(self) -> list[Kept]:
-        """What every cell holds that may be used again, and what it used."""
-        with self._reading() as connection:
-            return kept(connection)
-
-    def cleared_at_s(self, model: str) -> float:
-        """Seconds since the epoch before which nothing of the model is used again; 0.0 where nothing was cleared."""
-        with self._reading() as connection:
-            return Cleared(connection).at_s(model)
-
-    def clear_cache(self, model: str | None = None) -> None:
-        """Use nothing again that was answered before now, by one model or by all; every run keeps its answers."""
-        with self._writing() as connection:
-            clear(connection, model)
-
-    # The budget over the store
-
-    def set_budget(self, limit_usd: float, *, from_now: bool = False) -> None:
-        """Limit what all runs of the store may spend together; ``from_now``: what they have spent does not count."""
-        with self._writing() as connection:
-            set_budget(connection, limit_usd, from_now=from_now)
-
-    def clear_budget(self) -> None:
-        """Take the limit away."""
-        with self._writing() as connection:
-            clear_budget(connection)
-
-    def account(self) -> Account | None:
-        """The store's budget and what is left of it; ``None`` where there is none."""
-        with self._reading() as connection:
-            state = account(connection)
-        if state is None or not state.held_usd:
-            return state
-        with self._writing() as connection:
-            settle_the_dead(connection, _is_alive)
-            return account(connection)
-
-    def open_share(self) -> int | None:
-        """A share of the store's budget for this process; ``None`` where there is no budget."""
-        if self.account() is None:
-            return None
-        with self._writing() as connection:
-            return open_share(connection)
-
-    def draw(self, share: int, wanted_usd: float) -> float:
-        """Add to a share; return by how much, which is 0 where nothing is left."""
-        with self._writing() as connection:
-            return draw(connection, share, wanted_usd)
-
-    def settle_share(self, share: int, spent_usd: float) -> None:
-        """Give back what was not spent of a share."""
-        with self._writing() as connection:
-            settle_share(connection, share, spent_usd)
-
-    def spent_of_run(self, run_id: str) -> float:
-        """What a run has spent in USD, known costs and costs in doubt, its judges included."""
-        with self._reading() as connection:
-            return spent_of_run(connection, _number(connection, run_id))
 
     # Columns and records
 
