@@ -138,3 +138,22 @@ def test_code_without_a_sandbox_is_asked_for_and_stamped_on_the_results():
     assert "! model-written code was run without a sandbox" in told
     ok("rescore", "last", "--protocol", "code", unsafe)
     assert json.loads(ok("show", "--json"))["warnings"][0].startswith("model-written code")
+
+
+def test_answers_to_generated_items_come_back_by_seed_and_number():
+    asked = [json.loads(line) for line in ok("prompts", "starter:symbolic", "--limit", "3", "--seed", "5").splitlines()]
+    write_lines("answers.jsonl", [{"sample_id": item["sample_id"], "completion": "no idea"} for item in asked])
+    words = ("import", "answers.jsonl", "--benchmark", "starter:symbolic", "--model", "m", "--json")
+    found = json.loads(ok(*words, "--limit", "3", "--seed", "5"))
+    assert (found["n"], found["part"]) == (3, "symbolic")
+    assert steelyard(*words).returncode == 2  # without a number there is no end to look in
+    assert steelyard(*words, "--limit", "3").returncode == 2  # another seed has other items
+
+
+def test_a_benchmark_without_gold_answers_is_checked_by_its_empty_ones():
+    Path("data/ifeval").mkdir(parents=True)
+    row = {"key": 1, "prompt": "p", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]}
+    write_lines("data/ifeval/train.jsonl", [row])
+    done = steelyard("check", "ifeval", env={"STEELYARD_DATA": "data"})
+    assert "1 items  gold none  empty 0.0000" in done.stdout
+    assert done.returncode == 1  # 541 are expected

@@ -1,5 +1,7 @@
 """Verified instructions: each check with a reply that follows and one that does not, and the reference's oddities."""
 
+import time
+
 import pytest
 
 from steelyard.errors import EnvironmentFault
@@ -95,6 +97,18 @@ def test_loosely_the_first_line_the_last_line_and_asterisks_do_not_count(name, a
     assert is_followed_loosely(name, arguments, reply)
 
 
+HOSTILE = ["[", "<", "?", ".*", "\n", "a.", "* ", '"', "(", "A. ", " \n", "x", "***", "'S", "P.", "I. "]
+
+
+@pytest.mark.parametrize("piece", HOSTILE)
+def test_a_reply_of_a_million_signs_is_judged_within_seconds(piece):
+    reply = piece * (1_000_000 // len(piece))
+    started = time.perf_counter()
+    for name, arguments, *_ in FOLLOWED_OR_NOT:
+        is_followed(name, arguments, reply)
+    assert time.perf_counter() - started < 10
+
+
 def test_an_unknown_relation_is_a_fault_and_no_verdict():
     with pytest.raises(ValueError, match="at most"):
         is_followed("length_constraints:number_words", {"num_words": 3, "relation": "at most"}, "a")
@@ -119,6 +133,8 @@ def test_an_unknown_relation_is_a_fault_and_no_verdict():
         ("Well... maybe", 1),
         ("Wait!!! Now.", 2),
         ("See example.com for more", 1),
+        ("Overview\nI. Aims of it", 2),
+        ("It says II. Then I. Newton left.", 2),
     ],
 )
 def test_sentences_are_counted_as_punkt_counts_them(text, count):

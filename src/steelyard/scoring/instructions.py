@@ -87,7 +87,13 @@ def _starts_paragraph(reply: str, num_paragraphs: int, nth_paragraph: int, first
 
 
 def _has_placeholders(reply: str, num_placeholders: int) -> bool:
-    return len(re.findall(r"\[.*?\]", reply)) >= num_placeholders
+    """Brackets closed on the line that opens them; a regular expression would take quadratic time over open ones."""
+    found = 0
+    for line in reply.split("\n"):
+        end = 0
+        while (start := line.find("[", end)) >= 0 and (end := line.find("]", start) + 1) > 0:
+            found += 1
+    return found >= num_placeholders
 
 
 def _has_postscript(reply: str, postscript_marker: str) -> bool:
@@ -97,7 +103,10 @@ def _has_postscript(reply: str, postscript_marker: str) -> bool:
 
 
 def _has_bullets(reply: str, num_bullets: int) -> bool:
-    return len(re.findall(r"^\s*(?:\*[^*]|-).*$", reply, re.MULTILINE)) == num_bullets
+    """Lines that begin with a dash, or one asterisk. Runs of blank lines, read again from each, are cut short first."""
+    text = re.sub(r"\n(?:[^\S\n]*\n){2,}", "\n\n", reply)
+    starred, dashed = (re.findall(form, text, re.MULTILINE) for form in (r"^\s*\*[^*].*$", r"^\s*-.*$"))
+    return len(starred) + len(dashed) == num_bullets
 
 
 def _is_one_of_three(reply: str) -> bool:
@@ -122,13 +131,18 @@ def _is_json(reply: str) -> bool:
         text = text.removeprefix(fence)
     try:
         json.loads(text.removesuffix("```").strip())
-    except ValueError:
+    except (ValueError, RecursionError):  # brackets nested thousands deep are no JSON that anybody reads
         return False
     return True
 
 
 def _has_title(reply: str) -> bool:
-    return any(title.lstrip("<").rstrip(">").strip() for title in re.findall(r"<<[^\n]+>>", reply))
+    """On one line, from its first ``<<`` to its last ``>>``."""
+    for line in reply.split("\n"):
+        start, end = line.find("<<"), line.rfind(">>")
+        if 0 <= start < end and line[start:end].lstrip("<").rstrip(">").strip():
+            return True
+    return False
 
 
 def _is_two_replies(reply: str) -> bool:

@@ -8,6 +8,7 @@ short lists, so that nothing has to be downloaded. ``docs/known-limitations.md``
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 _CLOSERS = "\"')]}‘’“”«»"  # noqa: RUF001 - typographic quotation marks
@@ -17,7 +18,8 @@ _REST_OF_END = re.compile(rf"[{re.escape(_CLOSERS)}]+?(?:\s+|(?=--)|$)", re.MULT
 _NUMBER = re.compile(r"-?[.,]?\d[\d,.-]*\.?")
 _INITIAL = re.compile(r"[^\W\d]\.")
 _OPENING = re.compile(r"[(\"`{\[:;&#*@)}\]\-,‘’“”«»'!?]")  # noqa: RUF001 - typographic quotation marks
-_LAST_PIECE = re.compile(r"[^(\"{\[:;*@)}\]‘’“”«»'!?]*$")  # noqa: RUF001 - typographic quotation marks
+_WORD = re.compile(r"\S+")
+_INSIDE = "(\"{[:;*@)}]‘’“”«»'!?"  # noqa: RUF001 - typographic quotation marks
 
 ABBREVIATIONS = frozenset(
     "mr mrs ms dr prof messrs st jr sr gov sen rep reps gen adm lt maj inc ltd co cos corp bros vs yr ft ave jan feb "
@@ -54,26 +56,38 @@ def count_sentences(text: str) -> int:
     return found
 
 
+class Mark(NamedTuple):
+    """A possible end: the match, where its word begins, and the word before that on the same line."""
+
+    match: re.Match[str]
+    begin: int
+    before: str
+
+
 def _breaks(text: str) -> list[Break]:
     """Every end of a sentence but the last. Marks that share a word are looked at together, the last one for all."""
     found: list[Break] = []
-    marks = list(_END.finditer(text))
-    for place, mark in enumerate(marks):
-        begin = _word_start(text, mark.start())
-        follower = marks[place + 1] if place + 1 < len(marks) else None
-        if follower is not None and _word_start(text, follower.start()) <= mark.start():
+    marks = list(_marks(text))
+    for mark, follower in zip(marks, [*marks, None][1:], strict=True):
+        if follower is not None and follower.begin == mark.begin:
             continue
-        before = text[text.rfind("\n", 0, begin) + 1 : begin].split()[-1:]
-        if _ends(text[begin : mark.end()], mark["mark"] or _first_token(mark["word"]), "".join(before)):
-            found.append(Break(mark.end(), mark.start("word") if mark["word"] else mark.end()))
+        sign, word = mark.match["mark"], mark.match["word"]
+        if _ends(text[mark.begin : mark.match.end()], sign or _first_token(word), mark.before):
+            found.append(Break(mark.match.end(), mark.match.start("word") if word else mark.match.end()))
     return found
 
 
-def _word_start(text: str, end: int) -> int:
-    start = end
-    while start and not text[start - 1].isspace():
-        start -= 1
-    return start
+def _marks(text: str) -> Iterator[Mark]:
+    """One walk over the words and one over the marks, side by side."""
+    words = _WORD.finditer(text)
+    word: re.Match[str] | None = None
+    before = ""
+    for match in _END.finditer(text):
+        while word is None or word.end() <= match.start():
+            former, word = word, next(words)
+            is_on_line = former is not None and "\n" not in text[former.end() : word.start()]
+            before = former.group()[:1] if former is not None and is_on_line else ""
+        yield Mark(match, word.start(), before)
 
 
 def _first_token(word: str) -> str:
@@ -85,14 +99,13 @@ def _first_token(word: str) -> str:
 
 
 def _ends(word: str, follower: str, before: str) -> bool:
-    """Whether a word with its mark ends a sentence, given what comes after it and before it on its line."""
+    """Whether a word with its mark ends a sentence, given the token after it and the first letter before it."""
     if any(sign in word for sign in "?!"):
         return True
-    piece = _LAST_PIECE.search(word)
-    token = piece.group() if piece else word
+    token = word[max(map(word.rfind, _INSIDE)) + 1 :]
     stem = token[:-1].lower()
     if _INITIAL.fullmatch(token):
-        is_within = before[:1].isupper() or _INITIAL.fullmatch(follower) is not None  # else it may head a list: "I."
+        is_within = before.isupper() or _INITIAL.fullmatch(follower) is not None  # else it may head a list: "I."
         is_name = is_within and follower[:1].isupper() and follower.lower() not in FIRST_WORDS
         return not (stem in UNENDING or is_name or _goes_on(follower))
     if token.endswith("..") or stem in ABBREVIATIONS or stem.rpartition("-")[2] in ABBREVIATIONS:
