@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 demo: $(STAMP)  ## a real benchmark of a real local model, with its floor beside it
 	@$(BIN)/steelyard setup
-	@$(BIN)/steelyard run starter@cloze -m local/smollm2-135m -m baseline/random --name demo
+	@$(BIN)/steelyard run starter@cloze -m local/smollm2-135m -m baseline/random --name demo --fresh
 
 test: $(STAMP)  ## the fast lane
 	@$(BIN)/steelyard setup

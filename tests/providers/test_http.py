@@ -274,6 +274,37 @@ def test_a_proxy_of_the_environment_is_used_but_for_this_machine(monkeypatch):
     assert not http.is_behind_proxy(take_apart("http://model.example/v1"))
 
 
+def test_a_reply_that_breaks_off_behind_a_proxy_is_a_connection_failure_too(monkeypatch):
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+
+    async def main():
+        client = Http()
+        async with answering([whole(b"abcdef")[:-3], None]) as (url, _):
+            for name in ("HTTP_PROXY", "http_proxy"):
+                monkeypatch.setenv(name, url)
+            with pytest.raises(ProviderError) as caught:
+                await fetched(client, "http://model.example/v1")
+            await client.close()
+        return caught.value.failure.kind
+
+    assert asyncio.run(main()) == "connection"
+
+
+def test_a_refusal_that_nobody_waits_for_gives_its_connection_up():
+    async def main():
+        client = Http()
+        async with answering([b"HTTP/1.1 500 Oh\r\nContent-Length: 9\r\n\r\n"]) as (url, _):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.2):
+                    await fetched(client, url)
+            taken = len(client._busy)
+            await client.close()
+        return taken
+
+    assert asyncio.run(main()) == 0
+
+
 def test_nobody_listening_is_a_connection_failure():
     with pytest.raises(ProviderError) as caught:
         asyncio.run(fetched(Http(), "http://127.0.0.1:1/v1"))
@@ -285,6 +316,8 @@ def test_nobody_listening_is_a_connection_failure():
     [
         ("https://api.example/v1/chat?x=1", ("api.example", 443, True, "/v1/chat?x=1", "api.example")),
         ("http://[::1]:8080", ("::1", 8080, False, "/", "[::1]:8080")),
+        ("http://h/é x?q=[1]", ("h", 80, False, "/%C3%A9%20x?q=[1]", "h")),
+        ("http://h/m:generateContent?alt=sse", ("h", 80, False, "/m:generateContent?alt=sse", "h")),
         ("http://bücher.example/", ("xn--bcher-kva.example", 80, False, "/", "xn--bcher-kva.example")),
     ],
 )

@@ -34,6 +34,7 @@ STALL_TIMEOUT_S = 120.0
 FINISH_TIMEOUT_S = 0.25
 LONGEST_IDLE_S = 15.0
 LONGEST_REFUSAL_BYTES = 4096
+SAFE_IN_A_PATH = "/?%:@!$&'()*+,;=~[]"
 
 Piece = tuple[bytes, int]
 
@@ -135,6 +136,7 @@ class Http:
         self._idle.clear()
         if self._proxied is not None:
             await self._proxied.close()
+            self._proxied = None
 
     def post(self, url: str, body: Mapping[str, Any], headers: Mapping[str, str]) -> Exchange:
         """Post ``body`` as JSON. Any other status than 200 raises ``ProviderError``, as does a broken connection."""
@@ -242,9 +244,11 @@ class Exchange:
                 return reply
         except OSError as error:
             raise ProviderError(_broken(self._target, error)) from error
-        refusal = ProviderError(await _refusal(reply, self._target))
-        await self._way.__aexit__(type(refusal), refusal, None)
-        raise refusal
+        try:
+            refusal = await _refusal(reply, self._target)
+        finally:  # also where reading it is called off, or the connection would stay taken
+            await self._way.__aexit__(None, None, None)
+        raise ProviderError(refusal)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -273,7 +277,7 @@ def take_apart(url: str) -> Target:
         host=wire_host,
         port=port or (443 if is_encrypted else 80),
         is_encrypted=is_encrypted,
-        path=(parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
+        path=urllib.parse.quote((parts.path or "/") + (f"?{parts.query}" if parts.query else ""), safe=SAFE_IN_A_PATH),
         host_header=named if port is None else f"{named}:{port}",
         authorization="Basic " + base64.b64encode(userinfo.encode()).decode() if parts.username else None,
     )

@@ -37,7 +37,10 @@ class Proxied:
                 first_byte_ns = time.perf_counter_ns()
 
                 async def next_piece() -> Piece | None:
-                    data = await response.content.readany()
+                    try:
+                        data = await response.content.readany()
+                    except aiohttp.ClientError as error:
+                        raise _as_os_error(error) from error
                     return (data, time.perf_counter_ns()) if data else None
 
                 try:
@@ -52,6 +55,8 @@ class Proxied:
                     if not response.content.at_eof():
                         response.close()  # released half read, it would break the next request that is given it
         except aiohttp.ClientError as error:
-            raise (
-                error if isinstance(error, OSError) else ConnectionError(str(error) or type(error).__name__)
-            ) from error
+            raise _as_os_error(error) from error
+
+
+def _as_os_error(error: aiohttp.ClientError) -> OSError:
+    return error if isinstance(error, OSError) else ConnectionError(str(error) or type(error).__name__)
