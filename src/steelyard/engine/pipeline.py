@@ -10,134 +10,27 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 
 from steelyard import prices
 from steelyard.engine.attempts import Outcome, RetryPolicy, always, ask
-from steelyard.engine.budget import SPENT, Bill, Till
-from steelyard.engine.cache import Cache, Identity
-from steelyard.engine.cells import Cell
+from steelyard.engine.budget import SPENT, Till
+from steelyard.engine.cache import Cache
 from steelyard.engine.grade import grade
-from steelyard.engine.order import grouped
-from steelyard.engine.progress import CellProgress, Progress
+from steelyard.engine.progress import Progress
 from steelyard.engine.stragglers import Stragglers
-from steelyard.store import NewCall, NewScore, Store
-from steelyard.store.answers import Reusable, reused
-from steelyard.types import Call, Completion, Failure, Request, Sample, Score
+from steelyard.engine.work import OpenCell, Work
+from steelyard.engine.writer import Writer
+from steelyard.store.answers import reused
+from steelyard.types import Call, Completion, Failure
 
 SPARE_WINDOW = 16
 WINDOW_PER_SLOT = 4
 MOST_SCORERS = 32
-LARGEST_BATCH = 500
 REUSED_AT_ONCE = 64
 HOPELESS_AFTER = 10
 GRACE_S = 5.0
-
-
-@dataclass(kw_only=True)
-class Work:
-    """One item on its way: what is to be asked, then the call, then the scores."""
-
-    cell: OpenCell
-    position: int
-    repeat: int
-    sample: Sample
-    request: Request
-    digest: bytes = b""
-    reused: Reusable | None = None
-    bill: Bill | None = None
-    call: Call | None = None
-    call_id: int | None = None
-    answered_before: bool = False
-    durable: asyncio.Event = field(default_factory=asyncio.Event)
-    started_at_s: float = 0.0
-    ended_at_s: float = 0.0
-    scores: dict[str, Score] = field(default_factory=dict)
-
-
-@dataclass(kw_only=True)
-class OpenCell:
-    """A cell with its row in the store: what is done already, and what was answered but never scored."""
-
-    cell: Cell
-    row: int
-    done: set[tuple[int, int]]
-    progress: CellProgress
-    identity: Identity
-
-    def remaining(self) -> Iterator[tuple[int, int]]:
-        """(position, repeat) still to be asked: every item once, then again."""
-        task, info = self.cell.task, self.cell.info
-        shares_prefixes = info.kind == "likelihood" and info.shots > 0
-        positions = grouped(task.positions, task.dataset.samples) if shares_prefixes else task.positions
-        for repeat in range(info.repeats):
-            for position in positions:
-                if (position, repeat) not in self.done:
-                    yield position, repeat
-
-
-class Writer:
-    """The one writer: takes what has gathered while the last commit went on, and commits it in one transaction."""
-
-    def __init__(self, store: Store, session: int) -> None:
-        self._store, self._session = store, session
-        self._queue: asyncio.Queue[tuple[Work | None, Callable[[Work], None]]] = asyncio.Queue()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="steelyard-writer")
-
-    def submit(self, work: Work, then: Callable[[Work], None]) -> None:
-        """Have the call written, or the scores where it has an id already; ``then`` is called when it is durable."""
-        self._queue.put_nowait((work, then))
-
-    async def serve(self) -> None:
-        """Commit batch after batch until cancelled; raise where the store cannot be written."""
-        loop = asyncio.get_running_loop()
-        while True:
-            batch = [await self._queue.get()]
-            while len(batch) < LARGEST_BATCH and not self._queue.empty():
-                batch.append(self._queue.get_nowait())
-            await loop.run_in_executor(self._thread, self._write, [work for work, _ in batch if work])
-            for work, then in batch:
-                then(work)  # type: ignore[arg-type]
-
-    async def drain(self) -> None:
-        """Return when everything handed in so far is durable."""
-        drained = asyncio.Event()
-        self._queue.put_nowait((None, lambda _: drained.set()))
-        await drained.wait()
-
-    def close(self) -> None:
-        """End the writer's thread after what it is doing."""
-        self._thread.shutdown()
-
-    def _write(self, batch: Sequence[Work]) -> None:
-        calls = [work for work in batch if work.call_id is None]
-        scores = [work for work in batch if work.call_id is not None]
-        ids = self._store.append(list(map(self._new_call, calls)), list(map(_new_score, scores)))
-        for work, call_id in zip(calls, ids, strict=True):
-            work.call_id = call_id
-
-    def _new_call(self, work: Work) -> NewCall:
-        assert work.call is not None
-        return NewCall(
-            cell=work.cell.row,
-            session=self._session,
-            position=work.position,
-            sample=work.sample,
-            call=work.call,
-            started_at_s=work.started_at_s,
-            ended_at_s=work.ended_at_s,
-            reused_from=work.reused.id if work.reused else None,
-            saved_usd=work.reused.cost_usd if work.reused else None,
-        )
-
-
-def _new_score(work: Work) -> NewScore:
-    assert work.call_id is not None
-    protocol = work.cell.cell.task.protocol
-    return NewScore(call=work.call_id, grader=protocol.name, grader_version=protocol.version, scores=work.scores)
 
 
 class Lane:

@@ -21,12 +21,14 @@ from steelyard.engine.cache import Cache, identity, oldest_used_s
 from steelyard.engine.calibration import instrument
 from steelyard.engine.cells import Cell, prepare_cells, prepare_tasks
 from steelyard.engine.loops import loop_name
-from steelyard.engine.pipeline import GRACE_S, Lane, OpenCell, Work, Writer
+from steelyard.engine.pipeline import GRACE_S, Lane
 from steelyard.engine.progress import CellProgress, Progress
 from steelyard.engine.provenance import provenance
 from steelyard.engine.purse import Purse, check_store_budget
 from steelyard.engine.resources import Resources
 from steelyard.engine.summary import summarise_run
+from steelyard.engine.work import OpenCell, Work
+from steelyard.engine.writer import Writer
 from steelyard.plan.plan import Plan
 from steelyard.providers.interface import Opens, OwnsProcess, Probes, Provider
 from steelyard.store import Store

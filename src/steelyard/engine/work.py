@@ -1,0 +1,57 @@
+"""One item on its way through a run, and the cell of the store that it belongs to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from steelyard.engine.budget import Bill
+from steelyard.engine.cache import Identity
+from steelyard.engine.cells import Cell
+from steelyard.engine.order import grouped
+from steelyard.engine.progress import CellProgress
+from steelyard.store.answers import Reusable
+from steelyard.types import Call, Request, Sample, Score
+
+
+@dataclass(kw_only=True)
+class Work:
+    """One item on its way: what is to be asked, then the call, then the scores."""
+
+    cell: OpenCell
+    position: int
+    repeat: int
+    sample: Sample
+    request: Request
+    digest: bytes = b""
+    reused: Reusable | None = None
+    bill: Bill | None = None
+    call: Call | None = None
+    call_id: int | None = None
+    answered_before: bool = False
+    durable: asyncio.Event = field(default_factory=asyncio.Event)
+    started_at_s: float = 0.0
+    ended_at_s: float = 0.0
+    scores: dict[str, Score] = field(default_factory=dict)
+
+
+@dataclass(kw_only=True)
+class OpenCell:
+    """A cell with its row in the store: what is done already, and what was answered but never scored."""
+
+    cell: Cell
+    row: int
+    done: set[tuple[int, int]]
+    progress: CellProgress
+    identity: Identity
+
+    def remaining(self) -> Iterator[tuple[int, int]]:
+        """(position, repeat) still to be asked: every item once, then again."""
+        task, info = self.cell.task, self.cell.info
+        shares_prefixes = info.kind == "likelihood" and info.shots > 0
+        positions = grouped(task.positions, task.dataset.samples) if shares_prefixes else task.positions
+        for repeat in range(info.repeats):
+            for position in positions:
+                if (position, repeat) not in self.done:
+                    yield position, repeat
