@@ -4,33 +4,80 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import weakref
 from collections.abc import Callable
-from typing import Any, TypeVar, overload
+from typing import Any, Protocol, TypeVar, overload
 
 import msgspec
 import zstandard
 
+from steelyard.errors import StoreError
 from steelyard.types import Completion
 
 T = TypeVar("T")
 
 LEVEL = 3
+
+
+class Source(Protocol):
+    """Where dictionaries are kept."""
+
+    def find(self, number: int) -> bytes | None:
+        """The dictionary of that id, or ``None``."""
+
+
+sources: weakref.WeakSet[Source] = weakref.WeakSet()
+"""The open stores: a frame names its dictionary, and one of them has it."""
+
 _local = threading.local()
+_dictionaries: dict[int, zstandard.ZstdCompressionDict] = {}
+
+
+def encode(value: Any) -> bytes:
+    """The value as msgpack."""
+    return msgspec.msgpack.encode(value)
+
+
+def compress(encoded: bytes, dictionary: zstandard.ZstdCompressionDict | None = None) -> bytes:
+    """The bytes as a frame that names its dictionary, where it has one."""
+    compressors = _local.__dict__.setdefault("compressors", {})
+    compressor = compressors.get(dictionary)
+    if compressor is None:
+        compressor = compressors[dictionary] = zstandard.ZstdCompressor(level=LEVEL, dict_data=dictionary)
+    compressed: bytes = compressor.compress(encoded)
+    return compressed
 
 
 def pack(value: Any) -> bytes:
     """The value as compressed msgpack."""
-    if not hasattr(_local, "compressor"):
-        _local.compressor = zstandard.ZstdCompressor(level=LEVEL)
-    compressed: bytes = _local.compressor.compress(msgspec.msgpack.encode(value))
-    return compressed
+    return compress(encode(value))
 
 
 def unpack(data: bytes, kind: type[T]) -> T:
-    """The value that ``pack`` was given."""
-    if not hasattr(_local, "decompressor"):
-        _local.decompressor = zstandard.ZstdDecompressor()
-    return msgspec.msgpack.decode(_local.decompressor.decompress(data), type=kind)
+    """The value that was packed."""
+    number = zstandard.get_frame_parameters(data).dict_id
+    decompressors = _local.__dict__.setdefault("decompressors", {})
+    decompressor = decompressors.get(number)
+    if decompressor is None:
+        dictionary = _dictionary(number) if number else None
+        decompressor = decompressors[number] = zstandard.ZstdDecompressor(dict_data=dictionary)
+    return msgspec.msgpack.decode(decompressor.decompress(data), type=kind)
+
+
+def prepared(content: bytes) -> zstandard.ZstdCompressionDict:
+    """The dictionary, ready for use and known to ``unpack``."""
+    dictionary = zstandard.ZstdCompressionDict(content)
+    dictionary.precompute_compress(level=LEVEL)
+    return _dictionaries.setdefault(dictionary.dict_id(), dictionary)
+
+
+def _dictionary(number: int) -> zstandard.ZstdCompressionDict:
+    if number not in _dictionaries:
+        content = next((found for source in list(sources) if (found := source.find(number)) is not None), None)
+        if content is None:
+            raise StoreError(f"a payload was compressed with dictionary {number}, which the store does not hold")
+        return prepared(content)
+    return _dictionaries[number]
 
 
 def fingerprint(completion: Completion | None) -> int:

@@ -2,7 +2,8 @@
 
 ``calls`` and ``scores`` are append-only: an answer is written when it has arrived, a judgement of it later, and again
 by another grader. A call's hot figures stand in columns; the rest is one compressed payload. An answer that was used
-again is a row with an empty payload that points to the call it came from.
+again is a row with an empty payload that points to the call it came from. ``dictionaries`` holds what the payloads of a
+set of items have in common.
 """
 
 from __future__ import annotations
@@ -182,6 +183,14 @@ shares = Table(
     Column("spent_usd", Float),
 )
 
+dictionaries = Table(
+    "dictionaries",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("set", ForeignKey("sets.id"), nullable=False, index=True),
+    Column("content", LargeBinary, nullable=False),
+)
+
 gradings = Table(
     "gradings",
     METADATA,
@@ -212,10 +221,15 @@ def _a_budget_stands_over_the_store(connection: Connection) -> None:
     )
 
 
+def _payloads_share_dictionaries(connection: Connection) -> None:
+    dictionaries.create(connection)
+
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     _judgements_have_costs,
     _answers_are_used_again,
     _a_budget_stands_over_the_store,
+    _payloads_share_dictionaries,
 )
 """Step ``i`` turns a store of version ``i + 1`` into one of version ``i + 2``; steps are added, never changed."""
 

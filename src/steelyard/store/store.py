@@ -34,6 +34,7 @@ from steelyard.store.account import Budget
 from steelyard.store.answers import ORIGINAL, Answers, hand_over, payload_of_answer, read_call
 from steelyard.store.codec import fingerprint, mended, pack, unpack, well_formed
 from steelyard.store.columns import read_columns
+from steelyard.store.dictionaries import Dictionaries, Packing
 from steelyard.store.keys import keyless, keyless_call
 from steelyard.store.records import read_records
 from steelyard.store.redaction import redact
@@ -93,6 +94,7 @@ class Store:
     def __init__(self, engine: Engine, location: str) -> None:
         self._engine = engine
         self.location = location
+        self._dictionaries = Dictionaries(self._reading, self._writing)
         self.answers = Answers(self._reading, self._writing, _number)
         self.budget = Budget(self._reading, self._writing, _number, lambda pid, at: _is_alive(pid, at))
 
@@ -337,7 +339,10 @@ class Store:
     def append(self, calls: Sequence[NewCall], scores: Sequence[NewScore]) -> list[int]:
         """Write calls, and judgements of earlier ones, in one transaction; return the calls' ids when it is durable."""
         keys = known_forms()
-        new_calls = [_call_row(row, keys) for row in calls]  # compressing is done before the write lock is taken
+        packings = self._dictionaries.of({row.cell for row in calls})
+        new_calls = [
+            _call_row(row, keys, packings[row.cell]) for row in calls
+        ]  # compressing is done before the write lock is taken
         new_scores = [
             _score_row(row, metric, keyless(score, keys)) for row in scores for metric, score in row.scores.items()
         ]
@@ -348,7 +353,8 @@ class Store:
             if new_calls:
                 _keep_answers_at_hand(connection, calls, new_calls)
                 item_sets = _sets_of(connection, {row.cell for row in calls})
-                _keep_samples(connection, {(item_sets[row.cell], row.position): row.sample for row in calls})
+                items = {(item_sets[row.cell], row.position): row.sample for row in calls}
+                _keep_samples(connection, items, {item_sets[cell]: packing for cell, packing in packings.items()})
                 first = int(connection.execute(select(func.coalesce(func.max(schema.calls.c.id), 0))).scalar_one()) + 1
                 ids = list(range(first, first + len(calls)))
                 for call_id, values in zip(ids, new_calls, strict=True):
@@ -356,6 +362,7 @@ class Store:
                 _insert_many(connection, INSERT_CALLS, new_calls)
             if new_scores:
                 _insert_many(connection, INSERT_SCORES, new_scores)
+        self._dictionaries.learn(packings.values())
         return ids
 
     def append_calls(self, rows: Sequence[NewCall]) -> list[int]:
@@ -666,7 +673,7 @@ def _keep_answers_at_hand(connection: Connection, calls: Sequence[NewCall], rows
             row |= {"reused_from": None, "payload": pack(call.call)}
 
 
-def _keep_samples(connection: Connection, items: dict[tuple[int, int], Sample]) -> None:
+def _keep_samples(connection: Connection, items: dict[tuple[int, int], Sample], packings: dict[int, Packing]) -> None:
     """Insert the items that no run has asked yet; looking first costs less than compressing them in vain."""
     table = schema.samples
     by_set: dict[int, list[int]] = {}
@@ -679,7 +686,7 @@ def _keep_samples(connection: Connection, items: dict[tuple[int, int], Sample]) 
             here = table.c.position.in_(positions)
         chosen = select(table.c.position).where(table.c.set == item_set, here)
         present.update((item_set, position) for (position,) in connection.execute(chosen))
-    new_samples = [_sample_row(key, sample) for key, sample in items.items() if key not in present]
+    new_samples = [_sample_row(key, sample, packings[key[0]]) for key, sample in items.items() if key not in present]
     if new_samples:
         _insert_many(connection, INSERT_SAMPLES, new_samples)
 
@@ -716,7 +723,7 @@ def _of_many_rows(sql: str, size: int) -> str:
     return head + values + ", ".join([row + end] * size) + clause
 
 
-def _sample_row(key: tuple[int, int], sample: Sample) -> dict[str, Any]:
+def _sample_row(key: tuple[int, int], sample: Sample, packing: Packing) -> dict[str, Any]:
     return {
         "set": key[0],
         "position": key[1],
@@ -724,7 +731,7 @@ def _sample_row(key: tuple[int, int], sample: Sample) -> dict[str, Any]:
         "stratum": sample.stratum,
         "cluster": sample.cluster,
         "flags": " ".join(sample.flags) or None,
-        "content": pack(sample),
+        "content": packing.pack(sample),
     }
 
 
@@ -746,13 +753,13 @@ def _score_row(row: NewScore, metric: str, score: Score) -> dict[str, Any]:
     }
 
 
-def _call_row(row: NewCall, keys: Sequence[bytes]) -> dict[str, Any]:
+def _call_row(row: NewCall, keys: Sequence[bytes], packing: Packing) -> dict[str, Any]:
     call = keyless_call(row.call, keys)
     try:
-        payload = pack(_without_gaps(call)) if row.reused_from is None else b""
+        payload = packing.pack(_without_gaps(call)) if row.reused_from is None else b""
     except UnicodeEncodeError:  # half a surrogate pair in an answer: kept with a replacement character, not lost
         call = mended(call)
-        payload = pack(_without_gaps(call))
+        payload = packing.pack(_without_gaps(call))
     completion = call.completion
     timing = completion.timing if completion else None
     usage = completion.usage if completion else None

@@ -1,0 +1,111 @@
+"""Dictionaries: what the texts of one item set have in common is kept once, and each payload is the smaller for it.
+
+One is trained on the first payloads of a set. A frame names the dictionary that it was compressed with, so payloads
+with and without one stand side by side, and reading needs nothing but the store's table of them.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import zstandard
+from sqlalchemy import Connection, select
+
+from steelyard.store import codec, schema
+
+ENOUGH = 1_000
+ENOUGH_BYTES = 4_000_000
+LEAST = 100
+SIZE_BYTES = 64 * 1024
+FIRST_FREE_ID = 32_768  # below are those that the format's authors reserve
+LAST_ID = 2**31 - 1
+
+Transaction = Callable[[], AbstractContextManager[Connection]]
+
+
+class Packing:
+    """How payloads of one item set are written; until there is a dictionary they are gathered to train one on."""
+
+    def __init__(self, item_set: int, dictionary: zstandard.ZstdCompressionDict | None) -> None:
+        self.item_set = item_set
+        self._dictionary = dictionary
+        self._gathered: list[bytes | bytearray | memoryview[int]] | None = [] if dictionary is None else None
+        self._gathered_bytes = 0
+
+    def pack(self, value: Any) -> bytes:
+        """The value as compressed msgpack."""
+        encoded = codec.encode(value)
+        if self._gathered is not None:
+            self._gathered.append(encoded)
+            self._gathered_bytes += len(encoded)
+        return codec.compress(encoded, self._dictionary)
+
+    @property
+    def is_ripe(self) -> bool:
+        """Whether enough has been gathered."""
+        gathered = len(self._gathered or ())
+        return gathered >= ENOUGH or (gathered >= LEAST and self._gathered_bytes >= ENOUGH_BYTES)
+
+    def train(self) -> zstandard.ZstdCompressionDict | None:
+        """A dictionary for what was gathered, or ``None`` where there is nothing in common; gathers no more."""
+        gathered, self._gathered = self._gathered, None
+        try:
+            number = FIRST_FREE_ID + secrets.randbelow(LAST_ID - FIRST_FREE_ID)
+            return zstandard.train_dictionary(SIZE_BYTES, gathered or [], level=codec.LEVEL, dict_id=number)
+        except zstandard.ZstdError:
+            return None
+
+    def use(self, dictionary: zstandard.ZstdCompressionDict) -> None:
+        """Compress with it from now on."""
+        self._dictionary = dictionary
+
+
+class Dictionaries:
+    """The dictionaries of one store."""
+
+    def __init__(self, reading: Transaction, writing: Transaction) -> None:
+        self._reading, self._writing = reading, writing
+        self._of_cell: dict[int, Packing] = {}
+        self._of_set: dict[int, Packing] = {}
+        self._lock = threading.Lock()
+        codec.sources.add(self)
+
+    def of(self, cells: Iterable[int]) -> dict[int, Packing]:
+        """How payloads of these cells are written. A cell that is not in the store any more has no dictionary."""
+        with self._lock:
+            missing = set(cells) - self._of_cell.keys()
+            if missing:
+                self._read(missing)
+            return {cell: self._of_cell.get(cell) or Packing(0, None) for cell in cells}
+
+    def learn(self, packings: Iterable[Packing]) -> None:
+        """Train dictionaries where enough has been gathered, and keep them before anything is compressed with them."""
+        for packing in packings:
+            if packing.is_ripe and (trained := packing.train()) is not None:
+                table = schema.dictionaries
+                row = {"id": trained.dict_id(), "set": packing.item_set, "content": trained.as_bytes()}
+                with self._writing() as connection:
+                    connection.execute(table.insert().values(**row))
+                packing.use(codec.prepared(trained.as_bytes()))
+
+    def find(self, number: int) -> bytes | None:
+        """The dictionary that a frame names, or ``None`` where this store does not have it."""
+        table = schema.dictionaries
+        with self._reading() as connection:
+            return connection.execute(select(table.c.content).where(table.c.id == number)).scalar()
+
+    def _read(self, cells: set[int]) -> None:
+        table, dictionaries = schema.cells, schema.dictionaries
+        with self._reading() as connection:
+            rows = connection.execute(select(table.c.id, table.c.set).where(table.c.id.in_(cells))).all()
+            for cell, item_set in rows:
+                if item_set not in self._of_set:
+                    newest = dictionaries.c.set == item_set
+                    content = connection.execute(select(dictionaries.c.content).where(newest).limit(1)).scalar()
+                    known = None if content is None else codec.prepared(content)
+                    self._of_set[item_set] = Packing(item_set, known)
+                self._of_cell[cell] = self._of_set[item_set]

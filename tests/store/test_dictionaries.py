@@ -1,0 +1,95 @@
+"""What a set's payloads have in common is kept once: smaller stores that read back as what was written."""
+
+import sqlite3
+
+import msgspec
+import pytest
+from test_store import cell_info, new_call
+
+from steelyard.store import Store, codec, dictionaries
+from steelyard.types import Message, Prompt
+
+
+@pytest.fixture
+def few_are_enough(monkeypatch):
+    monkeypatch.setattr(dictionaries, "ENOUGH", 200)
+
+
+def call_about(cell, session, position):
+    """Questions and answers in other words each time, as they are in a benchmark."""
+    new = new_call(cell, session, position, text=f"It takes {position * 7} eggs, so she sells {position} a day at market.")
+    question = f"Janet's {position} ducks lay {position * 13} eggs per day. She eats three for breakfast every morning. How many?"
+    prompt = Prompt(kind="chat", messages=(Message(role="user", content=question),))
+    request = msgspec.structs.replace(new.call.request, prompt=prompt)
+    call = msgspec.structs.replace(new.call, request=request, digest=request.digest("p/1", "here"))
+    return msgspec.structs.replace(new, call=call, sample=msgspec.structs.replace(new.sample, input=question))
+
+
+def written(path, positions, *, at_once=50):
+    with Store.open(path) as store:
+        run = store.create_run(name=None, plan={}, plan_digest="p")
+        session = store.begin_session(run.id, {})
+        cell = store.add_cell(run.id, cell_info(items=len(positions), available=len(positions)))
+        calls = [call_about(cell, session, position) for position in positions]
+        for start in range(0, len(calls), at_once):
+            store.append_calls(calls[start : start + at_once])
+    return run, calls
+
+
+def query(path, sql):
+    raw = sqlite3.connect(path)
+    rows = raw.execute(sql).fetchall()
+    raw.close()
+    return rows
+
+
+def forget_all():
+    """As in a process that has seen nothing yet."""
+    codec._dictionaries.clear()
+    codec._local.__dict__.clear()
+
+
+def test_payloads_with_and_without_a_dictionary_read_back_as_written_also_in_another_process(tmp_path, few_are_enough):
+    run, calls = written(tmp_path / "s.db", range(400))
+    [(_, content)] = query(tmp_path / "s.db", "SELECT id, content FROM dictionaries")
+    assert len(content) <= dictionaries.SIZE_BYTES
+    forget_all()
+    with Store.open(tmp_path / "s.db") as store:
+        records = list(store.records(run.id))
+    assert [record.sample for record in records] == [new.sample for new in calls]
+    assert [record.call.request for record in records] == [new.call.request for new in calls]
+
+
+def test_a_dictionary_makes_payloads_smaller_by_a_third(tmp_path, few_are_enough):
+    written(tmp_path / "s.db", range(400))
+    [(before, after)] = query(
+        tmp_path / "s.db",
+        "SELECT avg(CASE WHEN id <= 50 THEN length(payload) END), avg(CASE WHEN id > 300 THEN length(payload) END) FROM calls",
+    )
+    assert after < 0.67 * before
+
+
+def test_a_set_keeps_its_dictionary_over_runs(tmp_path, few_are_enough):
+    written(tmp_path / "s.db", range(400))
+    forget_all()
+    run, _ = written(tmp_path / "s.db", range(400, 800))
+    assert len(query(tmp_path / "s.db", "SELECT id FROM dictionaries")) == 1
+    [(size,)] = query(tmp_path / "s.db", "SELECT avg(length(payload)) FROM calls WHERE id BETWEEN 401 AND 450")
+    assert size < 0.67 * query(tmp_path / "s.db", "SELECT avg(length(payload)) FROM calls WHERE id <= 50")[0][0]
+    forget_all()
+    with Store.open(tmp_path / "s.db") as store:
+        assert len(list(store.records(run.id))) == 400
+
+
+def test_two_stores_in_one_process_do_not_mix_their_dictionaries(tmp_path, few_are_enough):
+    runs = [written(tmp_path / f"{name}.db", positions)[0] for name, positions in (("a", range(300)), ("b", range(300, 700)))]
+    forget_all()
+    with Store.open(tmp_path / "a.db") as a, Store.open(tmp_path / "b.db") as b:
+        assert [len(list(store.records(run.id))) for store, run in zip((a, b), runs, strict=True)] == [300, 400]
+
+
+def test_payloads_with_nothing_in_common_go_without(tmp_path, monkeypatch):
+    monkeypatch.setattr(dictionaries, "ENOUGH", 2)
+    run, _ = written(tmp_path / "s.db", range(4), at_once=1)
+    with Store.open(tmp_path / "s.db") as store:
+        assert len(list(store.records(run.id))) == 4
