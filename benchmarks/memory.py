@@ -102,10 +102,8 @@ def main() -> int:
         folder = Path(name)
         small, large = (measure(folder, items) for items in (SMALL, LARGE))
         for items, found in ((SMALL, small), (LARGE, large)):
-            size = f"{found['bytes_per_item']:5.0f} bytes an item in the store"
-            print(
-                f"{items:>9,} items     peak {found['peak_mb']:6.1f} MB   {items / found['seconds']:7,.0f} items/s   {size}"
-            )
+            rate, size = items / found["seconds"], found["bytes_per_item"]
+            print(f"{items:>9,} items   peak {found['peak_mb']:6.1f} MB   {rate:6,.0f} items/s  {size:5.0f} B an item")
         growth_mb = large["peak_mb"] - small["peak_mb"]
         print(f"growth {growth_mb:.1f} MB")
         taken_s = show(folder) if options.show else 0.0
