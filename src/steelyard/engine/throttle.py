@@ -105,8 +105,11 @@ class Throttle:
 
     async def enter(self, *, input_tokens: float = 0.0, again: bool = False) -> Ticket:
         """Wait until a request may go. ``again``: it has been tried before and goes ahead of those that were not."""
+        tokens = input_tokens + self._usual_tokens if self._s_a_token else 0.0
+        if not self._waiting and self.in_flight < self._most_now and self._clock() >= self._opens_s():
+            return self._ticket(tokens)
         turn: asyncio.Future[Ticket] = asyncio.get_running_loop().create_future()
-        entry = (turn, input_tokens + self._usual_tokens if self._s_a_token else 0.0)
+        entry = turn, tokens
         self._waiting.appendleft(entry) if again else self._waiting.append(entry)
         self._let_go()
         try:
@@ -196,22 +199,28 @@ class Throttle:
 
     def _let_go(self) -> None:
         """Let go who may, and set an alarm for the next one who only waits for time to pass."""
-        most = 1 if self.is_closed else int(self.allowed)
-        while self._waiting and self.in_flight < most:
-            now_s = self._clock()
-            opens_s = self._opens_s()
-            if now_s < opens_s:
-                self._wake_in(opens_s - now_s)
+        while self._waiting and self.in_flight < self._most_now:
+            closed_for_s = self._opens_s() - self._clock()
+            if closed_for_s > 0:
+                self._wake_in(closed_for_s)
                 return
             turn, tokens = self._waiting.popleft()
-            if turn.done():
-                continue
-            self.in_flight += 1
-            self._given += 1
-            s_a_request = max(self._s_a_request, self._learnt_s_a_request)
-            self._next_request_s = max(now_s - TIMERS_ARE_LATE_S, self._next_request_s) + s_a_request
-            self._next_token_s = max(now_s - TIMERS_ARE_LATE_S, self._next_token_s) + tokens * self._s_a_token
-            turn.set_result(Ticket(now_s, self._given, tokens))
+            if not turn.done():
+                turn.set_result(self._ticket(tokens))
+
+    @property
+    def _most_now(self) -> int:
+        return 1 if self.is_closed else int(self.allowed)
+
+    def _ticket(self, tokens: float) -> Ticket:
+        """Let one go, and put off the next one by what is allowed a minute."""
+        now_s = self._clock()
+        self.in_flight += 1
+        self._given += 1
+        s_a_request = max(self._s_a_request, self._learnt_s_a_request)
+        self._next_request_s = max(now_s - TIMERS_ARE_LATE_S, self._next_request_s) + s_a_request
+        self._next_token_s = max(now_s - TIMERS_ARE_LATE_S, self._next_token_s) + tokens * self._s_a_token
+        return Ticket(now_s, self._given, tokens)
 
     def _wake_in(self, seconds: float) -> None:
         if self._alarm is not None:
