@@ -10,6 +10,7 @@ environment is raised::
     ├── DataError                  2   a benchmark's rows are missing, changed, gated or malformed
     ├── EnvironmentFault           4   this machine lacks something: a package, the weights, a port
     ├── StoreError                 4   the store cannot be opened, read or written
+    │   └── StoreFull              4   the disk that it is on is full
     └── ProviderError              -   raised by a provider; the engine turns it into a ``Failure`` on the record
 """
 
@@ -65,6 +66,10 @@ class EnvironmentFault(SteelyardError):
 
 class StoreError(SteelyardError):
     """The store cannot be opened, read or written."""
+
+
+class StoreFull(StoreError):
+    """There is no room where the store is; nothing was written, and the same may be written once there is."""
 
 
 class ProviderError(SteelyardError):

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 from test_store import cell_info, new_call
 
+from steelyard.errors import StoreError
 from steelyard.store import Store, codec, dictionaries
 from steelyard.types import Message, Prompt
 
@@ -17,7 +18,9 @@ def few_are_enough(monkeypatch):
 
 def call_about(cell, session, position):
     """Questions and answers in other words each time, as they are in a benchmark."""
-    new = new_call(cell, session, position, text=f"It takes {position * 7} eggs, so she sells {position} a day at market.")
+    new = new_call(
+        cell, session, position, text=f"It takes {position * 7} eggs, so she sells {position} a day at market."
+    )
     question = f"Janet's {position} ducks lay {position * 13} eggs per day. She eats three for breakfast every morning. How many?"
     prompt = Prompt(kind="chat", messages=(Message(role="user", content=question),))
     request = msgspec.structs.replace(new.call.request, prompt=prompt)
@@ -82,7 +85,10 @@ def test_a_set_keeps_its_dictionary_over_runs(tmp_path, few_are_enough):
 
 
 def test_two_stores_in_one_process_do_not_mix_their_dictionaries(tmp_path, few_are_enough):
-    runs = [written(tmp_path / f"{name}.db", positions)[0] for name, positions in (("a", range(300)), ("b", range(300, 700)))]
+    runs = [
+        written(tmp_path / f"{name}.db", positions)[0]
+        for name, positions in (("a", range(300)), ("b", range(300, 700)))
+    ]
     forget_all()
     with Store.open(tmp_path / "a.db") as a, Store.open(tmp_path / "b.db") as b:
         assert [len(list(store.records(run.id))) for store, run in zip((a, b), runs, strict=True)] == [300, 400]
@@ -93,3 +99,14 @@ def test_payloads_with_nothing_in_common_go_without(tmp_path, monkeypatch):
     run, _ = written(tmp_path / "s.db", range(4), at_once=1)
     with Store.open(tmp_path / "s.db") as store:
         assert len(list(store.records(run.id))) == 4
+
+
+def test_a_broken_store_that_was_opened_before_is_not_in_the_way(tmp_path, few_are_enough):
+    (tmp_path / "broken.db").write_bytes(b"not a database, " * 100)
+    with pytest.raises(StoreError) as kept_alive:
+        Store.open(tmp_path / "broken.db")
+    run, _ = written(tmp_path / "s.db", range(300))
+    forget_all()
+    with Store.open(tmp_path / "s.db") as store:
+        assert len(list(store.records(run.id))) == 300
+    assert kept_alive.value

@@ -164,6 +164,7 @@ class Lane:
         committed = asyncio.Event()
         committed.set()
         while (work := await self._loaded.get()) is not None:
+            await self._writer.ready()
             if self.stopped or not await self._afford(work):
                 self._leave(work)
                 continue
@@ -284,6 +285,7 @@ class Lane:
         while (work := await self._durable.get()) is not None:
             assert work.call is not None
             assert work.call.completion is not None
+            await self._writer.ready()
             seat = work.cell.cell.judge
             hearing = seat.hearing(work.sample.id, work.repeat) if seat is not None else None
             work.scores = await grade(work.cell.cell.task.protocol, work.sample, work.call.completion, hearing)

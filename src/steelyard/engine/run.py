@@ -29,6 +29,7 @@ from steelyard.engine.resources import Resources
 from steelyard.engine.summary import summarise_run
 from steelyard.engine.work import OpenCell, Work
 from steelyard.engine.writer import Writer
+from steelyard.errors import StoreFull
 from steelyard.plan.plan import Plan
 from steelyard.providers.interface import Opens, OwnsProcess, Probes, Provider
 from steelyard.store import Store
@@ -110,7 +111,7 @@ async def execute(
         progress.tell(note)
     answering = [cell.provider for cell in cells if cell.provider is not None]
     resources = Resources(lambda: _pids(answering))
-    writer = Writer(store, session)
+    writer = Writer(store, session, progress.tell)
     lanes = _lanes([_open_cell(store, run, cell, progress) for cell in cells], writer, plan, progress, policy)
     _lend_earlier_answers(lanes, store, run, plan)
     purse = Purse(store, run.id, plan.budget_usd)
@@ -125,10 +126,11 @@ async def execute(
     finally:
         writer.close()
         resources.sample()
-        store.end_session(session, resources.figures() | purse.figures())
-        purse.close()
-        store.set_status(run.id, status)
-        summarise_run(store, run.id)
+        with _room_or_not(progress.tell):
+            store.end_session(session, resources.figures() | purse.figures())
+            purse.close()
+            store.set_status(run.id, status)
+            summarise_run(store, run.id)
     return Ended(
         run=store.run(run.id),
         status=status,
@@ -253,8 +255,9 @@ async def _drive(lanes: Sequence[Lane], store: Store, writer: Writer, ledger: Le
             if writing.done():
                 _raise_first(writing)
             if not working.done():
+                writer.hurry()
                 await _wind_down(lanes, working, interrupt)
-                await writer.drain()
+                await _drain(writer, writing)
                 return "interrupted"
             _raise_first(working)
         finally:
@@ -263,6 +266,15 @@ async def _drive(lanes: Sequence[Lane], store: Store, writer: Writer, ledger: Le
     if any(lane.stopped not in (None, SPENT) for lane in lanes):
         return "failed"
     return "budget" if ledger.is_exhausted else "done"
+
+
+async def _drain(writer: Writer, writing: asyncio.Future[Any]) -> None:
+    """Return when everything is durable; raise where it cannot be."""
+    drained: asyncio.Future[Any] = asyncio.ensure_future(writer.drain())
+    await asyncio.wait((drained, writing), return_when=asyncio.FIRST_COMPLETED)
+    if writing.done():
+        drained.cancel()
+        _raise_first(writing)
 
 
 async def _wind_down(lanes: Sequence[Lane], working: asyncio.Future[Any], interrupt: Interrupt) -> None:
@@ -314,6 +326,15 @@ def _notes(cells: Sequence[Cell]) -> list[str]:
 def _pids(providers: Sequence[Provider]) -> list[int]:
     pids = (provider.pid for provider in providers if isinstance(provider, OwnsProcess))
     return list(dict.fromkeys(pid for pid in pids if pid is not None))
+
+
+@contextmanager
+def _room_or_not(tell: Callable[[str], None]) -> Iterator[None]:
+    """Let a run end also where the disk is too full to write down that it did: it then counts as interrupted."""
+    try:
+        yield
+    except StoreFull as error:
+        tell(str(error))
 
 
 @asynccontextmanager

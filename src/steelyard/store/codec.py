@@ -6,6 +6,7 @@ import hashlib
 import threading
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Protocol, TypeVar, overload
 
 import msgspec
@@ -73,11 +74,17 @@ def prepared(content: bytes) -> zstandard.ZstdCompressionDict:
 
 def _dictionary(number: int) -> zstandard.ZstdCompressionDict:
     if number not in _dictionaries:
-        content = next((found for source in list(sources) if (found := source.find(number)) is not None), None)
+        content = next(filter(None, (_found(source, number) for source in list(sources))), None)
         if content is None:
             raise StoreError(f"a payload was compressed with dictionary {number}, which the store does not hold")
         return prepared(content)
     return _dictionaries[number]
+
+
+def _found(source: Source, number: int) -> bytes | None:
+    with suppress(StoreError):  # another store's trouble is not this one's
+        return source.find(number)
+    return None
 
 
 def fingerprint(completion: Completion | None) -> int:

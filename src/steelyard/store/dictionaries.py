@@ -9,12 +9,13 @@ from __future__ import annotations
 import secrets
 import threading
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 import zstandard
 from sqlalchemy import Connection, select
 
+from steelyard.errors import StoreError
 from steelyard.store import codec, schema
 
 ENOUGH = 1_000
@@ -72,7 +73,14 @@ class Dictionaries:
         self._of_cell: dict[int, Packing] = {}
         self._of_set: dict[int, Packing] = {}
         self._lock = threading.Lock()
+
+    def open(self) -> None:
+        """Let payloads find their dictionaries here, from whatever thread they are read."""
         codec.sources.add(self)
+
+    def close(self) -> None:
+        """Be asked no more."""
+        codec.sources.discard(self)
 
     def of(self, cells: Iterable[int]) -> dict[int, Packing]:
         """How payloads of these cells are written. A cell that is not in the store any more has no dictionary."""
@@ -83,20 +91,26 @@ class Dictionaries:
             return {cell: self._of_cell.get(cell) or Packing(0, None) for cell in cells}
 
     def learn(self, packings: Iterable[Packing]) -> None:
-        """Train dictionaries where enough has been gathered, and keep them before anything is compressed with them."""
+        """Train dictionaries where enough has been gathered, and keep them before anything is compressed with them.
+
+        Where one cannot be kept the set goes without: what it would have been for is durable already.
+        """
         for packing in packings:
             if packing.is_ripe and (trained := packing.train()) is not None:
-                table = schema.dictionaries
-                row = {"id": trained.dict_id(), "set": packing.item_set, "content": trained.as_bytes()}
-                with self._writing() as connection:
-                    connection.execute(table.insert().values(**row))
-                packing.use(codec.prepared(trained.as_bytes()))
+                with suppress(StoreError):
+                    self._keep(packing.item_set, trained)
+                    packing.use(codec.prepared(trained.as_bytes()))
 
     def find(self, number: int) -> bytes | None:
         """The dictionary that a frame names, or ``None`` where this store does not have it."""
         table = schema.dictionaries
         with self._reading() as connection:
             return connection.execute(select(table.c.content).where(table.c.id == number)).scalar()
+
+    def _keep(self, item_set: int, trained: zstandard.ZstdCompressionDict) -> None:
+        row = {"id": trained.dict_id(), "set": item_set, "content": trained.as_bytes()}
+        with self._writing() as connection:
+            connection.execute(schema.dictionaries.insert().values(**row))
 
     def _read(self, cells: set[int]) -> None:
         table, dictionaries = schema.cells, schema.dictionaries

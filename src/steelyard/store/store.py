@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import socket
+import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,7 +28,7 @@ from sqlalchemy import URL, Connection, Dialect, Engine, Insert, create_engine, 
 from sqlalchemy.dialects.sqlite import insert as insert_or_ignore
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
-from steelyard.errors import StoreError, UnknownName, UsageError
+from steelyard.errors import StoreError, StoreFull, UnknownName, UsageError
 from steelyard.secrets import known_forms
 from steelyard.store import schema
 from steelyard.store.account import Budget
@@ -53,6 +54,9 @@ CLOCK_SLACK_S = 60.0  # a clock that was set meanwhile must not make a living ru
 # page size counts only while a file is empty (8 kB: fewer bytes a record than 4 kB, and more records a second).
 KEPT_IN_THE_FILE = "PRAGMA journal_mode=WAL"
 OF_EACH_CONNECTION = ("PRAGMA page_size=8192", "PRAGMA synchronous=FULL", "PRAGMA foreign_keys=ON")
+
+# A quota is told as a failed write, and a log that cannot grow as a failure to size it.
+NO_ROOM = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)
 
 INSERT_SAMPLES = insert_or_ignore(schema.samples).on_conflict_do_nothing()
 INSERT_CALLS = schema.calls.insert()
@@ -118,6 +122,7 @@ class Store:
         try:
             _create_privately(location)
             store._bring_up_to_date()
+            store._dictionaries.open()
         except BaseException as error:
             store.close()
             if isinstance(error, SQLAlchemyError | OSError):
@@ -145,6 +150,7 @@ class Store:
 
     def close(self) -> None:
         """Close every connection."""
+        self._dictionaries.close()
         self._engine.dispose()
 
     def __enter__(self) -> Store:
@@ -477,7 +483,8 @@ class Store:
                 connection.commit()
             except (SQLAlchemyError, OverflowError) as error:
                 connection.rollback()
-                raise StoreError(f"cannot write to the store {self.location}: {_reason(error)}") from error
+                kind = StoreFull if _is_full(error) else StoreError
+                raise kind(f"cannot write to the store {self.location}: {_reason(error)}") from error
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
@@ -526,6 +533,10 @@ def _create_privately(location: Path) -> None:
 
 def _reason(error: BaseException) -> str:
     return str(getattr(error, "orig", None) or error).split("\n", 1)[0]
+
+
+def _is_full(error: Exception) -> bool:
+    return getattr(getattr(error, "orig", None), "sqlite_errorcode", None) in NO_ROOM
 
 
 def _now() -> str:

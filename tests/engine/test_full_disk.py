@@ -1,0 +1,118 @@
+"""A full disk holds a run up before more is paid for; the run goes on when there is room, and loses nothing before."""
+
+import asyncio
+from collections import Counter
+
+import pytest
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+
+import steelyard as sy
+from steelyard.engine import writer
+from steelyard.engine.progress import Progress
+from steelyard.engine.run import Given, execute
+from steelyard.errors import StoreFull
+from steelyard.plan.plan import BenchmarkSpec, Plan
+from steelyard.store import Store
+from steelyard.types import ModelSpec
+
+ITEMS, IN_FLIGHT, ASKED_BEFORE = 120, 4, 40
+ON_THEIR_WAY = 3 * IN_FLIGHT  # in flight, or answered and let go before the write had failed
+UNLIMITED = 2**30
+PLAN = Plan(
+    models=(ModelSpec(id="m", provider="object", model="m"),),
+    benchmarks=(BenchmarkSpec(name="quiz"),),
+    concurrency=IN_FLIGHT,
+)
+
+
+class Disk:
+    """SQLite's own limit on the pages of a file, set on each connection as it is used: the error is the true one."""
+
+    def __init__(self):
+        self.most_pages = UNLIMITED
+
+    def limit(self, connection):
+        connection.connection.dbapi_connection.execute(f"PRAGMA max_page_count = {self.most_pages}").fetchone()
+
+    def fill(self):
+        self.most_pages = 1  # SQLite takes what the file has already for the least
+
+    def free(self):
+        self.most_pages = UNLIMITED
+
+
+@pytest.fixture
+def disk(monkeypatch, tmp_path):
+    monkeypatch.setattr(writer, "TRIED_AGAIN_EVERY_S", 0.02)
+    monkeypatch.chdir(tmp_path)
+    found = Disk()
+    event.listen(Engine, "engine_connect", found.limit)
+    yield found
+    event.remove(Engine, "engine_connect", found.limit)
+
+
+class Model(sy.Scripted):
+    """Fills the disk at one of its answers, which are long, and keeps count of what it was asked."""
+
+    def __init__(self, disk):
+        super().__init__(self.reply, delay_s=0.002)
+        self.disk, self.questions, self.asked_while_full = disk, [], 0
+
+    def reply(self, request):
+        question = request.prompt.messages[-1].content
+        self.questions.append(question)
+        self.asked_while_full += self.disk.most_pages != UNLIMITED
+        if len(self.questions) == ASKED_BEFORE:
+            self.disk.fill()
+        return "yes " + "".join(str(hash((question, i))) for i in range(200))
+
+
+def quiz():
+    return sy.Benchmark(
+        name="quiz",
+        version="1",
+        load=lambda selection: [sy.Sample(id=f"quiz/{i}", input=f"q{i}", target="yes") for i in range(ITEMS)],
+        grade=lambda sample, completion: completion.text.startswith(sample.target),
+    )
+
+
+def ask(model, store, tell, resume=None):
+    given = Given(providers={"m": model}, benchmarks={"quiz": quiz()})
+    return asyncio.run(execute(PLAN, store, given=given, progress=Progress(say=tell), resume=resume))
+
+
+def test_a_run_waits_for_room_without_paying_and_then_ends_as_if_nothing_had_been(disk):
+    model, told = Model(disk), []
+
+    def tell(text):
+        told.append(text)
+        if "nothing more is sent" in text:
+            asyncio.get_running_loop().call_later(0.3, disk.free)
+
+    with Store.open("s.db") as store:
+        ended = ask(model, store, tell)
+        accuracy = sy.Run(ended.run, store.location).estimate("accuracy")
+    assert (ended.status, accuracy.value, accuracy.n) == ("done", 1.0, ITEMS)
+    assert set(Counter(model.questions).values()) == {1}
+    assert len(model.questions) == ITEMS
+    assert [("s.db" in text) for text in told if "full" in text] == [True]
+    assert len([text for text in told if "goes on" in text]) == 1
+    assert model.asked_while_full <= ON_THEIR_WAY
+
+
+def test_a_run_that_gets_no_room_ends_and_resumes_to_the_same_scores_without_repeating_what_was_kept(disk, monkeypatch):
+    monkeypatch.setattr(writer, "PATIENCE_S", 0.2)
+    model = Model(disk)
+    with Store.open("s.db") as store:
+        with pytest.raises(StoreFull, match="steelyard run --resume last"):
+            ask(model, store, lambda text: None)
+        disk.free()
+        asked_before = len(model.questions)
+        run = store.run("last")
+        kept = len(store.completed(store.cells(run.id)[0].id))
+        assert 0 < asked_before - kept <= ON_THEIR_WAY
+        ended = ask(model, store, lambda text: None, resume=run)
+        accuracy = sy.Run(ended.run, store.location).estimate("accuracy")
+    assert (ended.status, accuracy.value, accuracy.n) == ("done", 1.0, ITEMS)
+    assert len(model.questions) - asked_before == ITEMS - kept
