@@ -13,11 +13,11 @@ demo: $(STAMP)  ## a real benchmark of a real local model, with its floor beside
 	@$(BIN)/steelyard setup
 	@$(BIN)/steelyard run starter@cloze -m local/smollm2-135m -m baseline/random --name demo --fresh
 
-test: $(STAMP)  ## the fast lane
+test: $(STAMP)  ## the fast lane, in as many processes as there are cores
 	@$(BIN)/steelyard setup
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n auto --dist loadfile
 
-test-long: $(STAMP)  ## kill loops, simulations, whole runs
+test-long: $(STAMP)  ## kill loops, simulations, whole runs: some read clocks, so one after another
 	@$(BIN)/steelyard setup
 	@$(BIN)/python -m pytest -m long
 
@@ -43,7 +43,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Steelyard needs Python 3.11 or newer. Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@echo "installing into $(VENV) ..."
 	@$(PYTHON) -m venv $(VENV)
-	@$(PIP) install -c constraints.txt -e '.[all]' pytest hypothesis ruff mypy build types-PyYAML types-psutil
+	@$(PIP) install -c constraints.txt -e '.[all]' pytest pytest-xdist hypothesis ruff mypy build types-PyYAML types-psutil
 	@touch $@
 
 $(EXTRAS): $(STAMP)

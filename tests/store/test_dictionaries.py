@@ -21,7 +21,7 @@ def call_about(cell, session, position):
     new = new_call(
         cell, session, position, text=f"It takes {position * 7} eggs, so she sells {position} a day at market."
     )
-    question = f"Janet's {position} ducks lay {position * 13} eggs per day. She eats three for breakfast every morning. How many?"
+    question = f"Janet's {position} ducks lay {position * 13} eggs per day. She eats three every morning. How many?"
     prompt = Prompt(kind="chat", messages=(Message(role="user", content=question),))
     request = msgspec.structs.replace(new.call.request, prompt=prompt)
     call = msgspec.structs.replace(new.call, request=request, digest=request.digest("p/1", "here"))
@@ -67,7 +67,8 @@ def test_a_dictionary_makes_payloads_smaller_by_a_third(tmp_path, few_are_enough
     written(tmp_path / "s.db", range(400))
     [(before, after)] = query(
         tmp_path / "s.db",
-        "SELECT avg(CASE WHEN id <= 50 THEN length(payload) END), avg(CASE WHEN id > 300 THEN length(payload) END) FROM calls",
+        "SELECT avg(CASE WHEN id <= 50 THEN length(payload) END), "
+        "avg(CASE WHEN id > 300 THEN length(payload) END) FROM calls",
     )
     assert after < 0.67 * before
 
