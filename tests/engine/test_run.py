@@ -9,8 +9,12 @@ import pytest
 import steelyard as sy
 from steelyard.engine.attempts import RetryPolicy
 from steelyard.engine.pipeline import HOPELESS_AFTER
+from steelyard.engine.progress import Progress
+from steelyard.engine.run import Given, execute
 from steelyard.errors import UnknownName, UsageError
+from steelyard.plan.plan import BenchmarkSpec, Plan
 from steelyard.store import Store
+from steelyard.types import ModelSpec
 
 
 def questions(n=20):
@@ -82,6 +86,19 @@ def test_a_bad_key_stops_that_model_at_once_and_the_others_go_on():
     assert bad.asked == 1
     assert run.estimate("accuracy", model="good").n == 200
     assert messages == ["bad stopped: HTTP 401: bad key"]
+
+
+def test_what_waits_at_the_gate_of_a_model_that_is_given_up_is_not_sent_and_is_no_failure():
+    broken = sy.Scripted(sy.Failure(kind="auth", message="HTTP 401: bad key"), delay_s=0.05)
+    spec = ModelSpec(id="broken", provider="object", model="broken", concurrency=8, requests_per_minute=1200)
+    plan = Plan(models=(spec,), benchmarks=(BenchmarkSpec(name="quiz"),))
+    with Store.open("s.db") as store:
+        given = Given(providers={"broken": broken}, benchmarks={"quiz": questions(20)})
+        ended = asyncio.run(execute(plan, store, given=given, progress=Progress()))
+        records = list(store.records(ended.run.id))
+    assert ended.status == "failed"
+    assert 1 <= broken.asked <= 3  # one every 50 ms, and the first one is refused after 50
+    assert len(records) == broken.asked
 
 
 def test_a_model_whose_first_calls_all_fail_is_given_up():

@@ -16,7 +16,7 @@ from contextlib import aclosing
 import msgspec
 from msgspec import Struct
 
-from steelyard.engine.throttle import Throttle
+from steelyard.engine.throttle import GateShut, Throttle
 from steelyard.errors import ProviderError
 from steelyard.providers.interface import Done, FirstByte, LikelihoodProvider, Notice, Pause, Provider, Text
 from steelyard.secrets import scrub
@@ -88,6 +88,8 @@ async def ask(
 ) -> Outcome:
     """Ask until there is an answer, or a failure that another try will not mend. Always ends.
 
+    Raises ``GateShut`` where the throttle was shut before anything was sent.
+
     ``again`` is asked before each further try whether it may be sent.
     """
     throttle = throttle or policy.throttle(1)
@@ -97,7 +99,13 @@ async def ask(
     tried: Counter[bool] = Counter()
     failed_ns = 0
     while True:
-        ticket = await throttle.enter(input_tokens=input_tokens, again=bool(attempts))
+        try:
+            ticket = await throttle.enter(input_tokens=input_tokens, again=bool(attempts))
+        except GateShut:
+            if not attempts:
+                raise
+            *before, last = attempts
+            return Outcome(attempts=tuple(before), completion=None, failure=last.failure, last_try_s=last.duration_s)
         dispatched_ns = time.perf_counter_ns()
         if attempts:
             attempts[-1] = msgspec.structs.replace(attempts[-1], wait_s=(dispatched_ns - failed_ns) / 1e9)

@@ -20,6 +20,7 @@ from steelyard.engine.cache import Cache
 from steelyard.engine.grade import grade
 from steelyard.engine.progress import Progress
 from steelyard.engine.stragglers import Stragglers
+from steelyard.engine.throttle import GateShut
 from steelyard.engine.work import OpenCell, Work
 from steelyard.engine.writer import Writer
 from steelyard.store.answers import reused
@@ -71,8 +72,10 @@ class Lane:
         self.stopped: str | None = None
 
     def stop(self, reason: str) -> None:
-        """Send nothing more; what is in flight may still come in."""
+        """Send nothing more; what is in flight may still come in, and what was reserved before the money ended."""
         self.stopped = self.stopped or reason
+        if reason != SPENT:
+            self._throttle.shut()
 
     async def run(self, unscored: Iterable[Work]) -> None:
         """Work until every item is scored or has failed, or until stopped. ``unscored`` were answered earlier."""
@@ -168,7 +171,11 @@ class Lane:
             if self.stopped or not await self._afford(work):
                 self._leave(work)
                 continue
-            work.call = await self._answer(work)
+            try:
+                work.call = await self._answer(work)
+            except GateShut:
+                self._take_back(work)
+                continue
             self._reconsider(work.call)
             await committed.wait()
             committed = work.durable
@@ -186,6 +193,12 @@ class Lane:
         elif self.stopped:  # while it waited for its turn
             work.bill.unsend()
         return self.stopped is None
+
+    def _take_back(self, work: Work) -> None:
+        """The model was given up before the request was sent: the item is still to be asked."""
+        if work.bill is not None:
+            work.bill.unsend()
+        self._leave(work)
 
     def _stored(self, work: Work) -> None:
         """The call is durable: an answer goes on to be judged, a failure has come to its end."""

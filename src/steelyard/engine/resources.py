@@ -91,8 +91,9 @@ def bottleneck(figures: Mapping[str, float]) -> str | None:
         return None
     return (
         f"this machine was the bottleneck: the client used {share:.2f} cores, and its event loop was "
-        f"{1000 * lag_s:.0f} ms late at the 99th percentile. Latency and rates are the client's as much as the models'. Try: a lower "
-        "--concurrency, or a machine with nothing else to do; steelyard selftest tells how many streams it takes"
+        f"{1000 * lag_s:.0f} ms late at the 99th percentile. Latency and rates are the client's as much as the "
+        "models'. Try: a lower --concurrency, or a machine with nothing else to do; steelyard selftest tells how many "
+        "streams it takes"
     )
 
 

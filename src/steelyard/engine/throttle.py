@@ -42,6 +42,10 @@ class Ticket:
     tokens: float
 
 
+class GateShut(Exception):
+    """Nothing more is sent to this model."""
+
+
 class Throttle:
     """The gate before one model. Used from one event loop.
 
@@ -82,6 +86,7 @@ class Throttle:
         self._usual_tokens = 0.0
         self._waiting: deque[tuple[asyncio.Future[Ticket], float]] = deque()
         self._alarm: asyncio.TimerHandle | None = None
+        self._is_shut = False
 
     @property
     def waiting(self) -> int:
@@ -104,7 +109,12 @@ class Throttle:
         return self._closed_since_s is not None and self._clock() - self._closed_since_s > self._patience_s
 
     async def enter(self, *, input_tokens: float = 0.0, again: bool = False) -> Ticket:
-        """Wait until a request may go. ``again``: it has been tried before and goes ahead of those that were not."""
+        """Wait until a request may go. ``again``: it has been tried before and goes ahead of those that were not.
+
+        Raises ``GateShut`` where nobody goes any more.
+        """
+        if self._is_shut:
+            raise GateShut
         tokens = input_tokens + self._usual_tokens if self._s_a_token else 0.0
         if not self._waiting and self.in_flight < self._most_now and self._clock() >= self._opens_s():
             return self._ticket(tokens)
@@ -131,6 +141,14 @@ class Throttle:
         elif failure.kind in TROUBLE:
             self._troubled()
         self._let_go()
+
+    def shut(self) -> None:
+        """Let nobody go any more, those that wait included."""
+        self._is_shut = True
+        while self._waiting:
+            turn, _ = self._waiting.popleft()
+            if not turn.done():
+                turn.set_exception(GateShut())
 
     def withdraw(self) -> None:
         """A request was called off: nothing is known of how it would have ended."""
