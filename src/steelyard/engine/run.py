@@ -78,18 +78,20 @@ class Interrupt:
 def prepare(plan: Plan, given: Given) -> list[Cell]:
     """Everything that can be wrong, found before anything is sent."""
     cells = prepare_cells(plan, prepare_tasks(plan, given.benchmarks), given.providers)
-    _check_batches(cells)
+    _check_batches(cells, plan)
     if plan.budget_usd is not None:
         check_prices(_who_is_paid(cells))
     return cells
 
 
-def _check_batches(cells: Sequence[Cell]) -> None:
+def _check_batches(cells: Sequence[Cell], plan: Plan) -> None:
     for cell in cells:
         if not cell.spec.batch or cell.floor is not None:
             continue
         if cell.info.kind == "likelihood":
             raise UsageError(f"{cell.spec.id}: {cell.info.label} weighs likelihoods, which no batch API gives")
+        if "latency" in plan.metrics:
+            raise UsageError(f"{cell.spec.id}: a batch has no latency. Try: without 'latency' in metrics, or no batch")
         batch_service(cell.spec)
 
 
