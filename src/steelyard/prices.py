@@ -80,7 +80,7 @@ def cost_usd(usage: Usage, spec: ModelSpec, at: datetime) -> float | None:
         return _stated(usage, spec) + _reasoning_surcharge(usage, spec.price)
     if not _is_listed(spec):
         return None
-    return _listed(usage, spec, at)
+    return batch_cost_usd(usage, spec, at) if spec.batch else _listed(usage, spec, at)
 
 
 def listed_models() -> dict[str, list[str]]:

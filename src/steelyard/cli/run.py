@@ -42,6 +42,7 @@ def add_to(verbs: args.Verbs) -> None:
     parser.add_argument("--concurrency", type=args.count, metavar="N", help="requests in flight per model")
     parser.add_argument("--rpm", type=args.positive, metavar="N", help="requests a minute, for models given with -m")
     parser.add_argument("--tpm", type=args.positive, metavar="N", help="tokens a minute, for models given with -m")
+    parser.add_argument("--batch", action="store_true", help="ask all models through their batch APIs")
     parser.add_argument("--judge-repeats", type=args.count, metavar="N", help="ask a judge N times about each answer")
     parser.add_argument("--shots", type=args.non_negative, metavar="N", help="worked examples before each item")
     parser.add_argument("--grader", metavar="NAME", help="how a FILE.jsonl is judged: exact, number, contains, ...")

@@ -15,7 +15,8 @@ from datetime import UTC, datetime
 
 from steelyard import prices
 from steelyard.engine.attempts import Outcome, RetryPolicy, always, ask
-from steelyard.engine.budget import SPENT, Till
+from steelyard.engine.batch_lane import MOST_REQUESTS, BatchLane, Standings
+from steelyard.engine.budget import SPENT, Bill, Till
 from steelyard.engine.cache import Cache
 from steelyard.engine.grade import grade
 from steelyard.engine.progress import Progress
@@ -23,6 +24,7 @@ from steelyard.engine.stragglers import Stragglers
 from steelyard.engine.throttle import GateShut
 from steelyard.engine.work import OpenCell, Work
 from steelyard.engine.writer import Writer
+from steelyard.providers.batches import Answered, BatchService
 from steelyard.store.answers import reused
 from steelyard.types import Call, Completion, Failure
 
@@ -62,7 +64,9 @@ class Lane:
         self._stragglers = Stragglers(self.model, self._spec.timeout_s, progress.tell)
         for cell in cells:
             cell.progress.throttle = self._throttle
-        self._window = asyncio.Semaphore(WINDOW_PER_SLOT * concurrency + SPARE_WINDOW)
+        self.batches: BatchLane | None = None
+        in_pieces = MOST_REQUESTS if self._spec.batch else WINDOW_PER_SLOT * concurrency
+        self._window = asyncio.Semaphore(in_pieces + SPARE_WINDOW)
         self._loaded: asyncio.Queue[Work | None] = asyncio.Queue()
         self._durable: asyncio.Queue[Work | None] = asyncio.Queue()
         self._unfinished = 0
@@ -83,7 +87,10 @@ class Lane:
         scorers = max(1, min(max([self._concurrency, *seats]), MOST_SCORERS))
         async with asyncio.TaskGroup() as group:
             scoring = [group.create_task(self._score()) for _ in range(scorers)]
-            generating = [group.create_task(self._generate()) for _ in range(self._concurrency)]
+            if self.batches is not None:
+                generating = [group.create_task(self.batches.serve(self._loaded))]
+            else:
+                generating = [group.create_task(self._generate()) for _ in range(self._concurrency)]
             await self._load_unscored(unscored)
             await self._load()
             watching = group.create_task(self._stragglers.watch())
@@ -167,7 +174,6 @@ class Lane:
         committed = asyncio.Event()
         committed.set()
         while (work := await self._loaded.get()) is not None:
-            await self._writer.ready()
             if self.stopped or not await self._afford(work):
                 self._leave(work)
                 continue
@@ -181,10 +187,38 @@ class Lane:
             committed = work.durable
             self._writer.submit(work, self._stored)
 
+    def ask_by_batches(self, service: BatchService, standings: Standings) -> None:
+        """Have this lane's requests handed in as batches instead of one by one."""
+        self.batches = BatchLane(
+            service=service,
+            standings=standings,
+            afford=self._afford,
+            owe=self._owe,
+            leave=self._leave,
+            answered=self._answered_in_batch,
+            drain=self._writer.drain,
+            stopped=lambda: self.stopped,
+            tell=lambda text: self._progress.tell(f"{self.model}: {text}"),
+        )
+
+    def _owe(self, work: Work) -> None:
+        """The request was handed in by an earlier session: it is paid whether there is money or not."""
+        if self.till is not None:
+            work.bill = Bill(self.till.ledger, self.till.worst_case, work.request)
+
+    def _answered_in_batch(self, work: Work, answered: Answered) -> None:
+        started = datetime.fromtimestamp(work.started_at_s, UTC)
+        work.ended_at_s = time.time()
+        outcome = Outcome(attempts=(), completion=answered.completion, failure=answered.failure, last_try_s=0.0)
+        work.call = self._called(work, outcome, started)
+        self._reconsider(work.call)
+        self._writer.submit(work, self._stored)
+
     async def _afford(self, work: Work) -> bool:
-        """Whether there is money for the request; without it the lane comes to its end."""
+        """Whether there is room for the answer and money for the request; without money the lane comes to its end."""
+        await self._writer.ready()
         if self.till is None:
-            return True
+            return self.stopped is None
         judge = work.cell.cell.judge
         promise_usd = 0.0 if judge is None else judge.most_usd(work.request)
         work.bill = await self.till.bill(work.request, promise_usd=promise_usd)
@@ -222,6 +256,9 @@ class Lane:
         finally:
             counters.in_flight -= 1
         work.ended_at_s = time.time()
+        return self._called(work, outcome, started)
+
+    def _called(self, work: Work, outcome: Outcome, started: datetime) -> Call:
         cost_usd = self._cost(outcome.completion, started)
         if work.bill is not None:
             work.bill.close(cost_usd, outcome.failure)
@@ -234,7 +271,7 @@ class Lane:
             attempts=outcome.attempts,
             completion=outcome.completion,
             failure=outcome.failure,
-            failed_after_s=outcome.last_try_s if outcome.failure else None,
+            failed_after_s=outcome.last_try_s if outcome.failure and self.batches is None else None,
             cost_usd=cost_usd,
         )
 

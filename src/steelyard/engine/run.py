@@ -9,6 +9,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -16,6 +17,7 @@ from msgspec import Struct
 
 from steelyard import prices
 from steelyard.engine.attempts import RetryPolicy
+from steelyard.engine.batch_lane import Standings
 from steelyard.engine.budget import SPENT, Ledger, Till, check_prices, costs_nothing
 from steelyard.engine.cache import Cache, identity, oldest_used_s
 from steelyard.engine.calibration import instrument
@@ -29,8 +31,9 @@ from steelyard.engine.resources import Resources, bottleneck
 from steelyard.engine.summary import summarise_run
 from steelyard.engine.work import OpenCell, Work
 from steelyard.engine.writer import Writer
-from steelyard.errors import StoreFull
+from steelyard.errors import StoreFull, UsageError
 from steelyard.plan.plan import Plan
+from steelyard.providers.batch_services import batch_service
 from steelyard.providers.interface import Opens, OwnsProcess, Probes, Provider
 from steelyard.store import Store
 from steelyard.types import ModelSpec, RunInfo, RunStatus
@@ -75,9 +78,21 @@ class Interrupt:
 def prepare(plan: Plan, given: Given) -> list[Cell]:
     """Everything that can be wrong, found before anything is sent."""
     cells = prepare_cells(plan, prepare_tasks(plan, given.benchmarks), given.providers)
+    _check_batches(cells, plan)
     if plan.budget_usd is not None:
         check_prices(_who_is_paid(cells))
     return cells
+
+
+def _check_batches(cells: Sequence[Cell], plan: Plan) -> None:
+    for cell in cells:
+        if not cell.spec.batch or cell.floor is not None:
+            continue
+        if cell.info.kind == "likelihood":
+            raise UsageError(f"{cell.spec.id}: {cell.info.label} weighs likelihoods, which no batch API gives")
+        if "latency" in plan.metrics:
+            raise UsageError(f"{cell.spec.id}: a batch has no latency. Try: without 'latency' in metrics, or no batch")
+        batch_service(cell.spec)
 
 
 def _who_is_paid(cells: Sequence[Cell]) -> list[ModelSpec]:
@@ -114,6 +129,11 @@ async def execute(
     writer = Writer(store, session, progress.tell)
     lanes = _lanes([_open_cell(store, run, cell, progress) for cell in cells], writer, plan, progress, policy)
     _lend_earlier_answers(lanes, store, run, plan)
+    for lane in lanes:
+        cell = lane.cells[0].cell
+        if (spec := cell.spec).batch and cell.floor is None:
+            folder = Path(store.location).parent / "batches"
+            lane.ask_by_batches(batch_service(spec), Standings(folder, run.id, spec.id))
     purse = Purse(store, run.id, plan.budget_usd)
     progress.ledger = purse.ledger
     _set_up_tills(lanes, cells, purse.ledger)

@@ -25,18 +25,19 @@ CLOCKS_DIFFER_S = 300.0
 MOST_LISTED = 100
 TIMEOUT = aiohttp.ClientTimeout(total=600.0, sock_connect=30.0)
 
+TAKE_BATCHES = ("openai", "anthropic")
 OPENAI_IS_OVER = ("completed", "failed", "expired", "cancelled")
 
 
 def batch_service(spec: ModelSpec) -> BatchService:
     """The batch API of a model's provider."""
+    if spec.provider not in TAKE_BATCHES:
+        raise UsageError(f"{spec.id}: {spec.provider} takes no batches here. Known: {', '.join(TAKE_BATCHES)}")
     address = address_of(spec).rstrip("/")
     if spec.provider == "openai":
         return OpenAIBatches(address, key_headers(key_of(spec)))
-    if spec.provider == "anthropic":
-        headers = {"anthropic-version": anthropic.VERSION, **key_headers(key_of(spec), "x-api-key")}
-        return AnthropicBatches(f"{address.removesuffix('/v1')}/v1", headers)
-    raise UsageError(f"{spec.id}: {spec.provider} takes no batches here. Known: openai, anthropic")
+    headers = {"anthropic-version": anthropic.VERSION, **key_headers(key_of(spec), "x-api-key")}
+    return AnthropicBatches(f"{address.removesuffix('/v1')}/v1", headers)
 
 
 class OpenAIBatches:

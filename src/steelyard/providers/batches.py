@@ -104,13 +104,21 @@ class FolderJournal:
             raise StoreError(f"cannot read {self._path(label)}: {error}") from error
 
     def keep(self, ticket: Ticket) -> None:
-        """Written beside, made durable, renamed over, made durable again: no moment has half a ticket."""
+        """Keep a ticket in place of an earlier one of its label."""
+        self._write(self._path(ticket.label), msgspec.json.encode(ticket))
+
+    def keep_beside(self, label: str, data: bytes) -> None:
+        """Keep what a batch of this label is to hold, as ``LABEL.piece``."""
+        self._write(self._path(label).with_suffix(".piece"), data)
+
+    def _write(self, path: Path, data: bytes) -> None:
+        """Written beside, made durable, renamed over, made durable again: no moment has half a file."""
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path = self._path(ticket.label)
         unfinished = path.with_suffix(f".{os.getpid()}")
         descriptor = os.open(unfinished, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
         try:
-            os.write(descriptor, msgspec.json.encode(ticket))
+            while data:
+                data = data[os.write(descriptor, data) :]
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
