@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import tracemalloc
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -18,7 +19,7 @@ import pytest
 from sqlalchemy import text
 
 from steelyard.errors import StoreError, UnknownName, UsageError
-from steelyard.store import NewCall, NewScore, Store, schema
+from steelyard.store import NewCall, NewScore, Store, codec, schema
 from steelyard.types import (
     Call,
     CellInfo,
@@ -488,6 +489,37 @@ def test_a_store_of_the_first_schema_is_read_and_written_on(opened):
         assert store.columns(cell).scores["accuracy"].tolist() == [1.0, 0.0]
     assert schema_version() == str(schema.VERSION)
     assert len(raw_query("SELECT sql FROM sqlite_master WHERE name = 'scores_by_a_judge'")) == 1
+
+
+def test_a_flipped_bit_of_a_payload_is_never_read_as_another_text():
+    sample = Sample(id="quiz/1", input="how many eggs does she sell at the market every day? " * 3, target="18")
+    good = codec.pack(sample)
+    for place in range(len(good)):
+        bad = good[:place] + bytes([good[place] ^ 1 << place % 8]) + good[place + 1 :]
+        with suppress(StoreError):
+            assert codec.unpack(bad, Sample) == sample
+
+
+@pytest.mark.parametrize("is_cut", [True, False])
+def test_a_truncated_or_bit_flipped_store_is_refused_in_words_and_never_by_a_traceback(opened, is_cut):
+    store, _run, cell, session = opened
+    store.append_calls([new_call(cell, session, position, text="yes " * 300) for position in range(200)])
+    store.close()
+    whole, chance = Path("test.db").read_bytes(), random.Random(3)
+    told = []
+    for number in range(30):
+        damaged = bytearray(whole[: chance.randrange(1, len(whole))] if is_cut else whole)
+        for place in (chance.randrange(len(damaged)) for _ in range(20)):
+            damaged[place] ^= 1 << chance.randrange(8)
+        Path(f"damaged-{number}.db").write_bytes(damaged)
+        try:
+            with Store.open(f"damaged-{number}.db", create=False) as store:
+                for run in store.runs():
+                    list(store.records(run.id))
+        except StoreError as error:
+            told.append(str(error))
+    assert len(told) > 20
+    assert [text for text in told if "Try:" in text or "damaged" in text] == told
 
 
 def raw_query(sql):

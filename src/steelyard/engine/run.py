@@ -287,6 +287,7 @@ async def _drive(lanes: Sequence[Lane], store: Store, writer: Writer, ledger: Le
         finally:
             for task in (wished, working, writing):
                 task.cancel()
+            await asyncio.gather(wished, working, writing, return_exceptions=True)
     if any(lane.stopped not in (None, SPENT) for lane in lanes):
         return "failed"
     return "budget" if ledger.is_exhausted else "done"

@@ -44,7 +44,9 @@ def compress(encoded: bytes, dictionary: zstandard.ZstdCompressionDict | None = 
     compressors = _local.__dict__.setdefault("compressors", {})
     compressor = compressors.get(dictionary)
     if compressor is None:
-        compressor = compressors[dictionary] = zstandard.ZstdCompressor(level=LEVEL, dict_data=dictionary)
+        compressor = compressors[dictionary] = zstandard.ZstdCompressor(
+            level=LEVEL, dict_data=dictionary, write_checksum=True
+        )
     compressed: bytes = compressor.compress(encoded)
     return compressed
 
@@ -55,14 +57,23 @@ def pack(value: Any) -> bytes:
 
 
 def unpack(data: bytes, kind: type[T]) -> T:
-    """The value that was packed."""
-    number = zstandard.get_frame_parameters(data).dict_id
+    """The value that was packed; damage is found by the checksum that stands in every frame of today's."""
+    try:
+        decompressor = _decompressor(zstandard.get_frame_parameters(data).dict_id)
+        return msgspec.msgpack.decode(decompressor.decompress(data), type=kind)
+    except (zstandard.ZstdError, msgspec.DecodeError) as error:
+        raise StoreError(
+            f"a stored {kind.__name__.lower()} is damaged ({error}). Try: an earlier copy of the store"
+        ) from error
+
+
+def _decompressor(number: int) -> zstandard.ZstdDecompressor:
     decompressors = _local.__dict__.setdefault("decompressors", {})
-    decompressor = decompressors.get(number)
-    if decompressor is None:
+    if number not in decompressors:
         dictionary = _dictionary(number) if number else None
-        decompressor = decompressors[number] = zstandard.ZstdDecompressor(dict_data=dictionary)
-    return msgspec.msgpack.decode(decompressor.decompress(data), type=kind)
+        decompressors[number] = zstandard.ZstdDecompressor(dict_data=dictionary)
+    found: zstandard.ZstdDecompressor = decompressors[number]
+    return found
 
 
 def prepared(content: bytes) -> zstandard.ZstdCompressionDict:

@@ -58,6 +58,8 @@ OF_EACH_CONNECTION = ("PRAGMA page_size=8192", "PRAGMA synchronous=FULL", "PRAGM
 # A quota is told as a failed write, and a log that cannot grow as a failure to size it.
 NO_ROOM = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)
 
+DAMAGE = ("database disk image is malformed", "file is not a database")  # what SQLite calls it
+
 INSERT_SAMPLES = insert_or_ignore(schema.samples).on_conflict_do_nothing()
 INSERT_CALLS = schema.calls.insert()
 INSERT_SCORES = schema.scores.insert()
@@ -125,7 +127,7 @@ class Store:
             store._dictionaries.open()
         except BaseException as error:
             store.close()
-            if isinstance(error, SQLAlchemyError | OSError):
+            if isinstance(error, SQLAlchemyError | OSError | UnicodeDecodeError):
                 raise StoreError(f"cannot open the store {location}: {_reason(error)}") from error
             raise
         return store
@@ -298,7 +300,7 @@ class Store:
         with self._reading() as connection:
             chosen = select(table.c.id, table.c.info).where(table.c.run == _number(connection, run_id))
             rows = connection.execute(chosen.order_by(table.c.id)).all()
-        return [msgspec.structs.replace(msgspec.json.decode(row.info, type=CellInfo), id=row.id) for row in rows]
+            return [msgspec.structs.replace(msgspec.json.decode(row.info, type=CellInfo), id=row.id) for row in rows]
 
     def set_summary(self, cell: int, estimates: Sequence[Estimate]) -> None:
         """Keep the cell's estimates, so that showing them reads one row."""
@@ -488,11 +490,11 @@ class Store:
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
-        with self._engine.connect() as connection:
-            try:
+        try:
+            with self._engine.connect() as connection:
                 yield connection
-            except SQLAlchemyError as error:
-                raise StoreError(f"cannot read the store {self.location}: {_reason(error)}") from error
+        except (SQLAlchemyError, UnicodeDecodeError, msgspec.DecodeError) as error:
+            raise StoreError(f"cannot read the store {self.location}: {_reason(error)}") from error
 
     def _change_run(self, run_id: str, **values: Any) -> None:
         with self._writing() as connection:
@@ -532,7 +534,9 @@ def _create_privately(location: Path) -> None:
 
 
 def _reason(error: BaseException) -> str:
-    return str(getattr(error, "orig", None) or error).split("\n", 1)[0]
+    reason = str(getattr(error, "orig", None) or error).split("\n", 1)[0]
+    is_damage = isinstance(error, UnicodeDecodeError | msgspec.DecodeError) or reason.startswith(DAMAGE)
+    return f"{reason}. The file is damaged, or no store. Try: an earlier copy of it" if is_damage else reason
 
 
 def _is_full(error: Exception) -> bool:
