@@ -103,10 +103,10 @@ HOSTILE = ["[", "<", "?", ".*", "\n", "a.", "* ", '"', "(", "A. ", " \n", "x", "
 @pytest.mark.parametrize("piece", HOSTILE)
 def test_a_reply_of_a_million_signs_is_judged_within_seconds(piece):
     reply = piece * (1_000_000 // len(piece))
-    started = time.perf_counter()
+    started = time.process_time()
     for name, arguments, *_ in FOLLOWED_OR_NOT:
         is_followed(name, arguments, reply)
-    assert time.perf_counter() - started < 10
+    assert time.process_time() - started < 10
 
 
 def test_an_unknown_relation_is_a_fault_and_no_verdict():
