@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from steelyard.errors import StoreError, UnknownName, UsageError
 from steelyard.store import NewCall, NewScore, Store, codec, schema
@@ -31,6 +31,7 @@ from steelyard.types import (
     Request,
     Sample,
     Score,
+    Spent,
     Timing,
     Usage,
 )
@@ -472,7 +473,7 @@ def test_a_store_of_the_first_schema_is_read_and_written_on(opened):
     store.append_scores([score(call, 1.0)])
     store.close()
     raw = sqlite3.connect("test.db")
-    for index in ("scores_by_a_judge", "calls_by_source"):
+    for index in ("scores_by_a_judge", "calls_by_source", "calls_by_cost"):
         raw.execute(f"DROP INDEX {index}")
     for table in ("budget_shares", "dictionaries"):
         raw.execute(f"DROP TABLE {table}")
@@ -489,6 +490,26 @@ def test_a_store_of_the_first_schema_is_read_and_written_on(opened):
         assert store.columns(cell).scores["accuracy"].tolist() == [1.0, 0.0]
     assert schema_version() == str(schema.VERSION)
     assert len(raw_query("SELECT sql FROM sqlite_master WHERE name = 'scores_by_a_judge'")) == 1
+
+
+def test_what_a_run_has_spent_is_summed_from_indexes_without_reading_its_answers(opened):
+    store, run, cell, session = opened
+    ids = store.append_calls(
+        [new_call(cell, session, i, cost_usd=cost) for i, cost in enumerate((0.25, 0.5, 0.0, None))]
+    )
+    judged = Score(value=1.0, spent=Spent(calls=1, cost_usd=2.0))
+    store.append_scores([NewScore(call=ids[0], grader="p", grader_version="1", scores={"accuracy": judged})])
+    seen = []
+    event.listen(store._engine, "before_cursor_execute", lambda *told: seen.append(told[2:4]))
+    assert store.budget.spent_of_run(run.id) == 2.75
+    raw = sqlite3.connect("test.db")
+    plans = [
+        " ".join(row[3] for row in raw.execute(f"EXPLAIN QUERY PLAN {sql}", values))
+        for sql, values in seen
+        if "sum(" in sql
+    ]
+    raw.close()
+    assert ["calls_by_cost" in plans[0], "scores_by_a_judge" in plans[1]] == [True, True]
 
 
 def test_a_flipped_bit_of_a_payload_is_never_read_as_another_text():

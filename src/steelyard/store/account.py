@@ -180,9 +180,13 @@ def settle_the_dead(connection: Connection, is_alive: IsAlive) -> int:
 def spent_of_run(connection: Connection, run: int) -> float:
     """What the answers and judgements of a run are known to have cost, and what its sessions left in doubt."""
     cells, calls, scores, sessions = schema.cells, schema.calls, schema.scores, schema.sessions
-    of_run = select(calls.c.id).join(cells, cells.c.id == calls.c.cell).where(cells.c.run == run)
-    answers = select(func.coalesce(func.sum(calls.c.cost_usd), 0.0)).where(calls.c.id.in_(of_run))
-    judgements = select(func.coalesce(func.sum(scores.c.cost_usd), 0.0)).where(scores.c.call.in_(of_run))
+    of_run = select(cells.c.id).where(cells.c.run == run)
+    answers = select(func.coalesce(func.sum(calls.c.cost_usd), 0.0)).where(calls.c.cell.in_(of_run), schema.HAS_COST)
+    judgements = (
+        select(func.coalesce(func.sum(scores.c.cost_usd), 0.0))
+        .join(calls, calls.c.id == scores.c.call)
+        .where(scores.c.calls.is_not(None), calls.c.cell.in_(of_run))
+    )
     known_usd = sum(float(connection.execute(total).scalar_one()) for total in (answers, judgements))
     resources = connection.execute(select(sessions.c.resources).where(sessions.c.run == run)).scalars()
     figures = (msgspec.json.decode(encoded, type=dict[str, float]) for encoded in resources if encoded)

@@ -25,6 +25,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     inspect,
+    literal_column,
     select,
 )
 
@@ -146,6 +147,9 @@ Index(
     sqlite_where=calls.c.reused_from.is_not(None),
     postgresql_where=calls.c.reused_from.is_not(None),
 )
+HAS_COST = calls.c.cost_usd > literal_column("0")
+"""In words that SQLite finds again in the index: with a bound parameter it would read every row."""
+Index("calls_by_cost", calls.c.cell, calls.c.cost_usd, sqlite_where=HAS_COST, postgresql_where=HAS_COST)
 
 scores = Table(
     "scores",
@@ -225,11 +229,16 @@ def _payloads_share_dictionaries(connection: Connection) -> None:
     dictionaries.create(connection)
 
 
+def _costs_are_summed_from_an_index(connection: Connection) -> None:
+    connection.exec_driver_sql("CREATE INDEX calls_by_cost ON calls (cell, cost_usd) WHERE cost_usd > 0")
+
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     _judgements_have_costs,
     _answers_are_used_again,
     _a_budget_stands_over_the_store,
     _payloads_share_dictionaries,
+    _costs_are_summed_from_an_index,
 )
 """Step ``i`` turns a store of version ``i + 1`` into one of version ``i + 2``; steps are added, never changed."""
 
