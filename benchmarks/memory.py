@@ -2,7 +2,7 @@
 
 Each run is a process of its own. An item is an exchange of about 1.5 kB: a question and an answer of 750 characters
 each, put together from 4,000 words whose frequencies are those of a natural language. With ``--show``, a store is made
-of a million records (each item ten times), and ``steelyard show`` is timed over it.
+of a million records (rows copied from the small run), and ``steelyard show`` is timed over it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import itertools
 import json
 import os
 import random
+import sqlite3
 import statistics
 import subprocess
 import sys
@@ -36,7 +37,7 @@ def reply(request):
 
 started = time.perf_counter()
 model = sy.Scripted(reply, concurrency=64)
-run = sy.run([model], [sys.argv[1]], runs=int(sys.argv[3]), store=sys.argv[2], on_message=lambda _: None)
+run = sy.run([model], [sys.argv[1]], store=sys.argv[2], on_message=lambda _: None)
 seconds = time.perf_counter() - started
 peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
 print(json.dumps({"accuracy": run.estimate("accuracy").value, "peak_mb": peak_mb, "seconds": seconds}))
@@ -67,24 +68,39 @@ def write_questions(file: Path, items: int) -> None:
     file.with_suffix(".yaml").write_text(f"benchmark: memory\ndata: {file.name}\ngrader: number\n")
 
 
-def measure(folder: Path, items: int, repeats: int = 1) -> dict[str, float]:
+def measure(folder: Path, items: int) -> dict[str, float]:
     """One run: its peak memory, its time, and what it left on the disk."""
-    file, store = folder / f"{items}.jsonl", folder / f"{items}-{repeats}.db"
+    file, store = folder / f"{items}.jsonl", folder / f"{items}.db"
     write_questions(file, items)
-    command = [sys.executable, "-c", RUN, str(file.with_suffix(".yaml")), str(store), str(repeats)]
+    command = [sys.executable, "-c", RUN, str(file.with_suffix(".yaml")), str(store)]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
     found: dict[str, float] = json.loads(done.stdout)
     assert found["accuracy"] == 1.0
-    found["bytes_per_item"] = store.stat().st_size / (items * repeats)
+    found["bytes_per_item"] = store.stat().st_size / items
     return found
+
+
+def multiply(store: Path, rows: int, times: int) -> None:
+    """Make the run of so many rows one in which each item was asked so often, by copying rows."""
+    connection = sqlite3.connect(store)
+    for table, own in (("calls", {"id": "id + :shift", "repeat": ":copy"}), ("scores", {"call": "call + :shift"})):
+        names = [name for _, name, *_ in connection.execute(f"PRAGMA table_info({table})")]
+        names = [name for name in names if name in own or name != "id"]
+        values = ", ".join(own.get(name, name) for name in names)
+        which = "id" if table == "calls" else "call"
+        copying = f"INSERT INTO {table} ({', '.join(names)}) SELECT {values} FROM {table} WHERE {which} <= {rows}"
+        for copy in range(1, times):
+            connection.execute(copying, {"shift": copy * rows, "copy": copy})
+    connection.commit()
+    connection.close()
 
 
 def show(folder: Path) -> float:
     """Seconds that ``steelyard show`` takes over a store of a million records, the median of five."""
-    found = measure(folder, LARGE, repeats=RECORDS // LARGE)
-    print(f"{RECORDS:>9,} records   peak {found['peak_mb']:6.1f} MB   {found['bytes_per_item']:5.0f} bytes a record")
-    command = [sys.executable, "-m", "steelyard", "show", "--store", str(folder / f"{LARGE}-{RECORDS // LARGE}.db")]
+    store = folder / f"{SMALL}.db"
+    multiply(store, SMALL, RECORDS // SMALL)
+    command = [sys.executable, "-m", "steelyard", "show", "--store", str(store)]
     taken = []
     for _ in range(5):
         began = time.perf_counter()
