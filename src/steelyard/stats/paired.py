@@ -7,7 +7,7 @@ interval; a p-value stands beside it. Pairs that all agree still leave an interv
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from statistics import NormalDist
 from typing import Literal
 
@@ -15,7 +15,7 @@ import numpy as np
 from msgspec import Struct
 from scipy import special
 
-from steelyard.stats.intervals import t_quantile
+from steelyard.stats.intervals import cluster_se, t_quantile
 
 MOST_SUMS = 1 << 20
 HALVINGS = 64
@@ -116,14 +116,29 @@ def paired_difference_bonett_price(
     return Difference(diff=diff, low=max(-1.0, b - c - reach), high=min(1.0, b - c + reach))
 
 
-def paired_t(*, a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray, confidence: float = 0.95) -> TTest:
-    """Student's t on the per-item differences a - b; of repeats take each item's mean first."""
+def paired_t(
+    *,
+    a: Sequence[float] | np.ndarray,
+    b: Sequence[float] | np.ndarray,
+    clusters: Sequence[Hashable] | np.ndarray | None = None,
+    confidence: float = 0.95,
+) -> TTest:
+    """Student's t on the per-item differences a - b; of repeats take each item's mean first.
+
+    Items that come in ``clusters`` have the cluster-robust error CR1 with G - 1 degrees of freedom (Miller 2024).
+    """
     differences = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
     n = len(differences)
     mean = float(differences.mean()) if n and np.isfinite(differences).all() else None
-    if mean is None or n < 2 or _alike(differences):
+    se, df = None, n - 1
+    if mean is not None and n > 1 and not _alike(differences):
+        se = float(differences.std(ddof=1)) / math.sqrt(n)
+        if clusters is not None:
+            found = cluster_se(scores=differences, clusters=clusters)
+            se, df = found.se, found.clusters - 1
+    if mean is None or se is None or se <= 1e-12 * float(np.abs(differences).max()):
         return TTest(t=None, df=None, p=None, mean_diff=mean, se=None, low=None, high=None, n=n)
-    return t_test(mean=mean, se=float(differences.std(ddof=1)) / math.sqrt(n), df=n - 1, n=n, confidence=confidence)
+    return t_test(mean=mean, se=se, df=df, n=n, confidence=confidence)
 
 
 def t_test(*, mean: float, se: float, df: float, n: int, confidence: float) -> TTest:

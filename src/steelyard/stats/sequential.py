@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from statistics import NormalDist
 from typing import Literal
 
@@ -161,10 +162,16 @@ def _advance(density: _Density | None, edge: float, step: float, drift: float) -
     if low >= high:
         return _Density(np.zeros(1), np.zeros(1))
     count = min(8 * NODES, max(NODES, math.ceil(6 * (high - low) / sd)))
-    points, weights = special.roots_legendre(count)
+    points, weights = _legendre(count)
     points, weights = (low + high) / 2 + points * (high - low) / 2, weights * (high - low) / 2
     spread = np.exp(-0.5 * ((points[:, None] - centre[None, :]) / sd) ** 2) / (sd * math.sqrt(2 * math.pi))
     return _Density(points, weights * (spread @ mass))
+
+
+@lru_cache(maxsize=32)
+def _legendre(count: int) -> tuple[np.ndarray, np.ndarray]:
+    points, weights = special.roots_legendre(count)
+    return points, weights
 
 
 def _turning(more: Callable[[float], bool], low: float, high: float) -> float:
