@@ -198,18 +198,18 @@ def clusters_of(items: np.ndarray, clusters: np.ndarray) -> np.ndarray | None:
 
 def _clustered_mean(metric: str, means: np.ndarray, clusters: np.ndarray, context: Context, status: str) -> Estimate:
     """CR1 with Student's t at G - 1 degrees; without spread, Wilson as if each cluster were one item."""
-    found = stats.cluster_se(scores=means, clusters=clusters)
+    found, mean = stats.cluster_se(scores=means, clusters=clusters), float(means.mean())
     if not found.se:
-        bounds = share(metric, found.mean * found.clusters, found.clusters, context, status=status)
+        bounds = share(metric, mean * found.clusters, found.clusters, context, status=status)
         return msgspec.structs.replace(bounds, n=len(means), method=f"wilson at {found.clusters} clusters")
     reach = found.se * stats.t_quantile(found.clusters - 1, (1 + context.confidence) / 2)
     if status == "ok" and found.clusters < FEW_CLUSTERS:
         status = f"only {found.clusters} clusters: the interval is rough"
     return Estimate(
         metric=metric,
-        value=found.mean,
-        low=max(0.0, found.mean - reach),
-        high=min(1.0, found.mean + reach),
+        value=mean,
+        low=max(0.0, mean - reach),
+        high=min(1.0, mean + reach),
         level=context.confidence,
         n=len(means),
         method=f"{found.clusters} clusters, CR1, t",

@@ -38,24 +38,24 @@ class MeanInterval(Struct, frozen=True, kw_only=True):
 
 
 class RepeatedMean(Struct, frozen=True, kw_only=True):
-    """A mean over items that were each asked several times."""
+    """A mean over items that were each asked several times; ``None`` where there are too few items or no spread."""
 
-    mean: float
-    se: float
+    mean: float | None
+    se: float | None
     n_items: int
 
 
 class Variances(Struct, frozen=True, kw_only=True):
-    """Variance within an item over its repeats, and between items."""
+    """Variance within an item over its repeats, and between items; ``None`` where nothing was repeated."""
 
-    within: float
-    between: float
+    within: float | None
+    between: float | None
 
 
 class ClusteredMean(Struct, frozen=True, kw_only=True):
     """A mean with cluster-robust standard errors: ``se`` with G/(G-1), ``se_cr0`` without."""
 
-    mean: float
+    mean: float | None
     se: float | None
     se_cr0: float
     clusters: int
@@ -66,6 +66,14 @@ class DesignEffect(Struct, frozen=True, kw_only=True):
 
     deff: float
     effective_n: float
+
+
+class RateInterval(Struct, frozen=True, kw_only=True):
+    """Events per unit of exposure with bounds; ``None`` where nothing was exposed."""
+
+    rate: float | None
+    low: float
+    high: float | None
 
 
 def wilson_interval(*, successes: float, n: float, confidence: float = 0.95) -> Interval:
@@ -80,6 +88,20 @@ def wilson_interval(*, successes: float, n: float, confidence: float = 0.95) -> 
     low = 0.0 if successes == 0 else max(0.0, (centre - reach) / scale)
     high = 1.0 if successes == n else min(1.0, (centre + reach) / scale)
     return Interval(low=low, high=high)
+
+
+def wilson_interval_finite(*, successes: float, n: float, population: int, confidence: float = 0.95) -> Interval:
+    """What share the whole benchmark would have given: Wilson's interval at n (N - 1) / (N - n) items.
+
+    Once all N are asked it has no width. It says nothing of other questions like these.
+    """
+    if n >= population > 0:
+        return Interval(low=successes / n, high=successes / n)
+    if n <= 0:
+        return Interval(low=0.0, high=1.0)
+    worth = (population - 1) / (population - n)
+    found = wilson_interval(successes=successes * worth, n=n * worth, confidence=confidence)
+    return Interval(low=max(found.low, successes / population), high=min(found.high, 1 - (n - successes) / population))
 
 
 def stratified_wilson_interval(
@@ -135,6 +157,16 @@ def zero_event_upper_bound(*, events: int, n: int, confidence: float = 0.95) -> 
     return UpperBound(high=float(special.betaincinv(events + 1, n - events, confidence)))
 
 
+def poisson_rate_interval(*, events: int, exposure: float, confidence: float = 0.95) -> RateInterval:
+    """Exact interval of a rate of events, such as errors per hour (Garwood 1936)."""
+    if exposure <= 0:
+        return RateInterval(rate=None, low=0.0, high=None)
+    tail = (1 - confidence) / 2
+    low = float(special.gammaincinv(events, tail)) if events else 0.0
+    high = float(special.gammaincinv(events + 1, 1 - tail))
+    return RateInterval(rate=events / exposure, low=low / exposure, high=high / exposure)
+
+
 def mean_interval(*, values: Sequence[float] | np.ndarray, confidence: float = 0.95) -> MeanInterval:
     """Student's t interval of a mean. One value, or values all alike, give no bounds."""
     sample = np.asarray(values, dtype=float)
@@ -151,15 +183,15 @@ def mean_interval(*, values: Sequence[float] | np.ndarray, confidence: float = 0
 
 def mean_se_epochs(*, scores: Sequence[Sequence[float]] | np.ndarray) -> RepeatedMean:
     """Mean and standard error over items asked several times: the item is the unit (Miller 2024, section 3)."""
-    items = np.array([np.mean(repeats) for repeats in scores])
-    return RepeatedMean(
-        mean=float(items.mean()), se=float(items.std(ddof=1)) / math.sqrt(len(items)), n_items=len(items)
-    )
+    found = mean_interval(values=[float(np.mean(repeats)) for repeats in scores])
+    return RepeatedMean(mean=found.mean, se=found.se, n_items=found.n)
 
 
 def variance_components(*, scores: Sequence[Sequence[float]] | np.ndarray) -> Variances:
     """Var(mean) = (between + within / K) / n, estimated without bias; a negative ``between`` is clipped to 0."""
     repeats = np.asarray(scores, dtype=float)
+    if repeats.ndim < 2 or len(repeats) < 2 or repeats.shape[1] < 2:
+        return Variances(within=None, between=None)
     within = float(repeats.var(axis=1, ddof=1).mean())
     between = float(repeats.mean(axis=1).var(ddof=1)) - within / repeats.shape[1]
     return Variances(within=within, between=max(0.0, between))
@@ -168,6 +200,8 @@ def variance_components(*, scores: Sequence[Sequence[float]] | np.ndarray) -> Va
 def cluster_se(*, scores: Sequence[float] | np.ndarray, clusters: Sequence[Hashable] | np.ndarray) -> ClusteredMean:
     """Standard error of a mean whose items come in clusters (Miller 2024, appendix A; CR1 multiplies by G/(G-1))."""
     values = np.asarray(scores, dtype=float)
+    if not len(values):
+        return ClusteredMean(mean=None, se=None, se_cr0=0.0, clusters=0)
     _, membership = np.unique(np.asarray(clusters), return_inverse=True)
     sums = np.bincount(membership, weights=values - values.mean())
     groups = len(sums)

@@ -1,0 +1,198 @@
+"""How far two columns go together: association, never cause.
+
+A coefficient of few points says little; each comes with the number of points, and a p-value that is exact where the
+points are few. Constant columns have no coefficient.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from msgspec import Struct
+from scipy import special
+
+MOST_FOR_EXACT_SPEARMAN = 12
+MOST_FOR_EXACT_TIED_KENDALL = 8
+MOST_FOR_EXACT_KENDALL = 100
+
+PMethod = Literal["exact", "t", "normal"]
+
+
+class Spearman(Struct, frozen=True, kw_only=True):
+    """Spearman's rank correlation with its two-sided p-value."""
+
+    rho: float | None
+    p: float | None
+    n: int
+    method: PMethod
+
+
+class Kendall(Struct, frozen=True, kw_only=True):
+    """Kendall's tau-b with its two-sided p-value."""
+
+    tau: float | None
+    p: float | None
+    n: int
+    method: PMethod
+
+
+class Pearson(Struct, frozen=True, kw_only=True):
+    """Pearson's correlation with the two-sided p-value of its t test."""
+
+    r: float | None
+    p: float | None
+    n: int
+
+
+class CorrelationInterval(Struct, frozen=True, kw_only=True):
+    """Bounds of a correlation; ``None`` where the points lie on a line and the method says nothing."""
+
+    low: float | None
+    high: float | None
+
+
+def pearson(*, x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray) -> Pearson:
+    """Pearson's r with the t test of no correlation (Student 1908); too few points or no spread give ``None``."""
+    a, b = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    r = _product_moment(a, b)
+    return Pearson(r=r, p=None if r is None else _t_p(r, len(a)), n=len(a))
+
+
+def point_biserial(*, binary: Sequence[float] | np.ndarray, values: Sequence[float] | np.ndarray) -> Pearson:
+    """Correlation of right or wrong with a measure such as latency: Pearson's r of the two."""
+    return pearson(x=np.asarray(binary, dtype=float), y=values)
+
+
+def correlation_interval_fisher(*, r: float, n: int, confidence: float = 0.95) -> CorrelationInterval:
+    """Interval of a correlation by Fisher's z (Fisher 1921): wide for few points. Three points allow any value."""
+    if n <= 3:
+        return CorrelationInterval(low=-1.0, high=1.0)
+    if abs(r) >= 1 - 1e-12:
+        return CorrelationInterval(low=None, high=None)
+    reach = float(special.ndtri(0.5 + confidence / 2)) / math.sqrt(n - 3)
+    return CorrelationInterval(low=math.tanh(math.atanh(r) - reach), high=math.tanh(math.atanh(r) + reach))
+
+
+def spearman_exact(*, x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray) -> Spearman:
+    """Spearman's rho; p over all orderings, ties included, up to 12 points, and by t beyond (Kendall 1970)."""
+    n = len(x)
+    a, b = _midranks(np.asarray(x, dtype=float)), _midranks(np.asarray(y, dtype=float))
+    rho = _product_moment(a, b)
+    if rho is None:
+        return Spearman(rho=None, p=None, n=n, method="exact")
+    if n > MOST_FOR_EXACT_SPEARMAN:
+        return Spearman(rho=rho, p=_t_p(rho, n), n=n, method="t")
+    return Spearman(
+        rho=rho, p=_orderings_p(np.rint(2 * a).astype(int), np.rint(2 * b).astype(int)), n=n, method="exact"
+    )
+
+
+def kendall_tau_b(*, x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray) -> Kendall:
+    """Kendall's tau-b, which allows for ties (Kendall 1945).
+
+    p is exact up to 100 points without ties and 8 with; beyond that by the normal approximation with ties allowed for
+    (Kendall 1970, chapter 4).
+    """
+    a, b = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    n = len(a)
+    if n < 2 or not np.isfinite(a).all() or not np.isfinite(b).all():
+        return Kendall(tau=None, p=None, n=n, method="exact")
+    signs_a, signs_b = _signs(a), _signs(b)
+    loose = math.sqrt(float(np.abs(signs_a).sum()) * float(np.abs(signs_b).sum()))
+    if not loose:
+        return Kendall(tau=None, p=None, n=n, method="exact")
+    score = int((signs_a * signs_b).sum()) // 2
+    tied = len(np.unique(a)) < n or len(np.unique(b)) < n
+    tau = max(-1.0, min(1.0, 2 * score / loose))
+    if not tied and n <= MOST_FOR_EXACT_KENDALL:
+        return Kendall(tau=tau, p=_inversions_p(score, n), n=n, method="exact")
+    if tied and n <= MOST_FOR_EXACT_TIED_KENDALL:
+        return Kendall(tau=tau, p=_enumerated_p(score, signs_a, signs_b), n=n, method="exact")
+    return Kendall(tau=tau, p=_tied_normal_p(score, a, b), n=n, method="normal")
+
+
+def _product_moment(a: np.ndarray, b: np.ndarray) -> float | None:
+    if len(a) < 2 or not np.isfinite(a).all() or not np.isfinite(b).all():
+        return None
+    from_a, from_b = a - a.mean(), b - b.mean()
+    spread_a, spread_b = float(np.linalg.norm(from_a)), float(np.linalg.norm(from_b))
+    size_a, size_b = float(np.linalg.norm(a)), float(np.linalg.norm(b))
+    if spread_a <= 1e-13 * size_a or spread_b <= 1e-13 * size_b:
+        return None
+    return max(-1.0, min(1.0, float((from_a / spread_a) @ (from_b / spread_b))))
+
+
+def _t_p(r: float, n: int) -> float | None:
+    if n < 3:
+        return None
+    left = 1 - r * r
+    return 2 * float(special.stdtr(n - 2, -abs(r) * math.sqrt((n - 2) / left))) if left > 0 else 0.0
+
+
+def _midranks(values: np.ndarray) -> np.ndarray:
+    if not np.isfinite(values).all():
+        return np.full(len(values), np.nan)
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[place])
+
+
+def _orderings_p(a: np.ndarray, b: np.ndarray) -> float:
+    """Share of orderings of ``b`` whose sum of products with ``a`` is as far from its mean; a count over subsets."""
+    n = len(a)
+    most = int(np.sort(a) @ np.sort(b))
+    counts = {0: np.zeros(most + 1)}
+    counts[0][0] = 1.0
+    for first in a:
+        grown: dict[int, np.ndarray] = {}
+        for used, ways in counts.items():
+            for j in range(n):
+                if not used >> j & 1:
+                    to = grown.setdefault(used | 1 << j, np.zeros(most + 1))
+                    shift = int(first * b[j])
+                    to[shift:] += ways[: most + 1 - shift]
+        counts = grown
+    ways = counts[(1 << n) - 1]
+    middle = float(a.sum()) * float(b.sum()) / n
+    reached = np.abs(np.arange(most + 1) - middle) >= abs(float(a @ b) - middle) - 1e-6
+    return float(ways[reached].sum() / ways.sum())
+
+
+def _signs(values: np.ndarray) -> np.ndarray:
+    return np.asarray(np.sign(np.subtract.outer(values, values)), dtype=int)
+
+
+def _inversions_p(score: int, n: int) -> float:
+    """Without ties the discordant pairs are the inversions of an ordering, whose counts are products of (1 .. x^i)."""
+    chances = np.ones(1)
+    for i in range(2, n + 1):
+        chances = np.convolve(chances, np.full(i, 1 / i))
+    discordant = np.arange(len(chances))
+    pairs = n * (n - 1) // 2
+    return min(1.0, float(chances[np.abs(pairs - 2 * discordant) >= abs(score)].sum()))
+
+
+def _enumerated_p(score: int, signs_a: np.ndarray, signs_b: np.ndarray) -> float:
+    n = len(signs_a)
+    orders = np.array(list(itertools.permutations(range(n))))
+    upper_i, upper_j = np.triu_indices(n, 1)
+    scores = signs_b[orders[:, upper_i], orders[:, upper_j]] @ signs_a[upper_i, upper_j]
+    return float((np.abs(scores) >= abs(score)).mean())
+
+
+def _tied_normal_p(score: int, a: np.ndarray, b: np.ndarray) -> float:
+    n = len(a)
+    ties_a, ties_b = (np.unique(values, return_counts=True)[1].astype(float) for values in (a, b))
+
+    def over(ties: np.ndarray, *gaps: int) -> float:
+        return float(np.prod([ties - gap for gap in (0, *gaps)], axis=0).sum())
+
+    whole = n * (n - 1) * (2 * n + 5)
+    twos = [float((ties * (ties - 1) * (2 * ties + 5)).sum()) for ties in (ties_a, ties_b)]
+    variance = (whole - twos[0] - twos[1]) / 18 + over(ties_a, 1) * over(ties_b, 1) / (2 * n * (n - 1))
+    if n > 2:
+        variance += over(ties_a, 1, 2) * over(ties_b, 1, 2) / (9 * n * (n - 1) * (n - 2))
+    return 2 * float(special.ndtr(-abs(score) / math.sqrt(variance))) if variance > 0 else 1.0
