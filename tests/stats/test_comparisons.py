@@ -306,9 +306,9 @@ def test_newcombe_covers_the_unpaired_difference():
 def test_both_paired_intervals_cover_from_small_to_large(n, share, diff):
     drawn = discordant(np.random.default_rng(n), n, share, diff, 20_000)
     score, plain = covered([tango(b, c, n) for b, c in drawn], diff), covered([closed(b, c, n) for b, c in drawn], diff)
-    print(n, share, diff, score, plain)
-    assert 0.93 <= score <= 0.985
-    assert 0.925 <= plain <= 0.995
+    most = 0.975 if n * share > 20 else 1.0  # of a handful of pairs the outcomes are too few to be less careful
+    assert 0.93 <= score <= most
+    assert 0.93 <= plain <= most
 
 
 @pytest.mark.long
