@@ -25,6 +25,11 @@ def tango(b, c, n, confidence=0.95):
 
 
 @cache
+def closed(b, c, n):
+    return stats.paired_difference_bonett_price(only_a_correct=b, only_b_correct=c, n=n)
+
+
+@cache
 def gate(n, lost, won, margin=0.02):
     return stats.gate_verdict(n=n, only_baseline_correct=lost, only_candidate_correct=won, margin=margin).verdict
 
@@ -300,9 +305,10 @@ def test_newcombe_covers_the_unpaired_difference():
 @pytest.mark.parametrize("diff", [0.0, 0.02, 0.05])
 def test_both_paired_intervals_cover_from_small_to_large(n, share, diff):
     drawn = discordant(np.random.default_rng(n), n, share, diff, 20_000)
-    assert 0.93 <= covered([tango(b, c, n) for b, c in drawn], diff) <= 0.985
-    plain = [stats.paired_difference_bonett_price(only_a_correct=b, only_b_correct=c, n=n) for b, c in drawn]
-    assert 0.925 <= covered(plain, diff) <= 0.995
+    score, plain = covered([tango(b, c, n) for b, c in drawn], diff), covered([closed(b, c, n) for b, c in drawn], diff)
+    most = 0.975 if n * share > 20 else 1.0  # of a handful of pairs the outcomes are too few to be less careful
+    assert 0.93 <= score <= most
+    assert 0.93 <= plain <= most
 
 
 @pytest.mark.long

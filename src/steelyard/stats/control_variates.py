@@ -52,7 +52,8 @@ def control_variate_mean(
     """The regression estimator of a finite population (Cochran 1977, section 7.3; CUPED, Deng et al. 2013).
 
     ``new`` was asked on a random part of the benchmark whose every item the baseline has answered. The interval is by
-    t with n - 2 degrees of freedom, and close from some 100 items on. Where all items were asked it has no width.
+    t with n - 2 degrees of freedom, and close from some 100 items on. Where all items were asked it has no width; where
+    the line meets every item asked, as with two versions that never differed, there is none.
     """
     y, x = np.asarray(new, dtype=float), np.asarray(baseline_same_items, dtype=float)
     n = len(y)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -177,10 +178,15 @@ def _inversions_p(score: int, n: int) -> float:
 
 def _enumerated_p(score: int, signs_a: np.ndarray, signs_b: np.ndarray) -> float:
     n = len(signs_a)
-    orders = np.array(list(itertools.permutations(range(n))))
+    orders = _orders(n)
     upper_i, upper_j = np.triu_indices(n, 1)
     scores = signs_b[orders[:, upper_i], orders[:, upper_j]] @ signs_a[upper_i, upper_j]
     return float((np.abs(scores) >= abs(score)).mean())
+
+
+@lru_cache(maxsize=4)
+def _orders(n: int) -> np.ndarray:
+    return np.array(list(itertools.permutations(range(n))), dtype=np.int8)
 
 
 def _tied_normal_p(score: int, a: np.ndarray, b: np.ndarray) -> float:

@@ -17,7 +17,9 @@ from scipy import special
 
 from steelyard.stats.intervals import cluster_se, t_quantile
 
-MOST_SUMS = 1 << 20
+MOST_LISTED = 20
+MOST_STEPS = 1 << 26
+DRAWN_AT_ONCE = 1 << 20
 HALVINGS = 64
 
 
@@ -152,21 +154,19 @@ def t_test(*, mean: float, se: float, df: float, n: int, confidence: float) -> T
 def paired_permutation_exact(*, differences: Sequence[float] | np.ndarray) -> Permutation:
     """Fisher's sign-flip test over every flip (Fisher 1935); ``p`` is ``None`` where those are too many.
 
-    Equal sums are counted together, so differences of few kinds, such as right and wrong, allow thousands of items.
+    Differences that are multiples of one unit, such as right and wrong or shares of a few repeats, may be thousands;
+    of any other kind there may be 20.
     """
     sample = np.asarray(differences, dtype=float)
     if not np.isfinite(sample).all():
         return Permutation(p=None, method="exact")
-    moved = np.abs(sample[sample != 0])
+    moved = np.sort(np.abs(sample[sample != 0]))
     if not len(moved):
         return Permutation(p=1.0, method="exact")
-    unit = float(moved.sum())
-    sums, weights = np.zeros(1), np.ones(1)
-    for size, count in zip(*np.unique(np.round(moved / unit, 13), return_counts=True), strict=True):
-        if len(sums) * (int(count) + 1) > MOST_SUMS:
-            return Permutation(p=None, method="exact")
-        sums, weights = _flipped(sums, weights, float(size), int(count))
-    reached = np.abs(sums) >= abs(float(sample.sum())) / unit - 1e-9
+    sums, weights = _lattice_flips(moved) or _listed_flips(moved) or (None, None)
+    if sums is None or weights is None:
+        return Permutation(p=None, method="exact")
+    reached = np.abs(sums) >= abs(float(sample.sum())) - 1e-9 * float(moved.sum())
     return Permutation(p=min(1.0, float(weights[reached].sum())), method="exact")
 
 
@@ -179,7 +179,7 @@ def paired_permutation(*, differences: Sequence[float] | np.ndarray, draws: int 
     sample = np.sort(sample[sample != 0])  # the same flips whatever the order of the items
     generator = np.random.default_rng(seed)
     least = abs(float(sample.sum())) - 1e-9 * float(np.abs(sample).sum())
-    chunk = max(1, MOST_SUMS // len(sample))
+    chunk = max(1, DRAWN_AT_ONCE // len(sample))
     reached = 0
     for start in range(0, draws, chunk):
         flips = generator.integers(0, 2, size=(min(chunk, draws - start), len(sample)), dtype=np.int8)
@@ -223,12 +223,32 @@ def _crossing(holds: Callable[[float], bool], low: float, high: float) -> float:
     return (low + high) / 2
 
 
-def _flipped(sums: np.ndarray, weights: np.ndarray, size: float, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The distribution of the sum once ``count`` more differences of one size may have either sign."""
-    ups = np.arange(count + 1)
-    chance = np.exp(
-        special.gammaln(count + 1) - special.gammaln(ups + 1) - special.gammaln(count - ups + 1) - count * math.log(2)
-    )
-    reached = np.round(np.add.outer(sums, (2 * ups - count) * size).ravel(), 12)
-    merged, place = np.unique(reached, return_inverse=True)
-    return merged, np.bincount(place, weights=np.multiply.outer(weights, chance).ravel())
+def _lattice_flips(sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Every sum that flipping signs can give and its chance, where all sizes are multiples of one unit."""
+    largest = float(sizes[-1])
+    unit = largest
+    for size in np.unique(np.round(sizes / largest, 12)) * largest:
+        rest = float(size)
+        while rest > 1e-9 * largest:
+            unit, rest = rest, unit % rest
+    steps = np.rint(sizes / unit).astype(int)
+    most = int(steps.sum())
+    if most * len(steps) > MOST_STEPS or not np.allclose(steps * unit, sizes, rtol=0, atol=1e-9 * largest):
+        return None
+    weights = np.ones(1)
+    for step in steps:
+        grown = np.zeros(len(weights) + 2 * int(step))
+        grown[: len(weights)] += weights / 2
+        grown[-len(weights) :] += weights / 2
+        weights = grown
+    return np.arange(-most, most + 1) * unit, weights
+
+
+def _listed_flips(sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """The same for a few sizes of any kind, flip by flip."""
+    if len(sizes) > MOST_LISTED:
+        return None
+    sums = np.zeros(1)
+    for size in sizes:
+        sums = np.concatenate([sums - size, sums + size])
+    return sums, np.full(len(sums), 1 / len(sums))

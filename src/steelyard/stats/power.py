@@ -81,13 +81,12 @@ def sample_size_precision_fpc(
     """Items for a share near ``p`` to be known to ``half_width`` (Cochran 1977, section 4.4).
 
     A pilot in which all were right, or none, is no reason to ask nobody: there are never fewer items than Wilson's
-    interval of a clean sheet needs. Of a ``population`` there are at most all.
+    interval needs for that width. Of a ``population`` there are at most all.
     """
     if half_width <= 0:
         return NeededForPrecision(n_infinite=None, n_finite=population)
     z2 = NormalDist().inv_cdf(0.5 + confidence / 2) ** 2
-    clean = z2 / (2 * half_width) - z2
-    needed = max(1.0, clean, z2 * p * (1 - p) / half_width**2)
+    needed = max(1.0, z2 * p * (1 - p) / half_width**2, _wilson_items(p, half_width, z2))
     if population is None:
         return NeededForPrecision(n_infinite=_whole(needed), n_finite=None)
     finite = needed / (1 + (needed - 1) / population) if population else 0.0
@@ -121,6 +120,13 @@ def sample_size_two_proportions(*, p1: float, p2: float, alpha: float = 0.05, po
 def _reach(alpha: float, power: float) -> float:
     normal = NormalDist()
     return normal.inv_cdf(1 - alpha / 2) + normal.inv_cdf(power)
+
+
+def _wilson_items(p: float, half_width: float, z2: float) -> float:
+    """The n at which Wilson's interval has this half-width: h^2 (n + z^2)^2 = z^2 p (1 - p) n + z^4 / 4."""
+    h2 = half_width**2
+    half = z2 * (p * (1 - p) / 2 - h2)
+    return (half + math.sqrt(max(0.0, half * half - h2 * z2 * z2 * (h2 - 0.25)))) / h2
 
 
 def _whole(n: float) -> int:

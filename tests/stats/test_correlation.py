@@ -1,0 +1,138 @@
+"""Correlations: other ways to the same numbers, order-free, exact for few points, and None where there is none."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats as oracle
+
+import steelyard.stats as stats
+
+small = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), max_size=6)
+columns = st.lists(st.tuples(st.integers(-50, 50), st.integers(-50, 50)), max_size=40)
+
+
+def split(pairs):
+    return [float(x) for x, _ in pairs], [float(y) for _, y in pairs]
+
+
+def listed_p(x, y, statistic):
+    """Share of all orderings of y whose statistic is at least as far from 0."""
+    seen = abs(statistic(x, y))
+    orders = list(itertools.permutations(y))
+    return sum(abs(statistic(x, order)) >= seen - 1e-9 for order in orders) / len(orders)
+
+
+@settings(max_examples=30, deadline=None)
+@given(small)
+def test_exact_p_values_are_those_of_listing_every_ordering(pairs):
+    x, y = split(pairs)
+    rank, concordance = stats.spearman_exact(x=x, y=y), stats.kendall_tau_b(x=x, y=y)
+    assert (rank.rho is None) == (len(set(x)) < 2 or len(set(y)) < 2) == (concordance.tau is None)
+    if rank.rho is None:
+        return
+    assert rank.p == pytest.approx(
+        listed_p(oracle.rankdata(x), oracle.rankdata(y), lambda a, b: np.corrcoef(a, b)[0, 1])
+    )
+
+    def score(a, b):
+        return sum(np.sign(a[i] - a[j]) * np.sign(b[i] - b[j]) for i, j in itertools.combinations(range(len(a)), 2))
+
+    assert concordance.p == pytest.approx(listed_p(x, y, score))
+
+
+@settings(deadline=None)
+@given(columns)
+def test_coefficients_are_the_textbook_ones_and_turn_with_the_sign(pairs):
+    x, y = split(pairs)
+    found = stats.spearman_exact(x=x, y=y) if len(x) > 12 else None
+    tau, r = stats.kendall_tau_b(x=x, y=y), stats.pearson(x=x, y=y)
+    if tau.tau is None:
+        assert r.r is None
+        return
+    assert tau.tau == pytest.approx(oracle.kendalltau(x, y).statistic)
+    assert r.r == pytest.approx(np.corrcoef(x, y)[0, 1], abs=1e-9)
+    assert stats.kendall_tau_b(x=x, y=[-one for one in y]).tau == pytest.approx(-tau.tau)
+    assert stats.kendall_tau_b(x=x[::-1], y=y[::-1]).p == pytest.approx(tau.p)
+    assert stats.kendall_tau_b(x=y, y=x).p == pytest.approx(tau.p)
+    if found is not None:
+        known = oracle.spearmanr(x, y)
+        assert (found.rho, found.p) == (pytest.approx(known.statistic), pytest.approx(known.pvalue, abs=1e-9))
+
+
+@pytest.mark.parametrize("n", [5, 9, 25])
+def test_kendalls_p_is_exact_without_ties(n):
+    generator = np.random.default_rng(n)
+    x = generator.permutation(n)
+    y = x + generator.normal(0, n / 4, size=n)
+    found, known = stats.kendall_tau_b(x=x, y=y), oracle.kendalltau(x, y, method="exact")
+    assert (found.tau, found.p) == (pytest.approx(known.statistic), pytest.approx(known.pvalue))
+    assert found.method == "exact"
+
+
+def test_kendalls_p_with_ties_is_the_normal_one():
+    x, y = np.random.default_rng(1).integers(0, 6, size=(2, 40))
+    found, known = stats.kendall_tau_b(x=x, y=y), oracle.kendalltau(x, y, method="asymptotic")
+    assert (found.p, found.method) == (pytest.approx(known.pvalue), "normal")
+
+
+def test_twelve_points_are_few_enough_to_be_exact():
+    generator = np.random.default_rng(2)
+    x = generator.permutation(12)
+    y = x + generator.normal(0, 5, size=12)
+    found = stats.spearman_exact(x=x, y=y)
+    assert found.method == "exact"
+    assert found.p == pytest.approx(oracle.spearmanr(x, y).pvalue, abs=0.01)
+    perfect = stats.spearman_exact(x=range(12), y=range(12)).p
+    assert perfect == pytest.approx(2 / math.factorial(12))
+
+
+@pytest.mark.parametrize(
+    ("x", "y"), [([], []), ([1.0], [2.0]), ([1.0, 1, 1], [1.0, 2, 3]), ([1.0, math.nan, 3], [1.0, 2, 3])]
+)
+def test_columns_without_spread_have_no_coefficient(x, y):
+    assert stats.pearson(x=x, y=y).r is None
+    assert stats.spearman_exact(x=x, y=y).rho is None
+    assert stats.kendall_tau_b(x=x, y=y).tau is None
+
+
+def test_two_points_are_a_line_and_no_evidence():
+    assert stats.pearson(x=[1, 2], y=[5, 3]) == stats.point_biserial(binary=[1, 2], values=[5, 3])
+    assert (stats.pearson(x=[1, 2], y=[5, 3]).r, stats.pearson(x=[1, 2], y=[5, 3]).p) == (pytest.approx(-1), None)
+    assert stats.spearman_exact(x=[1, 2], y=[5, 3]).p == 1.0
+    assert stats.kendall_tau_b(x=[1, 2], y=[5, 3]).p == 1.0
+
+
+def test_fishers_interval_is_wide_for_few_points_and_never_without_width():
+    assert stats.correlation_interval_fisher(r=0.9, n=3).low == -1.0
+    assert stats.correlation_interval_fisher(r=0.9, n=0).high == 1.0
+    assert stats.correlation_interval_fisher(r=1.0, n=50).low is None
+    found, turned = (stats.correlation_interval_fisher(r=r, n=20) for r in (0.4, -0.4))
+    assert (found.low, found.high) == (pytest.approx(-turned.high), pytest.approx(-turned.low))
+
+
+def test_fishers_interval_covers_the_correlation():
+    generator = np.random.default_rng(3)
+    hits = 0
+    for _ in range(2000):
+        x = generator.normal(size=40)
+        y = 0.6 * x + 0.8 * generator.normal(size=40)
+        found = stats.correlation_interval_fisher(r=stats.pearson(x=x, y=y).r, n=40)
+        hits += found.low <= 0.6 <= found.high
+    assert 0.935 <= hits / 2000 <= 0.965
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("n", [7, 30])
+def test_rank_correlations_err_as_often_as_they_say(n):
+    generator = np.random.default_rng(n)
+    rank, concordance = [], []
+    for _ in range(3000):
+        x, y = generator.normal(size=(2, n))
+        rank.append(stats.spearman_exact(x=x, y=y).p <= 0.05)
+        concordance.append(stats.kendall_tau_b(x=x, y=y).p <= 0.05)
+    assert 0.03 <= np.mean(rank) <= 0.06
+    assert 0.025 <= np.mean(concordance) <= 0.06

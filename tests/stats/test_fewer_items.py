@@ -1,0 +1,197 @@
+"""Items needed and items saved: other ways to the same numbers, clean sheets, and intervals that cover."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats as oracle
+
+import steelyard.stats as stats
+
+# --- power ------------------------------------------------------------------------------------------------------------
+
+
+@given(st.floats(0.005, 0.2), st.floats(0.01, 1.0), st.integers(1, 10))
+def test_items_needed_and_difference_detectable_are_each_others_inverse(delta, omega2, k):
+    asked = {"omega2": omega2, "sigma2_a": 0.1, "sigma2_b": 0.05, "k_a": k, "k_b": k}
+    n = stats.sample_size_paired(delta=delta, **asked).n
+    assert stats.minimum_detectable_effect(n=n, **asked).mde <= delta + 1e-9
+    if n > 1:
+        assert stats.minimum_detectable_effect(n=n - 1, **asked).mde > delta - 1e-9
+    assert stats.sample_size_paired(delta=-delta, **asked).n == n
+
+
+def test_questions_without_an_answer_are_none():
+    assert stats.sample_size_paired(delta=0, omega2=0.1).n is None
+    assert stats.minimum_detectable_effect(n=0, omega2=0.1).mde is None
+    assert stats.sample_size_two_proportions(p1=0.5, p2=0.5).n is None
+    assert stats.power_two_sample_t(n=1, delta=1, sd=1).power is None
+    assert stats.sample_size_precision_fpc(p=0.5, half_width=0.0, population=10).n_finite == 10
+
+
+@pytest.mark.parametrize(("p", "half_width"), [(1.0, 0.03), (0.0, 0.03), (0.999, 0.01), (0.6, 0.03), (0.9, 0.05)])
+def test_the_items_needed_for_a_precision_give_it(p, half_width):
+    found = stats.sample_size_precision_fpc(p=p, half_width=half_width, population=1319)
+    whole = stats.wilson_interval(successes=p * found.n_infinite, n=found.n_infinite)
+    assert (whole.high - whole.low) / 2 <= half_width * 1.05
+    part = stats.wilson_interval_finite(successes=p * found.n_finite, n=found.n_finite, population=1319)
+    assert (part.high - part.low) / 2 <= half_width * 1.05
+    assert found.n_finite <= min(1319, found.n_infinite)
+
+
+@pytest.mark.parametrize(("n", "delta"), [(2, 1.0), (17, 0.4), (100, 0.3), (1000, 3.0)])
+def test_the_power_of_the_t_test_is_that_of_the_noncentral_t(n, delta):
+    degrees, shift = 2 * n - 2, math.sqrt(n / 2) * delta
+    critical = oracle.t.ppf(0.975, degrees)
+    known = oracle.nct.sf(critical, degrees, shift) + oracle.nct.cdf(-critical, degrees, shift)
+    assert stats.power_two_sample_t(n=n, delta=delta, sd=1.0).power == pytest.approx(known, abs=1e-8)
+    assert stats.power_two_sample_t(n=n, delta=-delta, sd=1.0).power == pytest.approx(known, abs=1e-8)
+
+
+def test_without_a_difference_power_is_the_error_allowed():
+    assert stats.power_two_sample_t(n=30, delta=0, sd=1).power == pytest.approx(0.05)
+
+
+@given(st.integers(0, 2000), st.integers(0, 3000), st.floats(0, 0.3), st.floats(0, 0.1))
+def test_the_chances_of_a_gate_make_one(n, seed, drop, margin):
+    found = stats.gate_chances(n=n, discordant=seed / 3000, drop=drop, margin=margin)
+    assert found.passes + found.fails + found.inconclusive == pytest.approx(1.0)
+    assert min(found.passes, found.fails, found.inconclusive) >= -1e-12
+
+
+# --- the whole benchmark from a part ----------------------------------------------------------------------------------
+
+
+@given(st.integers(0, 50), st.integers(0, 50), st.integers(0, 100))
+def test_a_part_of_a_benchmark_bounds_the_whole(right, wrong, left):
+    n, population = right + wrong, right + wrong + left
+    found = stats.wilson_interval_finite(successes=right, n=n, population=population)
+    if population:
+        assert right / population - 1e-12 <= found.low <= found.high <= (right + left) / population + 1e-12
+    assert (found.high > found.low) == (left > 0 or not population)
+    mirrored = stats.wilson_interval_finite(successes=wrong, n=n, population=population)
+    assert found.low == pytest.approx(1 - mirrored.high)
+
+
+@pytest.mark.parametrize("right", [660, 1055, 1253])
+def test_the_interval_of_a_part_covers_the_whole(right):
+    draws = np.random.default_rng(right).hypergeometric(right, 1319 - right, 300, size=4000)
+    found = [stats.wilson_interval_finite(successes=int(k), n=300, population=1319) for k in draws]
+    assert 0.935 <= np.mean([one.low <= right / 1319 <= one.high for one in found]) <= 0.97
+
+
+@given(st.integers(0, 200), st.floats(0.1, 100))
+def test_a_rate_of_events_has_bounds_even_without_events(events, exposure):
+    found = stats.poisson_rate_interval(events=events, exposure=exposure)
+    assert found.low <= found.rate <= found.high
+    assert found.high > found.low
+    known = oracle.chi2.ppf(0.975, 2 * events + 2) / 2 / exposure
+    assert found.high == pytest.approx(known)
+    assert stats.poisson_rate_interval(events=0, exposure=0).high is None
+
+
+# --- with a baseline's help -------------------------------------------------------------------------------------------
+
+
+def benchmark(generator, population, phi, p=0.7):
+    """Right and wrong of a baseline and a new version whose correlation is ``phi``."""
+    both = p * p + phi * p * (1 - p)
+    cells = generator.choice(4, size=population, p=[both, p - both, p - both, 1 - 2 * p + both])
+    return (cells <= 1).astype(float), ((cells == 0) | (cells == 2)).astype(float)
+
+
+def estimates(generator, phi, n, size, population=1319):
+    baseline, new = benchmark(generator, population, phi)
+    found, plain = [], []
+    for _ in range(size):
+        part = generator.permutation(population)[:n]
+        found.append(
+            stats.control_variate_mean(
+                new=new[part],
+                baseline_same_items=baseline[part],
+                baseline_full_mean=float(baseline.mean()),
+                population=population,
+            )
+        )
+        plain.append(new[part].mean())
+    truth = new.mean()
+    known = [one for one in found if one.low is not None]
+    assert len(known) > 0.98 * size  # two versions that never differ on the items asked leave no interval
+    hits = np.mean([one.low <= truth <= one.high for one in known])
+    saved = np.var([one.estimate for one in found]) / np.var(plain)
+    return hits, saved, float(np.corrcoef(baseline, new)[0, 1])
+
+
+@pytest.mark.parametrize("phi", [0.3, 0.7])
+def test_a_cached_baseline_saves_what_its_correlation_says_and_the_interval_covers(phi):
+    hits, saved, true_phi = estimates(np.random.default_rng(1), phi, 330, 1500)
+    assert 0.925 <= hits <= 0.97
+    assert saved == pytest.approx(1 - true_phi**2, abs=0.08)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("phi", [0.3, 0.5, 0.8, 0.9])
+@pytest.mark.parametrize("n", [132, 330])
+def test_a_cached_baseline_covers_from_weak_to_strong(phi, n):
+    hits, saved, true_phi = estimates(np.random.default_rng(n), phi, n, 5000)
+    assert 0.92 <= hits <= 0.965
+    assert saved == pytest.approx(1 - true_phi**2, abs=0.06)
+
+
+def test_all_items_asked_need_no_help_and_have_no_width():
+    found = stats.control_variate_mean(
+        new=[1, 0, 1, 1], baseline_same_items=[1, 0, 0, 1], baseline_full_mean=0.5, population=4
+    )
+    assert (found.estimate, found.low, found.high, found.se) == (0.75, 0.75, 0.75, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("new", "baseline"),
+    [([], []), ([1], [1]), ([1, 0], [1, 0]), ([1] * 9, [1] * 9), ([0] * 9, [1] * 9), ([1, 0, 1, 0], [1, 0, 1, 0])],
+)
+def test_too_few_items_or_none_that_differ_give_no_interval(new, baseline):
+    found = stats.control_variate_mean(new=new, baseline_same_items=baseline, baseline_full_mean=0.6, population=100)
+    assert (found.se, found.low, found.high) == (None, None, None)
+    told = stats.ppi_mean(labeled=new, predictions_labeled=baseline, predictions_unlabeled=[1, 0, 1], lam=1)
+    assert (told.se, told.low, told.high) == (None, None, None)
+
+
+@given(st.permutations(range(12)))
+def test_the_order_of_items_changes_no_estimate(order):
+    generator = np.random.default_rng(2)
+    y, f, others = generator.random(12), generator.random(12), generator.random(30)
+    same = list(order)
+    found = stats.ppi_mean(labeled=y, predictions_labeled=f, predictions_unlabeled=others)
+    assert stats.ppi_mean(
+        labeled=y[same], predictions_labeled=f[same], predictions_unlabeled=others
+    ).low == pytest.approx(found.low)
+    asked = {"baseline_full_mean": 0.5, "population": 40}
+    one = stats.control_variate_mean(new=y, baseline_same_items=f, **asked)
+    assert stats.control_variate_mean(new=y[same], baseline_same_items=f[same], **asked).low == pytest.approx(one.low)
+
+
+def judged(generator, n, others, quality):
+    truth = (generator.random(n + others) < 0.7).astype(float)
+    judge = np.where(generator.random(n + others) < quality, truth, 1 - truth)
+    return truth[:n], judge[:n], judge[n:]
+
+
+@pytest.mark.parametrize("quality", [0.5, 0.9])
+def test_a_biased_judge_is_put_right_and_a_useless_one_costs_nothing(quality):
+    generator = np.random.default_rng(3)
+    found, plain = [], []
+    for _ in range(1500):
+        y, f, others = judged(generator, 200, 2000, quality)
+        found.append(stats.ppi_mean(labeled=y, predictions_labeled=f, predictions_unlabeled=others))
+        plain.append(y.mean())
+    assert 0.93 <= np.mean([one.low <= 0.7 <= one.high for one in found]) <= 0.965
+    worth = np.var([one.estimate for one in found]) / np.var(plain)
+    assert worth < (0.6 if quality == 0.9 else 1.05)
+
+
+def test_without_predictions_the_labels_speak_for_themselves():
+    found = stats.ppi_mean(labeled=[1, 0, 1, 1], predictions_labeled=[1, 1, 1, 0], predictions_unlabeled=[])
+    assert (found.estimate, found.lam) == (0.75, 0.0)
+    assert found.low < 0.75 < found.high
