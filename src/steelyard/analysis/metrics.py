@@ -71,7 +71,6 @@ _TOKENS = {
 _PEAKS = {
     "peak_rss_mb": ("peak_rss_bytes", "peak resident memory of the client"),
     "model_peak_rss_mb": ("model_peak_rss_bytes", "peak resident memory of the local models' processes"),
-    "gpu_peak_memory_mb": ("gpu_peak_memory_bytes", "peak memory in use on this machine's NVIDIA cards, by anybody"),
 }
 
 METRICS: dict[str, Metric] = {
@@ -137,20 +136,6 @@ METRICS: dict[str, Metric] = {
         *(
             _metric(name, "MB", "lower", meaning, partial(machine.resource, name, "MB", key, BYTES_PER_MB))
             for name, (key, meaning) in _PEAKS.items()
-        ),
-        _metric(
-            "gpu_utilisation",
-            "share",
-            None,
-            "share of the time in which this machine's NVIDIA cards were at work, for anybody",
-            partial(machine.resource, "gpu_utilisation", "share", "gpu_utilisation", 1.0),
-        ),
-        _metric(
-            "gpu_power",
-            "W",
-            "lower",
-            "mean power of this machine's NVIDIA cards together",
-            partial(machine.resource, "gpu_power", "W", "gpu_power_w", 1.0),
         ),
         _metric("cpu", "cores", "lower", "processor seconds of the client per second", machine.cpu),
         _metric("model_cpu", "cores", "lower", "processor seconds of the local models per second", machine.model_cpu),

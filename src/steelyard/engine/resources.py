@@ -8,19 +8,13 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 import psutil
 
-from steelyard.engine.gpu import Gpus
-
 INTERVAL_S = 0.1
-GPUS_EVERY = 10  # asking a driver takes milliseconds, which the loop would be late by
 MOST_LAGS = 36_000
-LEAST_JUDGED_S = 5.0
-LATE_S = 0.025
-BUSY = 0.9
 
 
 class Resources:
@@ -35,8 +29,6 @@ class Resources:
         self._peak_bytes = 0
         self._started_s = time.monotonic()
         self._cpu_s = _cpu_s(self._process)
-        self._gpus = Gpus()
-        self._looks = 0
 
     async def watch(self) -> None:
         """Sample until cancelled."""
@@ -55,12 +47,9 @@ class Resources:
         for pid in pids:
             with suppress(psutil.Error):
                 self._models_cpu_s[pid] = _cpu_s(psutil.Process(pid))
-        if self._looks % GPUS_EVERY == 0:
-            self._gpus.sample()
-        self._looks += 1
 
     def figures(self) -> dict[str, float]:
-        """CPU seconds, wall seconds, peak bytes, lag and GPUs of this stretch of the run; absent where not known."""
+        """CPU seconds, wall seconds, peak bytes and lag of this stretch of the run; absent where not known."""
         wall_s = time.monotonic() - self._started_s
         figures = {
             "wall_s": wall_s,
@@ -74,27 +63,7 @@ class Resources:
             ordered = sorted(self._lags_s)
             figures["loop_lag_p99_s"] = ordered[min(len(ordered) - 1, int(0.99 * len(ordered)))]
             figures["loop_lag_max_s"] = ordered[-1]
-        with suppress(OSError):  # some containers hide it
-            figures["load_average_1m"] = psutil.getloadavg()[0]
-        return figures | self._gpus.figures()
-
-    def close(self) -> None:
-        """Look no more."""
-        self._gpus.close()
-
-
-def bottleneck(figures: Mapping[str, float]) -> str | None:
-    """Why the figures of this stretch may be the client's own rather than the models'; ``None`` where they are not."""
-    wall_s, lag_s = figures["wall_s"], figures.get("loop_lag_p99_s", 0.0)
-    share = figures["cpu_s"] / wall_s if wall_s else 0.0
-    if wall_s < LEAST_JUDGED_S or (lag_s < LATE_S and share < BUSY):
-        return None
-    return (
-        f"this machine was the bottleneck: the client used {share:.2f} cores, and its event loop was "
-        f"{1000 * lag_s:.0f} ms late at the 99th percentile. Latency and rates are the client's as much as the "
-        "models'. Try: a lower --concurrency, or a machine with nothing else to do; steelyard selftest tells how many "
-        "streams it takes"
-    )
+        return figures
 
 
 def peak_rss_bytes(pid: int) -> int | None:

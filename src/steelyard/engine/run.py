@@ -27,7 +27,7 @@ from steelyard.engine.pipeline import GRACE_S, Lane
 from steelyard.engine.progress import CellProgress, Progress
 from steelyard.engine.provenance import provenance
 from steelyard.engine.purse import Purse, check_store_budget
-from steelyard.engine.resources import Resources, bottleneck
+from steelyard.engine.resources import Resources
 from steelyard.engine.summary import summarise_run
 from steelyard.engine.work import OpenCell, Work
 from steelyard.engine.writer import Writer
@@ -146,12 +146,8 @@ async def execute(
     finally:
         writer.close()
         resources.sample()
-        weighed = resources.figures()
-        resources.close()
-        if answering and (told := bottleneck(weighed)) is not None:
-            progress.tell(told)
         with _room_or_not(progress.tell):
-            store.end_session(session, weighed | purse.figures())
+            store.end_session(session, resources.figures() | purse.figures())
             purse.close()
             store.set_status(run.id, status)
             summarise_run(store, run.id)
