@@ -100,6 +100,7 @@ class ModelSpec(Struct, frozen=True, kw_only=True):
     """One system under test: a model with its own generation settings. ``id`` is what tables call it.
 
     A setting left at ``None`` follows the protocol. ``provider`` is ``python`` for an object given in Python.
+    ``server_pid``: the process of this machine that serves it, to be weighed; no part of what is asked.
     """
 
     id: str
@@ -119,6 +120,7 @@ class ModelSpec(Struct, frozen=True, kw_only=True):
     tokens_per_minute: float | None = None
     price: Price | None = None
     version: str | None = None
+    server_pid: int | None = None
 
 
 class Usage(Struct, frozen=True, kw_only=True):

@@ -41,6 +41,7 @@ class ModelEntry(Struct, kw_only=True, forbid_unknown_fields=True):
     tokens_per_minute: Annotated[float, Meta(gt=0)] | None = None
     price: Price | None = None
     version: str | None = None
+    server_pid: Count | None = None
 
 
 class BenchmarkEntry(Struct, kw_only=True, forbid_unknown_fields=True):
