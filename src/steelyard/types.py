@@ -101,6 +101,7 @@ class ModelSpec(Struct, frozen=True, kw_only=True):
 
     A setting left at ``None`` follows the protocol. ``provider`` is ``python`` for an object given in Python.
     ``batch``: asked through the provider's batch API, within a day at about half the price, without any latency.
+    ``server_pid``: the process of this machine that serves it, to be weighed; no part of what is asked.
     """
 
     id: str
@@ -121,6 +122,7 @@ class ModelSpec(Struct, frozen=True, kw_only=True):
     price: Price | None = None
     version: str | None = None
     batch: bool = False
+    server_pid: int | None = None
 
 
 class Usage(Struct, frozen=True, kw_only=True):

@@ -70,7 +70,26 @@ _TOKENS = {
 }
 _PEAKS = {
     "peak_rss_mb": ("peak_rss_bytes", "peak resident memory of the client"),
-    "model_peak_rss_mb": ("model_peak_rss_bytes", "peak resident memory of the local models' processes"),
+    "model_peak_rss_mb": (
+        "model_peak_rss_bytes",
+        "peak resident memory of the processes of this machine that serve the model, children included",
+    ),
+    "model_gpu_memory_mb": ("model_peak_gpu_bytes", "peak GPU memory held by the processes that serve the model"),
+}
+
+_GPU_MEANS = {
+    "model_gpu_utilisation": (
+        "share",
+        "model_gpu_busy_s",
+        "model_gpu_busy_of_s",
+        "mean share of time in which the GPUs that the model's processes use computed, for whomever",
+    ),
+    "model_gpu_power_w": (
+        "W",
+        "model_gpu_energy_j",
+        "model_gpu_energy_of_s",
+        "mean power of all GPUs that the model's processes use, for whomever",
+    ),
 }
 
 METRICS: dict[str, Metric] = {
@@ -138,7 +157,13 @@ METRICS: dict[str, Metric] = {
             for name, (key, meaning) in _PEAKS.items()
         ),
         _metric("cpu", "cores", "lower", "processor seconds of the client per second", machine.cpu),
-        _metric("model_cpu", "cores", "lower", "processor seconds of the local models per second", machine.model_cpu),
+        _metric(
+            "model_cpu", "cores", "lower", "processor seconds of the model's processes per second", machine.model_cpu
+        ),
+        *(
+            _metric(name, unit, None, meaning, partial(machine.per_second, name, unit, key, seconds))
+            for name, (unit, key, seconds, meaning) in _GPU_MEANS.items()
+        ),
     )
 }
 

@@ -36,7 +36,12 @@ def plan_from_arguments(parsed: argparse.Namespace, resume: RunInfo | None) -> P
         changes["accept_data"] = (*base.accept_data, *parsed.accept_data)
     if parsed.tags:
         changes["tags"] = (*base.tags, *parsed.tags)
-    return msgspec.structs.replace(base, **changes)
+    plan = msgspec.structs.replace(base, **changes)
+    if parsed.server_pid is not None and all(spec.server_pid is None for spec in plan.models):
+        raise UsageError(
+            "--server-pid is for a model given with -m that answers at an address. Try: server_pid in the plan's entry"
+        )
+    return plan
 
 
 def _base(parsed: argparse.Namespace, resume: RunInfo | None) -> Plan:
@@ -49,7 +54,7 @@ def _base(parsed: argparse.Namespace, resume: RunInfo | None) -> Plan:
     if files:
         plan = read_plan(Path(files[0]))
     elif resume:
-        plan = plan_from_document(resume.plan)
+        plan = _served_by(parsed.server_pid, plan_from_document(resume.plan))
     else:
         return _named(models, benchmarks)
     return msgspec.structs.replace(
@@ -57,6 +62,17 @@ def _base(parsed: argparse.Namespace, resume: RunInfo | None) -> Plan:
         models=distinct_ids((*plan.models, *(spec for spec in models if spec not in plan.models))),
         benchmarks=(*plan.benchmarks, *(spec for spec in benchmarks if spec not in plan.benchmarks)),
     )
+
+
+def _served_by(pid: int | None, plan: Plan) -> Plan:
+    """The plan of an earlier stretch of the run with the process that serves now; the old number may be another's.
+
+    ``pid`` is for the models that had one, else for all that are asked at an address.
+    """
+    had = {spec.id for spec in plan.models if spec.server_pid is not None}
+    served = had or {spec.id for spec in plan.models if is_remote(spec.provider)}
+    models = (msgspec.structs.replace(spec, server_pid=pid if spec.id in served else None) for spec in plan.models)
+    return msgspec.structs.replace(plan, models=tuple(models))
 
 
 def _named(models: tuple[ModelSpec, ...], benchmarks: tuple[BenchmarkSpec, ...]) -> Plan:
@@ -78,7 +94,11 @@ def _model(word: str, parsed: argparse.Namespace) -> ModelSpec:
         "price": parse_price(parsed.price) if parsed.price is not None else None,
     }
     if is_remote(spec.provider):
-        settings |= {"base_url": parsed.base_url, "api_key_env": parsed.api_key_env}
+        settings |= {
+            "base_url": parsed.base_url,
+            "api_key_env": parsed.api_key_env,
+            "server_pid": parsed.server_pid,
+        }
     return msgspec.structs.replace(spec, **settings)
 
 

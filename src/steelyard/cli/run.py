@@ -35,6 +35,12 @@ def add_to(verbs: args.Verbs) -> None:
         "--base-url", metavar="URL", help="where the models given with -m answer, if not at their provider"
     )
     parser.add_argument("--api-key-env", metavar="NAME", help="the environment variable that holds the key")
+    parser.add_argument(
+        "--server-pid",
+        type=args.count,
+        metavar="PID",
+        help="the process of this machine that serves the models given with -m (or the run's): its memory, CPU and GPU",
+    )
     parser.add_argument("--limit", type=args.count, metavar="N", help="items per benchmark")
     parser.add_argument("--runs", type=args.count, metavar="N", help="ask every item N times")
     parser.add_argument("--seed", type=int, metavar="N", help="seed of the order, of draws and of sampling (default 0)")

@@ -21,6 +21,7 @@ from steelyard.benchmarks.floors import Floor
 from steelyard.benchmarks.judged import under
 from steelyard.engine.judges import Seat, Seats
 from steelyard.engine.order import draw_positions
+from steelyard.engine.served import check_server
 from steelyard.errors import SteelyardError, UsageError
 from steelyard.plan.names import BASELINE
 from steelyard.plan.plan import BenchmarkSpec, Plan
@@ -155,6 +156,7 @@ def _cells_of(
     spec: ModelSpec, plan: Plan, tasks: Sequence[Task], given: Provider | None, seats: Seats
 ) -> Iterator[Cell]:
     if spec.provider == BASELINE:
+        check_server(spec, None)
         for task in tasks:
             floor = Floor(spec.model, task.protocol, task.dataset.samples, plan.seed)
             info = cell_info(spec, plan, task, f"floor:{spec.model}", is_floor=True)
@@ -162,6 +164,7 @@ def _cells_of(
             yield Cell(info=_judged_by(judge, info), spec=spec, task=task, provider=None, floor=floor, judge=judge)
         return
     provider = given or connect(spec)
+    check_server(spec, provider)
     for task in tasks:
         if task.protocol.kind == "likelihood" and not isinstance(provider, LikelihoodProvider):
             raise UsageError(
@@ -246,6 +249,7 @@ def _stratum_sizes(task: Task) -> dict[str, int]:
 
 def _settings(spec: ModelSpec, protocol: Protocol, origin: str) -> dict[str, Any]:
     own = {key: value for key, value in msgspec.to_builtins(spec).items() if value not in (None, {}, [])}
+    own.pop("server_pid", None)  # the same answers come from another process
     return {"protocol": protocol.settings(), "model": own, "price": prices.price_source(spec)}
 
 

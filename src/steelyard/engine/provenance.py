@@ -6,11 +6,13 @@ import importlib.metadata
 import platform
 import subprocess
 import sys
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 import psutil
 
+from steelyard.engine.gpus import gpu_provenance
 from steelyard.engine.resources import cores
 
 PACKAGES = (
@@ -19,6 +21,7 @@ PACKAGES = (
     "genai-prices",
     "huggingface_hub",
     "msgspec",
+    "nvidia-ml-py",
     "numpy",
     "scipy",
     "SQLAlchemy",
@@ -37,6 +40,8 @@ def provenance(loop: str) -> dict[str, Any]:
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
         "price_table": f"genai-prices {_version('genai-prices')}",
         "machine": _machine(),
+        "load": _load(),
+        "gpu": gpu_provenance(),
         **_sandbox(),
         "git": _git(),
     }
@@ -58,6 +63,30 @@ def _machine() -> dict[str, Any]:
         "cores": cores(),
         "memory_bytes": psutil.virtual_memory().total,
     }
+
+
+def _load() -> dict[str, Any]:
+    """How busy the machine is as the run begins, and how fast its processors run; unknown is ``None``.
+
+    A frequency below the highest on an idle machine is the power governor's: it makes the client's times longer.
+    """
+    averages, frequency = None, None
+    with suppress(OSError):
+        averages = psutil.getloadavg()
+    with suppress(OSError, NotImplementedError, RuntimeError):
+        frequency = psutil.cpu_freq() if hasattr(psutil, "cpu_freq") else None
+    return {
+        **{f"{minutes}min": averages[i] if averages else None for i, minutes in enumerate((1, 5, 15))},
+        "cpu_mhz": frequency.current or None if frequency else None,
+        "cpu_max_mhz": frequency.max or None if frequency else None,
+        "governor": _governor(),
+    }
+
+
+def _governor() -> str | None:
+    with suppress(OSError), open("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", encoding="ascii") as file:
+        return file.read().strip() or None
+    return None
 
 
 def _sandbox() -> dict[str, Any]:

@@ -19,22 +19,24 @@ from steelyard import prices
 from steelyard.engine.attempts import RetryPolicy
 from steelyard.engine.batch_lane import Standings
 from steelyard.engine.budget import SPENT, Ledger, Till, check_prices, costs_nothing
-from steelyard.engine.cache import Cache, identity, oldest_used_s
+from steelyard.engine.cache import OF_THE_USER, Cache, identity, oldest_used_s
 from steelyard.engine.calibration import instrument
 from steelyard.engine.cells import Cell, prepare_cells, prepare_tasks
+from steelyard.engine.gpus import open_gpus
 from steelyard.engine.loops import loop_name
 from steelyard.engine.pipeline import GRACE_S, Lane
 from steelyard.engine.progress import CellProgress, Progress
 from steelyard.engine.provenance import provenance
 from steelyard.engine.purse import Purse, check_store_budget
 from steelyard.engine.resources import Resources
+from steelyard.engine.served import served_pids
 from steelyard.engine.summary import summarise_run
 from steelyard.engine.work import OpenCell, Work
 from steelyard.engine.writer import Writer
 from steelyard.errors import StoreFull, UsageError
 from steelyard.plan.plan import Plan
 from steelyard.providers.batch_services import batch_service
-from steelyard.providers.interface import Opens, OwnsProcess, Probes, Provider
+from steelyard.providers.interface import Opens, Probes, Provider
 from steelyard.store import Store
 from steelyard.types import ModelSpec, RunInfo, RunStatus
 
@@ -124,8 +126,9 @@ async def execute(
     providers = _distinct_providers(cells)
     for note in _notes(cells):
         progress.tell(note)
-    answering = [cell.provider for cell in cells if cell.provider is not None]
-    resources = Resources(lambda: _pids(answering))
+    resources = Resources(
+        lambda: _pids(cells), is_waiting=lambda: _is_waiting(cells, progress), gpus=await asyncio.to_thread(open_gpus)
+    )
     writer = Writer(store, session, progress.tell)
     lanes = _lanes([_open_cell(store, run, cell, progress) for cell in cells], writer, plan, progress, policy)
     _lend_earlier_answers(lanes, store, run, plan)
@@ -145,7 +148,7 @@ async def execute(
             status = await _drive(lanes, store, writer, purse.ledger)
     finally:
         writer.close()
-        resources.sample()
+        resources.close()
         with _room_or_not(progress.tell):
             store.end_session(session, resources.figures() | purse.figures())
             purse.close()
@@ -344,9 +347,16 @@ def _notes(cells: Sequence[Cell]) -> list[str]:
     return list(dict.fromkeys(note for cell in cells for note in cell.task.benchmark.notes))
 
 
-def _pids(providers: Sequence[Provider]) -> list[int]:
-    pids = (provider.pid for provider in providers if isinstance(provider, OwnsProcess))
-    return list(dict.fromkeys(pid for pid in pids if pid is not None))
+def _pids(cells: Sequence[Cell]) -> dict[str, list[int]]:
+    """The processes of this machine that answer for each model, where they are known."""
+    found = {cell.spec.id: list(served_pids(cell.spec, cell.provider)) for cell in cells}
+    return {model: pids for model, pids in found.items() if pids}
+
+
+def _is_waiting(cells: Sequence[Cell], progress: Progress) -> bool:
+    """Whether answers are awaited from outside this process: what a callable computes here is not the client's work."""
+    awaited = {cell.spec.id for cell in cells if cell.spec.provider not in OF_THE_USER}
+    return any(counters.in_flight for counters in progress.cells if counters.model in awaited)
 
 
 @contextmanager
@@ -379,6 +389,7 @@ async def watched(resources: Resources) -> AsyncIterator[None]:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+        resources.sample()
 
 
 @asynccontextmanager

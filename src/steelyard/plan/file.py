@@ -42,6 +42,7 @@ class ModelEntry(Struct, kw_only=True, forbid_unknown_fields=True):
     price: Price | None = None
     version: str | None = None
     batch: bool = False
+    server_pid: Count | None = None
 
 
 class BenchmarkEntry(Struct, kw_only=True, forbid_unknown_fields=True):

@@ -66,10 +66,14 @@ class Plan(Struct, frozen=True, kw_only=True):
         return document
 
     def digest(self) -> str:
-        """sha256 over what is asked of whom: not the name, the tags, which metrics are shown, or what is asked anew."""
+        """sha256 over what is asked of whom: not the name, the tags, which metrics are shown, what is asked
+        anew, or which process serves a model.
+        """
         document = self.as_document()
         for key in NOT_ASKED:
             document.pop(key)
+        for model in document["models"]:
+            model.pop("server_pid")
         return hashlib.sha256(msgspec.json.encode(document, order="sorted")).hexdigest()
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from steelyard.report.machine import busy_client, ended_servers
 from steelyard.report.spending import Spending, spending
 from steelyard.store import Store
 from steelyard.types import CellInfo, Estimate, RunInfo
@@ -81,10 +82,13 @@ def load_results(store: Store, run: RunInfo) -> Results:
 
 
 def _stamps(store: Store, run: RunInfo) -> tuple[str, ...]:
-    origins = [session.provenance for session in store.sessions(run.id)]
+    sessions = store.sessions(run.id)
+    origins = [session.provenance for session in sessions]
     is_unsafe = any((origin.get("sandbox") or {}).get("is_unsafe") for origin in origins)
     overdriven = (_overdriven(origin.get("instrument") or {}) for origin in origins)
-    return (*((UNSAFE,) if is_unsafe else ()), *dict.fromkeys(filter(None, overdriven)))
+    taken = [session.resources for session in sessions]
+    of_machine = (*filter(None, overdriven), *busy_client(taken), *ended_servers(taken))
+    return (*((UNSAFE,) if is_unsafe else ()), *dict.fromkeys(of_machine))
 
 
 def _overdriven(instrument: Mapping[str, Any]) -> str | None:
