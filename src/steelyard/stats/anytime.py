@@ -106,6 +106,27 @@ def hedged_confidence_sequence(
     return Sequences(intervals=tuple(found[moment] for moment in moments))
 
 
+def paired_difference_sequence(
+    *,
+    differences: Sequence[float] | np.ndarray,
+    population: int | None = None,
+    alpha: float = 0.05,
+    at: Sequence[int] | None = None,
+    planned: float | None = None,
+    resolution: int = 2000,
+) -> Sequences:
+    """The same for the mean of per-item differences in [-1, 1], such as those of two models' answers."""
+    found = hedged_confidence_sequence(
+        values=(np.asarray(differences, dtype=float) + 1) / 2,
+        population=population,
+        alpha=alpha,
+        at=at,
+        planned=planned,
+        resolution=resolution,
+    )
+    return Sequences(intervals=tuple((2 * low - 1, 2 * high - 1) for low, high in found.intervals))
+
+
 def betting_e_value(
     *,
     values: Sequence[float] | np.ndarray,
