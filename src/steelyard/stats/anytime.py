@@ -95,7 +95,11 @@ def hedged_confidence_sequence(
     for t, (value, bet) in enumerate(zip(sample, bets, strict=True), start=1):
         expected = means if population is None else (population * means - total) / max(1, population - t + 1)
         above, below = _capped(bet, expected)
-        up, down, total = up * (1 + above * (value - expected)), down * (1 - below * (value - expected)), total + value
+        up, down, total = (
+            up * (1 + above * (value - expected)),
+            down * (1 - below * (value - expected)),
+            total + float(value),
+        )
         kept = (np.maximum(up, down) / 2 <= 1 / alpha) & _attainable(expected)
         if not kept.any():  # the truth lies between two of the means tried: the last to go stands for it
             last = int(np.maximum(up, down).argmin())
