@@ -329,3 +329,13 @@ def test_a_betting_test_keeps_its_error_over_a_whole_benchmark(planned):
         for _ in range(4000)
     ]
     assert np.mean([e >= 20 for e in found]) <= 0.05
+
+
+def test_paired_differences_are_bounded_like_the_values_they_stand_for():
+    d = np.random.default_rng(12).choice([-1, 0, 1], p=[0.1, 0.6, 0.3], size=150)
+    found = stats.paired_difference_sequence(differences=d, population=400, at=[50, 150]).intervals
+    turned = stats.paired_difference_sequence(differences=-d, population=400, at=[50, 150]).intervals
+    assert [low for low, _ in found] == pytest.approx([-high for _, high in turned], abs=2e-3)
+    assert all(low < d[:n].mean() < high for (low, high), n in zip(found, (50, 150), strict=True))
+    tie_tested = stats.betting_e_value(values=(d + 1) / 2, mean=0.5, population=400)
+    assert (found[-1][0] > 0.002) == (tie_tested.e_value > 20)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from steelyard.stats.anytime import confidence_sequence_wor_binary as confidence_sequence_wor_binary
     from steelyard.stats.anytime import eprocess_paired_binary as eprocess_paired_binary
     from steelyard.stats.anytime import hedged_confidence_sequence as hedged_confidence_sequence
+    from steelyard.stats.anytime import paired_difference_sequence as paired_difference_sequence
     from steelyard.stats.control_variates import control_variate_mean as control_variate_mean
     from steelyard.stats.control_variates import ppi_mean as ppi_mean
     from steelyard.stats.correlation import correlation_interval_fisher as correlation_interval_fisher
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from steelyard.stats.quantiles import pooled_percentile as pooled_percentile
     from steelyard.stats.quantiles import quantile_ci_ranks as quantile_ci_ranks
     from steelyard.stats.quantiles import quantile_interval as quantile_interval
+    from steelyard.stats.ranking import rank_models as rank_models
     from steelyard.stats.ratios import ratio_interval_fieller as ratio_interval_fieller
     from steelyard.stats.ratios import tokens_per_second as tokens_per_second
     from steelyard.stats.sampling import pass_at_k as pass_at_k
@@ -80,6 +82,7 @@ _HOMES = {
         "confidence_sequence_wor_binary",
         "eprocess_paired_binary",
         "hedged_confidence_sequence",
+        "paired_difference_sequence",
     ),
     "control_variates": (
         "control_variate_mean",
@@ -143,6 +146,7 @@ _HOMES = {
         "quantile_ci_ranks",
         "quantile_interval",
     ),
+    "ranking": ("rank_models",),
     "ratios": (
         "ratio_interval_fieller",
         "tokens_per_second",

@@ -95,7 +95,11 @@ def hedged_confidence_sequence(
     for t, (value, bet) in enumerate(zip(sample, bets, strict=True), start=1):
         expected = means if population is None else (population * means - total) / max(1, population - t + 1)
         above, below = _capped(bet, expected)
-        up, down, total = up * (1 + above * (value - expected)), down * (1 - below * (value - expected)), total + value
+        up, down, total = (
+            up * (1 + above * (value - expected)),
+            down * (1 - below * (value - expected)),
+            total + float(value),
+        )
         kept = (np.maximum(up, down) / 2 <= 1 / alpha) & _attainable(expected)
         if not kept.any():  # the truth lies between two of the means tried: the last to go stands for it
             last = int(np.maximum(up, down).argmin())
@@ -104,6 +108,27 @@ def hedged_confidence_sequence(
         if t in moments:
             found[t] = _possible(means, total, t, population, 1 / resolution)
     return Sequences(intervals=tuple(found[moment] for moment in moments))
+
+
+def paired_difference_sequence(
+    *,
+    differences: Sequence[float] | np.ndarray,
+    population: int | None = None,
+    alpha: float = 0.05,
+    at: Sequence[int] | None = None,
+    planned: float | None = None,
+    resolution: int = 2000,
+) -> Sequences:
+    """The same for the mean of per-item differences in [-1, 1], such as those of two models' answers."""
+    found = hedged_confidence_sequence(
+        values=(np.asarray(differences, dtype=float) + 1) / 2,
+        population=population,
+        alpha=alpha,
+        at=at,
+        planned=planned,
+        resolution=resolution,
+    )
+    return Sequences(intervals=tuple((2 * low - 1, 2 * high - 1) for low, high in found.intervals))
 
 
 def betting_e_value(

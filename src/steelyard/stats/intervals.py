@@ -168,13 +168,15 @@ def poisson_rate_interval(*, events: int, exposure: float, confidence: float = 0
 
 
 def mean_interval(*, values: Sequence[float] | np.ndarray, confidence: float = 0.95) -> MeanInterval:
-    """Student's t interval of a mean. One value, or values all alike, give no bounds."""
+    """Student's t interval of a mean. One value, or values all alike, give no bounds; unknown ones no mean."""
     sample = np.asarray(values, dtype=float)
     n = len(sample)
     if n == 0:
         return MeanInterval(mean=None, se=None, low=None, high=None, n=0)
+    if not np.isfinite(sample).all():
+        return MeanInterval(mean=None, se=None, low=None, high=None, n=n)
     mean = float(sample.mean())
-    if n == 1 or not np.ptp(sample):
+    if n == 1 or without_spread(sample):
         return MeanInterval(mean=mean, se=None, low=None, high=None, n=n)
     se = float(sample.std(ddof=1)) / math.sqrt(n)
     reach = t_quantile(n - 1, 0.5 + confidence / 2) * se
@@ -214,6 +216,11 @@ def design_effect(*, mean_cluster_size: float, icc: float, n: float) -> DesignEf
     """1 + (m - 1) icc (Kish 1965), and the number of independent items that n clustered ones are worth."""
     deff = 1 + (mean_cluster_size - 1) * icc
     return DesignEffect(deff=deff, effective_n=n / deff)
+
+
+def without_spread(values: np.ndarray) -> bool:
+    """Whether values differ by no more than rounding."""
+    return not len(values) or float(np.ptp(values)) <= 1e-12 * float(np.abs(values).max())
 
 
 def t_quantile(degrees: float, p: float) -> float:

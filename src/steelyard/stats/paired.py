@@ -15,7 +15,7 @@ import numpy as np
 from msgspec import Struct
 from scipy import special
 
-from steelyard.stats.intervals import cluster_se, t_quantile
+from steelyard.stats.intervals import cluster_se, t_quantile, without_spread
 
 MOST_LISTED = 20
 MOST_STEPS = 1 << 26
@@ -133,7 +133,7 @@ def paired_t(
     n = len(differences)
     mean = float(differences.mean()) if n and np.isfinite(differences).all() else None
     se, df = None, n - 1
-    if mean is not None and n > 1 and not _alike(differences):
+    if mean is not None and n > 1 and not without_spread(differences):
         se = float(differences.std(ddof=1)) / math.sqrt(n)
         if clusters is not None:
             found = cluster_se(scores=differences, clusters=clusters)
@@ -196,11 +196,6 @@ def paired_se_from_correlation(*, se_a: float, se_b: float, correlation: float) 
 
 def _two_sided(z: float) -> float:
     return 2 * float(special.ndtr(-z))
-
-
-def _alike(values: np.ndarray) -> bool:
-    """No spread but that of rounding."""
-    return float(np.ptp(values)) <= 1e-12 * float(np.abs(values).max())
 
 
 def _tango(b: float, c: float, n: float, delta: float) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 from msgspec import Struct
 from scipy import special
 
-from steelyard.stats.intervals import wilson_interval
+from steelyard.stats.intervals import wilson_interval, without_spread
 from steelyard.stats.paired import Difference, TTest, t_test
 
 
@@ -88,7 +88,7 @@ def bayes_prob_a_better(*, a_successes: int, a_n: int, b_successes: int, b_n: in
 
 def _sd(values: np.ndarray) -> float:
     """Sample standard deviation; 0 where values differ by rounding only."""
-    if len(values) < 2 or float(np.ptp(values)) <= 1e-12 * float(np.abs(values).max()):
+    if len(values) < 2 or without_spread(values):
         return 0.0
     return float(values.std(ddof=1))
 

@@ -1,0 +1,100 @@
+"""Several models on the same items: which places each could have, and which cannot be told from the best.
+
+All models are resampled on the same items, so what makes an item hard for everyone does not blur their order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from msgspec import Struct
+
+WEIGHTS_AT_ONCE = 1 << 22
+
+
+class Places(Struct, frozen=True, kw_only=True):
+    """For each model, in the order given: its mean, its place, the places it could have, and its chance of the first.
+
+    Equal means share the better place. ``near_best`` says that the model's difference from the best one seen is not
+    told from 0. Of one item, or none, every place is possible.
+    """
+
+    means: tuple[float | None, ...]
+    places: tuple[int, ...]
+    low: tuple[int, ...]
+    high: tuple[int, ...]
+    first: tuple[float | None, ...]
+    near_best: tuple[bool, ...]
+
+
+def rank_models(
+    *,
+    scores: Sequence[Sequence[float]] | np.ndarray,
+    confidence: float = 0.95,
+    draws: int = 2000,
+    seed: int = 0,
+) -> Places:
+    """Ranks by a seeded paired bootstrap over items (Efron & Tibshirani 1993); one row of item scores for each model.
+
+    Higher is better. A first place that is shared counts in part for each that shares it. The differences from the best
+    are judged together: each must be below what the largest of them is by chance (max-type simultaneous bounds). Of
+    fewer than some 30 items a bootstrap is too sure of itself.
+    """
+    table = np.asarray(scores, dtype=float)
+    models = len(table)
+    items = table.shape[1] if table.ndim == 2 else 0
+    if items < 2:
+        return Places(
+            means=tuple(float(row[0]) if items else None for row in table),
+            places=(1,) * models,
+            low=(1,) * models,
+            high=(models,) * models,
+            first=(None,) * models,
+            near_best=(True,) * models,
+        )
+    means = table.mean(axis=1)
+    drawn = _resampled(table, draws, seed)
+    ranks = _ranks(drawn)
+    tops = ranks == 1
+    tail = (1 - confidence) / 2
+    return Places(
+        means=tuple(float(mean) for mean in means),
+        places=tuple(int(place) for place in _ranks(means[None, :])[0]),
+        low=tuple(int(place) for place in np.quantile(ranks, tail, axis=0, method="lower")),
+        high=tuple(int(place) for place in np.quantile(ranks, 1 - tail, axis=0, method="higher")),
+        first=tuple(float(share) for share in (tops / tops.sum(axis=1, keepdims=True)).mean(axis=0)),
+        near_best=_near_best(means, drawn, items, confidence),
+    )
+
+
+def _resampled(table: np.ndarray, draws: int, seed: int) -> np.ndarray:
+    """Means of every model over resampled items, one row for each draw."""
+    generator = np.random.default_rng(seed)
+    items = table.shape[1]
+    table = table[:, np.lexsort(table[::-1])]  # the same draws whatever the order of the items
+    chunk = max(1, WEIGHTS_AT_ONCE // items)
+    parts = []
+    for start in range(0, draws, chunk):
+        counts = generator.multinomial(items, np.full(items, 1 / items), size=min(chunk, draws - start))
+        parts.append(counts @ table.T / items)
+    return np.round(np.concatenate(parts), 12)
+
+
+def _ranks(means: np.ndarray) -> np.ndarray:
+    rounded = np.round(means, 12)
+    return np.asarray((rounded[:, None, :] > rounded[:, :, None]).sum(axis=2) + 1)
+
+
+def _near_best(means: np.ndarray, drawn: np.ndarray, items: int, confidence: float) -> tuple[bool, ...]:
+    best = int(means.argmax())
+    gaps, drawn_gaps = means[best] - means, drawn[:, [best]] - drawn
+    errors = drawn_gaps.std(axis=0)
+    known = errors > 1e-12
+    reach = 0.0
+    if known.any():
+        largest = ((drawn_gaps - gaps)[:, known] / errors[known]).max(axis=1)
+        reach = float(np.quantile(largest, confidence))
+    constant_tells = 0.5 ** (items - 1) <= 1 - confidence  # a gap alike on all items, by the sign test
+    told = np.where(known, gaps > reach * errors + 1e-12, (gaps > 1e-12) & constant_tells)
+    return tuple(bool(not one) for one in told)

@@ -1,0 +1,52 @@
+"""Places: told apart where the items tell, shared where they do not, and wrong no more often than said."""
+
+import numpy as np
+import pytest
+
+import steelyard.stats as stats
+
+
+def scores(generator, n, shares):
+    """Right and wrong of models of these shares on items that are hard for all alike."""
+    hardness = generator.random(n)
+    return [(0.7 * hardness + 0.3 * generator.random(n) < share).astype(float) for share in shares]
+
+
+def test_a_clear_order_is_told_and_the_order_of_items_and_models_does_not_matter():
+    table = scores(np.random.default_rng(1), 800, [0.5, 0.8, 0.65])
+    found = stats.rank_models(scores=table)
+    assert (found.places, found.low, found.high) == ((3, 1, 2), (3, 1, 2), (3, 1, 2))
+    assert found.near_best == (False, True, False)
+    assert found.first[1] == 1.0
+    order = np.random.default_rng(2).permutation(800)
+    assert stats.rank_models(scores=[row[order] for row in table]) == found
+    assert stats.rank_models(scores=table[::-1]).places == found.places[::-1]
+
+
+def test_equal_models_share_the_first_place():
+    row = scores(np.random.default_rng(3), 200, [0.6])[0]
+    found = stats.rank_models(scores=[row, row, row])
+    assert (found.places, found.near_best) == ((1, 1, 1), (True, True, True))
+    assert found.first == pytest.approx((1 / 3,) * 3)
+
+
+@pytest.mark.parametrize("table", [[], [[], []], [[1.0], [0.0]]])
+def test_of_one_item_or_none_every_place_is_possible(table):
+    found = stats.rank_models(scores=table)
+    assert (found.low, found.high) == ((1,) * len(table), (len(table),) * len(table))
+    assert all(found.near_best)
+
+
+def test_a_gap_alike_on_few_items_tells_nothing():
+    assert stats.rank_models(scores=[[1] * 4, [0] * 4]).near_best == (True, True)
+    assert stats.rank_models(scores=[[1] * 10, [0] * 10]).near_best == (True, False)
+
+
+@pytest.mark.long
+def test_the_best_model_is_seldom_told_from_the_best_seen():
+    generator = np.random.default_rng(4)
+    lost = 0
+    for _ in range(600):
+        found = stats.rank_models(scores=scores(generator, 300, [0.7] * 5), draws=400)
+        lost += not found.near_best[0]  # all are equally good: any of them may be the one that is called worse
+    assert lost / 600 <= 0.06
