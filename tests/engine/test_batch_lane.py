@@ -1,5 +1,6 @@
 """A model asked by batches from the command line: answered, scored, and handed in once though its process is killed."""
 
+import asyncio
 import json
 import os
 import signal
@@ -9,11 +10,16 @@ import sys
 import time
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from batch_server import BatchServer
 from server import serving
+from steelyard.engine import batch_lane
+from steelyard.engine.batch_lane import BatchLane, Standings
+from steelyard.errors import ProviderError
+from steelyard.types import Failure, Message, Prompt, Request
 
 NEVER_OVER = -1_000_000
 ROWS = [{"id": f"q{n}", "input": f"Say {n}", "target": "42"} for n in range(4)]
@@ -32,6 +38,57 @@ def asked(url):
         file.writelines(json.dumps(row) + "\n" for row in ROWS)
     words = ("q.jsonl", "--grader", "contains", "-m", "openai/m", "--base-url", url, "--price", "1/2", "--batch")
     return command(*words)
+
+
+def test_no_batch_is_handed_in_while_there_is_no_room_for_its_answers(tmp_path):
+    """Money that does not come in time ends the gathering of a batch; what was gathered still waits for room."""
+    room, loaded, handed_in = asyncio.Event(), asyncio.Queue(), asyncio.Event()
+
+    class Service:
+        async def submit(self, *told):
+            handed_in.set()
+            raise ProviderError(Failure(kind="auth", message="no"))
+
+    async def afford(work):
+        if work.position:
+            await asyncio.sleep(60)
+        return True
+
+    async def at_once():
+        return None
+
+    lane = BatchLane(
+        service=Service(),
+        standings=Standings(tmp_path, "run", "m"),
+        ready=room.wait,
+        afford=afford,
+        owe=lambda work: None,
+        leave=lambda work: None,
+        answered=lambda work, answered: None,
+        drain=at_once,
+        stopped=lambda: None,
+        tell=lambda text: None,
+    )
+
+    async def main():
+        for position in range(2):
+            prompt = Prompt(kind="chat", messages=(Message(role="user", content="q"),))
+            request = Request(model="m", prompt=prompt)
+            cell = SimpleNamespace(row=1)
+            loaded.put_nowait(
+                SimpleNamespace(digest=b"d", cell=cell, position=position, repeat=0, request=request, bill=None)
+            )
+        serving_it = asyncio.ensure_future(lane.serve(loaded))
+        await asyncio.sleep(0.2)
+        assert not handed_in.is_set()
+        room.set()
+        await asyncio.wait_for(handed_in.wait(), 10)
+        serving_it.cancel()
+        await asyncio.gather(serving_it, return_exceptions=True)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batch_lane, "MONEY_COMES_WITHIN_S", 0.02)
+        asyncio.run(main())
 
 
 @pytest.mark.parametrize("ends_it", [signal.SIGKILL, signal.SIGINT])

@@ -13,7 +13,7 @@ import pytest
 
 from batch_server import BatchServer
 from server import serving
-from steelyard.errors import ProviderError, UsageError
+from steelyard.errors import ProviderError, StoreError, UsageError
 from steelyard.providers.batch_services import batch_service
 from steelyard.providers.batches import FolderJournal, Ticket, custom_id, hand_in, index_of, label_of, wait_for
 from steelyard.types import Message, ModelSpec, Prompt, Request
@@ -39,6 +39,12 @@ slept = []
 
 def go(service, journal, **settings):
     return asyncio.run(hand_in(service, journal, LABEL, REQUESTS, sleep=_at_once, **settings))
+
+
+def test_a_ticket_that_cannot_be_kept_is_said_in_words_before_anything_is_handed_in():
+    Path("batches").write_text("a file in the folder's place")
+    with pytest.raises(StoreError, match="cannot write"):
+        FolderJournal(Path("batches")).keep(Ticket(label=LABEL, requests=4, meant_at_s=0.0))
 
 
 @both

@@ -111,3 +111,11 @@ def test_a_broken_store_that_was_opened_before_is_not_in_the_way(tmp_path, few_a
     with Store.open(tmp_path / "s.db") as store:
         assert len(list(store.records(run.id))) == 300
     assert kept_alive.value
+
+
+def test_a_write_that_is_tried_again_and_again_gathers_no_more_than_is_needed(monkeypatch):
+    monkeypatch.setattr(dictionaries, "ENOUGH", 50)
+    packing = dictionaries.Packing(1, None)
+    for _ in range(1_000):
+        packing.pack("what could not be written")
+    assert len(packing._gathered) == 50

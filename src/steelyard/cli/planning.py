@@ -28,7 +28,7 @@ def plan_from_arguments(parsed: argparse.Namespace, resume: RunInfo | None) -> P
         changes["budget_usd"] = parsed.budget
     if parsed.cache_max_age is not None:
         changes["cache_max_age_s"] = seconds(parsed.cache_max_age)
-    if getattr(parsed, "batch", False):
+    if parsed.batch:
         changes["models"] = tuple(msgspec.structs.replace(spec, batch=True) for spec in base.models)
     if resume is not None:
         _check_resumable(base, changes)

@@ -88,9 +88,8 @@ async def ask(
 ) -> Outcome:
     """Ask until there is an answer, or a failure that another try will not mend. Always ends.
 
-    Raises ``GateShut`` where the throttle was shut before anything was sent.
-
-    ``again`` is asked before each further try whether it may be sent.
+    ``again`` is asked before each further try whether it may be sent. Raises ``GateShut`` where the throttle was shut
+    before anything was sent.
     """
     throttle = throttle or policy.throttle(1)
     input_tokens = _guessed_tokens(request.prompt)

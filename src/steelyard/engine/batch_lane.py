@@ -84,10 +84,14 @@ class Standings:
 
 
 class BatchLane(Struct, frozen=True, kw_only=True):
-    """What a lane needs to ask by batches. ``afford`` holds the money, ``answered`` takes what came of a request."""
+    """What a lane needs to ask by batches. ``afford`` holds the money, ``answered`` takes what came of a request.
+
+    ``ready`` returns when answers can be kept: a batch is not handed in while the disk is full.
+    """
 
     service: BatchService
     standings: Standings
+    ready: Callable[[], Awaitable[None]]
     afford: Callable[[Work], Awaitable[bool]]
     owe: Callable[[Work], None]
     leave: Callable[[Work], None]
@@ -141,6 +145,7 @@ class BatchLane(Struct, frozen=True, kw_only=True):
         standing.clear()
 
     async def _hand_in(self, works: Sequence[Work]) -> None:
+        await self.ready()
         if self.stopped() not in (None, SPENT):
             for work in works:
                 if work.bill is not None:

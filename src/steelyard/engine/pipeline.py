@@ -192,6 +192,7 @@ class Lane:
         self.batches = BatchLane(
             service=service,
             standings=standings,
+            ready=self._writer.ready,
             afford=self._afford,
             owe=self._owe,
             leave=self._leave,

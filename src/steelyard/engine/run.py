@@ -120,8 +120,8 @@ async def execute(
     origin = provenance(loop_name()) | {"prices": _quotes(cells, progress.tell)}
     origin["instrument"] = instrument(_streams(cells, plan), origin)
     run = _register(plan, store, resume)
-    if resume is not None and _was_killed(store, resume):
-        progress.tell(_paid_twice(cells, plan))
+    if resume is not None and _was_killed(store, resume) and (at_risk := _paid_twice(cells, plan)):
+        progress.tell(f"the run was killed: up to {at_risk} calls without a record may be paid for twice")
     session = store.begin_session(run.id, origin)
     providers = _distinct_providers(cells)
     for note in _notes(cells):
@@ -132,11 +132,7 @@ async def execute(
     writer = Writer(store, session, progress.tell)
     lanes = _lanes([_open_cell(store, run, cell, progress) for cell in cells], writer, plan, progress, policy)
     _lend_earlier_answers(lanes, store, run, plan)
-    for lane in lanes:
-        cell = lane.cells[0].cell
-        if (spec := cell.spec).batch and cell.floor is None:
-            folder = Path(store.location).parent / "batches"
-            lane.ask_by_batches(batch_service(spec), Standings(folder, run.id, spec.id))
+    _set_up_batches(lanes, store, run)
     purse = Purse(store, run.id, plan.budget_usd)
     progress.ledger = purse.ledger
     _set_up_tills(lanes, cells, purse.ledger)
@@ -198,10 +194,13 @@ def _was_killed(store: Store, run: RunInfo) -> bool:
     return bool(sessions) and sessions[-1].ended_at is None
 
 
-def _paid_twice(cells: Sequence[Cell], plan: Plan) -> str:
-    """What a kill can have cost: a call in flight and an uncommitted answer for each request in flight."""
-    slots = {cell.spec.id: _concurrency(cell, plan) for cell in cells if cell.provider is not None}
-    return f"the run was killed: up to {2 * sum(slots.values())} calls without a record may be paid for twice"
+def _paid_twice(cells: Sequence[Cell], plan: Plan) -> int:
+    """What a kill can have cost: a call in flight and an uncommitted answer for each request in flight.
+
+    Batches are found again at the service.
+    """
+    one_by_one = (cell for cell in cells if cell.provider is not None and not cell.spec.batch)
+    return 2 * sum({cell.spec.id: _concurrency(cell, plan) for cell in one_by_one}.values())
 
 
 def _open_cell(store: Store, run: RunInfo, cell: Cell, progress: Progress) -> OpenCell:
@@ -240,6 +239,15 @@ def _lend_earlier_answers(lanes: Sequence[Lane], store: Store, run: RunInfo, pla
     if since_s is not None:
         for lane in lanes:
             lane.cache = Cache(store, run.id, [cell.cell for cell in lane.cells], since_s=since_s)
+
+
+def _set_up_batches(lanes: Sequence[Lane], store: Store, run: RunInfo) -> None:
+    """Let every model that is to be asked by batches hand them in, and keep account of them beside the store."""
+    folder = Path(store.location).parent / "batches"
+    for lane in lanes:
+        cell = lane.cells[0].cell
+        if cell.spec.batch and cell.floor is None:
+            lane.ask_by_batches(batch_service(cell.spec), Standings(folder, run.id, cell.spec.id))
 
 
 def _set_up_tills(lanes: Sequence[Lane], cells: Sequence[Cell], ledger: Ledger) -> None:

@@ -112,6 +112,12 @@ class FolderJournal:
         self._write(self._path(label).with_suffix(".piece"), data)
 
     def _write(self, path: Path, data: bytes) -> None:
+        try:
+            self._write_durably(path, data)
+        except OSError as error:
+            raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
+
+    def _write_durably(self, path: Path, data: bytes) -> None:
         """Written beside, made durable, renamed over, made durable again: no moment has half a file."""
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         unfinished = path.with_suffix(f".{os.getpid()}")

@@ -40,7 +40,7 @@ class Packing:
     def pack(self, value: Any) -> bytes:
         """The value as compressed msgpack."""
         encoded = codec.encode(value)
-        if self._gathered is not None:
+        if self._gathered is not None and not self.is_ripe:  # a write that is tried again gathers the same again
             self._gathered.append(encoded)
             self._gathered_bytes += len(encoded)
         return codec.compress(encoded, self._dictionary)

@@ -348,9 +348,8 @@ class Store:
         """Write calls, and judgements of earlier ones, in one transaction; return the calls' ids when it is durable."""
         keys = known_forms()
         packings = self._dictionaries.of({row.cell for row in calls})
-        new_calls = [
-            _call_row(row, keys, packings[row.cell]) for row in calls
-        ]  # compressing is done before the write lock is taken
+        # compressing is done before the write lock is taken
+        new_calls = [_call_row(row, keys, packings[row.cell]) for row in calls]
         new_scores = [
             _score_row(row, metric, keyless(score, keys)) for row in scores for metric, score in row.scores.items()
         ]
