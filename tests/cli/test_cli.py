@@ -367,6 +367,6 @@ def test_the_run_path_does_without_scipy_stats_and_prices_it_does_not_need():
     code = (
         "import sys, steelyard as sy\n"
         "sy.run(['baseline/random'], ['starter@letter'])\n"
-        "print(sorted({'scipy.stats', 'genai_prices', 'duckdb', 'pandas', 'xllamacpp'} & set(sys.modules)))"
+        "print(sorted({'aiohttp', 'scipy.stats', 'genai_prices', 'duckdb', 'pandas', 'xllamacpp'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"

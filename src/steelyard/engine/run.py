@@ -35,7 +35,7 @@ from steelyard.engine.work import OpenCell, Work
 from steelyard.engine.writer import Writer
 from steelyard.errors import StoreFull, UsageError
 from steelyard.plan.plan import Plan
-from steelyard.providers.batch_services import batch_service
+from steelyard.providers.batches import BatchService
 from steelyard.providers.interface import Opens, Probes, Provider
 from steelyard.store import Store
 from steelyard.types import ModelSpec, RunInfo, RunStatus
@@ -94,7 +94,13 @@ def _check_batches(cells: Sequence[Cell], plan: Plan) -> None:
             raise UsageError(f"{cell.spec.id}: {cell.info.label} weighs likelihoods, which no batch API gives")
         if "latency" in plan.metrics:
             raise UsageError(f"{cell.spec.id}: a batch has no latency. Try: without 'latency' in metrics, or no batch")
-        batch_service(cell.spec)
+        _batch_service(cell.spec)
+
+
+def _batch_service(spec: ModelSpec) -> BatchService:
+    from steelyard.providers.batch_services import batch_service  # its client takes longer to load than a short run
+
+    return batch_service(spec)
 
 
 def _who_is_paid(cells: Sequence[Cell]) -> list[ModelSpec]:
@@ -247,7 +253,7 @@ def _set_up_batches(lanes: Sequence[Lane], store: Store, run: RunInfo) -> None:
     for lane in lanes:
         cell = lane.cells[0].cell
         if cell.spec.batch and cell.floor is None:
-            lane.ask_by_batches(batch_service(cell.spec), Standings(folder, run.id, cell.spec.id))
+            lane.ask_by_batches(_batch_service(cell.spec), Standings(folder, run.id, cell.spec.id))
 
 
 def _set_up_tills(lanes: Sequence[Lane], cells: Sequence[Cell], ledger: Ledger) -> None:
