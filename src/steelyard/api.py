@@ -10,7 +10,7 @@ import asyncio
 import random
 import sys
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -26,6 +26,7 @@ from steelyard.errors import ProviderError, UnknownName, UsageError
 from steelyard.plan.file import distinct_ids
 from steelyard.plan.names import parse_benchmark, parse_model
 from steelyard.plan.plan import BenchmarkSpec, Order, Plan
+from steelyard.plan.stopping import Stop, stop_rule
 from steelyard.providers import connect
 from steelyard.providers.function import Function
 from steelyard.report.answers import plain
@@ -141,6 +142,7 @@ def run(
     budget_usd: float | None = None,
     fresh: bool = False,
     cache_max_age_s: float | None = None,
+    stop: Stop | Mapping[str, Any] | None = None,
     name: str | None = None,
     tags: Sequence[str] = (),
     accept_data: Sequence[str] = (),
@@ -155,6 +157,8 @@ def run(
     ``budget_usd``: end before more is spent; the status is then ``budget``, and what was answered is a valid sample.
     What an earlier run in the store was answered is not asked again, unless ``fresh``, or if that was longer than
     ``cache_max_age_s`` ago.
+    ``stop``: end early by a rule: ``{"half_width": 0.03}``, ``{"compare": True}``, ``{"anytime": True}`` or
+    ``{"variance": 0.0004}``; see docs/stopping.md.
     ``store``: path of the SQLite file; default ``STEELYARD_STORE`` or ``.steelyard/steelyard.db``.
     """
     return _complete(
@@ -170,6 +174,7 @@ def run(
             budget_usd=budget_usd,
             fresh=fresh,
             cache_max_age_s=cache_max_age_s,
+            stop=stop,
             name=name,
             tags=tags,
             accept_data=accept_data,
@@ -192,6 +197,7 @@ async def run_async(
     budget_usd: float | None = None,
     fresh: bool = False,
     cache_max_age_s: float | None = None,
+    stop: Stop | Mapping[str, Any] | None = None,
     name: str | None = None,
     tags: Sequence[str] = (),
     accept_data: Sequence[str] = (),
@@ -212,6 +218,7 @@ async def run_async(
         budget_usd=budget_usd,
         fresh=fresh,
         cache_max_age_s=cache_max_age_s,
+        stop=stop_rule(stop) if isinstance(stop, Mapping) else stop,
         name=name,
         tags=tuple(tags),
         accept_data=tuple(accept_data),

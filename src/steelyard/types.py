@@ -308,6 +308,41 @@ class Estimate(Struct, frozen=True, kw_only=True):
     status: str = "ok"
 
 
+Verdict = Literal["go_on", "precise", "ahead", "behind", "equivalent", "all_asked"]
+
+
+class Look(Struct, frozen=True, kw_only=True):
+    """One look at the first ``n`` items of a cell's order, all of them done, and what was decided.
+
+    With ``against`` the value is the difference to that model, and ``ahead`` means better than it. The bounds hold
+    over all looks that the rule plans, at ``level``; ``z`` is what they are wide, where it is not the level's own.
+    ``scored`` items have a score (of both models); ``planned`` items may be asked of a ``population``. ``next`` is how
+    many items to ask before the next look, ``None`` where the question is settled.
+    """
+
+    rule: str
+    number: int
+    looks: int | None = None
+    n: int
+    scored: int
+    planned: int
+    population: int
+    against: str | None = None
+    value: float | None
+    low: float | None
+    high: float | None
+    level: float
+    z: float | None = None
+    estimand: Estimand
+    verdict: Verdict
+    next: int | None = None
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing more needs to be asked for it."""
+        return self.next is None
+
+
 RunStatus = Literal["running", "done", "interrupted", "failed", "budget"]
 """``budget``: it ended when its money did; what was answered until then is a valid sample."""
 

@@ -14,6 +14,7 @@ from msgspec import Struct
 from steelyard import prices
 from steelyard.engine.cache import count_known
 from steelyard.engine.cells import Cell
+from steelyard.engine.looks import Watched, expansion
 from steelyard.engine.run import Given, prepare
 from steelyard.plan.plan import Plan
 from steelyard.store import Store
@@ -22,6 +23,7 @@ from steelyard.types import ModelSpec, Prompt, Usage
 CHARACTERS_PER_TOKEN = 4
 PROMPTS_MEASURED = 50
 JUDGE_PROMPT_TOKENS = 250
+MOST_LOOKS_LISTED = 8
 
 
 class CellForecast(Struct, frozen=True, kw_only=True):
@@ -48,10 +50,11 @@ class CellForecast(Struct, frozen=True, kw_only=True):
 
 
 class Forecast(Struct, frozen=True, kw_only=True):
-    """Every cell of a plan, with the plan's digest."""
+    """Every cell of a plan, with the plan's digest. ``stop`` is what its stopping rule watches, by benchmark."""
 
     plan_digest: str
     cells: tuple[CellForecast, ...]
+    stop: tuple[Watched, ...] = ()
 
     @property
     def most_usd(self) -> float:
@@ -63,7 +66,8 @@ def forecast(plan: Plan, store: Store | None = None) -> Forecast:
     """Expand the plan and estimate every cell; sends nothing. What the ``store`` knows is not asked again."""
     cells = prepare(plan, Given())
     known = [count_known(store, cell, plan) if store is not None else 0 for cell in cells]
-    return Forecast(plan_digest=plan.digest(), cells=tuple(map(_cell, cells, known)))
+    watched = tuple(expansion(cells, plan))
+    return Forecast(plan_digest=plan.digest(), cells=tuple(map(_cell, cells, known)), stop=watched)
 
 
 def _cell(cell: Cell, known: int) -> CellForecast:
@@ -191,3 +195,24 @@ def print_forecast(expected: Forecast) -> None:
             f"±{100 * (cell.half_width or 0):.1f} points",
         )
     console().print(table)
+    for watched in expected.stop:
+        console().print(watched_line(watched), markup=False, soft_wrap=True)
+
+
+def watched_line(watched: Watched) -> str:
+    """What a stopping rule will watch on one benchmark, and when."""
+    asked = ", ".join(" against ".join(models) for models in watched.questions)
+    whole = "" if watched.population is None else f" of the benchmark's {watched.population:,}"
+    return (
+        f"{watched.benchmark} may end early by {watched.rule}: {asked}; for {watched.estimand}; "
+        f"looks at {_look_points(watched)} of {watched.planned:,} items{whole}; error {100 * watched.alpha:.3g} % each"
+    )
+
+
+def _look_points(watched: Watched) -> str:
+    looks = [f"{n:,}" for n in watched.looks]
+    if not watched.looks_are_fixed:
+        return f"{looks[0]}, then at what the width needs, at most {looks[-1]}" if len(looks) > 1 else looks[0]
+    if len(looks) > MOST_LOOKS_LISTED:
+        return f"{', '.join(looks[:3])}, ... {looks[-1]}"
+    return ", ".join(looks)

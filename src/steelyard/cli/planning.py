@@ -13,11 +13,12 @@ from steelyard.errors import UsageError
 from steelyard.plan.file import distinct_ids, is_plan, read_plan
 from steelyard.plan.names import parse_benchmark, parse_model, parse_price, seconds
 from steelyard.plan.plan import BenchmarkSpec, Plan, plan_from_document
+from steelyard.plan.stopping import parse_stop
 from steelyard.providers import is_remote
 from steelyard.types import ModelSpec, RunInfo
 
 PLAN_OPTIONS = ("limit", "runs", "seed", "order", "concurrency", "judge_repeats", "name", "fresh")
-FIXED_ON_RESUME = ("seed", "order")
+FIXED_ON_RESUME = ("seed", "order", "stop")
 
 
 def plan_from_arguments(parsed: argparse.Namespace, resume: RunInfo | None) -> Plan:
@@ -28,6 +29,8 @@ def plan_from_arguments(parsed: argparse.Namespace, resume: RunInfo | None) -> P
         changes["budget_usd"] = parsed.budget
     if parsed.cache_max_age is not None:
         changes["cache_max_age_s"] = seconds(parsed.cache_max_age)
+    if parsed.stop is not None:
+        changes["stop"] = parse_stop(parsed.stop)
     if parsed.batch:
         changes["models"] = tuple(msgspec.structs.replace(spec, batch=True) for spec in base.models)
     if resume is not None:
@@ -109,8 +112,13 @@ def _benchmark(word: str, parsed: argparse.Namespace) -> BenchmarkSpec:
 def _check_resumable(plan: Plan, changes: dict[str, Any]) -> None:
     for name in FIXED_ON_RESUME:
         if name in changes and changes[name] != getattr(plan, name):
-            raise UsageError(f"--{name} cannot change when a run goes on: it decides which items belong to the sample")
+            raise UsageError(f"--{name} cannot change when a run goes on: it decides which items are asked")
     for name in ("limit", "runs"):
+        if plan.stop is not None and changes.get(name, getattr(plan, name)) != getattr(plan, name):
+            raise UsageError(
+                f"--{name} cannot change when a run with a stopping rule goes on: its looks are shares of the items, "
+                "and its error is spent on those. Try: a new run; what was answered is used again"
+            )
         before, now = getattr(plan, name), changes.get(name)
         if now is not None and (before is None or now < before):
             raise UsageError(f"--{name} {now} is less than the run has ({before or 'all'}); it can only grow")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from steelyard import prices
@@ -19,6 +19,7 @@ from steelyard.engine.batch_lane import MOST_REQUESTS, BatchLane, Standings
 from steelyard.engine.budget import SPENT, Bill, Till
 from steelyard.engine.cache import Cache
 from steelyard.engine.grade import grade
+from steelyard.engine.horizon import Stretch, wait_for_move
 from steelyard.engine.progress import Progress
 from steelyard.engine.stragglers import Stragglers
 from steelyard.engine.throttle import GateShut
@@ -78,6 +79,8 @@ class Lane:
     def stop(self, reason: str) -> None:
         """Send nothing more; what is in flight may still come in, and what was reserved before the money ended."""
         self.stopped = self.stopped or reason
+        for cell in self.cells:
+            cell.horizon.abandon()
         if reason != SPENT:
             self._throttle.shut()
 
@@ -103,33 +106,59 @@ class Lane:
     async def _load_unscored(self, unscored: Iterable[Work]) -> None:
         for work in unscored:
             await self._enter()
+            work.stretch = work.cell.horizon.earlier
+            work.cell.horizon.enter(work.stretch)
             self._durable.put_nowait(work)
 
     async def _load(self) -> None:
         if self.cache is not None:
             await self.cache.open()
+        while (cell := await self._next_open()) is not None:
+            stretch = cell.horizon.take()
+            await self._load_stretch(cell, stretch)
+            cell.horizon.loaded(stretch)
+        for _ in range(self._concurrency):
+            self._loaded.put_nowait(None)
+
+    async def _next_open(self) -> OpenCell | None:
+        """The first cell that may go on, once there is one; none are left where all are spent."""
+        while not self.stopped:
+            open_cell = next((cell for cell in self.cells if cell.horizon.has_more), None)
+            if open_cell is not None or all(cell.horizon.is_spent for cell in self.cells):
+                return open_cell
+            await wait_for_move(cell.horizon for cell in self.cells)
+        return None
+
+    async def _load_stretch(self, cell: OpenCell, stretch: Stretch) -> None:
         known: list[Work] = []
-        for cell, position, repeat in self._remaining():
+        for position, repeat in cell.remaining(stretch):
             if self.stopped:
                 break
             if known and (self._window.locked() or len(known) == REUSED_AT_ONCE):
                 await self._use_again(known)
                 known = []
             await self._enter()
-            work = self._work(cell, position, repeat)
+            work = self._work(cell, position, repeat, stretch)
             if self.cache is not None and self.cache.may_hold(work.digest):
                 known.append(work)
             else:
                 self._loaded.put_nowait(work)
         await self._use_again(known)
-        for _ in range(self._concurrency):
-            self._loaded.put_nowait(None)
 
-    def _work(self, cell: OpenCell, position: int, repeat: int) -> Work:
+    def _work(self, cell: OpenCell, position: int, repeat: int, stretch: Stretch) -> Work:
+        cell.horizon.enter(stretch)
         sample = cell.cell.task.dataset.samples[position]
         request = cell.cell.request(position, sample, repeat, self._seed)
         digest = cell.identity.key(request)
-        return Work(cell=cell, position=position, repeat=repeat, sample=sample, request=request, digest=digest)
+        return Work(
+            cell=cell,
+            position=position,
+            repeat=repeat,
+            sample=sample,
+            request=request,
+            digest=digest,
+            stretch=stretch,
+        )
 
     async def _use_again(self, known: Sequence[Work]) -> None:
         """Answer from earlier runs what they have answered; ask the rest."""
@@ -146,11 +175,6 @@ class Lane:
             work.started_at_s, work.ended_at_s = answer.started_s, answer.ended_s
             self._writer.submit(work, self._stored)
 
-    def _remaining(self) -> Iterator[tuple[OpenCell, int, int]]:
-        for cell in self.cells:
-            for position, repeat in cell.remaining():
-                yield cell, position, repeat
-
     async def _enter(self) -> None:
         await self._window.acquire()
         self._unfinished += 1
@@ -159,6 +183,8 @@ class Lane:
         if work.bill is not None:
             work.bill.keep_promise()
         self._window.release()
+        if work.stretch is not None:
+            work.cell.horizon.leave(work.stretch)
         self._unfinished -= 1
         if self._unfinished == 0:
             self._all_finished.set()

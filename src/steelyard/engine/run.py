@@ -23,6 +23,8 @@ from steelyard.engine.cache import OF_THE_USER, Cache, identity, oldest_used_s
 from steelyard.engine.calibration import instrument
 from steelyard.engine.cells import Cell, prepare_cells, prepare_tasks
 from steelyard.engine.gpus import open_gpus
+from steelyard.engine.horizon import Horizon
+from steelyard.engine.looks import Looks, check_stop
 from steelyard.engine.loops import loop_name
 from steelyard.engine.pipeline import GRACE_S, Lane
 from steelyard.engine.progress import CellProgress, Progress
@@ -81,6 +83,7 @@ def prepare(plan: Plan, given: Given) -> list[Cell]:
     """Everything that can be wrong, found before anything is sent."""
     cells = prepare_cells(plan, prepare_tasks(plan, given.benchmarks), given.providers)
     _check_batches(cells, plan)
+    check_stop(cells, plan)
     if plan.budget_usd is not None:
         check_prices(_who_is_paid(cells))
     return cells
@@ -136,7 +139,9 @@ async def execute(
         lambda: _pids(cells), is_waiting=lambda: _is_waiting(cells, progress), gpus=await asyncio.to_thread(open_gpus)
     )
     writer = Writer(store, session, progress.tell)
-    lanes = _lanes([_open_cell(store, run, cell, progress) for cell in cells], writer, plan, progress, policy)
+    open_cells = [_open_cell(store, run, cell, progress) for cell in cells]
+    looks = Looks(store, plan, open_cells, run.id, progress.tell)
+    lanes = _lanes(open_cells, writer, plan, progress, policy)
     _lend_earlier_answers(lanes, store, run, plan)
     _set_up_batches(lanes, store, run)
     purse = Purse(store, run.id, plan.budget_usd)
@@ -147,7 +152,7 @@ async def execute(
     try:
         async with opened(providers), watched(resources), measuring():
             await _probe(cells)
-            status = await _drive(lanes, store, writer, purse.ledger)
+            status = await _drive(lanes, looks, store, writer, purse.ledger)
     finally:
         writer.close()
         resources.close()
@@ -215,7 +220,8 @@ def _open_cell(store: Store, run: RunInfo, cell: Cell, progress: Progress) -> Op
     planned = len(cell.task.positions) * cell.info.repeats
     counters = CellProgress(model=cell.spec.id, label=cell.info.label, planned=planned, reused=min(planned, len(done)))
     progress.cells.append(counters)
-    return OpenCell(cell=cell, row=row, done=done, progress=counters, identity=identity(cell.info))
+    horizon = Horizon(len(cell.task.positions))
+    return OpenCell(cell=cell, row=row, done=done, progress=counters, identity=identity(cell.info), horizon=horizon)
 
 
 def _lanes(
@@ -281,10 +287,12 @@ def _streams(cells: Sequence[Cell], plan: Plan) -> int:
     return sum(by_model.values())
 
 
-async def _drive(lanes: Sequence[Lane], store: Store, writer: Writer, ledger: Ledger) -> RunStatus:
+async def _drive(lanes: Sequence[Lane], looks: Looks, store: Store, writer: Writer, ledger: Ledger) -> RunStatus:
     """Run every lane to its end, or to the user's wish to stop."""
     with _signals() as interrupt:
-        working: asyncio.Future[Any] = asyncio.gather(*(lane.run(_unscored(lane, store)) for lane in lanes))
+        working: asyncio.Future[Any] = asyncio.gather(
+            looks.serve(), *(lane.run(_unscored(lane, store)) for lane in lanes)
+        )
         writing: asyncio.Future[Any] = asyncio.ensure_future(writer.serve())
         wished: asyncio.Future[Any] = asyncio.ensure_future(interrupt.wait())
         try:

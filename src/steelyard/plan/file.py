@@ -14,6 +14,7 @@ from steelyard.document import Document, Where
 from steelyard.errors import PlanError, UsageError
 from steelyard.plan.names import check_provider, parse_benchmark, parse_model, seconds
 from steelyard.plan.plan import BenchmarkSpec, Order, Plan
+from steelyard.plan.stopping import stop_rule
 from steelyard.types import ModelSpec, Price
 
 ALSO_UNDERSTOOD = {"datasets": "benchmarks"}
@@ -80,6 +81,7 @@ class PlanFile(Struct, kw_only=True, forbid_unknown_fields=True):
     cache_max_age: str | None = None
     accept_data: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
+    stop: dict[str, Any] | None = None
 
 
 def read_plan(path: Path) -> Plan:
@@ -110,6 +112,7 @@ def read_plan(path: Path) -> Plan:
         cache_max_age_s=_located(document, ("cache_max_age",), seconds, entries.cache_max_age),
         accept_data=entries.accept_data,
         tags=entries.tags,
+        stop=_located(document, ("stop",), stop_rule, entries.stop),
     )
 
 

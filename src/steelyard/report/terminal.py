@@ -11,6 +11,7 @@ from rich.text import Text
 from steelyard.analysis.wording import written
 from steelyard.report.results import CellResult, Results, warnings
 from steelyard.report.spending import spending_line
+from steelyard.report.stopping import stopping_lines
 from steelyard.types import CellInfo, RunInfo
 
 NARROWEST = 100
@@ -98,6 +99,8 @@ def _render(results: Results, out: Console, *, everything: bool) -> None:
         out.print()
         out.print(_caption(results, label), markup=False)
         out.print(_every_estimate(results, label) if everything else _benchmark_table(results, label))
+        for line in stopping_lines(results.run.plan, label, results.ranked(label)):
+            out.print(line, markup=False, soft_wrap=True)
         if not everything and (groups := _group_names(results, label)):
             out.print()
             out.print(_group_table(results, label, groups))
