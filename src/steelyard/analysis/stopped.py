@@ -31,6 +31,7 @@ class Stopped(Struct, frozen=True, kw_only=True):
 
     rule: str
     is_early: bool
+    is_settled: bool
     look: int
     looks: int | None
     items: int
@@ -156,6 +157,7 @@ def stopped(series: Sequence[Sequence[Look]], estimates: Mapping[str, Estimate])
     return Stopped(
         rule=latest.rule,
         is_early=early,
+        is_settled=all(look.is_settled for look in last),
         look=latest.number,
         looks=latest.looks,
         items=asked,

@@ -13,7 +13,7 @@ from steelyard.errors import UsageError
 from steelyard.plan.file import distinct_ids, is_plan, read_plan
 from steelyard.plan.names import parse_benchmark, parse_model, parse_price, seconds
 from steelyard.plan.plan import BenchmarkSpec, Plan, plan_from_document
-from steelyard.plan.stopping import parse_stop
+from steelyard.plan.stopping import Anytime, Compare, parse_stop
 from steelyard.providers import is_remote
 from steelyard.types import ModelSpec, RunInfo
 
@@ -35,6 +35,7 @@ def plan_from_arguments(parsed: argparse.Namespace, resume: RunInfo | None) -> P
         changes["models"] = tuple(msgspec.structs.replace(spec, batch=True) for spec in base.models)
     if resume is not None:
         _check_resumable(base, changes)
+        _check_same_pairs(base, plan_from_document(resume.plan))
     if parsed.accept_data:
         changes["accept_data"] = (*base.accept_data, *parsed.accept_data)
     if parsed.tags:
@@ -107,6 +108,16 @@ def _model(word: str, parsed: argparse.Namespace) -> ModelSpec:
 
 def _benchmark(word: str, parsed: argparse.Namespace) -> BenchmarkSpec:
     return msgspec.structs.replace(parse_benchmark(word), shots=parsed.shots, grader=parsed.grader)
+
+
+def _check_same_pairs(plan: Plan, before: Plan) -> None:
+    """The error of a comparison is shared by its pairs, so there can be no more of them later."""
+    names = [spec.id for spec in plan.models] != [spec.id for spec in before.models]
+    if isinstance(plan.stop, (Compare, Anytime)) and names:
+        raise UsageError(
+            "no model can join a run that stops by a comparison: its pairs share the error. "
+            "Try: a new run; what was answered is used again"
+        )
 
 
 def _check_resumable(plan: Plan, changes: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ kill takes no look twice. A floor costs nothing and is asked to the end.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -20,7 +21,8 @@ from steelyard.analysis.stopped import look_line
 from steelyard.engine.cells import Cell, Task
 from steelyard.engine.stopping import Rule, Seen, look_points, rule_for
 from steelyard.engine.work import OpenCell
-from steelyard.errors import UnknownName, UsageError
+from steelyard.engine.writer import PATIENCE_S, TRIED_AGAIN_EVERY_S
+from steelyard.errors import StoreFull, UnknownName, UsageError
 from steelyard.plan.plan import Plan
 from steelyard.plan.stopping import Anytime, Compare, HalfWidth, Stop
 from steelyard.store import Store
@@ -193,18 +195,30 @@ class Looks:
         wanted = question.wanted
         assert wanted is not None
         look = await asyncio.to_thread(self._look, question, wanted)
+        await self._keep(question.cells[0].row, look)
         question.taken.append(look)
         info = question.cells[0].cell.info
         if look.is_settled or look.rule != "anytime":  # of a look every few items only the last one is news
             self._tell(look_line(info.model, info.label, look))
 
     def _look(self, question: Question, n: int) -> Look:
-        first, *others = question.cells
+        _, *others = question.cells
         look = question.rule.look(len(question.taken) + 1, self._seen(question.cells, n))
         if others:
             look = msgspec.structs.replace(look, against=others[0].cell.spec.id)
-        self._store.add_look(first.row, look)
         return look
+
+    async def _keep(self, row: int, look: Look) -> None:
+        """Make the look durable; where the disk is full, as patiently as answers are."""
+        until_s = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                return await asyncio.to_thread(self._store.add_look, row, look)
+            except StoreFull as error:
+                if time.monotonic() > until_s:
+                    raise
+                self._tell(f"{error}; the run waits for room")
+                await asyncio.sleep(TRIED_AGAIN_EVERY_S)
 
     def _seen(self, cells: Sequence[OpenCell], n: int) -> Seen:
         order = np.asarray(cells[0].cell.task.positions[:n], dtype=np.int64)

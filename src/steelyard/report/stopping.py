@@ -20,6 +20,7 @@ def stopping_lines(plan: Mapping[str, Any], label: str, cells: Sequence[CellResu
     if not plan.get("stop") or not watched:
         return []
     ended = [stopped for _, stopped in watched]
+    by_model = {cell.info.model: cell for cell in cells}
     lines = [rule_line(plan["stop"], ended)]
     told: set[frozenset[str]] = set()
     for model, stopped in watched:
@@ -27,7 +28,7 @@ def stopping_lines(plan: Mapping[str, Any], label: str, cells: Sequence[CellResu
             pair = frozenset((model, look.against or model))
             if pair not in told:
                 told.add(pair)
-                lines.append(f"  {question_line(model, look)}")
+                lines.append(f"  {question_line(model, look)}{_generalised(by_model[model], look)}")
     lines += [f"  {model}: {saved_line(stopped)}" for model, stopped in watched]
     return [*lines, *dict.fromkeys(f"  {stopped.note}" for stopped in ended if stopped.note)]
 
@@ -75,7 +76,17 @@ def question_line(model: str, look: Look) -> str:
     return f"{_settled(model, look)}: {finding(look)}; {at}{missing}"
 
 
+def _generalised(cell: CellResult, look: Look) -> str:
+    """The half width for other questions, which a rule that counts on the benchmark's end does not narrow."""
+    score = cell.estimates.get("accuracy")
+    if look.rule != "half_width" or score is None or score.low is None or score.high is None:
+        return ""
+    return f"; ±{50 * (score.high - score.low):.1f} points for {score.estimand}"
+
+
 def _settled(model: str, look: Look) -> str:
+    if not look.is_settled:
+        return f"{model}{f' against {look.against}' if look.against else ''} is undecided so far"
     if look.against is None:
         return (
             f"{model} is known well enough" if look.verdict == "precise" else f"{model} is not known as well as asked"
@@ -89,6 +100,8 @@ def _settled(model: str, look: Look) -> str:
 
 def saved_line(stopped: Stopped) -> str:
     """What was asked of one model, and what was not."""
+    if not stopped.is_settled:
+        return f"{stopped.items:,} of {stopped.planned:,} items asked so far"
     if not stopped.is_early:
         return f"{stopped.items:,} of {stopped.planned:,} items asked, nothing saved"
     money = "at a cost nobody knows" if stopped.saved_usd is None else f"about {stopped.saved_usd:.4f} USD"
