@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
@@ -57,6 +57,7 @@ class Lane:
         concurrency: int,
         seed: int,
         policy: RetryPolicy,
+        on_stop: Callable[[str], None] = lambda reason: None,
     ) -> None:
         self.cells, self._writer, self._progress, self._policy = cells, writer, progress, policy
         self.cache: Cache | None = None
@@ -65,11 +66,12 @@ class Lane:
         self.model = self._spec.id
         self._seed = seed
         self._generator = random.Random()
-        self._concurrency = concurrency
-        self._throttle = policy.throttle(concurrency, self._spec)
+        self._on_stop = on_stop
+        self.concurrency = concurrency
+        self.throttle = policy.throttle(concurrency, self._spec)
         self._stragglers = Stragglers(self.model, self._spec.timeout_s, progress.tell)
         for cell in cells:
-            cell.progress.throttle = self._throttle
+            cell.progress.throttle = self.throttle
         self.batches: BatchLane | None = None
         in_pieces = MOST_REQUESTS if self._spec.batch else WINDOW_PER_SLOT * concurrency
         self._window = asyncio.Semaphore(in_pieces + SPARE_WINDOW)
@@ -85,7 +87,8 @@ class Lane:
         """Send nothing more; what is in flight may still come in, and what was reserved before the money ended."""
         self.stopped = self.stopped or reason
         if reason != SPENT:
-            self._throttle.shut()
+            self.throttle.shut()
+        self._on_stop(reason)
 
     async def run(self, unscored: Iterable[Work], source: Source | None = None) -> None:
         """Work until every item of ``source`` is scored or has failed, or until stopped.
@@ -93,13 +96,13 @@ class Lane:
         ``unscored`` were answered earlier; without a source every remaining item is asked.
         """
         seats = [cell.cell.judge.concurrency for cell in self.cells if cell.cell.judge is not None]
-        scorers = max(1, min(max([self._concurrency, *seats]), MOST_SCORERS))
+        scorers = max(1, min(max([self.concurrency, *seats]), MOST_SCORERS))
         async with asyncio.TaskGroup() as group:
             scoring = [group.create_task(self._score()) for _ in range(scorers)]
             if self.batches is not None:
                 generating = [group.create_task(self.batches.serve(self._loaded))]
             else:
-                generating = [group.create_task(self._generate()) for _ in range(self._concurrency)]
+                generating = [group.create_task(self._generate()) for _ in range(self.concurrency)]
             await self._load_unscored(unscored)
             await self._load(source or self.remaining())
             watching = group.create_task(self._stragglers.watch())
@@ -131,7 +134,7 @@ class Lane:
             else:
                 self._loaded.put_nowait(work)
         await self._use_again(known)
-        for _ in range(self._concurrency):
+        for _ in range(self.concurrency):
             self._loaded.put_nowait(None)
 
     def _work(self, cell: OpenCell, position: int, repeat: int) -> Work:
@@ -252,8 +255,10 @@ class Lane:
         """The call is durable: an answer goes on to be judged, a failure has come to its end."""
         work.call_id = call_id
         work.durable.set()
-        self._count(work)
         assert work.call is not None
+        reused = work.reused
+        saved_usd = None if reused is None else reused.cost_usd
+        work.cell.progress.count_call(work.call, is_reused=reused is not None, saved_usd=saved_usd)
         if work.call.completion is None:
             self._leave(work)
         else:
@@ -302,7 +307,7 @@ class Lane:
             timeout_s=self._spec.timeout_s,
             policy=self._policy,
             generator=self._generator,
-            throttle=self._throttle,
+            throttle=self.throttle,
             notice=self._progress.tell,
             again=always if work.bill is None else work.bill.again,
         )
@@ -310,27 +315,13 @@ class Lane:
     def _cost(self, completion: Completion | None, at: datetime) -> float | None:
         return None if completion is None else prices.cost_usd(completion.usage, self._spec, at)
 
-    def _count(self, work: Work) -> None:
-        counters, call = work.cell.progress, work.call
-        assert call is not None
-        if call.failure is not None:
-            counters.errored += 1
-            return
-        counters.answered += 1
-        if work.reused is not None:
-            counters.cached += 1
-            counters.saved_usd += work.reused.cost_usd or 0.0
-            return
-        if call.cost_usd is not None:
-            counters.cost_usd = (counters.cost_usd or 0.0) + call.cost_usd
-
     def _reconsider(self, call: Call) -> None:
         """Give the model up where no call can succeed, or where the first ones all failed."""
         if call.failure is None:
             self._has_answered = True
             return
         self._failures += 1
-        if self._throttle.is_lost:
+        if self.throttle.is_lost:
             self._give_up(call.failure)
         is_hopeless = not self._has_answered and self._failures >= HOPELESS_AFTER
         if call.failure.is_permanent or is_hopeless:
@@ -343,7 +334,7 @@ class Lane:
         self.stop(said)
         why = f"the first {HOPELESS_AFTER} calls all failed: "
         if failure.is_permanent or self._has_answered:
-            why = "it could not be reached any more: " if self._throttle.is_lost else ""
+            why = "it could not be reached any more: " if self.throttle.is_lost else ""
         self._progress.tell(f"{self._spec.id} stopped: {why}{said}")
 
     async def _score(self) -> None:
@@ -360,7 +351,5 @@ class Lane:
         """The scores are durable: the item is done."""
         self._leave(work)
         if not work.answered_before:
-            counters = work.cell.progress
-            counters.scored += 1
-            counters.scored_anew += work.reused is None
-            counters.right += work.scores[work.cell.cell.info.scored[0]].value or 0.0
+            headline = work.cell.cell.info.scored[0]
+            work.cell.progress.count_score(work.scores[headline], is_reused=work.reused is not None)

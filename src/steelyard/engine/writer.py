@@ -45,6 +45,7 @@ class Writer:
         self._store, self._tell = store, tell
         self._has_room = asyncio.Event()
         self._has_room.set()
+        self.on_room: Callable[[bool], None] = lambda is_there: None
         self._patience_s = PATIENCE_S
         self._calls: list[tuple[NewCall, Callable[[int], None]]] = []
         self._scores: list[tuple[NewScore, Callable[[], None]]] = []
@@ -113,11 +114,13 @@ class Writer:
                 await asyncio.sleep(TRIED_AGAIN_EVERY_S)
         if full_since_s is not None:
             self._has_room.set()
+            self.on_room(True)
             self._tell(f"there is room for {self._store.location} again: the run goes on")
         return ids
 
     def _hold(self, error: StoreFull) -> float:
         self._has_room.clear()
+        self.on_room(False)
         self._tell(
             f"{error}; nothing more is sent. Free some space: the run waits {PATIENCE_S / 60:.0f} minutes for it"
         )
