@@ -17,7 +17,7 @@ from steelyard.plan.stopping import Anytime, Compare, parse_stop
 from steelyard.providers import is_remote
 from steelyard.types import ModelSpec, RunInfo
 
-PLAN_OPTIONS = ("limit", "runs", "seed", "order", "concurrency", "judge_repeats", "name", "fresh")
+PLAN_OPTIONS = ("limit", "runs", "seed", "order", "concurrency", "workers", "judge_repeats", "name", "fresh")
 FIXED_ON_RESUME = ("seed", "order", "stop")
 
 

@@ -1,14 +1,16 @@
 """How far along its order a cell may be asked, and how far everything asked has come to its end.
 
-The lane takes stretches of the order up to the horizon and says when their items are done; whoever decides moves the
-horizon, or closes it. The two share nothing else, so they may live in different processes: ``on_done`` goes up,
-``move`` and ``close`` go down.
+Who deals out items takes stretches of the order up to the horizon, and says of each item when it is done; who decides
+moves the horizon, or closes it. The two share nothing else. Workers know of no horizon: they ask what they are given.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+
+Place = tuple[int, int]
+"""The position of an item and which repeat of it."""
 
 
 class Stretch:
@@ -31,7 +33,7 @@ class Horizon:
     ``on_done`` is told how many items of the order, from its start, are done.
     """
 
-    def __init__(self, end: int, *, is_closed: bool = True) -> None:
+    def __init__(self, end: int = 0, *, is_closed: bool = True) -> None:
         self.end, self.is_closed = end, is_closed
         self.is_abandoned = False
         self.on_done: Callable[[int], None] | None = None
@@ -40,6 +42,7 @@ class Horizon:
         self.earlier = Stretch(0, 0)
         """What an earlier session was answered and did not score: all of it comes before the first stretch."""
         self._stretches = [self.earlier]
+        self._stretch_of: dict[Place, Stretch] = {}
         self._taken = 0
 
     @property
@@ -64,12 +67,17 @@ class Horizon:
         self.earlier.is_loaded = stretch.is_loaded = True
         self._say_done()
 
-    def enter(self, stretch: Stretch) -> None:
-        """One request of the stretch is on its way."""
-        stretch.in_hand += 1
+    def enter(self, stretch: Stretch, place: Place) -> None:
+        """One request of the stretch is on its way. Where nobody looks, nothing is counted."""
+        if self.on_done is not None:
+            stretch.in_hand += 1
+            self._stretch_of[place] = stretch
 
-    def leave(self, stretch: Stretch) -> None:
-        """One request of the stretch has come to its end."""
+    def leave(self, place: Place) -> None:
+        """The request has come to its end."""
+        stretch = self._stretch_of.pop(place, None)
+        if stretch is None:
+            return
         stretch.in_hand -= 1
         if stretch.is_done:
             self._say_done()

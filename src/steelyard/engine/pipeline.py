@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 
 from steelyard import prices
 from steelyard.engine.attempts import Outcome, RetryPolicy, always, ask
@@ -19,12 +20,12 @@ from steelyard.engine.batch_lane import MOST_REQUESTS, BatchLane, Standings
 from steelyard.engine.budget import SPENT, Bill, Till
 from steelyard.engine.cache import Cache
 from steelyard.engine.grade import grade
-from steelyard.engine.horizon import Stretch, wait_for_move
+from steelyard.engine.horizon import wait_for_move
 from steelyard.engine.progress import Progress
 from steelyard.engine.stragglers import Stragglers
 from steelyard.engine.throttle import GateShut
 from steelyard.engine.work import OpenCell, Work
-from steelyard.engine.writer import Writer
+from steelyard.engine.writer import Keeps
 from steelyard.providers.batches import Answered, BatchService
 from steelyard.store.answers import reused
 from steelyard.types import Call, Completion, Failure
@@ -35,6 +36,12 @@ MOST_SCORERS = 32
 REUSED_AT_ONCE = 64
 HOPELESS_AFTER = 10
 GRACE_S = 5.0
+
+Item = tuple[OpenCell, int, int]
+"""A cell, the position of one of its items, and which repeat of it."""
+
+Source = AsyncIterator[Item | None]
+"""Items to be asked; ``None`` where the next one may be long in coming, so that nothing is to wait for company."""
 
 
 class Lane:
@@ -47,11 +54,12 @@ class Lane:
         self,
         cells: Sequence[OpenCell],
         *,
-        writer: Writer,
+        writer: Keeps,
         progress: Progress,
         concurrency: int,
         seed: int,
         policy: RetryPolicy,
+        on_stop: Callable[[str], None] = lambda reason: None,
     ) -> None:
         self.cells, self._writer, self._progress, self._policy = cells, writer, progress, policy
         self.cache: Cache | None = None
@@ -60,11 +68,12 @@ class Lane:
         self.model = self._spec.id
         self._seed = seed
         self._generator = random.Random()
-        self._concurrency = concurrency
-        self._throttle = policy.throttle(concurrency, self._spec)
+        self._on_stop = on_stop
+        self.concurrency = concurrency
+        self.throttle = policy.throttle(concurrency, self._spec)
         self._stragglers = Stragglers(self.model, self._spec.timeout_s, progress.tell)
         for cell in cells:
-            cell.progress.throttle = self._throttle
+            cell.progress.throttle = self.throttle
         self.batches: BatchLane | None = None
         in_pieces = MOST_REQUESTS if self._spec.batch else WINDOW_PER_SLOT * concurrency
         self._window = asyncio.Semaphore(in_pieces + SPARE_WINDOW)
@@ -82,20 +91,24 @@ class Lane:
         for cell in self.cells:
             cell.horizon.abandon()
         if reason != SPENT:
-            self._throttle.shut()
+            self.throttle.shut()
+        self._on_stop(reason)
 
-    async def run(self, unscored: Iterable[Work]) -> None:
-        """Work until every item is scored or has failed, or until stopped. ``unscored`` were answered earlier."""
+    async def run(self, unscored: Iterable[Work], source: Source | None = None) -> None:
+        """Work until every item of ``source`` is scored or has failed, or until stopped.
+
+        ``unscored`` were answered earlier; without a source every remaining item is asked.
+        """
         seats = [cell.cell.judge.concurrency for cell in self.cells if cell.cell.judge is not None]
-        scorers = max(1, min(max([self._concurrency, *seats]), MOST_SCORERS))
+        scorers = max(1, min(max([self.concurrency, *seats]), MOST_SCORERS))
         async with asyncio.TaskGroup() as group:
             scoring = [group.create_task(self._score()) for _ in range(scorers)]
             if self.batches is not None:
                 generating = [group.create_task(self.batches.serve(self._loaded))]
             else:
-                generating = [group.create_task(self._generate()) for _ in range(self._concurrency)]
+                generating = [group.create_task(self._generate()) for _ in range(self.concurrency)]
             await self._load_unscored(unscored)
-            await self._load()
+            await self._load(source or self.remaining())
             watching = group.create_task(self._stragglers.watch())
             await asyncio.gather(*generating)
             watching.cancel()
@@ -106,59 +119,38 @@ class Lane:
     async def _load_unscored(self, unscored: Iterable[Work]) -> None:
         for work in unscored:
             await self._enter()
-            work.stretch = work.cell.horizon.earlier
-            work.cell.horizon.enter(work.stretch)
+            work.cell.horizon.enter(work.cell.horizon.earlier, work.place)
             self._durable.put_nowait(work)
 
-    async def _load(self) -> None:
+    async def _load(self, source: Source) -> None:
         if self.cache is not None:
             await self.cache.open()
-        while (cell := await self._next_open()) is not None:
-            stretch = cell.horizon.take()
-            await self._load_stretch(cell, stretch)
-            cell.horizon.loaded(stretch)
-        for _ in range(self._concurrency):
-            self._loaded.put_nowait(None)
-
-    async def _next_open(self) -> OpenCell | None:
-        """The first cell that may go on, once there is one; none are left where all are spent."""
-        while not self.stopped:
-            open_cell = next((cell for cell in self.cells if cell.horizon.has_more), None)
-            if open_cell is not None or all(cell.horizon.is_spent for cell in self.cells):
-                return open_cell
-            await wait_for_move(cell.horizon for cell in self.cells)
-        return None
-
-    async def _load_stretch(self, cell: OpenCell, stretch: Stretch) -> None:
         known: list[Work] = []
-        for position, repeat in cell.remaining(stretch):
+        async for item in source:
             if self.stopped:
                 break
+            if item is None:
+                await self._use_again(known)
+                known = []
+                continue
             if known and (self._window.locked() or len(known) == REUSED_AT_ONCE):
                 await self._use_again(known)
                 known = []
             await self._enter()
-            work = self._work(cell, position, repeat, stretch)
+            work = self._work(*item)
             if self.cache is not None and self.cache.may_hold(work.digest):
                 known.append(work)
             else:
                 self._loaded.put_nowait(work)
         await self._use_again(known)
+        for _ in range(self.concurrency):
+            self._loaded.put_nowait(None)
 
-    def _work(self, cell: OpenCell, position: int, repeat: int, stretch: Stretch) -> Work:
-        cell.horizon.enter(stretch)
+    def _work(self, cell: OpenCell, position: int, repeat: int) -> Work:
         sample = cell.cell.task.dataset.samples[position]
         request = cell.cell.request(position, sample, repeat, self._seed)
         digest = cell.identity.key(request)
-        return Work(
-            cell=cell,
-            position=position,
-            repeat=repeat,
-            sample=sample,
-            request=request,
-            digest=digest,
-            stretch=stretch,
-        )
+        return Work(cell=cell, position=position, repeat=repeat, sample=sample, request=request, digest=digest)
 
     async def _use_again(self, known: Sequence[Work]) -> None:
         """Answer from earlier runs what they have answered; ask the rest."""
@@ -173,7 +165,26 @@ class Lane:
                 continue
             work.call = reused(answer.call, work.sample.id)
             work.started_at_s, work.ended_at_s = answer.started_s, answer.ended_s
-            self._writer.submit(work, self._stored)
+            self._keep(work)
+
+    async def remaining(self) -> Source:
+        """Every item of every cell that is still to be asked, in the order of the plan, as far as horizons let go."""
+        while (cell := await self._next_open()) is not None:
+            stretch = cell.horizon.take()
+            for position, repeat in cell.remaining(stretch):
+                cell.horizon.enter(stretch, (position, repeat))
+                yield cell, position, repeat
+            cell.horizon.loaded(stretch)
+            yield None
+
+    async def _next_open(self) -> OpenCell | None:
+        """The first cell that may go on, once there is one; none are left where all are spent."""
+        while not self.stopped:
+            open_cell = next((cell for cell in self.cells if cell.horizon.has_more), None)
+            if open_cell is not None or all(cell.horizon.is_spent for cell in self.cells):
+                return open_cell
+            await wait_for_move(cell.horizon for cell in self.cells)
+        return None
 
     async def _enter(self) -> None:
         await self._window.acquire()
@@ -183,8 +194,7 @@ class Lane:
         if work.bill is not None:
             work.bill.keep_promise()
         self._window.release()
-        if work.stretch is not None:
-            work.cell.horizon.leave(work.stretch)
+        work.cell.horizon.leave(work.place)
         self._unfinished -= 1
         if self._unfinished == 0:
             self._all_finished.set()
@@ -211,7 +221,7 @@ class Lane:
             self._reconsider(work.call)
             await committed.wait()
             committed = work.durable
-            self._writer.submit(work, self._stored)
+            self._keep(work)
 
     def ask_by_batches(self, service: BatchService, standings: Standings) -> None:
         """Have this lane's requests handed in as batches instead of one by one."""
@@ -239,7 +249,7 @@ class Lane:
         outcome = Outcome(attempts=(), completion=answered.completion, failure=answered.failure, last_try_s=0.0)
         work.call = self._called(work, outcome, started)
         self._reconsider(work.call)
-        self._writer.submit(work, self._stored)
+        self._keep(work)
 
     async def _afford(self, work: Work) -> bool:
         """Whether there is room for the answer and money for the request; without money the lane comes to its end."""
@@ -261,11 +271,17 @@ class Lane:
             work.bill.unsend()
         self._leave(work)
 
-    def _stored(self, work: Work) -> None:
+    def _keep(self, work: Work) -> None:
+        self._writer.call(work.new_call(), partial(self._stored, work))
+
+    def _stored(self, work: Work, call_id: int) -> None:
         """The call is durable: an answer goes on to be judged, a failure has come to its end."""
+        work.call_id = call_id
         work.durable.set()
-        self._count(work)
         assert work.call is not None
+        reused = work.reused
+        saved_usd = None if reused is None else reused.cost_usd
+        work.cell.progress.count_call(work.call, is_reused=reused is not None, saved_usd=saved_usd)
         if work.call.completion is None:
             self._leave(work)
         else:
@@ -314,7 +330,7 @@ class Lane:
             timeout_s=self._spec.timeout_s,
             policy=self._policy,
             generator=self._generator,
-            throttle=self._throttle,
+            throttle=self.throttle,
             notice=self._progress.tell,
             again=always if work.bill is None else work.bill.again,
         )
@@ -322,27 +338,13 @@ class Lane:
     def _cost(self, completion: Completion | None, at: datetime) -> float | None:
         return None if completion is None else prices.cost_usd(completion.usage, self._spec, at)
 
-    def _count(self, work: Work) -> None:
-        counters, call = work.cell.progress, work.call
-        assert call is not None
-        if call.failure is not None:
-            counters.errored += 1
-            return
-        counters.answered += 1
-        if work.reused is not None:
-            counters.cached += 1
-            counters.saved_usd += work.reused.cost_usd or 0.0
-            return
-        if call.cost_usd is not None:
-            counters.cost_usd = (counters.cost_usd or 0.0) + call.cost_usd
-
     def _reconsider(self, call: Call) -> None:
         """Give the model up where no call can succeed, or where the first ones all failed."""
         if call.failure is None:
             self._has_answered = True
             return
         self._failures += 1
-        if self._throttle.is_lost:
+        if self.throttle.is_lost:
             self._give_up(call.failure)
         is_hopeless = not self._has_answered and self._failures >= HOPELESS_AFTER
         if call.failure.is_permanent or is_hopeless:
@@ -355,7 +357,7 @@ class Lane:
         self.stop(said)
         why = f"the first {HOPELESS_AFTER} calls all failed: "
         if failure.is_permanent or self._has_answered:
-            why = "it could not be reached any more: " if self._throttle.is_lost else ""
+            why = "it could not be reached any more: " if self.throttle.is_lost else ""
         self._progress.tell(f"{self._spec.id} stopped: {why}{said}")
 
     async def _score(self) -> None:
@@ -366,13 +368,11 @@ class Lane:
             seat = work.cell.cell.judge
             hearing = seat.hearing(work.sample.id, work.repeat) if seat is not None else None
             work.scores = await grade(work.cell.cell.task.protocol, work.sample, work.call.completion, hearing)
-            self._writer.submit(work, self._judged)
+            self._writer.scores(work.new_score(), partial(self._judged, work))
 
     def _judged(self, work: Work) -> None:
         """The scores are durable: the item is done."""
         self._leave(work)
         if not work.answered_before:
-            counters = work.cell.progress
-            counters.scored += 1
-            counters.scored_anew += work.reused is None
-            counters.right += work.scores[work.cell.cell.info.scored[0]].value or 0.0
+            headline = work.cell.cell.info.scored[0]
+            work.cell.progress.count_score(work.scores[headline], is_reused=work.reused is not None)
