@@ -20,47 +20,47 @@ def test_without_a_rule_there_is_one_stretch_of_everything():
 def test_a_stretch_is_done_when_its_last_request_is_and_not_before_it_is_loaded():
     horizon, told = watched(10)
     stretch = horizon.take()
-    horizon.enter(stretch)
-    horizon.leave(stretch)
+    horizon.enter(stretch, (0, 0))
+    horizon.leave((0, 0))
     assert told == []
-    horizon.enter(stretch)
+    horizon.enter(stretch, (0, 0))
     horizon.loaded(stretch)
     assert told == []
-    horizon.leave(stretch)
+    horizon.leave((0, 0))
     assert told == [10]
 
 
 def test_a_later_stretch_that_ends_first_is_no_prefix():
     horizon, told = watched(10)
     first = horizon.take()
-    horizon.enter(first)
+    horizon.enter(first, (0, 0))
     horizon.loaded(first)
     horizon.move(20)
     second = horizon.take()
-    horizon.enter(second)
+    horizon.enter(second, (1, 0))
     horizon.loaded(second)
-    horizon.leave(second)
+    horizon.leave((1, 0))
     assert told == []
-    horizon.leave(first)
+    horizon.leave((0, 0))
     assert told == [20]
 
 
 def test_what_an_earlier_session_left_unscored_comes_before_the_first_look():
     horizon, told = watched(10)
-    horizon.enter(horizon.earlier)
+    horizon.enter(horizon.earlier, (-1, 7))
     horizon.loaded(horizon.take())
     assert told == []
-    horizon.leave(horizon.earlier)
+    horizon.leave((-1, 7))
     assert told == [10]
 
 
 def test_nothing_is_done_any_more_once_the_lane_was_stopped():
     horizon, told = watched(10)
     stretch = horizon.take()
-    horizon.enter(stretch)
+    horizon.enter(stretch, (0, 0))
     horizon.loaded(stretch)
     horizon.abandon()
-    horizon.leave(stretch)
+    horizon.leave((0, 0))
     assert (told, horizon.is_spent, horizon.has_more) == ([], True, False)
 
 

@@ -277,6 +277,51 @@ def test_answers_used_again_are_looked_at_like_any_other():
     assert cell(again, "v").stopped.items == cell(first, "v").stopped.items
 
 
+WORKING = """
+import os, random, time
+
+def answer(prompt):
+    time.sleep(0.001)
+    if DIES and os.path.exists("die") and prompt.endswith("q77"):
+        os.unlink("die")
+        os._exit(1)
+    return "1" if random.Random(f"{NAME}/{prompt}").random() < SHARE else "0"
+"""
+
+
+def words(name, share, *, dies=False):
+    """A model and questions that workers can load by name, in the working folder."""
+    Path(f"{name}.py").write_text(f"NAME, SHARE, DIES = {name!r}, {share}, {dies}\n{WORKING}")
+    Path("quiz.jsonl").write_text("".join(f'{{"question": "q{i}", "answer": "1"}}\n' for i in range(ITEMS)))
+    return ModelSpec(id=name, provider="python", model=f"{name}:answer")
+
+
+def with_workers(models, workers, monkeypatch):
+    monkeypatch.syspath_prepend(str(Path.cwd()))
+    plan = Plan(models=models, benchmarks=(BenchmarkSpec(name="quiz.jsonl", grader="exact"),), name="p",
+                stop=Compare(), workers=workers, fresh=True)  # fmt: skip
+    return go(plan, Given())
+
+
+def test_workers_share_the_items_up_to_a_look_and_end_with_the_same_looks(monkeypatch):
+    models = (words("a", 0.72), words("b", 0.66))
+    run, shared = with_workers(models, 2, monkeypatch)
+    alone, own = with_workers(models, None, monkeypatch)
+    assert run.status == alone.status == "done"
+    assert [look for series in shared.values() for look in series] == [
+        look for series in own.values() for look in series
+    ]
+
+
+def test_a_worker_that_dies_before_a_look_holds_nobody_up(monkeypatch):
+    models = (words("a", 0.72, dies=True), words("b", 0.66))
+    Path("die").touch()
+    run, shared = with_workers(models, 2, monkeypatch)
+    assert not Path("die").exists()
+    assert run.status == "done"
+    assert all(look.n - look.scored <= 16 for series in shared.values() for look in series)
+
+
 # --- going on ---------------------------------------------------------------------------------------------------------
 
 
