@@ -104,5 +104,5 @@ def saved_line(stopped: Stopped) -> str:
         return f"{stopped.items:,} of {stopped.planned:,} items asked so far"
     if not stopped.is_early:
         return f"{stopped.items:,} of {stopped.planned:,} items asked, nothing saved"
-    money = "at a cost nobody knows" if stopped.saved_usd is None else f"about {stopped.saved_usd:.4f} USD"
+    money = "their cost is unknown" if stopped.saved_usd is None else f"about {stopped.saved_usd:.4f} USD"
     return f"{stopped.items:,} of {stopped.planned:,} items asked, {stopped.saved_items:,} saved ({money})"
