@@ -8,6 +8,7 @@ is scored only after it is durable. Nothing here knows what a benchmark asks or 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -33,15 +34,15 @@ from steelyard.types import Call, Completion, Failure
 SPARE_WINDOW = 16
 WINDOW_PER_SLOT = 4
 MOST_SCORERS = 32
-REUSED_AT_ONCE = 64
+LOADED_AT_ONCE = 64
 HOPELESS_AFTER = 10
 GRACE_S = 5.0
 
 Item = tuple[OpenCell, int, int]
 """A cell, the position of one of its items, and which repeat of it."""
 
-Source = AsyncIterator[Item | None]
-"""Items to be asked; ``None`` where the next one may be long in coming, so that nothing is to wait for company."""
+Source = AsyncIterator[Sequence[Item]]
+"""Items to be asked, some at a time, as they come."""
 
 
 class Lane:
@@ -125,26 +126,29 @@ class Lane:
     async def _load(self, source: Source) -> None:
         if self.cache is not None:
             await self.cache.open()
-        known: list[Work] = []
-        async for item in source:
+        async for some in source:
             if self.stopped:
                 break
-            if item is None:
-                await self._use_again(known)
-                known = []
-                continue
-            if known and (self._window.locked() or len(known) == REUSED_AT_ONCE):
+            await self._load_some(some)
+        for _ in range(self.concurrency):
+            self._loaded.put_nowait(None)
+
+    async def _load_some(self, items: Sequence[Item]) -> None:
+        """Load items; those that may have been answered earlier are looked up many at a time."""
+        known: list[Work] = []
+        for cell, position, repeat in items:
+            if self.stopped:
+                break
+            if known and self._window.locked():
                 await self._use_again(known)
                 known = []
             await self._enter()
-            work = self._work(*item)
+            work = self._work(cell, position, repeat)
             if self.cache is not None and self.cache.may_hold(work.digest):
                 known.append(work)
             else:
                 self._loaded.put_nowait(work)
         await self._use_again(known)
-        for _ in range(self.concurrency):
-            self._loaded.put_nowait(None)
 
     def _work(self, cell: OpenCell, position: int, repeat: int) -> Work:
         sample = cell.cell.task.dataset.samples[position]
@@ -168,14 +172,15 @@ class Lane:
             self._keep(work)
 
     async def remaining(self) -> Source:
-        """Every item of every cell that is still to be asked, in the order of the plan, as far as horizons let go."""
+        """Every item that is still to be asked, in the order of the plan, some at a time, as far as horizons let go."""
         while (cell := await self._next_open()) is not None:
             stretch = cell.horizon.take()
-            for position, repeat in cell.remaining(stretch):
-                cell.horizon.enter(stretch, (position, repeat))
-                yield cell, position, repeat
+            items = ((cell, position, repeat) for position, repeat in cell.remaining(stretch))
+            while some := list(itertools.islice(items, LOADED_AT_ONCE)):
+                for _, position, repeat in some:
+                    cell.horizon.enter(stretch, (position, repeat))
+                yield some
             cell.horizon.loaded(stretch)
-            yield None
 
     async def _next_open(self) -> OpenCell | None:
         """The first cell that may go on, once there is one; none are left where all are spent."""

@@ -98,10 +98,8 @@ class SharedLane:
 
     async def _draw(self, source: Source) -> None:
         """Keep some items ready to be dealt, as long as there are any."""
-        async for item in source:
-            if item is None:
-                continue
-            self._ready.append(item)
+        async for some in source:
+            self._ready.extend(some)
             while len(self._ready) >= READY_A_WORKER * len(self._crew.hands):
                 self._is_wanted.clear()
                 await self._is_wanted.wait()
@@ -208,6 +206,4 @@ class SharedLane:
 
 async def _nothing() -> Source:
     """No items at all."""
-    none: tuple[Item, ...] = ()
-    for item in none:
-        yield item
+    yield ()

@@ -11,7 +11,6 @@ import itertools
 import os
 import socket
 import sys
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -107,7 +106,7 @@ class Supply:
 
     def __init__(self, wire: Wire, model: str, cells: dict[int, OpenCell], most: int) -> None:
         self._wire, self._model, self._cells, self._most = wire, model, cells, most
-        self._items: deque[Item] = deque()
+        self._items: list[Item] = []
         self._is_last = False
         self._came = asyncio.Event()
 
@@ -118,14 +117,13 @@ class Supply:
         self._came.set()
 
     async def __call__(self) -> Source:
-        """One item after another."""
+        """What the run leaves to this lane, whenever the lane is through with what it had."""
         while not self._is_last:
-            yield None
             self._came.clear()
             self._wire.say(Wanted(model=self._model, most=self._most))
             await self._came.wait()
-            while self._items:
-                yield self._items.popleft()
+            items, self._items = self._items, []
+            yield items
 
 
 class Worker:
