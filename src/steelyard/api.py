@@ -27,7 +27,7 @@ from steelyard.errors import ProviderError, UnknownName, UsageError
 from steelyard.plan.file import distinct_ids
 from steelyard.plan.names import parse_benchmark, parse_model
 from steelyard.plan.plan import BenchmarkSpec, Order, Plan
-from steelyard.plan.stopping import Stop, stop_rule
+from steelyard.plan.stopping import Stop, cascade_rule, stop_rule
 from steelyard.providers import connect
 from steelyard.providers.function import Function
 from steelyard.report.answers import plain
@@ -145,6 +145,8 @@ def run(
     fresh: bool = False,
     cache_max_age_s: float | None = None,
     stop: Stop | Mapping[str, Any] | None = None,
+    cascade: Mapping[str, Any] | None = None,
+    success: Sequence[str] = (),
     name: str | None = None,
     tags: Sequence[str] = (),
     accept_data: Sequence[str] = (),
@@ -162,6 +164,8 @@ def run(
     ``cache_max_age_s`` ago.
     ``stop``: end early by a rule: ``{"half_width": 0.03}``, ``{"compare": True}``, ``{"anytime": True}`` or
     ``{"variance": 0.0004}``; see docs/stopping.md.
+    ``cascade``: one model after another, cheapest first: ``{"drop_when": "worse_by 0.05", "skip_when": "success"}``,
+    where ``success`` are criteria such as ``"accuracy >= 0.70"``.
     ``store``: path of the SQLite file; default ``STEELYARD_STORE`` or ``.steelyard/steelyard.db``.
     """
     return _complete(
@@ -179,6 +183,8 @@ def run(
             fresh=fresh,
             cache_max_age_s=cache_max_age_s,
             stop=stop,
+            cascade=cascade,
+            success=success,
             name=name,
             tags=tags,
             accept_data=accept_data,
@@ -203,6 +209,8 @@ async def run_async(
     fresh: bool = False,
     cache_max_age_s: float | None = None,
     stop: Stop | Mapping[str, Any] | None = None,
+    cascade: Mapping[str, Any] | None = None,
+    success: Sequence[str] = (),
     name: str | None = None,
     tags: Sequence[str] = (),
     accept_data: Sequence[str] = (),
@@ -224,7 +232,8 @@ async def run_async(
         budget_usd=budget_usd,
         fresh=fresh,
         cache_max_age_s=cache_max_age_s,
-        stop=stop_rule(stop) if isinstance(stop, Mapping) else stop,
+        stop=_ending(stop, cascade, success),
+        success=tuple(success),
         name=name,
         tags=tuple(tags),
         accept_data=tuple(accept_data),
@@ -356,6 +365,16 @@ def _share(metric: str, count: int, n: int, interval_of: Callable[..., Any]) -> 
         method="wilson",
         unit="share",
     )
+
+
+def _ending(
+    stop: Stop | Mapping[str, Any] | None, cascade: Mapping[str, Any] | None, success: Sequence[str]
+) -> Stop | None:
+    if cascade is not None and stop is not None:
+        raise UsageError("a run has either stop= or cascade=")
+    if cascade is not None:
+        return cascade_rule(cascade, success)
+    return stop_rule(stop) if isinstance(stop, Mapping) else stop
 
 
 def _model_spec(model: Model, given: Given) -> ModelSpec:

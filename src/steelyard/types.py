@@ -308,7 +308,7 @@ class Estimate(Struct, frozen=True, kw_only=True):
     status: str = "ok"
 
 
-Verdict = Literal["go_on", "precise", "ahead", "behind", "equivalent", "all_asked"]
+Verdict = Literal["go_on", "precise", "ahead", "behind", "equivalent", "all_asked", "skipped"]
 
 
 class Look(Struct, frozen=True, kw_only=True):

@@ -42,6 +42,11 @@ class Stopped(Struct, frozen=True, kw_only=True):
     questions: tuple[Look, ...]
     note: str | None = None
 
+    @property
+    def is_skipped(self) -> bool:
+        """Whether a cheaper model was good enough, so that nothing was asked."""
+        return any(look.verdict == "skipped" for look in self.questions)
+
 
 def looks_by_cell(cells: Sequence[CellInfo], looks: Mapping[int, Sequence[Look]]) -> dict[int, list[list[Look]]]:
     """Every cell's series of looks, one a question, each difference seen from the cell's own side."""
@@ -50,6 +55,8 @@ def looks_by_cell(cells: Sequence[CellInfo], looks: Mapping[int, Sequence[Look]]
     for cell in cells:
         for look in looks.get(cell.id or 0, ()):
             found.setdefault(cell.id or 0, {}).setdefault(look.against, []).append(look)
+            if look.verdict == "skipped":
+                continue
             if look.against is not None and (other := row_of.get((look.against, cell.label))) is not None:
                 found.setdefault(other, {}).setdefault(cell.model, []).append(mirrored(look, cell.model))
     return {cell: list(series.values()) for cell, series in found.items()}
@@ -142,6 +149,8 @@ def _savings(
 
 def is_early(last: Sequence[Look], asked: int) -> bool:
     """Whether every question about the cell was settled before all its items were asked."""
+    if last[0].rule == "cascade":  # one question that says "worse" is enough there
+        return asked < last[0].planned and any(look.verdict in ("behind", "skipped") for look in last)
     return all(look.is_settled for look in last) and asked < last[0].planned
 
 
@@ -157,7 +166,7 @@ def stopped(series: Sequence[Sequence[Look]], estimates: Mapping[str, Estimate])
     return Stopped(
         rule=latest.rule,
         is_early=early,
-        is_settled=all(look.is_settled for look in last),
+        is_settled=early or all(look.is_settled for look in last),
         look=latest.number,
         looks=latest.looks,
         items=asked,
@@ -199,4 +208,5 @@ def _follows(look: Look) -> str:
         "ahead": f"ahead of {look.against}",
         "behind": f"behind {look.against}",
         "equivalent": f"within the margin of {look.against}",
+        "skipped": f"skipped for {look.against}",
     }.get(look.verdict, "all items are asked")

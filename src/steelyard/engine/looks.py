@@ -18,13 +18,14 @@ from msgspec import Struct
 
 from steelyard.analysis.estimates import headline
 from steelyard.analysis.stopped import look_line
+from steelyard.engine.cascade import check_criteria, order_of
 from steelyard.engine.cells import Cell, Task
 from steelyard.engine.stopping import Rule, Seen, look_points, rule_for
 from steelyard.engine.work import OpenCell
 from steelyard.engine.writer import PATIENCE_S, TRIED_AGAIN_EVERY_S
 from steelyard.errors import StoreFull, UnknownName, UsageError
 from steelyard.plan.plan import Plan
-from steelyard.plan.stopping import Anytime, Compare, HalfWidth, Stop
+from steelyard.plan.stopping import Anytime, Cascade, Compare, HalfWidth, Stop
 from steelyard.store import Store
 from steelyard.types import Columns, Look
 
@@ -79,12 +80,15 @@ def check_stop(cells: Sequence[Cell], plan: Plan) -> None:
             raise UsageError(f"{cell.spec.id} is asked by batches, which are not looked into. Try: stop without batch")
         if cell.info.aggregate == "macro":
             raise UsageError(f"{cell.info.label} is a mean over strata; stop watches means over items only")
-    if isinstance(stop, (Compare, Anytime)):
+    if isinstance(stop, Cascade):
+        check_criteria(stop.success, watched)
+        order_of(watched)
+    if isinstance(stop, (Compare, Anytime, Cascade)):
         models = list(dict.fromkeys(cell.spec.id for cell in watched))
-        if stop.against is not None and stop.against not in models:
+        if not isinstance(stop, Cascade) and stop.against is not None and stop.against not in models:
             raise UnknownName("model to compare with", stop.against, models)
         if len(models) < 2:
-            raise UsageError("stop compares models, and there is one only. Try: a second -m, or half_width=0.03")
+            raise UsageError("it takes two models to compare, and there is one only. Try: a second -m")
 
 
 def expansion(cells: Sequence[Cell], plan: Plan) -> list[Watched]:
@@ -94,9 +98,9 @@ def expansion(cells: Sequence[Cell], plan: Plan) -> list[Watched]:
 
 def _watched(group: Sequence[Cell], stop: Stop) -> Watched:
     task = group[0].task
-    questions = tuple(_questions([cell.spec.id for cell in group], stop))
-    planned, whole = len(task.positions), _population(task)
-    shared = len(questions) if isinstance(stop, (Compare, Anytime)) else 1
+    questions = tuple(_questions(group, stop))
+    planned, whole = len(task.positions), population(task)
+    shared = max(1, len(questions)) if isinstance(stop, (Compare, Anytime, Cascade)) else 1
     of_questions = (
         stop.estimand == "questions" if isinstance(stop, (Compare, Anytime)) else "variance" in stop.__struct_fields__
     )
@@ -113,8 +117,12 @@ def _watched(group: Sequence[Cell], stop: Stop) -> Watched:
     )
 
 
-def _questions(models: Sequence[str], stop: Stop) -> Iterator[tuple[str, ...]]:
-    if not isinstance(stop, (Compare, Anytime)):
+def _questions(group: Sequence[Cell], stop: Stop) -> Iterator[tuple[str, ...]]:
+    models = [cell.spec.id for cell in group]
+    if isinstance(stop, Cascade):
+        if stop.worse_by is not None:
+            yield from ((dearer, cheaper) for cheaper, dearer in combinations(order_of(group), 2))
+    elif not isinstance(stop, (Compare, Anytime)):
         yield from ((model,) for model in models)
     elif stop.against is None:
         yield from combinations(models, 2)
@@ -130,7 +138,7 @@ def _by_benchmark(cells: Sequence[Cell]) -> list[list[Cell]]:
     return list(groups.values())
 
 
-def _population(task: Task) -> int:
+def population(task: Task) -> int:
     """How many items the benchmark has; without end where they are generated."""
     return ENDLESS if task.benchmark.is_endless(task.spec.part) else len(task.dataset.samples)
 
@@ -140,16 +148,16 @@ class Looks:
 
     def __init__(self, store: Store, plan: Plan, cells: Sequence[OpenCell], run_id: str, tell: Callable[[str], None]):
         self._store, self._tell = store, tell
+        self._earlier = {} if plan.stop is None else store.looks(run_id)
         self._news = asyncio.Event()
         self._done: dict[int, int] = {}
         self._cells = {cell.row: cell for cell in cells if cell.cell.floor is None}
         self.questions = list(self._all_questions(plan)) if plan.stop is not None else []
-        earlier = store.looks(run_id) if self.questions else {}
         for question in self.questions:
             first, *others = question.cells
             model = others[0].cell.spec.id if others else None
-            question.taken = [look for look in earlier.get(first.row, ()) if look.against == model]
-        for cell in self._cells.values() if self.questions else ():
+            question.taken = [look for look in self._earlier.get(first.row, ()) if look.against == model]
+        for cell in self._cells.values() if plan.stop is not None else ():
             self._watch(cell)
         self._aim()
 
@@ -158,9 +166,9 @@ class Looks:
         by_name = {(cell.cell.spec.id, cell.cell.info.label): cell for cell in self._cells.values()}
         for group in _by_benchmark([cell.cell for cell in self._cells.values()]):
             label, task = group[0].info.label, group[0].task
-            asked = list(_questions([cell.spec.id for cell in group], plan.stop))
+            asked = list(_questions(group, plan.stop))
             rule = rule_for(
-                plan.stop, planned=len(task.positions), population=_population(task), pairs=max(1, len(asked))
+                plan.stop, planned=len(task.positions), population=population(task), pairs=max(1, len(asked))
             )
             for models in asked:
                 yield Question(rule=rule, cells=tuple(by_name[model, label] for model in models))
@@ -175,17 +183,24 @@ class Looks:
 
     async def serve(self) -> None:
         """Take look after look until every question is settled, or nobody is left to answer it."""
-        while any(question.wanted is not None for question in self.questions):
+        while self._is_open():
             for question in self.questions:
                 if any(cell.horizon.is_abandoned for cell in question.cells) and question.wanted is not None:
                     question.is_dropped = True
             due = [question for question in self.questions if self._is_due(question)]
             for question in due:
                 await self._take(question)
+            await self._between()
             self._aim()
-            if not due and any(question.wanted is not None for question in self.questions):
+            if not due and self._is_open():
                 await self._news.wait()
                 self._news.clear()
+
+    def _is_open(self) -> bool:
+        return any(question.wanted is not None for question in self.questions)
+
+    async def _between(self) -> None:
+        """What there is to do once all looks that are due were taken: nothing, but in a cascade."""
 
     def _is_due(self, question: Question) -> bool:
         wanted = question.wanted
@@ -237,12 +252,17 @@ class Looks:
             wanted = [question.rule.reach(question.wanted) for question in own if question.wanted is not None]
             if wanted:
                 cell.horizon.move(max(wanted))
-                continue
-            if any(question.is_dropped for question in own):  # nobody can say when it is enough
-                cell.horizon.move(len(cell.cell.task.positions))
-            cell.horizon.move(max((look.n for question in own for look in question.taken), default=0))
-            cell.horizon.close()
-            cell.progress.planned = min(cell.progress.planned, cell.horizon.end * cell.cell.info.repeats)
+            elif any(question.is_dropped for question in own):  # nobody can say when it is enough
+                self._close(cell, len(cell.cell.task.positions))
+            else:
+                self._close(cell, max(look.n for question in own for look in question.taken))
+
+    @staticmethod
+    def _close(cell: OpenCell, end: int) -> None:
+        """Let the cell end after so many items, or where it stands."""
+        cell.horizon.move(end)
+        cell.horizon.close()
+        cell.progress.planned = min(cell.progress.planned, cell.horizon.end * cell.cell.info.repeats)
 
 
 def scores_in_order(columns: Columns, order: np.ndarray) -> np.ndarray:

@@ -37,6 +37,7 @@ from steelyard.engine.served import served_pids
 from steelyard.engine.shared_lane import SharedLane
 from steelyard.engine.stage import distinct_providers, measuring, opened, probe, watched
 from steelyard.engine.summary import summarise_run
+from steelyard.engine.turns import looks_of
 from steelyard.engine.work import OpenCell, Work
 from steelyard.engine.writer import Writer
 from steelyard.errors import StoreFull, UsageError
@@ -147,7 +148,7 @@ async def execute(
     )
     writer = Writer(store, progress.tell)
     open_cells = [_open_cell(store, run, session, cell, progress) for cell in cells]
-    looks = Looks(store, plan, open_cells, run.id, progress.tell)
+    looks = looks_of(store, plan, open_cells, run.id, progress.tell)
     lanes = _lanes(open_cells, writer, plan, progress, policy)
     _lend_earlier_answers(lanes, store, run, plan)
     _set_up_batches(lanes, store, run)

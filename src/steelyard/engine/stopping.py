@@ -17,7 +17,7 @@ import numpy as np
 from msgspec import Struct
 
 from steelyard import stats
-from steelyard.plan.stopping import Anytime, Compare, HalfWidth, Ladder, Stop
+from steelyard.plan.stopping import Anytime, Cascade, Compare, HalfWidth, Ladder, Stop
 from steelyard.types import Estimand, Look, Verdict
 
 FEWEST_ITEMS = 50
@@ -67,6 +67,8 @@ def rule_for(stop: Stop, *, planned: int, population: int, pairs: int = 1) -> Ru
         return OnLadder(stop=stop, planned=planned, population=population)
     if isinstance(stop, Anytime):
         return ToDifferenceAnytime(stop=stop, planned=planned, population=population, alpha=stop.alpha / pairs)
+    if isinstance(stop, Cascade):
+        return ToDrop(stop=stop, planned=planned, population=population, alpha=stop.alpha / pairs)
     return ToDifference(stop=stop, planned=planned, population=population, alpha=stop.alpha / pairs)
 
 
@@ -206,6 +208,39 @@ class ToDifference(Struct, frozen=True, kw_only=True):
     def bounds(self) -> tuple[float | None, ...]:
         """The bound on z at every look; ``None`` where the whole benchmark is asked and nothing is left to chance."""
         return _bounds(look_points(self.stop, self.planned), self._whole, self.stop.bounds, self.alpha)
+
+
+class ToDrop(Struct, frozen=True, kw_only=True):
+    """Planned looks at whether a model is worse than another by more than a margin; if not, all is asked."""
+
+    stop: Cascade
+    planned: int
+    population: int
+    alpha: float
+
+    def first(self) -> int:
+        """The first look."""
+        return look_points(self.stop, self.planned)[0]
+
+    def look(self, number: int, seen: Seen) -> Look:
+        """Whether the repeated interval of the difference lies below the margin as a whole."""
+        points = look_points(self.stop, self.planned)
+        n = len(seen.a)
+        z = _bounds(points, self.population, "pocock", self.alpha)[points.index(n)]
+        found = difference_within(seen, population=self.population, z=z)
+        is_clear = found.high is not None and found.high < -(self.stop.worse_by or 0.0)
+        verdict: Verdict = "behind" if is_clear and (z is None or _are_enough(seen)) else "go_on"
+        following = None
+        if verdict == "go_on":
+            verdict, following = _next(n, _after(points, n), self.planned)
+        return _look(
+            self, number, seen, found, level=1 - self.alpha, z=z, verdict=verdict, following=following,
+            looks=len(points),
+        )  # fmt: skip
+
+    def reach(self, n: int) -> int:
+        """Not beyond the look."""
+        return n
 
 
 class ToDifferenceAnytime(Struct, frozen=True, kw_only=True):
@@ -397,7 +432,7 @@ def _bounds(points: tuple[int, ...], population: int | None, kind: str, alpha: f
 
 
 def _look(
-    rule: ToHalfWidth | OnLadder | ToDifference | ToDifferenceAnytime,
+    rule: ToHalfWidth | OnLadder | ToDifference | ToDrop | ToDifferenceAnytime,
     number: int,
     seen: Seen,
     found: Found,

@@ -15,7 +15,7 @@ from steelyard.plan.stopping import Stop
 from steelyard.types import ModelSpec
 
 Order = Literal["shuffled", "file"]
-NOT_ASKED = ("name", "tags", "metrics", "workers", "budget_usd", "fresh", "cache_max_age_s")
+NOT_ASKED = ("name", "tags", "metrics", "workers", "budget_usd", "fresh", "cache_max_age_s", "success")
 
 
 class BenchmarkSpec(Struct, frozen=True, kw_only=True):
@@ -43,7 +43,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     ``workers`` is the number of processes that share the items; ``None`` asks them all from this one.
     ``judge_repeats`` is how often a judge is asked about each answer; ``None`` leaves it to the judge.
     ``budget_usd`` is what the run may spend, over all its sessions, judges included; ``None`` sets no limit.
-    ``stop`` is the rule by which a cell may end before all its items are asked.
+    ``stop`` is the rule by which a cell may end before all its items are asked; ``success`` are criteria for a model.
     ``fresh``: ask anew also what an earlier run was answered; ``cache_max_age_s``: what was answered longer ago.
     """
 
@@ -64,6 +64,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     accept_data: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     stop: Stop | None = None
+    success: tuple[str, ...] = ()
 
     def as_document(self) -> dict[str, Any]:
         """The plan as JSON-ready values, every default spelled out."""

@@ -5,12 +5,14 @@ A rule fixes its looks, its error and its method beforehand, and all of it is in
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
+from steelyard.criteria import parse_threshold
 from steelyard.errors import UsageError, nearest
 
 Share = Annotated[float, Meta(gt=0, le=1)]
@@ -68,7 +70,20 @@ class Ladder(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=
     alpha: Error = 0.05
 
 
-Stop = HalfWidth | Compare | Anytime | Ladder
+class Cascade(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="cascade", tag_field="rule"):
+    """Ask one model after another, cheapest first.
+
+    ``worse_by``: drop a model at a look once it is worse than a cheaper one by more than this. ``success``: skip all
+    dearer models once one meets these criteria on every benchmark, each by its own 95 % bound.
+    """
+
+    worse_by: Width | None = None
+    success: tuple[str, ...] = ()
+    looks: tuple[Share, ...] = LOOKS
+    alpha: Error = 0.05
+
+
+Stop = HalfWidth | Compare | Anytime | Ladder | Cascade
 
 NAMED_BY: dict[str, type[HalfWidth] | type[Compare] | type[Anytime] | type[Ladder]] = {
     "half_width": HalfWidth,
@@ -115,6 +130,43 @@ def parse_stop(text: str) -> Stop:
     return found
 
 
+def cascade_rule(entry: Mapping[str, Any] | None, success: Sequence[str]) -> Cascade | None:
+    """The cascade that the keys of ``cascade:`` describe, with the plan's criteria where it skips by them."""
+    if entry is None:
+        return None
+    known = ("order", "drop_when", "skip_when", "looks", "alpha")
+    if unknown := [key for key in entry if key not in known]:
+        raise UsageError(f"cascade: unknown key {unknown[0]!r}. {nearest(str(unknown[0]), known)}")
+    if entry.get("order", "price") != "price":
+        raise UsageError(f"cascade: the order is by price, not by {entry['order']!r}")
+    skips = entry.get("skip_when")
+    if skips not in (None, "success"):
+        raise UsageError(f"cascade: skip_when {skips!r} is unknown. Try: skip_when: success")
+    if skips and not success:
+        raise UsageError('cascade skips by success, and there are no criteria. Try: success: ["accuracy >= 0.70"]')
+    if not skips and "drop_when" not in entry:
+        raise UsageError("cascade says neither drop_when nor skip_when. Try: drop_when: worse_by 0.05")
+    settings: dict[str, Any] = {key: entry[key] for key in ("looks", "alpha") if key in entry}
+    settings |= {"worse_by": _worse_by(entry.get("drop_when")), "success": list(success) if skips else []}
+    try:
+        found = msgspec.convert(settings | {"rule": "cascade"}, type=Cascade)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"cascade: {str(error).replace(' - at `$.', ' in `')}") from error
+    _in_order(found)
+    for criterion in found.success:
+        parse_threshold(criterion)
+    return found
+
+
+def _worse_by(text: Any) -> float | None:
+    if text is None:
+        return None
+    found = re.fullmatch(r"worse_by\s+(\d*\.?\d+)", str(text).strip())
+    if found is None:
+        raise UsageError(f"cascade: drop_when {text!r} is unknown. Try: drop_when: worse_by 0.05")
+    return float(found[1])
+
+
 def _value(key: str, text: str) -> Any:
     if key in LISTS:
         return [_value("", part) for part in text.split("/")]
@@ -128,8 +180,8 @@ def _value(key: str, text: str) -> Any:
 
 def _in_order(stop: Stop) -> Stop:
     """Looks must rise, and the last one is at all the items."""
-    shares = stop.looks if isinstance(stop, Compare) else stop.ladder if isinstance(stop, Ladder) else LOOKS
+    shares = stop.looks if isinstance(stop, (Compare, Cascade)) else stop.ladder if isinstance(stop, Ladder) else LOOKS
     if not shares or list(shares) != sorted(set(shares)) or shares[-1] != 1.0:
-        name = "looks" if isinstance(stop, Compare) else "ladder"
+        name = "ladder" if isinstance(stop, Ladder) else "looks"
         raise UsageError(f"stop: {name} are shares of the items that rise to 1. Try: {name}: {list(LOOKS)}")
     return stop

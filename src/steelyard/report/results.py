@@ -29,6 +29,11 @@ class CellResult(Struct, frozen=True, kw_only=True):
     estimates: dict[str, Estimate]
     stopped: Stopped | None = None
 
+    @property
+    def is_skipped(self) -> bool:
+        """Whether a cascade skipped it: nothing was asked on purpose."""
+        return self.stopped is not None and self.stopped.is_skipped
+
     def value(self, metric: str) -> float | None:
         """The value of a metric; ``None`` where it is unknown or does not apply."""
         estimate = self.estimates.get(metric)
@@ -55,9 +60,17 @@ class Results(Struct, frozen=True, kw_only=True):
         """The models, in the plan's order."""
         return list(dict.fromkeys(cell.info.model for cell in self.cells))
 
+    def of_benchmark(self, label: str) -> list[CellResult]:
+        """The cells of one benchmark: the ranked ones, then those that a cascade skipped."""
+        skipped = [cell for cell in self.cells if cell.info.label == label and cell.is_skipped]
+        return [*self.ranked(label), *skipped]
+
     def ranked(self, label: str) -> list[CellResult]:
-        """The cells of one benchmark, best accuracy first; unscored ones last, a floor after what beats it."""
-        cells = [cell for cell in self.cells if cell.info.label == label]
+        """The cells of one benchmark, best accuracy first; unscored ones last, a floor after what beats it.
+
+        What a cascade skipped has no place.
+        """
+        cells = [cell for cell in self.cells if cell.info.label == label and not cell.is_skipped]
         return sorted(cells, key=_rank)
 
 

@@ -24,7 +24,7 @@ def stopping_lines(plan: Mapping[str, Any], label: str, cells: Sequence[CellResu
     lines = [rule_line(plan["stop"], ended)]
     told: set[frozenset[str]] = set()
     for model, stopped in watched:
-        for look in stopped.questions:
+        for look in _own_questions(stopped):
             pair = frozenset((model, look.against or model))
             if pair not in told:
                 told.add(pair)
@@ -33,17 +33,24 @@ def stopping_lines(plan: Mapping[str, Any], label: str, cells: Sequence[CellResu
     return [*lines, *dict.fromkeys(f"  {stopped.note}" for stopped in ended if stopped.note)]
 
 
+def _own_questions(stopped: Stopped) -> list[Look]:
+    """The questions to tell under this model; in a cascade who was dropped is told under who was."""
+    told_elsewhere = ("skipped", "ahead") if stopped.rule == "cascade" else ()
+    return [look for look in stopped.questions if look.verdict not in told_elsewhere]
+
+
 def rule_line(rule: Mapping[str, Any], ended: Sequence[Stopped]) -> str:
     """The rule and what it was about: the looks, the items, whose question it answers."""
     first = ended[0]
     whole = "" if first.population >= ENDLESS else f" of the benchmark's {first.population:,}"
     items = f"{first.planned:,} items planned{whole}"
-    pairs = sum(look.against is not None for stopped in ended for look in stopped.questions) // 2
+    looks = [look for stopped in ended for look in stopped.questions]
+    pairs = max(round(rule["alpha"] / (1 - look.level)) for look in looks)
     return f"Stopping rule {words_of(rule)}: {items}, for {first.questions[0].estimand}{_shared(rule, pairs)}"
 
 
 def _shared(rule: Mapping[str, Any], pairs: int) -> str:
-    if rule["rule"] not in ("compare", "anytime"):
+    if rule["rule"] not in ("compare", "anytime") and rule.get("worse_by") is None:
         return ""
     return f"; error {100 * rule['alpha']:g} % over all looks" + (f" and {pairs} pairs" if pairs > 1 else "")
 
@@ -61,8 +68,13 @@ def _words(rule: Mapping[str, Any]) -> Iterator[str]:
         yield f"pilot of {100 * rule['pilot']:g} %, then what is needed"
         return
     yield f"variance={rule['variance']:g}" if kind == "ladder" else str(kind)
+    if kind == "cascade":
+        yield "cheapest first"
+        yield from (f"skip dearer ones where {criterion}" for criterion in rule["success"])
+        if rule["worse_by"] is not None:
+            yield f"drop what is worse by {100 * rule['worse_by']:g} points"
     shares = rule.get("looks") or rule.get("ladder")
-    if shares:
+    if shares and (kind != "cascade" or rule["worse_by"] is not None):
         yield f"looks at {'/'.join(f'{100 * share:g}' for share in shares)} %"
     for key in ("bounds", "against", "margin"):
         if rule.get(key) is not None:
@@ -85,6 +97,10 @@ def _generalised(cell: CellResult, look: Look) -> str:
 
 
 def _settled(model: str, look: Look) -> str:
+    if look.rule == "cascade":
+        if look.verdict == "behind":
+            return f"{model} was dropped, worse than {look.against} by more than the margin"
+        return f"{model} and {look.against}: neither clearly worse by more than the margin"
     if not look.is_settled:
         return f"{model}{f' against {look.against}' if look.against else ''} is undecided so far"
     if look.against is None:
@@ -100,9 +116,15 @@ def _settled(model: str, look: Look) -> str:
 
 def saved_line(stopped: Stopped) -> str:
     """What was asked of one model, and what was not."""
+    if stopped.is_skipped:
+        return f"skipped, {stopped.questions[0].against} meets the criteria; {_saved(stopped)}"
     if not stopped.is_settled:
         return f"{stopped.items:,} of {stopped.planned:,} items asked so far"
     if not stopped.is_early:
         return f"{stopped.items:,} of {stopped.planned:,} items asked, nothing saved"
+    return f"{stopped.items:,} of {stopped.planned:,} items asked, {_saved(stopped)}"
+
+
+def _saved(stopped: Stopped) -> str:
     money = "their cost is unknown" if stopped.saved_usd is None else f"about {stopped.saved_usd:.4f} USD"
-    return f"{stopped.items:,} of {stopped.planned:,} items asked, {stopped.saved_items:,} saved ({money})"
+    return f"{stopped.saved_items:,} items saved ({money})"
