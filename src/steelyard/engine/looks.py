@@ -20,7 +20,8 @@ from steelyard.analysis.estimates import headline
 from steelyard.analysis.stopped import look_line
 from steelyard.engine.cascade import check_criteria, order_of
 from steelyard.engine.cells import Cell, Task
-from steelyard.engine.stopping import Rule, Seen, look_points, rule_for
+from steelyard.engine.prefix import Seen
+from steelyard.engine.stopping import Rule, look_points, rule_for
 from steelyard.engine.work import OpenCell
 from steelyard.engine.writer import PATIENCE_S, TRIED_AGAIN_EVERY_S
 from steelyard.errors import StoreFull, UnknownName, UsageError

@@ -1,7 +1,6 @@
 """The rules by which a run ends early, as functions of the scores of a complete prefix of its order.
 
-A look says how many items to ask next, or that the question is settled. Over a finite benchmark of N items a prefix of
-n is worth n (N - 1) / (N - n) of them: what has been asked is known. Waiting for a *width* does not bend the error
+A look says how many items to ask next, or that the question is settled. Waiting for a *width* does not bend the error
 (Chow & Robbins 1965), so Wilson's interval stands; waiting for a *difference* does, so its bounds are repeated ones
 (Jennison & Turnbull 1989), which hold over all looks and all pairs together.
 """
@@ -17,33 +16,20 @@ import numpy as np
 from msgspec import Struct
 
 from steelyard import stats
+from steelyard.engine.prefix import (
+    FEWEST_ITEMS,
+    Found,
+    Seen,
+    are_enough,
+    difference_within,
+    differences_of,
+    score_within,
+)
 from steelyard.plan.stopping import Anytime, Cascade, Compare, HalfWidth, Ladder, Stop
 from steelyard.types import Estimand, Look, Verdict
 
-FEWEST_ITEMS = 50
-FEWEST_DISCORDANT = 10
 MOST_ANYTIME_LOOKS = 100
-MOST_CONFIDENCE = 1 - 1e-13
 ESTIMANDS: dict[str, Estimand] = {"benchmark": "this benchmark", "questions": "questions like these"}
-
-
-class Seen(Struct, frozen=True, kw_only=True):
-    """The first items of the order, all done: each one's mean score, NaN where it has none.
-
-    ``b`` is the model that ``a`` is compared with, where there is one; ``clusters`` are -1 for items of none.
-    """
-
-    a: np.ndarray
-    b: np.ndarray | None = None
-    clusters: np.ndarray | None = None
-
-
-class Found(Struct, frozen=True):
-    """A value with its bounds."""
-
-    value: float | None
-    low: float | None
-    high: float | None
 
 
 class Rule(Protocol):
@@ -188,7 +174,7 @@ class ToDifference(Struct, frozen=True, kw_only=True):
         n = len(seen.a)
         z = self.bounds()[points.index(n)]
         found = difference_within(seen, population=self._whole, z=z)
-        verdict = _told_apart(found, self.stop.margin) if z is None or _are_enough(seen) else "go_on"
+        verdict = _told_apart(found, self.stop.margin) if z is None or are_enough(seen) else "go_on"
         following = None
         if verdict == "go_on":
             verdict, following = _next(n, _after(points, n), self.planned)
@@ -229,7 +215,7 @@ class ToDrop(Struct, frozen=True, kw_only=True):
         z = _bounds(points, self.population, "pocock", self.alpha)[points.index(n)]
         found = difference_within(seen, population=self.population, z=z)
         is_clear = found.high is not None and found.high < -(self.stop.worse_by or 0.0)
-        verdict: Verdict = "behind" if is_clear and (z is None or _are_enough(seen)) else "go_on"
+        verdict: Verdict = "behind" if is_clear and (z is None or are_enough(seen)) else "go_on"
         following = None
         if verdict == "go_on":
             verdict, following = _next(n, _after(points, n), self.planned)
@@ -278,7 +264,7 @@ class ToDifferenceAnytime(Struct, frozen=True, kw_only=True):
         if is_last or self.stop.margin is not None:
             return True
         found = stats.betting_e_value(
-            values=(_differences(seen) + 1) / 2,
+            values=(differences_of(seen) + 1) / 2,
             mean=0.5,
             population=self._whole,
             alpha=self.alpha,
@@ -287,7 +273,7 @@ class ToDifferenceAnytime(Struct, frozen=True, kw_only=True):
         return found.e_value >= 1 / self.alpha
 
     def _sequence(self, seen: Seen) -> Found:
-        differences = _differences(seen)
+        differences = differences_of(seen)
         if not len(differences):
             return Found(None, -1.0, 1.0)
         if self._whole is not None and len(seen.a) >= self._whole:
@@ -303,71 +289,6 @@ class ToDifferenceAnytime(Struct, frozen=True, kw_only=True):
         return self.population if self.stop.estimand == "benchmark" else None
 
 
-def score_within(seen: Seen, *, population: int | None, alpha: float) -> tuple[Found, float]:
-    """The mean score with Wilson's interval, and how many independent items it is worth.
-
-    Of right and wrong answers each counts once; fractional scores, and items in clusters, count by their variance.
-    """
-    scores = seen.a[~np.isnan(seen.a)]
-    n = len(scores)
-    if n == 0:
-        return Found(None, None, None), 1.0
-    mean = float(scores.mean())
-    worth = _worth(scores, _clusters_of(seen, ~np.isnan(seen.a)))
-    if population is not None and n >= population:
-        return Found(mean, mean, mean), worth
-    gain = 1.0 if population is None else (population - 1) / (population - n)
-    found = stats.wilson_interval(successes=mean * worth * gain, n=worth * gain, confidence=1 - alpha)
-    return Found(mean, found.low, found.high), worth
-
-
-def _worth(scores: np.ndarray, clusters: np.ndarray | None) -> float:
-    """The independent right or wrong answers that would leave the mean as uncertain."""
-    n, mean = len(scores), float(scores.mean())
-    whole = mean * (1 - mean)
-    if whole <= 0 or n < 2 or (clusters is None and bool(np.isin(scores, (0.0, 1.0)).all())):
-        return float(n)
-    if clusters is None:
-        variance = float(scores.var(ddof=1)) / n
-    else:
-        variance = (stats.cluster_se(scores=scores, clusters=clusters).se or 0.0) ** 2
-    return min(whole / variance, 100.0 * n) if variance > 0 else float(n)
-
-
-def difference_within(seen: Seen, *, population: int | None, z: float | None) -> Found:
-    """The mean difference a - b within ``z`` standard errors: Tango's interval of right and wrong, else Student's t.
-
-    ``z`` of ``None``: the whole benchmark was asked. What has no score leaves the bounds that far apart.
-    """
-    differences = _differences(seen)
-    n = len(differences)
-    if n == 0:
-        return Found(None, -1.0, 1.0)
-    mean, total = float(differences.mean()), float(differences.sum())
-    if z is None:
-        missing = len(seen.a) - n
-        return Found(mean, (total - missing) / len(seen.a), (total + missing) / len(seen.a))
-    confidence = min(MOST_CONFIDENCE, 2 * NormalDist().cdf(z) - 1)
-    gain = 1.0 if population is None or n >= population else (population - 1) / (population - n)
-    clusters = _clusters_of(seen, ~np.isnan(seen.a + _other(seen)))
-    if clusters is None and bool(np.isin(differences, (-1.0, 0.0, 1.0)).all()):
-        ahead, behind = float((differences > 0).sum()), float((differences < 0).sum())
-        bounds = stats.paired_difference_score_interval(
-            only_a_correct=ahead * gain, only_b_correct=behind * gain, n=n * gain, confidence=confidence
-        )
-        low, high = bounds.low, bounds.high
-    else:
-        found = stats.paired_t(a=differences, b=np.zeros(n), clusters=clusters, confidence=confidence)
-        if found.low is None or found.high is None:
-            low, high = -1.0, 1.0
-        else:
-            low, high = (mean + (bound - mean) / math.sqrt(gain) for bound in (found.low, found.high))
-    if population is None:
-        return Found(mean, low, high)
-    left = population - n
-    return Found(mean, max(low, (total - left) / population), min(high, (total + left) / population))
-
-
 def _told_apart(found: Found, margin: float | None) -> Verdict:
     if found.low is None or found.high is None:
         return "go_on"
@@ -378,31 +299,6 @@ def _told_apart(found: Found, margin: float | None) -> Verdict:
     if margin is not None and -margin < found.low and found.high < margin:
         return "equivalent"
     return "go_on"
-
-
-def _are_enough(seen: Seen) -> bool:
-    """Whether a bound on z can be trusted yet."""
-    differences = _differences(seen)
-    return len(differences) >= FEWEST_ITEMS and int((differences != 0).sum()) >= FEWEST_DISCORDANT
-
-
-def _differences(seen: Seen) -> np.ndarray:
-    differences = seen.a - _other(seen)
-    return np.asarray(differences[~np.isnan(differences)])
-
-
-def _other(seen: Seen) -> np.ndarray:
-    assert seen.b is not None
-    return seen.b
-
-
-def _clusters_of(seen: Seen, scored: np.ndarray) -> np.ndarray | None:
-    """The scored items' clusters, an item of none being one of its own; ``None`` where no cluster holds two."""
-    if seen.clusters is None:
-        return None
-    found = seen.clusters[scored]
-    found = np.where(found < 0, -1 - np.arange(len(found)), found)
-    return found if len(np.unique(found)) < len(found) else None
 
 
 def _next(n: int, wanted: int, planned: int) -> tuple[Verdict, int | None]:
