@@ -21,6 +21,7 @@ from steelyard.errors import UsageError
 from steelyard.plan.plan import BenchmarkSpec, Plan
 from steelyard.plan.stopping import Compare, HalfWidth, stop_rule
 from steelyard.report.results import load_results, results_document
+from steelyard.report.terminal import results_text
 from steelyard.store import Store
 from steelyard.types import ModelSpec
 
@@ -261,6 +262,45 @@ def test_a_model_that_is_given_up_does_not_hold_its_partner_up():
     run = sy.run([model("a", 0.8), model("b", 0.5, fails=fails)], [quiz(100)], stop={"compare": True})
     assert run.status == "failed"
     assert cell(run, "a").value("scored") == 100
+
+
+def test_a_run_whose_money_ends_between_two_looks_ends():
+    price = sy.types.Price(input=1000.0, output=1000.0)
+    specs = tuple(
+        ModelSpec(id=name, provider="openai", model=name, base_url="http://x/v1", price=price, max_tokens=1)
+        for name in "ab"
+    )
+    plan = Plan(models=specs, benchmarks=(BenchmarkSpec(name="quiz"),), name="p", stop=Compare(), budget_usd=0.5)
+    given = Given(providers={"a": model("a", 0.72), "b": model("b", 0.66)}, benchmarks={"quiz": quiz()})
+    run, taken = go(plan, given)
+    assert run.status == "budget"
+    with Store.open() as store:
+        found = load_results(store, run)
+    assert 0 < sum(each.value("attempted") for each in found.cells) < 2 * ITEMS
+    assert "asked so far" in results_text(found) or not taken
+
+
+def test_a_run_that_is_stopped_while_it_waits_for_a_look_ends(monkeypatch):
+    hurried = []
+
+    async def first_answers_only(request):
+        if len(hurried) > 60:
+            os.kill(os.getpid(), signal.SIGINT)
+            await asyncio.sleep(30)
+
+    class Endless(sy.Scripted):
+        async def generate(self, request):
+            hurried.append(number(request))
+            await first_answers_only(request)
+            async for event in super().generate(request):
+                yield event
+
+    monkeypatch.setattr("steelyard.engine.run.GRACE_S", 0.2)
+    b = Endless(lambda request: "1" if is_right("b", 0.66, number(request)) else "0", name="b", concurrency=4)
+    run = sy.run([model("a", 0.72), b], [quiz()], stop={"compare": True})
+    assert run.status == "interrupted"
+    assert all(look.n == 50 for look in looks(run))
+    assert "undecided so far" in run.table()
 
 
 def test_answers_used_again_are_looked_at_like_any_other():

@@ -163,6 +163,14 @@ def test_models_that_answer_alike_are_equivalent_within_a_margin_only():
     )
 
 
+def test_at_any_time_models_that_answer_alike_are_equivalent_before_the_end():
+    generator = np.random.default_rng(2)
+    a, b = pairs(0.0, 0.02, generator, exact=True)
+    look = followed(rule_for(Anytime(margin=0.08), planned=ITEMS, population=ITEMS), a, b)
+    assert look.verdict == "equivalent"
+    assert look.n < ITEMS
+
+
 def test_pairs_share_the_error():
     alone = rule_for(Compare(), planned=500, population=ITEMS, pairs=1)
     among = rule_for(Compare(), planned=500, population=ITEMS, pairs=3)

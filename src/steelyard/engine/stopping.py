@@ -260,8 +260,8 @@ class ToDifferenceAnytime(Struct, frozen=True, kw_only=True):
         return max(n, _after(look_points(self.stop, self.planned), n))
 
     def _is_worth_it(self, seen: Seen, *, is_last: bool) -> bool:
-        """Whether bets against a tie have won, which is quick to know; the whole sequence is not."""
-        if is_last or self.stop.margin is not None:
+        """Whether bets against a tie have won, or the plain interval is within the margin: both are quick to know."""
+        if is_last or self._may_be_within(seen):
             return True
         found = stats.betting_e_value(
             values=(differences_of(seen) + 1) / 2,
@@ -271,6 +271,13 @@ class ToDifferenceAnytime(Struct, frozen=True, kw_only=True):
             planned=self.planned / 2,
         )
         return found.e_value >= 1 / self.alpha
+
+    def _may_be_within(self, seen: Seen) -> bool:
+        """Whether a single look would lie within the margin, which the sequence, being wider, then may too."""
+        if self.stop.margin is None:
+            return False
+        z = NormalDist().inv_cdf(1 - self.alpha / 2)
+        return _told_apart(difference_within(seen, population=self._whole, z=z), self.stop.margin) == "equivalent"
 
     def _sequence(self, seen: Seen) -> Found:
         differences = differences_of(seen)
