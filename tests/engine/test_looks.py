@@ -255,6 +255,24 @@ def test_other_benchmarks_go_on_while_one_waits_for_its_look():
     assert min(when["fast", "r"]) < min(when["slow", "r"])
 
 
+def test_who_waits_for_a_look_says_so():
+    said = set()
+    progress = Progress()
+
+    def watching(request):
+        said.update((each.model, each.held()) for each in progress.cells)
+        return "1" if is_right("b", 0.66, number(request)) else "0"
+
+    plan = plan_of({"compare": True})
+    slow = sy.Scripted(watching, name="b", concurrency=4, delay_s=0.005)
+    both = Given(providers={"a": model("a", 0.72), "b": slow}, benchmarks={"quiz": quiz(200)})
+    with Store.open() as store:
+        asyncio.run(execute(plan, store, given=both, progress=progress))
+    assert ("a", "waiting for a look") in said
+    assert ("b", "waiting for a look") not in said
+    assert progress.cells[0].held() is None
+
+
 def test_a_model_that_is_given_up_does_not_hold_its_partner_up():
     def fails(i):
         return sy.Failure(kind="auth", message="no key")

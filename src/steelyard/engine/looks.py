@@ -193,6 +193,9 @@ class Looks:
                 await self._take(question)
             await self._between()
             self._aim()
+            for cell in self._cells.values():
+                at_its_end = self._done.get(cell.row, 0) >= cell.horizon.end > 0
+                cell.progress.awaits_look = at_its_end and not cell.horizon.is_closed
             if not due and self._is_open():
                 await self._news.wait()
                 self._news.clear()
