@@ -316,7 +316,8 @@ class Look(Struct, frozen=True, kw_only=True):
 
     With ``against`` the value is the difference to that model, and ``ahead`` means better than it. The bounds hold
     over all looks that the rule plans, at ``level``; ``z`` is what they are wide, where it is not the level's own.
-    ``scored`` items have a score (of both models); ``planned`` items may be asked of a ``population``. ``next`` is how
+    ``scored`` items have a score (of both models); ``planned`` items may be asked of a ``population``, ``None`` where
+    items are made without end. ``next`` is how
     many items to ask before the next look, ``None`` where the question is settled.
     """
 
@@ -326,7 +327,7 @@ class Look(Struct, frozen=True, kw_only=True):
     n: int
     scored: int
     planned: int
-    population: int
+    population: int | None
     against: str | None = None
     value: float | None
     low: float | None

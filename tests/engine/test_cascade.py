@@ -154,6 +154,7 @@ def test_the_plan_says_beforehand_which_pairs_it_watches_in_which_order():
     plan = plan_of(BOTH, {"dear": 9.0, "good": 3.0, "cheap": 1.0})
     given = Given(providers={name: model(name, 0.5) for name in ("dear", "good", "cheap")}, benchmarks={"quiz": quiz()})
     [watched] = expansion(prepare(plan, given), plan)
+    assert watched.models == ("cheap", "good", "dear")
     assert watched.questions == (("good", "cheap"), ("dear", "cheap"), ("dear", "good"))
     assert watched.alpha == pytest.approx(0.05 / 3)
 

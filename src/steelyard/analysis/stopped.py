@@ -36,7 +36,7 @@ class Stopped(Struct, frozen=True, kw_only=True):
     looks: int | None
     items: int
     planned: int
-    population: int
+    population: int | None
     saved_items: int
     saved_usd: float | None
     questions: tuple[Look, ...]
@@ -118,7 +118,7 @@ def _at_any_time(columns: Columns, context: Context, series: Sequence[Sequence[L
     scores = headline(columns)
     scored = scores[~np.isnan(scores)]
     look = series[0][-1]
-    if context.info.repeats > 1 or not len(scored) or not np.isin(scored, (0.0, 1.0)).all():
+    if look.population is None or context.info.repeats > 1 or not len(scored) or not np.isin(scored, (0.0, 1.0)).all():
         return plain
     bounds = stats.confidence_sequence_wor_binary(
         successes=int(scored.sum()), n=len(scored), population=look.population, alpha=1 - context.confidence

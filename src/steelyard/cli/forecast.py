@@ -202,9 +202,14 @@ def print_forecast(expected: Forecast) -> None:
 def watched_line(watched: Watched) -> str:
     """What a stopping rule will watch on one benchmark, and when."""
     asked = ", ".join(" against ".join(models) for models in watched.questions)
+    turns = ""
+    if watched.rule == "cascade":
+        turns = f"{watched.benchmark} is asked of one model after another: {', '.join(watched.models)}. "
+        if not watched.questions:
+            return turns.strip()
     whole = "" if watched.population is None else f" of the benchmark's {watched.population:,}"
     return (
-        f"{watched.benchmark} may end early by {watched.rule}: {asked}; for {watched.estimand}; "
+        f"{turns}{watched.benchmark} may end early by {watched.rule}: {asked}; for {watched.estimand}; "
         f"looks at {_look_points(watched)} of {watched.planned:,} items{whole}; error {100 * watched.alpha:.3g} % each"
     )
 

@@ -61,7 +61,7 @@ def _holds(threshold: Threshold, estimate: Estimate | None) -> bool:
     return high is not None and high <= threshold.value
 
 
-def skipped(cell: Cell, because: str, *, population: int) -> Look:
+def skipped(cell: Cell, because: str, *, population: int | None) -> Look:
     """The word that a cell is not asked, because a cheaper model meets the criteria."""
     return Look(
         rule="cascade",

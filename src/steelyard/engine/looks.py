@@ -21,7 +21,7 @@ from steelyard.analysis.stopped import look_line
 from steelyard.engine.cascade import check_criteria, order_of
 from steelyard.engine.cells import Cell, Task
 from steelyard.engine.prefix import Seen
-from steelyard.engine.stopping import Rule, look_points, rule_for
+from steelyard.engine.stopping import ENDLESS, Rule, look_points, rule_for
 from steelyard.engine.work import OpenCell
 from steelyard.engine.writer import PATIENCE_S, TRIED_AGAIN_EVERY_S
 from steelyard.errors import StoreFull, UnknownName, UsageError
@@ -30,18 +30,18 @@ from steelyard.plan.stopping import Anytime, Cascade, Compare, HalfWidth, Stop
 from steelyard.store import Store
 from steelyard.types import Columns, Look
 
-ENDLESS = 10**9
-
 
 class Watched(Struct, frozen=True, kw_only=True):
     """What a rule watches on one benchmark, stated before the first item: the plan's expansion.
 
+    ``models`` are in the order of their turns where they are asked one after another.
     ``looks`` are numbers of items; ``looks_are_fixed`` is false where only the first and the last are known beforehand.
     ``alpha`` is the error of each question; of pairs, all of a benchmark's together have the plan's.
     """
 
     benchmark: str
     rule: str
+    models: tuple[str, ...]
     questions: tuple[tuple[str, ...], ...]
     looks: tuple[int, ...]
     looks_are_fixed: bool
@@ -100,7 +100,7 @@ def expansion(cells: Sequence[Cell], plan: Plan) -> list[Watched]:
 def _watched(group: Sequence[Cell], stop: Stop) -> Watched:
     task = group[0].task
     questions = tuple(_questions(group, stop))
-    planned, whole = len(task.positions), population(task)
+    planned = len(task.positions)
     shared = max(1, len(questions)) if isinstance(stop, (Compare, Anytime, Cascade)) else 1
     of_questions = (
         stop.estimand == "questions" if isinstance(stop, (Compare, Anytime)) else "variance" in stop.__struct_fields__
@@ -108,11 +108,12 @@ def _watched(group: Sequence[Cell], stop: Stop) -> Watched:
     return Watched(
         benchmark=group[0].info.label,
         rule=str(stop.__struct_config__.tag),
+        models=tuple(order_of(group) if isinstance(stop, Cascade) else [cell.spec.id for cell in group]),
         questions=questions,
         looks=look_points(stop, planned),
         looks_are_fixed=not isinstance(stop, HalfWidth),
         planned=planned,
-        population=None if whole == ENDLESS else whole,
+        population=whole(task),
         estimand="questions like these" if of_questions else "this benchmark",
         alpha=stop.alpha / shared,
     )
@@ -142,6 +143,12 @@ def _by_benchmark(cells: Sequence[Cell]) -> list[list[Cell]]:
 def population(task: Task) -> int:
     """How many items the benchmark has; without end where they are generated."""
     return ENDLESS if task.benchmark.is_endless(task.spec.part) else len(task.dataset.samples)
+
+
+def whole(task: Task) -> int | None:
+    """The same as it is told: ``None`` for what has no end."""
+    items = population(task)
+    return None if items == ENDLESS else items
 
 
 class Looks:

@@ -29,6 +29,8 @@ from steelyard.plan.stopping import Anytime, Cascade, Compare, HalfWidth, Ladder
 from steelyard.types import Estimand, Look, Verdict
 
 MOST_ANYTIME_LOOKS = 100
+ENDLESS = 10**9
+"""The population of a benchmark whose items are made without end."""
 ESTIMANDS: dict[str, Estimand] = {"benchmark": "this benchmark", "questions": "questions like these"}
 
 
@@ -356,7 +358,7 @@ def _look(
         n=len(seen.a),
         scored=int(scored.sum()),
         planned=rule.planned,
-        population=rule.population,
+        population=None if rule.population == ENDLESS else rule.population,
         value=found.value,
         low=found.low,
         high=found.high,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from steelyard.analysis.estimates import Context
 from steelyard.analysis.summary import summarise
 from steelyard.engine.cascade import meets, order_of, skipped
-from steelyard.engine.looks import Looks, population
+from steelyard.engine.looks import Looks, whole
 from steelyard.engine.work import OpenCell
 from steelyard.plan.plan import Plan
 from steelyard.plan.stopping import Cascade
@@ -74,7 +74,7 @@ class Turns(Looks):
     async def _skip(self, models: Sequence[str], because: str) -> None:
         waiting = [cell for model in models for cell in self._of_model[model] if not cell.horizon.is_closed]
         for cell in waiting:
-            await self._keep(cell.row, skipped(cell.cell, because, population=population(cell.cell.task)))
+            await self._keep(cell.row, skipped(cell.cell, because, population=whole(cell.cell.task)))
             self._close(cell, 0)
         if waiting:
             names = ", ".join(dict.fromkeys(cell.cell.spec.id for cell in waiting))

@@ -11,8 +11,6 @@ from steelyard.types import Look
 if TYPE_CHECKING:
     from steelyard.report.results import CellResult
 
-ENDLESS = 10**9
-
 
 def stopping_lines(plan: Mapping[str, Any], label: str, cells: Sequence[CellResult]) -> list[str]:
     """What stands under a benchmark's table; nothing where the plan has no rule."""
@@ -42,7 +40,7 @@ def _own_questions(stopped: Stopped) -> list[Look]:
 def rule_line(rule: Mapping[str, Any], ended: Sequence[Stopped]) -> str:
     """The rule and what it was about: the looks, the items, whose question it answers."""
     first = ended[0]
-    whole = "" if first.population >= ENDLESS else f" of the benchmark's {first.population:,}"
+    whole = "" if first.population is None else f" of the benchmark's {first.population:,}"
     items = f"{first.planned:,} items planned{whole}"
     looks = [look for stopped in ended for look in stopped.questions]
     pairs = max(round(rule["alpha"] / (1 - look.level)) for look in looks)
