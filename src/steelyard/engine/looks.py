@@ -77,8 +77,10 @@ def check_stop(cells: Sequence[Cell], plan: Plan) -> None:
         raise UsageError("stop needs items drawn by seed: the first ones in file order are no sample. Try: no --order")
     watched = [cell for cell in cells if cell.floor is None]
     for cell in watched:
-        if cell.spec.batch:
-            raise UsageError(f"{cell.spec.id} is asked by batches, which are not looked into. Try: stop without batch")
+        if cell.spec.batch and isinstance(stop, Anytime):
+            raise UsageError(
+                f"{cell.spec.id} is asked by batches, and every look would wait for one. Try: compare, with four looks"
+            )
         if cell.info.aggregate == "macro":
             raise UsageError(f"{cell.info.label} is a mean over strata; stop watches means over items only")
     if isinstance(stop, Cascade):

@@ -81,6 +81,7 @@ class Lane:
         self._loaded: asyncio.Queue[Work | None] = asyncio.Queue()
         self._durable: asyncio.Queue[Work | None] = asyncio.Queue()
         self._unfinished = 0
+        self._is_loaded = False
         self._all_finished = asyncio.Event()
         self._failures = 0
         self._has_answered = False
@@ -105,7 +106,7 @@ class Lane:
         async with asyncio.TaskGroup() as group:
             scoring = [group.create_task(self._score()) for _ in range(scorers)]
             if self.batches is not None:
-                generating = [group.create_task(self.batches.serve(self._loaded))]
+                generating = [group.create_task(self._by_batches(self.batches))]
             else:
                 generating = [group.create_task(self._generate()) for _ in range(self.concurrency)]
             await self._load_unscored(unscored)
@@ -130,6 +131,7 @@ class Lane:
             if self.stopped:
                 break
             await self._load_some(some)
+        self._is_loaded = True
         for _ in range(self.concurrency):
             self._loaded.put_nowait(None)
 
@@ -188,6 +190,8 @@ class Lane:
             open_cell = next((cell for cell in self.cells if cell.horizon.has_more), None)
             if open_cell is not None or all(cell.horizon.is_spent for cell in self.cells):
                 return open_cell
+            if self.batches is not None:
+                self._loaded.put_nowait(None)  # what is gathered goes in as it is: the look waits for it
             await wait_for_move(cell.horizon for cell in self.cells)
         return None
 
@@ -227,6 +231,11 @@ class Lane:
             await committed.wait()
             committed = work.durable
             self._keep(work)
+
+    async def _by_batches(self, batches: BatchLane) -> None:
+        """One round of batches after another, as far as the horizons let go each time."""
+        while not (self._is_loaded and self._loaded.empty()):
+            await batches.serve(self._loaded)
 
     def ask_by_batches(self, service: BatchService, standings: Standings) -> None:
         """Have this lane's requests handed in as batches instead of one by one."""
