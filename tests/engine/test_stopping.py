@@ -137,6 +137,13 @@ def test_a_difference_of_a_few_pairs_stops_nothing():
     assert rule.look(1, Seen(a=a, b=np.zeros(132))).verdict == "ahead"
 
 
+def test_models_that_hardly_ever_differ_are_equivalent_within_a_margin():
+    a = np.ones(132)
+    b = np.concatenate([np.ones(130), np.zeros(2)])
+    look = rule_for(Compare(margin=0.1), planned=ITEMS, population=ITEMS).look(1, Seen(a=a, b=b))
+    assert look.verdict == "equivalent"
+
+
 def test_models_swapped_turn_the_look_round():
     generator = np.random.default_rng(1)
     a, b = pairs(0.1, 0.236, generator, exact=True)

@@ -176,7 +176,9 @@ class ToDifference(Struct, frozen=True, kw_only=True):
         n = len(seen.a)
         z = self.bounds()[points.index(n)]
         found = difference_within(seen, population=self._whole, z=z)
-        verdict = _told_apart(found, self.stop.margin) if z is None or are_enough(seen) else "go_on"
+        verdict = _told_apart(found, self.stop.margin)
+        if verdict in ("ahead", "behind") and z is not None and not are_enough(seen):
+            verdict = "go_on"
         following = None
         if verdict == "go_on":
             verdict, following = _next(n, _after(points, n), self.planned)
