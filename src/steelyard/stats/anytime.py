@@ -10,8 +10,8 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from msgspec import Struct
 import scipy
+from msgspec import Struct
 
 from steelyard.stats.intervals import Interval
 

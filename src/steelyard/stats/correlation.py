@@ -13,8 +13,8 @@ from functools import lru_cache
 from typing import Literal
 
 import numpy as np
-from msgspec import Struct
 import scipy
+from msgspec import Struct
 
 MOST_FOR_EXACT_SPEARMAN = 12
 MOST_FOR_EXACT_TIED_KENDALL = 8

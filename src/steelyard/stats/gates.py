@@ -8,8 +8,8 @@ from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
-from msgspec import Struct
 import scipy
+from msgspec import Struct
 
 from steelyard.stats.intervals import mean_interval
 from steelyard.stats.paired import paired_difference_score_interval

@@ -10,8 +10,8 @@ from collections.abc import Hashable, Sequence
 from statistics import NormalDist
 
 import numpy as np
-from msgspec import Struct
 import scipy
+from msgspec import Struct
 
 
 class Interval(Struct, frozen=True, kw_only=True):

@@ -12,8 +12,8 @@ from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
-from msgspec import Struct
 import scipy
+from msgspec import Struct
 
 from steelyard.stats.intervals import cluster_se, t_quantile, without_spread
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from statistics import NormalDist
 
-from msgspec import Struct
 import scipy
+from msgspec import Struct
 
 from steelyard.stats.intervals import t_quantile
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-from msgspec import Struct
 import scipy
+from msgspec import Struct
 
 from steelyard.stats.intervals import cluster_se
 

@@ -13,8 +13,8 @@ from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
-from msgspec import Struct
 import scipy
+from msgspec import Struct
 
 NODES = 96
 HIGHEST_Z = 40.0

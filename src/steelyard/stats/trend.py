@@ -10,9 +10,9 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import scipy
 from msgspec import Struct
 from msgspec.structs import replace
-import scipy
 
 
 class EwmaChart(Struct, frozen=True, kw_only=True):

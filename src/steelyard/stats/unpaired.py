@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from msgspec import Struct
 import scipy
+from msgspec import Struct
 
 from steelyard.stats.intervals import wilson_interval, without_spread
 from steelyard.stats.paired import Difference, TTest, t_test
