@@ -206,3 +206,16 @@ def test_chain_of_thought_on_bbh_gains_what_the_paper_prints(data_folder, monkey
     found = compared("direct", "cot", "--across", "protocol")["pairs"][0]["comparison"]
     assert round(100 * found["difference"]["value"], 1) == round(73.93 - 56.61, 1)
     assert (found["difference"]["n"], found["test"], found["verdict"]) == (6511, "stratified t", "improved")
+
+
+def test_a_dry_run_says_what_it_could_tell_apart_and_what_more_would_cost(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-none")
+    models = ("-m", "openai/gpt-4o-mini", "-m", "openai/gpt-4o", "-m", "baseline/random")
+    words = ok("run", "starter", *models, "--dry-run", "--detect", 4)
+    assert (
+        "176 items tell two models apart that differ by 10.6 points or more; 4 points would take 1,227 items" in words
+    )
+    power = json.loads(ok("run", "starter", *models, "--dry-run", "--json"))["power"][0]
+    assert (power["models"], power["find"], power["items_needed"]) == (2, 0.05, 785)
+    assert power["most_usd_needed"] > 0
+    assert "Try: with --dry-run" in steelyard("run", "starter", *models, "--detect", 4).stderr
