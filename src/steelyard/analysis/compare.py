@@ -139,9 +139,16 @@ def pairing_of(pair: Paired, *, low: float | None = None, high: float | None = N
 
 
 def settings_note(baseline: Side, candidate: Side) -> list[str]:
-    """What makes two systems of what may be one model; nothing where the models differ anyway."""
-    differing = differing_settings(baseline.info, candidate.info)
-    return [f"{one.field.replace('_', ' ')}: {one.a} and {one.b}" for one in differing]
+    """What makes two systems of one model, or of two: the settings in which they differ. A floor has none."""
+    if baseline.info.is_floor or candidate.info.is_floor:
+        return []
+    differing = differing_settings(candidate.info, baseline.info)
+
+    def told(value: object) -> str:
+        return "the protocol's" if value is None else repr(value)
+
+    words = [f"{one.field.replace('_', ' ')} {told(one.a)} against {told(one.b)}" for one in differing]
+    return [f"their settings differ: {', '.join(words)}"] if words else []
 
 
 def standard_error(estimate: Estimate) -> float | None:
@@ -230,7 +237,10 @@ def _without_spread(metric: str, pair: Paired, worth: int, confidence: float) ->
     )
     how = f"paired, Tango score at {worth:,} independent differences"
     difference = _estimate(metric, mean, bounds.low, bounds.high, confidence, pair.n, how)
-    return Found(difference=difference, test="none", p=None)
+    if pair.clusters is not None:
+        return Found(difference=difference, test="none", p=None)
+    flips = stats.paired_permutation(differences=pair.differences)
+    return Found(difference=difference, test=f"sign flips, {flips.method}", p=flips.p)
 
 
 def _estimate(
