@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from steelyard.analysis.compare import CONFIDENCE, family_level
-from steelyard.analysis.places import Ranking
+from steelyard.analysis.places import Place, Ranking
 from steelyard.analysis.sentences import descriptive, names, points, times
 from steelyard.analysis.wording import written
 from steelyard.report.comparison import Compared, Comparisons
@@ -132,12 +132,17 @@ def _ranking_table(ranking: Ranking) -> Table:
         span = f"{place.low}" if place.low == place.high else f"{place.low} to {place.high}"
         first = "unknown" if place.first is None else f"{100 * place.first:.0f} %"
         value = "unknown" if place.value is None else f"{100 * place.value:.1f} %"
-        table.add_row(*map(Text, (str(place.place), span, place.name, value, first)))
+        table.add_row(*map(Text, (str(place.place), span, _called(place, ranking), value, first)))
     return table
 
 
+def _called(place: Place, ranking: Ranking) -> str:
+    """The model, with its run where the ranking is of several."""
+    return place.name if len({one.run for one in ranking.places}) == 1 else f"{place.name} (#{place.run})"
+
+
 def _best_words(ranking: Ranking) -> str:
-    near = [place.name for place in ranking.places if place.near_best]
+    near = [_called(place, ranking) for place in ranking.places if place.near_best]
     if len(near) < 2:
         return f"{near[0]} is the best, told from all others (n = {ranking.n:,})." if near else ""
     return f"Not distinguished from the best: {', '.join(near)} (n = {ranking.n:,})."
