@@ -329,7 +329,7 @@ def _notes(pair: Paired, baseline: Side, candidate: Side, low: float, high: floa
         )
     if reused := _used_again(baseline, candidate):
         notes.append(
-            f"{reused:,} answers of run #{candidate.run} were given in earlier runs and used again: they say nothing new "
-            "of this model. Try: steelyard run --fresh"
+            f"{reused:,} answers of run #{candidate.run} were given in earlier runs and used again: they say nothing "
+            "new of this model. Try: steelyard run --fresh"
         )
     return notes
