@@ -142,7 +142,7 @@ CASES = (
     ),
     Case(
         name="workers",
-        setting=f"{COMPUTED} items a Python function computes, split over 2 workers or given to 1; their start included",
+        setting=f"{COMPUTED} items of a Python function, split over 2 workers or given to 1; their start included",
         together=lambda url: computed_by(2),
         apart=lambda url: computed_by(1),
         ideal=1 / 2,
