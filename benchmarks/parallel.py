@@ -26,6 +26,7 @@ SERVER = Settings(ttft_ms=50, itl_ms=50, tokens=2)
 MODELS = 3
 CONCURRENCY = 8
 COMPUTED = 400
+EACH = f"{ITEMS} items of {1000 * ANSWER_S:.0f} ms"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,21 +122,21 @@ def computed_by(workers: int) -> float:
 CASES = (
     Case(
         name="models",
-        setting=f"{MODELS} models in one run, against {MODELS} runs of one; 2 requests in flight per model; {ITEMS} items of {1000 * ANSWER_S:.0f} ms",
+        setting=f"{MODELS} models in one run, against {MODELS} runs of one; 2 requests in flight per model; {EACH}",
         together=models_together,
         apart=models_apart,
         ideal=1 / MODELS,
     ),
     Case(
         name="stages",
-        setting=f"grading as slow as answering, 1 at a time each, against the answers and then the grades; {ITEMS} items of {1000 * ANSWER_S:.0f} ms",
+        setting=f"grading as slow as answering, 1 at a time each, against the answers and then the grades; {EACH}",
         together=stages_together,
         apart=stages_apart,
         ideal=1 / 2,
     ),
     Case(
         name="requests",
-        setting=f"{CONCURRENCY} requests in flight, against 1; {ITEMS} items of {1000 * ANSWER_S:.0f} ms",
+        setting=f"{CONCURRENCY} requests in flight, against 1; {EACH}",
         together=requests_together,
         apart=requests_apart,
         ideal=1 / CONCURRENCY,
