@@ -16,9 +16,9 @@ from msgspec import Struct
 from steelyard import stats
 from steelyard.analysis.estimates import Context, counted, headline, unknown
 from steelyard.analysis.summary import summarise
-from steelyard.types import CellInfo, Columns, Estimate, Look, Verdict
+from steelyard.types import CellInfo, Columns, Estimate, Look, LookVerdict
 
-MIRRORED: dict[Verdict, Verdict] = {"ahead": "behind", "behind": "ahead"}
+MIRRORED: dict[LookVerdict, LookVerdict] = {"ahead": "behind", "behind": "ahead"}
 LEANS = "A difference that ended a run early leans away from 0; its interval allows for that, the value does not."
 
 

@@ -26,7 +26,7 @@ from steelyard.engine.prefix import (
     score_within,
 )
 from steelyard.plan.stopping import Anytime, Cascade, Compare, HalfWidth, Ladder, Stop
-from steelyard.types import Estimand, Look, Verdict
+from steelyard.types import Estimand, Look, LookVerdict
 
 MOST_ANYTIME_LOOKS = 100
 ENDLESS = 10**9
@@ -93,7 +93,7 @@ class ToHalfWidth(Struct, frozen=True, kw_only=True):
         """Whether the score of the whole benchmark is known well enough, else how many items that takes."""
         found, worth = score_within(seen, population=self.population, alpha=self.stop.alpha)
         n = len(seen.a)
-        verdict: Verdict = "go_on"
+        verdict: LookVerdict = "go_on"
         if found.low is not None and found.high is not None:
             verdict = "precise" if (found.high - found.low) / 2 <= self.stop.half_width else "go_on"
         following = None
@@ -141,7 +141,7 @@ class OnLadder(Struct, frozen=True, kw_only=True):
         assert z is not None
         now, _ = score_within(seen, population=None, alpha=self.stop.alpha)
         found, _ = score_within(seen, population=None, alpha=2 * NormalDist().cdf(-z))
-        verdict: Verdict = "go_on"
+        verdict: LookVerdict = "go_on"
         if now.low is not None and now.high is not None:
             reach = (now.high - now.low) / 2 / NormalDist().inv_cdf(1 - self.stop.alpha / 2)
             verdict = "precise" if reach**2 <= self.stop.variance else "go_on"
@@ -219,7 +219,7 @@ class ToDrop(Struct, frozen=True, kw_only=True):
         z = _bounds(points, self.population, "pocock", self.alpha)[points.index(n)]
         found = difference_within(seen, population=self.population, z=z)
         is_clear = found.high is not None and found.high < -(self.stop.worse_by or 0.0)
-        verdict: Verdict = "behind" if is_clear and (z is None or are_enough(seen)) else "go_on"
+        verdict: LookVerdict = "behind" if is_clear and (z is None or are_enough(seen)) else "go_on"
         following = None
         if verdict == "go_on":
             verdict, following = _next(n, _after(points, n), self.planned)
@@ -300,7 +300,7 @@ class ToDifferenceAnytime(Struct, frozen=True, kw_only=True):
         return self.population if self.stop.estimand == "benchmark" else None
 
 
-def _told_apart(found: Found, margin: float | None) -> Verdict:
+def _told_apart(found: Found, margin: float | None) -> LookVerdict:
     if found.low is None or found.high is None:
         return "go_on"
     if found.low > 0:
@@ -312,7 +312,7 @@ def _told_apart(found: Found, margin: float | None) -> Verdict:
     return "go_on"
 
 
-def _next(n: int, wanted: int, planned: int) -> tuple[Verdict, int | None]:
+def _next(n: int, wanted: int, planned: int) -> tuple[LookVerdict, int | None]:
     """Go on to so many items, a few more at least; ``all_asked`` where there are none."""
     if n >= planned:
         return "all_asked", None
@@ -345,7 +345,7 @@ def _look(
     found: Found,
     *,
     level: float,
-    verdict: Verdict,
+    verdict: LookVerdict,
     following: int | None,
     z: float | None = None,
     looks: int | None = None,
