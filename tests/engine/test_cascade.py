@@ -15,6 +15,7 @@ from steelyard.errors import UnknownName, UsageError
 from steelyard.plan.file import read_plan
 from steelyard.plan.plan import BenchmarkSpec, Plan
 from steelyard.plan.stopping import Cascade, cascade_rule
+from steelyard.report.comparison import Question, load_comparisons
 from steelyard.report.results import load_results
 from steelyard.report.terminal import results_text
 from steelyard.store import Store
@@ -69,6 +70,15 @@ def test_what_is_skipped_has_no_place_and_no_score():
     assert [each.info.model for each in results.ranked("quiz@default")] == ["cheap"]
     [skipped] = [each for each in results.cells if each.is_skipped]
     assert skipped.value("accuracy") is None
+
+
+def test_what_is_skipped_stands_in_no_comparison():
+    models = [model("dear", 0.9), model("good", 0.85), model("cheap", 0.6)]
+    run, _ = carry_out(BOTH, models, {"dear": 9.0, "good": 3.0, "cheap": 1.0})
+    with Store.open() as store:
+        found = load_comparisons(store, [run], Question(metric="accuracy"))
+    assert [(pair.comparison.baseline, pair.comparison.candidate) for pair in found.pairs] == [("good", "cheap")]
+    assert "could end by a difference" in found.pairs[0].comparison.notes[-1]
 
 
 def test_a_model_clearly_worse_by_more_than_the_margin_is_dropped_early():

@@ -62,6 +62,11 @@ def looks_by_cell(cells: Sequence[CellInfo], looks: Mapping[int, Sequence[Look]]
     return {cell: list(series.values()) for cell, series in found.items()}
 
 
+def skipped_cells(looks: Mapping[int, Sequence[Look]]) -> set[int]:
+    """The cells that a cascade skipped: nobody asked them, so they stand in no comparison and in no ranking."""
+    return {cell for cell, taken in looks.items() if any(look.verdict == "skipped" for look in taken)}
+
+
 def mirrored(look: Look, against: str) -> Look:
     """The same look from the other model's side."""
     return msgspec.structs.replace(
