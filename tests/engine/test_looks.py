@@ -96,7 +96,7 @@ def test_a_run_to_a_half_width_asks_what_it_needs_and_says_what_it_saved():
     assert (last.verdict, last.n) == ("precise", ended.items)
     assert (last.high - last.low) / 2 <= 0.05
     assert "a is known well enough" in run.table()
-    assert f"{ended.items} of 400 items asked, {ended.saved_items} saved" in run.table()
+    assert f"{ended.items} of 400 items asked, {ended.saved_items} items saved" in run.table()
     assert run.estimate("accuracy").n == ended.items
 
 
@@ -302,8 +302,9 @@ def test_a_run_that_is_stopped_while_it_waits_for_a_look_ends(monkeypatch):
     hurried = []
 
     async def first_answers_only(request):
-        if len(hurried) > 60:
+        if len(hurried) == 61:
             os.kill(os.getpid(), signal.SIGINT)
+        if len(hurried) > 60:
             await asyncio.sleep(30)
 
     class Endless(sy.Scripted):
