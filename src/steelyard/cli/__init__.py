@@ -13,6 +13,7 @@ import sys
 from typing import NoReturn
 
 from steelyard.cli import (
+    baseline,
     budget,
     cache,
     check,
@@ -31,7 +32,8 @@ from steelyard.cli import (
 from steelyard.errors import SteelyardError
 
 VERBS = (
-    run, show, runs, list_names, prompts, check, rescore, export, import_answers, setup, cache, budget, selftest, mock,
+    run, show, runs, baseline, list_names, prompts, check, rescore, export, import_answers, setup, cache, budget,
+    selftest, mock,
 )  # fmt: skip
 
 DESCRIPTION = "Weigh language models: how good, how fast, how heavy and how dear, with the uncertainty of every number."
