@@ -28,11 +28,12 @@ from steelyard.cli import (
     selftest,
     setup,
     show,
+    trend,
 )
 from steelyard.errors import SteelyardError
 
 VERBS = (
-    run, show, runs, baseline, list_names, prompts, check, rescore, export, import_answers, setup, cache, budget,
+    run, show, runs, trend, baseline, list_names, prompts, check, rescore, export, import_answers, setup, cache, budget,
     selftest, mock,
 )  # fmt: skip
 
