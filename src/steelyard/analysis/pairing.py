@@ -6,7 +6,7 @@ lost on one side is not dropped in silence: it is counted by side, and bounds sa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -101,6 +101,8 @@ def differing_fields(a: CellInfo, b: CellInfo, *, across: Sequence[str] = ()) ->
 
     Across protocols the words, the shots and the grader may differ; the items must still be the same rows.
     """
+    if a.benchmark != b.benchmark:
+        return [Differing(field="benchmark", a=a.benchmark, b=b.benchmark)]
     names = OF_DATA if PROTOCOL in across else (*OF_DATA, *OF_PROTOCOL)
     found = [_differing(name, getattr(a, name), getattr(b, name)) for name in names]
     found.append(_differing("judge", a.settings.get(JUDGE), b.settings.get(JUDGE)))
@@ -157,17 +159,21 @@ def pair_values(a: Columns, of_a: np.ndarray, b: Columns, of_b: np.ndarray) -> P
     )
 
 
-def lost_range(a: Columns, b: Columns, metric: str) -> Range:
+def mean_difference(pair: Paired) -> float:
+    """The mean of a - b over items; 0 of none."""
+    return float(pair.differences.mean()) if pair.n else 0.0
+
+
+def lost_range(a: Columns, b: Columns, metric: str, mean: Callable[[Paired], float] = mean_difference) -> Range:
     """The mean difference over the common items if every answer lost on one side were wrong and on the other right.
 
-    Without losses both ends are the difference itself.
+    Without losses both ends are the difference itself. ``mean`` says how items make up a difference.
     """
 
-    def mean(fill_a: float, fill_b: float) -> float:
-        pair = pair_values(a, _filled(a.scores[metric], fill_a), b, _filled(b.scores[metric], fill_b))
-        return float(pair.differences.mean()) if pair.n else 0.0
+    def filled(fill_a: float, fill_b: float) -> float:
+        return mean(pair_values(a, _filled(a.scores[metric], fill_a), b, _filled(b.scores[metric], fill_b)))
 
-    return Range(low=mean(0.0, 1.0), high=mean(1.0, 0.0))
+    return Range(low=filled(0.0, 1.0), high=filled(1.0, 0.0))
 
 
 def names_of(columns: Columns, items: np.ndarray) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ LOOKS = 11
 ALPHA = 0.025
 LAMBDA, LIMITS = 0.3, 2.7
 """Of the moving average: 1 % false signals in 12 runs, beside the 2.5 % of the comparisons with the first runs."""
-OVERDISPERSED = 1.5
+OVERDISPERSED, SURELY = 1.5, 0.05
 FEWEST_FOR_CHANGE_POINTS = 8
 CHANGE_POINT_P = 0.01
 MOSTLY = 0.95
@@ -210,13 +210,13 @@ def _errors(known: Sequence[Observed]) -> tuple[list[float | None], str]:
 
 def _on_same_items(known: Sequence[Observed]) -> np.ndarray | None:
     """Item scores, one row a run, over the items that every run has scored; ``None`` where runs asked other items."""
-    if len(known) < 2 or any(one.items is None or one.scores is None for one in known):
+    asked = [one.items for one in known if one.items is not None]
+    if len(known) < 2 or len(asked) < len(known):
         return None
-    common = known[0].items
-    for one in known[1:]:
-        common = np.intersect1d(common, one.items)
-    largest = max(len(one.items) for one in known if one.items is not None)
-    if common is None or len(common) < max(2, MOSTLY * largest):
+    common = asked[0]
+    for items in asked[1:]:
+        common = np.intersect1d(common, items)
+    if len(common) < max(2, MOSTLY * max(map(len, asked))):
         return None
     rows = [_scores_of(one, common) for one in known]
     return np.stack(rows)
@@ -303,7 +303,7 @@ def _judged(series: Series) -> Series:
     if series.unit in UNITS_OF_HARDWARE and len(values) <= REFERENCE_RUNS:
         reason = f"how much such runs differ among themselves is known from {REFERENCE_RUNS + 1} runs on"
         return replace(series, margin=margin, reason=reason)
-    judged = _reference(values, errors)
+    judged = _reference(series, values, errors)
     signals = _signals(values, errors, judged)
     difference, detectable = _difference(series, values, errors, judged)
     state = _state(difference, is_signal=signals[-1], margin=margin)
@@ -338,13 +338,17 @@ def _without_noise(series: Series, values: Sequence[float], margin: float) -> Se
     return replace(series, state="flat", difference=same, reference=values[0], detectable=0.0, margin=margin)
 
 
-def _reference(values: Sequence[float], errors: Sequence[float]) -> _Judged:
-    """The mean of the first points, and whether these differ by more than their errors."""
+def _reference(series: Series, values: Sequence[float], errors: Sequence[float]) -> _Judged:
+    """The mean of the first points, and whether these differ by more than their errors, as times always may."""
     first = min(REFERENCE_RUNS, len(values) - 1)
     found = stats.trend_known_se(scores=values[:first], se=errors[:first])
     tau2, df = 0.0, None
-    if first > 1 and found.cochran_q is not None and found.cochran_q / (first - 1) > OVERDISPERSED:
-        tau2, df = found.tau2 or 0.0, first - 1
+    is_timed = series.unit in UNITS_OF_HARDWARE
+    if first > 1 and found.cochran_q is not None and found.q_p is not None:
+        if found.cochran_q / (first - 1) > OVERDISPERSED:
+            tau2 = found.tau2 or 0.0
+        if is_timed or found.q_p < SURELY:
+            df = first - 1
     widened = [math.sqrt(error**2 + tau2) for error in errors[:first]]
     mean = stats.trend_known_se(scores=values[:first], se=widened).weighted_mean
     if mean is None:  # a point without any error of its own
@@ -357,25 +361,35 @@ def _reach(judged: _Judged, level: float) -> float:
     return NormalDist().inv_cdf(level) if judged.df is None else stats.t_quantile(judged.df, level)
 
 
-def _away(value: float, error: float, judged: _Judged) -> float:
-    apart = math.sqrt(error**2 + judged.tau2 + judged.se**2)
-    return (value - judged.reference) / apart if apart else 0.0
+def _apart(errors: Sequence[float], judged: _Judged, weight: float = 1.0) -> np.ndarray:
+    """The error of each point's distance from the reference, whose own error counts ``weight`` times."""
+    return np.sqrt(np.asarray(errors) ** 2 + judged.tau2 + weight * judged.se**2)
 
 
 def _signals(values: Sequence[float], errors: Sequence[float], judged: _Judged) -> list[bool]:
-    """At which points, after the first ones, a change shows: at once, or in the moving average."""
-    away = [_away(value, error, judged) for value, error in zip(values, errors, strict=True)][judged.first :]
-    beyond = _reach(judged, 1 - ALPHA / 2 / max(LOOKS, len(values) - 1))
-    limits = _reach(judged, NormalDist().cdf(LIMITS))
-    slow = stats.ewma_chart(values=away, target=0.0, sigma=1.0, lam=LAMBDA, L=limits).signals
-    return [False] * judged.first + [abs(z) > beyond or i in slow for i, z in enumerate(away, start=1)]
+    """At which points, after the first ones, a change shows: at once, or in the moving average.
+
+    An average smooths the points' errors and not the reference's, which all distances share.
+    """
+    later = slice(judged.first, None)
+    away = (np.asarray(values) - judged.reference)[later]
+    beyond = _reach(judged, 1 - ALPHA / 2 / max(LOOKS, len(values) - 1)) * _apart(errors[later], judged)
+    slow = stats.ewma_chart(
+        values=away / _apart(errors[later], judged, (2 - LAMBDA) / LAMBDA),
+        target=0.0,
+        sigma=1.0,
+        lam=LAMBDA,
+        L=_reach(judged, NormalDist().cdf(LIMITS)),
+    ).signals
+    at_once = np.abs(away) > beyond
+    return [False] * judged.first + [bool(at_once[i]) or i + 1 in slow for i in range(len(away))]
 
 
 def _difference(
     series: Series, values: Sequence[float], errors: Sequence[float], judged: _Judged
 ) -> tuple[Estimate, float | None]:
     """The last point less the reference with its 95 % interval, and what the looks' level would have found."""
-    apart = math.sqrt(errors[-1] ** 2 + judged.tau2 + judged.se**2)
+    apart = float(_apart(errors[-1:], judged)[0])
     reach = apart * _reach(judged, 0.975)
     value = values[-1] - judged.reference
     alpha = ALPHA / max(LOOKS, len(values) - 1)

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from steelyard.stats.paired import paired_permutation_exact as paired_permutation_exact
     from steelyard.stats.paired import paired_se_from_correlation as paired_se_from_correlation
     from steelyard.stats.paired import paired_t as paired_t
+    from steelyard.stats.paired import paired_t_stratified as paired_t_stratified
+    from steelyard.stats.paired_quantiles import paired_quantiles as paired_quantiles
     from steelyard.stats.power import minimum_detectable_effect as minimum_detectable_effect
     from steelyard.stats.power import power_two_sample_t as power_two_sample_t
     from steelyard.stats.power import sample_size_paired as sample_size_paired
@@ -129,7 +131,9 @@ _HOMES = {
         "paired_permutation_exact",
         "paired_se_from_correlation",
         "paired_t",
+        "paired_t_stratified",
     ),
+    "paired_quantiles": ("paired_quantiles",),
     "power": (
         "minimum_detectable_effect",
         "power_two_sample_t",

@@ -3,11 +3,11 @@
 import msgspec
 import numpy as np
 import pytest
+from test_metrics import INFO
 
 from steelyard import stats
 from steelyard.analysis.trend import Observed, trends
 from steelyard.types import Estimate
-from test_metrics import INFO
 
 RNG = 20261126
 
