@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from steelyard import stats
 from steelyard.analysis.accuracy import is_over_strata, stratum_weights
+from steelyard.analysis.compare import standard_error
 from steelyard.analysis.estimates import Context, item_means
 from steelyard.types import CellInfo, Columns, Estimate
 
@@ -232,19 +233,16 @@ def _scores_of(one: Observed, items: np.ndarray) -> np.ndarray:
 def _noise(scores: np.ndarray) -> list[float]:
     """The error of each run's mean over fixed items: half the variance of an item's change from run to run.
 
-    A run that changed more than usual has its own: one flipped answer among many that never moved is no signal.
+    Two pairs that disagree are added, as Bonett & Price 2012 do, or one flipped answer in a few hundred would look
+    exact. A run that changed more than usual has its own error.
     """
-    of_steps = np.diff(scores, axis=0).var(axis=1, ddof=1) / 2
-    usual = float(of_steps.mean())
-    variances = [usual, *(max(usual, variance) for variance in of_steps.tolist())]
-    return [math.sqrt(variance / scores.shape[1]) for variance in variances]
-
-
-def standard_error(estimate: Estimate) -> float | None:
-    """What the estimate's interval says it is."""
-    if estimate.low is None or estimate.high is None or estimate.level is None:
-        return None
-    return (estimate.high - estimate.low) / 2 / NormalDist().inv_cdf(0.5 + estimate.level / 2)
+    runs, n = scores.shape
+    steps = np.diff(scores, axis=0)
+    of_steps = ((steps**2).sum(axis=1) + 2) / (n + 2) - steps.mean(axis=1) ** 2
+    usual = float(steps.var(axis=1).mean())
+    variances = [max(usual, float(of_steps.min())), *(max(usual, own) for own in of_steps.tolist())]
+    assert len(variances) == runs
+    return [math.sqrt(variance / 2 / n) for variance in variances]
 
 
 def _grouped(
@@ -298,8 +296,6 @@ def _judged(series: Series) -> Series:
     if any(point.se is None for point in series.points):
         return replace(series, margin=margin, reason="a point without an interval says nothing of change")
     errors = [point.se or 0.0 for point in series.points]
-    if not any(errors):
-        return _without_noise(series, values, margin)
     if series.unit in UNITS_OF_HARDWARE and len(values) <= REFERENCE_RUNS:
         reason = f"how much such runs differ among themselves is known from {REFERENCE_RUNS + 1} runs on"
         return replace(series, margin=margin, reason=reason)
@@ -328,14 +324,6 @@ def _margin(series: Series, values: Sequence[float]) -> float:
     if series.margin is not None:
         return series.margin
     return DEFAULT_MARGIN.get(series.unit, DEFAULT_RELATIVE_MARGIN * abs(values[0]))
-
-
-def _without_noise(series: Series, values: Sequence[float], margin: float) -> Series:
-    """Every item scored the same in every run: there is nothing that could be noise."""
-    same = replace(
-        series.points[-1].estimate, value=0.0, low=0.0, high=0.0, method="every item scored the same in every run"
-    )
-    return replace(series, state="flat", difference=same, reference=values[0], detectable=0.0, margin=margin)
 
 
 def _reference(series: Series, values: Sequence[float], errors: Sequence[float]) -> _Judged:

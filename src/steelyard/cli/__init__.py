@@ -19,6 +19,7 @@ from steelyard.cli import (
     check,
     compare,
     export,
+    gate,
     import_answers,
     list_names,
     mock,
@@ -34,8 +35,8 @@ from steelyard.cli import (
 from steelyard.errors import SteelyardError
 
 VERBS = (
-    run, show, compare, trend, baseline, runs, list_names, prompts, check, rescore, export, import_answers, setup,
-    cache, budget, selftest, mock,
+    run, show, compare, gate, trend, baseline, runs, list_names, prompts, check, rescore, export, import_answers,
+    setup, cache, budget, selftest, mock,
 )  # fmt: skip
 
 DESCRIPTION = "Weigh language models: how good, how fast, how heavy and how dear, with the uncertainty of every number."

@@ -6,7 +6,7 @@ Left out are the gaps between tokens: they are most of the bytes, so ITL is comp
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -68,7 +68,7 @@ class Requests(Struct, frozen=True, kw_only=True):
 
 
 class KeptCell(Struct, frozen=True, kw_only=True):
-    """One cell of a snapshot. ``reported`` are the models and fingerprints that the service said it answered with."""
+    """One cell of a snapshot. ``reported`` are the models that the service said it was."""
 
     info: CellInfo
     estimates: tuple[Estimate, ...]
@@ -124,15 +124,26 @@ def _kept(store: Store, info: CellInfo, estimates: Sequence[Estimate]) -> KeptCe
     grader = {"grader": info.protocol, "grader_version": info.protocol_version} if info.asked_as else {}
     columns = store.columns(info.id, with_names=True, **grader)
     return KeptCell(
-        info=msgspec.structs.replace(info, id=None, settings={} if info.is_confidential else info.settings),
+        info=without_texts(info),
         estimates=tuple(estimates),
-        reported=tuple(sorted({_reported(one) for one in store.reported(info.id)} - {""})),
+        reported=reported_models(store, info.id),
         requests=_as_requests(columns),
     )
 
 
-def _reported(one: Mapping[str, Any]) -> str:
-    return " ".join(filter(None, (one["model"], one["fingerprint"])))
+def reported_models(store: Store, cell: int) -> tuple[str, ...]:
+    """The models that the service said it was, over all answers of the cell."""
+    return tuple(sorted({one["model"] for one in store.reported(cell) if one["model"]}))
+
+
+def without_texts(info: CellInfo) -> CellInfo:
+    """The cell apart from its store; of a confidential benchmark no setting that could quote an item."""
+    settings = info.settings
+    if info.is_confidential:
+        model = {key: value for key, value in settings.get("model", {}).items() if key not in ("system", "extra")}
+        judge = {"judge_origin": settings["judge_origin"]} if "judge_origin" in settings else {}
+        settings = {"model": model, **judge}
+    return msgspec.structs.replace(info, id=None, settings=settings)
 
 
 def _as_requests(columns: Columns) -> Requests:
