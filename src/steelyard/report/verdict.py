@@ -21,7 +21,6 @@ from steelyard.store.baselines import SUFFIX, Baseline, read_baseline
 from steelyard.store.snapshots import Snapshot, reported_models
 from steelyard.types import CellInfo, RunInfo
 
-
 OTHER_HOUR = (
     "the baseline's times are of another hour: the bounds hold what requests vary, not what the service or the machine "
     "did differently then. steelyard gate --calibrate shows how far runs of one plan are apart"
