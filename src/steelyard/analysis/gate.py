@@ -72,7 +72,7 @@ class Check(Struct, frozen=True, kw_only=True):
     sentence: str = ""
 
 
-class Verdict(Struct, frozen=True, kw_only=True):
+class GateReport(Struct, frozen=True, kw_only=True):
     """What a gate says: the word for all criteria together, each of them, and the exit code.
 
     ``faults`` are what keeps the run from being judged at all.
@@ -160,7 +160,7 @@ def verdict_of(
     baseline: str | None,
     faults: Sequence[str] = (),
     notes: Sequence[str] = (),
-) -> Verdict:
+) -> GateReport:
     """All criteria together: a fail by Holm's adjusted p, so that many criteria do not block by luck.
 
     A pass needs every criterion to pass, and no correction: all must be shown at once (Berger 1982).
@@ -170,7 +170,7 @@ def verdict_of(
     unjudged = [f"{check.model} on {check.benchmark}: {check.fault}" for check in judged if check.fault]
     every = tuple(dict.fromkeys((*faults, *unjudged)))
     word: Word = "fail" if "fail" in words else "inconclusive" if every or "inconclusive" in words else "pass"
-    return Verdict(
+    return GateReport(
         verdict=word if judged or every else "inconclusive",
         mode=policy.mode,
         run=run,

@@ -6,19 +6,19 @@ from collections.abc import Sequence
 
 import msgspec
 
-from steelyard.analysis.gate import Check, Verdict
+from steelyard.analysis.gate import Check, GateReport
 from steelyard.analysis.wording import change_written, written
 
 WORDS = {"pass": "PASS", "fail": "FAIL", "inconclusive": "INCONCLUSIVE"}
 
 
-def told(verdict: Verdict) -> Verdict:
+def told(verdict: GateReport) -> GateReport:
     """The verdict with its sentence and those of its criteria."""
     checks = tuple(msgspec.structs.replace(check, sentence=check_sentence(check)) for check in verdict.checks)
     return msgspec.structs.replace(verdict, checks=checks, sentence=_sentence(verdict, checks))
 
 
-def _sentence(verdict: Verdict, checks: Sequence[Check]) -> str:
+def _sentence(verdict: GateReport, checks: Sequence[Check]) -> str:
     against = f" against {verdict.baseline}" if verdict.baseline else ""
     head = f"{WORDS[verdict.verdict]}: run #{verdict.run}{against}"
     if not checks and verdict.faults:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from steelyard.types import RunInfo
 
 ACROSS = ("protocol",)
+FLIPS_SHOWN = 20
 
 
 def add_to(verbs: args.Verbs) -> None:
@@ -48,7 +49,9 @@ def add_to(verbs: args.Verbs) -> None:
         "--across", action="append", choices=ACROSS, default=[], help="let the protocols differ: they are compared too"
     )
     parser.add_argument("--flips", action="store_true", help="the items that one side got right and the other wrong")
-    parser.add_argument("--most", type=args.count, default=20, metavar="N", help="flips to print each way (default 20)")
+    parser.add_argument(
+        "--most", type=args.count, metavar="N", help="flips to print each way (default 20; with --json all)"
+    )
     args.add_store(parser)
     args.add_json(parser)
 
@@ -60,7 +63,10 @@ def execute(parsed: argparse.Namespace) -> int:
     with Store.open(parsed.store, create=False) as store:
         runs = [store.run(reference) for reference in parsed.runs or ["last"]]
         question = _question(parsed)
-        _print_comparisons(store, runs, question, as_json=parsed.json)
+        if parsed.flips:
+            _print_flips(store, runs, question, parsed)
+        else:
+            _print_comparisons(store, runs, question, as_json=parsed.json)
     return 0
 
 
@@ -86,3 +92,21 @@ def _print_comparisons(store: Store, runs: list[RunInfo], question: Question, *,
         args.print_json(comparisons_document(found))
     else:
         print_comparisons(found)
+
+
+def _print_flips(store: Store, runs: list[RunInfo], question: Question, parsed: argparse.Namespace) -> None:
+    from steelyard.analysis.compare_measures import MEASURES
+    from steelyard.errors import UsageError
+    from steelyard.report.comparison import load_comparisons
+    from steelyard.report.flips import flips_document, load_flips, print_flips
+
+    if question.metric in MEASURES:
+        raise UsageError(f"--flips is for scores, and {question.metric} is none. Try: --metric accuracy")
+    compared = load_comparisons(store, runs, question)
+    found = load_flips(store, compared, most=parsed.most if parsed.json else parsed.most or FLIPS_SHOWN)
+    if parsed.json:
+        args.print_json(flips_document(found))
+        return
+    for number, flips in enumerate(found):
+        print("\n" * (number > 0), end="")
+        print_flips(flips)

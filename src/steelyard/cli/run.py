@@ -46,6 +46,7 @@ def add_to(verbs: args.Verbs) -> None:
     parser.add_argument("--seed", type=int, metavar="N", help="seed of the order, of draws and of sampling (default 0)")
     parser.add_argument("--order", choices=("shuffled", "file"), help="'file' takes the first items as they stand")
     parser.add_argument("--concurrency", type=args.count, metavar="N", help="requests in flight per model")
+    parser.add_argument("--workers", type=args.count, metavar="N", help="processes that share the items of the run")
     parser.add_argument("--rpm", type=args.positive, metavar="N", help="requests a minute, for models given with -m")
     parser.add_argument("--tpm", type=args.positive, metavar="N", help="tokens a minute, for models given with -m")
     parser.add_argument("--batch", action="store_true", help="ask all models through their batch APIs")
@@ -64,6 +65,9 @@ def add_to(verbs: args.Verbs) -> None:
     parser.add_argument("--resume", metavar="RUN", help="go on with a run: ask what is missing or failed")
     args.add_freshness(parser)
     parser.add_argument("--dry-run", action="store_true", help="print what would be asked, and send nothing")
+    parser.add_argument(
+        "--detect", type=args.percentage, metavar="POINTS", help="with --dry-run: what finding such a difference takes"
+    )
     parser.add_argument("--yes", action="store_true", help=f"do not ask before a forecast above {ASK_ABOVE_USD:g} USD")
     args.add_unsafe(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress, only the results")
@@ -74,11 +78,14 @@ def add_to(verbs: args.Verbs) -> None:
 
 def execute(parsed: argparse.Namespace) -> int:
     """Prepare, forecast, ask, show."""
+    from steelyard.errors import UsageError
     from steelyard.store import Store
 
     args.allow_unsafe(parsed)
     if parsed.dry_run:
         return _dry_run(parsed)
+    if parsed.detect is not None:
+        raise UsageError("--detect tells what finding a difference takes before a run. Try: with --dry-run")
     with Store.open(parsed.store, create=parsed.resume is None) as store:
         resume = store.run(parsed.resume) if parsed.resume else None
         plan = _plan(parsed, resume)
@@ -90,13 +97,15 @@ def execute(parsed: argparse.Namespace) -> int:
 
 def _dry_run(parsed: argparse.Namespace) -> int:
     from steelyard.cli.forecast import forecast, print_forecast
+    from steelyard.cli.power import FIND
     from steelyard.store import Store
 
+    find = parsed.detect or FIND
     if parsed.resume or Store.exists(parsed.store):
         with Store.open(parsed.store, create=False) as store:
-            expected = forecast(_plan(parsed, store.run(parsed.resume) if parsed.resume else None), store)
+            expected = forecast(_plan(parsed, store.run(parsed.resume) if parsed.resume else None), store, find)
     else:
-        expected = forecast(_plan(parsed, None))
+        expected = forecast(_plan(parsed, None), find=find)
     if parsed.json:
         args.print_json(expected)
     else:

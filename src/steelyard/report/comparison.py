@@ -14,12 +14,12 @@ from msgspec import Struct
 
 from steelyard.analysis.compare import Family, Side, compare_scores, family_level, in_family, items_to_find
 from steelyard.analysis.compare_measures import MEASURES, compare_measure
-from steelyard.analysis.pairing import PROTOCOL, check_pairable
+from steelyard.analysis.pairing import PROTOCOL, check_pairable, pair_scores
 from steelyard.analysis.places import Ranking, rank
 from steelyard.analysis.sentences import sentence
 from steelyard.errors import UnknownName, UsageError
 from steelyard.store import Store
-from steelyard.types import CellInfo, Comparison, RunInfo
+from steelyard.types import CellInfo, Columns, Comparison, RunInfo
 
 BESIDE = ("latency.p50", "ttft.p50", "output_tokens", "cost.per_request")
 """Shown beside a comparison of scores, where they are known."""
@@ -39,10 +39,24 @@ class Question(Struct, frozen=True, kw_only=True):
     across: tuple[str, ...] = ()
 
 
+class LeftOut(Struct, frozen=True, kw_only=True):
+    """The names of the items that are not compared: asked on one side alone, or without a value on one side."""
+
+    only_baseline: tuple[str, ...]
+    only_candidate: tuple[str, ...]
+    lost_baseline: tuple[str, ...]
+    lost_candidate: tuple[str, ...]
+
+
+Pair = tuple[tuple[RunInfo, CellInfo], tuple[RunInfo, CellInfo]]
+"""Baseline and candidate, each with its run."""
+
+
 class Compared(Struct, frozen=True, kw_only=True):
     """One pair with all that is said of it: the comparison asked for, the measures beside it, and what more would take.
 
     ``items_needed`` would find ``detect`` with a power of 80 %; ``usd_needed`` is what asking both sides as many costs.
+    ``left_out`` names the items that are not compared, where there are any.
     """
 
     comparison: Comparison
@@ -50,7 +64,8 @@ class Compared(Struct, frozen=True, kw_only=True):
     detect: float | None = None
     items_needed: int | None = None
     usd_needed: float | None = None
-    sides: tuple[CellInfo, CellInfo]
+    left_out: LeftOut | None = None
+    sides: Pair
     available: int
 
 
@@ -65,25 +80,22 @@ class Comparisons(Struct, frozen=True, kw_only=True):
     baseline: str = ""
 
 
-Pair = tuple[tuple[RunInfo, CellInfo], tuple[RunInfo, CellInfo]]
-
-
 def load_comparisons(store: Store, runs: Sequence[RunInfo], question: Question) -> Comparisons:
     """Read the cells of the runs and compare them as the question says."""
     cells = {run.number: _cells(store, run, question) for run in runs}
     pairs = list(_within(runs[0], cells, question) if len(runs) == 1 else _between(runs, cells, question))
     for (_, baseline), (_, candidate) in pairs:
         check_pairable(baseline, candidate, across=question.across)
-    sides = _Sides(store, question)
+    reader = Reader(store, question)
     family: Family = "grid" if _is_grid(pairs) else "claim"
     level = family_level(len(pairs), family)
-    found = [_compared(sides.of(*one), sides.of(*other), question, level) for one, other in pairs]
+    found = [_compared(reader, pair, question, level) for pair in pairs]
     judged = in_family([one.comparison for one in found], family)
     return Comparisons(
         question=question,
         runs=tuple(runs),
         pairs=tuple(_told(one, comparison) for one, comparison in zip(found, judged, strict=True)),
-        rankings=tuple(_rankings(pairs, sides, question)),
+        rankings=tuple(_rankings(pairs, reader, question)),
         family=family,
         baseline=_baseline_words(runs, question, found),
     )
@@ -98,23 +110,32 @@ def comparisons_document(comparisons: Comparisons) -> dict[str, Any]:
     return document
 
 
-class _Sides:
-    """The columns of each cell, read once."""
+class Reader:
+    """Reads cells as sides of a comparison, each once."""
 
     def __init__(self, store: Store, question: Question) -> None:
         self._store = store
         self._question = question
         self._read: dict[tuple[int, str, str], Side] = {}
 
-    def of(self, run: RunInfo, info: CellInfo) -> Side:
+    def side(self, run: RunInfo, info: CellInfo) -> Side:
+        """The cell with its columns."""
         assert info.id is not None
         key = (info.id, info.protocol, info.protocol_version)
         if key not in self._read:
-            grader = (info.protocol, info.protocol_version) if info.asked_as else (None, None)
-            columns = self._store.columns(info.id, grader=grader[0], grader_version=grader[1])
             name = f"{info.model} ({info.protocol})" if PROTOCOL in self._question.across else info.model
-            self._read[key] = Side(name=name, run=run.number, info=info, columns=columns)
+            self._read[key] = Side(name=name, run=run.number, info=info, columns=self._columns(info))
         return self._read[key]
+
+    def names(self, info: CellInfo) -> dict[int, str]:
+        """What the items of the cell are called, by position."""
+        columns = self._columns(info, with_names=True)
+        return dict(zip(columns.sample.tolist(), columns.names, strict=True))
+
+    def _columns(self, info: CellInfo, *, with_names: bool = False) -> Columns:
+        assert info.id is not None
+        grader = (info.protocol, info.protocol_version) if info.asked_as else (None, None)
+        return self._store.columns(info.id, grader=grader[0], grader_version=grader[1], with_names=with_names)
 
 
 def _cells(store: Store, run: RunInfo, question: Question) -> list[CellInfo]:
@@ -207,7 +228,8 @@ def _is_grid(pairs: Sequence[Pair]) -> bool:
     return len(candidates) > 1 and len({cell.label for _, (_, cell) in pairs}) > 1
 
 
-def _compared(baseline: Side, candidate: Side, question: Question, level: float) -> Compared:
+def _compared(reader: Reader, pair: Pair, question: Question, level: float) -> Compared:
+    baseline, candidate = (reader.side(*side) for side in pair)
     metric = question.metric
     if metric in MEASURES:
         comparison = compare_measure(baseline, candidate, metric, confidence=level, margin=question.margin)
@@ -225,9 +247,21 @@ def _compared(baseline: Side, candidate: Side, question: Question, level: float)
         detect=detect,
         items_needed=needed,
         usd_needed=_price(needed, baseline, candidate, beside),
-        sides=(baseline.info, candidate.info),
+        left_out=_left_out(reader, baseline, candidate, metric) if metric not in MEASURES else None,
+        sides=pair,
         available=min(baseline.info.available, candidate.info.available),
     )
+
+
+def _left_out(reader: Reader, baseline: Side, candidate: Side, metric: str) -> LeftOut | None:
+    """Read only where something is left out: names are the slow part of a cell."""
+    pair = pair_scores(candidate.columns, baseline.columns, metric)
+    places = (pair.only_b, pair.only_a, pair.lost_b, pair.lost_a)
+    if not any(map(len, places)):
+        return None
+    known = reader.names(baseline.info) | reader.names(candidate.info)
+    named = [tuple(known[place] for place in some.tolist()) for some in places]
+    return LeftOut(only_baseline=named[0], only_candidate=named[1], lost_baseline=named[2], lost_candidate=named[3])
 
 
 def _check_metric(metric: str, *sides: Side) -> None:
@@ -259,14 +293,14 @@ def _told(compared: Compared, comparison: Comparison) -> Compared:
     return msgspec.structs.replace(compared, comparison=msgspec.structs.replace(comparison, sentence=words))
 
 
-def _rankings(pairs: Sequence[Pair], sides: _Sides, question: Question) -> Iterator[Ranking]:
+def _rankings(pairs: Sequence[Pair], reader: Reader, question: Question) -> Iterator[Ranking]:
     """Places where three or more stand on one benchmark; of two the comparison says it all."""
     if question.metric in MEASURES:
         return
     groups: dict[str, dict[tuple[int, str], Side]] = {}
     for pair in pairs:
         for run, info in pair:
-            side = sides.of(run, info)
+            side = reader.side(run, info)
             if not info.is_floor:
                 groups.setdefault(info.label, {})[(run.number, side.name)] = side
     for group in groups.values():

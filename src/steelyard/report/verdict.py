@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from steelyard.analysis.gate import Check, Policy, Verdict, check_margin, check_threshold, verdict_of
+from steelyard.analysis.gate import Check, GateReport, Policy, check_margin, check_threshold, verdict_of
 from steelyard.analysis.margins import Cell
 from steelyard.analysis.noise import propose_margin
 from steelyard.analysis.verdict_words import WORDS, cannot_see, change_of, told
@@ -38,7 +38,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     benchmark: str | None = None
 
 
-def gate(store: Store, run: RunInfo, asked: Asked) -> Verdict:
+def gate(store: Store, run: RunInfo, asked: Asked) -> GateReport:
     """The verdict on a run of the store."""
     cells = _chosen(cells_of_run(store, run), asked)
     baseline, missing = _baseline(store, asked)
@@ -191,13 +191,13 @@ def _notes(run: RunInfo, checks: Sequence[Check]) -> list[str]:
     return list(dict.fromkeys(notes))
 
 
-def verdict_document(verdict: Verdict) -> dict[str, Any]:
+def verdict_document(verdict: GateReport) -> dict[str, Any]:
     """The verdict as JSON-ready values."""
     document: dict[str, Any] = msgspec.to_builtins(verdict)
     return document
 
 
-def print_verdict(verdict: Verdict) -> None:
+def print_verdict(verdict: GateReport) -> None:
     """One line that says it, one row a criterion, then what to beware of."""
     out = console()
     against = f" against {verdict.baseline}" if verdict.baseline else ""
