@@ -12,13 +12,15 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import msgspec
+import numpy as np
 from msgspec import Struct
 
 from steelyard import stats
 from steelyard.analysis.compare import Side, compare_scores
-from steelyard.analysis.compare_measures import MEASURES, compare_measure
+from steelyard.analysis.compare_measures import AMOUNTS, MEASURES, compare_measure
 from steelyard.analysis.estimates import Context, unknown
 from steelyard.analysis.metrics import METRICS
+from steelyard.analysis.pairing import pair_values
 from steelyard.types import Agreement, CellInfo, Columns, Estimate, Pairing
 
 ALPHA = 0.05
@@ -29,6 +31,8 @@ SAME_RATIO = {"cost.total": "cost.per_request", "cost.per_item": "cost.per_reque
 
 OF_THE_RUN = ("MB", "cores", "W")
 """Measured over the run's processes, not its requests."""
+
+ROUNDING = 1e-9
 
 Scale = Literal["difference", "ratio"]
 
@@ -115,7 +119,33 @@ def _of_measure(metric: str, baseline: Cell, candidate: Cell, scale: Scale) -> S
     chosen = found.ratio if scale == "ratio" and found.ratio is not None else found.difference
     own = (baseline.estimate(metric), candidate.estimate(metric))
     of_baseline, of_candidate = own if measure != metric else (found.of_baseline, found.of_candidate)
+    if chosen.low is None and (exact := _same_for_all(measure, baseline, candidate)) is not None:
+        chosen = _exactly(chosen, exact if scale == "ratio" else None)
     return _bounded(metric, scale, chosen, of_baseline, of_candidate, pairing=found.pairing)
+
+
+def _same_for_all(measure: str, baseline: Cell, candidate: Cell) -> float | None:
+    """The ratio that every item has, as after a change of price alone; ``None`` where items differ."""
+    if measure not in AMOUNTS:
+        return None
+    of_candidate, of_baseline = (_amounts_of(measure, cell.columns) for cell in (candidate, baseline))
+    pair = pair_values(candidate.columns, of_candidate, baseline.columns, of_baseline)
+    if pair.n < 2 or not (pair.b > 0).all():
+        return None
+    ratios = pair.a / pair.b
+    return float(ratios.mean()) if np.ptp(ratios) <= ROUNDING * abs(ratios.mean()) else None
+
+
+def _amounts_of(measure: str, columns: Columns) -> np.ndarray:
+    if measure != "cost.per_request":
+        return np.asarray(getattr(columns, measure))
+    return np.where(columns.cached, columns.saved_usd, columns.cost_usd)
+
+
+def _exactly(found: Estimate, ratio: float | None) -> Estimate:
+    value = found.value if ratio is None else ratio
+    method = "the same ratio for every item"
+    return msgspec.structs.replace(found, value=value, low=value, high=value, method=method, status="ok")
 
 
 def _bounded(
