@@ -42,6 +42,14 @@ def test_what_cannot_be_paired_is_refused_and_the_field_is_named(fields, words):
     assert words in str(caught.value)
 
 
+def test_another_judge_is_another_grader():
+    judged = [
+        changed(prompt_digest=name, settings={"protocol": {"judge": {"model": name, "repeats": 3}}}) for name in "jk"
+    ]
+    with pytest.raises(UsageError, match="cannot be paired: judge's model is 'j' in one and 'k' in the other; prompt"):
+        check_pairable(*judged)
+
+
 def test_two_models_of_different_origin_and_size_of_sample_are_pairable():
     check_pairable(INFO, changed(model="other", origin="elsewhere", items=3, repeats=4))
 

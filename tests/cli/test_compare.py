@@ -102,7 +102,7 @@ def test_many_runs_are_one_claim_with_places(two_runs):
     assert pairs[0]["adjusted_p"] >= pairs[0]["p_value"]
     near = [place["name"] for place in document["rankings"][0]["places"] if place["near_best"]]
     assert near == ["third", "new"]
-    assert "Not distinguished from the best: third, new (n = 40)." in ok("compare", *two_runs, third)
+    assert "Not distinguished from the best: third (#3), new (#2) (n = 40)." in ok("compare", *two_runs, third)
 
 
 def test_what_it_would_take_is_said_with_its_price(two_runs):

@@ -193,6 +193,8 @@ def _mean_score(
 
 def clusters_of(items: np.ndarray, clusters: np.ndarray) -> np.ndarray | None:
     """Each item's cluster, an item of none being one of its own; ``None`` where no cluster holds two items."""
+    if not (clusters >= 0).any():
+        return None
     _, first = np.unique(items, return_index=True)
     found = clusters[first]
     alone = found < 0

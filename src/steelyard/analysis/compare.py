@@ -18,7 +18,7 @@ from msgspec import Struct
 from steelyard import stats
 from steelyard.analysis.accuracy import accuracy, is_binary, is_over_strata, stratum_weights
 from steelyard.analysis.estimates import Context, unknown
-from steelyard.analysis.pairing import Paired, differing_settings, lost_range, pair_scores
+from steelyard.analysis.pairing import Paired, Range, differing_settings, lost_range, pair_scores
 from steelyard.types import Agreement, CellInfo, Columns, Comparison, Estimate, Pairing, Verdict
 
 CONFIDENCE = 0.95
@@ -60,7 +60,7 @@ def compare_scores(
     """One of the grader's metrics, candidate - baseline, over the items that both have scored."""
     pair = pair_scores(candidate.columns, baseline.columns, metric)
     found = _difference(metric, pair, candidate, confidence)
-    lost = lost_range(candidate.columns, baseline.columns, metric, lambda filled: _mean(metric, filled, candidate))
+    lost = _lost(metric, baseline, candidate, found.difference.value or 0.0)
     sides = [_over_items(metric, side, pair) for side in (baseline, candidate)]
     return Comparison(
         metric=metric,
@@ -139,9 +139,16 @@ def pairing_of(pair: Paired, *, low: float | None = None, high: float | None = N
 
 
 def settings_note(baseline: Side, candidate: Side) -> list[str]:
-    """What makes two systems of what may be one model; nothing where the models differ anyway."""
-    differing = differing_settings(baseline.info, candidate.info)
-    return [f"{one.field.replace('_', ' ')}: {one.a} and {one.b}" for one in differing]
+    """What makes two systems of one model, or of two: the settings in which they differ. A floor has none."""
+    if baseline.info.is_floor or candidate.info.is_floor:
+        return []
+    differing = differing_settings(candidate.info, baseline.info)
+
+    def told(value: object) -> str:
+        return "the protocol's" if value is None else repr(value)
+
+    words = [f"{one.field.replace('_', ' ')} {told(one.a)} against {told(one.b)}" for one in differing]
+    return [f"their settings differ: {', '.join(words)}"] if words else []
 
 
 def standard_error(estimate: Estimate) -> float | None:
@@ -170,8 +177,15 @@ def _difference(metric: str, pair: Paired, candidate: Side, confidence: float) -
     return _of_item_means(metric, pair, confidence)
 
 
-def _mean(metric: str, pair: Paired, candidate: Side) -> float:
-    return _difference(metric, pair, candidate, CONFIDENCE).difference.value or 0.0
+def _lost(metric: str, baseline: Side, candidate: Side, difference: float) -> Range:
+    """What lost answers could make of the difference, as the headline weighs items."""
+    if not any(np.isnan(side.columns.scores[metric]).any() for side in (baseline, candidate)):
+        return Range(low=difference, high=difference)
+
+    def mean(pair: Paired) -> float:
+        return _difference(metric, pair, candidate, CONFIDENCE).difference.value or 0.0
+
+    return lost_range(candidate.columns, baseline.columns, metric, mean)
 
 
 def _of_right_and_wrong(metric: str, pair: Paired, confidence: float) -> Found:
@@ -230,7 +244,10 @@ def _without_spread(metric: str, pair: Paired, worth: int, confidence: float) ->
     )
     how = f"paired, Tango score at {worth:,} independent differences"
     difference = _estimate(metric, mean, bounds.low, bounds.high, confidence, pair.n, how)
-    return Found(difference=difference, test="none", p=None)
+    if pair.clusters is not None:
+        return Found(difference=difference, test="none", p=None)
+    flips = stats.paired_permutation(differences=pair.differences)
+    return Found(difference=difference, test=f"sign flips, {flips.method}", p=flips.p)
 
 
 def _estimate(
@@ -288,6 +305,12 @@ def _detectable(difference: Estimate, confidence: float) -> float | None:
     return found.mde
 
 
+def _used_again(baseline: Side, candidate: Side) -> int:
+    """How many answers of a later run may be the earlier run's own."""
+    is_again = baseline.run != candidate.run and baseline.info.origin == candidate.info.origin
+    return int(candidate.columns.cached.sum()) if is_again else 0
+
+
 def _notes(pair: Paired, baseline: Side, candidate: Side, low: float, high: float) -> list[str]:
     """What a reader must know of the items that are not among the pairs."""
     notes = []
@@ -303,5 +326,10 @@ def _notes(pair: Paired, baseline: Side, candidate: Side, low: float, high: floa
             f"{candidate.name}) and are left out; they could make the difference anything from {100 * low:+.1f} to "
             f"{100 * high:+.1f} points"
             + (". Try: steelyard run --resume to ask them again" if lost > MUCH_LOST * pair.n_common else "")
+        )
+    if reused := _used_again(baseline, candidate):
+        notes.append(
+            f"{reused:,} answers of run #{candidate.run} were given in earlier runs and used again: they say nothing new "
+            "of this model. Try: steelyard run --fresh"
         )
     return notes

@@ -153,9 +153,11 @@ def _percentiles(
 
 
 def _of_items(pair: Paired, columns: Columns, figures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The requests of the paired items that have a figure: whose they are, and what it is."""
+    """The requests of the paired items that have a figure: whose they are (item or cluster), and what it is."""
     chosen = np.isin(columns.sample, pair.items) & ~np.isnan(figures)
-    return columns.sample[chosen], figures[chosen]
+    items = columns.sample[chosen]
+    units = items if pair.clusters is None else pair.clusters[np.searchsorted(pair.items, items)]
+    return units, figures[chosen]
 
 
 def _bounded(metric: str, point: float | None, values: np.ndarray, p: float, confidence: float) -> Estimate:

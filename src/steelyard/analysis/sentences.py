@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from steelyard.analysis.wording import written
 from steelyard.types import Comparison, Estimate
 
+PLAIN = {"wilson": "Wilson", "item means, t": "t over item means"}
+
 
 def descriptive(estimate: Estimate) -> str:
     """``accuracy 86.4 % (84.2 to 88.4, Wilson 95 %, n = 1,000)``."""
@@ -14,7 +16,8 @@ def descriptive(estimate: Estimate) -> str:
         return f"{estimate.metric} unknown: {estimate.status}"
     text, opened, bounds = written(estimate).partition(" (")
     level = f"{100 * (estimate.level or 0):g} %"
-    how = f"Wilson {level}" if estimate.method == "wilson" else f"{level}, {estimate.method}"
+    known = PLAIN.get(estimate.method)
+    how = f"{known} {level}" if known else f"{level}, {estimate.method}"
     inner = [bounds.rstrip(")"), how] if opened else [estimate.method]
     return f"{estimate.metric} {text} ({', '.join([*inner, f'n = {estimate.n:,}'])})"
 
@@ -47,20 +50,24 @@ def names(comparison: Comparison) -> tuple[str, str]:
     return f"{comparison.candidate} in #{pair[0]}", f"{comparison.baseline} in #{pair[1]}"
 
 
-def sentence(comparison: Comparison, measures: Sequence[Comparison] = ()) -> str:
-    """The comparison as one sentence; of ``measures`` the cost, and else the latency, is put beside it."""
+def sentence(comparison: Comparison, measures: Sequence[Comparison] = (), *, where: str = "") -> str:
+    """The comparison as one sentence; of ``measures`` the cost, and else the latency, is put beside it.
+
+    ``where`` names the benchmark, where there are several.
+    """
     difference = comparison.ratio if comparison.ratio is not None else comparison.difference
     if difference.value is None:
         who, other = names(comparison)
         return f"{who} and {other} cannot be compared on {comparison.metric}: {difference.status}."
-    return f"{_claim(comparison)} ({_evidence(comparison, difference)}){_beside(measures)}.{_doubt(comparison)}"
+    claim = f"{_claim(comparison)} on {where}" if where else _claim(comparison)
+    return f"{claim} ({_evidence(comparison, difference)}){_beside(measures)}.{_doubt(comparison)}"
 
 
 def _claim(comparison: Comparison) -> str:
     who, other = names(comparison)
     if comparison.ratio is not None:
         assert comparison.ratio.value is not None
-        return f"{who} takes {comparison.ratio.value:.3g} times what {other} does ({comparison.metric})"
+        return f"{who}'s {comparison.metric} is {comparison.ratio.value:.3g} times that of {other}"
     value = 100 * (comparison.difference.value or 0.0)
     what = "answers" if comparison.metric == "accuracy" else f"scores on {comparison.metric}"
     if round(abs(value), 1) == 0:

@@ -48,6 +48,9 @@ def add_to(verbs: args.Verbs) -> None:
     parser.add_argument(
         "--across", action="append", choices=ACROSS, default=[], help="let the protocols differ: they are compared too"
     )
+    parser.add_argument(
+        "--correlations", action="store_true", help="latency, length and cost against being right, and the Pareto front"
+    )
     parser.add_argument("--flips", action="store_true", help="the items that one side got right and the other wrong")
     parser.add_argument(
         "--most", type=args.count, metavar="N", help="flips to print each way (default 20; with --json all)"
@@ -63,7 +66,9 @@ def execute(parsed: argparse.Namespace) -> int:
     with Store.open(parsed.store, create=False) as store:
         runs = [store.run(reference) for reference in parsed.runs or ["last"]]
         question = _question(parsed)
-        if parsed.flips:
+        if parsed.correlations:
+            _print_correlations(store, runs, question, as_json=parsed.json)
+        elif parsed.flips:
             _print_flips(store, runs, question, parsed)
         else:
             _print_comparisons(store, runs, question, as_json=parsed.json)
@@ -110,3 +115,14 @@ def _print_flips(store: Store, runs: list[RunInfo], question: Question, parsed: 
     for number, flips in enumerate(found):
         print("\n" * (number > 0), end="")
         print_flips(flips)
+
+
+def _print_correlations(store: Store, runs: list[RunInfo], question: Question, *, as_json: bool) -> None:
+    from steelyard.report.correlations import correlations_document, load_correlations, print_correlations
+
+    found = [load_correlations(store, run, question) for run in runs]
+    if as_json:
+        args.print_json([correlations_document(one) for one in found])
+        return
+    for one in found:
+        print_correlations(one)

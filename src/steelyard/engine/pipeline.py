@@ -8,6 +8,7 @@ is scored only after it is durable. Nothing here knows what a benchmark asks or 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -32,14 +33,15 @@ from steelyard.types import Call, Completion, Failure
 SPARE_WINDOW = 16
 WINDOW_PER_SLOT = 4
 MOST_SCORERS = 32
-REUSED_AT_ONCE = 64
+LOADED_AT_ONCE = 64
 HOPELESS_AFTER = 10
 GRACE_S = 5.0
 
 Item = tuple[OpenCell, int, int]
 """A cell, the position of one of its items, and which repeat of it."""
 
-Source = AsyncIterator[Item]
+Source = AsyncIterator[Sequence[Item]]
+"""Items to be asked, some at a time, as they come."""
 
 
 class Lane:
@@ -120,11 +122,20 @@ class Lane:
     async def _load(self, source: Source) -> None:
         if self.cache is not None:
             await self.cache.open()
-        known: list[Work] = []
-        async for cell, position, repeat in source:
+        async for some in source:
             if self.stopped:
                 break
-            if known and (self._window.locked() or len(known) == REUSED_AT_ONCE):
+            await self._load_some(some)
+        for _ in range(self.concurrency):
+            self._loaded.put_nowait(None)
+
+    async def _load_some(self, items: Sequence[Item]) -> None:
+        """Load items; those that may have been answered earlier are looked up many at a time."""
+        known: list[Work] = []
+        for cell, position, repeat in items:
+            if self.stopped:
+                break
+            if known and self._window.locked():
                 await self._use_again(known)
                 known = []
             await self._enter()
@@ -134,8 +145,6 @@ class Lane:
             else:
                 self._loaded.put_nowait(work)
         await self._use_again(known)
-        for _ in range(self.concurrency):
-            self._loaded.put_nowait(None)
 
     def _work(self, cell: OpenCell, position: int, repeat: int) -> Work:
         sample = cell.cell.task.dataset.samples[position]
@@ -158,11 +167,11 @@ class Lane:
             work.started_at_s, work.ended_at_s = answer.started_s, answer.ended_s
             self._keep(work)
 
-    async def remaining(self) -> AsyncIterator[Item]:
-        """Every item of every cell that is still to be asked, in the order of the plan."""
-        for cell in self.cells:
-            for position, repeat in cell.remaining():
-                yield cell, position, repeat
+    async def remaining(self) -> Source:
+        """Every item of every cell that is still to be asked, in the order of the plan, some at a time."""
+        items = ((cell, position, repeat) for cell in self.cells for position, repeat in cell.remaining())
+        while some := list(itertools.islice(items, LOADED_AT_ONCE)):
+            yield some
 
     async def _enter(self) -> None:
         await self._window.acquire()

@@ -130,6 +130,7 @@ async def execute(
     if any(prices.price_source(spec) == prices.TABLE for spec in _who_is_paid(cells)):
         await asyncio.to_thread(prices.load_table)
     origin = provenance(loop_name()) | {"prices": _quotes(cells, progress.tell)}
+    origin["workers"] = plan.workers
     origin["instrument"] = instrument(_streams(cells, plan), origin)
     run = _register(plan, store, resume)
     if resume is not None and _was_killed(store, resume) and (at_risk := _paid_twice(cells, plan)):

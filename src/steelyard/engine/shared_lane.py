@@ -6,14 +6,14 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 from steelyard.engine.budget import SPENT
 from steelyard.engine.frames import CallRow, Items, ScoreRow, Standing
 from steelyard.engine.hand import Hand
-from steelyard.engine.pipeline import Item, Lane
+from steelyard.engine.pipeline import Item, Lane, Source
 from steelyard.engine.work import OpenCell, Work
 from steelyard.engine.writer import Writer
 
@@ -86,10 +86,10 @@ class SharedLane:
         if self._crew.deaths and not self.stopped:
             await self._inner.run(self._left_over(), _nothing())
 
-    async def _draw(self, source: AsyncIterator[Item]) -> None:
+    async def _draw(self, source: Source) -> None:
         """Keep some items ready to be dealt, as long as there are any."""
-        async for item in source:
-            self._ready.append(item)
+        async for some in source:
+            self._ready.extend(some)
             while len(self._ready) >= READY_A_WORKER * len(self._crew.hands):
                 self._is_wanted.clear()
                 await self._is_wanted.wait()
@@ -187,8 +187,6 @@ class SharedLane:
         hand.keep(said.number, said.row.call)
 
 
-async def _nothing() -> AsyncIterator[Item]:
+async def _nothing() -> Source:
     """No items at all."""
-    none: tuple[Item, ...] = ()
-    for item in none:
-        yield item
+    yield ()

@@ -11,8 +11,7 @@ import itertools
 import os
 import socket
 import sys
-from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import suppress
 
 import msgspec
@@ -47,7 +46,7 @@ from steelyard.engine.frames import (
     Wire,
 )
 from steelyard.engine.loops import loop_factory
-from steelyard.engine.pipeline import Item, Lane
+from steelyard.engine.pipeline import Item, Lane, Source
 from steelyard.engine.progress import CellProgress, Progress
 from steelyard.engine.resources import Resources
 from steelyard.engine.stage import distinct_providers, measuring, opened, probe, watched
@@ -107,7 +106,7 @@ class Supply:
 
     def __init__(self, wire: Wire, model: str, cells: dict[int, OpenCell], most: int) -> None:
         self._wire, self._model, self._cells, self._most = wire, model, cells, most
-        self._items: deque[Item] = deque()
+        self._items: list[Item] = []
         self._is_last = False
         self._came = asyncio.Event()
 
@@ -117,14 +116,14 @@ class Supply:
         self._is_last = said.is_last
         self._came.set()
 
-    async def __call__(self) -> AsyncIterator[Item]:
-        """One item after another."""
+    async def __call__(self) -> Source:
+        """What the run leaves to this lane, whenever the lane is through with what it had."""
         while not self._is_last:
             self._came.clear()
             self._wire.say(Wanted(model=self._model, most=self._most))
             await self._came.wait()
-            while self._items:
-                yield self._items.popleft()
+            items, self._items = self._items, []
+            yield items
 
 
 class Worker:

@@ -87,14 +87,15 @@ def load_comparisons(store: Store, runs: Sequence[RunInfo], question: Question) 
     for (_, baseline), (_, candidate) in pairs:
         check_pairable(baseline, candidate, across=question.across)
     reader = Reader(store, question)
-    family: Family = "grid" if _is_grid(pairs) else "claim"
+    family: Family = "grid" if question.metric not in MEASURES and _is_grid(pairs) else "claim"
     level = family_level(len(pairs), family)
     found = [_compared(reader, pair, question, level) for pair in pairs]
     judged = in_family([one.comparison for one in found], family)
+    is_alone = len({comparison.benchmark for comparison in judged}) == 1
     return Comparisons(
         question=question,
         runs=tuple(runs),
-        pairs=tuple(_told(one, comparison) for one, comparison in zip(found, judged, strict=True)),
+        pairs=tuple(_told(one, comparison, is_alone=is_alone) for one, comparison in zip(found, judged, strict=True)),
         rankings=tuple(_rankings(pairs, reader, question)),
         family=family,
         baseline=_baseline_words(runs, question, found),
@@ -154,7 +155,7 @@ def _within(run: RunInfo, cells: dict[int, list[CellInfo]], question: Question) 
     _check_models([run], cells, question)
     found = False
     for group in _grouped(cells[run.number], question).values():
-        baseline, *candidates = sorted(group, key=lambda cell: _standing(cell, question))
+        baseline, *candidates = _in_order(group, question)
         for candidate in candidates:
             found = True
             yield (run, baseline), (run, candidate)
@@ -165,10 +166,16 @@ def _within(run: RunInfo, cells: dict[int, list[CellInfo]], question: Question) 
         )
 
 
-def _standing(cell: CellInfo, question: Question) -> tuple[bool, int]:
-    """Who is the baseline: the first model named, else the first of the run; a floor only where nothing else is."""
-    named = question.models.index(cell.model) if cell.model in question.models else 0
-    return (cell.is_floor and not question.models, named)
+def _in_order(group: list[CellInfo], question: Question) -> list[CellInfo]:
+    """The baseline, then those compared with it: as they are named, else as they stand in the run.
+
+    Floors are asked for by name: each more comparison makes the others harder to tell. One model alone is compared with
+    its floors.
+    """
+    if question.models:
+        return sorted(group, key=lambda cell: question.models.index(cell.model))
+    models = [cell for cell in group if not cell.is_floor]
+    return models if len(models) > 1 else [*(cell for cell in group if cell.is_floor), *models]
 
 
 def _between(runs: Sequence[RunInfo], cells: dict[int, list[CellInfo]], question: Question) -> Iterator[Pair]:
@@ -287,9 +294,9 @@ def _price(items: int | None, baseline: Side, candidate: Side, beside: Sequence[
     return items * sum((value or 0.0) * side.info.repeats for value, side in each)
 
 
-def _told(compared: Compared, comparison: Comparison) -> Compared:
-    """With the family's verdict, and in words."""
-    words = sentence(comparison, compared.beside)
+def _told(compared: Compared, comparison: Comparison, *, is_alone: bool) -> Compared:
+    """With the family's verdict, and in words; ``is_alone``: there is one benchmark, which need not be named."""
+    words = sentence(comparison, compared.beside, where="" if is_alone else comparison.benchmark)
     return msgspec.structs.replace(compared, comparison=msgspec.structs.replace(comparison, sentence=words))
 
 
@@ -313,5 +320,5 @@ def _baseline_words(runs: Sequence[RunInfo], question: Question, found: Sequence
     if len(runs) > 1:
         return f"run #{runs[0].number} {runs[0].name}, the first one named"
     names = list(dict.fromkeys(one.comparison.baseline for one in found))
-    why = "the first model named" if question.models else "the first of the run; --model NAME --model ... names another"
+    why = "the first named" if question.models else "the first of the run; the first --model would be it instead"
     return f"{', '.join(names)}, {why}"

@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from steelyard.analysis.places import Ranking
+from steelyard.analysis.compare import CONFIDENCE, family_level
+from steelyard.analysis.places import Place, Ranking
 from steelyard.analysis.sentences import descriptive, names, points, times
 from steelyard.analysis.wording import written
 from steelyard.report.comparison import Compared, Comparisons
@@ -73,7 +74,7 @@ def _table(pairs: Sequence[Compared], is_over_runs: bool) -> Table:
     is_ratio = first.ratio is not None
     has_agreement = any(pair.comparison.agreement is not None for pair in pairs)
     measures = list(dict.fromkeys(one.metric for pair in pairs for one in pair.beside))
-    level = f"{100 * (_level(first) or 0.95):.3g} %"
+    level = f"{100 * (_level(pairs) or CONFIDENCE):.3g} %"
     headings = ["candidate - baseline"]
     headings += [f"ratio ({level})", "difference"] if is_ratio else [f"points ({level})"]
     headings += ["right: both, only baseline, only candidate, neither"] if has_agreement else []
@@ -117,8 +118,10 @@ def _small(p: float) -> str:
     return "< 0.0001" if p < 0.0001 else f"{p:.2g}" if p < 0.1 else f"{p:.2f}"
 
 
-def _level(comparison: Comparison) -> float | None:
-    return (comparison.ratio or comparison.difference).level
+def _level(pairs: Sequence[Compared]) -> float | None:
+    """The level of the intervals; ``None`` where there are none."""
+    estimates = (pair.comparison.ratio or pair.comparison.difference for pair in pairs)
+    return next((one.level for one in estimates if one.level is not None), None)
 
 
 def _ranking_table(ranking: Ranking) -> Table:
@@ -129,12 +132,17 @@ def _ranking_table(ranking: Ranking) -> Table:
         span = f"{place.low}" if place.low == place.high else f"{place.low} to {place.high}"
         first = "unknown" if place.first is None else f"{100 * place.first:.0f} %"
         value = "unknown" if place.value is None else f"{100 * place.value:.1f} %"
-        table.add_row(*map(Text, (str(place.place), span, place.name, value, first)))
+        table.add_row(*map(Text, (str(place.place), span, _called(place, ranking), value, first)))
     return table
 
 
+def _called(place: Place, ranking: Ranking) -> str:
+    """The model, with its run where the ranking is of several."""
+    return place.name if len({one.run for one in ranking.places}) == 1 else f"{place.name} (#{place.run})"
+
+
 def _best_words(ranking: Ranking) -> str:
-    near = [place.name for place in ranking.places if place.near_best]
+    near = [_called(place, ranking) for place in ranking.places if place.near_best]
     if len(near) < 2:
         return f"{near[0]} is the best, told from all others (n = {ranking.n:,})." if near else ""
     return f"Not distinguished from the best: {', '.join(near)} (n = {ranking.n:,})."
@@ -150,10 +158,12 @@ def _family_words(comparisons: Comparisons) -> list[str]:
             f"{size} comparisons, a grid one explores: verdicts are by Benjamini and Hochberg's p at 10 %, so about "
             "one in ten of them may be chance. The intervals are of each alone."
         ]
-    level = 100 * (_level(comparisons.pairs[0].comparison) or 0.0)
+    level = 100 * family_level(size, comparisons.family)
+    beside = (
+        "; beside them Holm's p." if any(pair.comparison.p_value is not None for pair in comparisons.pairs) else "."
+    )
     return [
-        f"{size} comparisons in one claim: each interval is at {level:.4g} %, so that all hold together at 95 %; "
-        "beside them Holm's p."
+        f"{size} comparisons in one claim: each interval is at {level:.4g} %, so that all hold together at 95 %{beside}"
     ]
 
 

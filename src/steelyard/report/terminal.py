@@ -117,7 +117,8 @@ def _render(results: Results, out: Console, *, everything: bool) -> None:
 
 def _advice(results: Results, label: str) -> list[str]:
     """What more items or more repeats would do, where items were asked several times."""
-    found = ((cell.info.model, advice(cell.estimates, Context(info=cell.info))) for cell in results.ranked(label))
+    models = [cell for cell in results.ranked(label) if not cell.info.is_floor]
+    found = ((cell.info.model, advice(cell.estimates, Context(info=cell.info))) for cell in models)
     return [f"{model}: {text}" for model, text in found if text is not None]
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from steelyard.stats.control_variates import ppi_mean as ppi_mean
     from steelyard.stats.correlation import correlation_interval_fisher as correlation_interval_fisher
     from steelyard.stats.correlation import kendall_tau_b as kendall_tau_b
+    from steelyard.stats.correlation import partial_correlation as partial_correlation
     from steelyard.stats.correlation import pearson as pearson
     from steelyard.stats.correlation import point_biserial as point_biserial
     from steelyard.stats.correlation import spearman_exact as spearman_exact
@@ -93,6 +94,7 @@ _HOMES = {
     "correlation": (
         "correlation_interval_fisher",
         "kendall_tau_b",
+        "partial_correlation",
         "pearson",
         "point_biserial",
         "spearman_exact",

@@ -44,7 +44,8 @@ def paired_quantiles(
 
     Each quantile has its order-statistic bounds (Woodruff 1952); their distances from the points are recombined for the
     difference, on the logarithmic scale for the ratio, with the correlation of the indicators of exceeding (Zou &
-    Donner 2008). Without ``items_*`` ``a[i]`` and ``b[i]`` are one item's; with them an item may have several values.
+    Donner 2008). Wider than it need be in tails that go together, and for few values. Without ``items_*`` ``a[i]`` and
+    ``b[i]`` are one item's; with them an item may have several values.
     """
     if not len(a) or not len(b):
         return QuantileContrast(a=None, b=None, difference=None, difference_low=None, difference_high=None, ratio=None,
