@@ -13,8 +13,8 @@ from functools import lru_cache
 from typing import Literal
 
 import numpy as np
+import scipy
 from msgspec import Struct
-from scipy import special
 
 MOST_FOR_EXACT_SPEARMAN = 12
 MOST_FOR_EXACT_TIED_KENDALL = 8
@@ -93,7 +93,7 @@ def correlation_interval_fisher(*, r: float, n: int, confidence: float = 0.95) -
         return CorrelationInterval(low=-1.0, high=1.0)
     if abs(r) >= 1 - 1e-12:
         return CorrelationInterval(low=None, high=None)
-    reach = float(special.ndtri(0.5 + confidence / 2)) / math.sqrt(n - 3)
+    reach = float(scipy.special.ndtri(0.5 + confidence / 2)) / math.sqrt(n - 3)
     return CorrelationInterval(low=math.tanh(math.atanh(r) - reach), high=math.tanh(math.atanh(r) + reach))
 
 
@@ -150,7 +150,7 @@ def _t_p(r: float, n: int) -> float | None:
     if n < 3:
         return None
     left = 1 - r * r
-    return 2 * float(special.stdtr(n - 2, -abs(r) * math.sqrt((n - 2) / left))) if left > 0 else 0.0
+    return 2 * float(scipy.special.stdtr(n - 2, -abs(r) * math.sqrt((n - 2) / left))) if left > 0 else 0.0
 
 
 def _midranks(values: np.ndarray) -> np.ndarray:
@@ -220,4 +220,4 @@ def _tied_normal_p(score: int, a: np.ndarray, b: np.ndarray) -> float:
     variance = (whole - twos[0] - twos[1]) / 18 + over(ties_a, 1) * over(ties_b, 1) / (2 * n * (n - 1))
     if n > 2:
         variance += over(ties_a, 1, 2) * over(ties_b, 1, 2) / (9 * n * (n - 1) * (n - 2))
-    return 2 * float(special.ndtr(-abs(score) / math.sqrt(variance))) if variance > 0 else 1.0
+    return 2 * float(scipy.special.ndtr(-abs(score) / math.sqrt(variance))) if variance > 0 else 1.0

@@ -12,8 +12,8 @@ from statistics import NormalDist
 from typing import Any, Literal
 
 import numpy as np
+import scipy
 from msgspec import Struct
-from scipy import special
 
 from steelyard.stats.intervals import cluster_se, t_quantile, without_spread
 
@@ -82,8 +82,8 @@ def mcnemar(*, only_a_correct: int, only_b_correct: int) -> McNemar:
     ratio = b / c if c else None
     if n == 0:
         return McNemar(exact=1.0, midp=1.0, asymptotic=1.0, asymptotic_cc=1.0, odds_ratio=ratio)
-    below = float(special.bdtr(least, n, 0.5))
-    strictly_below = float(special.bdtr(least - 1, n, 0.5)) if least else 0.0
+    below = float(scipy.special.bdtr(least, n, 0.5))
+    strictly_below = float(scipy.special.bdtr(least - 1, n, 0.5)) if least else 0.0
     return McNemar(
         exact=min(1.0, 2 * below),
         midp=min(1.0, below + strictly_below),
@@ -177,7 +177,7 @@ def t_test(*, mean: float, se: float, df: float, n: int, confidence: float) -> T
     """A difference and its standard error, tested against 0 by t with ``df`` degrees of freedom."""
     t = mean / se
     reach = t_quantile(df, 0.5 + confidence / 2) * se
-    p = 2 * float(special.stdtr(df, -abs(t)))
+    p = 2 * float(scipy.special.stdtr(df, -abs(t)))
     return TTest(t=t, df=df, p=p, mean_diff=mean, se=se, low=mean - reach, high=mean + reach, n=n)
 
 
@@ -225,7 +225,7 @@ def paired_se_from_correlation(*, se_a: float, se_b: float, correlation: float) 
 
 
 def _two_sided(z: float) -> float:
-    return 2 * float(special.ndtr(-z))
+    return 2 * float(scipy.special.ndtr(-z))
 
 
 def _tango(b: float, c: float, n: float, delta: float) -> float:
