@@ -86,6 +86,7 @@ class PlanFile(Struct, kw_only=True, forbid_unknown_fields=True):
     stop: dict[str, Any] | None = None
     cascade: dict[str, Any] | None = None
     success: tuple[str, ...] = ()
+    baseline: str | None = None
 
 
 def read_plan(path: Path) -> Plan:
@@ -121,6 +122,7 @@ def read_plan(path: Path) -> Plan:
         tags=entries.tags,
         stop=_stop(document, entries),
         success=entries.success,
+        baseline=entries.baseline,
     )
 
 
