@@ -604,8 +604,8 @@ def test_fifty_whole_runs_to_a_half_width_cover_and_save_what_they_should():
 
 
 @pytest.mark.long
-def test_whole_runs_of_models_that_are_tied_tell_them_apart_in_5_5_percent_or_less():
-    found = outcomes({"compare": True}, tied, 100, items=600)
+def test_fifty_whole_runs_of_models_that_are_tied_tell_them_apart_in_5_5_percent_or_less():
+    found = outcomes({"compare": True}, tied, 50, items=400)
     assert covered(found) >= 0.94
     told = [ended.questions[0].verdict in ("ahead", "behind") for _, ended, _ in found]
     assert sum(told) / len(told) <= 0.055
