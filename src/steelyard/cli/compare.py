@@ -49,6 +49,11 @@ def add_to(verbs: args.Verbs) -> None:
         "--across", action="append", choices=ACROSS, default=[], help="let the protocols differ: they are compared too"
     )
     parser.add_argument(
+        "--control-variate",
+        action="store_true",
+        help="the candidate was asked a part of the items: estimate it on all the baseline's, and say what that saves",
+    )
+    parser.add_argument(
         "--correlations", action="store_true", help="latency, length and cost against being right, and the Pareto front"
     )
     parser.add_argument("--flips", action="store_true", help="the items that one side got right and the other wrong")
@@ -85,6 +90,7 @@ def _question(parsed: argparse.Namespace) -> Question:
         margin=parsed.margin,
         detect=parsed.detect,
         across=tuple(parsed.across),
+        control_variate=parsed.control_variate,
     )
 
 

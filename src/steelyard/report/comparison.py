@@ -18,6 +18,7 @@ from steelyard.analysis.pairing import PROTOCOL, check_pairable, pair_scores
 from steelyard.analysis.places import Ranking, rank
 from steelyard.analysis.sentences import sentence
 from steelyard.analysis.stopped import skipped_cells
+from steelyard.analysis.variates import compare_on_all_items
 from steelyard.errors import UnknownName, UsageError
 from steelyard.store import Store
 from steelyard.types import CellInfo, Columns, Comparison, RunInfo
@@ -29,7 +30,8 @@ BESIDE = ("latency.p50", "ttft.p50", "output_tokens", "cost.per_request")
 class Question(Struct, frozen=True, kw_only=True):
     """What is asked: which metric, of whom, with what margin; ``across`` names what may differ between the sides.
 
-    ``models``: only these, the first of them the baseline. ``detect`` is a difference to be found, in shares.
+    ``models``: only these, the first of them the baseline. ``detect`` is a difference to be found, in shares. With
+    ``control_variate`` the candidate's score over all the baseline's items is estimated from those it was asked.
     """
 
     metric: str = "accuracy"
@@ -38,6 +40,7 @@ class Question(Struct, frozen=True, kw_only=True):
     margin: float | None = None
     detect: float | None = None
     across: tuple[str, ...] = ()
+    control_variate: bool = False
 
 
 class LeftOut(Struct, frozen=True, kw_only=True):
@@ -83,6 +86,8 @@ class Comparisons(Struct, frozen=True, kw_only=True):
 
 def load_comparisons(store: Store, runs: Sequence[RunInfo], question: Question) -> Comparisons:
     """Read the cells of the runs and compare them as the question says."""
+    if question.control_variate and question.metric in MEASURES:
+        raise UsageError(f"--control-variate is for scores, and {question.metric} is none. Try: --metric accuracy")
     cells = {run.number: _cells(store, run, question) for run in runs}
     pairs = list(_within(runs[0], cells, question) if len(runs) == 1 else _between(runs, cells, question))
     for (_, baseline), (_, candidate) in pairs:
@@ -247,18 +252,20 @@ def _compared(reader: Reader, pair: Pair, question: Question, level: float) -> C
         beside: tuple[Comparison, ...] = ()
     else:
         _check_metric(metric, baseline, candidate)
-        comparison = compare_scores(baseline, candidate, metric, confidence=level, margin=question.margin)
+        compare = compare_on_all_items if question.control_variate else compare_scores
+        comparison = compare(baseline, candidate, metric, confidence=level, margin=question.margin)
         measures = [compare_measure(baseline, candidate, name) for name in BESIDE]
         beside = tuple(one for one in measures if one.ratio is not None and one.ratio.value is not None)
     detect = _to_find(comparison, question)
-    needed = None if detect is None else items_to_find(comparison, detect)
+    is_of_part = comparison.control_variate is not None
+    needed = None if detect is None or is_of_part else items_to_find(comparison, detect)
     return Compared(
         comparison=comparison,
         beside=beside,
         detect=detect,
         items_needed=needed,
         usd_needed=_price(needed, baseline, candidate, beside),
-        left_out=_left_out(reader, baseline, candidate, metric) if metric not in MEASURES else None,
+        left_out=None if is_of_part or metric in MEASURES else _left_out(reader, baseline, candidate, metric),
         sides=pair,
         available=min(baseline.info.available, candidate.info.available),
     )
@@ -316,7 +323,7 @@ def _looked_at(pair: Pair, comparison: Comparison) -> Comparison:
 
 def _rankings(pairs: Sequence[Pair], reader: Reader, question: Question) -> Iterator[Ranking]:
     """Places where three or more stand on one benchmark; of two the comparison says it all."""
-    if question.metric in MEASURES:
+    if question.metric in MEASURES or question.control_variate:
         return
     groups: dict[str, dict[tuple[int, str], Side]] = {}
     for pair in pairs:

@@ -14,6 +14,7 @@ from steelyard.analysis.sentences import descriptive, names, points, times
 from steelyard.analysis.wording import written
 from steelyard.report.comparison import Compared, Comparisons
 from steelyard.report.terminal import console
+from steelyard.report.variates_text import variate_words
 from steelyard.types import Comparison
 
 HEADINGS = {
@@ -48,7 +49,7 @@ def _render(comparisons: Comparisons, out: Console) -> None:
     out.print()
     for pair in comparisons.pairs:
         out.print(pair.comparison.sentence, markup=False, soft_wrap=True)
-    said = (_estimand_words, _power_words, _notes)
+    said = (variate_words, _estimand_words, _power_words, _notes)
     for line in [*_family_words(comparisons), *(line for words in said for line in words(comparisons.pairs))]:
         out.print(line, markup=False, soft_wrap=True)
     if any(pair.comparison.agreement is not None for pair in comparisons.pairs):
