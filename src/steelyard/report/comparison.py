@@ -17,7 +17,7 @@ from steelyard.analysis.compare_measures import MEASURES, compare_measure
 from steelyard.analysis.pairing import PROTOCOL, check_pairable, pair_scores
 from steelyard.analysis.places import Ranking, rank
 from steelyard.analysis.sentences import sentence
-from steelyard.analysis.stopped import skipped_cells
+from steelyard.analysis.stopped import as_looked_at, early_end, skipped_cells
 from steelyard.analysis.variates import compare_on_all_items
 from steelyard.errors import UnknownName, UsageError
 from steelyard.store import Store
@@ -97,7 +97,7 @@ def load_comparisons(store: Store, runs: Sequence[RunInfo], question: Question) 
     level = family_level(len(pairs), family)
     found = [_compared(reader, pair, question, level) for pair in pairs]
     judged = in_family([one.comparison for one in found], family)
-    judged = [_looked_at(pair, comparison) for pair, comparison in zip(pairs, judged, strict=True)]
+    judged = [_looked_at(store, pair, comparison) for pair, comparison in zip(pairs, judged, strict=True)]
     is_alone = len({comparison.benchmark for comparison in judged}) == 1
     return Comparisons(
         question=question,
@@ -311,14 +311,25 @@ def _told(compared: Compared, comparison: Comparison, *, is_alone: bool) -> Comp
     return msgspec.structs.replace(compared, comparison=msgspec.structs.replace(comparison, sentence=words))
 
 
-def _looked_at(pair: Pair, comparison: Comparison) -> Comparison:
-    """With a word where the run could end by this very difference, for which its own intervals allow."""
-    (run, _), (other, _) = pair
-    rule = run.plan.get("stop") or {}
-    if run.number != other.number or rule.get("rule") not in ("compare", "anytime", "cascade"):
+def _looked_at(store: Store, pair: Pair, comparison: Comparison) -> Comparison:
+    """With the sides' own repeated intervals and a word on it, where a run could end by what it saw of itself."""
+    (run, baseline), (other, candidate) = pair
+    if not run.plan.get("stop") and not other.plan.get("stop"):
         return comparison
-    note = f"the run could end by a difference, for which this interval does not allow: steelyard show {run.number}"
-    return msgspec.structs.replace(comparison, notes=(*comparison.notes, note))
+    kept = [store.summary(info.id or 0) or () if info.asked_as is None else () for info in (baseline, candidate)]
+    is_within = run.number == other.number
+    rule = run.plan.get("stop") or {}
+    if is_within and rule.get("rule") in ("compare", "anytime", "cascade"):
+        notes = [
+            f"the run could end by a difference, for which this interval does not allow: steelyard show {run.number}"
+        ]
+    else:
+        notes = [early_end(one.number, figures) or "" for one, figures in zip((run, other), kept, strict=True)]
+    sides = comparison.of_baseline, comparison.of_candidate
+    if comparison.control_variate is None:
+        sides = as_looked_at(sides[0], kept[0]), as_looked_at(sides[1], kept[1])
+    told = dict.fromkeys((*comparison.notes, *filter(None, notes)))
+    return msgspec.structs.replace(comparison, of_baseline=sides[0], of_candidate=sides[1], notes=tuple(told))
 
 
 def _rankings(pairs: Sequence[Pair], reader: Reader, question: Question) -> Iterator[Ranking]:
