@@ -409,6 +409,8 @@ class Comparison(Struct, frozen=True, kw_only=True):
     lies within ``margin`` either way. ``adjusted_p`` is ``p_value`` in its family of comparisons (``adjustment``).
     ``detectable`` is the smallest true difference that as many items find with a power of 80 %. With a
     ``control_variate`` difference and sides are over all the baseline's items, by the regression estimator.
+    ``odds_ratio`` is only_candidate / only_baseline, ``None`` where the latter is 0, and ``cohens_h`` the difference on
+    the arcsine scale, of single answers that are right or wrong: no verdict is taken on either.
     """
 
     metric: str
@@ -431,6 +433,8 @@ class Comparison(Struct, frozen=True, kw_only=True):
     agreement: Agreement | None = None
     detectable: float | None = None
     control_variate: ControlVariate | None = None
+    odds_ratio: float | None = None
+    cohens_h: float | None = None
     sentence: str = ""
     notes: tuple[str, ...] = ()
 

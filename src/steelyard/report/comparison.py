@@ -12,16 +12,25 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from steelyard.analysis.compare import Family, Side, compare_scores, family_level, in_family, items_to_find
+from steelyard.analysis.compare import (
+    Family,
+    Side,
+    average_over_benchmarks,
+    compare_scores,
+    family_level,
+    in_family,
+    items_to_find,
+    verdict,
+)
 from steelyard.analysis.compare_measures import MEASURES, compare_measure
 from steelyard.analysis.pairing import PROTOCOL, check_pairable, pair_scores
 from steelyard.analysis.places import Ranking, rank
-from steelyard.analysis.sentences import sentence
+from steelyard.analysis.sentences import names, sentence
 from steelyard.analysis.stopped import as_looked_at, early_end, skipped_cells
 from steelyard.analysis.variates import compare_on_all_items
 from steelyard.errors import UnknownName, UsageError
 from steelyard.store import Store
-from steelyard.types import CellInfo, Columns, Comparison, RunInfo
+from steelyard.types import CellInfo, Columns, Comparison, Estimate, RunInfo, Verdict
 
 BESIDE = ("latency.p50", "ttft.p50", "output_tokens", "cost.per_request")
 """Shown beside a comparison of scores, where they are known."""
@@ -73,6 +82,16 @@ class Compared(Struct, frozen=True, kw_only=True):
     available: int
 
 
+class Average(Struct, frozen=True, kw_only=True):
+    """One candidate's mean difference to one baseline over several benchmarks, each weighing the same."""
+
+    baseline: str
+    candidate: str
+    benchmarks: tuple[str, ...]
+    difference: Estimate
+    verdict: Verdict
+
+
 class Comparisons(Struct, frozen=True, kw_only=True):
     """All pairs of one question. ``family`` says how many are judged together: a claim, or a grid one explores."""
 
@@ -80,6 +99,7 @@ class Comparisons(Struct, frozen=True, kw_only=True):
     runs: tuple[RunInfo, ...]
     pairs: tuple[Compared, ...]
     rankings: tuple[Ranking, ...] = ()
+    averages: tuple[Average, ...] = ()
     family: Family = "claim"
     baseline: str = ""
 
@@ -104,6 +124,7 @@ def load_comparisons(store: Store, runs: Sequence[RunInfo], question: Question) 
         runs=tuple(runs),
         pairs=tuple(_told(one, comparison, is_alone=is_alone) for one, comparison in zip(found, judged, strict=True)),
         rankings=tuple(_rankings(pairs, reader, question)),
+        averages=tuple(_averages(judged, question)),
         family=family,
         baseline=_baseline_words(runs, question, found),
     )
@@ -330,6 +351,27 @@ def _looked_at(store: Store, pair: Pair, comparison: Comparison) -> Comparison:
         sides = as_looked_at(sides[0], kept[0]), as_looked_at(sides[1], kept[1])
     told = dict.fromkeys((*comparison.notes, *filter(None, notes)))
     return msgspec.structs.replace(comparison, of_baseline=sides[0], of_candidate=sides[1], notes=tuple(told))
+
+
+def _averages(judged: Sequence[Comparison], question: Question) -> Iterator[Average]:
+    """Where one candidate stands against one baseline on several benchmarks, none of them twice (graded otherwise)."""
+    if question.control_variate:
+        return
+    groups: dict[tuple[str, int, str, int], list[Comparison]] = {}
+    for one in judged:
+        groups.setdefault((one.baseline, one.baseline_run, one.candidate, one.candidate_run), []).append(one)
+    for group in groups.values():
+        difference = average_over_benchmarks(group)
+        is_once = len({one.benchmark.partition("@")[0] for one in group}) == len(group)
+        if difference is not None and is_once:
+            candidate, baseline = names(group[0])
+            yield Average(
+                baseline=baseline,
+                candidate=candidate,
+                benchmarks=tuple(one.benchmark for one in group),
+                difference=difference,
+                verdict=verdict(difference, margin=question.margin, better="higher"),
+            )
 
 
 def _rankings(pairs: Sequence[Pair], reader: Reader, question: Question) -> Iterator[Ranking]:
