@@ -393,6 +393,7 @@ class Columns(Struct, frozen=True, kw_only=True):
     ``gaps_s`` are all inter-chunk gaps in one array; call i owns ``gaps_s[gap_starts[i]:gap_starts[i + 1]]``.
     A ``cached`` answer was given in an earlier run: it cost nothing now, ``saved_usd`` is what it cost then, and its
     ``started_s`` is of then.
+    ``model_reported`` and ``fingerprint`` are what the service said that it is, "" where it said nothing.
     ``scores[metric]`` and ``parsed[metric]`` are NaN / False where the answer was not scored. ``superseded`` counts
     failed calls that were asked again later, at ``superseded_cost_usd`` (NaN if unknown). ``judging`` is what all
     judgements took, where a model judged.
@@ -428,6 +429,8 @@ class Columns(Struct, frozen=True, kw_only=True):
     gap_starts: np.ndarray
     scores: dict[str, np.ndarray]
     parsed: dict[str, np.ndarray]
+    model_reported: np.ndarray | None = None
+    fingerprint: np.ndarray | None = None
     superseded: int = 0
     superseded_cost_usd: float = 0.0
     judging: Spent | None = None

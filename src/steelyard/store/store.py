@@ -461,7 +461,7 @@ class Store:
             yield from islice(found, limit)
 
     def reported(self, cell: int) -> list[dict[str, Any]]:
-        """What the service said that it is: each (model, fingerprint) with the number of its answers."""
+        """What the service said that it is: each (model, fingerprint) with the number of its answers; reads them all."""
         table = schema.calls
         chosen = (
             select(table.c.model_reported, table.c.fingerprint, func.count())
@@ -471,6 +471,14 @@ class Store:
         with self._reading() as connection:
             rows = connection.execute(chosen).all()
         return [{"model": model, "fingerprint": fingerprint, "answers": n} for model, fingerprint, n in rows]
+
+    def reported_first(self, cell: int) -> tuple[str | None, str | None]:
+        """The (model, fingerprint) of one answer of the cell that names a model."""
+        table = schema.calls
+        named = (table.c.cell == cell, table.c.failure.is_(None), table.c.model_reported.is_not(None))
+        with self._reading() as connection:
+            row = connection.execute(select(table.c.model_reported, table.c.fingerprint).where(*named).limit(1)).first()
+        return (None, None) if row is None else (row.model_reported, row.fingerprint)
 
     # Connections
 
