@@ -71,8 +71,8 @@ def mixture_warning(mixed: MixedModel) -> str:
     seen = ", ".join(named[:MOST_NAMED]) + (f" and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else "")
     if mixed.differs == "model":
         return (
-            f"{mixed.model}: mixed model. The service said that it is {seen}: the numbers are of a mixture, and of none "
-            "of them. Try: a dated name of the model, or a new run"
+            f"{mixed.model}: mixed model. The service said that it is {seen}: its numbers are of a mixture, and "
+            "of none of them. Try: a dated name of the model, or a new run"
         )
     return (
         f"{mixed.model}: mixed model, by its fingerprint only: {seen}. The service may have been changed in mid-run. "

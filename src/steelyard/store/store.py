@@ -461,7 +461,7 @@ class Store:
             yield from islice(found, limit)
 
     def reported(self, cell: int) -> list[dict[str, Any]]:
-        """What the service said that it is: each (model, fingerprint) with the number of its answers; reads them all."""
+        """What the service said that it is: each (model, fingerprint) with its number of answers. Reads them all."""
         table = schema.calls
         chosen = (
             select(table.c.model_reported, table.c.fingerprint, func.count())
