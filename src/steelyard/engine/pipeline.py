@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 
 from steelyard import prices
 from steelyard.engine.attempts import Outcome, RetryPolicy, always, ask
@@ -23,7 +24,7 @@ from steelyard.engine.progress import Progress
 from steelyard.engine.stragglers import Stragglers
 from steelyard.engine.throttle import GateShut
 from steelyard.engine.work import OpenCell, Work
-from steelyard.engine.writer import Writer
+from steelyard.engine.writer import Keeps
 from steelyard.providers.batches import Answered, BatchService
 from steelyard.store.answers import reused
 from steelyard.types import Call, Completion, Failure
@@ -34,6 +35,11 @@ MOST_SCORERS = 32
 REUSED_AT_ONCE = 64
 HOPELESS_AFTER = 10
 GRACE_S = 5.0
+
+Item = tuple[OpenCell, int, int]
+"""A cell, the position of one of its items, and which repeat of it."""
+
+Source = AsyncIterator[Item]
 
 
 class Lane:
@@ -46,7 +52,7 @@ class Lane:
         self,
         cells: Sequence[OpenCell],
         *,
-        writer: Writer,
+        writer: Keeps,
         progress: Progress,
         concurrency: int,
         seed: int,
@@ -81,8 +87,11 @@ class Lane:
         if reason != SPENT:
             self._throttle.shut()
 
-    async def run(self, unscored: Iterable[Work]) -> None:
-        """Work until every item is scored or has failed, or until stopped. ``unscored`` were answered earlier."""
+    async def run(self, unscored: Iterable[Work], source: Source | None = None) -> None:
+        """Work until every item of ``source`` is scored or has failed, or until stopped.
+
+        ``unscored`` were answered earlier; without a source every remaining item is asked.
+        """
         seats = [cell.cell.judge.concurrency for cell in self.cells if cell.cell.judge is not None]
         scorers = max(1, min(max([self._concurrency, *seats]), MOST_SCORERS))
         async with asyncio.TaskGroup() as group:
@@ -92,7 +101,7 @@ class Lane:
             else:
                 generating = [group.create_task(self._generate()) for _ in range(self._concurrency)]
             await self._load_unscored(unscored)
-            await self._load()
+            await self._load(source or self.remaining())
             watching = group.create_task(self._stragglers.watch())
             await asyncio.gather(*generating)
             watching.cancel()
@@ -105,11 +114,11 @@ class Lane:
             await self._enter()
             self._durable.put_nowait(work)
 
-    async def _load(self) -> None:
+    async def _load(self, source: Source) -> None:
         if self.cache is not None:
             await self.cache.open()
         known: list[Work] = []
-        for cell, position, repeat in self._remaining():
+        async for cell, position, repeat in source:
             if self.stopped:
                 break
             if known and (self._window.locked() or len(known) == REUSED_AT_ONCE):
@@ -144,9 +153,10 @@ class Lane:
                 continue
             work.call = reused(answer.call, work.sample.id)
             work.started_at_s, work.ended_at_s = answer.started_s, answer.ended_s
-            self._writer.submit(work, self._stored)
+            self._keep(work)
 
-    def _remaining(self) -> Iterator[tuple[OpenCell, int, int]]:
+    async def remaining(self) -> AsyncIterator[Item]:
+        """Every item of every cell that is still to be asked, in the order of the plan."""
         for cell in self.cells:
             for position, repeat in cell.remaining():
                 yield cell, position, repeat
@@ -185,7 +195,7 @@ class Lane:
             self._reconsider(work.call)
             await committed.wait()
             committed = work.durable
-            self._writer.submit(work, self._stored)
+            self._keep(work)
 
     def ask_by_batches(self, service: BatchService, standings: Standings) -> None:
         """Have this lane's requests handed in as batches instead of one by one."""
@@ -213,7 +223,7 @@ class Lane:
         outcome = Outcome(attempts=(), completion=answered.completion, failure=answered.failure, last_try_s=0.0)
         work.call = self._called(work, outcome, started)
         self._reconsider(work.call)
-        self._writer.submit(work, self._stored)
+        self._keep(work)
 
     async def _afford(self, work: Work) -> bool:
         """Whether there is room for the answer and money for the request; without money the lane comes to its end."""
@@ -235,8 +245,12 @@ class Lane:
             work.bill.unsend()
         self._leave(work)
 
-    def _stored(self, work: Work) -> None:
+    def _keep(self, work: Work) -> None:
+        self._writer.call(work.new_call(), partial(self._stored, work))
+
+    def _stored(self, work: Work, call_id: int) -> None:
         """The call is durable: an answer goes on to be judged, a failure has come to its end."""
+        work.call_id = call_id
         work.durable.set()
         self._count(work)
         assert work.call is not None
@@ -340,7 +354,7 @@ class Lane:
             seat = work.cell.cell.judge
             hearing = seat.hearing(work.sample.id, work.repeat) if seat is not None else None
             work.scores = await grade(work.cell.cell.task.protocol, work.sample, work.call.completion, hearing)
-            self._writer.submit(work, self._judged)
+            self._writer.scores(work.new_score(), partial(self._judged, work))
 
     def _judged(self, work: Work) -> None:
         """The scores are durable: the item is done."""

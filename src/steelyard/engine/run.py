@@ -135,8 +135,8 @@ async def execute(
     resources = Resources(
         lambda: _pids(cells), is_waiting=lambda: _is_waiting(cells, progress), gpus=await asyncio.to_thread(open_gpus)
     )
-    writer = Writer(store, session, progress.tell)
-    lanes = _lanes([_open_cell(store, run, cell, progress) for cell in cells], writer, plan, progress, policy)
+    writer = Writer(store, progress.tell)
+    lanes = _lanes([_open_cell(store, run, session, cell, progress) for cell in cells], writer, plan, progress, policy)
     _lend_earlier_answers(lanes, store, run, plan)
     _set_up_batches(lanes, store, run)
     purse = Purse(store, run.id, plan.budget_usd)
@@ -209,13 +209,13 @@ def _paid_twice(cells: Sequence[Cell], plan: Plan) -> int:
     return 2 * sum({cell.spec.id: _concurrency(cell, plan) for cell in one_by_one}.values())
 
 
-def _open_cell(store: Store, run: RunInfo, cell: Cell, progress: Progress) -> OpenCell:
+def _open_cell(store: Store, run: RunInfo, session: int, cell: Cell, progress: Progress) -> OpenCell:
     row = store.add_cell(run.id, cell.info)
     done = store.completed(row)
     planned = len(cell.task.positions) * cell.info.repeats
     counters = CellProgress(model=cell.spec.id, label=cell.info.label, planned=planned, reused=min(planned, len(done)))
     progress.cells.append(counters)
-    return OpenCell(cell=cell, row=row, done=done, progress=counters, identity=identity(cell.info))
+    return OpenCell(cell=cell, row=row, session=session, done=done, progress=counters, identity=identity(cell.info))
 
 
 def _lanes(
