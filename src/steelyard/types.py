@@ -238,7 +238,8 @@ class Call(Struct, frozen=True, kw_only=True):
     """One request to one model and how it ended: a completion, or the failure of the last attempt.
 
     ``attempts`` are the failed ones before the last, so it was sent ``len(attempts) + 1`` times. ``failed_after_s`` is
-    how long the last attempt ran before it failed: a timed-out request took at least that long.
+    how long the last attempt ran before it failed: a timed-out request took at least that long. ``slept_s``: for so
+    long the machine slept, or this process was stopped, meanwhile; no time of the call is known.
     """
 
     sample_id: str
@@ -251,6 +252,7 @@ class Call(Struct, frozen=True, kw_only=True):
     failure: Failure | None = None
     failed_after_s: float | None = None
     cost_usd: float | None = None
+    slept_s: float | None = None
 
 
 class Spent(Struct, frozen=True, kw_only=True):

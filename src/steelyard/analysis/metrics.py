@@ -130,6 +130,13 @@ METRICS: dict[str, Metric] = {
             "share of items asked more than once whose answers were all the same to the letter",
             outcomes.determinism,
         ),
+        _metric(
+            "untimed",
+            "requests",
+            "lower",
+            "answers left out of every time, since the machine slept or the client was stopped meanwhile",
+            outcomes.untimed,
+        ),
         *(
             _metric(name, "names", None, meaning, partial(outcomes.distinct, name, column))
             for name, (column, meaning) in _IDENTITIES.items()

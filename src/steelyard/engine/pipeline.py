@@ -19,6 +19,7 @@ from steelyard.engine.attempts import Outcome, RetryPolicy, always, ask
 from steelyard.engine.batch_lane import MOST_REQUESTS, BatchLane, Standings
 from steelyard.engine.budget import SPENT, Bill, Till
 from steelyard.engine.cache import Cache
+from steelyard.engine.clock import Clock, without_times
 from steelyard.engine.grade import grade
 from steelyard.engine.progress import Progress
 from steelyard.engine.stragglers import Stragglers
@@ -67,6 +68,7 @@ class Lane:
         self._generator = random.Random()
         self._concurrency = concurrency
         self._throttle = policy.throttle(concurrency, self._spec)
+        self._clock = Clock()
         self._stragglers = Stragglers(self.model, self._spec.timeout_s, progress.tell)
         for cell in cells:
             cell.progress.throttle = self._throttle
@@ -95,6 +97,7 @@ class Lane:
         seats = [cell.cell.judge.concurrency for cell in self.cells if cell.cell.judge is not None]
         scorers = max(1, min(max([self._concurrency, *seats]), MOST_SCORERS))
         async with asyncio.TaskGroup() as group:
+            ticking = group.create_task(self._clock.watch())
             scoring = [group.create_task(self._score()) for _ in range(scorers)]
             if self.batches is not None:
                 generating = [group.create_task(self.batches.serve(self._loaded))]
@@ -105,6 +108,7 @@ class Lane:
             watching = group.create_task(self._stragglers.watch())
             await asyncio.gather(*generating)
             watching.cancel()
+            ticking.cancel()
             await self._finish()
             for _ in scoring:
                 self._durable.put_nowait(None)
@@ -260,8 +264,8 @@ class Lane:
             self._durable.put_nowait(work)
 
     async def _answer(self, work: Work) -> Call:
-        started = datetime.now(UTC)
-        work.started_at_s = started.timestamp()
+        work.started_at_s = self._clock.now_s()
+        paused_s = self._clock.paused_s()
         counters = work.cell.progress
         counters.started_s = counters.started_s or time.monotonic()
         counters.in_flight += 1
@@ -270,10 +274,13 @@ class Lane:
                 outcome = await self._outcome(work)
         finally:
             counters.in_flight -= 1
-        work.ended_at_s = time.time()
-        return self._called(work, outcome, started)
+        work.ended_at_s = self._clock.now_s()
+        slept_s = self._clock.paused_s() - paused_s
+        if slept_s:
+            outcome = without_times(outcome)
+        return self._called(work, outcome, datetime.fromtimestamp(work.started_at_s, UTC), slept_s=slept_s or None)
 
-    def _called(self, work: Work, outcome: Outcome, started: datetime) -> Call:
+    def _called(self, work: Work, outcome: Outcome, started: datetime, *, slept_s: float | None = None) -> Call:
         cost_usd = self._cost(outcome.completion, started)
         if work.bill is not None:
             work.bill.close(cost_usd, outcome.failure)
@@ -288,6 +295,7 @@ class Lane:
             failure=outcome.failure,
             failed_after_s=outcome.last_try_s if outcome.failure and self.batches is None else None,
             cost_usd=cost_usd,
+            slept_s=slept_s,
         )
 
     async def _outcome(self, work: Work) -> Outcome:

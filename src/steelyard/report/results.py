@@ -192,7 +192,17 @@ def _cell_warnings(cell: CellResult) -> list[str]:
             f"have to come from others, so this score is not one of {cell.info.label}. "
             "Try: without --order file, or all items"
         )
-    return texts + _cache_warnings(cell) + _judge_warnings(cell)
+    return texts + _clock_warnings(cell) + _cache_warnings(cell) + _judge_warnings(cell)
+
+
+def _clock_warnings(cell: CellResult) -> list[str]:
+    untimed, answered = cell.value("untimed") or 0, cell.value("answered") or 0
+    if not untimed:
+        return []
+    return [
+        f"{untimed:,.0f} of {answered:,.0f} answers were on their way while this machine slept or the client was "
+        "stopped: they are scored, and left out of every time"
+    ]
 
 
 def _cache_warnings(cell: CellResult) -> list[str]:
