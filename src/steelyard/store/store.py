@@ -107,13 +107,13 @@ class Store:
     @staticmethod
     def exists(url_or_path: str | Path | None = None) -> bool:
         """Whether there is a store to open."""
-        return _location(url_or_path).exists()
+        return _is_there(_location(url_or_path))
 
     @classmethod
     def open(cls, url_or_path: str | Path | None = None, *, create: bool = True) -> Store:
         """Open the store there, else at ``STEELYARD_STORE``, else in the working folder; create or migrate it."""
         location = _location(url_or_path)
-        if not location.exists() and not create:
+        if not _is_there(location) and not create:
             raise StoreError(
                 f"no runs yet: {location} does not exist. Try: steelyard run starter -m local/smollm2-135m"
             )
@@ -531,6 +531,13 @@ def _path_of(url_or_path: str | Path) -> Path:
             raise StoreError(f"a store is a file or sqlite:///PATH; {scheme}:// is not understood yet")
         text = rest[1:]
     return Path(text).expanduser()
+
+
+def _is_there(location: Path) -> bool:
+    try:
+        return location.exists()
+    except OSError as error:  # a name that is too long for the file system
+        raise StoreError(f"cannot open a store at {location}: {error.strerror}") from error
 
 
 def _create_privately(location: Path) -> None:
