@@ -65,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _print_anything() -> None:
-    """Let a character that the terminal's encoding does not have be shown as its code, instead of ending the command."""
+    """Let a character that the terminal cannot show stand as its code, instead of ending the command."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="backslashreplace")

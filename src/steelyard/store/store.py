@@ -105,6 +105,11 @@ class Store:
         self.budget = Budget(self._reading, self._writing, _number, lambda pid, at: _is_alive(pid, at))
 
     @staticmethod
+    def place(url_or_path: str | Path | None = None) -> Path:
+        """The file that is meant: the one given, else ``STEELYARD_STORE``, else the one in the working folder."""
+        return _location(url_or_path)
+
+    @staticmethod
     def exists(url_or_path: str | Path | None = None) -> bool:
         """Whether there is a store to open."""
         return _is_there(_location(url_or_path))
@@ -550,7 +555,11 @@ def _create_privately(location: Path) -> None:
 def _reason(error: BaseException) -> str:
     reason = str(getattr(error, "orig", None) or error).split("\n", 1)[0]
     is_damage = isinstance(error, UnicodeDecodeError | msgspec.DecodeError) or reason.startswith(DAMAGE)
-    return f"{reason}. The file is damaged, or no store. Try: an earlier copy of it" if is_damage else reason
+    return (
+        f"{reason}. The file is damaged, or no store. Try: an earlier copy of it, or steelyard runs salvage"
+        if is_damage
+        else reason
+    )
 
 
 def _is_full(error: Exception) -> bool:
