@@ -33,6 +33,7 @@ from steelyard.secrets import known_forms
 from steelyard.store import schema
 from steelyard.store.account import Budget
 from steelyard.store.answers import ORIGINAL, Answers, hand_over, payload_of_answer, read_call
+from steelyard.store.backup import keep_copy
 from steelyard.store.codec import fingerprint, mended, pack, unpack, well_formed
 from steelyard.store.columns import read_columns
 from steelyard.store.dictionaries import Dictionaries, Packing
@@ -146,6 +147,8 @@ class Store:
                     if schema.version_of(connection) < schema.VERSION:
                         connection.rollback()
                         connection.exec_driver_sql("BEGIN IMMEDIATE")
+                        if 0 < (found := schema.version_of(connection)) < schema.VERSION:
+                            keep_copy(Path(self.location), found)
                         schema.bring_up_to_date(connection)
                         connection.commit()
                     connection.exec_driver_sql(KEPT_IN_THE_FILE)
