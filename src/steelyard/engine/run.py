@@ -125,6 +125,8 @@ async def execute(
         await asyncio.to_thread(prices.load_table)
     origin = provenance(loop_name()) | {"prices": _quotes(cells, progress.tell)}
     origin["instrument"] = instrument(_streams(cells, plan), origin)
+    if resume is not None:
+        store.check_free(resume.id)
     run = _register(plan, store, resume)
     if resume is not None and _was_killed(store, resume) and (at_risk := _paid_twice(cells, plan)):
         progress.tell(f"the run was killed: up to {at_risk} calls without a record may be paid for twice")

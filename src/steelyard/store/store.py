@@ -254,8 +254,9 @@ class Store:
     # Sessions and cells
 
     def begin_session(self, run_id: str, provenance: dict[str, Any]) -> int:
-        """A process begins to work on the run."""
+        """A process begins to work on the run; one run is worked on by one process at a time."""
         with self._writing() as connection:
+            _check_free(connection, _number(connection, run_id))
             row = connection.execute(
                 schema.sessions.insert().values(
                     run=_number(connection, run_id),
@@ -267,6 +268,11 @@ class Store:
             )
             assert row.inserted_primary_key is not None
             return int(row.inserted_primary_key[0])
+
+    def check_free(self, run_id: str) -> None:
+        """Raise where another process is working on the run."""
+        with self._reading() as connection:
+            _check_free(connection, _number(connection, run_id))
 
     def end_session(self, session: int, resources: dict[str, float]) -> None:
         """The process is done with the run, and this is what it took."""
@@ -634,12 +640,28 @@ def _true_status(connection: Connection, row: Any) -> RunStatus:
     return "interrupted"
 
 
+def _check_free(connection: Connection, number: int) -> None:
+    table = schema.sessions
+    chosen = select(table).where(
+        table.c.run == number, table.c.ended_at.is_(None), table.c.host == socket.gethostname()
+    )
+    for row in connection.execute(chosen):
+        if row.pid not in (None, os.getpid()) and _is_alive(row.pid, row.started_at):
+            raise UsageError(
+                f"run #{number} is being worked on by process {row.pid} since {row.started_at[:19]}: two at once would "
+                f"pay twice. Try: wait for it, or end it with Ctrl-C or: kill {row.pid}"
+            )
+
+
 def _is_alive(pid: int, session_started_at: str) -> bool:
     """Whether that very process lives: a process that is younger than the session only got the same number."""
     import psutil
 
     try:
-        born_s = psutil.Process(pid).create_time()
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:  # it ended, and nobody has asked how
+            return False
+        born_s = process.create_time()
     except psutil.NoSuchProcess:
         return False
     except psutil.AccessDenied:
