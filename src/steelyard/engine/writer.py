@@ -45,6 +45,7 @@ class Writer:
         self._store, self._tell = store, tell
         self._has_room = asyncio.Event()
         self._has_room.set()
+        self.on_room: Callable[[bool], None] = lambda is_there: None
         self._patience_s = PATIENCE_S
         self._times_full = 0
         self._calls: list[tuple[NewCall, Callable[[int], None]]] = []
@@ -114,12 +115,14 @@ class Writer:
                 await asyncio.sleep(TRIED_AGAIN_EVERY_S)
         if full_since_s is not None:
             self._has_room.set()
+            self.on_room(True)
             self._tell(f"there is room for {self._store.location} again: the run goes on{self._which_time()}")
         return ids
 
     def _hold(self, error: StoreFull) -> float:
         self._has_room.clear()
         self._times_full += 1
+        self.on_room(False)
         self._tell(
             f"{error}; nothing more is sent. Free some space: the run waits {PATIENCE_S / 60:.0f} minutes for it"
             f"{self._which_time()}"
