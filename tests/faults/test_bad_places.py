@@ -10,6 +10,8 @@ import pytest
 
 from mounts import UNSHARE, need_mounts
 from server import say, serving
+from steelyard.cli import main
+from steelyard.store import places
 
 
 @pytest.fixture
@@ -92,3 +94,17 @@ def test_a_disk_that_is_full_from_the_start_is_told_before_the_first_paid_call(s
     full = 'mount -t tmpfs -o size=64k none "$0" && cd "$1" && shift && exec "$@"'
     done = run(server, str(tmp_path / "s.db"), *UNSHARE, "sh", "-c", full, str(tmp_path), os.getcwd())
     refused_before_any_call(server, done)
+
+
+def test_a_store_on_a_network_file_system_is_warned_of_when_a_run_begins(tmp_path, monkeypatch, capsys):
+    shared = tmp_path / "team share"
+    shared.mkdir()
+    mounts = tmp_path / "mounts"
+    escaped = str(shared).replace(" ", "\\040")
+    mounts.write_text(
+        f"/dev/vda / ext4 rw 0 0\nserver:/export {escaped} nfs4 rw,vers=4.2 0 0\ntmpfs /run tmpfs rw 0 0\n"
+    )
+    monkeypatch.setattr(places, "MOUNTS", mounts)
+    for store, is_warned in ((shared / "s.db", True), (tmp_path / "s.db", False)):
+        assert main(["run", "starter", "-m", "baseline/random", "--limit", "3", "--store", str(store)]) == 0
+        assert ("is on a network file system (nfs4)" in capsys.readouterr().err) == is_warned
