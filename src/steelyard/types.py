@@ -38,6 +38,10 @@ class Message(Struct, frozen=True, kw_only=True):
     content: str
 
 
+LOST_TEXT = "lost-text"
+"""The flag of an item whose text was lost with a damaged store: its answers keep their scores and get no new ones."""
+
+
 class Sample(Struct, frozen=True, kw_only=True):
     """One item of a benchmark, before any protocol has put it into words.
 

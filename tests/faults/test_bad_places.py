@@ -37,10 +37,10 @@ def run(server, store, *before):
     return subprocess.run([*before, *command, "--store", store], capture_output=True, text=True, timeout=60)
 
 
-def refused_before_any_call(server, done):
-    assert done.returncode == 4, done.stderr
-    assert "steelyard: cannot" in done.stderr
-    assert "Traceback" not in done.stderr
+def refused_before_any_call(server, code, told):
+    assert code == 4, told
+    assert "steelyard: cannot" in told
+    assert "Traceback" not in told
     assert server.requests == []
 
 
@@ -55,10 +55,11 @@ def refused_before_any_call(server, done):
     ],
     ids=["name too long", "path too long", "a folder", "below a file", "where nothing can be made"],
 )
-def test_a_store_that_cannot_be_made_is_told_before_the_first_paid_call(server, store):
+def test_a_store_that_cannot_be_made_is_told_before_the_first_paid_call(server, store, capsys):
     Path("folder").mkdir()
     Path("file").touch()
-    refused_before_any_call(server, run(server, store))
+    code = main(["run", "q.jsonl", "-m", "openai/m", "--base-url", server.url, "--quiet", "--store", store])
+    refused_before_any_call(server, code, capsys.readouterr().err)
 
 
 def test_a_name_that_is_no_text_is_a_name_also_on_a_terminal_that_cannot_show_it(server, monkeypatch):
@@ -74,7 +75,8 @@ def test_a_name_that_is_no_text_is_a_name_also_on_a_terminal_that_cannot_show_it
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_must_not_be_written_to_is_told_before_the_first_paid_call(server):
     Path("closed").mkdir(mode=0o500)
-    refused_before_any_call(server, run(server, "closed/s.db"))
+    done = run(server, "closed/s.db")
+    refused_before_any_call(server, done.returncode, done.stderr)
 
 
 @pytest.mark.parametrize("is_there", [False, True], ids=["a new store", "a store that is there"])
@@ -86,14 +88,14 @@ def test_a_read_only_file_system_is_told_before_the_first_paid_call(server, tmp_
         server.requests.clear()
     read_only = 'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" && cd "$1" && shift && exec "$@"'
     done = run(server, str(store), *UNSHARE, "sh", "-c", read_only, str(tmp_path), os.getcwd())
-    refused_before_any_call(server, done)
+    refused_before_any_call(server, done.returncode, done.stderr)
 
 
 def test_a_disk_that_is_full_from_the_start_is_told_before_the_first_paid_call(server, tmp_path):
     need_mounts(tmp_path)
     full = 'mount -t tmpfs -o size=64k none "$0" && cd "$1" && shift && exec "$@"'
     done = run(server, str(tmp_path / "s.db"), *UNSHARE, "sh", "-c", full, str(tmp_path), os.getcwd())
-    refused_before_any_call(server, done)
+    refused_before_any_call(server, done.returncode, done.stderr)
 
 
 def test_a_store_on_a_network_file_system_is_warned_of_when_a_run_begins(tmp_path, monkeypatch, capsys):

@@ -11,13 +11,9 @@ import pytest
 from aiohttp import web
 
 from server import chunk, finish, serving, stream, usage
+from steelyard.cli import main
 
 ITEMS = 60
-
-
-def steelyard(*arguments, **environment):
-    command = [sys.executable, "-m", "steelyard", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, env=os.environ | environment)
 
 
 @pytest.fixture(autouse=True)
@@ -26,14 +22,19 @@ def questions():
     Path("q.jsonl").write_text("\n".join(lines) + "\n")
 
 
-def estimates():
-    document = json.loads(steelyard("show", "--json").stdout)
-    return document["run"]["status"], {name: e["value"] for name, e in document["cells"][0]["estimates"].items()}
+@pytest.fixture
+def estimates(capsys):
+    def read():
+        capsys.readouterr()
+        assert main(["show", "--json"]) == 0
+        document = json.loads(capsys.readouterr().out)
+        return document["run"]["status"], {name: e["value"] for name, e in document["cells"][0]["estimates"].items()}
+
+    return read
 
 
-def run(server, *more):
-    where = ["-m", "openai/m", "--base-url", server.url, "--concurrency", 4, "--quiet"]
-    return steelyard("run", *(more or ["q.jsonl", *where]))
+def run(server):
+    return main(["run", "q.jsonl", "-m", "openai/m", "--base-url", server.url, "--concurrency", "4", "--quiet"])
 
 
 @pytest.mark.parametrize(
@@ -43,7 +44,9 @@ def run(server, *more):
         (402, {"message": "Payment required: out of credit."}),
     ],
 )
-def test_a_used_up_quota_stops_the_model_at_once_and_the_run_goes_on_when_there_is_more(status, error):
+def test_a_used_up_quota_stops_the_model_at_once_and_the_run_goes_on_when_there_is_more(
+    status, error, estimates, capsys
+):
     has_credit = False
 
     async def handle(request, body, number):
@@ -53,27 +56,26 @@ def test_a_used_up_quota_stops_the_model_at_once_and_the_run_goes_on_when_there_
         return await stream(request, [chunk(content="x"), finish(), usage()])
 
     with serving(handle) as server:
-        done = run(server)
-        assert done.returncode == 4
-        assert "steelyard run --resume 1" in done.stderr
+        assert run(server) == 4
+        assert "steelyard run --resume 1" in capsys.readouterr().err
         assert len(server.requests) <= 20 + 2 * 4  # those in flight, and no other
         status, found = estimates()
         assert (status, found["answered"]) == ("failed", 20)
         has_credit, asked = True, len(server.requests)
-        assert run(server, "--resume", 1, "--quiet").returncode == 0
+        assert main(["run", "--resume", "1", "--quiet"]) == 0
         assert len(server.requests) - asked == ITEMS - 20
     status, found = estimates()
     assert (status, found["accuracy"], found["scored"]) == ("done", 1.0, ITEMS)
 
 
-def test_refusals_without_a_word_on_when_to_come_back_are_waited_out_and_are_no_latency():
+def test_refusals_without_a_word_on_when_to_come_back_are_waited_out_and_are_no_latency(estimates):
     async def handle(request, body, number):
         if number in (10, 11, 30):
             return web.json_response({"error": {"message": "slow down"}}, status=429)
         return await stream(request, [chunk(content="x"), finish(), usage()])
 
     with serving(handle) as server:
-        assert run(server).returncode == 0
+        assert run(server) == 0
         refused = len(server.requests) - ITEMS
     _, found = estimates()
     assert (found["accuracy"], found["scored"], found["errored"]) == (1.0, ITEMS, 0)
@@ -81,14 +83,14 @@ def test_refusals_without_a_word_on_when_to_come_back_are_waited_out_and_are_no_
     assert found["latency.p50"] < 0.5
 
 
-def test_an_outage_of_the_service_is_retried_and_its_share_is_reported():
+def test_an_outage_of_the_service_is_retried_and_its_share_is_reported(estimates):
     async def handle(request, body, number):
         if number % 4 == 0:
             return web.Response(status=(500, 502, 503, 529)[number // 4 % 4], text="<html>Bad Gateway</html>")
         return await stream(request, [chunk(content="x"), finish(), usage()])
 
     with serving(handle) as server:
-        assert run(server).returncode == 0
+        assert run(server) == 0
         retried = len(server.requests) - ITEMS
     _, found = estimates()
     assert (found["accuracy"], found["errored"], found["reliability"]) == (1.0, 0, 1.0)
@@ -99,14 +101,17 @@ def test_times_are_told_in_utc_and_numbers_with_a_point_wherever_the_user_lives(
     async def handle(request, body, number):
         return await stream(request, [chunk(content="x"), finish(), usage()])
 
+    def told(*words, **environment):
+        command = [sys.executable, "-m", "steelyard", *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | environment).stdout
+
     abroad = {"TZ": "Pacific/Chatham", "LC_ALL": "de_DE.UTF-8", "LANG": "de_DE.UTF-8"}
     with serving(handle) as server:
-        where = ["-m", "openai/m", "--base-url", server.url, "--price", "0.5/1.5"]
-        assert steelyard("run", "q.jsonl", *where, "--quiet", **abroad).returncode == 0
-    lines = steelyard("export", "--format", "csv", **abroad).stdout
-    assert lines == steelyard("export", "--format", "csv").stdout
+        priced = ["-m", "openai/m", "--base-url", server.url, "--price", "0.5/1.5"]
+        shown = told("run", "q.jsonl", *priced, "--quiet", **abroad)
+    lines = told("export", "--format", "csv", **abroad)
+    assert lines == told("export", "--format", "csv")
     assert lines.count("+00:00") == ITEMS
-    assert "0,000008" not in lines
-    (created, *_) = [run["created_at"] for run in json.loads(steelyard("runs", "--json", **abroad).stdout)]
-    assert created.endswith("+00:00")
-    assert steelyard("show", **abroad).stdout == steelyard("show").stdout
+    assert "100.0 %" in shown
+    assert "0.000" in shown
+    assert json.loads(told("runs", "--json", **abroad))[0]["created_at"].endswith("+00:00")

@@ -25,7 +25,7 @@ from steelyard.store import schema
 from steelyard.store.codec import fingerprint, pack, prepared, unpack
 from steelyard.store.damage import Row, quoted, rows_of
 from steelyard.store.store import Store
-from steelyard.types import Call, CellInfo, Estimate, RunStatus, Sample
+from steelyard.types import LOST_TEXT, Call, CellInfo, Estimate, RunStatus, Sample
 
 BESIDE = ("", "-wal", "-shm")
 CLOCKS_APART_S = 1.0
@@ -215,12 +215,14 @@ class _Salvage:
         self._mended["calls"] += bool(true)
 
     def _name_item(self, item_set: int, position: int, call: Call) -> None:
-        """An item whose text is lost keeps its name, so that its answers can be counted."""
+        """An item whose text is lost keeps its name and what was asked, so that its answers and scores still count."""
         known = self._names.get((item_set, position))
         if known is None:
-            stub = Sample(id=call.sample_id, input="", target="")
+            prompt = call.request.prompt
+            asked = prompt.messages[-1].content if prompt.messages else prompt.text
+            stub = Sample(id=call.sample_id, input=asked, target="", flags=(LOST_TEXT,))
             self._names[item_set, position] = call.sample_id
-            row = {"set": item_set, "position": position, "name": stub.id, "content": pack(stub)}
+            row = {"set": item_set, "position": position, "name": stub.id, "flags": LOST_TEXT, "content": pack(stub)}
             self._insert("samples", row)
             self._kept["samples"] -= 1
             self._mended["samples"] += 1
