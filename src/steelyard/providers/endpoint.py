@@ -86,6 +86,8 @@ class Endpoint:
 
     def url(self, path: str) -> str:
         """Where a path of the dialect leads; it may have a query of its own."""
+        if not self._query and "?" not in path:
+            return self.base_url + path
         path, _, query = path.partition("?")
         both = "&".join(filter(None, (query, self._query)))
         return self.base_url + path + (f"?{both}" if both else "")
@@ -134,6 +136,8 @@ class Endpoint:
             raise ProviderError(Failure(kind="unavailable", message=message))
 
     def _absent(self, request: Request) -> list[Notice]:
+        if not self._dialect.absent:
+            return []
         wanted = [name for name in self._dialect.absent if getattr(request, name) and name not in self._told]
         self._told.update(wanted)
         return [Notice(text=f"{self._dialect.name} has no {name!r}: {self._dialect.absent[name]}") for name in wanted]

@@ -141,15 +141,10 @@ calls = Table(
     Index("calls_by_item", "cell", "position", "repeat"),
     Index("calls_by_digest", "digest"),
 )
-Index(
-    "calls_by_source",
-    calls.c.reused_from,
-    sqlite_where=calls.c.reused_from.is_not(None),
-    postgresql_where=calls.c.reused_from.is_not(None),
-)
+Index("calls_by_source", calls.c.reused_from, sqlite_where=calls.c.reused_from.is_not(None))
 HAS_COST = calls.c.cost_usd > literal_column("0")
 """In words that SQLite finds again in the index: with a bound parameter it would read every row."""
-Index("calls_by_cost", calls.c.cell, calls.c.cost_usd, sqlite_where=HAS_COST, postgresql_where=HAS_COST)
+Index("calls_by_cost", calls.c.cell, calls.c.cost_usd, sqlite_where=HAS_COST)
 
 scores = Table(
     "scores",
