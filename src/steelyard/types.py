@@ -461,7 +461,8 @@ class Columns(Struct, frozen=True, kw_only=True):
     ``gaps_s`` are all inter-chunk gaps in one array; call i owns ``gaps_s[gap_starts[i]:gap_starts[i + 1]]``.
     A ``cached`` answer was given in an earlier run: it cost nothing now, ``saved_usd`` is what it cost then, and its
     ``started_s`` is of then.
-    ``model_reported`` and ``fingerprint`` are what the service said that it is, "" where it said nothing.
+    ``model_reported`` and ``fingerprint`` are what the service said that it is, "" where it said nothing;
+    ``None`` in columns that come out of a baseline.
     ``scores[metric]`` and ``parsed[metric]`` are NaN / False where the answer was not scored. ``superseded`` counts
     failed calls that were asked again later, at ``superseded_cost_usd`` (NaN if unknown). ``judging`` is what all
     judgements took, where a model judged.
