@@ -15,11 +15,12 @@ from datetime import UTC, datetime
 
 from steelyard import prices
 from steelyard.engine.attempts import Outcome, RetryPolicy, always, ask
-from steelyard.engine.batch_lane import MOST_REQUESTS, BatchLane, Standings
+from steelyard.engine.batch_lane import MOST_HELD, BatchLane
 from steelyard.engine.budget import SPENT, Bill, Till
 from steelyard.engine.cache import Cache
 from steelyard.engine.grade import grade
 from steelyard.engine.progress import Progress
+from steelyard.engine.standings import Standings
 from steelyard.engine.stragglers import Stragglers
 from steelyard.engine.throttle import GateShut
 from steelyard.engine.work import OpenCell, Work
@@ -65,7 +66,7 @@ class Lane:
         for cell in cells:
             cell.progress.throttle = self._throttle
         self.batches: BatchLane | None = None
-        in_pieces = MOST_REQUESTS if self._spec.batch else WINDOW_PER_SLOT * concurrency
+        in_pieces = MOST_HELD if self._spec.batch else WINDOW_PER_SLOT * concurrency
         self._window = asyncio.Semaphore(in_pieces + SPARE_WINDOW)
         self._loaded: asyncio.Queue[Work | None] = asyncio.Queue()
         self._durable: asyncio.Queue[Work | None] = asyncio.Queue()
@@ -200,6 +201,7 @@ class Lane:
             drain=self._writer.drain,
             stopped=lambda: self.stopped,
             tell=lambda text: self._progress.tell(f"{self.model}: {text}"),
+            begin=lambda requests: self._progress.begin_batch(self.model, requests),
         )
 
     def _owe(self, work: Work) -> None:
@@ -211,6 +213,9 @@ class Lane:
         started = datetime.fromtimestamp(work.started_at_s, UTC)
         work.ended_at_s = time.time()
         outcome = Outcome(attempts=(), completion=answered.completion, failure=answered.failure, last_try_s=0.0)
+        if answered.is_unbilled and work.bill is not None:
+            work.bill.unsend()
+            work.bill = None
         work.call = self._called(work, outcome, started)
         self._reconsider(work.call)
         self._writer.submit(work, self._stored)

@@ -17,7 +17,6 @@ from msgspec import Struct
 
 from steelyard import prices
 from steelyard.engine.attempts import RetryPolicy
-from steelyard.engine.batch_lane import Standings
 from steelyard.engine.budget import SPENT, Ledger, Till, check_prices, costs_nothing
 from steelyard.engine.cache import OF_THE_USER, Cache, identity, oldest_used_s
 from steelyard.engine.calibration import instrument
@@ -30,6 +29,7 @@ from steelyard.engine.provenance import provenance
 from steelyard.engine.purse import Purse, check_store_budget
 from steelyard.engine.resources import Resources
 from steelyard.engine.served import served_pids
+from steelyard.engine.standings import Standings
 from steelyard.engine.summary import summarise_run
 from steelyard.engine.work import OpenCell, Work
 from steelyard.engine.writer import Writer
