@@ -21,7 +21,8 @@ from steelyard.benchmarks.benchmark import Benchmark, Selection, scores_of
 from steelyard.engine.attempts import RetryPolicy, ask
 from steelyard.engine.loops import loop_factory
 from steelyard.engine.progress import Progress
-from steelyard.engine.run import Ended, Given, execute, opened
+from steelyard.engine.run import Ended, Given, execute
+from steelyard.engine.stage import opened
 from steelyard.errors import ProviderError, UnknownName, UsageError
 from steelyard.plan.file import distinct_ids
 from steelyard.plan.names import parse_benchmark, parse_model
@@ -137,6 +138,7 @@ def run(
     seed: int = 0,
     order: Order = "shuffled",
     concurrency: int | None = None,
+    workers: int | None = None,
     judge_repeats: int | None = None,
     budget_usd: float | None = None,
     fresh: bool = False,
@@ -151,6 +153,7 @@ def run(
 
     ``models``: names (``"local/smollm2-135m"``), ``ModelSpec`` values, Python callables, or provider objects.
     ``benchmarks``: names (``"gsm8k@lm-eval"``, ``"my_cases.csv"``, ``"support.yaml"``) or ``Benchmark`` values.
+    ``workers``: processes that share the items; models and benchmarks given as objects stay in this one.
     ``judge_repeats``: how often a judge is asked about each answer, in place of its own setting.
     ``budget_usd``: end before more is spent; the status is then ``budget``, and what was answered is a valid sample.
     What an earlier run in the store was answered is not asked again, unless ``fresh``, or if that was longer than
@@ -166,6 +169,7 @@ def run(
             seed=seed,
             order=order,
             concurrency=concurrency,
+            workers=workers,
             judge_repeats=judge_repeats,
             budget_usd=budget_usd,
             fresh=fresh,
@@ -188,6 +192,7 @@ async def run_async(
     seed: int = 0,
     order: Order = "shuffled",
     concurrency: int | None = None,
+    workers: int | None = None,
     judge_repeats: int | None = None,
     budget_usd: float | None = None,
     fresh: bool = False,
@@ -208,6 +213,7 @@ async def run_async(
         seed=seed,
         order=order,
         concurrency=concurrency,
+        workers=workers,
         judge_repeats=judge_repeats,
         budget_usd=budget_usd,
         fresh=fresh,

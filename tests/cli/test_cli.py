@@ -370,3 +370,21 @@ def test_the_run_path_does_without_scipy_stats_and_prices_it_does_not_need():
         "print(sorted({'aiohttp', 'scipy.stats', 'genai_prices', 'duckdb', 'pandas', 'xllamacpp'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_a_server_named_by_its_process_is_weighed_and_a_resumed_run_asks_for_it_anew():
+    write_cases(3)
+    with serving(echo) as server:
+        at = ("-m", "openai/mine", "--base-url", server.url)
+        gone = steelyard("run", "cases.jsonl", *at, "--server-pid", 2**22 + 1)
+        assert (gone.returncode, server.requests) == (2, [])
+        assert "there is no process" in gone.stderr
+        nobody = steelyard("run", "cases.jsonl", "-m", "baseline/constant:1", "--server-pid", os.getpid())
+        assert nobody.returncode == 2
+        assert "server_pid in the plan's entry" in nobody.stderr
+        out = ok("run", "cases.jsonl", *at, "--server-pid", os.getpid(), "--limit", 2, "--json")
+        assert json.loads(out)["cells"][0]["estimates"]["model_peak_rss_mb"]["value"] > 10
+        ok("run", "--resume", "last", "--limit", 3, "--json")
+        sessions = json.loads(ok("show", "--provenance", "--json"))["sessions"]
+        weighed = ["model_cpu_s/openai/mine" in session["resources"] for session in sessions]
+        assert weighed == [True, False]

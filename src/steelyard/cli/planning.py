@@ -16,7 +16,7 @@ from steelyard.plan.plan import BenchmarkSpec, Plan, plan_from_document
 from steelyard.providers import is_remote
 from steelyard.types import ModelSpec, RunInfo
 
-PLAN_OPTIONS = ("limit", "runs", "seed", "order", "concurrency", "judge_repeats", "name", "fresh")
+PLAN_OPTIONS = ("limit", "runs", "seed", "order", "concurrency", "workers", "judge_repeats", "name", "fresh")
 FIXED_ON_RESUME = ("seed", "order")
 
 

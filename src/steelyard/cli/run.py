@@ -46,6 +46,7 @@ def add_to(verbs: args.Verbs) -> None:
     parser.add_argument("--seed", type=int, metavar="N", help="seed of the order, of draws and of sampling (default 0)")
     parser.add_argument("--order", choices=("shuffled", "file"), help="'file' takes the first items as they stand")
     parser.add_argument("--concurrency", type=args.count, metavar="N", help="requests in flight per model")
+    parser.add_argument("--workers", type=args.count, metavar="N", help="processes that share the items of the run")
     parser.add_argument("--rpm", type=args.positive, metavar="N", help="requests a minute, for models given with -m")
     parser.add_argument("--tpm", type=args.positive, metavar="N", help="tokens a minute, for models given with -m")
     parser.add_argument("--batch", action="store_true", help="ask all models through their batch APIs")

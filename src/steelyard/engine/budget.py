@@ -98,6 +98,17 @@ class Ledger:
                 self._changed.clear()
                 await self._changed.wait()
 
+    async def grant(self, wanted_usd: float) -> float:
+        """Set aside what another process wants to spend, now or not at all; 0 where it does not fit."""
+        needed_usd = self.used_usd + self.held_usd + self.promised_usd + wanted_usd
+        if not self._fits(needed_usd) and self._fits_the_run(needed_usd):
+            await self._draw_more(needed_usd)
+            needed_usd = self.used_usd + self.held_usd + self.promised_usd + wanted_usd
+        if not self._fits(needed_usd):
+            return 0.0
+        self.held_usd += wanted_usd
+        return wanted_usd
+
     def settle(self, most_usd: float, cost_usd: float | None) -> None:
         """A request held at ``most_usd`` has come to its end; an unknown cost counts in full, as in doubt."""
         self.held_usd = max(0.0, self.held_usd - most_usd)
@@ -141,6 +152,44 @@ class Ledger:
             given_usd = await self._draw(needed_usd - self.granted_usd)
             self.granted_usd += given_usd
             return given_usd > 0
+
+
+class Grant:
+    """What another process was given to spend, and has told of."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._given_usd = self._spent_usd = self._doubtful_usd = 0.0
+        self._doubtful_tries = 0
+
+    async def more(self, wanted_usd: float) -> float:
+        """Give so much more, or nothing."""
+        given_usd = await self._ledger.grant(wanted_usd)
+        self._given_usd += given_usd
+        return given_usd
+
+    def told(self, spent_usd: float, doubtful_usd: float, doubtful_tries: int) -> None:
+        """It has spent and doubts so much by now, in all."""
+        ledger, spent_more_usd = self._ledger, spent_usd - self._spent_usd
+        doubted_more_usd = doubtful_usd - self._doubtful_usd
+        ledger.spent_usd += spent_more_usd
+        ledger.doubtful_usd += doubted_more_usd
+        ledger.doubtful_tries += doubtful_tries - self._doubtful_tries
+        self._release(spent_more_usd + doubted_more_usd)
+        self._spent_usd, self._doubtful_usd, self._doubtful_tries = spent_usd, doubtful_usd, doubtful_tries
+
+    def close(self, *, was_lost: bool = False) -> None:
+        """The process has ended; one that was lost may have spent all it was given."""
+        left_usd = max(0.0, self._given_usd - self._spent_usd - self._doubtful_usd)
+        if was_lost and left_usd:
+            self._ledger.doubt(left_usd)
+        self._release(left_usd)
+        self._given_usd = self._spent_usd + self._doubtful_usd
+
+    def _release(self, usd: float) -> None:
+        """What was held for it is spent by now, or will not be."""
+        if self._given_usd:
+            self._ledger.held_usd = max(0.0, self._ledger.held_usd - usd)
 
 
 class WorstCase:

@@ -56,6 +56,11 @@ class Seat:
         self._throttle: Throttle | None = None
         self._generator = random.Random()
 
+    def share(self, among: int) -> None:
+        """Take so many questions at once as are left when the judge serves several workers."""
+        self.concurrency = max(1, self.concurrency // among)
+        self._slots = asyncio.Semaphore(self.concurrency)
+
     def hearing(self, sample_id: str, repeat: int) -> Hearing:
         """The judge as it hears one answer."""
         return Hearing(self, f"{sample_id}/{repeat}")

@@ -8,10 +8,12 @@ is scored only after it is durable. Nothing here knows what a benchmark asks or 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 
 from steelyard import prices
 from steelyard.engine.attempts import Outcome, RetryPolicy, always, ask
@@ -24,7 +26,7 @@ from steelyard.engine.standings import Standings
 from steelyard.engine.stragglers import Stragglers
 from steelyard.engine.throttle import GateShut
 from steelyard.engine.work import OpenCell, Work
-from steelyard.engine.writer import Writer
+from steelyard.engine.writer import Keeps
 from steelyard.providers.batches import Answered, BatchService
 from steelyard.store.answers import reused
 from steelyard.types import Call, Completion, Failure
@@ -32,9 +34,15 @@ from steelyard.types import Call, Completion, Failure
 SPARE_WINDOW = 16
 WINDOW_PER_SLOT = 4
 MOST_SCORERS = 32
-REUSED_AT_ONCE = 64
+LOADED_AT_ONCE = 64
 HOPELESS_AFTER = 10
 GRACE_S = 5.0
+
+Item = tuple[OpenCell, int, int]
+"""A cell, the position of one of its items, and which repeat of it."""
+
+Source = AsyncIterator[Sequence[Item]]
+"""Items to be asked, some at a time, as they come."""
 
 
 class Lane:
@@ -47,11 +55,12 @@ class Lane:
         self,
         cells: Sequence[OpenCell],
         *,
-        writer: Writer,
+        writer: Keeps,
         progress: Progress,
         concurrency: int,
         seed: int,
         policy: RetryPolicy,
+        on_stop: Callable[[str], None] = lambda reason: None,
     ) -> None:
         self.cells, self._writer, self._progress, self._policy = cells, writer, progress, policy
         self.cache: Cache | None = None
@@ -60,11 +69,12 @@ class Lane:
         self.model = self._spec.id
         self._seed = seed
         self._generator = random.Random()
-        self._concurrency = concurrency
-        self._throttle = policy.throttle(concurrency, self._spec)
+        self._on_stop = on_stop
+        self.concurrency = concurrency
+        self.throttle = policy.throttle(concurrency, self._spec)
         self._stragglers = Stragglers(self.model, self._spec.timeout_s, progress.tell)
         for cell in cells:
-            cell.progress.throttle = self._throttle
+            cell.progress.throttle = self.throttle
         self.batches: BatchLane | None = None
         in_pieces = MOST_HELD if self._spec.batch else WINDOW_PER_SLOT * concurrency
         self._window = asyncio.Semaphore(in_pieces + SPARE_WINDOW)
@@ -80,20 +90,24 @@ class Lane:
         """Send nothing more; what is in flight may still come in, and what was reserved before the money ended."""
         self.stopped = self.stopped or reason
         if reason != SPENT:
-            self._throttle.shut()
+            self.throttle.shut()
+        self._on_stop(reason)
 
-    async def run(self, unscored: Iterable[Work]) -> None:
-        """Work until every item is scored or has failed, or until stopped. ``unscored`` were answered earlier."""
+    async def run(self, unscored: Iterable[Work], source: Source | None = None) -> None:
+        """Work until every item of ``source`` is scored or has failed, or until stopped.
+
+        ``unscored`` were answered earlier; without a source every remaining item is asked.
+        """
         seats = [cell.cell.judge.concurrency for cell in self.cells if cell.cell.judge is not None]
-        scorers = max(1, min(max([self._concurrency, *seats]), MOST_SCORERS))
+        scorers = max(1, min(max([self.concurrency, *seats]), MOST_SCORERS))
         async with asyncio.TaskGroup() as group:
             scoring = [group.create_task(self._score()) for _ in range(scorers)]
             if self.batches is not None:
                 generating = [group.create_task(self.batches.serve(self._loaded))]
             else:
-                generating = [group.create_task(self._generate()) for _ in range(self._concurrency)]
+                generating = [group.create_task(self._generate()) for _ in range(self.concurrency)]
             await self._load_unscored(unscored)
-            await self._load()
+            await self._load(source or self.remaining())
             watching = group.create_task(self._stragglers.watch())
             await asyncio.gather(*generating)
             watching.cancel()
@@ -106,14 +120,23 @@ class Lane:
             await self._enter()
             self._durable.put_nowait(work)
 
-    async def _load(self) -> None:
+    async def _load(self, source: Source) -> None:
         if self.cache is not None:
             await self.cache.open()
-        known: list[Work] = []
-        for cell, position, repeat in self._remaining():
+        async for some in source:
             if self.stopped:
                 break
-            if known and (self._window.locked() or len(known) == REUSED_AT_ONCE):
+            await self._load_some(some)
+        for _ in range(self.concurrency):
+            self._loaded.put_nowait(None)
+
+    async def _load_some(self, items: Sequence[Item]) -> None:
+        """Load items; those that may have been answered earlier are looked up many at a time."""
+        known: list[Work] = []
+        for cell, position, repeat in items:
+            if self.stopped:
+                break
+            if known and self._window.locked():
                 await self._use_again(known)
                 known = []
             await self._enter()
@@ -123,8 +146,6 @@ class Lane:
             else:
                 self._loaded.put_nowait(work)
         await self._use_again(known)
-        for _ in range(self._concurrency):
-            self._loaded.put_nowait(None)
 
     def _work(self, cell: OpenCell, position: int, repeat: int) -> Work:
         sample = cell.cell.task.dataset.samples[position]
@@ -145,12 +166,13 @@ class Lane:
                 continue
             work.call = reused(answer.call, work.sample.id)
             work.started_at_s, work.ended_at_s = answer.started_s, answer.ended_s
-            self._writer.submit(work, self._stored)
+            self._keep(work)
 
-    def _remaining(self) -> Iterator[tuple[OpenCell, int, int]]:
-        for cell in self.cells:
-            for position, repeat in cell.remaining():
-                yield cell, position, repeat
+    async def remaining(self) -> Source:
+        """Every item of every cell that is still to be asked, in the order of the plan, some at a time."""
+        items = ((cell, position, repeat) for cell in self.cells for position, repeat in cell.remaining())
+        while some := list(itertools.islice(items, LOADED_AT_ONCE)):
+            yield some
 
     async def _enter(self) -> None:
         await self._window.acquire()
@@ -186,7 +208,7 @@ class Lane:
             self._reconsider(work.call)
             await committed.wait()
             committed = work.durable
-            self._writer.submit(work, self._stored)
+            self._keep(work)
 
     def ask_by_batches(self, service: BatchService, standings: Standings) -> None:
         """Have this lane's requests handed in as batches instead of one by one."""
@@ -218,7 +240,7 @@ class Lane:
             work.bill = None
         work.call = self._called(work, outcome, started)
         self._reconsider(work.call)
-        self._writer.submit(work, self._stored)
+        self._keep(work)
 
     async def _afford(self, work: Work) -> bool:
         """Whether there is room for the answer and money for the request; without money the lane comes to its end."""
@@ -240,11 +262,17 @@ class Lane:
             work.bill.unsend()
         self._leave(work)
 
-    def _stored(self, work: Work) -> None:
+    def _keep(self, work: Work) -> None:
+        self._writer.call(work.new_call(), partial(self._stored, work))
+
+    def _stored(self, work: Work, call_id: int) -> None:
         """The call is durable: an answer goes on to be judged, a failure has come to its end."""
+        work.call_id = call_id
         work.durable.set()
-        self._count(work)
         assert work.call is not None
+        reused = work.reused
+        saved_usd = None if reused is None else reused.cost_usd
+        work.cell.progress.count_call(work.call, is_reused=reused is not None, saved_usd=saved_usd)
         if work.call.completion is None:
             self._leave(work)
         else:
@@ -293,7 +321,7 @@ class Lane:
             timeout_s=self._spec.timeout_s,
             policy=self._policy,
             generator=self._generator,
-            throttle=self._throttle,
+            throttle=self.throttle,
             notice=self._progress.tell,
             again=always if work.bill is None else work.bill.again,
         )
@@ -301,27 +329,13 @@ class Lane:
     def _cost(self, completion: Completion | None, at: datetime) -> float | None:
         return None if completion is None else prices.cost_usd(completion.usage, self._spec, at)
 
-    def _count(self, work: Work) -> None:
-        counters, call = work.cell.progress, work.call
-        assert call is not None
-        if call.failure is not None:
-            counters.errored += 1
-            return
-        counters.answered += 1
-        if work.reused is not None:
-            counters.cached += 1
-            counters.saved_usd += work.reused.cost_usd or 0.0
-            return
-        if call.cost_usd is not None:
-            counters.cost_usd = (counters.cost_usd or 0.0) + call.cost_usd
-
     def _reconsider(self, call: Call) -> None:
         """Give the model up where no call can succeed, or where the first ones all failed."""
         if call.failure is None:
             self._has_answered = True
             return
         self._failures += 1
-        if self._throttle.is_lost:
+        if self.throttle.is_lost:
             self._give_up(call.failure)
         is_hopeless = not self._has_answered and self._failures >= HOPELESS_AFTER
         if call.failure.is_permanent or is_hopeless:
@@ -334,7 +348,7 @@ class Lane:
         self.stop(said)
         why = f"the first {HOPELESS_AFTER} calls all failed: "
         if failure.is_permanent or self._has_answered:
-            why = "it could not be reached any more: " if self._throttle.is_lost else ""
+            why = "it could not be reached any more: " if self.throttle.is_lost else ""
         self._progress.tell(f"{self._spec.id} stopped: {why}{said}")
 
     async def _score(self) -> None:
@@ -345,13 +359,11 @@ class Lane:
             seat = work.cell.cell.judge
             hearing = seat.hearing(work.sample.id, work.repeat) if seat is not None else None
             work.scores = await grade(work.cell.cell.task.protocol, work.sample, work.call.completion, hearing)
-            self._writer.submit(work, self._judged)
+            self._writer.scores(work.new_score(), partial(self._judged, work))
 
     def _judged(self, work: Work) -> None:
         """The scores are durable: the item is done."""
         self._leave(work)
         if not work.answered_before:
-            counters = work.cell.progress
-            counters.scored += 1
-            counters.scored_anew += work.reused is None
-            counters.right += work.scores[work.cell.cell.info.scored[0]].value or 0.0
+            headline = work.cell.cell.info.scored[0]
+            work.cell.progress.count_score(work.scores[headline], is_reused=work.reused is not None)

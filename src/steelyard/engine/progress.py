@@ -5,13 +5,31 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from steelyard.engine.budget import Ledger
     from steelyard.providers.batches import Progress as Told
+    from steelyard.types import Call, Score
 
-from steelyard.engine.throttle import Throttle
+
+class Gate(Protocol):
+    """What keeps the requests to a model back, as far as a display wants to know."""
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait to be let go."""
+        ...
+
+    @property
+    def held_for_s(self) -> float:
+        """Seconds until the next one may go."""
+        ...
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the service cannot be reached at present."""
+        ...
 
 
 @dataclass
@@ -34,7 +52,25 @@ class CellProgress:
     cost_usd: float | None = None
     saved_usd: float = 0.0
     started_s: float | None = None
-    throttle: Throttle | None = None
+    throttle: Gate | None = None
+
+    def count_call(self, call: Call, *, is_reused: bool, saved_usd: float | None) -> None:
+        """A call is durable; its answer may be one that was used again."""
+        if call.failure is not None:
+            self.errored += 1
+            return
+        self.answered += 1
+        if is_reused:
+            self.cached += 1
+            self.saved_usd += saved_usd or 0.0
+        elif call.cost_usd is not None:
+            self.cost_usd = (self.cost_usd or 0.0) + call.cost_usd
+
+    def count_score(self, headline: Score, *, is_reused: bool) -> None:
+        """The scores of a call are durable."""
+        self.scored += 1
+        self.scored_anew += not is_reused
+        self.right += headline.value or 0.0
 
     @property
     def finished(self) -> int:

@@ -204,6 +204,18 @@ def added_up(stretches: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return total
 
 
+def together(own: Mapping[str, float], others: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The figures of a process and of those that worked for it: time and memory in sum, of lags and loads the worst."""
+    total = dict(own)
+    for figures in others:
+        for name, value in figures.items():
+            if name in ("cpu_s", "peak_rss_bytes"):
+                total[name] = total.get(name, 0.0) + value
+            elif name.startswith(("client_", "loop_lag_")):
+                total[name] = max(total.get(name, 0.0), value)
+    return total
+
+
 def percentile_99(values: Sequence[float]) -> float:
     """The value that at most one in a hundred exceeds; the largest of fewer than a hundred."""
     ordered = sorted(values)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import gc
+import os
 import signal
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,9 @@ from steelyard.engine.budget import SPENT, Ledger, Till, check_prices, costs_not
 from steelyard.engine.cache import OF_THE_USER, Cache, identity, oldest_used_s
 from steelyard.engine.calibration import instrument
 from steelyard.engine.cells import Cell, prepare_cells, prepare_tasks
+from steelyard.engine.crew import Crew
 from steelyard.engine.gpus import open_gpus
+from steelyard.engine.learnt import learnt_by, noted, together
 from steelyard.engine.loops import loop_name
 from steelyard.engine.pipeline import GRACE_S, Lane
 from steelyard.engine.progress import CellProgress, Progress
@@ -29,6 +32,8 @@ from steelyard.engine.provenance import provenance
 from steelyard.engine.purse import Purse, check_store_budget
 from steelyard.engine.resources import Resources
 from steelyard.engine.served import served_pids
+from steelyard.engine.shared_lane import SharedLane
+from steelyard.engine.stage import distinct_providers, measuring, opened, probe, watched
 from steelyard.engine.standings import Standings
 from steelyard.engine.summary import summarise_run
 from steelyard.engine.work import OpenCell, Work
@@ -36,11 +41,11 @@ from steelyard.engine.writer import Writer
 from steelyard.errors import StoreFull, UsageError
 from steelyard.plan.plan import Plan
 from steelyard.providers.batches import BatchService
-from steelyard.providers.interface import Opens, Probes, Provider
 from steelyard.store import Store
 from steelyard.types import ModelSpec, RunInfo, RunStatus
 
 FLOOR_CONCURRENCY = 64
+OF_THIS_MACHINE = ("local", "baseline")
 
 
 class Given(Struct, frozen=True, kw_only=True):
@@ -81,6 +86,8 @@ def prepare(plan: Plan, given: Given) -> list[Cell]:
     """Everything that can be wrong, found before anything is sent."""
     cells = prepare_cells(plan, prepare_tasks(plan, given.benchmarks), given.providers)
     _check_batches(cells, plan)
+    if plan.workers is not None and os.name == "nt":
+        raise UsageError("workers need Linux or macOS. Try: without --workers")
     if plan.budget_usd is not None:
         check_prices(_who_is_paid(cells))
     return cells
@@ -124,35 +131,48 @@ async def execute(
     if any(prices.price_source(spec) == prices.TABLE for spec in _who_is_paid(cells)):
         await asyncio.to_thread(prices.load_table)
     origin = provenance(loop_name()) | {"prices": _quotes(cells, progress.tell)}
+    origin["workers"] = plan.workers
     origin["instrument"] = instrument(_streams(cells, plan), origin)
     run = _register(plan, store, resume)
     if resume is not None and _was_killed(store, resume) and (at_risk := _paid_twice(cells, plan)):
         progress.tell(f"the run was killed: up to {at_risk} calls without a record may be paid for twice")
     session = store.begin_session(run.id, origin)
-    providers = _distinct_providers(cells)
+    providers = distinct_providers(cells)
     for note in _notes(cells):
         progress.tell(note)
     resources = Resources(
         lambda: _pids(cells), is_waiting=lambda: _is_waiting(cells, progress), gpus=await asyncio.to_thread(open_gpus)
     )
-    writer = Writer(store, session, progress.tell)
-    lanes = _lanes([_open_cell(store, run, cell, progress) for cell in cells], writer, plan, progress, policy)
+    writer = Writer(store, progress.tell)
+    lanes = _lanes([_open_cell(store, run, session, cell, progress) for cell in cells], writer, plan, progress, policy)
     _lend_earlier_answers(lanes, store, run, plan)
     _set_up_batches(lanes, store, run)
     purse = Purse(store, run.id, plan.budget_usd)
     progress.ledger = purse.ledger
     _set_up_tills(lanes, cells, purse.ledger)
+    crew = Crew(
+        plan,
+        run_id=run.id,
+        session=session,
+        store=store.location,
+        ledger=purse.ledger,
+        writer=writer,
+        tell=progress.tell,
+        policy=policy or RetryPolicy(),
+    )
+    shared = _share_out(lanes, crew, store, given, progress.tell)
     on_start(run)
     status: RunStatus = "failed"
     try:
         async with opened(providers), watched(resources), measuring():
-            await _probe(cells)
-            status = await _drive(lanes, store, writer, purse.ledger)
+            await probe(cells)
+            async with crew, noted(store, session, lambda: together(learnt_by(cells, lanes), crew.learnt)):
+                status = await _drive(shared, store, writer, purse.ledger)
     finally:
         writer.close()
         resources.close()
         with _room_or_not(progress.tell):
-            store.end_session(session, resources.figures() | purse.figures())
+            store.end_session(session, crew.figures(resources.figures()) | purse.figures())
             purse.close()
             store.set_status(run.id, status)
             summarise_run(store, run.id)
@@ -174,16 +194,6 @@ def _quotes(cells: Sequence[Cell], tell: Callable[[str], None]) -> dict[str, Any
         if quote is not None and not quote.is_tier_listed:
             tell(f"{spec.id}: the price of service tier {quote.tier!r} is not listed; costs are the standard tier's")
     return found
-
-
-async def _probe(cells: Sequence[Cell]) -> None:
-    """Ask each endpoint once for an ability that a protocol needs and that nobody can know without asking."""
-    asking: dict[tuple[int, str], Probes] = {}
-    for cell in cells:
-        provider: object = cell.provider
-        if cell.info.kind == "likelihood" and isinstance(provider, Probes):
-            asking[id(provider), cell.spec.model] = provider
-    await asyncio.gather(*(asked.probe_likelihood(model) for (_, model), asked in asking.items()))
 
 
 def _register(plan: Plan, store: Store, resume: RunInfo | None) -> RunInfo:
@@ -209,13 +219,13 @@ def _paid_twice(cells: Sequence[Cell], plan: Plan) -> int:
     return 2 * sum({cell.spec.id: _concurrency(cell, plan) for cell in one_by_one}.values())
 
 
-def _open_cell(store: Store, run: RunInfo, cell: Cell, progress: Progress) -> OpenCell:
+def _open_cell(store: Store, run: RunInfo, session: int, cell: Cell, progress: Progress) -> OpenCell:
     row = store.add_cell(run.id, cell.info)
     done = store.completed(row)
     planned = len(cell.task.positions) * cell.info.repeats
     counters = CellProgress(model=cell.spec.id, label=cell.info.label, planned=planned, reused=min(planned, len(done)))
     progress.cells.append(counters)
-    return OpenCell(cell=cell, row=row, done=done, progress=counters, identity=identity(cell.info))
+    return OpenCell(cell=cell, row=row, session=session, done=done, progress=counters, identity=identity(cell.info))
 
 
 def _lanes(
@@ -265,6 +275,30 @@ def _set_up_tills(lanes: Sequence[Lane], cells: Sequence[Cell], ledger: Ledger) 
         seat.till = None if costs_nothing(seat.spec) else Till(ledger, seat.spec)
 
 
+def _share_out(
+    lanes: Sequence[Lane], crew: Crew, store: Store, given: Given, tell: Callable[[str], None]
+) -> list[Lane | SharedLane]:
+    """Deal the lanes out among workers where the plan asks for some, but for those that have to stay in this process.
+
+    A server or a floor of this machine gains nothing by it; what was given as an object has no name to be found by.
+    """
+    if crew.workers is None:
+        return list(lanes)
+    shared: list[Lane | SharedLane] = []
+    for lane in lanes:
+        spec = lane.cells[0].cell.spec
+        has_no_name = spec.provider == "object" or any(
+            cell.cell.task.spec.name in given.benchmarks for cell in lane.cells
+        )
+        if has_no_name:
+            tell(f"{spec.id} stays in this process: workers find only what has a name, such as python:MODULE:FUNCTION")
+        if has_no_name or spec.batch or spec.provider in OF_THIS_MACHINE:
+            shared.append(lane)
+        else:
+            shared.append(crew.take(lane, lane.concurrency, partial(_unscored, lane, store)))
+    return shared
+
+
 def _concurrency(cell: Cell, plan: Plan) -> int:
     if cell.provider is None:
         return FLOOR_CONCURRENCY
@@ -281,7 +315,7 @@ def _streams(cells: Sequence[Cell], plan: Plan) -> int:
     return sum(by_model.values())
 
 
-async def _drive(lanes: Sequence[Lane], store: Store, writer: Writer, ledger: Ledger) -> RunStatus:
+async def _drive(lanes: Sequence[Lane | SharedLane], store: Store, writer: Writer, ledger: Ledger) -> RunStatus:
     """Run every lane to its end, or to the user's wish to stop."""
     with _signals() as interrupt:
         working: asyncio.Future[Any] = asyncio.gather(*(lane.run(_unscored(lane, store)) for lane in lanes))
@@ -315,7 +349,7 @@ async def _drain(writer: Writer, writing: asyncio.Future[Any]) -> None:
         _raise_first(writing)
 
 
-async def _wind_down(lanes: Sequence[Lane], working: asyncio.Future[Any], interrupt: Interrupt) -> None:
+async def _wind_down(lanes: Sequence[Lane | SharedLane], working: asyncio.Future[Any], interrupt: Interrupt) -> None:
     """Send nothing more; let what is in flight come in for a few seconds, unless asked a second time."""
     for lane in lanes:
         lane.stop("interrupted")
@@ -335,7 +369,7 @@ def _raise_first(ended: asyncio.Future[Any]) -> None:
         raise error
 
 
-def _unscored(lane: Lane, store: Store) -> Iterator[Work]:
+def _unscored(lane: Lane | SharedLane, store: Store) -> Iterator[Work]:
     for cell in lane.cells:
         protocol = cell.cell.task.protocol
         for call_id, sample, call in store.unscored(cell.row, protocol.name, protocol.version):
@@ -349,12 +383,6 @@ def _unscored(lane: Lane, store: Store) -> Iterator[Work]:
                 call_id=call_id,
                 answered_before=True,
             )
-
-
-def _distinct_providers(cells: Sequence[Cell]) -> list[Provider]:
-    seated = [cell.judge.provider for cell in cells if cell.judge is not None]
-    found = [*(cell.provider for cell in cells if cell.provider is not None), *seated]
-    return list({id(provider): provider for provider in found}.values())
 
 
 def _notes(cells: Sequence[Cell]) -> list[str]:
@@ -380,41 +408,6 @@ def _room_or_not(tell: Callable[[str], None]) -> Iterator[None]:
         yield
     except StoreFull as error:
         tell(str(error))
-
-
-@asynccontextmanager
-async def opened(providers: Sequence[Provider]) -> AsyncIterator[None]:
-    """Start what needs starting, all at once, and end it again whatever happens."""
-    opening = [provider for provider in providers if isinstance(provider, Opens)]
-    try:
-        await asyncio.gather(*(provider.open() for provider in opening))
-        yield
-    finally:
-        await asyncio.gather(*(provider.close() for provider in opening), return_exceptions=True)
-
-
-@asynccontextmanager
-async def watched(resources: Resources) -> AsyncIterator[None]:
-    """Sample what this process weighs while the block goes on."""
-    task = asyncio.ensure_future(resources.watch())
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-        resources.sample()
-
-
-@asynccontextmanager
-async def measuring() -> AsyncIterator[None]:
-    """Keep what exists so far out of the garbage collector's rounds while the clock is read."""
-    gc.collect()
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
 
 
 @contextmanager

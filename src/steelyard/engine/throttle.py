@@ -87,6 +87,7 @@ class Throttle:
         self._waiting: deque[tuple[asyncio.Future[Ticket], float]] = deque()
         self._alarm: asyncio.TimerHandle | None = None
         self._is_shut = False
+        self.on_refusal: Callable[[float], None] = lambda seconds: None
 
     @property
     def waiting(self) -> int:
@@ -182,6 +183,7 @@ class Throttle:
                 self._pauses += 1
             self._learn_rate(ticket, pause_s)
             self.hold(pause_s)
+            self.on_refusal(pause_s)
             self._given_before, self._counted_from_s = self._given, self._held_until_s
         elif failure.retry_after_s is not None:
             self.hold(failure.retry_after_s)

@@ -11,6 +11,7 @@ from steelyard.engine.cache import Identity
 from steelyard.engine.cells import Cell
 from steelyard.engine.order import grouped
 from steelyard.engine.progress import CellProgress
+from steelyard.store import NewCall, NewScore
 from steelyard.store.answers import Reusable
 from steelyard.types import Call, Request, Sample, Score
 
@@ -35,6 +36,27 @@ class Work:
     ended_at_s: float = 0.0
     scores: dict[str, Score] = field(default_factory=dict)
 
+    def new_call(self) -> NewCall:
+        """The call as it is to be kept."""
+        assert self.call is not None
+        return NewCall(
+            cell=self.cell.row,
+            session=self.cell.session,
+            position=self.position,
+            sample=self.sample,
+            call=self.call,
+            started_at_s=self.started_at_s,
+            ended_at_s=self.ended_at_s,
+            reused_from=self.reused.id if self.reused else None,
+            saved_usd=self.reused.cost_usd if self.reused else None,
+        )
+
+    def new_score(self) -> NewScore:
+        """The scores of the call, which is kept already."""
+        assert self.call_id is not None
+        protocol = self.cell.cell.task.protocol
+        return NewScore(call=self.call_id, grader=protocol.name, grader_version=protocol.version, scores=self.scores)
+
 
 @dataclass(kw_only=True)
 class OpenCell:
@@ -42,6 +64,7 @@ class OpenCell:
 
     cell: Cell
     row: int
+    session: int
     done: set[tuple[int, int]]
     progress: CellProgress
     identity: Identity

@@ -9,40 +9,75 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
 
-from steelyard.engine.work import Work
 from steelyard.errors import StoreFull
 from steelyard.store import NewCall, NewScore, Store
 
-LARGEST_BATCH = 500
 TRIED_AGAIN_EVERY_S = 1.0
 PATIENCE_S = 600.0
+
+
+class Keeps(Protocol):
+    """Where a lane hands in what is to be kept: the writer itself, or the way to it from another process."""
+
+    def call(self, row: NewCall, then: Callable[[int], None]) -> None:
+        """Have a call written; ``then`` is called with its id when it is durable."""
+        ...
+
+    def scores(self, row: NewScore, then: Callable[[], None]) -> None:
+        """Have the scores of a call written; ``then`` is called when they are durable."""
+        ...
+
+    async def ready(self) -> None:
+        """Return when what is paid for from now on can be kept."""
+        ...
+
+    async def drain(self) -> None:
+        """Return when everything handed in so far is durable."""
+        ...
 
 
 class Writer:
     """The one writer: takes what has gathered while the last commit went on, and commits it in one transaction."""
 
-    def __init__(self, store: Store, session: int, tell: Callable[[str], None]) -> None:
-        self._store, self._session, self._tell = store, session, tell
+    def __init__(self, store: Store, tell: Callable[[str], None]) -> None:
+        self._store, self._tell = store, tell
         self._has_room = asyncio.Event()
         self._has_room.set()
+        self.on_room: Callable[[bool], None] = lambda is_there: None
         self._patience_s = PATIENCE_S
-        self._queue: asyncio.Queue[tuple[Work | None, Callable[[Work], None]]] = asyncio.Queue()
+        self._calls: list[tuple[NewCall, Callable[[int], None]]] = []
+        self._scores: list[tuple[NewScore, Callable[[], None]]] = []
+        self._drains: list[asyncio.Event] = []
+        self._is_wanted = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="steelyard-writer")
 
-    def submit(self, work: Work, then: Callable[[Work], None]) -> None:
-        """Have the call written, or the scores where it has an id already; ``then`` is called when it is durable."""
-        self._queue.put_nowait((work, then))
+    def call(self, row: NewCall, then: Callable[[int], None]) -> None:
+        """Have a call written; ``then`` is called with its id when it is durable."""
+        self._calls.append((row, then))
+        self._is_wanted.set()
+
+    def scores(self, row: NewScore, then: Callable[[], None]) -> None:
+        """Have the scores of a call written; ``then`` is called when they are durable."""
+        self._scores.append((row, then))
+        self._is_wanted.set()
 
     async def serve(self) -> None:
         """Commit batch after batch until cancelled; raise where the store cannot be written."""
         while True:
-            batch = [await self._queue.get()]
-            while len(batch) < LARGEST_BATCH and not self._queue.empty():
-                batch.append(self._queue.get_nowait())
-            await self._commit([work for work, _ in batch if work])
-            for work, then in batch:
-                then(work)  # type: ignore[arg-type]
+            await self._is_wanted.wait()
+            self._is_wanted.clear()
+            calls, self._calls = self._calls, []
+            scores, self._scores = self._scores, []
+            drains, self._drains = self._drains, []
+            ids = await self._commit([row for row, _ in calls], [row for row, _ in scores])
+            for (_, then_call), call_id in zip(calls, ids, strict=True):
+                then_call(call_id)
+            for _, then_scores in scores:
+                then_scores()
+            for drained in drains:
+                drained.set()
 
     async def ready(self) -> None:
         """Return when what is paid for from now on can be kept: at once, unless the disk is full."""
@@ -56,68 +91,44 @@ class Writer:
     async def drain(self) -> None:
         """Return when everything handed in so far is durable."""
         drained = asyncio.Event()
-        self._queue.put_nowait((None, lambda _: drained.set()))
+        self._drains.append(drained)
+        self._is_wanted.set()
         await drained.wait()
 
     def close(self) -> None:
         """End the writer's thread after what it is doing."""
         self._thread.shutdown()
 
-    async def _commit(self, batch: Sequence[Work]) -> None:
+    async def _commit(self, calls: Sequence[NewCall], scores: Sequence[NewScore]) -> list[int]:
         """Write the batch; where there is no room, hold the run up and try again until patience ends."""
         loop = asyncio.get_running_loop()
         full_since_s: float | None = None
         while True:
             try:
-                await loop.run_in_executor(self._thread, self._write, batch)
+                ids = await loop.run_in_executor(self._thread, self._store.append, calls, scores)
+                break
             except StoreFull as error:
                 full_since_s = full_since_s or self._hold(error)
                 if time.monotonic() - full_since_s >= self._patience_s:
-                    raise StoreFull(self._lost(batch)) from error
+                    raise StoreFull(self._lost(len(calls) + len(scores))) from error
                 await asyncio.sleep(TRIED_AGAIN_EVERY_S)
-            else:
-                break
         if full_since_s is not None:
             self._has_room.set()
+            self.on_room(True)
             self._tell(f"there is room for {self._store.location} again: the run goes on")
+        return ids
 
     def _hold(self, error: StoreFull) -> float:
         self._has_room.clear()
+        self.on_room(False)
         self._tell(
             f"{error}; nothing more is sent. Free some space: the run waits {PATIENCE_S / 60:.0f} minutes for it"
         )
         return time.monotonic()
 
-    def _lost(self, batch: Sequence[Work]) -> str:
-        waiting = len(batch) + self._queue.qsize()
+    def _lost(self, in_hand: int) -> str:
+        waiting = in_hand + len(self._calls) + len(self._scores)
         return (
             f"the disk with the store {self._store.location} is full: up to {waiting} answers or scores in memory were "
             "lost, all earlier ones are kept. Free some space. Then try: steelyard run --resume last"
         )
-
-    def _write(self, batch: Sequence[Work]) -> None:
-        calls = [work for work in batch if work.call_id is None]
-        scores = [work for work in batch if work.call_id is not None]
-        ids = self._store.append(list(map(self._new_call, calls)), list(map(_new_score, scores)))
-        for work, call_id in zip(calls, ids, strict=True):
-            work.call_id = call_id
-
-    def _new_call(self, work: Work) -> NewCall:
-        assert work.call is not None
-        return NewCall(
-            cell=work.cell.row,
-            session=self._session,
-            position=work.position,
-            sample=work.sample,
-            call=work.call,
-            started_at_s=work.started_at_s,
-            ended_at_s=work.ended_at_s,
-            reused_from=work.reused.id if work.reused else None,
-            saved_usd=work.reused.cost_usd if work.reused else None,
-        )
-
-
-def _new_score(work: Work) -> NewScore:
-    assert work.call_id is not None
-    protocol = work.cell.cell.task.protocol
-    return NewScore(call=work.call_id, grader=protocol.name, grader_version=protocol.version, scores=work.scores)

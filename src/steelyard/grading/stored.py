@@ -23,7 +23,7 @@ from steelyard.engine.budget import Till, costs_nothing
 from steelyard.engine.grade import grade
 from steelyard.engine.judges import Seat, Seats
 from steelyard.engine.purse import Purse, check_store_budget
-from steelyard.engine.run import opened
+from steelyard.engine.stage import opened
 from steelyard.errors import SteelyardError, UnknownName, UsageError
 from steelyard.store import NewScore, Store
 from steelyard.types import Call, CellInfo, RunInfo, Sample, Score

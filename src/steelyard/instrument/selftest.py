@@ -27,7 +27,7 @@ from steelyard.engine.calibration import Bias, Calibration, Level, setup
 from steelyard.engine.loops import loop_factory, loop_name
 from steelyard.engine.provenance import provenance
 from steelyard.engine.resources import Resources
-from steelyard.engine.run import measuring, opened, watched
+from steelyard.engine.stage import measuring, opened, watched
 from steelyard.errors import EnvironmentFault, UsageError
 from steelyard.instrument.ledger import Served
 from steelyard.instrument.process import spawned

@@ -16,7 +16,7 @@ from steelyard.plan.names import check_provider, parse_benchmark, parse_model, s
 from steelyard.plan.plan import BenchmarkSpec, Order, Plan
 from steelyard.types import ModelSpec, Price
 
-ALSO_UNDERSTOOD = {"datasets": "benchmarks"}
+ALSO_UNDERSTOOD = {"datasets": "benchmarks", "parallel_workers": "workers"}
 
 Count = Annotated[int, Meta(ge=1)]
 
@@ -74,6 +74,7 @@ class PlanFile(Struct, kw_only=True, forbid_unknown_fields=True):
     seed: int = 0
     order: Order = "shuffled"
     concurrency: Count | None = None
+    workers: Count | None = None
     judge_repeats: Count | None = None
     budget: BudgetEntry | None = None
     fresh: bool = False
@@ -104,6 +105,7 @@ def read_plan(path: Path) -> Plan:
         seed=entries.seed,
         order=entries.order,
         concurrency=entries.concurrency,
+        workers=entries.workers,
         judge_repeats=entries.judge_repeats,
         budget_usd=entries.budget.usd if entries.budget else None,
         fresh=entries.fresh,

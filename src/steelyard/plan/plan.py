@@ -14,7 +14,7 @@ from msgspec import Struct
 from steelyard.types import ModelSpec
 
 Order = Literal["shuffled", "file"]
-NOT_ASKED = ("name", "tags", "metrics", "budget_usd", "fresh", "cache_max_age_s")
+NOT_ASKED = ("name", "tags", "metrics", "workers", "budget_usd", "fresh", "cache_max_age_s")
 
 
 class BenchmarkSpec(Struct, frozen=True, kw_only=True):
@@ -39,6 +39,7 @@ class Plan(Struct, frozen=True, kw_only=True):
 
     ``order``: ``shuffled`` draws the items by a permutation of ``seed``; ``file`` takes the first ones as they stand.
     ``concurrency`` is the number of requests in flight per model; ``None`` leaves it to the provider.
+    ``workers`` is the number of processes that share the items; ``None`` asks them all from this one.
     ``judge_repeats`` is how often a judge is asked about each answer; ``None`` leaves it to the judge.
     ``budget_usd`` is what the run may spend, over all its sessions, judges included; ``None`` sets no limit.
     ``fresh``: ask anew also what an earlier run was answered; ``cache_max_age_s``: what was answered longer ago.
@@ -53,6 +54,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     seed: int = 0
     order: Order = "shuffled"
     concurrency: int | None = None
+    workers: int | None = None
     judge_repeats: int | None = None
     budget_usd: float | None = None
     fresh: bool = False

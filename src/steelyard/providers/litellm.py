@@ -31,6 +31,7 @@ class LiteLLM:
 
     streams = False
     concurrency = 8
+    timing = "indirect"
     kinds = ("chat",)
 
     def __init__(self, spec: ModelSpec, version: str) -> None:

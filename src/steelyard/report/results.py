@@ -27,6 +27,11 @@ class CellResult(Struct, frozen=True, kw_only=True):
     info: CellInfo
     estimates: dict[str, Estimate]
 
+    @property
+    def is_timed_indirectly(self) -> bool:
+        """Whether its times hold those of another client than ours."""
+        return self.info.settings.get("timing") == "indirect"
+
     def value(self, metric: str) -> float | None:
         """The value of a metric; ``None`` where it is unknown or does not apply."""
         estimate = self.estimates.get(metric)
@@ -36,7 +41,8 @@ class CellResult(Struct, frozen=True, kw_only=True):
 class Results(Struct, frozen=True, kw_only=True):
     """A run and its cells. ``metrics`` are the ones the plan asks to see; empty: the usual ones.
 
-    ``stamps`` are what stands over all its numbers, such as that code was run unprotected.
+    ``stamps`` are what stands over all its numbers, such as that code was run unprotected. ``left_out`` names, by
+    model, the settings that it turned out not to take, with what happened instead.
     """
 
     run: RunInfo
@@ -44,6 +50,7 @@ class Results(Struct, frozen=True, kw_only=True):
     metrics: tuple[str, ...] = ()
     stamps: tuple[str, ...] = ()
     spending: Spending | None = None
+    left_out: dict[str, dict[str, str]] = {}
 
     def benchmarks(self) -> list[str]:
         """The labels of the benchmarks, in the plan's order."""
@@ -78,7 +85,16 @@ def load_results(store: Store, run: RunInfo) -> Results:
         metrics=tuple(run.plan.get("metrics", ())),
         stamps=_stamps(store, run),
         spending=spending(store, run, cells),
+        left_out=_left_out(store, run),
     )
+
+
+def _left_out(store: Store, run: RunInfo) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = {}
+    for session in store.sessions(run.id):
+        for model, settings in session.provenance.get("settings_left_out", {}).items():
+            found.setdefault(model, {}).update(settings)
+    return found
 
 
 def _stamps(store: Store, run: RunInfo) -> tuple[str, ...]:
@@ -123,16 +139,30 @@ def results_document(results: Results) -> dict[str, Any]:
         for cell in results.cells
     ]
     spent = msgspec.to_builtins(results.spending)
-    return {"run": run, "cells": cells, "spending": spent, "warnings": warnings(results)}
+    return {
+        "run": run,
+        "cells": cells,
+        "spending": spent,
+        "settings_left_out": results.left_out,
+        "warnings": warnings(results),
+    }
 
 
 def warnings(results: Results) -> list[str]:
     """What a reader must know before believing a number: what was seen, why it matters, what to try."""
-    found = [*results.stamps, *_out_of_money(results)]
+    found = [*results.stamps, *_out_of_money(results), *_settings_left_out(results)]
     for cell in results.cells:
         where = f"{cell.info.model} on {cell.info.label}"
         found += [f"{where}: {text}" for text in _cell_warnings(cell)]
     return found
+
+
+def _settings_left_out(results: Results) -> list[str]:
+    return [
+        f"{model} was not asked with its {setting}: {instead}"
+        for model, settings in results.left_out.items()
+        for setting, instead in settings.items()
+    ]
 
 
 def _out_of_money(results: Results) -> list[str]:
@@ -182,7 +212,16 @@ def _cell_warnings(cell: CellResult) -> list[str]:
             f"have to come from others, so this score is not one of {cell.info.label}. "
             "Try: without --order file, or all items"
         )
-    return texts + _cache_warnings(cell) + _judge_warnings(cell)
+    return texts + _timing_warnings(cell) + _cache_warnings(cell) + _judge_warnings(cell)
+
+
+def _timing_warnings(cell: CellResult) -> list[str]:
+    if not cell.is_timed_indirectly or cell.value("latency.mean") is None:
+        return []
+    return [
+        "times are indirect: a client of others stands between the socket and the clock, so latency and rates hold "
+        "its overhead, and TTFT and ITL are not measured. Try: the provider's own name, without litellm/"
+    ]
 
 
 def _cache_warnings(cell: CellResult) -> list[str]:

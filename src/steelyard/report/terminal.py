@@ -24,6 +24,7 @@ SPEED = (
     ("itl.p50", "ITL P50"),
     ("tokens_per_second", "tokens/s"),
 )
+TIMED = (*(name for name, _ in SPEED), "requests_per_second")
 JUDGED = (
     ("judge.unscored", "judge undecided"),
     ("judge.kappa", "judge's kappa"),
@@ -189,7 +190,9 @@ def _cell_text(cell: CellResult, name: str) -> str:
         return "unknown"
     if estimate is not None and estimate.value is None and estimate.status.startswith("n too small"):
         return "n too small"
-    return written(estimate, bounds=name in WITH_BOUNDS)
+    text = written(estimate, bounds=name in WITH_BOUNDS)
+    is_time = name in TIMED and estimate is not None and estimate.value is not None
+    return f"{text} (indirect)" if is_time and cell.is_timed_indirectly else text
 
 
 def _name(cell: CellResult) -> Text:

@@ -26,6 +26,7 @@ __all__ = [
     "allow_unsafe",
     "choose",
     "chosen",
+    "is_unsafe_allowed",
     "judge",
     "judge_async",
 ]
@@ -50,6 +51,11 @@ def allow_unsafe(allowed: bool = True) -> None:
         former, _choice = _choice, None
     if former is not None and former.pid == os.getpid():
         former.sandbox.close()
+
+
+def is_unsafe_allowed() -> bool:
+    """Whether this process may run code without a sandbox."""
+    return _is_unsafe_allowed
 
 
 def choose(*, unsafe: bool = False) -> Backend:

@@ -260,6 +260,14 @@ class Store:
             assert row.inserted_primary_key is not None
             return int(row.inserted_primary_key[0])
 
+    def add_provenance(self, session: int, found: dict[str, Any]) -> None:
+        """What was found out of a session's origin after it began; it takes the place of what was there by its name."""
+        column = schema.sessions.c.provenance
+        with self._writing() as connection:
+            known = connection.execute(select(column).where(schema.sessions.c.id == session)).scalar_one()
+            both = msgspec.json.encode(msgspec.json.decode(known) | found)
+            connection.execute(update(schema.sessions).where(schema.sessions.c.id == session).values(provenance=both))
+
     def end_session(self, session: int, resources: dict[str, float]) -> None:
         """The process is done with the run, and this is what it took."""
         with self._writing() as connection:
