@@ -30,7 +30,16 @@ class Source(Protocol):
 sources: weakref.WeakSet[Source] = weakref.WeakSet()
 """The open stores: a frame names its dictionary, and one of them has it."""
 
-_local = threading.local()
+
+class _OfThread(threading.local):
+    """Each thread's own compressors and decompressors: they must not be shared."""
+
+    def __init__(self) -> None:
+        self.compressors: dict[zstandard.ZstdCompressionDict | None, zstandard.ZstdCompressor] = {}
+        self.decompressors: dict[int, zstandard.ZstdDecompressor] = {}
+
+
+_local = _OfThread()
 _dictionaries: dict[int, zstandard.ZstdCompressionDict] = {}
 
 
@@ -41,14 +50,12 @@ def encode(value: Any) -> bytes:
 
 def compress(encoded: bytes, dictionary: zstandard.ZstdCompressionDict | None = None) -> bytes:
     """The bytes as a frame that names its dictionary, where it has one."""
-    compressors = _local.__dict__.setdefault("compressors", {})
-    compressor = compressors.get(dictionary)
+    compressor = _local.compressors.get(dictionary)
     if compressor is None:
-        compressor = compressors[dictionary] = zstandard.ZstdCompressor(
+        compressor = _local.compressors[dictionary] = zstandard.ZstdCompressor(
             level=LEVEL, dict_data=dictionary, write_checksum=True
         )
-    compressed: bytes = compressor.compress(encoded)
-    return compressed
+    return compressor.compress(encoded)
 
 
 def pack(value: Any) -> bytes:
@@ -68,12 +75,10 @@ def unpack(data: bytes, kind: type[T]) -> T:
 
 
 def _decompressor(number: int) -> zstandard.ZstdDecompressor:
-    decompressors = _local.__dict__.setdefault("decompressors", {})
-    if number not in decompressors:
+    if number not in _local.decompressors:
         dictionary = _dictionary(number) if number else None
-        decompressors[number] = zstandard.ZstdDecompressor(dict_data=dictionary)
-    found: zstandard.ZstdDecompressor = decompressors[number]
-    return found
+        _local.decompressors[number] = zstandard.ZstdDecompressor(dict_data=dictionary)
+    return _local.decompressors[number]
 
 
 def prepared(content: bytes) -> zstandard.ZstdCompressionDict:
@@ -102,7 +107,8 @@ def fingerprint(completion: Completion | None) -> int:
     """64 bits that tell one answer from another: its text, or its likelihoods to six decimals; 0 for none."""
     if completion is None:
         return 0
-    weighed = ",".join(f"{likelihood.logprob:.6f}" for likelihood in completion.likelihoods)
+    likelihoods = completion.likelihoods
+    weighed = ",".join([f"{likelihood.logprob:.6f}" for likelihood in likelihoods]) if likelihoods else ""
     text = f"{weighed}/{completion.text}".encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big", signed=True)
 
