@@ -359,6 +359,7 @@ class Lane:
             seat = work.cell.cell.judge
             hearing = seat.hearing(work.sample.id, work.repeat) if seat is not None else None
             work.scores = await grade(work.cell.cell.task.protocol, work.sample, work.call.completion, hearing)
+            work.verdicts = tuple(hearing.replies) if hearing is not None else ()
             self._writer.scores(work.new_score(), partial(self._judged, work))
 
     def _judged(self, work: Work) -> None:

@@ -19,7 +19,7 @@ from msgspec import Struct
 from steelyard import prices
 from steelyard.engine.attempts import RetryPolicy
 from steelyard.engine.budget import SPENT, Ledger, Till, check_prices, costs_nothing
-from steelyard.engine.cache import OF_THE_USER, Cache, identity, oldest_used_s
+from steelyard.engine.cache import Cache, identity, oldest_used_s
 from steelyard.engine.calibration import instrument
 from steelyard.engine.cells import Cell, prepare_cells, prepare_tasks
 from steelyard.engine.crew import Crew
@@ -36,9 +36,11 @@ from steelyard.engine.shared_lane import SharedLane
 from steelyard.engine.stage import distinct_providers, measuring, opened, probe, watched
 from steelyard.engine.standings import Standings
 from steelyard.engine.summary import summarise_run
+from steelyard.engine.verdicts import Verdicts
 from steelyard.engine.work import OpenCell, Work
 from steelyard.engine.writer import Writer
 from steelyard.errors import StoreFull, UsageError
+from steelyard.plan.names import OF_THE_USER
 from steelyard.plan.plan import Plan
 from steelyard.providers.batches import BatchService
 from steelyard.store import Store
@@ -250,11 +252,14 @@ def _lanes(
 
 
 def _lend_earlier_answers(lanes: Sequence[Lane], store: Store, run: RunInfo, plan: Plan) -> None:
-    """Let each lane use again what other runs in the store were answered, unless the plan asks for fresh answers."""
+    """Let each lane and judge use again what other runs were answered, unless the plan asks for fresh answers."""
     since_s = oldest_used_s(plan)
     if since_s is not None:
         for lane in lanes:
             lane.cache = Cache(store, run.id, [cell.cell for cell in lane.cells], since_s=since_s)
+        memory = Verdicts(store, run.id, since_s=since_s)
+        for seat in {cell.cell.judge for lane in lanes for cell in lane.cells if cell.cell.judge is not None}:
+            seat.memory = memory
 
 
 def _set_up_batches(lanes: Sequence[Lane], store: Store, run: RunInfo) -> None:

@@ -52,6 +52,7 @@ from steelyard.engine.pipeline import Item, Lane, Source
 from steelyard.engine.progress import CellProgress, Progress
 from steelyard.engine.resources import Resources
 from steelyard.engine.stage import distinct_providers, measuring, opened, probe, watched
+from steelyard.engine.verdicts import Verdicts
 from steelyard.engine.work import OpenCell
 from steelyard.errors import SteelyardError
 from steelyard.plan.plan import plan_from_document
@@ -199,6 +200,8 @@ class Worker:
         for seat in {cell.judge for cell in cells if cell.judge is not None}:
             seat.share(begin.workers)
             seat.policy, seat.tell = policy, self._progress.tell
+            if begin.cache_since_s is not None:
+                seat.memory = Verdicts(store, begin.run_id, since_s=begin.cache_since_s)
             seat.till = None if costs_nothing(seat.spec) else Till(self._ledger, seat.spec)
         for model, group in of_model.items():
             concurrency = next(iter(group.values())).cell.spec.concurrency

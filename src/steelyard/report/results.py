@@ -254,6 +254,13 @@ def _judge_warnings(cell: CellResult) -> list[str]:
             f"the judge left {undecided:,.0f} of {answered:,.0f} answers without a verdict, and they are not scored. "
             "Read why: steelyard show --wrong"
         )
+    if cached := cell.value("judge.cached"):
+        heard, saved = cached + (cell.value("judge.calls") or 0), cell.value("judge.cost.saved")
+        worth = f", which saved {saved:.4f} USD" if saved else ""
+        texts.append(
+            f"{cached:,.0f} of the judge's {heard:,.0f} replies were given in earlier runs and used again{worth}. "
+            "Try: --fresh to ask it anew"
+        )
     kappa = cell.estimates.get("judge.kappa")
     if kappa is not None and kappa.value is not None and (kappa.value if kappa.low is None else kappa.low) <= 0:
         texts.append(

@@ -30,6 +30,7 @@ JUDGED = (
     ("judge.kappa", "judge's kappa"),
     ("judge.swapped", "turned by order"),
     ("judge.calls", "judge calls"),
+    ("judge.cached", "judge cached"),
     ("judge.cost.total", "judge cost"),
 )
 MONEY = (("cost.per_request", "cost/request"), ("cost.per_correct", "cost/correct"))
@@ -177,7 +178,7 @@ def _rates(cells: list[CellResult]) -> tuple[tuple[str, str], ...]:
 
 def _is_known(cells: list[CellResult], name: str) -> bool:
     """Whether a column says anything: an unknown price of a real model does, a latency of likelihoods does not."""
-    if name in ("unparsed", "truncated", "errored", "judge.unscored"):
+    if name in ("unparsed", "truncated", "errored", "judge.unscored", "judge.cached"):
         return any(cell.value(name) for cell in cells)
     if name == "cost.per_request":
         return any(not cell.info.is_floor for cell in cells)

@@ -30,7 +30,7 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from steelyard.errors import StoreError, StoreFull, UnknownName, UsageError
 from steelyard.secrets import known_forms
-from steelyard.store import schema
+from steelyard.store import schema, verdicts
 from steelyard.store.account import Budget
 from steelyard.store.answers import ORIGINAL, Answers, hand_over, payload_of_answer, read_call
 from steelyard.store.codec import fingerprint, mended, pack, unpack, well_formed
@@ -39,6 +39,7 @@ from steelyard.store.dictionaries import Dictionaries, Packing
 from steelyard.store.keys import keyless, keyless_call
 from steelyard.store.records import read_records
 from steelyard.store.redaction import redact
+from steelyard.store.verdicts import NewVerdict, VerdictStore
 from steelyard.types import Call, CellInfo, Columns, Estimate, Record, RunInfo, RunStatus, Sample, Score, SessionInfo
 
 DEFAULT = ".steelyard/steelyard.db"
@@ -83,18 +84,19 @@ class NewCall(Struct, frozen=True, kw_only=True):
 
 
 class NewScore(Struct, frozen=True, kw_only=True):
-    """What one grader says of one call: a score per metric."""
+    """What one grader says of one call: a score per metric, and what a judge said for it where one was asked."""
 
     call: int
     grader: str
     grader_version: str
     scores: dict[str, Score]
+    verdicts: tuple[NewVerdict, ...] = ()
 
 
 class Store:
     """An open store; use it as a context manager.
 
-    ``answers`` finds what may be used again, ``budget`` is what stands over all its runs.
+    ``answers`` and ``verdicts`` find what may be used again, ``budget`` is what stands over all its runs.
     """
 
     def __init__(self, engine: Engine, location: str) -> None:
@@ -103,6 +105,7 @@ class Store:
         self._dictionaries = Dictionaries(self._reading, self._writing)
         self._present: dict[int, bytearray] = {}
         self.answers = Answers(self._reading, self._writing, _number)
+        self.verdicts = VerdictStore(self._reading)
         self.budget = Budget(self._reading, self._writing, _number, lambda pid, at: _is_alive(pid, at))
 
     @staticmethod
@@ -238,6 +241,7 @@ class Store:
             of_cells = select(schema.calls.c.id).where(schema.calls.c.cell.in_(of_run))
             hand_over(connection, of_run)
             connection.execute(delete(schema.scores).where(schema.scores.c.call.in_(of_cells)))
+            connection.execute(delete(schema.verdicts).where(schema.verdicts.c.call.in_(of_cells)))
             connection.execute(delete(schema.calls).where(schema.calls.c.cell.in_(of_run)))
             connection.execute(delete(schema.gradings).where(schema.gradings.c.cell.in_(of_run)))
             for table in (schema.cells, schema.sessions, schema.run_tags):
@@ -362,6 +366,7 @@ class Store:
         new_scores = [
             _score_row(row, metric, keyless(score, keys)) for row in scores for metric, score in row.scores.items()
         ]
+        new_verdicts = [verdicts.row_of(row.call, said, keys) for row in scores for said in row.verdicts]
         if not new_calls and not new_scores:
             return []
         ids: list[int] = []
@@ -380,6 +385,8 @@ class Store:
                 _insert_many(connection, INSERT_CALLS, new_calls)
             if new_scores:
                 _insert_many(connection, INSERT_SCORES, new_scores)
+            if new_verdicts:
+                _insert_many(connection, verdicts.INSERT, new_verdicts)
         self._note_present(items)
         self._dictionaries.learn(packings.values())
         return ids
@@ -795,6 +802,8 @@ def _score_row(row: NewScore, metric: str, score: Score) -> dict[str, Any]:
         "input_tokens": spent and spent.input_tokens,
         "output_tokens": spent and spent.output_tokens,
         "cost_usd": spent and spent.cost_usd,
+        "cached": spent and spent.cached,
+        "saved_usd": spent and spent.saved_usd,
     }
 
 
