@@ -10,7 +10,7 @@ import asyncio
 import random
 import sys
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -34,6 +34,7 @@ from steelyard.secrets import scrub
 from steelyard.store import Store
 from steelyard.types import (
     CellInfo,
+    Comparison,
     Completion,
     Estimate,
     Failure,
@@ -47,6 +48,7 @@ from steelyard.types import (
 )
 
 if TYPE_CHECKING:
+    from steelyard.analysis.gate import Allowance, Blocking, GateReport, Mode
     from steelyard.grading.stored import Regraded
     from steelyard.report.spending import Spending
 
@@ -264,6 +266,84 @@ def rescore_run(
     from steelyard.grading.stored import rescore
 
     return _complete(rescore(store, run, protocol, benchmark=benchmark, model=model))
+
+
+def compare(
+    run: Run,
+    *others: Run | str,
+    metric: str = "accuracy",
+    benchmark: str | None = None,
+    margin: float | None = None,
+    across: Sequence[str] = (),
+) -> Comparison:
+    """A candidate against a baseline on the same items; the difference is candidate - baseline.
+
+    ``compare(run, "a", "b")``: model b against model a, in one run. ``compare(old, new)``: a run against an earlier
+    one, model by model; models may be named too. ``metric`` is a score, or one such as ``latency.p95``. ``benchmark``
+    may be left out where there is one. ``margin``: what does not matter, as a share; within it is ``equivalent``.
+    ``across=["protocol"]`` lets protocols differ. What cannot be paired raises ``UsageError`` with the differing field.
+    """
+    from steelyard.report.comparison import Question, load_comparisons
+
+    runs = [run, *(other for other in others if isinstance(other, Run))]
+    question = Question(
+        metric=metric,
+        models=tuple(other for other in others if isinstance(other, str)),
+        benchmark=benchmark,
+        margin=margin,
+        across=tuple(across),
+    )
+    if len({one._location for one in runs}) > 1:
+        raise UsageError("the runs are in different stores. Try: steelyard export, and import into one of them")
+    with Store.open(run._location) as store:
+        found = load_comparisons(store, [one.info for one in runs], question).pairs
+    if len(found) != 1:
+        pairs = (f"{pair.comparison.candidate} on {pair.comparison.benchmark}" for pair in found)
+        raise UsageError(f"name one pair by models and benchmark=; {len(found)} fit: {', '.join(pairs)}")
+    return found[0].comparison
+
+
+def set_baseline(name: str, run: Run, *, note: str | None = None) -> str:
+    """Bless a run as the next version of a baseline, kept apart from the run; returns ``NAME@VERSION``."""
+    from steelyard.store.snapshots import snapshot
+
+    with Store.open(run._location) as store:
+        return store.baselines.set(name, snapshot(store, store.run(run.info.id)), note=note).label
+
+
+def gate(
+    run: Run,
+    *,
+    baseline: str | None = None,
+    margins: Mapping[str, float | str] | None = None,
+    require: Sequence[str] = (),
+    mode: Mode = "regression",
+    inconclusive: Blocking | None = None,
+    allow: Sequence[Allowance] = (),
+    model: str | None = None,
+    benchmark: str | None = None,
+) -> GateReport:
+    """Hold a run against a baseline, or to plain criteria: pass, fail or inconclusive, with a sentence.
+
+    ``margins={"accuracy": 0.02, "latency.p95": "10%"}``: how much worse is borne. ``require=["accuracy >= 0.70"]``.
+    ``baseline``: a name, ``NAME@VERSION``, or the path of an exported one. ``exit_code`` is what the command line ends
+    with: 1 for a fail, 3 for an inconclusive that blocks.
+    """
+    from steelyard.analysis.gate import Policy
+    from steelyard.criteria import parse_margin, parse_threshold
+    from steelyard.report.verdict import Asked
+    from steelyard.report.verdict import gate as judge
+
+    asked = Asked(
+        baseline=baseline,
+        margins=tuple(parse_margin(f"{metric}={margin}") for metric, margin in (margins or {}).items()),
+        thresholds=tuple(parse_threshold(text) for text in require),
+        policy=Policy(mode=mode, inconclusive=inconclusive, allowed=tuple(allow)),
+        model=model,
+        benchmark=benchmark,
+    )
+    with Store.open(run._location) as store:
+        return judge(store, store.run(run.info.id), asked)
 
 
 def load_dataset(name: str, *, limit: int | None = None, seed: int = 0) -> list[Sample]:

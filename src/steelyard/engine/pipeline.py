@@ -284,10 +284,11 @@ class Lane:
         counters = work.cell.progress
         counters.started_s = counters.started_s or time.monotonic()
         counters.in_flight += 1
+        self._stragglers.asked(work, work.sample.id)
         try:
-            with self._stragglers.asking(work, work.sample.id):
-                outcome = await self._outcome(work)
+            outcome = await self._outcome(work)
         finally:
+            self._stragglers.answered(work)
             counters.in_flight -= 1
         work.ended_at_s = time.time()
         return self._called(work, outcome, started)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 LATE_AFTER_S = 30.0
 LOOKED_FOR_EVERY_S = 5.0
@@ -20,15 +19,14 @@ class Stragglers:
         self._since_s: dict[int, tuple[str, float]] = {}
         self._named: set[int] = set()
 
-    @contextmanager
-    def asking(self, work: object, name: str) -> Iterator[None]:
-        """The item is being asked meanwhile."""
+    def asked(self, work: object, name: str) -> None:
+        """The item is being asked from now on."""
         self._since_s[id(work)] = name, time.monotonic()
-        try:
-            yield
-        finally:
-            del self._since_s[id(work)]
-            self._named.discard(id(work))
+
+    def answered(self, work: object) -> None:
+        """It has come to its end."""
+        del self._since_s[id(work)]
+        self._named.discard(id(work))
 
     async def watch(self) -> None:
         """Tell of each late item once, until cancelled."""

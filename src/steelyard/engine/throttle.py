@@ -90,6 +90,11 @@ class Throttle:
         self.on_refusal: Callable[[float], None] = lambda seconds: None
 
     @property
+    def counts_tokens(self) -> bool:
+        """Whether tokens a minute are limited, so that it has to be told of them."""
+        return self._s_a_token > 0
+
+    @property
     def waiting(self) -> int:
         """Requests that wait to be let go."""
         return len(self._waiting)

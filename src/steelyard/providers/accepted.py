@@ -59,6 +59,8 @@ class Accepted:
     def absent(self, request: Request) -> list[Notice]:
         """Settings of the request that the API does not have, each told once."""
         absent = self._dialect.absent
+        if not absent:
+            return []
         wanted = [name for name in absent if getattr(request, name) and name not in self.learnt]
         self.learnt |= {name: absent[name] for name in wanted}
         return [Notice(text=f"{self._dialect.name} has no {name!r}: {absent[name]}") for name in wanted]

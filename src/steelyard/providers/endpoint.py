@@ -80,6 +80,8 @@ class Endpoint:
 
     def url(self, path: str) -> str:
         """Where a path of the dialect leads; it may have a query of its own."""
+        if not self._query and "?" not in path:
+            return self.base_url + path
         path, _, query = path.partition("?")
         both = "&".join(filter(None, (query, self._query)))
         return self.base_url + path + (f"?{both}" if both else "")

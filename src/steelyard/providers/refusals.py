@@ -82,6 +82,8 @@ def spent_for_s(headers: Mapping[str, str]) -> float | None:
     Read are ``x-ratelimit-remaining-requests`` and ``-tokens`` with ``x-ratelimit-reset-...`` (OpenAI and its kin:
     ``1m2.5s``, ``120ms`` or seconds) and ``anthropic-ratelimit-...-remaining`` with ``...-reset`` (a date).
     """
+    if LIMITS.keys().isdisjoint(headers):
+        return None
     spent = [reset for left, reset in LIMITS.items() if headers.get(left) == "0"]
     values = [headers.get(reset, "") for reset in spent]
     waits = [_duration_s(value) or _until_s(value, headers.get("date", "")) for value in values]

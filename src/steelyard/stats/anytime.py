@@ -10,8 +10,8 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import scipy
 from msgspec import Struct
-from scipy import special
 
 from steelyard.stats.intervals import Interval
 
@@ -40,7 +40,9 @@ def eprocess_paired_binary(*, only_a_correct: int, only_b_correct: int, prior: f
     near each other. It holds at this moment; the p-value for many looks is the smallest of them.
     """
     b, c = only_a_correct, only_b_correct
-    log_e = float(special.betaln(b + prior, c + prior) - special.betaln(prior, prior)) + (b + c) * math.log(2)
+    log_e = float(scipy.special.betaln(b + prior, c + prior) - scipy.special.betaln(prior, prior)) + (b + c) * math.log(
+        2
+    )
     return EValue(
         e_value=math.exp(log_e) if log_e < LARGEST_EXPONENT else math.inf,
         log_e_value=log_e,
@@ -161,8 +163,8 @@ def betting_e_value(
 
 
 def _log_beta_binomial(k: np.ndarray, n: int, a: float, b: float) -> np.ndarray:
-    choose = special.gammaln(n + 1) - special.gammaln(k + 1) - special.gammaln(n - k + 1)
-    return np.asarray(choose + special.betaln(k + a, n - k + b) - special.betaln(a, b))
+    choose = scipy.special.gammaln(n + 1) - scipy.special.gammaln(k + 1) - scipy.special.gammaln(n - k + 1)
+    return np.asarray(choose + scipy.special.betaln(k + a, n - k + b) - scipy.special.betaln(a, b))
 
 
 def _bet_sizes(values: np.ndarray, alpha: float, planned: float | None) -> np.ndarray:

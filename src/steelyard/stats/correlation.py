@@ -13,8 +13,8 @@ from functools import lru_cache
 from typing import Literal
 
 import numpy as np
+import scipy
 from msgspec import Struct
-from scipy import special
 
 MOST_FOR_EXACT_SPEARMAN = 12
 MOST_FOR_EXACT_TIED_KENDALL = 8
@@ -68,13 +68,32 @@ def point_biserial(*, binary: Sequence[float] | np.ndarray, values: Sequence[flo
     return pearson(x=np.asarray(binary, dtype=float), y=values)
 
 
+def partial_correlation(
+    *,
+    x: Sequence[float] | np.ndarray,
+    y: Sequence[float] | np.ndarray,
+    given: Sequence[float] | np.ndarray,
+) -> Pearson:
+    """Pearson's r of x and y with what ``given`` says linearly of both taken off (Fisher 1924); ``n`` is one less.
+
+    So ``correlation_interval_fisher(r=..., n=...)`` of the result is the interval of a partial correlation.
+    """
+    a, b, z = (np.asarray(values, dtype=float) for values in (x, y, given))
+    of_a, of_b, together = _product_moment(a, z), _product_moment(b, z), _product_moment(a, b)
+    n = max(0, len(a) - 1)
+    if together is None or of_a is None or of_b is None or max(abs(of_a), abs(of_b)) >= 1 - 1e-12:
+        return Pearson(r=None, p=None, n=n)
+    r = max(-1.0, min(1.0, (together - of_a * of_b) / math.sqrt((1 - of_a**2) * (1 - of_b**2))))
+    return Pearson(r=r, p=_t_p(r, n), n=n)
+
+
 def correlation_interval_fisher(*, r: float, n: int, confidence: float = 0.95) -> CorrelationInterval:
     """Interval of a correlation by Fisher's z (Fisher 1921): wide for few points. Three points allow any value."""
     if n <= 3:
         return CorrelationInterval(low=-1.0, high=1.0)
     if abs(r) >= 1 - 1e-12:
         return CorrelationInterval(low=None, high=None)
-    reach = float(special.ndtri(0.5 + confidence / 2)) / math.sqrt(n - 3)
+    reach = float(scipy.special.ndtri(0.5 + confidence / 2)) / math.sqrt(n - 3)
     return CorrelationInterval(low=math.tanh(math.atanh(r) - reach), high=math.tanh(math.atanh(r) + reach))
 
 
@@ -131,7 +150,7 @@ def _t_p(r: float, n: int) -> float | None:
     if n < 3:
         return None
     left = 1 - r * r
-    return 2 * float(special.stdtr(n - 2, -abs(r) * math.sqrt((n - 2) / left))) if left > 0 else 0.0
+    return 2 * float(scipy.special.stdtr(n - 2, -abs(r) * math.sqrt((n - 2) / left))) if left > 0 else 0.0
 
 
 def _midranks(values: np.ndarray) -> np.ndarray:
@@ -201,4 +220,4 @@ def _tied_normal_p(score: int, a: np.ndarray, b: np.ndarray) -> float:
     variance = (whole - twos[0] - twos[1]) / 18 + over(ties_a, 1) * over(ties_b, 1) / (2 * n * (n - 1))
     if n > 2:
         variance += over(ties_a, 1, 2) * over(ties_b, 1, 2) / (9 * n * (n - 1) * (n - 2))
-    return 2 * float(special.ndtr(-abs(score) / math.sqrt(variance))) if variance > 0 else 1.0
+    return 2 * float(scipy.special.ndtr(-abs(score) / math.sqrt(variance))) if variance > 0 else 1.0

@@ -8,8 +8,8 @@ from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
+import scipy
 from msgspec import Struct
-from scipy import special
 
 from steelyard.stats.intervals import mean_interval
 from steelyard.stats.paired import paired_difference_score_interval
@@ -47,8 +47,8 @@ def tost_paired(*, differences: Sequence[float] | np.ndarray, low: float, high: 
     found = mean_interval(values=differences)
     if found.mean is None or not found.se or not math.isfinite(found.mean):
         return Equivalence(p=None, p_low=None, p_high=None)
-    p_low = float(special.stdtr(found.n - 1, -(found.mean - low) / found.se))
-    p_high = float(special.stdtr(found.n - 1, (found.mean - high) / found.se))
+    p_low = float(scipy.special.stdtr(found.n - 1, -(found.mean - low) / found.se))
+    p_high = float(scipy.special.stdtr(found.n - 1, (found.mean - high) / found.se))
     return Equivalence(p=max(p_low, p_high), p_low=p_low, p_high=p_high)
 
 
@@ -86,6 +86,6 @@ def gate_chances(*, n: int, discordant: float, drop: float, margin: float, alpha
     if spread == 0 or math.isinf(spread):
         return GateChances(passes=0.0, fails=0.0, inconclusive=1.0)
     z = NormalDist().inv_cdf(1 - alpha)
-    fails = float(special.ndtr((drop - margin) / spread - z))
-    passes = float(special.ndtr((margin - drop) / spread - z))
+    fails = float(scipy.special.ndtr((drop - margin) / spread - z))
+    passes = float(scipy.special.ndtr((margin - drop) / spread - z))
     return GateChances(passes=passes, fails=fails, inconclusive=1.0 - passes - fails)

@@ -10,8 +10,8 @@ from collections.abc import Hashable, Sequence
 from statistics import NormalDist
 
 import numpy as np
+import scipy
 from msgspec import Struct
-from scipy import special
 
 
 class Interval(Struct, frozen=True, kw_only=True):
@@ -154,7 +154,7 @@ def zero_event_upper_bound(*, events: int, n: int, confidence: float = 0.95) -> 
     """One-sided exact upper bound of a share; with no event it is 1 - (1 - confidence)^(1/n), near 3/n."""
     if n <= events:
         return UpperBound(high=1.0)
-    return UpperBound(high=float(special.betaincinv(events + 1, n - events, confidence)))
+    return UpperBound(high=float(scipy.special.betaincinv(events + 1, n - events, confidence)))
 
 
 def poisson_rate_interval(*, events: int, exposure: float, confidence: float = 0.95) -> RateInterval:
@@ -162,8 +162,8 @@ def poisson_rate_interval(*, events: int, exposure: float, confidence: float = 0
     if exposure <= 0:
         return RateInterval(rate=None, low=0.0, high=None)
     tail = (1 - confidence) / 2
-    low = float(special.gammaincinv(events, tail)) if events else 0.0
-    high = float(special.gammaincinv(events + 1, 1 - tail))
+    low = float(scipy.special.gammaincinv(events, tail)) if events else 0.0
+    high = float(scipy.special.gammaincinv(events + 1, 1 - tail))
     return RateInterval(rate=events / exposure, low=low / exposure, high=high / exposure)
 
 
@@ -225,11 +225,11 @@ def without_spread(values: np.ndarray) -> bool:
 
 def t_quantile(degrees: float, p: float) -> float:
     """The ``p`` quantile of Student's t."""
-    return float(special.stdtrit(degrees, p))
+    return float(scipy.special.stdtrit(degrees, p))
 
 
 def _beta_interval(low_a: float, low_b: float, high_a: float, high_b: float, confidence: float) -> Interval:
     tail = (1 - confidence) / 2
-    low = float(special.betaincinv(low_a, low_b, tail)) if low_a > 0 else 0.0
-    high = float(special.betaincinv(high_a, high_b, 1 - tail)) if high_b > 0 else 1.0
+    low = float(scipy.special.betaincinv(low_a, low_b, tail)) if low_a > 0 else 0.0
+    high = float(scipy.special.betaincinv(high_a, high_b, 1 - tail)) if high_b > 0 else 1.0
     return Interval(low=low, high=high)

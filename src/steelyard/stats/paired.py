@@ -7,13 +7,13 @@ interval; a p-value stands beside it. Pairs that all agree still leave an interv
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from statistics import NormalDist
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+import scipy
 from msgspec import Struct
-from scipy import special
 
 from steelyard.stats.intervals import cluster_se, t_quantile, without_spread
 
@@ -82,8 +82,8 @@ def mcnemar(*, only_a_correct: int, only_b_correct: int) -> McNemar:
     ratio = b / c if c else None
     if n == 0:
         return McNemar(exact=1.0, midp=1.0, asymptotic=1.0, asymptotic_cc=1.0, odds_ratio=ratio)
-    below = float(special.bdtr(least, n, 0.5))
-    strictly_below = float(special.bdtr(least - 1, n, 0.5)) if least else 0.0
+    below = float(scipy.special.bdtr(least, n, 0.5))
+    strictly_below = float(scipy.special.bdtr(least - 1, n, 0.5)) if least else 0.0
     return McNemar(
         exact=min(1.0, 2 * below),
         midp=min(1.0, below + strictly_below),
@@ -143,11 +143,41 @@ def paired_t(
     return t_test(mean=mean, se=se, df=df, n=n, confidence=confidence)
 
 
+def paired_t_stratified(
+    *,
+    a: Sequence[float] | np.ndarray,
+    b: Sequence[float] | np.ndarray,
+    strata: Sequence[Hashable] | np.ndarray,
+    weights: Mapping[Any, float],
+    confidence: float = 0.95,
+) -> TTest:
+    """t on a weighted mean of strata's mean differences a - b, the strata being fixed (Cochran 1977, section 5.4).
+
+    ``weights`` need not sum to 1; n - H degrees of freedom. A stratum of one item takes the variance of the whole.
+    """
+    differences = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
+    n = len(differences)
+    if not n or not np.isfinite(differences).all():
+        return TTest(t=None, df=None, p=None, mean_diff=None, se=None, low=None, high=None, n=n)
+    names, membership, sizes = np.unique(np.asarray(strata), return_inverse=True, return_counts=True)
+    parts = np.array([weights[name] for name in names.tolist()])
+    parts = parts / parts.sum()
+    means = np.bincount(membership, weights=differences) / sizes
+    squares = np.bincount(membership, weights=(differences - means[membership]) ** 2)
+    whole = float(differences.var(ddof=1)) if n > 1 else 0.0
+    variances = np.where(sizes > 1, squares / np.maximum(sizes - 1, 1), whole)
+    mean, se = float(parts @ means), math.sqrt(float(parts**2 @ (variances / sizes)))
+    df = n - len(names)
+    if df < 1 or se <= 1e-12 * float(np.abs(differences).max()):
+        return TTest(t=None, df=None, p=None, mean_diff=mean, se=None, low=None, high=None, n=n)
+    return t_test(mean=mean, se=se, df=df, n=n, confidence=confidence)
+
+
 def t_test(*, mean: float, se: float, df: float, n: int, confidence: float) -> TTest:
     """A difference and its standard error, tested against 0 by t with ``df`` degrees of freedom."""
     t = mean / se
     reach = t_quantile(df, 0.5 + confidence / 2) * se
-    p = 2 * float(special.stdtr(df, -abs(t)))
+    p = 2 * float(scipy.special.stdtr(df, -abs(t)))
     return TTest(t=t, df=df, p=p, mean_diff=mean, se=se, low=mean - reach, high=mean + reach, n=n)
 
 
@@ -195,7 +225,7 @@ def paired_se_from_correlation(*, se_a: float, se_b: float, correlation: float) 
 
 
 def _two_sided(z: float) -> float:
-    return 2 * float(special.ndtr(-z))
+    return 2 * float(scipy.special.ndtr(-z))
 
 
 def _tango(b: float, c: float, n: float, delta: float) -> float:

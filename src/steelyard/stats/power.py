@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from statistics import NormalDist
 
+import scipy
 from msgspec import Struct
-from scipy import special
 
 from steelyard.stats.intervals import t_quantile
 
@@ -102,8 +102,8 @@ def power_two_sample_t(*, n: int, delta: float, sd: float, alpha: float = 0.05) 
     shift = math.sqrt(n / 2) * abs(delta) / sd
     if shift > 30:  # beyond what the noncentral t is computed for, and certain
         return Power(power=1.0)
-    above = 1 - float(special.nctdtr(degrees, shift, critical))
-    return Power(power=above + float(special.nctdtr(degrees, shift, -critical)))
+    above = 1 - float(scipy.special.nctdtr(degrees, shift, critical))
+    return Power(power=above + float(scipy.special.nctdtr(degrees, shift, -critical)))
 
 
 def sample_size_two_proportions(*, p1: float, p2: float, alpha: float = 0.05, power: float = 0.8) -> NeededItems:

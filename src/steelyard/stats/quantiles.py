@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
+import scipy
 from msgspec import Struct
-from scipy import special
 
 from steelyard.stats.intervals import cluster_se
 
@@ -52,7 +52,7 @@ def quantile_ci_ranks(*, n: int, p: float, confidence: float = 0.95) -> Ranks:
     """Ranks of the order statistics that bound the ``p`` quantile (Conover 1999, section 3.2)."""
     tail = (1 - confidence) / 2
     counts = np.arange(n + 1)
-    cdf = special.bdtr(counts, n, p)
+    cdf = scipy.special.bdtr(counts, n, p)
     lower = int(np.searchsorted(cdf, tail, side="right"))  # the largest l with P(X <= l - 1) <= tail
     upper = int(np.searchsorted(cdf, 1 - tail, side="left")) + 1
     return Ranks(lower_rank=lower if lower >= 1 else None, upper_rank=upper if upper <= n else None)
@@ -88,7 +88,7 @@ def harrell_davis(*, values: Sequence[float] | np.ndarray, p: float) -> Value:
     n = len(ordered)
     if n == 0:
         return Value(value=None)
-    edges = special.betainc(p * (n + 1), (1 - p) * (n + 1), np.arange(n + 1) / n)
+    edges = scipy.special.betainc(p * (n + 1), (1 - p) * (n + 1), np.arange(n + 1) / n)
     return Value(value=float(np.diff(edges) @ ordered))
 
 

@@ -13,8 +13,8 @@ from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
+import scipy
 from msgspec import Struct
-from scipy import special
 
 NODES = 96
 HIGHEST_Z = 40.0
@@ -126,7 +126,7 @@ def _spent(spending: str, time: float, alpha: float) -> float:
     if spending == "pocock":
         return alpha * math.log1p((math.e - 1) * time)
     z = NormalDist().inv_cdf(1 - alpha / 4)
-    return 4 * float(special.ndtr(-z / math.sqrt(time)))
+    return 4 * float(scipy.special.ndtr(-z / math.sqrt(time)))
 
 
 def _next_bound(density: _Density | None, time: float, step: float, allowed: float) -> float:
@@ -150,7 +150,7 @@ def _exit(density: _Density | None, edge: float, step: float, drift: float) -> f
     """The chance to be at or beyond ``edge`` after a step of information, not having stopped before."""
     nodes, mass = (np.zeros(1), np.ones(1)) if density is None else (density.nodes, density.mass)
     centre, sd = nodes + drift * step, math.sqrt(step)
-    return float(mass @ (special.ndtr((centre - edge) / sd) + special.ndtr((-edge - centre) / sd)))
+    return float(mass @ (scipy.special.ndtr((centre - edge) / sd) + scipy.special.ndtr((-edge - centre) / sd)))
 
 
 def _advance(density: _Density | None, edge: float, step: float, drift: float) -> _Density:
@@ -170,7 +170,7 @@ def _advance(density: _Density | None, edge: float, step: float, drift: float) -
 
 @lru_cache(maxsize=32)
 def _legendre(count: int) -> tuple[np.ndarray, np.ndarray]:
-    points, weights = special.roots_legendre(count)
+    points, weights = scipy.special.roots_legendre(count)
     return points, weights
 
 

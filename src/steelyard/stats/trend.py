@@ -10,9 +10,9 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import scipy
 from msgspec import Struct
 from msgspec.structs import replace
-from scipy import special
 
 
 class EwmaChart(Struct, frozen=True, kw_only=True):
@@ -126,11 +126,11 @@ def trend_known_se(
     return Trend(
         weighted_mean=mean,
         cochran_q=q,
-        q_p=float(special.chdtrc(k - 1, q)),
+        q_p=float(scipy.special.chdtrc(k - 1, q)),
         tau2=max(0.0, (q - (k - 1)) / scale),
         slope=slope,
         slope_se=slope_se,
-        slope_p=None if slope is None or slope_se is None else 2 * float(special.ndtr(-abs(slope) / slope_se)),
+        slope_p=None if slope is None or slope_se is None else 2 * float(scipy.special.ndtr(-abs(slope) / slope_se)),
         n=k,
     )
 

@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import scipy
 from msgspec import Struct
-from scipy import special
 
 from steelyard.stats.intervals import wilson_interval, without_spread
 from steelyard.stats.paired import Difference, TTest, t_test
@@ -81,8 +81,8 @@ def bayes_prob_a_better(*, a_successes: int, a_n: int, b_successes: int, b_n: in
     a, a_wrong = a_successes + 1, a_n - a_successes + 1
     b, b_wrong = b_successes + 1, b_n - b_successes + 1
     i = np.arange(a)
-    terms = special.betaln(b + i, a_wrong + b_wrong) - np.log(a_wrong + i)
-    terms -= special.betaln(1 + i, a_wrong) + special.betaln(b, b_wrong)
+    terms = scipy.special.betaln(b + i, a_wrong + b_wrong) - np.log(a_wrong + i)
+    terms -= scipy.special.betaln(1 + i, a_wrong) + scipy.special.betaln(b, b_wrong)
     return Probability(p=min(1.0, float(np.exp(terms).sum())))
 
 

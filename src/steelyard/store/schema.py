@@ -141,15 +141,10 @@ calls = Table(
     Index("calls_by_item", "cell", "position", "repeat"),
     Index("calls_by_digest", "digest"),
 )
-Index(
-    "calls_by_source",
-    calls.c.reused_from,
-    sqlite_where=calls.c.reused_from.is_not(None),
-    postgresql_where=calls.c.reused_from.is_not(None),
-)
+Index("calls_by_source", calls.c.reused_from, sqlite_where=calls.c.reused_from.is_not(None))
 HAS_COST = calls.c.cost_usd > literal_column("0")
 """In words that SQLite finds again in the index: with a bound parameter it would read every row."""
-Index("calls_by_cost", calls.c.cell, calls.c.cost_usd, sqlite_where=HAS_COST, postgresql_where=HAS_COST)
+Index("calls_by_cost", calls.c.cell, calls.c.cost_usd, sqlite_where=HAS_COST)
 
 scores = Table(
     "scores",
@@ -220,6 +215,22 @@ gradings = Table(
     Column("summary", LargeBinary, nullable=False),
 )
 
+baselines = Table(
+    "baselines",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("set_at", Text, nullable=False),
+    Column("note", Text),
+    Column("run", Text, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("run_name", Text, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    UniqueConstraint("name", "version"),
+)
+"""No foreign key to the run: a baseline holds its own figures and outlives it."""
+
 
 def _judgements_have_costs(connection: Connection) -> None:
     for column in ("calls INTEGER", "input_tokens INTEGER", "output_tokens INTEGER", "cost_usd FLOAT"):
@@ -248,6 +259,14 @@ def _costs_are_summed_from_an_index(connection: Connection) -> None:
     connection.exec_driver_sql("CREATE INDEX calls_by_cost ON calls (cell, cost_usd) WHERE cost_usd > 0")
 
 
+def _runs_are_blessed_as_baselines(connection: Connection) -> None:
+    connection.exec_driver_sql(
+        "CREATE TABLE baselines (id INTEGER PRIMARY KEY NOT NULL, name TEXT NOT NULL, version INTEGER NOT NULL, "
+        "set_at TEXT NOT NULL, note TEXT, run TEXT NOT NULL, number INTEGER NOT NULL, run_name TEXT NOT NULL, "
+        "content BLOB NOT NULL, UNIQUE (name, version))"
+    )
+
+
 def _verdicts_are_used_again(connection: Connection) -> None:
     for column in ("cached INTEGER", "saved_usd FLOAT"):
         connection.exec_driver_sql(f"ALTER TABLE scores ADD COLUMN {column}")
@@ -260,6 +279,7 @@ MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     _a_budget_stands_over_the_store,
     _payloads_share_dictionaries,
     _costs_are_summed_from_an_index,
+    _runs_are_blessed_as_baselines,
     _verdicts_are_used_again,
 )
 """Step ``i`` turns a store of version ``i + 1`` into one of version ``i + 2``; steps are added, never changed."""
