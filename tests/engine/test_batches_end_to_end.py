@@ -97,6 +97,12 @@ def test_a_plan_asked_by_batches_takes_several_at_once_and_any_order_of_results(
     assert len(house.batches) == 3
     assert house.most_in_progress > 1
     assert "batch 1: " in said
+    assert "answers streamed in at once" not in said
+    shown = subprocess.run(
+        [sys.executable, "-m", "steelyard", "show", "--store", "s.db"], capture_output=True, text=True, timeout=100
+    )
+    assert "cost/request" in shown.stdout
+    assert "/s" not in shown.stdout
 
 
 @both

@@ -314,7 +314,8 @@ def _streams(cells: Sequence[Cell], plan: Plan) -> int:
     """How many answers may stream in at once, over all models."""
     by_model: dict[str, int] = {}
     for cell in cells:
-        if cell.provider is not None and cell.provider.streams and cell.info.kind != "likelihood":
+        is_streamed = cell.provider is not None and cell.provider.streams and not cell.spec.batch
+        if is_streamed and cell.info.kind != "likelihood":
             asked = by_model.get(cell.spec.id, 0) + len(cell.task.positions) * cell.info.repeats
             by_model[cell.spec.id] = min(asked, _concurrency(cell, plan))
     return sum(by_model.values())
