@@ -24,7 +24,9 @@ from steelyard.engine.calibration import instrument
 from steelyard.engine.cells import Cell, prepare_cells, prepare_tasks
 from steelyard.engine.crew import Crew
 from steelyard.engine.gpus import open_gpus
+from steelyard.engine.horizon import Horizon
 from steelyard.engine.learnt import learnt_by, noted, together
+from steelyard.engine.looks import Looks, check_stop
 from steelyard.engine.loops import loop_name
 from steelyard.engine.pipeline import GRACE_S, Lane
 from steelyard.engine.progress import CellProgress, Progress
@@ -36,6 +38,7 @@ from steelyard.engine.shared_lane import SharedLane
 from steelyard.engine.stage import distinct_providers, measuring, opened, probe, watched
 from steelyard.engine.standings import Standings
 from steelyard.engine.summary import summarise_run
+from steelyard.engine.turns import looks_of
 from steelyard.engine.verdicts import Verdicts
 from steelyard.engine.work import OpenCell, Work
 from steelyard.engine.writer import Writer
@@ -88,6 +91,7 @@ def prepare(plan: Plan, given: Given) -> list[Cell]:
     """Everything that can be wrong, found before anything is sent."""
     cells = prepare_cells(plan, prepare_tasks(plan, given.benchmarks), given.providers)
     _check_batches(cells, plan)
+    check_stop(cells, plan)
     if plan.workers is not None and os.name == "nt":
         raise UsageError("workers need Linux or macOS. Try: without --workers")
     if plan.budget_usd is not None:
@@ -146,7 +150,9 @@ async def execute(
         lambda: _pids(cells), is_waiting=lambda: _is_waiting(cells, progress), gpus=await asyncio.to_thread(open_gpus)
     )
     writer = Writer(store, progress.tell)
-    lanes = _lanes([_open_cell(store, run, session, cell, progress) for cell in cells], writer, plan, progress, policy)
+    open_cells = [_open_cell(store, run, session, cell, progress) for cell in cells]
+    looks = looks_of(store, plan, open_cells, run.id, progress.tell)
+    lanes = _lanes(open_cells, writer, plan, progress, policy)
     _lend_earlier_answers(lanes, store, run, plan)
     _set_up_batches(lanes, store, run)
     purse = Purse(store, run.id, plan.budget_usd)
@@ -169,7 +175,7 @@ async def execute(
         async with opened(providers), watched(resources), measuring():
             await probe(cells)
             async with crew, noted(store, session, lambda: together(learnt_by(cells, lanes), crew.learnt)):
-                status = await _drive(shared, store, writer, purse.ledger)
+                status = await _drive(shared, looks, store, writer, purse.ledger)
     finally:
         writer.close()
         resources.close()
@@ -227,7 +233,16 @@ def _open_cell(store: Store, run: RunInfo, session: int, cell: Cell, progress: P
     planned = len(cell.task.positions) * cell.info.repeats
     counters = CellProgress(model=cell.spec.id, label=cell.info.label, planned=planned, reused=min(planned, len(done)))
     progress.cells.append(counters)
-    return OpenCell(cell=cell, row=row, session=session, done=done, progress=counters, identity=identity(cell.info))
+    horizon = Horizon(len(cell.task.positions))
+    return OpenCell(
+        cell=cell,
+        row=row,
+        session=session,
+        done=done,
+        progress=counters,
+        identity=identity(cell.info),
+        horizon=horizon,
+    )
 
 
 def _lanes(
@@ -321,10 +336,14 @@ def _streams(cells: Sequence[Cell], plan: Plan) -> int:
     return sum(by_model.values())
 
 
-async def _drive(lanes: Sequence[Lane | SharedLane], store: Store, writer: Writer, ledger: Ledger) -> RunStatus:
+async def _drive(
+    lanes: Sequence[Lane | SharedLane], looks: Looks, store: Store, writer: Writer, ledger: Ledger
+) -> RunStatus:
     """Run every lane to its end, or to the user's wish to stop."""
     with _signals() as interrupt:
-        working: asyncio.Future[Any] = asyncio.gather(*(lane.run(_unscored(lane, store)) for lane in lanes))
+        working: asyncio.Future[Any] = asyncio.gather(
+            looks.serve(), *(lane.run(_unscored(lane, store)) for lane in lanes)
+        )
         writing: asyncio.Future[Any] = asyncio.ensure_future(writer.serve())
         wished: asyncio.Future[Any] = asyncio.ensure_future(interrupt.wait())
         try:

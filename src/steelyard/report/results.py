@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from steelyard.analysis.stopped import Stopped, looks_by_cell, stopped
 from steelyard.report.machine import busy_client, ended_servers
 from steelyard.report.spending import Spending, spending
 from steelyard.store import Store
@@ -22,10 +23,16 @@ UNSAFE = "model-written code was run without a sandbox (--unsafe-code-execution)
 
 
 class CellResult(Struct, frozen=True, kw_only=True):
-    """One cell with every estimate that was computed for it."""
+    """One cell with every estimate that was computed for it; ``stopped``: how it ended, where it could end early."""
 
     info: CellInfo
     estimates: dict[str, Estimate]
+    stopped: Stopped | None = None
+
+    @property
+    def is_skipped(self) -> bool:
+        """Whether a cascade skipped it: nothing was asked on purpose."""
+        return self.stopped is not None and self.stopped.is_skipped
 
     @property
     def is_timed_indirectly(self) -> bool:
@@ -60,9 +67,17 @@ class Results(Struct, frozen=True, kw_only=True):
         """The models, in the plan's order."""
         return list(dict.fromkeys(cell.info.model for cell in self.cells))
 
+    def of_benchmark(self, label: str) -> list[CellResult]:
+        """The cells of one benchmark: the ranked ones, then those that a cascade skipped."""
+        skipped = [cell for cell in self.cells if cell.info.label == label and cell.is_skipped]
+        return [*self.ranked(label), *skipped]
+
     def ranked(self, label: str) -> list[CellResult]:
-        """The cells of one benchmark, best accuracy first; unscored ones last, a floor after what beats it."""
-        cells = [cell for cell in self.cells if cell.info.label == label]
+        """The cells of one benchmark, best accuracy first; unscored ones last, a floor after what beats it.
+
+        What a cascade skipped has no place.
+        """
+        cells = [cell for cell in self.cells if cell.info.label == label and not cell.is_skipped]
         return sorted(cells, key=_rank)
 
 
@@ -74,10 +89,13 @@ def _rank(cell: CellResult) -> tuple[float, bool]:
 def load_results(store: Store, run: RunInfo) -> Results:
     """Read a run's cells and their stored estimates."""
     cells = []
-    for info in store.cells(run.id):
+    infos = store.cells(run.id)
+    looks = looks_by_cell(infos, store.looks(run.id)) if run.plan.get("stop") else {}
+    for info in infos:
         assert info.id is not None
-        estimates = store.summary(info.id) or ()
-        cells.append(_result(info, estimates))
+        found = _result(info, store.summary(info.id) or ())
+        ended = stopped(looks.get(info.id, ()), found.estimates)
+        cells.append(msgspec.structs.replace(found, stopped=ended))
     cells += [_result(info, estimates) for info, estimates in store.gradings(run.id)]
     return Results(
         run=run,
@@ -133,9 +151,13 @@ def _result(info: CellInfo, estimates: Sequence[Estimate]) -> CellResult:
 def results_document(results: Results) -> dict[str, Any]:
     """The results as JSON-ready values: the run, and per cell what it is and every estimate."""
     run = msgspec.to_builtins(results.run)
-    run.pop("plan")
+    stop = run.pop("plan").get("stop")
+    if stop is not None:
+        run["stop"] = stop
     cells = [
-        msgspec.to_builtins(cell.info) | {"label": cell.info.label, "estimates": msgspec.to_builtins(cell.estimates)}
+        msgspec.to_builtins(cell.info)
+        | {"label": cell.info.label, "estimates": msgspec.to_builtins(cell.estimates)}
+        | ({} if cell.stopped is None else {"stopped": msgspec.to_builtins(cell.stopped)})
         for cell in results.cells
     ]
     spent = msgspec.to_builtins(results.spending)

@@ -3,7 +3,8 @@
 ``calls`` and ``scores`` are append-only: an answer is written when it has arrived, a judgement of it later, and again
 by another grader. A call's hot figures stand in columns; the rest is one compressed payload. An answer that was used
 again is a row with an empty payload that points to the call it came from. ``dictionaries`` holds what the payloads of a
-set of items have in common, ``verdicts`` what judges said.
+set of items have in common, ``verdicts`` what judges said. ``looks`` are what a run saw of itself where it might have
+ended early, and decided.
 """
 
 from __future__ import annotations
@@ -197,6 +198,14 @@ shares = Table(
     Column("spent_usd", Float),
 )
 
+looks = Table(
+    "looks",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("cell", ForeignKey("cells.id"), nullable=False, index=True),
+    Column("content", LargeBinary, nullable=False),
+)
+
 dictionaries = Table(
     "dictionaries",
     METADATA,
@@ -267,6 +276,10 @@ def _runs_are_blessed_as_baselines(connection: Connection) -> None:
     )
 
 
+def _looks_are_kept(connection: Connection) -> None:
+    looks.create(connection)
+
+
 def _verdicts_are_used_again(connection: Connection) -> None:
     for column in ("cached INTEGER", "saved_usd FLOAT"):
         connection.exec_driver_sql(f"ALTER TABLE scores ADD COLUMN {column}")
@@ -280,6 +293,7 @@ MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     _payloads_share_dictionaries,
     _costs_are_summed_from_an_index,
     _runs_are_blessed_as_baselines,
+    _looks_are_kept,
     _verdicts_are_used_again,
 )
 """Step ``i`` turns a store of version ``i + 1`` into one of version ``i + 2``; steps are added, never changed."""

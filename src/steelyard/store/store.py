@@ -41,7 +41,19 @@ from steelyard.store.keys import keyless, keyless_call
 from steelyard.store.records import read_records
 from steelyard.store.redaction import redact
 from steelyard.store.verdicts import NewVerdict, VerdictStore
-from steelyard.types import Call, CellInfo, Columns, Estimate, Record, RunInfo, RunStatus, Sample, Score, SessionInfo
+from steelyard.types import (
+    Call,
+    CellInfo,
+    Columns,
+    Estimate,
+    Look,
+    Record,
+    RunInfo,
+    RunStatus,
+    Sample,
+    Score,
+    SessionInfo,
+)
 
 DEFAULT = ".steelyard/steelyard.db"
 BUSY_TIMEOUT_S = 30
@@ -246,7 +258,8 @@ class Store:
             connection.execute(delete(schema.scores).where(schema.scores.c.call.in_(of_cells)))
             connection.execute(delete(schema.verdicts).where(schema.verdicts.c.call.in_(of_cells)))
             connection.execute(delete(schema.calls).where(schema.calls.c.cell.in_(of_run)))
-            connection.execute(delete(schema.gradings).where(schema.gradings.c.cell.in_(of_run)))
+            for of_cell in (schema.gradings, schema.looks):
+                connection.execute(delete(of_cell).where(of_cell.c.cell.in_(of_run)))
             for table in (schema.cells, schema.sessions, schema.run_tags):
                 connection.execute(delete(table).where(table.c.run == number))
             connection.execute(delete(schema.runs).where(schema.runs.c.id == number))
@@ -357,6 +370,25 @@ class Store:
             (msgspec.json.decode(row.info, type=CellInfo), msgspec.json.decode(row.summary, type=tuple[Estimate, ...]))
             for row in rows
         ]
+
+    # Looks
+    def add_look(self, cell: int, look: Look) -> None:
+        """Keep what a look at the cell decided: it is not taken again."""
+        with self._writing() as connection:
+            connection.execute(schema.looks.insert().values(cell=cell, content=msgspec.json.encode(look)))
+
+    def looks(self, run_id: str) -> dict[int, list[Look]]:
+        """Every look of the run in the order taken, by the cell that it is about."""
+        table, cells = schema.looks, schema.cells
+        with self._reading() as connection:
+            chosen = select(table.c.cell, table.c.content).join(cells, cells.c.id == table.c.cell)
+            rows = connection.execute(
+                chosen.where(cells.c.run == _number(connection, run_id)).order_by(table.c.id)
+            ).all()
+        found: dict[int, list[Look]] = {}
+        for row in rows:
+            found.setdefault(row.cell, []).append(msgspec.json.decode(row.content, type=Look))
+        return found
 
     # Calls and scores
 
