@@ -71,6 +71,7 @@ def test_no_batch_is_handed_in_while_there_is_no_room_for_its_answers(tmp_path):
         stopped=lambda: None,
         tell=lambda text: None,
         begin=lambda requests: BatchProgress(model="m", number=1, requests=requests),
+        is_loaded=lambda: True,
     )
 
     async def main():

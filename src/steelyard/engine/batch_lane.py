@@ -77,7 +77,8 @@ class BatchLane(Struct, frozen=True, kw_only=True):
     """What a lane needs to ask by batches. ``afford`` holds the money, ``answered`` takes what came of a request.
 
     ``ready`` returns when answers can be kept: a batch is not handed in while the disk is full. ``begin`` gives a
-    batch of so many requests its place in what the user sees.
+    batch of so many requests its place in what the user sees. ``is_loaded`` says whether a queue that has come to its
+    end was the last: more may follow a look at what came of this one.
     """
 
     service: BatchService
@@ -91,6 +92,7 @@ class BatchLane(Struct, frozen=True, kw_only=True):
     stopped: Callable[[], str | None]
     tell: Callable[[str], None]
     begin: Callable[[int], BatchProgress]
+    is_loaded: Callable[[], bool]
 
     async def serve(self, loaded: asyncio.Queue[Work | None]) -> None:
         """Collect what stands from an earlier session, hand in the rest piece by piece, until nothing is left."""
@@ -122,7 +124,7 @@ class _Serving:
                 await self._gather(work)
             if sum(map(len, self._standing.values())) + len(self._works) >= MOST_HELD:
                 await self._collect_standing(is_all=False)
-        await self._collect_standing(is_all=self._lane.stopped() is None)
+        await self._collect_standing(is_all=self._lane.is_loaded() and self._lane.stopped() is None)
         await self._hand_in()
 
     async def _gather(self, work: Work) -> None:
@@ -156,9 +158,6 @@ class _Serving:
             is_whole = is_all or len(works) == len(pieces[label].keys)
             await self._slots.acquire()
             self._group.create_task(self._carry_out(pieces[label], works, is_whole=is_whole))
-        if is_all:
-            for label in pieces.keys() - self._standing.keys():
-                self._lane.standings.collected(pieces[label])
         self._standing = {}
 
     async def _hand_in(self) -> None:

@@ -252,6 +252,7 @@ class Lane:
             stopped=lambda: self.stopped,
             tell=lambda text: self._progress.tell(f"{self.model}: {text}"),
             begin=lambda requests: self._progress.begin_batch(self.model, requests),
+            is_loaded=lambda: self._is_loaded,
         )
 
     def _owe(self, work: Work) -> None:
