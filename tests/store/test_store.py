@@ -476,11 +476,11 @@ def test_a_store_of_the_first_schema_is_read_and_written_on(opened):
     raw = sqlite3.connect("test.db")
     for index in ("scores_by_a_judge", "calls_by_source", "calls_by_cost"):
         raw.execute(f"DROP INDEX {index}")
-    for table in ("budget_shares", "dictionaries", "baselines", "looks"):
+    for table in ("budget_shares", "dictionaries", "baselines", "looks", "verdicts"):
         raw.execute(f"DROP TABLE {table}")
     for column in ("reused_from", "saved_usd"):
         raw.execute(f"ALTER TABLE calls DROP COLUMN {column}")
-    for column in ("calls", "input_tokens", "output_tokens", "cost_usd"):
+    for column in ("calls", "input_tokens", "output_tokens", "cost_usd", "cached", "saved_usd"):
         raw.execute(f"ALTER TABLE scores DROP COLUMN {column}")
     raw.execute("UPDATE meta SET value = '1' WHERE key = 'schema_version'")
     raw.commit()
