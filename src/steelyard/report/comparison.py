@@ -158,13 +158,13 @@ class Reader:
 
     def names(self, info: CellInfo) -> dict[int, str]:
         """What the items of the cell are called, by position."""
-        columns = self._columns(info, with_names=True)
-        return dict(zip(columns.sample.tolist(), columns.names, strict=True))
+        assert info.id is not None
+        return self._store.names(info.id)
 
-    def _columns(self, info: CellInfo, *, with_names: bool = False) -> Columns:
+    def _columns(self, info: CellInfo) -> Columns:
         assert info.id is not None
         grader = (info.protocol, info.protocol_version) if info.asked_as else (None, None)
-        return self._store.columns(info.id, grader=grader[0], grader_version=grader[1], with_names=with_names)
+        return self._store.columns(info.id, grader=grader[0], grader_version=grader[1])
 
 
 def _cells(store: Store, run: RunInfo, question: Question) -> list[CellInfo]:
@@ -293,7 +293,7 @@ def _compared(reader: Reader, pair: Pair, question: Question, level: float) -> C
 
 
 def _left_out(reader: Reader, baseline: Side, candidate: Side, metric: str) -> LeftOut | None:
-    """Read only where something is left out: names are the slow part of a cell."""
+    """Read only where something is left out."""
     pair = pair_scores(candidate.columns, baseline.columns, metric)
     places = (pair.only_b, pair.only_a, pair.lost_b, pair.lost_a)
     if not any(map(len, places)):

@@ -36,7 +36,7 @@ from steelyard.store.answers import ORIGINAL, Answers, hand_over, payload_of_ans
 from steelyard.store.backup import keep_copy
 from steelyard.store.baselines import Baselines
 from steelyard.store.codec import fingerprint, mended, pack, unpack, well_formed
-from steelyard.store.columns import read_columns
+from steelyard.store.columns import read_columns, read_names
 from steelyard.store.dictionaries import Dictionaries, Packing
 from steelyard.store.keys import keyless, keyless_call
 from steelyard.store.records import read_records
@@ -507,6 +507,11 @@ class Store:
         """
         with self._reading() as connection:
             return read_columns(connection, cell, grader, grader_version, with_names=with_names)
+
+    def names(self, cell: int) -> dict[int, str]:
+        """What the items of a cell that were asked are called, by their position."""
+        with self._reading() as connection:
+            return read_names(connection, cell)
 
     def records(
         self,
