@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from steelyard.api import Run as Run
     from steelyard.api import calculate_metrics as calculate_metrics
+    from steelyard.api import compare as compare
     from steelyard.api import load_dataset as load_dataset
     from steelyard.api import run as run
     from steelyard.api import run_async as run_async
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from steelyard.providers.interface import Text as Text
     from steelyard.providers.scripted import Scripted as Scripted
     from steelyard.scoring.judge import Judge as Judge
+    from steelyard.types import Comparison as Comparison
     from steelyard.types import Completion as Completion
     from steelyard.types import Estimate as Estimate
     from steelyard.types import Failure as Failure
@@ -42,7 +44,16 @@ if TYPE_CHECKING:
     from steelyard.types import Usage as Usage
 
 _HOMES = {
-    "api": ("Run", "calculate_metrics", "load_dataset", "run", "run_async", "run_model", "run_model_async"),
+    "api": (
+        "Run",
+        "calculate_metrics",
+        "compare",
+        "load_dataset",
+        "run",
+        "run_async",
+        "run_model",
+        "run_model_async",
+    ),
     "benchmarks.benchmark": ("Benchmark", "Dataset", "Protocol", "Selection"),
     "errors": ("ProviderError", "SteelyardError", "UsageError"),
     "providers.function": ("Function",),
@@ -50,6 +61,7 @@ _HOMES = {
     "providers.scripted": ("Scripted",),
     "scoring.judge": ("Judge",),
     "types": (
+        "Comparison",
         "Completion",
         "Estimate",
         "Failure",

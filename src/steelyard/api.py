@@ -34,6 +34,7 @@ from steelyard.secrets import scrub
 from steelyard.store import Store
 from steelyard.types import (
     CellInfo,
+    Comparison,
     Completion,
     Estimate,
     Failure,
@@ -264,6 +265,41 @@ def rescore_run(
     from steelyard.grading.stored import rescore
 
     return _complete(rescore(store, run, protocol, benchmark=benchmark, model=model))
+
+
+def compare(
+    run: Run,
+    *others: Run | str,
+    metric: str = "accuracy",
+    benchmark: str | None = None,
+    margin: float | None = None,
+    across: Sequence[str] = (),
+) -> Comparison:
+    """A candidate against a baseline on the same items; the difference is candidate - baseline.
+
+    ``compare(run, "a", "b")``: model b against model a, in one run. ``compare(old, new)``: a run against an earlier
+    one, model by model; models may be named too. ``metric`` is a score, or one such as ``latency.p95``. ``benchmark``
+    may be left out where there is one. ``margin``: what does not matter, as a share; within it is ``equivalent``.
+    ``across=["protocol"]`` lets protocols differ. What cannot be paired raises ``UsageError`` with the differing field.
+    """
+    from steelyard.report.comparison import Question, load_comparisons
+
+    runs = [run, *(other for other in others if isinstance(other, Run))]
+    question = Question(
+        metric=metric,
+        models=tuple(other for other in others if isinstance(other, str)),
+        benchmark=benchmark,
+        margin=margin,
+        across=tuple(across),
+    )
+    if len({one._location for one in runs}) > 1:
+        raise UsageError("the runs are in different stores. Try: steelyard export, and import into one of them")
+    with Store.open(run._location) as store:
+        found = load_comparisons(store, [one.info for one in runs], question).pairs
+    if len(found) != 1:
+        pairs = (f"{pair.comparison.candidate} on {pair.comparison.benchmark}" for pair in found)
+        raise UsageError(f"name one pair by models and benchmark=; {len(found)} fit: {', '.join(pairs)}")
+    return found[0].comparison
 
 
 def load_dataset(name: str, *, limit: int | None = None, seed: int = 0) -> list[Sample]:

@@ -308,6 +308,68 @@ class Estimate(Struct, frozen=True, kw_only=True):
     status: str = "ok"
 
 
+Verdict = Literal["improved", "regressed", "equivalent", "inconclusive"]
+
+
+class Agreement(Struct, frozen=True, kw_only=True):
+    """Items by who got them right: both, one of the two, neither."""
+
+    both: int
+    only_baseline: int
+    only_candidate: int
+    neither: int
+
+
+class Pairing(Struct, frozen=True, kw_only=True):
+    """How two cells' items met: ``n`` are compared, of ``n_common`` that both were asked.
+
+    ``only_*`` were asked on that side alone. ``lost_*`` were asked on both and have no value on that side, for a failed
+    call or a failed grader. ``low`` and ``high`` are the difference had every lost answer of the candidate been wrong
+    and every one of the baseline right, and the other way round; ``None`` where values have no such range.
+    """
+
+    n: int
+    n_common: int
+    only_baseline: int = 0
+    only_candidate: int = 0
+    lost_baseline: int = 0
+    lost_candidate: int = 0
+    low: float | None = None
+    high: float | None = None
+
+
+class Comparison(Struct, frozen=True, kw_only=True):
+    """A candidate against a baseline on the same items: how far apart, how sure, and the word for it.
+
+    ``difference`` is candidate - baseline and ``ratio`` candidate / baseline. ``improved`` means that the candidate is
+    better (of a time or a cost: lower) by an interval that leaves no room for none; ``equivalent`` that the interval
+    lies within ``margin`` either way. ``adjusted_p`` is ``p_value`` in its family of comparisons (``adjustment``).
+    ``detectable`` is the smallest true difference that as many items find with a power of 80 %.
+    """
+
+    metric: str
+    benchmark: str
+    baseline: str
+    candidate: str
+    baseline_run: int
+    candidate_run: int
+    of_baseline: Estimate
+    of_candidate: Estimate
+    difference: Estimate
+    ratio: Estimate | None = None
+    test: str = "none"
+    p_value: float | None = None
+    adjusted_p: float | None = None
+    adjustment: Literal["none", "holm", "bh"] = "none"
+    margin: float | None = None
+    verdict: Verdict
+    pairing: Pairing
+    agreement: Agreement | None = None
+    detectable: float | None = None
+    sentence: str = ""
+    notes: tuple[str, ...] = ()
+
+
 RunStatus = Literal["running", "done", "interrupted", "failed", "budget"]
 """``budget``: it ended when its money did; what was answered until then is a valid sample."""
 

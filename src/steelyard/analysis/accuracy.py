@@ -16,8 +16,12 @@ PASS_AT = (1, 2, 5, 8, 10, 16, 20, 32, 50, 64, 100, 200)
 
 def accuracy(metric: str, columns: Columns, context: Context) -> Estimate:
     """The headline: the mean over items, or over strata where the protocol says so."""
-    over_strata = context.info.aggregate == "macro" and len(_strata(columns)) > 1
-    return macro(metric, columns, context) if over_strata else micro(metric, columns, context)
+    return macro(metric, columns, context) if is_over_strata(columns, context) else micro(metric, columns, context)
+
+
+def is_over_strata(columns: Columns, context: Context) -> bool:
+    """Whether the headline is the mean over strata."""
+    return context.info.aggregate == "macro" and len(_strata(columns)) > 1
 
 
 def micro(metric: str, columns: Columns, context: Context) -> Estimate:
@@ -38,7 +42,7 @@ def macro(metric: str, columns: Columns, context: Context) -> Estimate:
     means = {name: _means(scores, columns, chosen) for name, chosen in strata.items()}
     if empty := [name for name, values in means.items() if not len(values)]:
         return unknown(metric, "share", f"nothing was scored in {len(empty)} of {len(strata)} strata: {empty[0]}")
-    weights = _weights(list(means), context.info.families)
+    weights = stratum_weights(list(means), context.info.families)
     missing = len(context.info.stratum_sizes) - len(strata)
     bounds = stats.stratified_wilson_interval(
         successes=[values.sum() for values in means.values()],
@@ -123,7 +127,7 @@ def pass_at(columns: Columns, context: Context) -> list[Estimate]:
     """pass@k for the k that the repeats allow, each item weighing the same; Student's t over items."""
     scores = headline(columns)
     scored = ~np.isnan(scores)
-    if context.info.repeats < 2 or not scored.any() or not _is_binary(scores[scored]):
+    if context.info.repeats < 2 or not scored.any() or not is_binary(scores[scored]):
         return []
     _, membership, taken = np.unique(columns.sample[scored], return_inverse=True, return_counts=True)
     passed = np.bincount(membership, weights=scores[scored]).astype(int)
@@ -159,7 +163,7 @@ def _means(scores: np.ndarray, columns: Columns, chosen: np.ndarray) -> np.ndarr
     return item_means(scores[scored], columns.sample[scored])
 
 
-def _weights(strata: list[str], families: dict[str, tuple[str, ...]]) -> np.ndarray:
+def stratum_weights(strata: list[str], families: dict[str, tuple[str, ...]]) -> np.ndarray:
     """What each stratum weighs in a macro mean: one over the units, shared out within a family."""
     unit_of = {name: family for family, members in families.items() for name in members}
     units = [unit_of.get(name, name) for name in strata]
@@ -182,13 +186,15 @@ def _mean_score(
     clusters = clusters_of(columns.sample[scored], columns.cluster[scored])
     if clusters is not None:
         return _clustered_mean(metric, means, clusters, context, status)
-    if len(means) == int(scored.sum()) and _is_binary(means):
+    if len(means) == int(scored.sum()) and is_binary(means):
         return share(metric, float(means.sum()), len(means), context, status=status)
     return _mean_of_items(metric, means, context, status=status)
 
 
 def clusters_of(items: np.ndarray, clusters: np.ndarray) -> np.ndarray | None:
     """Each item's cluster, an item of none being one of its own; ``None`` where no cluster holds two items."""
+    if not (clusters >= 0).any():
+        return None
     _, first = np.unique(items, return_index=True)
     found = clusters[first]
     alone = found < 0
@@ -218,7 +224,8 @@ def _clustered_mean(metric: str, means: np.ndarray, clusters: np.ndarray, contex
     )
 
 
-def _is_binary(values: np.ndarray) -> bool:
+def is_binary(values: np.ndarray) -> bool:
+    """Whether every value is right or wrong, and nothing between."""
     return bool(np.isin(values, (0.0, 1.0)).all())
 
 

@@ -8,6 +8,7 @@ from steelyard.analysis.accuracy import accuracy, breakdown, by_flag, over_parts
 from steelyard.analysis.estimates import Context
 from steelyard.analysis.judging import judge_of
 from steelyard.analysis.metrics import JUDGE_METRICS, METRICS, Metric
+from steelyard.analysis.spread import spread
 from steelyard.types import Columns, Estimate
 
 ASKED = ".asked"
@@ -16,7 +17,8 @@ ASKED = ".asked"
 def summarise(columns: Columns, context: Context) -> tuple[Estimate, ...]:
     """Every metric of the table, one for each further score of the protocol, and the headline's breakdown."""
     computed = [metric.compute(columns, context) for metric in metrics_of(context)]
-    return (*computed, *pass_at(columns, context), *breakdown(columns, context), *by_flag(columns, context))
+    parts = (pass_at, spread, breakdown, by_flag)
+    return (*computed, *(estimate for part in parts for estimate in part(columns, context)))
 
 
 def metrics_of(context: Context) -> list[Metric]:

@@ -16,6 +16,7 @@ from steelyard.cli import (
     budget,
     cache,
     check,
+    compare,
     export,
     import_answers,
     list_names,
@@ -31,7 +32,8 @@ from steelyard.cli import (
 from steelyard.errors import SteelyardError
 
 VERBS = (
-    run, show, runs, list_names, prompts, check, rescore, export, import_answers, setup, cache, budget, selftest, mock,
+    run, show, compare, runs, list_names, prompts, check, rescore, export, import_answers, setup, cache, budget,
+    selftest, mock,
 )  # fmt: skip
 
 DESCRIPTION = "Weigh language models: how good, how fast, how heavy and how dear, with the uncertainty of every number."

@@ -105,6 +105,11 @@ def positive(text: str) -> float:
     return value
 
 
+def percentage(text: str) -> float:
+    """A number of points or per cent above zero, as a share: ``2`` is 0.02."""
+    return positive(text.removesuffix("%").strip()) / 100
+
+
 def non_negative(text: str) -> int:
     """A whole number of at least zero."""
     return 0 if text == "0" else count(text)

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from msgspec import Struct
 
 from steelyard import prices
+from steelyard.cli.power import FIND, PowerForecast, power_forecast, power_words
 from steelyard.engine.cache import count_known
 from steelyard.engine.cells import Cell
 from steelyard.engine.run import Given, prepare
@@ -52,6 +53,7 @@ class Forecast(Struct, frozen=True, kw_only=True):
 
     plan_digest: str
     cells: tuple[CellForecast, ...]
+    power: tuple[PowerForecast, ...] = ()
 
     @property
     def most_usd(self) -> float:
@@ -59,11 +61,16 @@ class Forecast(Struct, frozen=True, kw_only=True):
         return sum((cell.most_cost_usd or 0.0) + (cell.judge_most_cost_usd or 0.0) for cell in self.cells)
 
 
-def forecast(plan: Plan, store: Store | None = None) -> Forecast:
-    """Expand the plan and estimate every cell; sends nothing. What the ``store`` knows is not asked again."""
+def forecast(plan: Plan, store: Store | None = None, find: float = FIND) -> Forecast:
+    """Expand the plan and estimate every cell; sends nothing. What the ``store`` knows is not asked again.
+
+    ``find`` is a difference of two models, as a share: what it takes to find it is told.
+    """
     cells = prepare(plan, Given())
     known = [count_known(store, cell, plan) if store is not None else 0 for cell in cells]
-    return Forecast(plan_digest=plan.digest(), cells=tuple(map(_cell, cells, known)))
+    expected = tuple(map(_cell, cells, known))
+    power = power_forecast(expected, [cell.info.is_floor for cell in cells], find)
+    return Forecast(plan_digest=plan.digest(), cells=expected, power=tuple(power))
 
 
 def _cell(cell: Cell, known: int) -> CellForecast:
@@ -190,4 +197,7 @@ def print_forecast(expected: Forecast) -> None:
             *([f"{cell.judge_requests:,}", _usd(cell.judge_most_cost_usd)] if judges else []),
             f"±{100 * (cell.half_width or 0):.1f} points",
         )
-    console().print(table)
+    out = console()
+    out.print(table)
+    for words in filter(None, map(power_words, expected.power)):
+        out.print(words, markup=False, soft_wrap=True)

@@ -65,6 +65,9 @@ def add_to(verbs: args.Verbs) -> None:
     parser.add_argument("--resume", metavar="RUN", help="go on with a run: ask what is missing or failed")
     args.add_freshness(parser)
     parser.add_argument("--dry-run", action="store_true", help="print what would be asked, and send nothing")
+    parser.add_argument(
+        "--detect", type=args.percentage, metavar="POINTS", help="with --dry-run: what finding such a difference takes"
+    )
     parser.add_argument("--yes", action="store_true", help=f"do not ask before a forecast above {ASK_ABOVE_USD:g} USD")
     args.add_unsafe(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress, only the results")
@@ -75,11 +78,14 @@ def add_to(verbs: args.Verbs) -> None:
 
 def execute(parsed: argparse.Namespace) -> int:
     """Prepare, forecast, ask, show."""
+    from steelyard.errors import UsageError
     from steelyard.store import Store
 
     args.allow_unsafe(parsed)
     if parsed.dry_run:
         return _dry_run(parsed)
+    if parsed.detect is not None:
+        raise UsageError("--detect tells what finding a difference takes before a run. Try: with --dry-run")
     with Store.open(parsed.store, create=parsed.resume is None) as store:
         resume = store.run(parsed.resume) if parsed.resume else None
         plan = _plan(parsed, resume)
@@ -91,13 +97,15 @@ def execute(parsed: argparse.Namespace) -> int:
 
 def _dry_run(parsed: argparse.Namespace) -> int:
     from steelyard.cli.forecast import forecast, print_forecast
+    from steelyard.cli.power import FIND
     from steelyard.store import Store
 
+    find = parsed.detect or FIND
     if parsed.resume or Store.exists(parsed.store):
         with Store.open(parsed.store, create=False) as store:
-            expected = forecast(_plan(parsed, store.run(parsed.resume) if parsed.resume else None), store)
+            expected = forecast(_plan(parsed, store.run(parsed.resume) if parsed.resume else None), store, find)
     else:
-        expected = forecast(_plan(parsed, None))
+        expected = forecast(_plan(parsed, None), find=find)
     if parsed.json:
         args.print_json(expected)
     else:

@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from steelyard.analysis.estimates import Context
+from steelyard.analysis.spread import advice
 from steelyard.analysis.wording import written
 from steelyard.report.results import CellResult, Results, warnings
 from steelyard.report.spending import spending_line
@@ -101,6 +103,8 @@ def _render(results: Results, out: Console, *, everything: bool) -> None:
         if not everything and (groups := _group_names(results, label)):
             out.print()
             out.print(_group_table(results, label, groups))
+        for line in _advice(results, label):
+            out.print(line, markup=False, soft_wrap=True)
     if results.spending is not None and any(not cell.info.is_floor for cell in results.cells):
         out.print()
         out.print(spending_line(results.run.number, results.spending), markup=False, soft_wrap=True)
@@ -109,6 +113,13 @@ def _render(results: Results, out: Console, *, everything: bool) -> None:
         out.print()
     for note in notes:
         out.print(f"! {note}", markup=False, soft_wrap=True)
+
+
+def _advice(results: Results, label: str) -> list[str]:
+    """What more items or more repeats would do, where items were asked several times."""
+    models = [cell for cell in results.ranked(label) if not cell.info.is_floor]
+    found = ((cell.info.model, advice(cell.estimates, Context(info=cell.info))) for cell in models)
+    return [f"{model}: {text}" for model, text in found if text is not None]
 
 
 def _matrix(results: Results) -> Table:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from steelyard.stats.control_variates import ppi_mean as ppi_mean
     from steelyard.stats.correlation import correlation_interval_fisher as correlation_interval_fisher
     from steelyard.stats.correlation import kendall_tau_b as kendall_tau_b
+    from steelyard.stats.correlation import partial_correlation as partial_correlation
     from steelyard.stats.correlation import pearson as pearson
     from steelyard.stats.correlation import point_biserial as point_biserial
     from steelyard.stats.correlation import spearman_exact as spearman_exact
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
     from steelyard.stats.paired import paired_permutation_exact as paired_permutation_exact
     from steelyard.stats.paired import paired_se_from_correlation as paired_se_from_correlation
     from steelyard.stats.paired import paired_t as paired_t
+    from steelyard.stats.paired import paired_t_stratified as paired_t_stratified
+    from steelyard.stats.paired_quantiles import paired_quantiles as paired_quantiles
     from steelyard.stats.power import minimum_detectable_effect as minimum_detectable_effect
     from steelyard.stats.power import power_two_sample_t as power_two_sample_t
     from steelyard.stats.power import sample_size_paired as sample_size_paired
@@ -91,6 +94,7 @@ _HOMES = {
     "correlation": (
         "correlation_interval_fisher",
         "kendall_tau_b",
+        "partial_correlation",
         "pearson",
         "point_biserial",
         "spearman_exact",
@@ -129,7 +133,9 @@ _HOMES = {
         "paired_permutation_exact",
         "paired_se_from_correlation",
         "paired_t",
+        "paired_t_stratified",
     ),
+    "paired_quantiles": ("paired_quantiles",),
     "power": (
         "minimum_detectable_effect",
         "power_two_sample_t",

@@ -68,6 +68,25 @@ def point_biserial(*, binary: Sequence[float] | np.ndarray, values: Sequence[flo
     return pearson(x=np.asarray(binary, dtype=float), y=values)
 
 
+def partial_correlation(
+    *,
+    x: Sequence[float] | np.ndarray,
+    y: Sequence[float] | np.ndarray,
+    given: Sequence[float] | np.ndarray,
+) -> Pearson:
+    """Pearson's r of x and y with what ``given`` says linearly of both taken off (Fisher 1924); ``n`` is one less.
+
+    So ``correlation_interval_fisher(r=..., n=...)`` of the result is the interval of a partial correlation.
+    """
+    a, b, z = (np.asarray(values, dtype=float) for values in (x, y, given))
+    of_a, of_b, together = _product_moment(a, z), _product_moment(b, z), _product_moment(a, b)
+    n = max(0, len(a) - 1)
+    if together is None or of_a is None or of_b is None or max(abs(of_a), abs(of_b)) >= 1 - 1e-12:
+        return Pearson(r=None, p=None, n=n)
+    r = max(-1.0, min(1.0, (together - of_a * of_b) / math.sqrt((1 - of_a**2) * (1 - of_b**2))))
+    return Pearson(r=r, p=_t_p(r, n), n=n)
+
+
 def correlation_interval_fisher(*, r: float, n: int, confidence: float = 0.95) -> CorrelationInterval:
     """Interval of a correlation by Fisher's z (Fisher 1921): wide for few points. Three points allow any value."""
     if n <= 3:

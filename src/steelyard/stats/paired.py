@@ -7,9 +7,9 @@ interval; a p-value stands beside it. Pairs that all agree still leave an interv
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from statistics import NormalDist
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import scipy
@@ -139,6 +139,36 @@ def paired_t(
             found = cluster_se(scores=differences, clusters=clusters)
             se, df = found.se, found.clusters - 1
     if mean is None or se is None or se <= 1e-12 * float(np.abs(differences).max()):
+        return TTest(t=None, df=None, p=None, mean_diff=mean, se=None, low=None, high=None, n=n)
+    return t_test(mean=mean, se=se, df=df, n=n, confidence=confidence)
+
+
+def paired_t_stratified(
+    *,
+    a: Sequence[float] | np.ndarray,
+    b: Sequence[float] | np.ndarray,
+    strata: Sequence[Hashable] | np.ndarray,
+    weights: Mapping[Any, float],
+    confidence: float = 0.95,
+) -> TTest:
+    """t on a weighted mean of strata's mean differences a - b, the strata being fixed (Cochran 1977, section 5.4).
+
+    ``weights`` need not sum to 1; n - H degrees of freedom. A stratum of one item takes the variance of the whole.
+    """
+    differences = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
+    n = len(differences)
+    if not n or not np.isfinite(differences).all():
+        return TTest(t=None, df=None, p=None, mean_diff=None, se=None, low=None, high=None, n=n)
+    names, membership, sizes = np.unique(np.asarray(strata), return_inverse=True, return_counts=True)
+    parts = np.array([weights[name] for name in names.tolist()])
+    parts = parts / parts.sum()
+    means = np.bincount(membership, weights=differences) / sizes
+    squares = np.bincount(membership, weights=(differences - means[membership]) ** 2)
+    whole = float(differences.var(ddof=1)) if n > 1 else 0.0
+    variances = np.where(sizes > 1, squares / np.maximum(sizes - 1, 1), whole)
+    mean, se = float(parts @ means), math.sqrt(float(parts**2 @ (variances / sizes)))
+    df = n - len(names)
+    if df < 1 or se <= 1e-12 * float(np.abs(differences).max()):
         return TTest(t=None, df=None, p=None, mean_diff=mean, se=None, low=None, high=None, n=n)
     return t_test(mean=mean, se=se, df=df, n=n, confidence=confidence)
 

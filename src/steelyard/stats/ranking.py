@@ -69,15 +69,15 @@ def rank_models(
 
 
 def _resampled(table: np.ndarray, draws: int, seed: int) -> np.ndarray:
-    """Means of every model over resampled items, one row for each draw."""
+    """Means of every model over resampled items, one row for each draw; items scored alike are drawn together."""
     generator = np.random.default_rng(seed)
     items = table.shape[1]
-    table = table[:, np.lexsort(table[::-1])]  # the same draws whatever the order of the items
-    chunk = max(1, WEIGHTS_AT_ONCE // items)
+    patterns, alike = np.unique(table, axis=1, return_counts=True)  # the same draws whatever the order of the items
+    chunk = max(1, WEIGHTS_AT_ONCE // len(alike))
     parts = []
     for start in range(0, draws, chunk):
-        counts = generator.multinomial(items, np.full(items, 1 / items), size=min(chunk, draws - start))
-        parts.append(counts @ table.T / items)
+        counts = generator.multinomial(items, alike / items, size=min(chunk, draws - start))
+        parts.append(counts @ patterns.T / items)
     return np.round(np.concatenate(parts), 12)
 
 

@@ -1,0 +1,335 @@
+"""A candidate against a baseline on scores: the difference on the same items, its interval, its test, its word.
+
+The decision is taken on the interval, the p-value stands beside it. One answer an item: Tango's score interval and
+McNemar's mid-p. Repeats and marks between right and wrong: t on the differences of item means. Clusters: CR1. Means
+over strata: the strata's differences, weighed as the headline weighs them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import NormalDist
+from typing import Literal
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+
+from steelyard import stats
+from steelyard.analysis.accuracy import accuracy, is_binary, is_over_strata, stratum_weights
+from steelyard.analysis.estimates import Context, unknown
+from steelyard.analysis.pairing import Paired, Range, differing_settings, lost_range, pair_scores
+from steelyard.types import Agreement, CellInfo, Columns, Comparison, Estimate, Pairing, Verdict
+
+CONFIDENCE = 0.95
+POWER = 0.8
+FALSE_SHARE = 0.10
+"""Of what is called a difference in a table of many, the share that may be none (Benjamini & Hochberg)."""
+FEW_FOR_T = 50
+FEW_CLUSTERS = 10
+MUCH_LOST = 0.01
+
+Family = Literal["claim", "grid"]
+
+
+class Side(Struct, frozen=True, kw_only=True):
+    """One cell as it is compared: what it is called, the number of its run, what it is, its columns."""
+
+    name: str
+    run: int
+    info: CellInfo
+    columns: Columns
+
+
+class Found(Struct, frozen=True, kw_only=True):
+    """A difference with the test that stands beside it."""
+
+    difference: Estimate
+    test: str
+    p: float | None
+
+
+def compare_scores(
+    baseline: Side,
+    candidate: Side,
+    metric: str = "accuracy",
+    *,
+    confidence: float = CONFIDENCE,
+    margin: float | None = None,
+) -> Comparison:
+    """One of the grader's metrics, candidate - baseline, over the items that both have scored."""
+    pair = pair_scores(candidate.columns, baseline.columns, metric)
+    found = _difference(metric, pair, candidate, confidence)
+    lost = _lost(metric, baseline, candidate, found.difference.value or 0.0)
+    sides = [_over_items(metric, side, pair) for side in (baseline, candidate)]
+    return Comparison(
+        metric=metric,
+        benchmark=candidate.info.label,
+        baseline=baseline.name,
+        candidate=candidate.name,
+        baseline_run=baseline.run,
+        candidate_run=candidate.run,
+        of_baseline=sides[0],
+        of_candidate=sides[1],
+        difference=found.difference,
+        test=found.test,
+        p_value=found.p,
+        margin=margin,
+        verdict=verdict(found.difference, margin=margin, better="higher"),
+        pairing=pairing_of(pair, low=lost.low, high=lost.high),
+        agreement=_agreement(pair),
+        detectable=_detectable(found.difference, confidence),
+        notes=(*_notes(pair, baseline, candidate, lost.low, lost.high), *settings_note(baseline, candidate)),
+    )
+
+
+def verdict(
+    estimate: Estimate, *, margin: float | None, better: Literal["higher", "lower"], none: float = 0.0
+) -> Verdict:
+    """The word for an interval. ``none`` is what no difference looks like: 0, or 1 for a ratio."""
+    low, high = estimate.low, estimate.high
+    if margin is not None and low is not None and high is not None:
+        floor, ceiling = (none - margin, none + margin) if none == 0 else (none / (1 + margin), none * (1 + margin))
+        if floor < low and high < ceiling:
+            return "equivalent"
+    if low is not None and low > none:
+        return "improved" if better == "higher" else "regressed"
+    if high is not None and high < none:
+        return "regressed" if better == "higher" else "improved"
+    return "inconclusive"
+
+
+def family_level(size: int, family: Family) -> float:
+    """The level of each interval so that a claim's hold together (Bonferroni); a grid decides on adjusted p-values."""
+    return CONFIDENCE if family == "grid" or size < 2 else 1 - (1 - CONFIDENCE) / size
+
+
+def in_family(comparisons: Sequence[Comparison], family: Family) -> list[Comparison]:
+    """The same with p-values adjusted: Holm's within a claim, Benjamini and Hochberg's over a grid, which decides."""
+    if len(comparisons) < 2:
+        return list(comparisons)
+    values = [one.p_value for one in comparisons]
+    adjusted = (stats.holm_adjust(p=values) if family == "claim" else stats.bh_adjust(p=values)).adjusted
+    return [_adjusted(one, p, family) for one, p in zip(comparisons, adjusted, strict=True)]
+
+
+def _adjusted(comparison: Comparison, p: float | None, family: Family) -> Comparison:
+    if family == "claim":
+        return msgspec.structs.replace(comparison, adjusted_p=p, adjustment="holm")
+    word: Verdict = comparison.verdict
+    if word != "equivalent":
+        value = comparison.difference.value or 0.0
+        is_told = p is not None and p <= FALSE_SHARE and value != 0
+        word = "inconclusive" if not is_told else "improved" if value > 0 else "regressed"
+    return msgspec.structs.replace(comparison, adjusted_p=p, adjustment="bh", verdict=word)
+
+
+def pairing_of(pair: Paired, *, low: float | None = None, high: float | None = None) -> Pairing:
+    """The counts of a pair whose side a is the candidate."""
+    return Pairing(
+        n=pair.n,
+        n_common=pair.n_common,
+        only_baseline=len(pair.only_b),
+        only_candidate=len(pair.only_a),
+        lost_baseline=len(pair.lost_b),
+        lost_candidate=len(pair.lost_a),
+        low=low,
+        high=high,
+    )
+
+
+def settings_note(baseline: Side, candidate: Side) -> list[str]:
+    """What makes two systems of one model, or of two: the settings in which they differ. A floor has none."""
+    if baseline.info.is_floor or candidate.info.is_floor:
+        return []
+    differing = differing_settings(candidate.info, baseline.info)
+
+    def told(value: object) -> str:
+        return "the protocol's" if value is None else repr(value)
+
+    words = [f"{one.field.replace('_', ' ')} {told(one.a)} against {told(one.b)}" for one in differing]
+    return [f"their settings differ: {', '.join(words)}"] if words else []
+
+
+def standard_error(estimate: Estimate) -> float | None:
+    """What the interval says it is, whichever way it was made."""
+    if estimate.low is None or estimate.high is None or estimate.level is None:
+        return None
+    return (estimate.high - estimate.low) / 2 / NormalDist().inv_cdf(0.5 + estimate.level / 2)
+
+
+def items_to_find(comparison: Comparison, delta: float) -> int | None:
+    """How many items would find a true difference of ``delta`` with a power of 80 %, from the spread seen here."""
+    se, n, level = standard_error(comparison.difference), comparison.pairing.n, comparison.difference.level
+    if se is None or not n or not delta or level is None:
+        return None
+    needed = stats.sample_size_paired(delta=delta, omega2=n * se**2, alpha=1 - level, power=POWER).n
+    return None if needed is None else int(needed)
+
+
+def _difference(metric: str, pair: Paired, candidate: Side, confidence: float) -> Found:
+    if pair.n == 0:
+        return Found(difference=unknown(metric, "share", "no item was scored on both sides"), test="none", p=None)
+    if is_over_strata(candidate.columns, Context(info=candidate.info)):
+        return _over_strata(metric, pair, candidate, confidence)
+    if pair.clusters is None and pair.is_single and is_binary(pair.a) and is_binary(pair.b):
+        return _of_right_and_wrong(metric, pair, confidence)
+    return _of_item_means(metric, pair, confidence)
+
+
+def _lost(metric: str, baseline: Side, candidate: Side, difference: float) -> Range:
+    """What lost answers could make of the difference, as the headline weighs items."""
+    if not any(np.isnan(side.columns.scores[metric]).any() for side in (baseline, candidate)):
+        return Range(low=difference, high=difference)
+
+    def mean(pair: Paired) -> float:
+        return _difference(metric, pair, candidate, CONFIDENCE).difference.value or 0.0
+
+    return lost_range(candidate.columns, baseline.columns, metric, mean)
+
+
+def _of_right_and_wrong(metric: str, pair: Paired, confidence: float) -> Found:
+    only_a, only_b = int((pair.differences > 0).sum()), int((pair.differences < 0).sum())
+    bounds = stats.paired_difference_score_interval(
+        only_a_correct=only_a, only_b_correct=only_b, n=pair.n, confidence=confidence
+    )
+    p = stats.mcnemar(only_a_correct=only_a, only_b_correct=only_b).midp
+    difference = _estimate(metric, bounds.diff, bounds.low, bounds.high, confidence, pair.n, "paired, Tango score")
+    return Found(difference=difference, test="McNemar mid-p", p=p)
+
+
+def _of_item_means(metric: str, pair: Paired, confidence: float) -> Found:
+    found = stats.paired_t(a=pair.a, b=pair.b, clusters=pair.clusters, confidence=confidence)
+    groups = pair.n if pair.clusters is None else len(np.unique(pair.clusters))
+    how = "paired t over items" if pair.clusters is None else f"paired, {groups} clusters, CR1, t"
+    if found.low is None or found.high is None:
+        return _without_spread(metric, pair, groups, confidence)
+    status = "ok"
+    if pair.clusters is not None and groups < FEW_CLUSTERS:
+        status = f"only {groups} clusters: the interval is rough"
+    difference = _estimate(metric, found.mean_diff, found.low, found.high, confidence, pair.n, how, status=status)
+    if pair.clusters is None and pair.n < FEW_FOR_T:
+        flips = stats.paired_permutation(differences=pair.differences)
+        return Found(difference=difference, test=f"sign flips, {flips.method}", p=flips.p)
+    return Found(difference=difference, test="paired t" if pair.clusters is None else "clustered t", p=found.p)
+
+
+def _over_strata(metric: str, pair: Paired, candidate: Side, confidence: float) -> Found:
+    codes = np.unique(pair.strata).tolist()
+    names = [candidate.columns.strata[code] for code in codes]
+    weights = stratum_weights(names, candidate.info.families)
+    found = stats.paired_t_stratified(
+        a=pair.a,
+        b=pair.b,
+        strata=pair.strata,
+        weights=dict(zip(codes, weights.tolist(), strict=True)),
+        confidence=confidence,
+    )
+    if found.low is None or found.high is None:
+        return _without_spread(metric, pair, pair.n, confidence)
+    how = f"paired, mean over {len(codes)} strata, t"
+    difference = _estimate(metric, found.mean_diff, found.low, found.high, confidence, pair.n, how)
+    return Found(difference=difference, test="stratified t", p=found.p)
+
+
+def _without_spread(metric: str, pair: Paired, worth: int, confidence: float) -> Found:
+    """Every item differs by the same: Tango's interval as if there were as many items as independent groups."""
+    mean = float(pair.differences.mean())
+    if abs(mean) > 1:
+        status = "every item differs by the same: no spread to build an interval on"
+        difference = _estimate(metric, mean, None, None, confidence, pair.n, "paired", status=status)
+        return Found(difference=difference, test="none", p=None)
+    bounds = stats.paired_difference_score_interval(
+        only_a_correct=max(0.0, mean) * worth, only_b_correct=max(0.0, -mean) * worth, n=worth, confidence=confidence
+    )
+    how = f"paired, Tango score at {worth:,} independent differences"
+    difference = _estimate(metric, mean, bounds.low, bounds.high, confidence, pair.n, how)
+    if pair.clusters is not None:
+        return Found(difference=difference, test="none", p=None)
+    flips = stats.paired_permutation(differences=pair.differences)
+    return Found(difference=difference, test=f"sign flips, {flips.method}", p=flips.p)
+
+
+def _estimate(
+    metric: str,
+    value: float | None,
+    low: float | None,
+    high: float | None,
+    confidence: float,
+    n: int,
+    method: str,
+    *,
+    status: str = "ok",
+) -> Estimate:
+    return Estimate(
+        metric=metric,
+        value=value,
+        low=low,
+        high=high,
+        level=None if low is None else confidence,
+        n=n,
+        method=method,
+        unit="share",
+        status=status,
+    )
+
+
+def _over_items(metric: str, side: Side, pair: Paired) -> Estimate:
+    """The side's own estimate over the paired items alone."""
+    is_paired = np.isin(side.columns.sample, pair.items)
+    scores = {metric: np.where(is_paired, side.columns.scores[metric], np.nan)}
+    columns = msgspec.structs.replace(side.columns, scores=scores)
+    found = accuracy(metric, columns, Context(info=side.info, confidence=CONFIDENCE))
+    return found if found.value is None else msgspec.structs.replace(found, status="ok")
+
+
+def _agreement(pair: Paired) -> Agreement | None:
+    """Who got which items right, where each item has one answer that is right or wrong."""
+    if not (pair.is_single and is_binary(pair.a) and is_binary(pair.b)):
+        return None
+    return Agreement(
+        both=int(((pair.a == 1) & (pair.b == 1)).sum()),
+        only_baseline=int((pair.b > pair.a).sum()),
+        only_candidate=int((pair.a > pair.b).sum()),
+        neither=int(((pair.a == 0) & (pair.b == 0)).sum()),
+    )
+
+
+def _detectable(difference: Estimate, confidence: float) -> float | None:
+    se = standard_error(difference)
+    if se is None:
+        return None
+    found = stats.minimum_detectable_effect(
+        n=difference.n, omega2=difference.n * se**2, alpha=1 - confidence, power=POWER
+    )
+    return found.mde
+
+
+def _used_again(baseline: Side, candidate: Side) -> int:
+    """How many answers of a later run may be the earlier run's own."""
+    is_again = baseline.run != candidate.run and baseline.info.origin == candidate.info.origin
+    return int(candidate.columns.cached.sum()) if is_again else 0
+
+
+def _notes(pair: Paired, baseline: Side, candidate: Side, low: float, high: float) -> list[str]:
+    """What a reader must know of the items that are not among the pairs."""
+    notes = []
+    if len(pair.only_a) or len(pair.only_b):
+        notes.append(
+            f"{pair.n_common:,} items were asked on both sides; {len(pair.only_b):,} only of {baseline.name}"
+            f" and {len(pair.only_a):,} only of {candidate.name} are left out"
+        )
+    lost = pair.n_common - pair.n
+    if lost:
+        notes.append(
+            f"{lost:,} items have no score on a side ({len(pair.lost_b):,} of {baseline.name}, {len(pair.lost_a):,} of "
+            f"{candidate.name}) and are left out; they could make the difference anything from {100 * low:+.1f} to "
+            f"{100 * high:+.1f} points"
+            + (". Try: steelyard run --resume to ask them again" if lost > MUCH_LOST * pair.n_common else "")
+        )
+    if reused := _used_again(baseline, candidate):
+        notes.append(
+            f"{reused:,} answers of run #{candidate.run} were given in earlier runs and used again: they say nothing "
+            "new of this model. Try: steelyard run --fresh"
+        )
+    return notes

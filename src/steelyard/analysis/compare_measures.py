@@ -1,0 +1,203 @@
+"""A candidate against a baseline on times, tokens and money: ratios and differences on the same items.
+
+Times are compared by their percentiles, since a mean hides a tail; amounts by the ratio of their sums. A time belongs
+to this run: another hour of the same service may give another one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from steelyard import stats
+from steelyard.analysis.compare import CONFIDENCE, Side, pairing_of, settings_note, verdict
+from steelyard.analysis.estimates import is_answered, unknown
+from steelyard.analysis.pairing import Paired, pair_values
+from steelyard.analysis.times import LIKELIHOOD
+from steelyard.types import Columns, Comparison, Estimand, Estimate
+
+TIMES = {"latency": "total_s", "ttft": "ttft_s", "tpot": "tpot_s"}
+PERCENTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
+AMOUNTS = {
+    "cost.per_request": "USD",
+    "input_tokens": "tokens",
+    "output_tokens": "tokens",
+    "reasoning_tokens": "tokens",
+}
+MEASURES = (*(f"{name}.{percentile}" for name in TIMES for percentile in PERCENTILES), *AMOUNTS)
+"""What can be compared besides scores."""
+
+
+def compare_measure(
+    baseline: Side,
+    candidate: Side,
+    metric: str,
+    *,
+    confidence: float = CONFIDENCE,
+    margin: float | None = None,
+) -> Comparison:
+    """A time's percentile, or a mean amount an answer, candidate / baseline; lower is better.
+
+    ``margin`` is relative: 0.05 is 5 % either way.
+    """
+    of_a, of_b = (_figures(metric, side.columns) for side in (candidate, baseline))
+    pair = pair_values(candidate.columns, of_a, baseline.columns, of_b)
+    if fault := _fault(metric, pair, candidate, baseline):
+        found = _unknown(metric, fault)
+    elif metric in AMOUNTS:
+        found = _amounts(metric, pair, confidence)
+    else:
+        found = _percentiles(metric, pair, (candidate.columns, of_a), (baseline.columns, of_b), confidence)
+    of_candidate, of_baseline, difference, ratio = found
+    return Comparison(
+        metric=metric,
+        benchmark=candidate.info.label,
+        baseline=baseline.name,
+        candidate=candidate.name,
+        baseline_run=baseline.run,
+        candidate_run=candidate.run,
+        of_baseline=of_baseline,
+        of_candidate=of_candidate,
+        difference=difference,
+        ratio=ratio,
+        margin=margin,
+        verdict=verdict(ratio, margin=margin, better="lower", none=1.0),
+        pairing=pairing_of(pair),
+        notes=tuple(settings_note(baseline, candidate)),
+    )
+
+
+Four = tuple[Estimate, Estimate, Estimate, Estimate]
+"""The candidate, the baseline, their difference and their ratio."""
+
+
+def _figures(metric: str, columns: Columns) -> np.ndarray:
+    """The figure of each request, NaN where it has none; a request that timed out took longer than any other."""
+    if metric == "cost.per_request":
+        figures = np.where(columns.cached, columns.saved_usd, columns.cost_usd)
+    elif metric in AMOUNTS:
+        figures = getattr(columns, metric)
+    else:
+        column = TIMES[metric.partition(".")[0]]
+        figures = np.where(columns.cached, np.nan, getattr(columns, column))
+        if column == "total_s":
+            return np.asarray(np.where(columns.failure == "timeout", np.inf, _answered_only(figures, columns)))
+    return _answered_only(figures, columns)
+
+
+def _answered_only(figures: np.ndarray, columns: Columns) -> np.ndarray:
+    return np.asarray(np.where(is_answered(columns), figures, np.nan))
+
+
+def _fault(metric: str, pair: Paired, *sides: Side) -> str | None:
+    if metric not in AMOUNTS and any(side.info.kind == "likelihood" for side in sides):
+        return LIKELIHOOD
+    for side in sides:
+        if side.info.is_floor:
+            return f"{side.name} is a floor: it takes no time and no money"
+        if np.isnan(_figures(metric, side.columns)).all():
+            return f"unknown for {side.name}"
+    return None if pair.n else "no item has a figure on both sides"
+
+
+def _amounts(metric: str, pair: Paired, confidence: float) -> Four:
+    unit = AMOUNTS[metric]
+    above, below = _by_unit(pair.a, pair.clusters), _by_unit(pair.b, pair.clusters)
+    found = stats.ratio_interval_fieller(numerator=above, denominator=below, confidence=confidence)
+    gap = stats.paired_t(a=pair.a, b=pair.b, clusters=pair.clusters, confidence=confidence)
+    sides = [stats.mean_interval(values=values, confidence=confidence) for values in (pair.a, pair.b)]
+    status = "ok" if found.low is not None else "every item costs the same, or too few to tell"
+    return (
+        *(
+            _estimate(metric, side.mean, side.low, side.high, confidence, pair.n, "t over items", unit)
+            for side in sides
+        ),
+        _estimate(metric, gap.mean_diff, gap.low, gap.high, confidence, pair.n, "paired t over items", unit),
+        _estimate(
+            metric, found.ratio, found.low, found.high, confidence, pair.n, "ratio of sums, Fieller", "ratio", status
+        ),
+    )  # type: ignore[return-value]  # two sides make four
+
+
+def _by_unit(values: np.ndarray, clusters: np.ndarray | None) -> np.ndarray:
+    """What each independent unit adds up to: an item, or a cluster of items."""
+    if clusters is None:
+        return values
+    return np.bincount(np.unique(clusters, return_inverse=True)[1], weights=values)
+
+
+def _percentiles(
+    metric: str,
+    pair: Paired,
+    candidate: tuple[Columns, np.ndarray],
+    baseline: tuple[Columns, np.ndarray],
+    confidence: float,
+) -> Four:
+    p = PERCENTILES[metric.partition(".")[2]]
+    (items_a, a), (items_b, b) = _of_items(pair, *candidate), _of_items(pair, *baseline)
+    found = stats.paired_quantiles(a=a, b=b, p=p, items_a=items_a, items_b=items_b, confidence=confidence)
+    need = stats.min_n_for_quantile_bound(p=p, confidence=confidence, sided="two").n
+    status = "ok" if found.ratio_low is not None and found.ratio_high is not None else _too_few(need, pair.n)
+    is_known = status == "ok" or p <= 0.5  # a tail of too few values is no number
+    low, high = (found.ratio_low, found.ratio_high) if status == "ok" else (None, None)
+    gap_low, gap_high = (found.difference_low, found.difference_high) if status == "ok" else (None, None)
+    how = "order statistics, recombined by the pairs' correlation"
+    difference, ratio = (found.difference, found.ratio) if is_known else (None, None)
+    return (
+        *(
+            _bounded(metric, point if is_known else None, values, p, confidence)
+            for point, values in ((found.a, a), (found.b, b))
+        ),
+        _estimate(metric, difference, gap_low, gap_high, confidence, pair.n, how, "s", status),
+        _estimate(metric, ratio, low, high, confidence, pair.n, how, "ratio", status),
+    )  # type: ignore[return-value]  # two sides make four
+
+
+def _of_items(pair: Paired, columns: Columns, figures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The requests of the paired items that have a figure: whose they are (item or cluster), and what it is."""
+    chosen = np.isin(columns.sample, pair.items) & ~np.isnan(figures)
+    items = columns.sample[chosen]
+    units = items if pair.clusters is None else pair.clusters[np.searchsorted(pair.items, items)]
+    return units, figures[chosen]
+
+
+def _bounded(metric: str, point: float | None, values: np.ndarray, p: float, confidence: float) -> Estimate:
+    bounds = stats.quantile_interval(values=values, p=p, confidence=confidence)
+    high = bounds.high if bounds.high is not None and np.isfinite(bounds.high) else None
+    return _estimate(metric, point, bounds.low, high, confidence, len(values), "order statistics", "s")
+
+
+def _too_few(need: int, have: int) -> str:
+    return f"n too small: need {need}, have {have}" if have < need else "among answers that timed out"
+
+
+def _estimate(
+    metric: str,
+    value: float | None,
+    low: float | None,
+    high: float | None,
+    confidence: float,
+    n: int,
+    method: str,
+    unit: str,
+    status: str = "ok",
+) -> Estimate:
+    estimand: Estimand = "this run" if metric not in AMOUNTS else "questions like these"
+    is_bounded = value is not None and low is not None and high is not None
+    return Estimate(
+        metric=metric,
+        value=value,
+        low=low if is_bounded else None,
+        high=high if is_bounded else None,
+        level=confidence if is_bounded else None,
+        n=n,
+        method=method,
+        unit=unit,
+        estimand=estimand,
+        status=status,
+    )
+
+
+def _unknown(metric: str, fault: str) -> Four:
+    unit = AMOUNTS.get(metric, "s")
+    side, ratio = unknown(metric, unit, fault), unknown(metric, "ratio", fault)
+    return side, side, side, ratio

@@ -1,0 +1,169 @@
+"""What goes together with being right: an association, never a cause.
+
+Within a model, over its items: latency, length and cost against the score. Across models only from five on, since of
+three models in perfect order chance makes one in three; before that the front of undominated models says more. Never
+pooled over models: what holds within each may turn round in the pool (Simpson 1951).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+
+from steelyard import stats
+from steelyard.analysis.accuracy import clusters_of
+from steelyard.analysis.compare import CONFIDENCE, FALSE_SHARE, Side
+from steelyard.analysis.estimates import item_means
+from steelyard.types import Estimate
+
+FEWEST_MODELS = 5
+FEW_MODELS = 10
+WITHIN = {"latency": "total_s", "output tokens": "output_tokens", "cost": "cost_usd"}
+
+
+class Correlation(Struct, frozen=True, kw_only=True):
+    """How far a figure goes together with the score; ``adjusted_p`` is in the family of all that were looked at.
+
+    ``given``: what was taken off both beforehand. ``model`` is ``None`` across models.
+    """
+
+    benchmark: str
+    model: str | None
+    figure: str
+    given: str | None = None
+    r: Estimate
+    p: float | None
+    adjusted_p: float | None = None
+
+    @property
+    def is_told(self) -> bool:
+        """Whether it is more than a table of so many would show by chance."""
+        return self.adjusted_p is not None and self.adjusted_p <= FALSE_SHARE
+
+
+class Standing(Struct, frozen=True, kw_only=True):
+    """One model as a point: its score, and what it takes; ``None`` where unknown. ``beaten_by`` dominates it."""
+
+    model: str
+    accuracy: float | None
+    latency_s: float | None
+    cost_usd: float | None
+    beaten_by: str | None = None
+
+
+def within(side: Side) -> list[Correlation]:
+    """Each figure of one model against its score, item by item."""
+    found = []
+    scores = next(iter(side.columns.scores.values()), np.array([]))
+    length = _figure(side, "output_tokens")
+    for figure, column in WITHIN.items():
+        if not len(scores) or side.info.is_floor or (column == "total_s" and side.info.kind == "likelihood"):
+            continue
+        values = _figure(side, column)
+        found.append(_over_items(side, figure, scores, values))
+        if column == "total_s":
+            found.append(_over_items(side, figure, scores, values, length))
+    return [one for one in found if one.r.n]
+
+
+def across(benchmark: str, points: Sequence[Standing]) -> list[Correlation]:
+    """Kendall's tau between models' scores and what they take; a reason instead of a number for few models."""
+    found = []
+    for figure, field in (("latency", "latency_s"), ("cost", "cost_usd")):
+        known = [(one.accuracy, getattr(one, field)) for one in points]
+        pairs = [(x, y) for x, y in known if x is not None and y is not None]
+        if len(pairs) < 2:
+            continue
+        if len(pairs) < FEWEST_MODELS:
+            status = f"{len(pairs)} models are too few for a coefficient: need {FEWEST_MODELS}"
+            estimate = _tau(None, len(pairs), status)
+            found.append(Correlation(benchmark=benchmark, model=None, figure=figure, r=estimate, p=None))
+            continue
+        tau = stats.kendall_tau_b(x=[x for x, _ in pairs], y=[y for _, y in pairs])
+        status = "ok" if len(pairs) >= FEW_MODELS else f"of {len(pairs)} models only: it may be far off"
+        found.append(
+            Correlation(benchmark=benchmark, model=None, figure=figure, r=_tau(tau.tau, len(pairs), status), p=tau.p)
+        )
+    return found
+
+
+def front(points: Sequence[Standing]) -> list[Standing]:
+    """Every model with the one that is at least as good in all that both are known by, and better in some."""
+    return [msgspec.structs.replace(one, beaten_by=_beater(one, points)) for one in points]
+
+
+def adjusted(correlations: Sequence[Correlation]) -> list[Correlation]:
+    """The same with p-values by Benjamini and Hochberg over all of them."""
+    found = stats.bh_adjust(p=[one.p for one in correlations]).adjusted
+    return [msgspec.structs.replace(one, adjusted_p=p) for one, p in zip(correlations, found, strict=True)]
+
+
+def _figure(side: Side, column: str) -> np.ndarray:
+    columns = side.columns
+    if column == "cost_usd":
+        return np.asarray(np.where(columns.cached, columns.saved_usd, columns.cost_usd))
+    values = getattr(columns, column)
+    return np.asarray(np.where(columns.cached, np.nan, values) if column == "total_s" else values)
+
+
+def _over_items(
+    side: Side, figure: str, scores: np.ndarray, values: np.ndarray, given: np.ndarray | None = None
+) -> Correlation:
+    chosen = ~np.isnan(scores) & ~np.isnan(values) & (True if given is None else ~np.isnan(given))
+    items = side.columns.sample[chosen]
+    x, y = item_means(scores[chosen], items), item_means(values[chosen], items)
+    if given is None:
+        found = stats.point_biserial(binary=x, values=y)
+    else:
+        found = stats.partial_correlation(x=x, y=y, given=item_means(given[chosen], items))
+    clusters = clusters_of(items, side.columns.cluster[chosen]) if len(items) else None
+    worth = found.n if clusters is None else len(np.unique(clusters))  # no more than one independent item a cluster
+    bounds = None if found.r is None else stats.correlation_interval_fisher(r=found.r, n=worth, confidence=CONFIDENCE)
+    is_bounded = bounds is not None and bounds.low is not None
+    estimate = Estimate(
+        metric="correlation",
+        value=found.r,
+        low=bounds.low if bounds is not None else None,
+        high=bounds.high if bounds is not None else None,
+        level=CONFIDENCE if is_bounded else None,
+        n=len(x),
+        method="point-biserial, Fisher z" if clusters is None else f"point-biserial, Fisher z at {worth} clusters",
+        unit="correlation",
+        status="ok" if found.r is not None else "no spread",
+    )
+    return Correlation(
+        benchmark=side.info.label,
+        model=side.name,
+        figure=figure,
+        given=None if given is None else "output tokens",
+        r=estimate,
+        p=found.p if clusters is None else None,
+    )
+
+
+def _tau(value: float | None, n: int, status: str) -> Estimate:
+    return Estimate(metric="kendall", value=value, n=n, method="Kendall tau-b", unit="correlation", status=status)
+
+
+def _beater(one: Standing, points: Sequence[Standing]) -> str | None:
+    for other in points:
+        gaps = [
+            gap
+            for gap in (
+                _gap(other.accuracy, one.accuracy),
+                _gap(one.latency_s, other.latency_s),
+                _gap(one.cost_usd, other.cost_usd),
+            )
+            if gap is not None
+        ]
+        is_comparable = len(gaps) > 1 and _gap(other.accuracy, one.accuracy) is not None
+        if is_comparable and min(gaps) >= 0 and max(gaps) > 0:
+            return other.model
+    return None
+
+
+def _gap(better: float | None, worse: float | None) -> float | None:
+    return None if better is None or worse is None else better - worse

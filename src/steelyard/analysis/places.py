@@ -1,0 +1,92 @@
+"""Several models on one benchmark: the places that each could have, and which cannot be told from the best."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
+
+import numpy as np
+from msgspec import Struct
+
+from steelyard import stats
+from steelyard.analysis.accuracy import is_over_strata, stratum_weights
+from steelyard.analysis.compare import CONFIDENCE, Side
+from steelyard.analysis.estimates import Context, item_means
+from steelyard.analysis.pairing import pair_scores
+
+
+class Place(Struct, frozen=True, kw_only=True):
+    """One model's place among those compared, the range it could have, and the chance that it is the best.
+
+    ``near_best``: not distinguished from the best one seen, all judged together.
+    """
+
+    name: str
+    run: int
+    value: float | None
+    place: int
+    low: int
+    high: int
+    first: float | None
+    near_best: bool
+
+
+class Ranking(Struct, frozen=True, kw_only=True):
+    """The places on one benchmark, best first, over the ``n`` items that all have scored."""
+
+    metric: str
+    benchmark: str
+    n: int
+    level: float
+    places: tuple[Place, ...]
+
+
+def rank(sides: Sequence[Side], metric: str) -> Ranking:
+    """Rank by a paired bootstrap over items, or over clusters where items come in them."""
+    items = reduce(np.intersect1d, (_scored(side, metric) for side in sides))
+    units = [_unit_scores(side, metric, items, sides[0]) for side in sides]
+    found = stats.rank_models(scores=np.array(units), confidence=CONFIDENCE)
+    places = [
+        Place(
+            name=side.name,
+            run=side.run,
+            value=found.means[i],
+            place=found.places[i],
+            low=found.low[i],
+            high=found.high[i],
+            first=found.first[i],
+            near_best=found.near_best[i],
+        )
+        for i, side in enumerate(sides)
+    ]
+    return Ranking(
+        metric=metric,
+        benchmark=sides[0].info.label,
+        n=len(items),
+        level=CONFIDENCE,
+        places=tuple(sorted(places, key=lambda place: place.place)),
+    )
+
+
+def _scored(side: Side, metric: str) -> np.ndarray:
+    return np.unique(side.columns.sample[~np.isnan(side.columns.scores[metric])])
+
+
+def _unit_scores(side: Side, metric: str, items: np.ndarray, first: Side) -> np.ndarray:
+    """What each independent unit adds to the mean, so that the mean over units is the headline.
+
+    A cluster adds what its items add; an item of a stratum counts as the headline weighs that stratum.
+    """
+    scores = side.columns.scores[metric]
+    chosen = np.isin(side.columns.sample, items) & ~np.isnan(scores)
+    means = item_means(scores[chosen], side.columns.sample[chosen])
+    pair = pair_scores(first.columns, first.columns, metric)
+    at = np.searchsorted(pair.items, items)
+    if is_over_strata(first.columns, Context(info=first.info)):
+        codes, membership, sizes = np.unique(pair.strata[at], return_inverse=True, return_counts=True)
+        weights = stratum_weights([first.columns.strata[code] for code in codes.tolist()], first.info.families)
+        return np.asarray(means * (weights / sizes)[membership] * len(items))
+    if pair.clusters is None:
+        return means
+    groups, membership = np.unique(pair.clusters[at], return_inverse=True)
+    return np.asarray(np.bincount(membership, weights=means) * len(groups) / len(items))

@@ -1,0 +1,109 @@
+"""Comparisons in words: every number of a sentence is one of its comparison's own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from steelyard.analysis.wording import written
+from steelyard.types import Comparison, Estimate
+
+PLAIN = {"wilson": "Wilson", "item means, t": "t over item means"}
+
+
+def descriptive(estimate: Estimate) -> str:
+    """``accuracy 86.4 % (84.2 to 88.4, Wilson 95 %, n = 1,000)``."""
+    if estimate.value is None:
+        return f"{estimate.metric} unknown: {estimate.status}"
+    text, opened, bounds = written(estimate).partition(" (")
+    level = f"{100 * (estimate.level or 0):g} %"
+    known = PLAIN.get(estimate.method)
+    how = f"{known} {level}" if known else f"{level}, {estimate.method}"
+    inner = [bounds.rstrip(")"), how] if opened else [estimate.method]
+    return f"{estimate.metric} {text} ({', '.join([*inner, f'n = {estimate.n:,}'])})"
+
+
+def points(estimate: Estimate) -> str:
+    """A difference of shares with its sign and bounds: ``+2.1 (+0.8 to +3.4)``."""
+    if estimate.value is None:
+        return "unknown"
+    text = _signed(estimate.value)
+    if estimate.low is None or estimate.high is None:
+        return text
+    return f"{text} ({_signed(estimate.low)} to {_signed(estimate.high)})"
+
+
+def times(estimate: Estimate | None) -> str:
+    """A ratio with its bounds: ``x0.82 (0.78 to 0.86)``."""
+    if estimate is None or estimate.value is None:
+        return "unknown" if estimate is None or not estimate.status.startswith("n too small") else "n too small"
+    text = f"x{estimate.value:.3g}"
+    if estimate.low is None or estimate.high is None:
+        return text
+    return f"{text} ({estimate.low:.3g} to {estimate.high:.3g})"
+
+
+def names(comparison: Comparison) -> tuple[str, str]:
+    """Candidate and baseline, with their runs where a model stands against itself."""
+    if comparison.candidate != comparison.baseline:
+        return comparison.candidate, comparison.baseline
+    pair = (comparison.candidate_run, comparison.baseline_run)
+    return f"{comparison.candidate} in #{pair[0]}", f"{comparison.baseline} in #{pair[1]}"
+
+
+def sentence(comparison: Comparison, measures: Sequence[Comparison] = (), *, where: str = "") -> str:
+    """The comparison as one sentence; of ``measures`` the cost, and else the latency, is put beside it.
+
+    ``where`` names the benchmark, where there are several.
+    """
+    difference = comparison.ratio if comparison.ratio is not None else comparison.difference
+    if difference.value is None:
+        who, other = names(comparison)
+        return f"{who} and {other} cannot be compared on {comparison.metric}: {difference.status}."
+    claim = f"{_claim(comparison)} on {where}" if where else _claim(comparison)
+    return f"{claim} ({_evidence(comparison, difference)}){_beside(measures)}.{_doubt(comparison)}"
+
+
+def _claim(comparison: Comparison) -> str:
+    who, other = names(comparison)
+    if comparison.ratio is not None:
+        assert comparison.ratio.value is not None
+        return f"{who}'s {comparison.metric} is {comparison.ratio.value:.3g} times that of {other}"
+    value = 100 * (comparison.difference.value or 0.0)
+    what = "answers" if comparison.metric == "accuracy" else f"scores on {comparison.metric}"
+    if round(abs(value), 1) == 0:
+        return f"{who} {what} as much as {other}"
+    return f"{who} {what} {abs(value):.1f} points {'more' if value > 0 else 'less'} than {other}"
+
+
+def _evidence(comparison: Comparison, difference: Estimate) -> str:
+    parts = []
+    if difference.low is not None and difference.high is not None:
+        scale, form = (1.0, "{:.3g}") if comparison.ratio is not None else (100.0, "{:+.1f}")
+        low, high = form.format(scale * difference.low), form.format(scale * difference.high)
+        parts.append(f"{100 * (difference.level or 0):.3g} % interval {low} to {high}")
+    return ", ".join([*parts, "paired", f"n = {difference.n:,}"])
+
+
+def _beside(measures: Sequence[Comparison]) -> str:
+    for metric, words in (("cost.per_request", "of the cost"), ("latency.p50", "of the median latency")):
+        for one in measures:
+            if one.metric == metric and one.ratio is not None and one.ratio.value is not None:
+                return f" at {100 * one.ratio.value:.3g} % {words}"
+    return ""
+
+
+def _doubt(comparison: Comparison) -> str:
+    if comparison.verdict == "equivalent" and comparison.margin is not None:
+        return f" Within the margin of {_margin(comparison)} either way: equivalent."
+    if comparison.verdict == "inconclusive":
+        return " That is not enough to tell them apart."
+    return ""
+
+
+def _margin(comparison: Comparison) -> str:
+    margin = 100 * (comparison.margin or 0.0)
+    return f"{margin:g} %" if comparison.ratio is not None else f"{margin:g} points"
+
+
+def _signed(value: float) -> str:
+    return f"{100 * value:+.1f}"

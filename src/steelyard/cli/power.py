@@ -1,0 +1,93 @@
+"""What a plan could tell apart before it is run: the smallest difference, the items for a given one, and their price.
+
+How often two models disagree is not known beforehand. One item in four is assumed, which is common between models of
+different makers; two versions of one model disagree less, and are told apart with fewer items.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+if TYPE_CHECKING:
+    from steelyard.cli.forecast import CellForecast
+
+DISAGREE = 0.25
+POWER = 0.8
+FIND = 0.05
+
+
+class PowerForecast(Struct, frozen=True, kw_only=True):
+    """What two models' difference on one benchmark would have to be, as a share, and what finding ``find`` takes.
+
+    ``most_usd_needed`` is what all models of the plan cost at most with ``items_needed``; ``None`` where a price is
+    unknown.
+    """
+
+    benchmark: str
+    models: int
+    items: int
+    available: int
+    disagree: float
+    power: float
+    detectable: float | None
+    find: float
+    items_needed: int | None
+    most_usd_needed: float | None
+
+
+def power_forecast(cells: Sequence[CellForecast], floors: Sequence[bool], find: float = FIND) -> list[PowerForecast]:
+    """One for each benchmark that a model would be asked; ``floors`` says which cells are none of a model."""
+    groups: dict[str, list[CellForecast]] = {}
+    for cell, is_floor in zip(cells, floors, strict=True):
+        if not is_floor:
+            groups.setdefault(cell.benchmark, []).append(cell)
+    return [_of_benchmark(label, group, find) for label, group in groups.items()]
+
+
+def power_words(expected: PowerForecast) -> str:
+    """The same as a sentence."""
+    if expected.detectable is None:
+        return ""
+    text = (
+        f"{expected.benchmark}: {expected.items:,} items tell two models apart that differ by "
+        f"{100 * expected.detectable:.1f} points or more"
+    )
+    if expected.items_needed is not None and expected.items < expected.items_needed:
+        cost = "price unknown" if expected.most_usd_needed is None else f"at most {expected.most_usd_needed:,.2f} USD"
+        text += f"; {100 * expected.find:g} points would take {expected.items_needed:,} items ({cost} in all)"
+        if expected.items_needed > expected.available:
+            text += f", and the benchmark has {expected.available:,}"
+    return text + f" (if they disagree on one item in {1 / expected.disagree:.0f}; power {100 * expected.power:.0f} %)."
+
+
+def _of_benchmark(label: str, cells: list[CellForecast], find: float) -> PowerForecast:
+    from steelyard import stats
+
+    items = cells[0].items
+    needed = stats.sample_size_paired(delta=find, omega2=DISAGREE, power=POWER).n
+    return PowerForecast(
+        benchmark=label,
+        models=len(cells),
+        items=items,
+        available=cells[0].available,
+        disagree=DISAGREE,
+        power=POWER,
+        detectable=stats.minimum_detectable_effect(n=items, omega2=DISAGREE, power=POWER).mde,
+        find=find,
+        items_needed=None if needed is None else int(needed),
+        most_usd_needed=None if needed is None else _price(cells, int(needed)),
+    )
+
+
+def _price(cells: Sequence[CellForecast], items: int) -> float | None:
+    """What that many items of every cell cost at most; answers that are known already cost nothing."""
+    total = 0.0
+    for cell in cells:
+        asked = cell.requests - cell.known
+        if cell.most_cost_usd is None or not asked:
+            return None
+        total += cell.most_cost_usd / asked * max(0, items * cell.repeats - cell.known)
+    return total

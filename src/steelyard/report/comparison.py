@@ -1,0 +1,324 @@
+"""What ``compare`` shows: which cells stand against which, and everything that is said of each pair.
+
+One run: its models against its first. Two runs or more: each later one against the first, model by model where both
+have it, else by position where each has one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from steelyard.analysis.compare import Family, Side, compare_scores, family_level, in_family, items_to_find
+from steelyard.analysis.compare_measures import MEASURES, compare_measure
+from steelyard.analysis.pairing import PROTOCOL, check_pairable, pair_scores
+from steelyard.analysis.places import Ranking, rank
+from steelyard.analysis.sentences import sentence
+from steelyard.errors import UnknownName, UsageError
+from steelyard.store import Store
+from steelyard.types import CellInfo, Columns, Comparison, RunInfo
+
+BESIDE = ("latency.p50", "ttft.p50", "output_tokens", "cost.per_request")
+"""Shown beside a comparison of scores, where they are known."""
+
+
+class Question(Struct, frozen=True, kw_only=True):
+    """What is asked: which metric, of whom, with what margin; ``across`` names what may differ between the sides.
+
+    ``models``: only these, the first of them the baseline. ``detect`` is a difference to be found, in shares.
+    """
+
+    metric: str = "accuracy"
+    models: tuple[str, ...] = ()
+    benchmark: str | None = None
+    margin: float | None = None
+    detect: float | None = None
+    across: tuple[str, ...] = ()
+
+
+class LeftOut(Struct, frozen=True, kw_only=True):
+    """The names of the items that are not compared: asked on one side alone, or without a value on one side."""
+
+    only_baseline: tuple[str, ...]
+    only_candidate: tuple[str, ...]
+    lost_baseline: tuple[str, ...]
+    lost_candidate: tuple[str, ...]
+
+
+Pair = tuple[tuple[RunInfo, CellInfo], tuple[RunInfo, CellInfo]]
+"""Baseline and candidate, each with its run."""
+
+
+class Compared(Struct, frozen=True, kw_only=True):
+    """One pair with all that is said of it: the comparison asked for, the measures beside it, and what more would take.
+
+    ``items_needed`` would find ``detect`` with a power of 80 %; ``usd_needed`` is what asking both sides as many costs.
+    ``left_out`` names the items that are not compared, where there are any.
+    """
+
+    comparison: Comparison
+    beside: tuple[Comparison, ...] = ()
+    detect: float | None = None
+    items_needed: int | None = None
+    usd_needed: float | None = None
+    left_out: LeftOut | None = None
+    sides: Pair
+    available: int
+
+
+class Comparisons(Struct, frozen=True, kw_only=True):
+    """All pairs of one question. ``family`` says how many are judged together: a claim, or a grid one explores."""
+
+    question: Question
+    runs: tuple[RunInfo, ...]
+    pairs: tuple[Compared, ...]
+    rankings: tuple[Ranking, ...] = ()
+    family: Family = "claim"
+    baseline: str = ""
+
+
+def load_comparisons(store: Store, runs: Sequence[RunInfo], question: Question) -> Comparisons:
+    """Read the cells of the runs and compare them as the question says."""
+    cells = {run.number: _cells(store, run, question) for run in runs}
+    pairs = list(_within(runs[0], cells, question) if len(runs) == 1 else _between(runs, cells, question))
+    for (_, baseline), (_, candidate) in pairs:
+        check_pairable(baseline, candidate, across=question.across)
+    reader = Reader(store, question)
+    family: Family = "grid" if question.metric not in MEASURES and _is_grid(pairs) else "claim"
+    level = family_level(len(pairs), family)
+    found = [_compared(reader, pair, question, level) for pair in pairs]
+    judged = in_family([one.comparison for one in found], family)
+    is_alone = len({comparison.benchmark for comparison in judged}) == 1
+    return Comparisons(
+        question=question,
+        runs=tuple(runs),
+        pairs=tuple(_told(one, comparison, is_alone=is_alone) for one, comparison in zip(found, judged, strict=True)),
+        rankings=tuple(_rankings(pairs, reader, question)),
+        family=family,
+        baseline=_baseline_words(runs, question, found),
+    )
+
+
+def comparisons_document(comparisons: Comparisons) -> dict[str, Any]:
+    """The same as JSON-ready values."""
+    document: dict[str, Any] = msgspec.to_builtins(comparisons)
+    document["runs"] = [{"number": run.number, "id": run.id, "name": run.name} for run in comparisons.runs]
+    for pair in document["pairs"]:
+        pair.pop("sides")
+    return document
+
+
+class Reader:
+    """Reads cells as sides of a comparison, each once."""
+
+    def __init__(self, store: Store, question: Question) -> None:
+        self._store = store
+        self._question = question
+        self._read: dict[tuple[int, str, str], Side] = {}
+
+    def side(self, run: RunInfo, info: CellInfo) -> Side:
+        """The cell with its columns."""
+        assert info.id is not None
+        key = (info.id, info.protocol, info.protocol_version)
+        if key not in self._read:
+            name = f"{info.model} ({info.protocol})" if PROTOCOL in self._question.across else info.model
+            self._read[key] = Side(name=name, run=run.number, info=info, columns=self._columns(info))
+        return self._read[key]
+
+    def names(self, info: CellInfo) -> dict[int, str]:
+        """What the items of the cell are called, by position."""
+        columns = self._columns(info, with_names=True)
+        return dict(zip(columns.sample.tolist(), columns.names, strict=True))
+
+    def _columns(self, info: CellInfo, *, with_names: bool = False) -> Columns:
+        assert info.id is not None
+        grader = (info.protocol, info.protocol_version) if info.asked_as else (None, None)
+        return self._store.columns(info.id, grader=grader[0], grader_version=grader[1], with_names=with_names)
+
+
+def _cells(store: Store, run: RunInfo, question: Question) -> list[CellInfo]:
+    """The run's cells that the question is about."""
+    found = [*store.cells(run.id), *(info for info, _ in store.gradings(run.id))]
+    if question.benchmark is not None:
+        chosen = [cell for cell in found if question.benchmark in (cell.benchmark, cell.label)]
+        if not chosen:
+            raise UnknownName(f"benchmark in run #{run.number}", question.benchmark, {cell.label for cell in found})
+        found = chosen
+    return [cell for cell in found if not question.models or cell.model in question.models]
+
+
+def _within(run: RunInfo, cells: dict[int, list[CellInfo]], question: Question) -> Iterator[Pair]:
+    """The models of one run against its first, benchmark by benchmark."""
+    _check_models([run], cells, question)
+    found = False
+    for group in _grouped(cells[run.number], question).values():
+        baseline, *candidates = _in_order(group, question)
+        for candidate in candidates:
+            found = True
+            yield (run, baseline), (run, candidate)
+    if not found:
+        raise UsageError(
+            f"run #{run.number} has one model on each benchmark, so there is nothing to compare it with. "
+            "Try: steelyard compare RUN_A RUN_B"
+        )
+
+
+def _in_order(group: list[CellInfo], question: Question) -> list[CellInfo]:
+    """The baseline, then those compared with it: as they are named, else as they stand in the run.
+
+    Floors are asked for by name: each more comparison makes the others harder to tell. One model alone is compared with
+    its floors.
+    """
+    if question.models:
+        return sorted(group, key=lambda cell: question.models.index(cell.model))
+    models = [cell for cell in group if not cell.is_floor]
+    return models if len(models) > 1 else [*(cell for cell in group if cell.is_floor), *models]
+
+
+def _between(runs: Sequence[RunInfo], cells: dict[int, list[CellInfo]], question: Question) -> Iterator[Pair]:
+    _check_models(runs, cells, question)
+    first, *others = runs
+    for other in others:
+        pairs = list(_matched(cells[first.number], cells[other.number], question))
+        if not pairs:
+            raise UsageError(_nothing_in_common(first, other, cells))
+        yield from (((first, baseline), (other, candidate)) for baseline, candidate in pairs)
+
+
+def _matched(first: list[CellInfo], other: list[CellInfo], question: Question) -> Iterator[tuple[CellInfo, CellInfo]]:
+    """The same model on the same benchmark; else one against one."""
+    of_first, of_other = _grouped(first, question), _grouped(other, question)
+    common = [key for key in of_first if key in of_other]
+    for key in common:
+        models = {cell.model: cell for cell in of_other[key]}
+        same = [(cell, models[cell.model]) for cell in of_first[key] if cell.model in models]
+        if same:
+            yield from same
+        elif len(of_first[key]) == len(of_other[key]) == 1:
+            yield of_first[key][0], of_other[key][0]
+    if not common and len(first) == len(other) == 1:
+        yield first[0], other[0]  # one against one: the refusal names what differs
+
+
+def _grouped(cells: list[CellInfo], question: Question) -> dict[str, list[CellInfo]]:
+    """The cells of each benchmark under one protocol, or under any where protocols are what is compared."""
+    found: dict[str, list[CellInfo]] = {}
+    for cell in cells:
+        is_any = PROTOCOL in question.across
+        found.setdefault(f"{cell.benchmark}:{cell.part or ''}" if is_any else cell.label, []).append(cell)
+    return found
+
+
+def _nothing_in_common(first: RunInfo, other: RunInfo, cells: dict[int, list[CellInfo]]) -> str:
+    def listed(run: RunInfo) -> str:
+        return ", ".join(f"{cell.model} on {cell.label}" for cell in cells[run.number][:6]) or "nothing"
+
+    return (
+        f"runs #{first.number} and #{other.number} have no pair to compare: #{first.number} has {listed(first)}; "
+        f"#{other.number} has {listed(other)}. Try: --model A --model B names who stands against whom"
+    )
+
+
+def _check_models(runs: Sequence[RunInfo], cells: dict[int, list[CellInfo]], question: Question) -> None:
+    known = {cell.model for run in runs for cell in cells[run.number]}
+    for model in question.models:
+        if model not in known:
+            raise UnknownName("model in " + " or ".join(f"run #{run.number}" for run in runs), model, known)
+
+
+def _is_grid(pairs: Sequence[Pair]) -> bool:
+    """Several candidates on several benchmarks: a table one explores, not one claim."""
+    candidates = {(run.number, cell.model) for _, (run, cell) in pairs}
+    return len(candidates) > 1 and len({cell.label for _, (_, cell) in pairs}) > 1
+
+
+def _compared(reader: Reader, pair: Pair, question: Question, level: float) -> Compared:
+    baseline, candidate = (reader.side(*side) for side in pair)
+    metric = question.metric
+    if metric in MEASURES:
+        comparison = compare_measure(baseline, candidate, metric, confidence=level, margin=question.margin)
+        beside: tuple[Comparison, ...] = ()
+    else:
+        _check_metric(metric, baseline, candidate)
+        comparison = compare_scores(baseline, candidate, metric, confidence=level, margin=question.margin)
+        measures = [compare_measure(baseline, candidate, name) for name in BESIDE]
+        beside = tuple(one for one in measures if one.ratio is not None and one.ratio.value is not None)
+    detect = _to_find(comparison, question)
+    needed = None if detect is None else items_to_find(comparison, detect)
+    return Compared(
+        comparison=comparison,
+        beside=beside,
+        detect=detect,
+        items_needed=needed,
+        usd_needed=_price(needed, baseline, candidate, beside),
+        left_out=_left_out(reader, baseline, candidate, metric) if metric not in MEASURES else None,
+        sides=pair,
+        available=min(baseline.info.available, candidate.info.available),
+    )
+
+
+def _left_out(reader: Reader, baseline: Side, candidate: Side, metric: str) -> LeftOut | None:
+    """Read only where something is left out: names are the slow part of a cell."""
+    pair = pair_scores(candidate.columns, baseline.columns, metric)
+    places = (pair.only_b, pair.only_a, pair.lost_b, pair.lost_a)
+    if not any(map(len, places)):
+        return None
+    known = reader.names(baseline.info) | reader.names(candidate.info)
+    named = [tuple(known[place] for place in some.tolist()) for some in places]
+    return LeftOut(only_baseline=named[0], only_candidate=named[1], lost_baseline=named[2], lost_candidate=named[3])
+
+
+def _check_metric(metric: str, *sides: Side) -> None:
+    for side in sides:
+        if metric not in side.columns.scores:
+            raise UnknownName(f"metric of {side.info.label}", metric, [*side.columns.scores, *MEASURES])
+
+
+def _to_find(comparison: Comparison, question: Question) -> float | None:
+    """The difference whose cost is told: the one asked for, the margin, or where nothing was told the one seen."""
+    if comparison.ratio is not None:
+        return None
+    asked = question.detect or question.margin
+    return asked or (comparison.difference.value if comparison.verdict == "inconclusive" else None)
+
+
+def _price(items: int | None, baseline: Side, candidate: Side, beside: Sequence[Comparison]) -> float | None:
+    """What asking both sides that many items costs, at the mean cost seen; ``None`` where a price is unknown."""
+    costs = [one for one in beside if one.metric == "cost.per_request"]
+    if items is None or not costs:
+        return None
+    each = [(costs[0].of_baseline.value, baseline), (costs[0].of_candidate.value, candidate)]
+    return items * sum((value or 0.0) * side.info.repeats for value, side in each)
+
+
+def _told(compared: Compared, comparison: Comparison, *, is_alone: bool) -> Compared:
+    """With the family's verdict, and in words; ``is_alone``: there is one benchmark, which need not be named."""
+    words = sentence(comparison, compared.beside, where="" if is_alone else comparison.benchmark)
+    return msgspec.structs.replace(compared, comparison=msgspec.structs.replace(comparison, sentence=words))
+
+
+def _rankings(pairs: Sequence[Pair], reader: Reader, question: Question) -> Iterator[Ranking]:
+    """Places where three or more stand on one benchmark; of two the comparison says it all."""
+    if question.metric in MEASURES:
+        return
+    groups: dict[str, dict[tuple[int, str], Side]] = {}
+    for pair in pairs:
+        for run, info in pair:
+            side = reader.side(run, info)
+            if not info.is_floor:
+                groups.setdefault(info.label, {})[(run.number, side.name)] = side
+    for group in groups.values():
+        if len(group) > 2:
+            yield rank(list(group.values()), question.metric)
+
+
+def _baseline_words(runs: Sequence[RunInfo], question: Question, found: Sequence[Compared]) -> str:
+    """Which side is the baseline, and why."""
+    if len(runs) > 1:
+        return f"run #{runs[0].number} {runs[0].name}, the first one named"
+    names = list(dict.fromkeys(one.comparison.baseline for one in found))
+    why = "the first named" if question.models else "the first of the run; the first --model would be it instead"
+    return f"{', '.join(names)}, {why}"

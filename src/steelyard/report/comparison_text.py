@@ -1,0 +1,213 @@
+"""Comparisons on a terminal: one table a benchmark, the ranking, a sentence for each pair, and what to beware of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from steelyard.analysis.compare import CONFIDENCE, family_level
+from steelyard.analysis.places import Place, Ranking
+from steelyard.analysis.sentences import descriptive, names, points, times
+from steelyard.analysis.wording import written
+from steelyard.report.comparison import Compared, Comparisons
+from steelyard.report.terminal import console
+from steelyard.types import Comparison
+
+HEADINGS = {
+    "latency.p50": "latency P50",
+    "ttft.p50": "TTFT P50",
+    "output_tokens": "output tokens",
+    "cost.per_request": "cost",
+}
+MARKS = {"improved": "green", "regressed": "red", "equivalent": "cyan", "inconclusive": "yellow"}
+
+
+def print_comparisons(comparisons: Comparisons) -> None:
+    """Print every pair, benchmark by benchmark."""
+    _render(comparisons, console())
+
+
+def _render(comparisons: Comparisons, out: Console) -> None:
+    runs = ", ".join(f"#{run.number} {run.name}" for run in comparisons.runs)
+    out.print(f"Comparing {comparisons.question.metric} in {runs}. Baseline: {comparisons.baseline}.", markup=False)
+    for label in dict.fromkeys(pair.comparison.benchmark for pair in comparisons.pairs):
+        pairs = [pair for pair in comparisons.pairs if pair.comparison.benchmark == label]
+        out.print()
+        out.print(label, markup=False, style="bold")
+        for line in _standings(pairs):
+            out.print(f"  {line}", markup=False, soft_wrap=True)
+        out.print(_table(pairs, len(comparisons.runs) > 1))
+        for ranking in comparisons.rankings:
+            if ranking.benchmark == label:
+                out.print()
+                out.print(_ranking_table(ranking))
+                out.print(_best_words(ranking), markup=False, soft_wrap=True)
+    out.print()
+    for pair in comparisons.pairs:
+        out.print(pair.comparison.sentence, markup=False, soft_wrap=True)
+    said = (_estimand_words, _power_words, _notes)
+    for line in [*_family_words(comparisons), *(line for words in said for line in words(comparisons.pairs))]:
+        out.print(line, markup=False, soft_wrap=True)
+    if any(pair.comparison.agreement is not None for pair in comparisons.pairs):
+        out.print("The items that turned, both ways: the same command with --flips", markup=False)
+
+
+def _standings(pairs: Sequence[Compared]) -> list[str]:
+    """Each side as people expect it: ``accuracy 86.4 % (84.2 to 88.4, Wilson 95 %, n = 1,000)``."""
+    lines: dict[str, str] = {}
+    for pair in pairs:
+        one = pair.comparison
+        lines.setdefault(_who(one.baseline, one.baseline_run, one), descriptive(one.of_baseline))
+        lines[_who(one.candidate, one.candidate_run, one)] = descriptive(one.of_candidate)
+    return [f"{name}: {text}" for name, text in lines.items()]
+
+
+def _who(name: str, run: int, comparison: Comparison) -> str:
+    return name if comparison.baseline_run == comparison.candidate_run else f"{name} (#{run})"
+
+
+def _table(pairs: Sequence[Compared], is_over_runs: bool) -> Table:
+    first = pairs[0].comparison
+    is_ratio = first.ratio is not None
+    has_agreement = any(pair.comparison.agreement is not None for pair in pairs)
+    measures = list(dict.fromkeys(one.metric for pair in pairs for one in pair.beside))
+    level = f"{100 * (_level(pairs) or CONFIDENCE):.3g} %"
+    headings = ["candidate - baseline"]
+    headings += [f"ratio ({level})", "difference"] if is_ratio else [f"points ({level})"]
+    headings += ["right: both, only baseline, only candidate, neither"] if has_agreement else []
+    headings += [] if is_ratio else ["p"]
+    headings += [HEADINGS[name] for name in measures] + ["verdict"]
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for heading in headings:
+        table.add_column(Text(heading), overflow="fold")
+    for pair in pairs:
+        table.add_row(*_row(pair, is_ratio, has_agreement, measures, is_over_runs))
+    return table
+
+
+def _row(pair: Compared, is_ratio: bool, has_agreement: bool, measures: list[str], is_over_runs: bool) -> list[Text]:
+    one = pair.comparison
+    runs = (f" #{one.candidate_run}", f" #{one.baseline_run}") if is_over_runs else ("", "")
+    cells = [f"{one.candidate}{runs[0]} - {one.baseline}{runs[1]}"]
+    cells += [times(one.ratio), written(one.difference)] if is_ratio else [points(one.difference)]
+    if has_agreement:
+        seen = one.agreement
+        both = (seen.both, seen.only_baseline, seen.only_candidate, seen.neither) if seen else ()
+        cells.append(" / ".join(f"{count:,}" for count in both) or "–")  # noqa: RUF001 - a dash for what is not known
+    if not is_ratio:
+        cells.append(_p(one))
+    beside = {each.metric: each.ratio for each in pair.beside}
+    cells += [times(beside.get(name)) for name in measures]
+    return [*map(Text, cells), Text(one.verdict, style=MARKS[one.verdict])]
+
+
+def _p(comparison: Comparison) -> str:
+    if comparison.p_value is None:
+        return "–"  # noqa: RUF001 - a dash for what is not known
+    text = f"{_small(comparison.p_value)} ({comparison.test})"
+    if comparison.adjusted_p is None:
+        return text
+    name = {"holm": "Holm", "bh": "BH"}[comparison.adjustment]
+    return f"{_small(comparison.p_value)}, {name} {_small(comparison.adjusted_p)} ({comparison.test})"
+
+
+def _small(p: float) -> str:
+    return "< 0.0001" if p < 0.0001 else f"{p:.2g}" if p < 0.1 else f"{p:.2f}"
+
+
+def _level(pairs: Sequence[Compared]) -> float | None:
+    """The level of the intervals; ``None`` where there are none."""
+    estimates = (pair.comparison.ratio or pair.comparison.difference for pair in pairs)
+    return next((one.level for one in estimates if one.level is not None), None)
+
+
+def _ranking_table(ranking: Ranking) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for heading in ("place", "could be", "model", ranking.metric, "chance of being best"):
+        table.add_column(Text(heading), overflow="fold")
+    for place in ranking.places:
+        span = f"{place.low}" if place.low == place.high else f"{place.low} to {place.high}"
+        first = "unknown" if place.first is None else f"{100 * place.first:.0f} %"
+        value = "unknown" if place.value is None else f"{100 * place.value:.1f} %"
+        table.add_row(*map(Text, (str(place.place), span, _called(place, ranking), value, first)))
+    return table
+
+
+def _called(place: Place, ranking: Ranking) -> str:
+    """The model, with its run where the ranking is of several."""
+    return place.name if len({one.run for one in ranking.places}) == 1 else f"{place.name} (#{place.run})"
+
+
+def _best_words(ranking: Ranking) -> str:
+    near = [_called(place, ranking) for place in ranking.places if place.near_best]
+    if len(near) < 2:
+        return f"{near[0]} is the best, told from all others (n = {ranking.n:,})." if near else ""
+    return f"Not distinguished from the best: {', '.join(near)} (n = {ranking.n:,})."
+
+
+def _family_words(comparisons: Comparisons) -> list[str]:
+    """How many verdicts stand together, and what was done about it."""
+    size = len(comparisons.pairs)
+    if size < 2:
+        return []
+    if comparisons.family == "grid":
+        return [
+            f"{size} comparisons, a grid one explores: verdicts are by Benjamini and Hochberg's p at 10 %, so about "
+            "one in ten of them may be chance. The intervals are of each alone."
+        ]
+    level = 100 * family_level(size, comparisons.family)
+    beside = (
+        "; beside them Holm's p." if any(pair.comparison.p_value is not None for pair in comparisons.pairs) else "."
+    )
+    return [
+        f"{size} comparisons in one claim: each interval is at {level:.4g} %, so that all hold together at 95 %{beside}"
+    ]
+
+
+def _estimand_words(pairs: Sequence[Compared]) -> list[str]:
+    """Where a whole benchmark was asked, what its intervals still speak of."""
+    whole = [pair for pair in pairs if pair.comparison.pairing.n == pair.available and pair.comparison.ratio is None]
+    if not whole:
+        return []
+    labels = ", ".join(dict.fromkeys(pair.comparison.benchmark for pair in whole))
+    return [
+        f"All items of {labels} were asked: of this benchmark these differences are what they are; the intervals speak "
+        "of questions like these."
+    ]
+
+
+def _power_words(pairs: Sequence[Compared]) -> list[str]:
+    """The smallest difference that could be found, and what finding a given one takes."""
+    lines = []
+    for pair in pairs:
+        one = pair.comparison
+        if one.detectable is None:
+            continue
+        who = " - ".join(names(one)) + (f" on {one.benchmark}" if len(pairs) > 1 else "")
+        text = f"{who}: {one.pairing.n:,} items find a difference of {100 * one.detectable:.1f} points (power 80 %)"
+        lines.append(text + _needed_words(pair) + ".")
+    return lines
+
+
+def _needed_words(pair: Compared) -> str:
+    if pair.items_needed is None or pair.detect is None:
+        return ""
+    cost = "price unknown" if pair.usd_needed is None else f"about {pair.usd_needed:,.2f} USD for both"
+    text = f"; {100 * abs(pair.detect):.1f} points would take {pair.items_needed:,} items ({cost})"
+    if pair.items_needed > pair.available:
+        text += f", and the benchmark has {pair.available:,}"
+    return text
+
+
+def _notes(pairs: Sequence[Compared]) -> list[str]:
+    found: dict[str, None] = {}
+    for pair in pairs:
+        one = pair.comparison
+        who = " and ".join(names(one))
+        found |= {f"! {who}: {note}": None for note in one.notes}
+        if one.difference.status != "ok" and one.difference.value is not None:
+            found[f"! {who}: {one.difference.status}"] = None
+    return list(found)

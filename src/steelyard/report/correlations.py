@@ -1,0 +1,126 @@
+"""What goes together with being right, model by model, and which models no other one beats in everything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+from rich.table import Table
+from rich.text import Text
+
+from steelyard.analysis.correlations import Correlation, Standing, across, adjusted, front, within
+from steelyard.report.comparison import Question, Reader
+from steelyard.report.results import CellResult, load_results
+from steelyard.report.terminal import console
+from steelyard.store import Store
+from steelyard.types import RunInfo
+
+
+class Front(Struct, frozen=True, kw_only=True):
+    """The models of one benchmark as points of accuracy, median latency and cost a request."""
+
+    benchmark: str
+    points: tuple[Standing, ...]
+
+
+class Correlations(Struct, frozen=True, kw_only=True):
+    """All correlations of a run, adjusted together, and the fronts."""
+
+    run: int
+    correlations: tuple[Correlation, ...]
+    fronts: tuple[Front, ...]
+
+
+def load_correlations(store: Store, run: RunInfo, question: Question) -> Correlations:
+    """Compute every correlation of the run's models and benchmarks."""
+    results = load_results(store, run)
+    reader = Reader(store, question)
+    cells = [
+        cell
+        for cell in results.cells
+        if cell.info.asked_as is None
+        and not cell.info.is_floor
+        and (not question.models or cell.info.model in question.models)
+        and question.benchmark in (None, cell.info.benchmark, cell.info.label)
+    ]
+    labels = dict.fromkeys(cell.info.label for cell in cells)
+    fronts = [Front(benchmark=label, points=tuple(front(_points(label, cells)))) for label in labels]
+    found = [one for cell in cells for one in within(reader.side(run, cell.info))]
+    found += [one for each in fronts for one in across(each.benchmark, each.points)]
+    return Correlations(run=run.number, correlations=tuple(adjusted(found)), fronts=tuple(fronts))
+
+
+def correlations_document(found: Correlations) -> dict[str, Any]:
+    """The same as JSON-ready values."""
+    document: dict[str, Any] = msgspec.to_builtins(found)
+    return document
+
+
+def print_correlations(found: Correlations) -> None:
+    """Print a table of correlations and the front of each benchmark."""
+    out = console()
+    if not found.correlations:
+        out.print("nothing to correlate: no latency, length or cost beside the scores of this run", markup=False)
+    else:
+        out.print("Going together with a right answer (association, not cause):", markup=False)
+        out.print(_table(found.correlations))
+        out.print(
+            f"p is Benjamini and Hochberg's over all {len(found.correlations)}; * marks those at 10 %.", markup=False
+        )
+    for one in found.fronts:
+        if len(one.points) > 1:
+            out.print()
+            out.print(_front_table(one))
+
+
+def _points(label: str, cells: Sequence[CellResult]) -> list[Standing]:
+    return [
+        Standing(
+            model=cell.info.model,
+            accuracy=cell.value("accuracy"),
+            latency_s=cell.value("latency.p50"),
+            cost_usd=cell.value("cost.per_request"),
+        )
+        for cell in cells
+        if cell.info.label == label
+    ]
+
+
+def _table(correlations: Sequence[Correlation]) -> Table:
+    table = _plain_table("benchmark", "model", "figure", "r (95 %)", "n", "p", "")
+    for one in correlations:
+        figure = one.figure if one.given is None else f"{one.figure}, at equal {one.given}"
+        p = "–" if one.adjusted_p is None else f"{one.adjusted_p:.2g}"  # noqa: RUF001 - a dash for what is not known
+        mark = "*" if one.is_told else ""
+        note = one.r.status if one.r.status != "ok" else mark
+        table.add_row(*map(Text, (one.benchmark, one.model or "models", figure, _r(one), f"{one.r.n:,}", p, note)))
+    return table
+
+
+def _r(one: Correlation) -> str:
+    if one.r.value is None:
+        return "–"  # noqa: RUF001 - a dash for what is not known
+    text = f"{one.r.value:+.2f}"
+    return text if one.r.low is None or one.r.high is None else f"{text} ({one.r.low:+.2f} to {one.r.high:+.2f})"
+
+
+def _front_table(one: Front) -> Table:
+    table = _plain_table(one.benchmark, "accuracy", "latency P50", "cost/request", "")
+    for point in sorted(one.points, key=lambda point: -(point.accuracy or 0.0)):
+        place = "on the front" if point.beaten_by is None else f"{point.beaten_by} is as good or better in all"
+        shown = (
+            "unknown" if point.accuracy is None else f"{100 * point.accuracy:.1f} %",
+            "unknown" if point.latency_s is None else f"{point.latency_s:.3g} s",
+            "unknown" if point.cost_usd is None else f"{point.cost_usd:.3g} USD",
+        )
+        table.add_row(*map(Text, (point.model, *shown, place)))
+    return table
+
+
+def _plain_table(*headings: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for heading in headings:
+        table.add_column(Text(heading), overflow="fold")
+    return table

@@ -1,0 +1,219 @@
+"""Comparisons of columns: the right test for the data, mirrored, never certain without cause, and told in words."""
+
+import msgspec
+import numpy as np
+import pytest
+from test_metrics import INFO, columns
+
+from steelyard.analysis.compare import Side, compare_scores, family_level, in_family, items_to_find
+from steelyard.analysis.compare_measures import compare_measure
+from steelyard.analysis.places import rank
+from steelyard.analysis.sentences import descriptive, sentence
+
+NAN = float("nan")
+
+
+def side(scores, name="m", run=1, info=INFO, **changes):
+    return Side(name=name, run=run, info=info, columns=columns(scores, **changes))
+
+
+def pair(b, c, both=5, neither=5):
+    """Scores of a baseline and a candidate: b items only of the candidate, c only of the baseline."""
+    candidate = [1] * (both + b) + [0] * (c + neither)
+    baseline = [1] * both + [0] * b + [1] * c + [0] * neither
+    return side(baseline, "base"), side(candidate, "cand")
+
+
+def test_right_and_wrong_get_tangos_interval_and_mcnemars_mid_p():
+    found = compare_scores(*pair(1, 7, 8, 5))
+    assert (found.difference.low, found.difference.high) == pytest.approx((-0.517, -0.026), abs=5e-4)  # Tango 1998
+    assert (found.test, found.verdict) == ("McNemar mid-p", "regressed")
+    assert found.p_value == pytest.approx(2 * (9 / 256) - 8 / 256)
+    seen = found.agreement
+    assert (seen.both, seen.only_candidate, seen.only_baseline, seen.neither) == (8, 1, 7, 5)
+
+
+def test_turned_round_a_comparison_has_the_other_sign_and_the_other_word():
+    baseline, candidate = pair(20, 4)
+    there, back = compare_scores(baseline, candidate), compare_scores(candidate, baseline)
+    assert (there.verdict, back.verdict) == ("improved", "regressed")
+    assert there.difference.low == pytest.approx(-back.difference.high)
+    assert there.p_value == back.p_value
+
+
+@pytest.mark.parametrize("table", [(0, 0, 10, 0), (0, 0, 0, 10), (0, 0, 0, 0), (0, 0, 1, 0), (5, 0, 0, 0)])
+def test_the_edges_have_a_width_or_say_why_not(table):
+    found = compare_scores(*pair(*table))
+    if found.pairing.n:
+        assert found.difference.high > found.difference.low
+    else:
+        assert found.difference.status == "no item was scored on both sides"
+        assert sentence(found).startswith("cand and base cannot be compared on accuracy")
+
+
+def test_repeats_are_compared_by_item_means_and_not_as_more_items():
+    generator = np.random.default_rng(1)
+    items = np.repeat(np.arange(60), 3)
+    baseline, candidate = (side((generator.random(180) < 0.5).astype(float), sample=items) for _ in range(2))
+    found = compare_scores(baseline, candidate)
+    assert (found.difference.n, found.test, found.agreement) == (60, "paired t", None)
+    few = items < 20
+    small = [side(one.columns.scores["accuracy"][few], sample=items[few]) for one in (baseline, candidate)]
+    assert compare_scores(*small).test == "sign flips, exact"
+
+
+def test_repeats_that_all_agree_are_not_certainty():
+    items = np.repeat(np.arange(30), 2)
+    found = compare_scores(side(np.ones(60), sample=items), side(np.ones(60), sample=items))
+    assert (found.difference.value, found.verdict) == (0.0, "inconclusive")
+    assert found.difference.high > 0.05
+
+
+def test_clusters_widen_the_interval_and_say_so():
+    cluster = np.arange(200) // 10
+    baseline = (np.arange(200) % 2).astype(float)
+    candidate = np.where(cluster % 3 == 0, 1.0, baseline)
+    free = compare_scores(side(baseline), side(candidate))
+    held = compare_scores(side(baseline, cluster=cluster), side(candidate, cluster=cluster))
+    assert held.difference.method == "paired, 20 clusters, CR1, t"
+    assert held.difference.value == pytest.approx(free.difference.value)
+    assert held.difference.high - held.difference.low > 1.5 * (free.difference.high - free.difference.low)
+
+
+def test_a_mean_over_strata_is_compared_as_the_headline_weighs_it():
+    info = msgspec.structs.replace(INFO, aggregate="macro")
+    stratum, strata = np.array([0] * 90 + [1] * 10), ("large", "small")
+    baseline, candidate = np.zeros(100), np.array([0.0] * 90 + [1.0] * 8 + [0.0] * 2)
+    found = compare_scores(
+        side(baseline, info=info, stratum=stratum, strata=strata),
+        side(candidate, info=info, stratum=stratum, strata=strata),
+    )
+    assert found.difference.value == pytest.approx(0.4)
+    assert found.of_candidate.value == pytest.approx(0.4)
+    assert "mean over 2 strata" in found.difference.method
+
+
+def test_a_margin_makes_equivalence_sayable_and_is_no_excuse_for_few_items():
+    few, many = pair(1, 1, 10, 10), pair(10, 10, 1000, 1000)
+    assert compare_scores(*few, margin=0.02).verdict == "inconclusive"
+    found = compare_scores(*many, margin=0.02)
+    assert found.verdict == "equivalent"
+    assert "Within the margin of 2 points either way: equivalent." in sentence(found)
+
+
+def test_lost_answers_are_told_by_side_with_what_they_could_change():
+    found = compare_scores(side([1, 1, 0, 1, NAN, 0], "base"), side([1, 0, NAN, 1, 1, 0], "cand"))
+    pairing = found.pairing
+    assert (pairing.n, pairing.n_common, pairing.lost_baseline, pairing.lost_candidate) == (4, 6, 1, 1)
+    assert (pairing.low, pairing.high) == pytest.approx((-1 / 6 - 1 / 6 + 1 / 6 - 1 / 6 + 1 / 6, 1 / 6), abs=0.2)
+    assert "2 items have no score on a side (1 of base, 1 of cand)" in found.notes[0]
+    assert "--resume" in found.notes[0]
+
+
+def test_one_sentence_says_how_much_how_sure_and_at_what_cost():
+    price = {"cost_usd": np.full(50, 0.001)}
+    baseline = side([1] * 20 + [0] * 30, "base", cost_usd=np.linspace(0.001, 0.003, 50))
+    candidate = side([1] * 40 + [0] * 10, "cand", **price)
+    words = sentence(compare_scores(baseline, candidate), [compare_measure(baseline, candidate, "cost.per_request")])
+    assert words == (
+        "cand answers 40.0 points more than base (95 % interval +27.6 to +53.8, paired, n = 50) at 50 % of the cost."
+    )
+    assert "not enough to tell them apart" in sentence(compare_scores(*pair(3, 2)))
+    again = compare_scores(side([1, 0, 1], "m", 3), side([1, 1, 1], "m", 7))
+    assert sentence(again).startswith("m in #7 answers 33.3 points more than m in #3")
+
+
+def test_answers_used_again_are_no_news_of_the_same_model():
+    old, new = side([1, 0, 1], "m", 1), side([1, 0, 1], "m", 2, cached=np.array([True, True, False]))
+    assert "2 answers of run #2 were given in earlier runs" in compare_scores(old, new).notes[0]
+    other = msgspec.structs.replace(new, info=msgspec.structs.replace(INFO, origin="elsewhere"))
+    assert compare_scores(old, other).notes == ()
+
+
+def test_settings_that_make_two_systems_of_one_model_are_said():
+    warm = msgspec.structs.replace(INFO, settings={"model": {"temperature": 0.7}})
+    found = compare_scores(side([1, 0, 1], "cold"), side([1, 1, 1], "warm", info=warm))
+    assert found.notes == ("their settings differ: temperature 0.7 against the protocol's",)
+
+
+def test_a_score_reads_as_people_expect_it():
+    found = compare_scores(*pair(0, 0, 864, 136)).of_baseline
+    assert descriptive(found) == "accuracy 86.4 % (84.1 to 88.4, Wilson 95 %, n = 1,000)"
+
+
+def test_a_claim_of_several_holds_together_and_a_grid_decides_on_its_adjusted_p():
+    assert family_level(1, "claim") == family_level(6, "grid") == 0.95
+    assert family_level(5, "claim") == pytest.approx(0.99)
+    found = [compare_scores(*pair(b, c)) for b, c in ((30, 5), (15, 6), (9, 8))]
+    claim = in_family(found, "claim")
+    assert [one.adjustment for one in claim] == ["holm"] * 3
+    assert claim[0].adjusted_p == pytest.approx(3 * found[0].p_value)
+    grid = in_family(found, "grid")
+    assert [one.verdict for one in grid] == ["improved", "improved", "inconclusive"]
+    assert all(one.adjusted_p >= one.p_value for one in grid)
+
+
+def test_what_more_items_would_find_follows_from_the_spread_seen():
+    found = compare_scores(*pair(40, 40, 60, 60))
+    assert found.detectable == pytest.approx(2.8016 * np.sqrt(0.4 / 200), rel=0.02)
+    assert items_to_find(found, found.detectable) == pytest.approx(200, abs=1)
+    assert items_to_find(found, found.detectable / 2) == pytest.approx(800, abs=4)
+
+
+def test_latency_is_a_ratio_of_medians_and_a_tail_needs_enough_requests():
+    slow, fast = side([1] * 100, "slow"), side([1] * 100, "fast", total_s=np.linspace(1, 2, 100) / 2)
+    found = compare_measure(slow, fast, "latency.p50")
+    assert found.ratio.value == pytest.approx(0.5)
+    assert found.verdict == "improved"
+    assert found.difference.value == pytest.approx(-0.75)
+    tail = compare_measure(slow, fast, "latency.p99")
+    assert (tail.ratio.value, tail.ratio.status) == (None, "n too small: need 368, have 100")
+    assert compare_measure(fast, slow, "latency.p95").verdict == "regressed"
+
+
+def test_a_timed_out_request_is_slower_than_any_other_and_not_left_out():
+    failure = np.array([""] * 60 + ["timeout"] * 40, dtype=object)
+    scores = [1.0] * 60 + [NAN] * 40
+    stalled = side(scores, "stalled", failure=failure, total_s=np.full(100, 1.0))
+    steady = side([1] * 100, "steady", total_s=np.full(100, 1.0) + np.arange(100) / 1000)
+    assert compare_measure(steady, stalled, "latency.p50").pairing.n == 100
+    tail = compare_measure(steady, stalled, "latency.p95")
+    assert (tail.ratio.value, tail.ratio.status) == (None, "among answers that timed out")
+
+
+def test_costs_are_compared_by_the_ratio_of_their_sums():
+    generator = np.random.default_rng(2)
+    costs = generator.gamma(2, 0.001, size=80)
+    baseline = side([1] * 80, "base", cost_usd=costs)
+    found = compare_measure(baseline, side([1] * 80, "cand", cost_usd=costs * 0.4), "cost.per_request")
+    assert found.ratio.value == pytest.approx(0.4)
+    noisy = compare_measure(
+        baseline, side([1] * 80, cost_usd=costs * generator.uniform(0.2, 0.6, 80)), "cost.per_request"
+    )
+    assert noisy.ratio.low < noisy.ratio.value < noisy.ratio.high < 0.5
+    assert compare_measure(baseline, side([1] * 80), "cost.per_request").ratio.status == "unknown for m"
+
+
+def test_places_are_shared_where_models_cannot_be_told_apart():
+    generator = np.random.default_rng(3)
+    hard = generator.random(400)
+    made = {"a": 0.8, "b": 0.79, "c": 0.4}
+    sides = [
+        side((hard + 0.1 * generator.normal(size=400) < share).astype(float), name) for name, share in made.items()
+    ]
+    found = rank(sides, "accuracy")
+    assert [place.name for place in found.places if place.near_best] == ["a", "b"]
+    assert (found.places[2].name, found.places[2].low) == ("c", 3)
+    assert found.n == 400
+
+
+def test_comparing_fourteen_thousand_items_takes_milliseconds():
+    import time
+
+    generator = np.random.default_rng(4)
+    baseline, candidate = (side((generator.random(14_042) < 0.7).astype(float), name) for name in "ab")
+    compare_scores(baseline, candidate)
+    began = time.process_time()
+    compare_scores(baseline, candidate)
+    compare_measure(baseline, candidate, "latency.p95")
+    assert time.process_time() - began < 0.2  # some 15 ms on an idle machine

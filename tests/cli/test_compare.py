@@ -1,0 +1,221 @@
+"""``steelyard compare`` as a user meets it, and held against a computation of its own on published answers."""
+
+import contextlib
+import io
+import json
+
+import numpy as np
+import pytest
+import scipy.stats as oracle
+from scipy.optimize import brentq
+from test_cli import steelyard, write_cases
+from test_grading import rows_of, write_lines
+
+import steelyard as sy
+from steelyard.cli import main
+
+
+def ok(*arguments):
+    """What the command prints, in this process: many commands in one test take no new interpreter each."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        assert main([str(word) for word in arguments]) == 0
+    return printed.getvalue()
+
+
+def answers(model, right, n=40, benchmark="cases.jsonl"):
+    """A run of ``model`` that has the items of ``right`` right, as an import."""
+    write_lines(
+        f"{model}.jsonl", [{"sample_id": f"c{i}", "completion": str(i) if i in right else "no"} for i in range(n)]
+    )
+    return json.loads(ok("import", f"{model}.jsonl", "--benchmark", benchmark, "--model", model, "--json"))["run"]
+
+
+def compared(*arguments):
+    return json.loads(ok("compare", *arguments, "--json"))
+
+
+@pytest.fixture
+def two_runs():
+    write_cases(40)
+    return answers("old", set(range(20))), answers("new", set(range(5, 38)))
+
+
+def test_two_runs_are_compared_by_position_where_each_has_one(two_runs):
+    out = ok("compare", *two_runs)
+    assert "old (#1): accuracy 50.0 % (35.2 to 64.8, Wilson 95 %, n = 40)" in out
+    assert "15 / 5 / 18 / 2" in out
+    assert "new answers 32.5 points more than old (95 % interval " in out
+    assert "improved" in out
+    pair = compared(*two_runs)["pairs"][0]["comparison"]
+    assert (pair["verdict"], pair["agreement"]["only_candidate"]) == ("improved", 18)
+    assert compared(*reversed(two_runs))["pairs"][0]["comparison"]["verdict"] == "regressed"
+
+
+def test_the_turned_items_are_one_command_away(two_runs):
+    out = ok("compare", *two_runs, "--flips", "--most", 2)
+    assert "18 items are better with new; 2 of them:" in out
+    assert "c20: old wrong, 'no'; new right, '20'" in out
+    assert "5 items are better with old; 2 of them:" in out
+    found = json.loads(ok("compare", *two_runs, "--flips", "--json"))[0]
+    assert [flip["item"] for flip in found["lost"]] == [f"c{i}" for i in range(5)]
+    assert len(found["won"]) == found["n_won"] == 18
+
+
+def test_what_cannot_be_paired_is_a_usage_error_that_names_the_field(two_runs):
+    write_cases(41)
+    other = answers("other", set())
+    done = steelyard("compare", two_runs[0], other)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "cannot be paired: dataset digest is " in done.stderr
+    alone = steelyard("compare", two_runs[0])
+    assert (alone.returncode, "nothing to compare it with" in alone.stderr) == (2, True)
+    assert "Did you mean 'accuracy'" in steelyard("compare", *two_runs, "--metric", "acuracy").stderr
+    assert "unknown model in run #1 or run #2 'nev'" in steelyard("compare", *two_runs, "--model", "nev").stderr
+
+
+def test_items_that_only_one_side_was_asked_are_counted_and_named(two_runs):
+    short = answers("short", set(range(10)), n=30)
+    out = ok("compare", two_runs[0], short)
+    assert "30 items were asked on both sides; 10 only of old and 0 only of short are left out" in out
+    document = compared(two_runs[0], short)["pairs"][0]
+    assert document["comparison"]["pairing"]["n"] == 30
+    assert document["left_out"]["only_baseline"] == [f"c{i}" for i in range(30, 40)]
+
+
+def test_protocols_are_compared_only_where_asked(two_runs):
+    write_lines("c.jsonl", [{"sample_id": f"c{i}", "completion": f"it is {i}"} for i in range(40)])
+    ok("import", "c.jsonl", "--benchmark", "cases.jsonl@contains", "--model", "old")
+    done = steelyard("compare", two_runs[0], "last")
+    assert "protocol is 'exact' in one and 'contains' in the other" in done.stderr
+    assert "old (contains) answers 50.0 points more than old (exact)" in ok(
+        "compare", two_runs[0], "last", "--across", "protocol"
+    )
+
+
+def test_many_runs_are_one_claim_with_places(two_runs):
+    third = answers("third", set(range(4, 38)))
+    document = compared(*two_runs, third)
+    pairs = [pair["comparison"] for pair in document["pairs"]]
+    assert document["family"] == "claim"
+    assert [pair["difference"]["level"] for pair in pairs] == [0.975, 0.975]
+    assert pairs[0]["adjusted_p"] >= pairs[0]["p_value"]
+    near = [place["name"] for place in document["rankings"][0]["places"] if place["near_best"]]
+    assert near == ["third", "new"]
+    assert "Not distinguished from the best: third (#3), new (#2) (n = 40)." in ok("compare", *two_runs, third)
+
+
+def test_what_it_would_take_is_said_with_its_price(two_runs):
+    out = ok("compare", *two_runs, "--detect", 5)
+    assert "40 items find a difference of " in out
+    assert "5.0 points would take " in out
+    assert "and the benchmark has 40" in out
+
+
+def test_in_python_models_of_a_run_and_runs_are_compared():
+    items = [sy.Sample(id=f"i{i}", input=str(i), target=str(i)) for i in range(60)]
+    benchmark = sy.Benchmark(
+        name="echo",
+        version="1",
+        load=lambda selection: items,
+        grade=lambda sample, completion: completion.text == sample.target,
+    )
+
+    def weak(prompt: str) -> str:
+        return prompt if int(prompt) % 3 else "no"
+
+    def strong(prompt: str) -> str:
+        return prompt
+
+    run = sy.run([weak, strong], [benchmark])
+    found = sy.compare(run, "weak", "strong", metric="accuracy")
+    assert (found.verdict, found.difference.value, found.difference.n) == ("improved", pytest.approx(1 / 3), 60)
+    assert sy.compare(run, "strong", "weak").verdict == "regressed"
+    again = sy.run([strong, weak], [benchmark], fresh=True)
+    assert sy.compare(run, again, "weak").verdict == "inconclusive"
+    assert sy.compare(run, again, "weak").sentence.startswith("weak in #2 answers as much as weak in #1")
+    assert sy.compare(run, metric="latency.p50").ratio.value > 0
+    with pytest.raises(sy.UsageError, match="2 fit: weak on echo@default, strong on echo@default"):
+        sy.compare(run, again)
+
+
+def tango_by_scipy(b, c, n):
+    """The score interval by its definition: the deltas whose score test, with the constrained estimate, keeps them."""
+    z = oracle.norm.ppf(0.975)
+
+    def score(delta):
+        linear = -b - c + (2 * n - b + c) * delta
+        p01 = (np.sqrt(linear**2 - 8 * n * (-c * delta * (1 - delta))) - linear) / (4 * n)
+        return (b - c - n * delta) / np.sqrt(n * (2 * p01 + delta * (1 - delta)))
+
+    diff = (b - c) / n
+    return brentq(lambda d: score(d) - z, -0.9999, diff), brentq(lambda d: score(d) + z, diff, 0.9999)
+
+
+def midp_by_scipy(b, c):
+    """Twice the smaller tail, less the probability of the table itself."""
+    return min(1.0, 2 * oracle.binom.cdf(min(b, c), b + c, 0.5) - oracle.binom.pmf(min(b, c), b + c, 0.5))
+
+
+@pytest.mark.data
+def test_the_authors_gsm8k_models_compare_as_a_computation_of_its_own_says(data_folder, monkeypatch):
+    monkeypatch.setenv("STEELYARD_DATA", str(data_folder))
+    published = rows_of(data_folder / "gsm8k/reference_outputs/example_model_solutions.jsonl")
+    models = ("6b_finetuning", "6b_verification", "175b_finetuning", "175b_verification")
+    for model in models:
+        write_lines(
+            "answers.jsonl",
+            [{"sample_id": f"gsm8k/test/{row['index']}", "completion": row[model]["solution"]} for row in published],
+        )
+        arguments = ("import", "answers.jsonl", "--benchmark", "gsm8k@zero-shot", "--model", model, "--name", model)
+        ok(*arguments)
+    right = {model: np.array([row[model]["is_correct"] for row in published]) for model in models}
+    for baseline, candidate in (("6b_finetuning", "6b_verification"), ("6b_verification", "175b_finetuning")):
+        found = compared(baseline, candidate)["pairs"][0]["comparison"]
+        b, c = (right[candidate] & ~right[baseline]).sum(), (right[baseline] & ~right[candidate]).sum()
+        seen = found["agreement"]
+        assert (seen["only_candidate"], seen["only_baseline"]) == (b, c)
+        low, high = tango_by_scipy(int(b), int(c), 1319)
+        assert (found["difference"]["low"], found["difference"]["high"]) == pytest.approx((low, high), abs=1e-9)
+        assert found["p_value"] == pytest.approx(midp_by_scipy(int(b), int(c)), rel=1e-9)
+    ranking = compared(*models)["rankings"][0]
+    assert [place["name"] for place in ranking["places"] if place["near_best"]] == ["175b_verification"]
+
+
+@pytest.mark.data
+def test_chain_of_thought_on_bbh_gains_what_the_paper_prints(data_folder, monkeypatch):
+    monkeypatch.setenv("STEELYARD_DATA", str(data_folder))
+    for form in ("direct", "cot"):
+        published = rows_of(data_folder / f"bbh/reference_outputs/code-davinci-002_{form}.jsonl")
+        write_lines(
+            "answers.jsonl",
+            [{"sample_id": f"bbh/{row['task']}/{row['index']}", "completion": row["prediction"]} for row in published],
+        )
+        arguments = (
+            "import",
+            "answers.jsonl",
+            "--benchmark",
+            f"bbh@paper-{form}",
+            "--model",
+            "davinci",
+            "--name",
+            form,
+        )
+        ok(*arguments)
+    assert "cannot be paired: protocol is 'paper-direct'" in steelyard("compare", "direct", "cot").stderr
+    found = compared("direct", "cot", "--across", "protocol")["pairs"][0]["comparison"]
+    assert round(100 * found["difference"]["value"], 1) == round(73.93 - 56.61, 1)
+    assert (found["difference"]["n"], found["test"], found["verdict"]) == (6511, "stratified t", "improved")
+
+
+def test_a_dry_run_says_what_it_could_tell_apart_and_what_more_would_cost(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-none")
+    models = ("-m", "openai/gpt-4o-mini", "-m", "openai/gpt-4o", "-m", "baseline/random")
+    words = ok("run", "starter", *models, "--dry-run", "--detect", 4)
+    assert (
+        "176 items tell two models apart that differ by 10.6 points or more; 4 points would take 1,227 items" in words
+    )
+    power = json.loads(ok("run", "starter", *models, "--dry-run", "--json"))["power"][0]
+    assert (power["models"], power["find"], power["items_needed"]) == (2, 0.05, 785)
+    assert power["most_usd_needed"] > 0
+    assert "Try: with --dry-run" in steelyard("run", "starter", *models, "--detect", 4).stderr

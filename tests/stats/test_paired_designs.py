@@ -1,0 +1,118 @@
+"""Percentiles of pairs and means over strata: mirrored, order-free, and covering as often as they say."""
+
+import numpy as np
+import pytest
+import scipy.stats as oracle
+
+import steelyard.stats as stats
+
+
+def latencies(generator, n, factor=1.0, shared=0.6):
+    """Two models' log-normal latencies on the same prompts, whose difficulty they share."""
+    prompt = generator.normal(size=n)
+    one, other = (shared**0.5 * prompt + (1 - shared) ** 0.5 * generator.normal(size=n) for _ in range(2))
+    return factor * np.exp(0.5 * one), np.exp(0.5 * other)
+
+
+def test_a_quantile_contrast_mirrors_and_takes_any_order_and_unit():
+    a, b = latencies(np.random.default_rng(1), 400, 1.3)
+    found, back = stats.paired_quantiles(a=a, b=b, p=0.5), stats.paired_quantiles(a=b, b=a, p=0.5)
+    assert found.ratio == pytest.approx(float(np.median(a) / np.median(b)))
+    assert found.ratio_low == pytest.approx(1 / back.ratio_high)
+    assert found.difference_low == pytest.approx(-back.difference_high)
+    order = np.random.default_rng(2).permutation(400)
+    mixed = stats.paired_quantiles(a=a[order], b=b[order], p=0.5)
+    assert (mixed.ratio_low, mixed.ratio_high) == pytest.approx((found.ratio_low, found.ratio_high))
+    scaled = stats.paired_quantiles(a=1000 * a, b=1000 * b, p=0.5)
+    assert (scaled.ratio_low, scaled.difference_low) == pytest.approx((found.ratio_low, 1000 * found.difference_low))
+
+
+def test_pairing_narrows_and_repeats_count_as_one_item():
+    a, b = latencies(np.random.default_rng(3), 400, shared=0.95)
+    paired = stats.paired_quantiles(a=a, b=b, p=0.5)
+    order = np.random.default_rng(4).permutation(400)
+    apart = stats.paired_quantiles(a=a, b=b[order], p=0.5)
+    assert paired.correlation > 0.7
+    assert np.log(paired.ratio_high / paired.ratio_low) < 0.6 * np.log(apart.ratio_high / apart.ratio_low)
+    items = np.repeat(np.arange(400), 3)
+    thrice = stats.paired_quantiles(a=np.repeat(a, 3), b=np.repeat(b, 3), p=0.5, items_a=items, items_b=items)
+    assert thrice.n == 400
+    assert np.log(thrice.ratio_high / thrice.ratio_low) == pytest.approx(
+        np.log(paired.ratio_high / paired.ratio_low), rel=0.25
+    )
+
+
+def test_it_agrees_with_a_bootstrap_over_pairs():
+    a, b = latencies(np.random.default_rng(5), 800, 1.2)
+    found = stats.paired_quantiles(a=a, b=b, p=0.95)
+    drawn = np.random.default_rng(6).integers(0, 800, size=(4000, 800))
+    ratios = np.quantile(a[drawn], 0.95, axis=1) / np.quantile(b[drawn], 0.95, axis=1)
+    assert (np.log(found.ratio_low), np.log(found.ratio_high)) == pytest.approx(
+        np.log(np.quantile(ratios, [0.025, 0.975])), abs=0.05
+    )
+
+
+@pytest.mark.parametrize("n", [0, 1, 5])
+def test_too_few_values_have_a_point_at_most(n):
+    found = stats.paired_quantiles(a=np.arange(1.0, n + 1), b=np.arange(1.0, n + 1), p=0.5)
+    assert found.ratio_low is None
+    assert (found.ratio is None) == (n == 0)
+
+
+def test_a_quantile_among_censored_values_is_unknown_and_below_them_it_is_not_bounded_above():
+    a, b = np.ones(100) + np.arange(100) / 1000, np.ones(100)
+    a[90:] = np.inf
+    tail = stats.paired_quantiles(a=a, b=b, p=0.95)
+    assert (tail.a, tail.ratio, tail.ratio_high) == (None, None, None)
+    a[40:] = np.inf
+    assert stats.paired_quantiles(a=a, b=b, p=0.39).ratio_high is None
+
+
+def test_a_mean_over_equal_strata_that_weigh_the_same_is_the_mean():
+    generator = np.random.default_rng(7)
+    a, b, strata = generator.random(120), generator.random(120), np.repeat([0, 1, 2], 40)
+    found = stats.paired_t_stratified(a=a, b=b, strata=strata, weights={0: 1, 1: 1, 2: 1})
+    assert (found.mean_diff, found.df) == (pytest.approx(float((a - b).mean())), 117)
+    variances = [(a - b)[strata == code].var(ddof=1) for code in range(3)]
+    assert found.se == pytest.approx(np.sqrt(sum(variances) / 40) / 3)
+    reach = oracle.t.ppf(0.975, 117) * found.se
+    assert found.high == pytest.approx(found.mean_diff + reach)
+    back = stats.paired_t_stratified(a=b, b=a, strata=strata, weights={0: 1, 1: 1, 2: 1})
+    assert back.low == pytest.approx(-found.high)
+
+
+def test_strata_without_spread_or_of_one_item_never_look_certain():
+    zeros = np.zeros(10)
+    found = stats.paired_t_stratified(a=zeros, b=zeros, strata=np.repeat([0, 1], 5), weights={0: 1, 1: 1})
+    assert (found.mean_diff, found.se, found.low) == (0.0, None, None)
+    alone = stats.paired_t_stratified(a=np.r_[1.0, zeros], b=np.zeros(11), strata=[1, *[0] * 10], weights={0: 1, 1: 1})
+    assert alone.low < 0.5 < alone.high
+    assert stats.paired_t_stratified(a=[], b=[], strata=[], weights={}).mean_diff is None
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("n", "p"), [(60, 0.5), (200, 0.5), (200, 0.95), (1000, 0.99)])
+@pytest.mark.parametrize("shared", [0.0, 0.6, 0.95])
+def test_a_ratio_of_quantiles_is_covered(n, p, shared):
+    generator = np.random.default_rng(n)
+    hits = []
+    for _ in range(1500):
+        a, b = latencies(generator, n, 1.3, shared)
+        found = stats.paired_quantiles(a=a, b=b, p=p)
+        hits.append(found.ratio_low <= 1.3 <= found.ratio_high)
+    assert 0.935 <= np.mean(hits) <= (0.985 if (n, p) == (200, 0.5) else 1.0)  # careful where values are few
+
+
+@pytest.mark.long
+def test_a_difference_over_strata_is_covered():
+    generator = np.random.default_rng(8)
+    strata = np.repeat(np.arange(6), [200, 60, 40, 40, 30, 30])
+    gaps = np.array([0.0, 0.3, -0.1, 0.2, 0.0, 0.1])
+    weights = dict.fromkeys(range(6), 1.0)
+    hits = []
+    for _ in range(3000):
+        b = (generator.random(400) < 0.5).astype(float)
+        a = np.where(generator.random(400) < 0.3, (generator.random(400) < 0.5 + gaps[strata]).astype(float), b)
+        found = stats.paired_t_stratified(a=a, b=b, strata=strata, weights=weights)
+        hits.append(found.low <= 0.3 * gaps.mean() <= found.high)
+    assert 0.935 <= np.mean(hits) <= 0.965
