@@ -10,7 +10,7 @@ import asyncio
 import random
 import sys
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -48,6 +48,7 @@ from steelyard.types import (
 )
 
 if TYPE_CHECKING:
+    from steelyard.analysis.gate import Allowance, Blocking, GateReport, Mode
     from steelyard.grading.stored import Regraded
     from steelyard.report.spending import Spending
 
@@ -300,6 +301,49 @@ def compare(
         pairs = (f"{pair.comparison.candidate} on {pair.comparison.benchmark}" for pair in found)
         raise UsageError(f"name one pair by models and benchmark=; {len(found)} fit: {', '.join(pairs)}")
     return found[0].comparison
+
+
+def set_baseline(name: str, run: Run, *, note: str | None = None) -> str:
+    """Bless a run as the next version of a baseline, kept apart from the run; returns ``NAME@VERSION``."""
+    from steelyard.store.snapshots import snapshot
+
+    with Store.open(run._location) as store:
+        return store.baselines.set(name, snapshot(store, store.run(run.info.id)), note=note).label
+
+
+def gate(
+    run: Run,
+    *,
+    baseline: str | None = None,
+    margins: Mapping[str, float | str] | None = None,
+    require: Sequence[str] = (),
+    mode: Mode = "regression",
+    inconclusive: Blocking | None = None,
+    allow: Sequence[Allowance] = (),
+    model: str | None = None,
+    benchmark: str | None = None,
+) -> GateReport:
+    """Hold a run against a baseline, or to plain criteria: pass, fail or inconclusive, with a sentence.
+
+    ``margins={"accuracy": 0.02, "latency.p95": "10%"}``: how much worse is borne. ``require=["accuracy >= 0.70"]``.
+    ``baseline``: a name, ``NAME@VERSION``, or the path of an exported one. ``exit_code`` is what the command line ends
+    with: 1 for a fail, 3 for an inconclusive that blocks.
+    """
+    from steelyard.analysis.gate import Policy
+    from steelyard.criteria import parse_margin, parse_threshold
+    from steelyard.report.verdict import Asked
+    from steelyard.report.verdict import gate as judge
+
+    asked = Asked(
+        baseline=baseline,
+        margins=tuple(parse_margin(f"{metric}={margin}") for metric, margin in (margins or {}).items()),
+        thresholds=tuple(parse_threshold(text) for text in require),
+        policy=Policy(mode=mode, inconclusive=inconclusive, allowed=tuple(allow)),
+        model=model,
+        benchmark=benchmark,
+    )
+    with Store.open(run._location) as store:
+        return judge(store, store.run(run.info.id), asked)
 
 
 def load_dataset(name: str, *, limit: int | None = None, seed: int = 0) -> list[Sample]:

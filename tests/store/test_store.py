@@ -475,7 +475,7 @@ def test_a_store_of_the_first_schema_is_read_and_written_on(opened):
     raw = sqlite3.connect("test.db")
     for index in ("scores_by_a_judge", "calls_by_source", "calls_by_cost"):
         raw.execute(f"DROP INDEX {index}")
-    for table in ("budget_shares", "dictionaries"):
+    for table in ("budget_shares", "dictionaries", "baselines"):
         raw.execute(f"DROP TABLE {table}")
     for column in ("reused_from", "saved_usd"):
         raw.execute(f"ALTER TABLE calls DROP COLUMN {column}")

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from steelyard.benchmarks import FILE_SUFFIXES
+from steelyard.criteria import parse_threshold
 from steelyard.document import Document, Where
 from steelyard.errors import PlanError, UsageError
 from steelyard.plan.names import check_provider, parse_benchmark, parse_model, seconds
@@ -81,6 +82,8 @@ class PlanFile(Struct, kw_only=True, forbid_unknown_fields=True):
     cache_max_age: str | None = None
     accept_data: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
+    success: tuple[str, ...] = ()
+    baseline: str | None = None
 
 
 def read_plan(path: Path) -> Plan:
@@ -95,6 +98,8 @@ def read_plan(path: Path) -> Plan:
     for key, values in (("models", models), ("benchmarks", benchmarks)):
         if not values:
             raise document.fault(f"{key} is empty", (key,))
+    for i, criterion in enumerate(entries.success):
+        _located(document, ("success", i), parse_threshold, criterion)
     return Plan(
         models=distinct_ids(models),
         benchmarks=tuple(benchmarks),
@@ -112,6 +117,8 @@ def read_plan(path: Path) -> Plan:
         cache_max_age_s=_located(document, ("cache_max_age",), seconds, entries.cache_max_age),
         accept_data=entries.accept_data,
         tags=entries.tags,
+        success=entries.success,
+        baseline=entries.baseline,
     )
 
 

@@ -58,7 +58,7 @@ def print_strata(results: Results) -> None:
     for label in results.benchmarks():
         cells = results.ranked(label)
         names = [name for name in cells[0].estimates if name.startswith(BREAKDOWN)] or ["accuracy"]
-        table = _table(label, "n", *(cell.info.model for cell in cells))
+        table = new_table(label, "n", *(cell.info.model for cell in cells))
         for name in names:
             counts = {cell.estimates[name].n for cell in cells if name in cell.estimates}
             each = (written(cell.estimates.get(name)) for cell in cells)
@@ -76,7 +76,7 @@ def results_text(results: Results) -> str:
 
 def print_runs(runs: list[tuple[RunInfo, list[CellInfo]]]) -> None:
     """The list of past runs."""
-    table = _table("#", "name", "status", "started", "models", "benchmarks", "tags")
+    table = new_table("#", "name", "status", "started", "models", "benchmarks", "tags")
     for run, cells in runs:
         table.add_row(
             str(run.number),
@@ -123,7 +123,7 @@ def _advice(results: Results, label: str) -> list[str]:
 
 
 def _matrix(results: Results) -> Table:
-    table = _table("accuracy", *results.benchmarks())
+    table = new_table("accuracy", *results.benchmarks())
     by_key = {(cell.info.model, cell.info.label): cell for cell in results.cells}
     for model in results.models():
         cells = [by_key.get((model, label)) for label in results.benchmarks()]
@@ -145,7 +145,7 @@ def _caption(results: Results, label: str) -> str:
 def _benchmark_table(results: Results, label: str) -> Table:
     cells = results.ranked(label)
     columns = [(name, heading) for name, heading in _columns(cells, results.metrics) if _is_known(cells, name)]
-    table = _table("model", *(heading for _, heading in columns))
+    table = new_table("model", *(heading for _, heading in columns))
     for cell in cells:
         table.add_row(_name(cell), *(_cell_text(cell, name) for name, _ in columns))
     return table
@@ -162,7 +162,7 @@ def _group_names(results: Results, label: str) -> list[str]:
 
 
 def _group_table(results: Results, label: str, names: list[str]) -> Table:
-    table = _table("by group", *(name.removeprefix("accuracy.") for name in names))
+    table = new_table("by group", *(name.removeprefix("accuracy.") for name in names))
     for cell in results.ranked(label):
         table.add_row(_name(cell), *(written(cell.estimates.get(name)) for name in names))
     return table
@@ -211,7 +211,7 @@ def _name(cell: CellResult) -> Text:
 
 def _every_estimate(results: Results, label: str) -> Table:
     cells = results.ranked(label)
-    table = _table("metric", *(f"{cell.info.model}" for cell in cells))
+    table = new_table("metric", *(f"{cell.info.model}" for cell in cells))
     for name in cells[0].estimates:
         table.add_row(Text(name), *(_with_reason(cell, name) for cell in cells))
     return table
@@ -225,7 +225,8 @@ def _with_reason(cell: CellResult, name: str) -> Text:
     return Text(text if estimate.status == "ok" else f"{text}  [{estimate.status}]")
 
 
-def _table(*headings: str) -> Table:
+def new_table(*headings: str) -> Table:
+    """A table without lines."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for heading in headings:
         table.add_column(Text(heading), overflow="fold")

@@ -200,6 +200,22 @@ gradings = Table(
     Column("summary", LargeBinary, nullable=False),
 )
 
+baselines = Table(
+    "baselines",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("set_at", Text, nullable=False),
+    Column("note", Text),
+    Column("run", Text, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("run_name", Text, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    UniqueConstraint("name", "version"),
+)
+"""No foreign key to the run: a baseline holds its own figures and outlives it."""
+
 
 def _judgements_have_costs(connection: Connection) -> None:
     for column in ("calls INTEGER", "input_tokens INTEGER", "output_tokens INTEGER", "cost_usd FLOAT"):
@@ -228,12 +244,21 @@ def _costs_are_summed_from_an_index(connection: Connection) -> None:
     connection.exec_driver_sql("CREATE INDEX calls_by_cost ON calls (cell, cost_usd) WHERE cost_usd > 0")
 
 
+def _runs_are_blessed_as_baselines(connection: Connection) -> None:
+    connection.exec_driver_sql(
+        "CREATE TABLE baselines (id INTEGER PRIMARY KEY NOT NULL, name TEXT NOT NULL, version INTEGER NOT NULL, "
+        "set_at TEXT NOT NULL, note TEXT, run TEXT NOT NULL, number INTEGER NOT NULL, run_name TEXT NOT NULL, "
+        "content BLOB NOT NULL, UNIQUE (name, version))"
+    )
+
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     _judgements_have_costs,
     _answers_are_used_again,
     _a_budget_stands_over_the_store,
     _payloads_share_dictionaries,
     _costs_are_summed_from_an_index,
+    _runs_are_blessed_as_baselines,
 )
 """Step ``i`` turns a store of version ``i + 1`` into one of version ``i + 2``; steps are added, never changed."""
 

@@ -33,6 +33,7 @@ from steelyard.secrets import known_forms
 from steelyard.store import schema
 from steelyard.store.account import Budget
 from steelyard.store.answers import ORIGINAL, Answers, hand_over, payload_of_answer, read_call
+from steelyard.store.baselines import Baselines
 from steelyard.store.codec import fingerprint, mended, pack, unpack, well_formed
 from steelyard.store.columns import read_columns
 from steelyard.store.dictionaries import Dictionaries, Packing
@@ -94,7 +95,8 @@ class NewScore(Struct, frozen=True, kw_only=True):
 class Store:
     """An open store; use it as a context manager.
 
-    ``answers`` finds what may be used again, ``budget`` is what stands over all its runs.
+    ``answers`` finds what may be used again, ``budget`` is what stands over all its runs, ``baselines`` are the runs
+    that others are held against.
     """
 
     def __init__(self, engine: Engine, location: str) -> None:
@@ -103,6 +105,7 @@ class Store:
         self._dictionaries = Dictionaries(self._reading, self._writing)
         self._present: dict[int, bytearray] = {}
         self.answers = Answers(self._reading, self._writing, _number)
+        self.baselines = Baselines(self._reading, self._writing)
         self.budget = Budget(self._reading, self._writing, _number, lambda pid, at: _is_alive(pid, at))
 
     @staticmethod

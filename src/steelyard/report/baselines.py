@@ -1,0 +1,58 @@
+"""Baselines on a terminal and as JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from steelyard.analysis.wording import written
+from steelyard.report.terminal import console, new_table
+from steelyard.store.baselines import Baseline, Listed
+
+SHOWN = ("accuracy", "latency.p50", "latency.p95", "cost.per_request")
+
+
+def print_baselines(found: list[Listed]) -> None:
+    """Every version of every baseline."""
+    table = new_table("baseline", "run", "set", "note")
+    for one in found:
+        table.add_row(f"{one.name}@{one.version}", f"#{one.number} {one.run_name}", one.set_at[:16].replace("T", " "),
+                      one.note or "")  # fmt: skip
+    console().print(table)
+
+
+def print_baseline(baseline: Baseline) -> None:
+    """One baseline: which run it is, and what its cells hold."""
+    content, out = baseline.content, console()
+    out.print(f"{baseline.label}: {content.called}, set {baseline.set_at[:16].replace('T', ' ')}", markup=False)
+    if baseline.note:
+        out.print(baseline.note, markup=False)
+    table = new_table("model", "benchmark", "items", *SHOWN)
+    for cell in content.cells:
+        items = len(set(cell.requests.item))
+        each = (written(cell.estimate(metric)) for metric in SHOWN)
+        table.add_row(cell.info.model, cell.info.label, f"{items:,}", *each)
+    out.print(table)
+
+
+def baseline_document(baseline: Baseline) -> dict[str, Any]:
+    """The baseline without its requests, as JSON-ready values."""
+    content = baseline.content
+    return {
+        "name": baseline.name,
+        "version": baseline.version,
+        "set_at": baseline.set_at,
+        "note": baseline.note,
+        "run": {"id": content.run, "number": content.number, "name": content.name, "created_at": content.created_at},
+        "machine": content.machine,
+        "cells": [
+            {
+                "model": cell.info.model,
+                "label": cell.info.label,
+                "requests": len(cell.requests.item),
+                "estimates": {estimate.metric: msgspec.to_builtins(estimate) for estimate in cell.estimates},
+            }
+            for cell in content.cells
+        ],
+    }
