@@ -13,16 +13,22 @@ from msgspec import Struct
 from steelyard.analysis.compare import Side, compare_scores, family_level
 from steelyard.analysis.compare_measures import MEASURES, compare_measure
 from steelyard.analysis.correlations import Standing, front
+from steelyard.analysis.margins import Cell
 from steelyard.analysis.pairing import differing_fields
 from steelyard.analysis.places import Ranking, rank
 from steelyard.types import Comparison, Estimate
 
 
 class Contender(Struct, frozen=True, kw_only=True):
-    """One model on the benchmark: its cell as a side of comparisons, and its estimates."""
+    """One model on the benchmark: its cell, named as the page calls it, and its stored estimates."""
 
-    side: Side
+    cell: Cell
     estimates: Mapping[str, Estimate]
+
+    @property
+    def side(self) -> Side:
+        """The cell as comparisons take it."""
+        return self.cell.side
 
     @property
     def name(self) -> str:
@@ -82,6 +88,10 @@ class Bench:
         if self._ranking is None and len(self.pairable) > 2:
             self._ranking = rank([one.side for one in self.pairable], "accuracy")
         return self._ranking
+
+    def second(self) -> Contender | None:
+        """The best model that can be paired with the leader, the leader apart."""
+        return self.pairable[1] if len(self.pairable) > 1 else None
 
     def tied(self) -> tuple[Contender, ...]:
         """The leader and every model that is not told from it; one that cannot be paired is no evidence either way."""
