@@ -1,4 +1,4 @@
-"""What running at the same time gains: models side by side, grading beside generating, requests beside one another.
+"""What running at the same time gains: models, stages and requests side by side, and a benchmark split over workers.
 
 Each case times the same work twice against an endpoint of known delay in a process of its own, together and one after
 the other, in whole runs from loading to the summary. A ratio is of two neighbouring runs; the median of all turns is
@@ -25,6 +25,8 @@ ANSWER_S = 0.1
 SERVER = Settings(ttft_ms=50, itl_ms=50, tokens=2)
 MODELS = 3
 CONCURRENCY = 8
+COMPUTED = 400
+EACH = f"{ITEMS} items of {1000 * ANSWER_S:.0f} ms"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,30 +97,58 @@ def requests_apart(url: str) -> float:
     return seconds([model(url)], quiz(at_once), 1)
 
 
+COMPUTES = """
+def answer(prompt):
+    return str(sum(number * number for number in range(400_000)) and "x")
+"""
+
+
+def computed_by(workers: int) -> float:
+    """The wall time of a run of a function that computes, which the interpreter lock keeps to one core a process."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "computing.py").write_text(COMPUTES)
+        rows = [json.dumps({"id": f"q{i}", "question": f"q{i}", "answer": "x"}) for i in range(COMPUTED)]
+        (Path(folder) / "quiz.jsonl").write_text("\n".join(rows) + "\n")
+        before, sys.path[:] = list(sys.path), [folder, *sys.path]
+        started = time.perf_counter()
+        quiz_file = str(Path(folder) / "quiz.jsonl")
+        run = sy.run(["python:computing:answer"], [quiz_file], workers=workers, store=Path(folder) / "store.db")
+        taken_s = time.perf_counter() - started
+        sys.path[:] = before
+        assert run.status == "done"
+    return taken_s
+
+
 CASES = (
     Case(
         name="models",
-        setting=f"{MODELS} models in one run, against {MODELS} runs of one; 2 requests in flight per model",
+        setting=f"{MODELS} models in one run, against {MODELS} runs of one; 2 requests in flight per model; {EACH}",
         together=models_together,
         apart=models_apart,
         ideal=1 / MODELS,
     ),
     Case(
         name="stages",
-        setting="grading as slow as answering, 1 at a time each, against the answers and then the grades",
+        setting=f"grading as slow as answering, 1 at a time each, against the answers and then the grades; {EACH}",
         together=stages_together,
         apart=stages_apart,
         ideal=1 / 2,
     ),
     Case(
         name="requests",
-        setting=f"{CONCURRENCY} requests in flight, against 1",
+        setting=f"{CONCURRENCY} requests in flight, against 1; {EACH}",
         together=requests_together,
         apart=requests_apart,
         ideal=1 / CONCURRENCY,
     ),
+    Case(
+        name="workers",
+        setting=f"{COMPUTED} items of a Python function, split over 2 workers or given to 1; their start included",
+        together=lambda url: computed_by(2),
+        apart=lambda url: computed_by(1),
+        ideal=1 / 2,
+    ),
 )
-"""A further case, such as one benchmark split over processes, is one more entry."""
 
 
 def main() -> int:
@@ -146,7 +176,7 @@ def measured(case: Case, url: str, turns: int) -> dict:
     ratios = sorted(together_s / apart_s for together_s, apart_s in pairs)
     return {
         "case": case.name,
-        "setting": f"{case.setting}; {ITEMS} items of {1000 * ANSWER_S:.0f} ms",
+        "setting": case.setting,
         "together_s": round(statistics.median(together_s for together_s, _ in pairs), 3),
         "apart_s": round(statistics.median(apart_s for _, apart_s in pairs), 3),
         "ratio": round(statistics.median(ratios), 3),

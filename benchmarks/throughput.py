@@ -1,8 +1,10 @@
 """Samples a second, asked, scored and durably stored, beside what a bare aiohttp loop reaches in the same run.
 
 An endpoint that answers at once runs in a process of its own. Turn by turn: a bare aiohttp+uvloop loop that posts and
-decodes, then a whole Steelyard run over as many one-line items (exact match), 64 in flight. Plain replies first, then
-streamed ones with every chunk stamped. The ratio of each turn is what counts; start-up is left out on both sides.
+decodes, then whole Steelyard runs over as many one-line items (exact match), 64 in flight: in one process, with one
+worker (which asks and scores, while the run keeps), and with two. Plain replies first, then streamed ones with every
+chunk stamped. The ratio of each turn is what counts; start-up is left out on all sides. Processor time a sample is that
+of all processes of the run; the endpoint takes a core of its own where there is one.
 """
 
 from __future__ import annotations
@@ -22,8 +24,10 @@ import msgspec
 import uvloop
 
 import steelyard as sy
+from steelyard.store import Store
 
 IN_FLIGHT = 64
+WORKERS = (None, 1, 2)
 CHUNKS = 20
 TOKEN = "word "
 TEXT = TOKEN * CHUNKS
@@ -128,20 +132,21 @@ async def bare(url: str, items: int, *, streamed: bool) -> None:
         await asyncio.gather(*(worker(session) for _ in range(IN_FLIGHT)))
 
 
-def steelyard(url: str, items: int, *, streamed: bool) -> float:
-    """Answers a second of a whole run: asked, stored, scored, stored again. At most 272 are on their way at the end."""
+def steelyard(url: str, items: int, workers: int | None, *, streamed: bool) -> tuple[float, float]:
+    """Answers a second of a whole run (asked, stored, scored, stored again), and processor microseconds a sample."""
     extra = {} if streamed else {"stream": False}
     model = sy.ModelSpec(id="m", provider="openai", model="instant", base_url=url, concurrency=IN_FLIGHT, extra=extra)
     with tempfile.TemporaryDirectory() as folder:
         rows = ({"question": f"Item {number}", "answer": TEXT.strip()} for number in range(items))
-        file = Path(folder) / "instant.jsonl"
+        file, store = Path(folder) / "instant.jsonl", Path(folder) / "s.db"
         file.write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
-        run = sy.run([model], [str(file)], store=Path(folder) / "s.db", on_message=lambda text: None)
-        accuracy = run.estimate("accuracy")
+        run = sy.run([model], [str(file)], store=store, workers=workers, on_message=lambda text: None)
+        accuracy, rate = run.estimate("accuracy"), run.estimate("requests_per_second").value
         assert (accuracy.value, accuracy.n) == (1.0, items)
-        rate = run.estimate("requests_per_second").value
         assert rate is not None
-        return rate
+        with Store.open(store) as opened:
+            (session,) = opened.sessions(run.info.id)
+        return rate, 1e6 * session.resources["cpu_s"] / items
 
 
 def main() -> None:
@@ -155,18 +160,22 @@ def main() -> None:
     server.start()
     url = f"http://127.0.0.1:{pipe.recv()}/v1"
     for streamed in (False, True):
-        steelyard(url, 100, streamed=streamed)
-        rates = []
+        steelyard(url, 100, None, streamed=streamed)
+        floors: list[float] = []
+        ours: dict[int | None, list[tuple[float, float]]] = {workers: [] for workers in WORKERS}
         for _ in range(options.turns):
             began = time.perf_counter()
             uvloop.run(bare(url, options.items, streamed=streamed))
-            rates.append(
-                (options.items / (time.perf_counter() - began), steelyard(url, options.items, streamed=streamed))
-            )
-        bare_rate, rate = (statistics.median(column) for column in zip(*rates, strict=True))
-        ratio = statistics.median(ours / floor for floor, ours in rates)
+            floors.append(options.items / (time.perf_counter() - began))
+            for workers in WORKERS:
+                ours[workers].append(steelyard(url, options.items, workers, streamed=streamed))
         kind = f"streamed, {CHUNKS} chunks" if streamed else "plain"
-        print(f"{kind:20} bare aiohttp {bare_rate:7,.0f}/s   Steelyard {rate:7,.0f}/s   ratio {ratio:.2f}")
+        print(f"{kind:20} bare aiohttp      {statistics.median(floors):7,.0f}/s")
+        for workers, turns in ours.items():
+            rate, cpu_us = (statistics.median(column) for column in zip(*turns, strict=True))
+            ratio = statistics.median(rate / floor for (rate, _), floor in zip(turns, floors, strict=True))
+            name = "one process" if workers is None else f"{workers} worker{'s' * (workers > 1)}"
+            print(f"{'':20} {name:16}  {rate:7,.0f}/s   ratio {ratio:.2f}   {cpu_us:4.0f} us of processor a sample")
     server.terminate()
 
 

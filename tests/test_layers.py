@@ -26,7 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "benchmarks": GROUND | NUMBERS | {"document", "scoring"},
     "analysis": GROUND | {"criteria", "stats"},
     "plan": GROUND | {"criteria", "document", "benchmarks", "providers"},
-    "engine": GROUND | NUMBERS | {"benchmarks", "providers", "store", "plan", "analysis"},
+    "engine": GROUND | NUMBERS | {"criteria", "benchmarks", "providers", "store", "plan", "analysis"},
     "grading": GROUND | NUMBERS | {"benchmarks", "scoring", "store", "plan", "engine", "analysis"},
     "instrument": GROUND | NUMBERS | {"providers", "engine"},
     "report": GROUND | {"analysis", "criteria", "store"},

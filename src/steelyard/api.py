@@ -27,6 +27,7 @@ from steelyard.errors import ProviderError, UnknownName, UsageError
 from steelyard.plan.file import distinct_ids
 from steelyard.plan.names import parse_benchmark, parse_model
 from steelyard.plan.plan import BenchmarkSpec, Order, Plan
+from steelyard.plan.stopping import Stop, cascade_rule, stop_rule
 from steelyard.providers import connect
 from steelyard.providers.function import Function
 from steelyard.report.answers import plain
@@ -145,6 +146,9 @@ def run(
     budget_usd: float | None = None,
     fresh: bool = False,
     cache_max_age_s: float | None = None,
+    stop: Stop | Mapping[str, Any] | None = None,
+    cascade: Mapping[str, Any] | None = None,
+    success: Sequence[str] = (),
     name: str | None = None,
     tags: Sequence[str] = (),
     accept_data: Sequence[str] = (),
@@ -160,6 +164,10 @@ def run(
     ``budget_usd``: end before more is spent; the status is then ``budget``, and what was answered is a valid sample.
     What an earlier run in the store was answered is not asked again, unless ``fresh``, or if that was longer than
     ``cache_max_age_s`` ago.
+    ``stop``: end early by a rule: ``{"half_width": 0.03}``, ``{"compare": True}``, ``{"anytime": True}`` or
+    ``{"variance": 0.0004}``; see docs/stopping.md.
+    ``cascade``: one model after another, cheapest first: ``{"drop_when": "worse_by 0.05", "skip_when": "success"}``,
+    where ``success`` are criteria such as ``"accuracy >= 0.70"``.
     ``store``: path of the SQLite file; default ``STEELYARD_STORE`` or ``.steelyard/steelyard.db``.
     """
     return _complete(
@@ -176,6 +184,9 @@ def run(
             budget_usd=budget_usd,
             fresh=fresh,
             cache_max_age_s=cache_max_age_s,
+            stop=stop,
+            cascade=cascade,
+            success=success,
             name=name,
             tags=tags,
             accept_data=accept_data,
@@ -199,6 +210,9 @@ async def run_async(
     budget_usd: float | None = None,
     fresh: bool = False,
     cache_max_age_s: float | None = None,
+    stop: Stop | Mapping[str, Any] | None = None,
+    cascade: Mapping[str, Any] | None = None,
+    success: Sequence[str] = (),
     name: str | None = None,
     tags: Sequence[str] = (),
     accept_data: Sequence[str] = (),
@@ -220,6 +234,8 @@ async def run_async(
         budget_usd=budget_usd,
         fresh=fresh,
         cache_max_age_s=cache_max_age_s,
+        stop=_ending(stop, cascade, success),
+        success=tuple(success),
         name=name,
         tags=tuple(tags),
         accept_data=tuple(accept_data),
@@ -429,6 +445,16 @@ def _share(metric: str, count: int, n: int, interval_of: Callable[..., Any]) -> 
         method="wilson",
         unit="share",
     )
+
+
+def _ending(
+    stop: Stop | Mapping[str, Any] | None, cascade: Mapping[str, Any] | None, success: Sequence[str]
+) -> Stop | None:
+    if cascade is not None and stop is not None:
+        raise UsageError("a run has either stop= or cascade=")
+    if cascade is not None:
+        return cascade_rule(cascade, success)
+    return stop_rule(stop) if isinstance(stop, Mapping) else stop
 
 
 def _model_spec(model: Model, given: Given) -> ModelSpec:

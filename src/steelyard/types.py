@@ -38,6 +38,10 @@ class Message(Struct, frozen=True, kw_only=True):
     content: str
 
 
+LOST_TEXT = "lost-text"
+"""The flag of an item whose text was lost with a damaged store: its answers keep their scores and get no new ones."""
+
+
 class Sample(Struct, frozen=True, kw_only=True):
     """One item of a benchmark, before any protocol has put it into words.
 
@@ -238,7 +242,8 @@ class Call(Struct, frozen=True, kw_only=True):
     """One request to one model and how it ended: a completion, or the failure of the last attempt.
 
     ``attempts`` are the failed ones before the last, so it was sent ``len(attempts) + 1`` times. ``failed_after_s`` is
-    how long the last attempt ran before it failed: a timed-out request took at least that long.
+    how long the last attempt ran before it failed: a timed-out request took at least that long. ``slept_s``: for so
+    long the machine slept, or this process was stopped, meanwhile; no time of the call is known.
     """
 
     sample_id: str
@@ -251,6 +256,7 @@ class Call(Struct, frozen=True, kw_only=True):
     failure: Failure | None = None
     failed_after_s: float | None = None
     cost_usd: float | None = None
+    slept_s: float | None = None
 
 
 class Spent(Struct, frozen=True, kw_only=True):
@@ -306,6 +312,42 @@ class Estimate(Struct, frozen=True, kw_only=True):
     estimand: Estimand = "questions like these"
     unit: str
     status: str = "ok"
+
+
+LookVerdict = Literal["go_on", "precise", "ahead", "behind", "equivalent", "all_asked", "skipped"]
+
+
+class Look(Struct, frozen=True, kw_only=True):
+    """One look at the first ``n`` items of a cell's order, all of them done, and what was decided.
+
+    With ``against`` the value is the difference to that model, and ``ahead`` means better than it. The bounds hold
+    over all looks that the rule plans, at ``level``; ``z`` is what they are wide, where it is not the level's own.
+    ``scored`` items have a score (of both models); ``planned`` items may be asked of a ``population``, ``None`` where
+    items are made without end. ``next`` is how many items to ask before the next look, ``None`` where the question
+    is settled.
+    """
+
+    rule: str
+    number: int
+    looks: int | None = None
+    n: int
+    scored: int
+    planned: int
+    population: int | None
+    against: str | None = None
+    value: float | None
+    low: float | None
+    high: float | None
+    level: float
+    z: float | None = None
+    estimand: Estimand
+    verdict: LookVerdict
+    next: int | None = None
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing more needs to be asked for it."""
+        return self.next is None
 
 
 Verdict = Literal["improved", "regressed", "equivalent", "inconclusive"]
@@ -455,6 +497,8 @@ class Columns(Struct, frozen=True, kw_only=True):
     ``gaps_s`` are all inter-chunk gaps in one array; call i owns ``gaps_s[gap_starts[i]:gap_starts[i + 1]]``.
     A ``cached`` answer was given in an earlier run: it cost nothing now, ``saved_usd`` is what it cost then, and its
     ``started_s`` is of then.
+    ``model_reported`` and ``fingerprint`` are what the service said that it is, "" where it said nothing;
+    ``None`` in columns that come out of a baseline.
     ``scores[metric]`` and ``parsed[metric]`` are NaN / False where the answer was not scored. ``superseded`` counts
     failed calls that were asked again later, at ``superseded_cost_usd`` (NaN if unknown). ``judging`` is what all
     judgements took, where a model judged.
@@ -490,6 +534,8 @@ class Columns(Struct, frozen=True, kw_only=True):
     gap_starts: np.ndarray
     scores: dict[str, np.ndarray]
     parsed: dict[str, np.ndarray]
+    model_reported: np.ndarray | None = None
+    fingerprint: np.ndarray | None = None
     superseded: int = 0
     superseded_cost_usd: float = 0.0
     judging: Spent | None = None

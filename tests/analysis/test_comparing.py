@@ -51,6 +51,17 @@ def test_the_edges_have_a_width_or_say_why_not(table):
         assert sentence(found).startswith("cand and base cannot be compared on accuracy")
 
 
+def test_a_side_that_was_never_asked_is_told_and_breaks_nothing():
+    nothing, something = side([], "none"), side([1.0, 0.0], "some")
+    for sides in ((nothing, something), (something, nothing), (nothing, nothing)):
+        found = compare_scores(*sides)
+        assert (found.verdict, found.difference.value, found.pairing.n) == ("inconclusive", None, 0)
+        for metric in ("latency.p95", "cost.per_request"):
+            measure = compare_measure(*sides, metric)
+            assert (measure.verdict, measure.ratio.value) == ("inconclusive", None)
+    assert [place.low for place in rank([nothing, something, something], "accuracy").places] == [1, 1, 1]
+
+
 def test_repeats_are_compared_by_item_means_and_not_as_more_items():
     generator = np.random.default_rng(1)
     items = np.repeat(np.arange(60), 3)

@@ -5,9 +5,9 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from test_gate import cell
+from test_gates import cell
 
-from steelyard.analysis.bench import Bench, Contender
+from steelyard.analysis.bench import Bench, Contender, Settled
 from steelyard.analysis.findings import findings, since_baseline
 from steelyard.analysis.recommendations import recommendations
 
@@ -232,7 +232,18 @@ def test_imported_answers_have_no_reliability_so_high_stakes_is_withheld():
     assert "reliability is not known" in found.settle
 
 
-@pytest.mark.parametrize("rule", ["lead", "floor", "cost", "speed", "dominated", "baseline", "coarse", "doubts"])
+def test_a_run_that_could_end_by_a_difference_is_judged_by_its_looks_alone():
+    settled = Settled(sentence="a is ahead of b: +5 points", method="stopping rule compare", is_told=True)
+    bench = Bench("b@p", [contender("a", 390), contender("b", 200)], settled=[settled])
+    found = findings([bench])
+    assert "lead" not in {one.rule for one in found}
+    assert next(one for one in found if one.rule == "stopping").sentence == "On b@p: a is ahead of b: +5 points."
+    assert not any(one.is_given for one in recommendations([bench]))
+
+
+@pytest.mark.parametrize(
+    "rule", ["lead", "stopping", "floor", "cost", "speed", "dominated", "baseline", "coarse", "doubts"]
+)
 def test_every_rule_stands_in_the_docs(rule):
     assert f"| {rule} |" in DOCS
 

@@ -173,6 +173,16 @@ def test_a_trend_has_an_arrow_only_where_something_changed(said):
     assert (code, "Did you mean" in text) == (2, True)
 
 
+def test_a_baseline_that_no_gate_could_use_is_told_when_it_is_set(said):
+    prepared(20)
+    Path("toy.py").write_text("def answer(prompt):\n    assert prompt[-1] != '3'\n    return prompt.split()[-1]\n")
+    sy.run(["python:toy:answer"], ["cases.jsonl"], on_message=lambda text: None)
+    assert "2 of 20 requests failed" in said("baseline", "set", "main")[1]
+    prepared(20)
+    asked("monday", fresh=False)
+    assert "failed" not in said("baseline", "set", "main")[1]
+
+
 def test_a_gate_in_python_gives_the_verdict_and_its_sentence():
     prepared()
     assert sy.set_baseline("main", asked("monday")) == "main@1"

@@ -141,3 +141,20 @@ def test_a_provider_without_batches_is_told_before_anything_is_sent(model, monke
     ended = subprocess.run(command(*words), capture_output=True, text=True, timeout=60)
     assert ended.returncode == 2, ended.stderr
     assert "takes no batches" in ended.stderr
+
+
+def test_a_run_that_may_end_early_hands_in_one_batch_for_each_look(monkeypatch):
+    server = BatchServer()
+    server.polls = 2
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    rows = [{"id": f"q{n}", "input": f"Say {n}", "target": "42"} for n in range(300)]
+    Path("q.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with serving(server.handle) as http:
+        words = ("q.jsonl", "--grader", "contains", "-m", "openai/m", "--base-url", http.url, "--batch")
+        ended = subprocess.run(
+            command(*words, "--stop", "ladder=0.2/0.5/1,variance=0.005"), capture_output=True, text=True, timeout=100
+        )
+    assert ended.returncode == 0, ended.stderr
+    stopped = json.loads(ended.stdout)["cells"][0]["stopped"]
+    assert [len(batch["entries"]) for batch in server.batches.values()] == [60, 90, 150]
+    assert (stopped["look"], stopped["items"]) == (3, 300)

@@ -314,16 +314,18 @@ def _used_again(baseline: Side, candidate: Side) -> int:
 def _notes(pair: Paired, baseline: Side, candidate: Side, low: float, high: float) -> list[str]:
     """What a reader must know of the items that are not among the pairs."""
     notes = []
+    same = baseline.name == candidate.name
+    names = [f"run #{side.run}" if same else side.name for side in (baseline, candidate)]
     if len(pair.only_a) or len(pair.only_b):
         notes.append(
-            f"{pair.n_common:,} items were asked on both sides; {len(pair.only_b):,} only of {baseline.name}"
-            f" and {len(pair.only_a):,} only of {candidate.name} are left out"
+            f"{pair.n_common:,} items were asked on both sides; {len(pair.only_b):,} only of {names[0]} "
+            f"and {len(pair.only_a):,} only of {names[1]} are left out"
         )
     lost = pair.n_common - pair.n
     if lost:
         notes.append(
-            f"{lost:,} items have no score on a side ({len(pair.lost_b):,} of {baseline.name}, {len(pair.lost_a):,} of "
-            f"{candidate.name}) and are left out; they could make the difference anything from {100 * low:+.1f} to "
+            f"{lost:,} items have no score on a side ({len(pair.lost_b):,} of {names[0]}, {len(pair.lost_a):,} of "
+            f"{names[1]}) and are left out; they could make the difference anything from {100 * low:+.1f} to "
             f"{100 * high:+.1f} points"
             + (". Try: steelyard run --resume to ask them again" if lost > MUCH_LOST * pair.n_common else "")
         )

@@ -57,6 +57,11 @@ def lead(bench: Bench) -> Iterator[Finding]:
         yield Finding(rule="lead", kind="open", benchmark=bench.label,
                       sentence=f"Nothing was scored on {bench.label}, so no model can be judged.")  # fmt: skip
         return
+    if bench.settled:
+        for one in bench.settled:
+            yield Finding(rule="stopping", kind="told" if one.is_told else "open", benchmark=bench.label,
+                          sentence=f"On {bench.label}: {one.sentence}.", method=one.method)  # fmt: skip
+        return
     if second is None:
         return
     compared = bench.compare(leader, second)
@@ -161,6 +166,8 @@ def dominated(bench: Bench) -> Iterator[Finding]:
     """Models that another one equals or beats in all that was seen, and is told to beat in something."""
     by_name = {one.name: one for one in bench.models}
     found = []
+    if bench.settled:
+        return
     for point in bench.standings():
         if point.beaten_by is None:
             continue

@@ -73,21 +73,6 @@ class Paired(Struct, frozen=True, kw_only=True):
         """a - b, item by item."""
         return np.asarray(self.a - self.b)
 
-    def mirrored(self) -> Paired:
-        """The same seen from the other side."""
-        return Paired(
-            items=self.items,
-            a=self.b,
-            b=self.a,
-            clusters=self.clusters,
-            strata=self.strata,
-            only_a=self.only_b,
-            only_b=self.only_a,
-            lost_a=self.lost_b,
-            lost_b=self.lost_a,
-            is_single=self.is_single,
-        )
-
 
 class Range(Struct, frozen=True, kw_only=True):
     """What a difference a - b would be at worst and at best for a, had the lost answers scored 0 and 1."""
@@ -182,12 +167,6 @@ def lost_range(a: Columns, b: Columns, metric: str, mean: Callable[[Paired], flo
         return mean(pair_values(a, _filled(a.scores[metric], fill_a), b, _filled(b.scores[metric], fill_b)))
 
     return Range(low=filled(0.0, 1.0), high=filled(1.0, 0.0))
-
-
-def names_of(columns: Columns, items: np.ndarray) -> tuple[str, ...]:
-    """The names of items, from columns that were read with names."""
-    first = dict(zip(columns.sample[::-1].tolist(), reversed(columns.names), strict=True))
-    return tuple(first[item] for item in items.tolist())
 
 
 def _means(samples: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -42,7 +42,12 @@ class Recommendation(Struct, frozen=True, kw_only=True):
 
 def recommendations(benches: Sequence[Bench]) -> list[Recommendation]:
     """One for each use, over all benchmarks of the report together."""
-    return [high_stakes(benches), general(benches), real_time(benches)]
+    found = [high_stakes(benches), general(benches), real_time(benches)]
+    if not any(bench.settled for bench in benches):
+        return found
+    why = "The run could end by a difference between models, and these tests do not allow for that."
+    again = "The same models on a number of items that is fixed before: without stop: in the plan."
+    return [Recommendation(use=one.use, rule=one.rule, models=(), why=why, settle=again) for one in found]
 
 
 def high_stakes(benches: Sequence[Bench]) -> Recommendation:

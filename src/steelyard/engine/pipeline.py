@@ -20,7 +20,9 @@ from steelyard.engine.attempts import Outcome, RetryPolicy, always, ask
 from steelyard.engine.batch_lane import MOST_REQUESTS, BatchLane, Standings
 from steelyard.engine.budget import SPENT, Bill, Till
 from steelyard.engine.cache import Cache
+from steelyard.engine.clock import Clock, without_times
 from steelyard.engine.grade import grade
+from steelyard.engine.horizon import wait_for_move
 from steelyard.engine.progress import Progress
 from steelyard.engine.stragglers import Stragglers
 from steelyard.engine.throttle import GateShut
@@ -71,6 +73,7 @@ class Lane:
         self._on_stop = on_stop
         self.concurrency = concurrency
         self.throttle = policy.throttle(concurrency, self._spec)
+        self._clock = Clock()
         self._stragglers = Stragglers(self.model, self._spec.timeout_s, progress.tell)
         for cell in cells:
             cell.progress.throttle = self.throttle
@@ -80,6 +83,7 @@ class Lane:
         self._loaded: asyncio.Queue[Work | None] = asyncio.Queue()
         self._durable: asyncio.Queue[Work | None] = asyncio.Queue()
         self._unfinished = 0
+        self._is_loaded = False
         self._all_finished = asyncio.Event()
         self._failures = 0
         self._has_answered = False
@@ -88,6 +92,8 @@ class Lane:
     def stop(self, reason: str) -> None:
         """Send nothing more; what is in flight may still come in, and what was reserved before the money ended."""
         self.stopped = self.stopped or reason
+        for cell in self.cells:
+            cell.horizon.abandon()
         if reason != SPENT:
             self.throttle.shut()
         self._on_stop(reason)
@@ -100,9 +106,10 @@ class Lane:
         seats = [cell.cell.judge.concurrency for cell in self.cells if cell.cell.judge is not None]
         scorers = max(1, min(max([self.concurrency, *seats]), MOST_SCORERS))
         async with asyncio.TaskGroup() as group:
+            ticking = group.create_task(self._clock.watch())
             scoring = [group.create_task(self._score()) for _ in range(scorers)]
             if self.batches is not None:
-                generating = [group.create_task(self.batches.serve(self._loaded))]
+                generating = [group.create_task(self._by_batches(self.batches))]
             else:
                 generating = [group.create_task(self._generate()) for _ in range(self.concurrency)]
             await self._load_unscored(unscored)
@@ -110,6 +117,7 @@ class Lane:
             watching = group.create_task(self._stragglers.watch())
             await asyncio.gather(*generating)
             watching.cancel()
+            ticking.cancel()
             await self._finish()
             for _ in scoring:
                 self._durable.put_nowait(None)
@@ -117,6 +125,7 @@ class Lane:
     async def _load_unscored(self, unscored: Iterable[Work]) -> None:
         for work in unscored:
             await self._enter()
+            work.cell.horizon.enter(work.cell.horizon.earlier, work.place)
             self._durable.put_nowait(work)
 
     async def _load(self, source: Source) -> None:
@@ -126,6 +135,7 @@ class Lane:
             if self.stopped:
                 break
             await self._load_some(some)
+        self._is_loaded = True
         for _ in range(self.concurrency):
             self._loaded.put_nowait(None)
 
@@ -168,10 +178,26 @@ class Lane:
             self._keep(work)
 
     async def remaining(self) -> Source:
-        """Every item of every cell that is still to be asked, in the order of the plan, some at a time."""
-        items = ((cell, position, repeat) for cell in self.cells for position, repeat in cell.remaining())
-        while some := list(itertools.islice(items, LOADED_AT_ONCE)):
-            yield some
+        """Every item that is still to be asked, in the order of the plan, some at a time, as far as horizons let go."""
+        while (cell := await self._next_open()) is not None:
+            stretch = cell.horizon.take()
+            items = ((cell, position, repeat) for position, repeat in cell.remaining(stretch))
+            while some := list(itertools.islice(items, LOADED_AT_ONCE)):
+                for _, position, repeat in some:
+                    cell.horizon.enter(stretch, (position, repeat))
+                yield some
+            cell.horizon.loaded(stretch)
+
+    async def _next_open(self) -> OpenCell | None:
+        """The first cell that may go on, once there is one; none are left where all are spent."""
+        while not self.stopped:
+            open_cell = next((cell for cell in self.cells if cell.horizon.has_more), None)
+            if open_cell is not None or all(cell.horizon.is_spent for cell in self.cells):
+                return open_cell
+            if self.batches is not None:
+                self._loaded.put_nowait(None)  # what is gathered goes in as it is: the look waits for it
+            await wait_for_move(cell.horizon for cell in self.cells)
+        return None
 
     async def _enter(self) -> None:
         await self._window.acquire()
@@ -181,6 +207,7 @@ class Lane:
         if work.bill is not None:
             work.bill.keep_promise()
         self._window.release()
+        work.cell.horizon.leave(work.place)
         self._unfinished -= 1
         if self._unfinished == 0:
             self._all_finished.set()
@@ -208,6 +235,11 @@ class Lane:
             await committed.wait()
             committed = work.durable
             self._keep(work)
+
+    async def _by_batches(self, batches: BatchLane) -> None:
+        """One round of batches after another, as far as the horizons let go each time."""
+        while not (self._is_loaded and self._loaded.empty()):
+            await batches.serve(self._loaded)
 
     def ask_by_batches(self, service: BatchService, standings: Standings) -> None:
         """Have this lane's requests handed in as batches instead of one by one."""
@@ -274,8 +306,8 @@ class Lane:
             self._durable.put_nowait(work)
 
     async def _answer(self, work: Work) -> Call:
-        started = datetime.now(UTC)
-        work.started_at_s = started.timestamp()
+        work.started_at_s = self._clock.now_s()
+        paused_s = self._clock.paused_s()
         counters = work.cell.progress
         counters.started_s = counters.started_s or time.monotonic()
         counters.in_flight += 1
@@ -285,10 +317,13 @@ class Lane:
         finally:
             self._stragglers.answered(work)
             counters.in_flight -= 1
-        work.ended_at_s = time.time()
-        return self._called(work, outcome, started)
+        work.ended_at_s = self._clock.now_s()
+        slept_s = self._clock.paused_s() - paused_s
+        if slept_s:
+            outcome = without_times(outcome)
+        return self._called(work, outcome, datetime.fromtimestamp(work.started_at_s, UTC), slept_s=slept_s or None)
 
-    def _called(self, work: Work, outcome: Outcome, started: datetime) -> Call:
+    def _called(self, work: Work, outcome: Outcome, started: datetime, *, slept_s: float | None = None) -> Call:
         cost_usd = self._cost(outcome.completion, started)
         if work.bill is not None:
             work.bill.close(cost_usd, outcome.failure)
@@ -303,6 +338,7 @@ class Lane:
             failure=outcome.failure,
             failed_after_s=outcome.last_try_s if outcome.failure and self.batches is None else None,
             cost_usd=cost_usd,
+            slept_s=slept_s,
         )
 
     async def _outcome(self, work: Work) -> Outcome:

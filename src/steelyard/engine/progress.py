@@ -35,6 +35,7 @@ class Gate(Protocol):
 class CellProgress:
     """One cell's counters. ``planned`` counts requests (items times repeats), ``reused`` those that this run had
     answered before, ``cached`` those that another run has. ``scored_anew`` leaves the cached ones out.
+    ``awaits_look``: all that may be asked is done, and others must come as far before anybody knows how it goes on.
     """
 
     model: str
@@ -52,6 +53,7 @@ class CellProgress:
     saved_usd: float = 0.0
     started_s: float | None = None
     throttle: Gate | None = None
+    awaits_look: bool = False
 
     def count_call(self, call: Call, *, is_reused: bool, saved_usd: float | None) -> None:
         """A call is durable; its answer may be one that was used again."""
@@ -78,6 +80,8 @@ class CellProgress:
 
     def held(self) -> str | None:
         """What keeps requests back at present, if anything does."""
+        if self.awaits_look:
+            return "waiting for a look"
         throttle = self.throttle
         if throttle is None or not throttle.waiting:
             return None
@@ -95,7 +99,7 @@ class CellProgress:
     def remaining_s(self) -> float | None:
         """Seconds to go at the present rate."""
         rate = self.per_second()
-        return None if not rate else (self.planned - self.finished) / rate
+        return None if not rate or self.awaits_look else (self.planned - self.finished) / rate
 
 
 @dataclass

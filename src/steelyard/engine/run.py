@@ -25,6 +25,8 @@ from steelyard.engine.calibration import instrument
 from steelyard.engine.cells import Cell, prepare_cells, prepare_tasks
 from steelyard.engine.crew import Crew
 from steelyard.engine.gpus import open_gpus
+from steelyard.engine.horizon import Horizon
+from steelyard.engine.looks import Looks, check_stop
 from steelyard.engine.loops import loop_name
 from steelyard.engine.pipeline import GRACE_S, Lane
 from steelyard.engine.progress import CellProgress, Progress
@@ -35,12 +37,14 @@ from steelyard.engine.served import served_pids
 from steelyard.engine.shared_lane import SharedLane
 from steelyard.engine.stage import distinct_providers, measuring, opened, probe, watched
 from steelyard.engine.summary import summarise_run
+from steelyard.engine.turns import looks_of
 from steelyard.engine.work import OpenCell, Work
 from steelyard.engine.writer import Writer
 from steelyard.errors import StoreFull, UsageError
 from steelyard.plan.plan import Plan
 from steelyard.providers.batches import BatchService
 from steelyard.store import Store
+from steelyard.store.places import network_file_system, warning
 from steelyard.types import ModelSpec, RunInfo, RunStatus
 
 FLOOR_CONCURRENCY = 64
@@ -85,6 +89,7 @@ def prepare(plan: Plan, given: Given) -> list[Cell]:
     """Everything that can be wrong, found before anything is sent."""
     cells = prepare_cells(plan, prepare_tasks(plan, given.benchmarks), given.providers)
     _check_batches(cells, plan)
+    check_stop(cells, plan)
     if plan.workers is not None and os.name == "nt":
         raise UsageError("workers need Linux or macOS. Try: without --workers")
     if plan.budget_usd is not None:
@@ -132,6 +137,10 @@ async def execute(
     origin = provenance(loop_name()) | {"prices": _quotes(cells, progress.tell)}
     origin["workers"] = plan.workers
     origin["instrument"] = instrument(_streams(cells, plan), origin)
+    if resume is not None:
+        store.check_free(resume.id)
+    if (kind := network_file_system(Path(store.location))) is not None:
+        progress.tell(warning(Path(store.location), kind))
     run = _register(plan, store, resume)
     if resume is not None and _was_killed(store, resume) and (at_risk := _paid_twice(cells, plan)):
         progress.tell(f"the run was killed: up to {at_risk} calls without a record may be paid for twice")
@@ -143,7 +152,9 @@ async def execute(
         lambda: _pids(cells), is_waiting=lambda: _is_waiting(cells, progress), gpus=await asyncio.to_thread(open_gpus)
     )
     writer = Writer(store, progress.tell)
-    lanes = _lanes([_open_cell(store, run, session, cell, progress) for cell in cells], writer, plan, progress, policy)
+    open_cells = [_open_cell(store, run, session, cell, progress) for cell in cells]
+    looks = looks_of(store, plan, open_cells, run.id, progress.tell)
+    lanes = _lanes(open_cells, writer, plan, progress, policy)
     _lend_earlier_answers(lanes, store, run, plan)
     _set_up_batches(lanes, store, run)
     purse = Purse(store, run.id, plan.budget_usd)
@@ -166,7 +177,7 @@ async def execute(
         async with opened(providers), watched(resources), measuring():
             await probe(cells)
             async with crew:
-                status = await _drive(shared, store, writer, purse.ledger)
+                status = await _drive(shared, looks, store, writer, purse.ledger)
     finally:
         writer.close()
         resources.close()
@@ -224,7 +235,16 @@ def _open_cell(store: Store, run: RunInfo, session: int, cell: Cell, progress: P
     planned = len(cell.task.positions) * cell.info.repeats
     counters = CellProgress(model=cell.spec.id, label=cell.info.label, planned=planned, reused=min(planned, len(done)))
     progress.cells.append(counters)
-    return OpenCell(cell=cell, row=row, session=session, done=done, progress=counters, identity=identity(cell.info))
+    horizon = Horizon(len(cell.task.positions))
+    return OpenCell(
+        cell=cell,
+        row=row,
+        session=session,
+        done=done,
+        progress=counters,
+        identity=identity(cell.info),
+        horizon=horizon,
+    )
 
 
 def _lanes(
@@ -314,10 +334,14 @@ def _streams(cells: Sequence[Cell], plan: Plan) -> int:
     return sum(by_model.values())
 
 
-async def _drive(lanes: Sequence[Lane | SharedLane], store: Store, writer: Writer, ledger: Ledger) -> RunStatus:
+async def _drive(
+    lanes: Sequence[Lane | SharedLane], looks: Looks, store: Store, writer: Writer, ledger: Ledger
+) -> RunStatus:
     """Run every lane to its end, or to the user's wish to stop."""
     with _signals() as interrupt:
-        working: asyncio.Future[Any] = asyncio.gather(*(lane.run(_unscored(lane, store)) for lane in lanes))
+        working: asyncio.Future[Any] = asyncio.gather(
+            looks.serve(), *(lane.run(_unscored(lane, store)) for lane in lanes)
+        )
         writing: asyncio.Future[Any] = asyncio.ensure_future(writer.serve())
         wished: asyncio.Future[Any] = asyncio.ensure_future(interrupt.wait())
         try:

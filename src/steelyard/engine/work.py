@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from steelyard.engine.budget import Bill
 from steelyard.engine.cache import Identity
 from steelyard.engine.cells import Cell
+from steelyard.engine.horizon import Horizon, Place, Stretch
 from steelyard.engine.order import grouped
 from steelyard.engine.progress import CellProgress
 from steelyard.store import NewCall, NewScore
@@ -35,6 +36,11 @@ class Work:
     started_at_s: float = 0.0
     ended_at_s: float = 0.0
     scores: dict[str, Score] = field(default_factory=dict)
+
+    @property
+    def place(self) -> Place:
+        """What its cell's horizon knows it by; one of an earlier session goes by its call."""
+        return (self.position, self.repeat) if self.position >= 0 else (-1, self.call_id or 0)
 
     def new_call(self) -> NewCall:
         """The call as it is to be kept."""
@@ -68,12 +74,15 @@ class OpenCell:
     done: set[tuple[int, int]]
     progress: CellProgress
     identity: Identity
+    horizon: Horizon = field(default_factory=Horizon)
 
-    def remaining(self) -> Iterator[tuple[int, int]]:
-        """(position, repeat) still to be asked: every item once, then again."""
+    def remaining(self, stretch: Stretch) -> Iterator[tuple[int, int]]:
+        """(position, repeat) of the stretch that are still to be asked: every item once, then again."""
         task, info = self.cell.task, self.cell.info
         shares_prefixes = info.kind == "likelihood" and info.shots > 0
-        positions = grouped(task.positions, task.dataset.samples) if shares_prefixes else task.positions
+        positions = task.positions[stretch.first : stretch.last]
+        if shares_prefixes:
+            positions = grouped(positions, task.dataset.samples)
         for repeat in range(info.repeats):
             for position in positions:
                 if (position, repeat) not in self.done:

@@ -30,7 +30,7 @@ def _lines(record: Record) -> list[str]:
         lines.append(f"failed ({call.failure.kind}, {tries} tries): {plain(call.failure.message)}")
     elif call.completion is not None:
         lines += ["answer:", *_indented(answer_text(call.completion, record.sample))]
-        lines.append(_footer(call.completion, call.cost_usd))
+        lines.append(_footer(call.completion, call.cost_usd, call.slept_s))
     lines += [_judged(metric, score.value, score.answer, score.reason) for metric, score in record.scores.items()]
     return lines
 
@@ -59,7 +59,7 @@ def answer_text(completion: Completion, sample: Sample) -> str:
     return thought + (completion.text or "(empty)")
 
 
-def _footer(completion: Completion, cost_usd: float | None) -> str:
+def _footer(completion: Completion, cost_usd: float | None, slept_s: float | None) -> str:
     parts = [f"stopped by: {completion.stop_reason or 'unknown'}"]
     if completion.usage.output_tokens is not None:
         parts.append(f"{completion.usage.output_tokens} tokens")
@@ -67,6 +67,8 @@ def _footer(completion: Completion, cost_usd: float | None) -> str:
         parts.append(f"{completion.timing.total_s:.3f} s")
         if completion.timing.ttft_s is not None:
             parts.append(f"first token after {completion.timing.ttft_s:.3f} s")
+    if slept_s:
+        parts.append(f"no times: the machine slept, or the client was stopped, for {slept_s:.0f} s")
     parts.append("cost unknown" if cost_usd is None else f"${cost_usd:.6f}")
     return " · ".join(parts)
 

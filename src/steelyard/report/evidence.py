@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from steelyard.analysis.bench import Bench, Contender
+from steelyard.analysis.bench import Bench, Contender, Settled
 from steelyard.analysis.compare import compare_scores, family_level, in_family
 from steelyard.analysis.compare_measures import compare_measure
 from steelyard.analysis.estimates import is_answered
@@ -20,6 +20,7 @@ from steelyard.analysis.pairing import differing_fields
 from steelyard.analysis.recommendations import Recommendation, recommendations
 from steelyard.report.provenance import provenance_document
 from steelyard.report.results import CellResult, Results, load_results, warnings
+from steelyard.report.stopping import question_line, words_of
 from steelyard.report.verdict import cells_of_snapshot
 from steelyard.store import Store
 from steelyard.store.baselines import SUFFIX, Baseline, read_baseline
@@ -27,6 +28,7 @@ from steelyard.store.snapshots import reported_models
 from steelyard.types import CellInfo, Columns, Comparison, RunInfo
 
 IMPORTED = "import "
+BY_A_DIFFERENCE = ("compare", "anytime", "cascade")
 SINCE = ("latency.p50", "cost.per_request")
 OF_SENDING = ("reliability", "requests_per_second", "tokens_per_second", "api_calls")
 """What says nothing of answers that were made elsewhere: nothing was sent for them."""
@@ -65,11 +67,16 @@ def load_evidence(store: Store, runs: Sequence[RunInfo], *, baseline: str | None
     results = tuple(load_results(store, run) for run in runs)
     named = _names(results)
     groups: dict[str, list[Contender]] = {}
+    settled: dict[str, list[Settled]] = {}
     for one in results:
         for cell in one.cells:
+            if cell.is_skipped:
+                continue
             contender = _contender(store, one.run, cell, named[_key(one.run, cell)])
             groups.setdefault(cell.info.label, []).append(contender)
-    benches = tuple(_bench(label, group) for label, group in groups.items())
+        for label in one.benchmarks():
+            settled.setdefault(label, []).extend(_settled(one, label))
+    benches = tuple(_bench(label, group, settled[label]) for label, group in groups.items())
     doubts = tuple(dict.fromkeys(text for one in results for text in warnings(one)))
     changes = () if baseline is None else since(store, benches, baseline)
     return Evidence(
@@ -120,10 +127,26 @@ def times_in_order(columns: Columns) -> np.ndarray:
     return np.asarray(columns.total_s[timed][order])
 
 
-def _bench(label: str, group: Sequence[Contender]) -> Bench:
+def _settled(results: Results, label: str) -> Iterator[Settled]:
+    """What the looks said, where the run could end by a difference."""
+    rule = results.run.plan.get("stop") or {}
+    if rule.get("rule") not in BY_A_DIFFERENCE:
+        return
+    told: set[frozenset[str]] = set()
+    for cell in results.of_benchmark(label):
+        for look in () if cell.stopped is None else cell.stopped.questions:
+            pair = frozenset((cell.info.model, look.against or ""))
+            if look.against is not None and look.verdict != "skipped" and pair not in told:
+                told.add(pair)
+                words = question_line(cell.info.model, look)
+                is_told = look.verdict in ("ahead", "behind", "equivalent")
+                yield Settled(sentence=words, method=f"stopping rule {words_of(rule)}", is_told=is_told)
+
+
+def _bench(label: str, group: Sequence[Contender], settled: Sequence[Settled]) -> Bench:
     models = [one for one in group if not one.side.info.is_floor]
     floors = [one for one in group if one.side.info.is_floor]
-    return Bench(label, models, floors)
+    return Bench(label, models, floors, settled=settled)
 
 
 def _contender(store: Store, run: RunInfo, cell: CellResult, name: str) -> Contender:

@@ -8,6 +8,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from steelyard.analysis.stopped import Stopped, looks_by_cell, stopped
+from steelyard.report.identity import MixedModel, mixed_models, mixture_warning
 from steelyard.report.machine import busy_client, ended_servers
 from steelyard.report.spending import Spending, spending
 from steelyard.store import Store
@@ -22,10 +24,16 @@ UNSAFE = "model-written code was run without a sandbox (--unsafe-code-execution)
 
 
 class CellResult(Struct, frozen=True, kw_only=True):
-    """One cell with every estimate that was computed for it."""
+    """One cell with every estimate that was computed for it; ``stopped``: how it ended, where it could end early."""
 
     info: CellInfo
     estimates: dict[str, Estimate]
+    stopped: Stopped | None = None
+
+    @property
+    def is_skipped(self) -> bool:
+        """Whether a cascade skipped it: nothing was asked on purpose."""
+        return self.stopped is not None and self.stopped.is_skipped
 
     def value(self, metric: str) -> float | None:
         """The value of a metric; ``None`` where it is unknown or does not apply."""
@@ -36,7 +44,8 @@ class CellResult(Struct, frozen=True, kw_only=True):
 class Results(Struct, frozen=True, kw_only=True):
     """A run and its cells. ``metrics`` are the ones the plan asks to see; empty: the usual ones.
 
-    ``stamps`` are what stands over all its numbers, such as that code was run unprotected.
+    ``stamps`` are what stands over all its numbers, such as that code was run unprotected. ``mixed`` are the models
+    that changed in mid-run.
     """
 
     run: RunInfo
@@ -44,6 +53,7 @@ class Results(Struct, frozen=True, kw_only=True):
     metrics: tuple[str, ...] = ()
     stamps: tuple[str, ...] = ()
     spending: Spending | None = None
+    mixed: tuple[MixedModel, ...] = ()
 
     def benchmarks(self) -> list[str]:
         """The labels of the benchmarks, in the plan's order."""
@@ -53,9 +63,17 @@ class Results(Struct, frozen=True, kw_only=True):
         """The models, in the plan's order."""
         return list(dict.fromkeys(cell.info.model for cell in self.cells))
 
+    def of_benchmark(self, label: str) -> list[CellResult]:
+        """The cells of one benchmark: the ranked ones, then those that a cascade skipped."""
+        skipped = [cell for cell in self.cells if cell.info.label == label and cell.is_skipped]
+        return [*self.ranked(label), *skipped]
+
     def ranked(self, label: str) -> list[CellResult]:
-        """The cells of one benchmark, best accuracy first; unscored ones last, a floor after what beats it."""
-        cells = [cell for cell in self.cells if cell.info.label == label]
+        """The cells of one benchmark, best accuracy first; unscored ones last, a floor after what beats it.
+
+        What a cascade skipped has no place.
+        """
+        cells = [cell for cell in self.cells if cell.info.label == label and not cell.is_skipped]
         return sorted(cells, key=_rank)
 
 
@@ -67,10 +85,13 @@ def _rank(cell: CellResult) -> tuple[float, bool]:
 def load_results(store: Store, run: RunInfo) -> Results:
     """Read a run's cells and their stored estimates."""
     cells = []
-    for info in store.cells(run.id):
+    infos = store.cells(run.id)
+    looks = looks_by_cell(infos, store.looks(run.id)) if run.plan.get("stop") else {}
+    for info in infos:
         assert info.id is not None
-        estimates = store.summary(info.id) or ()
-        cells.append(_result(info, estimates))
+        found = _result(info, store.summary(info.id) or ())
+        ended = stopped(looks.get(info.id, ()), found.estimates)
+        cells.append(msgspec.structs.replace(found, stopped=ended))
     cells += [_result(info, estimates) for info, estimates in store.gradings(run.id)]
     return Results(
         run=run,
@@ -78,6 +99,7 @@ def load_results(store: Store, run: RunInfo) -> Results:
         metrics=tuple(run.plan.get("metrics", ())),
         stamps=_stamps(store, run),
         spending=spending(store, run, cells),
+        mixed=mixed_models(store, cells),
     )
 
 
@@ -117,18 +139,28 @@ def _result(info: CellInfo, estimates: Sequence[Estimate]) -> CellResult:
 def results_document(results: Results) -> dict[str, Any]:
     """The results as JSON-ready values: the run, and per cell what it is and every estimate."""
     run = msgspec.to_builtins(results.run)
-    run.pop("plan")
+    stop = run.pop("plan").get("stop")
+    if stop is not None:
+        run["stop"] = stop
     cells = [
-        msgspec.to_builtins(cell.info) | {"label": cell.info.label, "estimates": msgspec.to_builtins(cell.estimates)}
+        msgspec.to_builtins(cell.info)
+        | {"label": cell.info.label, "estimates": msgspec.to_builtins(cell.estimates)}
+        | ({} if cell.stopped is None else {"stopped": msgspec.to_builtins(cell.stopped)})
         for cell in results.cells
     ]
     spent = msgspec.to_builtins(results.spending)
-    return {"run": run, "cells": cells, "spending": spent, "warnings": warnings(results)}
+    return {
+        "run": run,
+        "cells": cells,
+        "spending": spent,
+        "mixed_models": msgspec.to_builtins(results.mixed),
+        "warnings": warnings(results),
+    }
 
 
 def warnings(results: Results) -> list[str]:
     """What a reader must know before believing a number: what was seen, why it matters, what to try."""
-    found = [*results.stamps, *_out_of_money(results)]
+    found = [*results.stamps, *map(mixture_warning, results.mixed), *_out_of_money(results)]
     for cell in results.cells:
         where = f"{cell.info.model} on {cell.info.label}"
         found += [f"{where}: {text}" for text in _cell_warnings(cell)]
@@ -182,7 +214,17 @@ def _cell_warnings(cell: CellResult) -> list[str]:
             f"have to come from others, so this score is not one of {cell.info.label}. "
             "Try: without --order file, or all items"
         )
-    return texts + _cache_warnings(cell) + _judge_warnings(cell)
+    return texts + _clock_warnings(cell) + _cache_warnings(cell) + _judge_warnings(cell)
+
+
+def _clock_warnings(cell: CellResult) -> list[str]:
+    untimed, answered = cell.value("untimed") or 0, cell.value("answered") or 0
+    if not untimed:
+        return []
+    return [
+        f"{untimed:,.0f} of {answered:,.0f} answers were on their way while this machine slept or the client was "
+        "stopped: they are scored, and left out of every time"
+    ]
 
 
 def _cache_warnings(cell: CellResult) -> list[str]:

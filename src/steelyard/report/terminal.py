@@ -13,6 +13,7 @@ from steelyard.analysis.spread import advice
 from steelyard.analysis.wording import written
 from steelyard.report.results import CellResult, Results, warnings
 from steelyard.report.spending import spending_line
+from steelyard.report.stopping import stopping_lines
 from steelyard.types import CellInfo, RunInfo
 
 NARROWEST = 100
@@ -100,6 +101,8 @@ def _render(results: Results, out: Console, *, everything: bool) -> None:
         out.print()
         out.print(_caption(results, label), markup=False)
         out.print(_every_estimate(results, label) if everything else _benchmark_table(results, label))
+        for line in stopping_lines(results.run.plan, label, results.of_benchmark(label)):
+            out.print(line, markup=False, soft_wrap=True)
         if not everything and (groups := _group_names(results, label)):
             out.print()
             out.print(_group_table(results, label, groups))
@@ -127,8 +130,14 @@ def _matrix(results: Results) -> Table:
     by_key = {(cell.info.model, cell.info.label): cell for cell in results.cells}
     for model in results.models():
         cells = [by_key.get((model, label)) for label in results.benchmarks()]
-        table.add_row(model, *("" if cell is None else written(cell.estimates.get("accuracy")) for cell in cells))
+        table.add_row(model, *(_matrix_text(cell) for cell in cells))
     return table
+
+
+def _matrix_text(cell: CellResult | None) -> str:
+    if cell is None:
+        return ""
+    return "skipped" if cell.is_skipped else written(cell.estimates.get("accuracy"))
 
 
 def _caption(results: Results, label: str) -> str:

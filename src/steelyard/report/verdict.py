@@ -44,6 +44,7 @@ def gate(store: Store, run: RunInfo, asked: Asked) -> GateReport:
     baseline, missing = _baseline(store, asked)
     _check_asked(asked, cells, baseline)
     checks: list[Check] = []
+    pairs: list[tuple[Cell, Cell]] = []
     faults = [missing] if missing else []
     if baseline is not None:
         pairs, unpaired = _pairs(_chosen(cells_of_snapshot(baseline.content), asked, may_be_empty=True), cells)
@@ -52,7 +53,7 @@ def gate(store: Store, run: RunInfo, asked: Asked) -> GateReport:
     checks += [check_threshold(one, cell, asked.policy) for cell in cells for one in asked.thresholds]
     called = f"{baseline.label} ({baseline.content.called})" if baseline else asked.baseline
     verdict = verdict_of(checks, policy=asked.policy, run=run.number, baseline=called, faults=faults,
-                         notes=_notes(run, checks))  # fmt: skip
+                         notes=(*_renamed(pairs), *_notes(run, checks)))  # fmt: skip
     return told(verdict)
 
 
@@ -172,6 +173,16 @@ def _pairs(baseline: Sequence[Cell], candidate: Sequence[Cell]) -> tuple[list[tu
         if id(one) not in judged and (one.info.model in models or is_one_model):
             faults.append(f"the run has no {one.info.model} on {one.info.label}, which the baseline has")
     return pairs, faults
+
+
+def _renamed(pairs: Sequence[tuple[Cell, Cell]]) -> list[str]:
+    """Where the service says that another model answers now: what is judged may be its change, not yours."""
+    return [
+        f"{after.info.model} on {after.info.label}: the service reported {', '.join(before.reported)} for the baseline "
+        f"and {', '.join(after.reported)} for this run"
+        for before, after in pairs
+        if before.reported and after.reported and before.reported != after.reported
+    ]
 
 
 def _notes(run: RunInfo, checks: Sequence[Check]) -> list[str]:

@@ -3,7 +3,7 @@
 ``calls`` and ``scores`` are append-only: an answer is written when it has arrived, a judgement of it later, and again
 by another grader. A call's hot figures stand in columns; the rest is one compressed payload. An answer that was used
 again is a row with an empty payload that points to the call it came from. ``dictionaries`` holds what the payloads of a
-set of items have in common.
+set of items have in common. ``looks`` are what a run saw of itself where it might have ended early, and decided.
 """
 
 from __future__ import annotations
@@ -182,6 +182,14 @@ shares = Table(
     Column("spent_usd", Float),
 )
 
+looks = Table(
+    "looks",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("cell", ForeignKey("cells.id"), nullable=False, index=True),
+    Column("content", LargeBinary, nullable=False),
+)
+
 dictionaries = Table(
     "dictionaries",
     METADATA,
@@ -252,6 +260,10 @@ def _runs_are_blessed_as_baselines(connection: Connection) -> None:
     )
 
 
+def _looks_are_kept(connection: Connection) -> None:
+    looks.create(connection)
+
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     _judgements_have_costs,
     _answers_are_used_again,
@@ -259,6 +271,7 @@ MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     _payloads_share_dictionaries,
     _costs_are_summed_from_an_index,
     _runs_are_blessed_as_baselines,
+    _looks_are_kept,
 )
 """Step ``i`` turns a store of version ``i + 1`` into one of version ``i + 2``; steps are added, never changed."""
 
