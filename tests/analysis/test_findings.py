@@ -61,7 +61,11 @@ def test_of_three_models_ties_are_judged_together():
 
 
 def test_models_asked_in_other_words_are_never_compared():
-    assert not of("lead", contender("a", 300), contender("b", 100, info={"prompt_digest": "other words"}))
+    found = of("lead", contender("a", 300), contender("b", 100, info={"prompt_digest": "other words"}))
+    assert [one.sentence for one in found] == [
+        "a answers 75.0 % (70.5 to 79.0) of b@p right.",
+        "b was not asked the same on b@p as a (other prompt digest), so it is not compared with it.",
+    ]
 
 
 def test_a_floor_that_is_not_beaten_is_told():
@@ -113,9 +117,17 @@ def test_few_items_are_warned_of():
 def test_what_changed_since_a_baseline_is_told_with_its_interval():
     bench = Bench("b@p", [contender("new", 200), contender("old", 300)])
     new, old = bench.models[1], bench.models[0]
-    found = since_baseline(bench.compare(new, old))
+    (found,) = since_baseline([bench.compare(new, old)])
     assert found.kind == "told"
     assert "25.0 points less than old" in found.sentence
+
+
+def test_many_changes_that_are_not_told_are_one_sentence():
+    bench = Bench("b@p", [contender("new", 300, offset=1), contender("old", 300)])
+    (found,) = since_baseline([bench.compare(bench.models[0], bench.models[1])] * 6)
+    assert found.kind == "open"
+    assert "no change is told in 6 comparisons" in found.sentence
+    assert len(found.numbers) == 6
 
 
 def test_nothing_scored_is_said_and_nothing_raises():

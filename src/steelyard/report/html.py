@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from steelyard.analysis.gate import GateReport
 from steelyard.analysis.sentences import descriptive
 from steelyard.report.evidence import Evidence
 from steelyard.report.facts import facts, spending_lines
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def html_report(store: Store, evidence: Evidence, *, reveal: bool = False) -> str:
-    """The whole page; ``reveal`` shows the texts of a confidential benchmark too."""
+def html_report(store: Store, evidence: Evidence, verdict: GateReport | None = None, *, reveal: bool = False) -> str:
+    """The whole page, with a gate's verdict where there is one; ``reveal`` shows confidential texts too."""
     from markupsafe import Markup
 
     style, script = (Markup(_file(*names)) for names in (("charts.css", "report.css"), ("report.js",)))  # noqa: S704 - files of ours
@@ -43,6 +44,7 @@ def html_report(store: Store, evidence: Evidence, *, reveal: bool = False) -> st
         style=style,
         script=script,
         version=version("steelyard"),
+        verdict=verdict,
         **_parts(store, evidence, reveal=reveal),
     )
 

@@ -13,6 +13,7 @@ from steelyard.types import Estimate
 
 DASH = "–"  # noqa: RUF001 - a dash for what is not known
 SHADES = 5
+OF_SPEED = ("median latency", "first token, P50")
 MOST_COLUMNS = 6
 """So many models are columns of a table of figures; more are its lines."""
 FIGURES = (
@@ -81,12 +82,28 @@ def matrix(evidence: Evidence, slot_of: dict[str, int]) -> Table:
         scores = [_score(found[bench.label], bench, tied[bench.label]) for bench in benches]
         known = [one for one in found.values() if one is not None]
         lines.append(Line(name=name, slot=slot_of.get(name), cells=(*scores, *_speed_and_cost(known))))
-    return Table(
-        caption="95 % intervals below each value. Leads: told from all others. Tied: not told from the best one seen.",
-        headings=(*(bench.label for bench in benches), "median latency", "first token, P50",
-                  "cost/request" if len(benches) == 1 else "cost", "cost/correct", "reliability"),
-        lines=tuple(lines),
-    )  # fmt: skip
+    cost = "cost/request" if len(benches) == 1 else "cost"
+    headings = (*(bench.label for bench in benches), *OF_SPEED, cost, "cost/correct", "reliability")
+    caption = "95 % intervals below each value. Leads: told from all others. Tied: not told from the best one seen."
+    return _without_empty(Table(caption=caption, headings=headings, lines=tuple(lines)), keep=len(benches))
+
+
+def _without_empty(table: Table, *, keep: int) -> Table:
+    """The table without columns in which nothing is known, which are named with the reason; the first stay."""
+    said: list[str] = []
+    kept = list(range(keep))
+    for place in range(keep, len(table.headings)):
+        cells = [line.cells[place] for line in table.lines]
+        if any(one.text not in ("", DASH) for one in cells):
+            kept.append(place)
+        else:
+            why = next((one.why for one in cells if one.why), "")
+            said.append(f"{table.headings[place]} ({why})" if why else table.headings[place])
+    lines = tuple(
+        Line(name=line.name, slot=line.slot, cells=tuple(line.cells[place] for place in kept)) for line in table.lines
+    )
+    caption = f"{table.caption} Not known: {', '.join(said)}." if said else table.caption
+    return Table(caption=caption, headings=tuple(table.headings[place] for place in kept), lines=lines)
 
 
 def figures_table(bench: Bench, slot_of: dict[str, int]) -> Table:
