@@ -208,7 +208,7 @@ def test_a_verdict_its_criteria_and_the_turned_items_stand_in_the_markdown():
     assert text.startswith("### ❌ FAIL: run #&#8203;2 against main@&#8203;1")
     assert "| ❌ FAIL | accuracy | m |" in text
     assert "0 better, 50 worse</summary>" in text
-    assert "| worse | `c100` | right, `100` | wrong, `` `no\\| `` |" in text
+    assert "| worse | `c100` | right, `100` | wrong, `` `no¦ `` |" in text
     assert "Since the baseline" in text
     suite = ElementTree.fromstring(ok("report", "--junit", "-", "--baseline", "main", "--margin", "accuracy=0.05"))
     gate = suite[0]
