@@ -103,6 +103,8 @@ def test_a_model_is_dominated_only_where_another_is_told_to_beat_it():
     assert found.sentence.startswith("Nothing speaks for b on b@p: a is as good or better")
     assert "cost a request (25 % of it)" in found.sentence
     assert not of("dominated", contender("a", 300), contender("b", 290, offset=50))
+    (both,) = of("dominated", contender("a", 300), contender("b", 290, cost=4 * COST), contender("c", 100))
+    assert both.sentence.startswith("Nothing speaks for b and c on b@p: a is as good or better")
 
 
 def test_few_items_are_warned_of():

@@ -22,6 +22,8 @@ from steelyard.types import Comparison, Estimate
 Kind = Literal["told", "open", "beware"]
 
 BESIDE = ("cost.per_request", "latency.p50")
+RULES = ("baseline", "lead", "stopping", "floor", "cost", "speed", "dominated", "coarse", "doubts")
+"""In the order in which they are told."""
 COARSE = 0.10
 """A benchmark that shows only differences beyond so many points hardly tells models apart."""
 NAMED = 4
@@ -48,7 +50,7 @@ def findings(benches: Sequence[Bench], changes: Sequence[Comparison] = (), doubt
     found += since_baseline(changes)
     found += [Finding(rule="doubts", kind="beware", sentence=text) for text in doubts]
     order: dict[Kind, int] = {"told": 0, "open": 1, "beware": 2}
-    return sorted(found, key=lambda one: order[one.kind])
+    return sorted(found, key=lambda one: (order[one.kind], RULES.index(one.rule)))
 
 
 def lead(bench: Bench) -> Iterator[Finding]:
@@ -193,18 +195,25 @@ def dominated(bench: Bench) -> Iterator[Finding]:
         loser, winner = by_name[point.model], by_name[point.beaten_by]
         if bench.is_pairable(loser, winner) and (better := _told_better(bench, winner, loser)):
             found.append((loser, winner, better))
-    for loser, winner, better in found[:NAMED]:
-        text = (
-            f"Nothing speaks for {loser.name} on {bench.label}: {winner.name} is as good or better in all that is known"
-        )
-        text += f" of both, and is told better in {' and '.join(_gain(one) for one in better)}."
-        yield Finding(rule="dominated", kind="told", benchmark=bench.label, sentence=text,
-                      method=_method(bench, better[0], is_ranked=False),
-                      numbers=tuple(one.ratio or one.difference for one in better))  # fmt: skip
-    if len(found) > NAMED:
-        text = f"Of {len(found) - NAMED} more models on {bench.label} the same can be said: "
-        text += f"{listed([loser.name for loser, _, _ in found[NAMED:]])}."
-        yield Finding(rule="dominated", kind="told", benchmark=bench.label, sentence=text)
+    for name in dict.fromkeys(winner.name for _, winner, _ in found):
+        beaten = [(loser, better) for loser, winner, better in found if winner.name == name]
+        yield _no_word_for(bench, name, beaten)
+
+
+def _no_word_for(bench: Bench, winner: str, beaten: Sequence[tuple[Contender, Sequence[Comparison]]]) -> Finding:
+    """One sentence for all that one model beats; of one alone with what it is beaten in."""
+    better = beaten[0][1]
+    told = " and ".join(map(_gain, better)) if len(beaten) == 1 else "accuracy, median latency or cost a request"
+    text = f"Nothing speaks for {listed([loser.name for loser, _ in beaten])} on {bench.label}: {winner} is as good or "
+    text += f"better in all that is known of both, and is told better in {told}."
+    return Finding(
+        rule="dominated",
+        kind="told",
+        benchmark=bench.label,
+        sentence=text,
+        method=_method(bench, better[0], is_ranked=False),
+        numbers=tuple(one.ratio or one.difference for _, each in beaten for one in each),
+    )
 
 
 def too_coarse(bench: Bench) -> Iterator[Finding]:

@@ -125,9 +125,9 @@ def _given(
     if needs_floor:
         passed, chance = _above_floor(passed, benches)
         if not passed and chance:
-            return Recommendation(
-                use=use, rule=rule, models=(), why=f"{listed(chance)} passed, but is not told from the floor."
-            )
+            several = "are" if len(chance) > 1 else "is"
+            why = f"{listed(chance)} would pass, but {several} not shown to do better than the floor."
+            return Recommendation(use=use, rule=rule, models=(), why=why)
     if passed:
         chosen = choose(passed, benches)
         return Recommendation(use=use, rule=rule, models=tuple(chosen), why=_why(chosen, passed, judged, benches))

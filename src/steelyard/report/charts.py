@@ -128,7 +128,7 @@ def scatter(marks: Sequence[Mark], *, label: str, x_name: str, y_name: str, x_un
         pieces = [_marker(mark.slot, x, y, is_hollow=not mark.is_front)]
         if is_told:
             pieces.insert(0, _whiskers(mark, across, up))
-            pieces.append(_placed_label(mark.name, x, y, (left, top, WIDTH - right, foot), taken))
+            pieces.append(_placed_label(mark.name, x, y, (left, top, WIDTH - right, foot + 7), taken))
         parts.append(_group(f"s{mark.slot % SLOTS}", told, pieces))
     return _svg(height, label, parts)
 
@@ -235,7 +235,7 @@ def _steps(n: int) -> list[int]:
 
 def over_requests(series: Sequence[Series], *, label: str, y_name: str, unit: Unit = "s") -> str:
     """Each request's value in the order in which they were sent, and the running median of each model."""
-    left, right, top = 62, 16, 14 + _legend_height(series)
+    left, right, top = 62, 16, 36 + _legend_height(series)
     foot = top + 220
     longest = max(len(one.values) for one in series)
     across = Scale(low=1, high=max(2, longest), start=left, end=WIDTH - right)

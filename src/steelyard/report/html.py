@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from steelyard.analysis.findings import Finding
 from steelyard.analysis.gate import GateReport
 from steelyard.analysis.sentences import descriptive
 from steelyard.report.evidence import Evidence
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
     from markupsafe import Markup
 
+MOST_FIRST = {"told": 6, "open": 4, "beware": 3}
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -55,7 +57,7 @@ def _parts(store: Store, evidence: Evidence, *, reveal: bool) -> dict[str, Any]:
     return {
         "models": evidence.models,
         "facts": facts(evidence),
-        "findings": evidence.findings,
+        "findings": _sorted_out(evidence.findings),
         "recommendations": evidence.recommendations,
         "matrix": matrix(evidence, slot_of),
         "overview": _drawn(overview(evidence)),
@@ -77,6 +79,14 @@ def _parts(store: Store, evidence: Evidence, *, reveal: bool) -> dict[str, Any]:
         "commands": commands(evidence),
         "attachments": attachments(store, evidence),
     }
+
+
+def _sorted_out(findings: Sequence[Finding]) -> dict[str, list[Finding]]:
+    """The first few of each kind, which is what a busy reader takes in, and the rest."""
+    first: list[Finding] = []
+    for kind, most in MOST_FIRST.items():
+        first += [one for one in findings if one.kind == kind][:most]
+    return {"first": first, "more": [one for one in findings if one not in first]}
 
 
 def _sample(item: Item) -> dict[str, Any]:

@@ -198,6 +198,8 @@ def _speed_and_cost(known: Sequence[Contender]) -> tuple[Cell, ...]:
     if len(known) == 1:
         names = ("latency.p50", "ttft.p50", "cost.per_request", "cost.per_correct", "reliability")
         return tuple(_figure(known[0], name) for name in names)
+    if all(one.side.info.is_floor for one in known):
+        return (Cell(text=DASH),) * 5
     times = tuple(_span(known, name) for name in ("latency.p50", "ttft.p50"))
     return (*times, _sum(known, "cost.total"), _span(known, "cost.per_correct"), _span(known, "reliability"))
 
