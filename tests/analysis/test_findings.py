@@ -104,7 +104,8 @@ def test_a_model_is_dominated_only_where_another_is_told_to_beat_it():
     assert "cost a request (25 % of it)" in found.sentence
     assert not of("dominated", contender("a", 300), contender("b", 290, offset=50))
     (both,) = of("dominated", contender("a", 300), contender("b", 290, cost=4 * COST), contender("c", 100))
-    assert both.sentence.startswith("Nothing speaks for b and c on b@p: a is as good or better")
+    assert both.sentence.startswith("Nothing speaks for 2 of 3 models on b@p: another one is as good or better")
+    assert both.sentence.endswith("b by a and c by a.")
 
 
 def test_few_items_are_warned_of():

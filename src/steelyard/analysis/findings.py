@@ -49,8 +49,7 @@ def findings(benches: Sequence[Bench], changes: Sequence[Comparison] = (), doubt
     found = [one for bench in benches for rule in rules for one in rule(bench)]
     found += since_baseline(changes)
     found += [Finding(rule="doubts", kind="beware", sentence=text) for text in doubts]
-    order: dict[Kind, int] = {"told": 0, "open": 1, "beware": 2}
-    return sorted(found, key=lambda one: (order[one.kind], RULES.index(one.rule)))
+    return sorted(found, key=lambda one: (RULES.index(one.rule), one.kind != "told"))
 
 
 def lead(bench: Bench) -> Iterator[Finding]:
@@ -195,24 +194,35 @@ def dominated(bench: Bench) -> Iterator[Finding]:
         loser, winner = by_name[point.model], by_name[point.beaten_by]
         if bench.is_pairable(loser, winner) and (better := _told_better(bench, winner, loser)):
             found.append((loser, winner, better))
-    for name in dict.fromkeys(winner.name for _, winner, _ in found):
-        beaten = [(loser, better) for loser, winner, better in found if winner.name == name]
-        yield _no_word_for(bench, name, beaten)
+    if found:
+        yield _no_word_for(bench, found)
 
 
-def _no_word_for(bench: Bench, winner: str, beaten: Sequence[tuple[Contender, Sequence[Comparison]]]) -> Finding:
-    """One sentence for all that one model beats; of one alone with what it is beaten in."""
-    better = beaten[0][1]
-    told = " and ".join(map(_gain, better)) if len(beaten) == 1 else "accuracy, median latency or cost a request"
-    text = f"Nothing speaks for {listed([loser.name for loser, _ in beaten])} on {bench.label}: {winner} is as good or "
-    text += f"better in all that is known of both, and is told better in {told}."
+Beaten = tuple[Contender, Contender, list[Comparison]]
+"""A model, the one that beats it, and what it is told to be beaten in."""
+
+
+def _no_word_for(bench: Bench, found: Sequence[Beaten]) -> Finding:
+    """One sentence a benchmark: of one model alone with what it is beaten in, of several with who beats whom."""
+    loser, winner, better = found[0]
+    if len(found) == 1:
+        text = (
+            f"Nothing speaks for {loser.name} on {bench.label}: {winner.name} is as good or better in all that is "
+            f"known of both, and is told better in {' and '.join(map(_gain, better))}."
+        )
+    else:
+        pairs = listed([f"{one.name} by {by.name}" for one, by, _ in found])
+        text = (
+            f"Nothing speaks for {len(found)} of {len(bench.models)} models on {bench.label}: another one is as good "
+            f"or better in all that is known, and told better in accuracy, median latency or cost: {pairs}."
+        )
     return Finding(
         rule="dominated",
         kind="told",
         benchmark=bench.label,
         sentence=text,
         method=_method(bench, better[0], is_ranked=False),
-        numbers=tuple(one.ratio or one.difference for _, each in beaten for one in each),
+        numbers=tuple(one.ratio or one.difference for _, _, each in found[:NAMED] for one in each),
     )
 
 

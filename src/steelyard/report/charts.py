@@ -128,7 +128,7 @@ def scatter(marks: Sequence[Mark], *, label: str, x_name: str, y_name: str, x_un
         pieces = [_marker(mark.slot, x, y, is_hollow=not mark.is_front)]
         if is_told:
             pieces.insert(0, _whiskers(mark, across, up))
-            pieces.append(_placed_label(mark.name, x, y, (left, top, WIDTH - right, foot + 7), taken))
+            pieces.append(_placed_label(mark.name, x, y, (left, top, WIDTH - right, foot + 8), taken))
         parts.append(_group(f"s{mark.slot % SLOTS}", told, pieces))
     return _svg(height, label, parts)
 
@@ -192,7 +192,7 @@ def _placed_label(
     places = (*beside, *aslant, ("middle", x, y - 12), ("middle", x, y + 20))
     for anchor, at, base in places:
         start = {"start": at, "end": at - width, "middle": at - width / 2}[anchor]
-        box = (start, base - 10, start + width, base + 3)
+        box = (start - 2, base - 11, start + width + 2, base + 4)
         is_inside = box[0] >= field[0] and box[1] >= field[1] and box[2] <= field[2] and box[3] <= field[3]
         if is_inside and not any(_overlap(box, other) for other in taken):
             taken.append(box)

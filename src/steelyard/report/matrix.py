@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from steelyard.analysis.bench import Bench, Contender
 from steelyard.analysis.wording import written
+from steelyard.report.axes import Unit, value_text
 from steelyard.report.evidence import Evidence
 from steelyard.types import Estimate
 
@@ -209,8 +210,9 @@ def _span(known: Sequence[Contender], name: str) -> Cell:
     found = [one.estimates[name] for one in known if one.value(name) is not None]
     if not found:
         return _nothing(known, name)
-    ordered = sorted(found, key=lambda one: one.value or 0.0)
-    low, high = (written(one, bounds=False) for one in (ordered[0], ordered[-1]))
+    values = [one.value or 0.0 for one in found]
+    unit: Unit = "share" if found[0].unit == "share" else "s" if found[0].unit == "s" else "USD"
+    low, high = value_text(min(values), unit), value_text(max(values), unit)
     return Cell(text=low if low == high else f"{low} to {high}")
 
 
@@ -218,7 +220,7 @@ def _sum(known: Sequence[Contender], name: str) -> Cell:
     values = [one.value(name) for one in known]
     if any(value is None for value in values):
         return _nothing(known, name)
-    return Cell(text=f"{sum(value or 0.0 for value in values):.3g} USD in all")
+    return Cell(text=f"{value_text(sum(value or 0.0 for value in values), 'USD')} in all")
 
 
 def _nothing(known: Sequence[Contender], name: str) -> Cell:
