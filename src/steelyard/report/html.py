@@ -84,8 +84,9 @@ def _parts(store: Store, evidence: Evidence, *, reveal: bool) -> dict[str, Any]:
 def _sorted_out(findings: Sequence[Finding]) -> dict[str, list[Finding]]:
     """The first few of each kind, which is what a busy reader takes in, and the rest."""
     first: list[Finding] = []
-    for kind, most in MOST_FIRST.items():
-        first += [one for one in findings if one.kind == kind][:most]
+    for one in findings:
+        if sum(other.kind == one.kind for other in first) < MOST_FIRST[one.kind]:
+            first.append(one)
     return {"first": first, "more": [one for one in findings if one not in first]}
 
 
