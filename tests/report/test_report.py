@@ -16,6 +16,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+import steelyard as sy
 from steelyard.cli import main
 from steelyard.report.markdown import code, escaped
 from steelyard.report.samples import visible
@@ -210,6 +211,9 @@ def test_a_verdict_its_criteria_and_the_turned_items_stand_in_the_markdown():
     assert "0 better, 50 worse</summary>" in text
     assert "| worse | `c100` | right, `100` | wrong, `` `no¦ `` |" in text
     assert "Since the baseline" in text
+    shown = " ".join("".join(Page(html("--baseline", "main", "--margin", "accuracy=0.05")).text).split())
+    assert "Verdict fail FAIL: run #2 against main@1" in shown
+    assert "Since the baseline (run #1): m in #2 answers 25.0 points less than m in #1" in shown
     suite = ElementTree.fromstring(ok("report", "--junit", "-", "--baseline", "main", "--margin", "accuracy=0.05"))
     gate = suite[0]
     assert (gate.attrib["tests"], gate.attrib["failures"], gate.attrib["errors"]) == ("1", "1", "0")
@@ -255,3 +259,32 @@ def test_a_page_is_readable_by_its_owner_alone_and_no_half_page_is_left(hostile)
     html(*hostile)
     assert Path("report.html").stat().st_mode & 0o077 == 0
     assert not list(Path().glob(".report.html*"))
+
+
+def say(right):
+    """A model that gets these of its cases right."""
+
+    def answer(prompt):
+        number = int(prompt.rpartition("Say ")[2].split()[0])
+        return str(number) if number in right else "no"
+
+    return answer
+
+
+def test_a_run_that_ended_by_a_difference_is_told_by_its_looks_alone():
+    write_cases([f"Say {i}" for i in range(400)])
+    good, bad = say(set(range(400))), say(set(range(0, 400, 8)))
+    good.__name__, bad.__name__ = "good", "bad"
+    sy.run(models=[good, bad], benchmarks=["cases.jsonl"], stop={"compare": True}, on_message=lambda text: None)
+    shown = " ".join("".join(Page(html()).text).split())
+    assert "good is ahead of bad" in shown
+    assert "answers best" not in shown
+    assert shown.count("The run could end by a difference between models") == 3
+    assert "items saved" in shown
+
+
+def test_an_unknown_baseline_is_refused(capsys):
+    write_cases([f"Say {i}" for i in range(9)])
+    imported("m", [str(i) for i in range(9)])
+    assert main(["report", "--html", "x.html", "--baseline", "never"]) == 2
+    assert "never" in capsys.readouterr().err

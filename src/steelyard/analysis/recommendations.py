@@ -283,9 +283,8 @@ def _why_general(chosen: Sequence[str], benches: Sequence[Bench]) -> str:
 
 def _settling(checks: Sequence[Check], benches: Sequence[Bench]) -> str:
     """The items, and where prices are known the dollars, that would settle what is open; or what stands in the way."""
-    faults = [check.fault for check in checks if check.fault]
-    if faults:
-        return f"First: {faults[0]}."
+    if any(check.fault for check in checks):
+        return "What keeps it from being judged comes first; more items alone would not help."
     needed = [check for check in checks if check.verdict == "inconclusive" and check.needed_items]
     if not needed:
         return "The truth may lie at the bar itself: no number of items is sure to settle it."
