@@ -13,6 +13,7 @@ from steelyard.engine.order import grouped
 from steelyard.engine.progress import CellProgress
 from steelyard.store import NewCall, NewScore
 from steelyard.store.answers import Reusable
+from steelyard.store.judgements import reply_to_keep_by
 from steelyard.types import Call, Request, Sample, Score
 
 
@@ -55,7 +56,13 @@ class Work:
         """The scores of the call, which is kept already."""
         assert self.call_id is not None
         protocol = self.cell.cell.task.protocol
-        return NewScore(call=self.call_id, grader=protocol.name, grader_version=protocol.version, scores=self.scores)
+        return NewScore(
+            call=self.call_id,
+            grader=protocol.name,
+            grader_version=protocol.version,
+            scores=self.scores,
+            reply=reply_to_keep_by(self.call.completion if self.call else None, self.scores),
+        )
 
 
 @dataclass(kw_only=True)

@@ -26,6 +26,7 @@ from steelyard.engine.purse import Purse, check_store_budget
 from steelyard.engine.stage import opened
 from steelyard.errors import SteelyardError, UnknownName, UsageError
 from steelyard.store import NewScore, Store
+from steelyard.store.judgements import reply_to_keep_by
 from steelyard.types import Call, CellInfo, RunInfo, Sample, Score
 
 AT_ONCE = 256
@@ -75,8 +76,14 @@ async def _grade_missing(store: Store, cell: int, protocol: Protocol, seat: Seat
         scores = await _grade_all(protocol, batch, seat)
         store.append_scores(
             [
-                NewScore(call=call_id, grader=protocol.name, grader_version=protocol.version, scores=judged)
-                for (call_id, _, _), judged in zip(batch, scores, strict=True)
+                NewScore(
+                    call=call_id,
+                    grader=protocol.name,
+                    grader_version=protocol.version,
+                    scores=judged,
+                    reply=reply_to_keep_by(call.completion, judged),
+                )
+                for (call_id, _, call), judged in zip(batch, scores, strict=True)
             ]
         )
         total += len(batch)

@@ -15,6 +15,7 @@ import numpy as np
 from sqlalchemy import Connection, Select, func, select
 
 from steelyard.store import schema
+from steelyard.store.judgements import measures_of
 from steelyard.types import CellInfo, Columns, Spent
 
 ROWS_AT_ONCE = 2_000
@@ -172,7 +173,7 @@ def _calls(cell: int, with_names: bool) -> Select[Any]:
     return (
         select(*columns)
         .join(schema.cells, schema.cells.c.id == calls.c.cell)
-        .join(samples, (samples.c.set == schema.cells.c.set) & (samples.c.position == calls.c.position))
+        .join(samples, samples.c.id == schema.sample_id(schema.cells.c.set, calls.c.position))
         .where(calls.c.cell == cell)
         .order_by(calls.c.position, calls.c.repeat, calls.c.id)
     )
@@ -184,32 +185,31 @@ def _scores(
     scores, calls = schema.scores, schema.calls
     values: dict[str, np.ndarray] = {}
     parsed: dict[str, np.ndarray] = {}
-    chosen = (
-        select(scores.c.call, scores.c.metric, scores.c.value, scores.c.parsed)
-        .join(calls, calls.c.id == scores.c.call)
-        .where(calls.c.cell == cell)
-        .order_by(scores.c.id)
-    )
+    metrics: tuple[str, ...] | None = None
     if grader is None:
         info = _info(connection, cell)
-        grader, grader_version = info.protocol, info.protocol_version
-        chosen = chosen.where(scores.c.metric.in_(info.scored))
-        for metric in info.scored:
+        grader, grader_version, metrics = info.protocol, info.protocol_version, info.scored
+        for metric in metrics:
             values[metric], parsed[metric] = _unscored(len(ids))
-    chosen = chosen.where(scores.c.grader == grader)
-    if grader_version is not None:
-        chosen = chosen.where(scores.c.grader_version == grader_version)
+    measures = measures_of(connection, grader, grader_version, metrics)
+    chosen = (
+        select(calls.c.id, scores.c.measure, scores.c.value, scores.c.parsed)
+        .join(scores, schema.is_of_call(calls.c.id))
+        .where(calls.c.cell == cell, scores.c.measure.in_(measures))
+        .order_by(scores.c.id)
+    )
     by_id = np.argsort(ids, kind="stable")
     for partition in connection.execute(chosen).yield_per(ROWS_AT_ONCE).partitions():
-        call, metrics, figures, is_parsed = zip(*partition, strict=True)
+        call, numbers, figures, is_parsed = zip(*partition, strict=True)
         place = _places(ids, by_id, np.array(call, dtype=np.int64))
         figure = np.array(figures, dtype=np.float64)
         answered = np.array(is_parsed, dtype=bool) & ~np.isnan(figure)
-        named = np.array(metrics, dtype=object)
-        for metric in dict.fromkeys(metrics):
+        measured = np.array(numbers)
+        for metric in dict.fromkeys(measures[number] for number in numbers):
             if metric not in values:
                 values[metric], parsed[metric] = _unscored(len(ids))
-            chosen_rows = (named == metric) & (place >= 0)  # of one call's several, the last one written stays
+            of_metric = np.isin(measured, [number for number, name in measures.items() if name == metric])
+            chosen_rows = of_metric & (place >= 0)  # of one call's several, the last one written stays
             values[metric][place[chosen_rows]] = figure[chosen_rows]
             parsed[metric][place[chosen_rows]] = answered[chosen_rows]
     return values, parsed
@@ -225,10 +225,9 @@ def _judging(connection: Connection, cell: int, grader: str | None, grader_versi
     chosen = (
         select(func.count(), *(figure(column) for column in counts for figure in (func.count, func.sum)))
         .join(calls, calls.c.id == scores.c.call)
-        .where(calls.c.cell == cell, scores.c.calls.is_not(None), scores.c.grader == grader)
+        .where(calls.c.cell == cell, scores.c.calls.is_not(None))
+        .where(scores.c.measure.in_(measures_of(connection, grader, grader_version)))
     )
-    if grader_version is not None:
-        chosen = chosen.where(scores.c.grader_version == grader_version)
     n, _, sent, *pairs = connection.execute(chosen).one()
     if not n:
         return None

@@ -1,19 +1,25 @@
 """The tables, and how an older store becomes a newer one.
 
 ``calls`` and ``scores`` are append-only: an answer is written when it has arrived, a judgement of it later, and again
-by another grader. A call's hot figures stand in columns; the rest is one compressed payload. An answer that was used
-again is a row with an empty payload that points to the call it came from. ``dictionaries`` holds what the payloads of a
-set of items have in common.
+by another grader. A call's hot figures stand in columns; the rest is one compressed payload, which does not repeat what
+its item says. An answer that was used again is a row with an empty payload that points to the call it came from.
+``dictionaries`` holds what the payloads of a set of items have in common, ``measures`` what scores are scores of.
+
+The number of an item holds its set and its place, that of a score its call and its place there, so that neither table
+needs an index to be found by them.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 from sqlalchemy import (
     Boolean,
     Column,
+    ColumnElement,
+    Computed,
     Connection,
     Float,
     ForeignKey,
@@ -32,6 +38,13 @@ from sqlalchemy import (
 from steelyard.errors import StoreError
 
 METADATA = MetaData()
+
+PLACES = 2**32
+"""How many items a set can hold."""
+JUDGEMENTS = 2**16
+"""How many scores a call can have."""
+PREFIX_BYTES = 8
+"""So much of a digest stands in a call's row, to be found by; all of it is in the payload."""
 
 meta = Table("meta", METADATA, Column("key", Text, primary_key=True), Column("value", Text, nullable=False))
 
@@ -83,8 +96,9 @@ sets = Table(
 samples = Table(
     "samples",
     METADATA,
-    Column("set", ForeignKey("sets.id"), primary_key=True),
-    Column("position", Integer, primary_key=True),
+    Column("id", Integer, primary_key=True),
+    Column("set", Integer, Computed("id >> 32", persisted=False)),
+    Column("position", Integer, Computed("id & 4294967295", persisted=False)),
     Column("name", Text, nullable=False),
     Column("stratum", Text),
     Column("cluster", Text),
@@ -146,24 +160,34 @@ HAS_COST = calls.c.cost_usd > literal_column("0")
 """In words that SQLite finds again in the index: with a bound parameter it would read every row."""
 Index("calls_by_cost", calls.c.cell, calls.c.cost_usd, sqlite_where=HAS_COST)
 
+measures = Table(
+    "measures",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("metric", Text, nullable=False),
+    Column("grader", Text, nullable=False),
+    Column("grader_version", Text, nullable=False),
+    UniqueConstraint("grader", "grader_version", "metric"),
+)
+
 scores = Table(
     "scores",
     METADATA,
     Column("id", Integer, primary_key=True),
-    Column("call", ForeignKey("calls.id"), nullable=False),
-    Column("metric", Text, nullable=False),
+    Column("call", Integer, Computed("id >> 16", persisted=False)),
+    Column("measure", ForeignKey("measures.id"), nullable=False),
     Column("value", Float),
     Column("parsed", Boolean, nullable=False),
     Column("answer", Text),
     Column("reason", Text),
-    Column("grader", Text, nullable=False),
-    Column("grader_version", Text, nullable=False),
     Column("calls", Integer),
     Column("input_tokens", Integer),
     Column("output_tokens", Integer),
     Column("cost_usd", Float),
-    Index("scores_by_call", "call"),
+    Column("answer_at", Integer),
+    Column("answer_length", Integer),
 )
+"""An answer that stands in the reply to the letter is kept as the place where it begins there, and its length."""
 Index(
     "scores_by_a_judge",
     scores.c.call,
@@ -201,6 +225,26 @@ gradings = Table(
 )
 
 
+def sample_id(item_set: Any, position: Any) -> Any:
+    """The number of an item; of columns, the expression for it."""
+    return item_set * PLACES + position
+
+
+def sample_ids(item_set: int) -> tuple[int, int]:
+    """The first number and the last that an item of the set can have."""
+    return sample_id(item_set, 0), sample_id(item_set, PLACES - 1)
+
+
+def place_of(number: int) -> tuple[int, int]:
+    """The set of an item and its place there."""
+    return divmod(number, PLACES)
+
+
+def is_of_call(call: ColumnElement[int]) -> ColumnElement[bool]:
+    """Whether a score is one of the call's, in words for which SQLite goes to it without an index."""
+    return scores.c.id.between(call * JUDGEMENTS, call * JUDGEMENTS + (JUDGEMENTS - 1))
+
+
 def _judgements_have_costs(connection: Connection) -> None:
     for column in ("calls INTEGER", "input_tokens INTEGER", "output_tokens INTEGER", "cost_usd FLOAT"):
         connection.exec_driver_sql(f"ALTER TABLE scores ADD COLUMN {column}")
@@ -228,12 +272,48 @@ def _costs_are_summed_from_an_index(connection: Connection) -> None:
     connection.exec_driver_sql("CREATE INDEX calls_by_cost ON calls (cell, cost_usd) WHERE cost_usd > 0")
 
 
+def _nothing_is_kept_twice(connection: Connection) -> None:
+    """Items and scores take numbers that say where they belong; payloads stay as they are."""
+    connection.exec_driver_sql("DROP INDEX calls_by_digest")
+    connection.exec_driver_sql("UPDATE calls SET digest = substr(digest, 1, 8)")
+    connection.exec_driver_sql("CREATE INDEX calls_by_digest ON calls (digest)")
+    for statement in (
+        "ALTER TABLE samples RENAME TO old_samples",
+        'CREATE TABLE samples (id INTEGER PRIMARY KEY NOT NULL, "set" INTEGER GENERATED ALWAYS AS (id >> 32) VIRTUAL, '
+        "position INTEGER GENERATED ALWAYS AS (id & 4294967295) VIRTUAL, name TEXT NOT NULL, stratum TEXT, "
+        "cluster TEXT, flags TEXT, content BLOB NOT NULL)",
+        "INSERT INTO samples (id, name, stratum, cluster, flags, content) "
+        'SELECT ("set" << 32) + position, name, stratum, cluster, flags, content FROM old_samples '
+        'ORDER BY "set", position',
+        "DROP TABLE old_samples",
+        "CREATE INDEX samples_by_name ON samples (name)",
+        "CREATE TABLE measures (id INTEGER PRIMARY KEY NOT NULL, metric TEXT NOT NULL, grader TEXT NOT NULL, "
+        "grader_version TEXT NOT NULL, UNIQUE (grader, grader_version, metric))",
+        "INSERT INTO measures (metric, grader, grader_version) SELECT metric, grader, grader_version FROM scores "
+        "GROUP BY grader, grader_version, metric ORDER BY min(id)",
+        "ALTER TABLE scores RENAME TO old_scores",
+        "DROP INDEX scores_by_a_judge",
+        "CREATE TABLE scores (id INTEGER PRIMARY KEY NOT NULL, call INTEGER GENERATED ALWAYS AS (id >> 16) VIRTUAL, "
+        "measure INTEGER NOT NULL REFERENCES measures (id), value FLOAT, parsed BOOLEAN NOT NULL, answer TEXT, "
+        "reason TEXT, calls INTEGER, input_tokens INTEGER, output_tokens INTEGER, cost_usd FLOAT, answer_at INTEGER, "
+        "answer_length INTEGER)",
+        "INSERT INTO scores (id, measure, value, parsed, answer, reason, calls, input_tokens, output_tokens, cost_usd) "
+        "SELECT (call << 16) + row_number() OVER (PARTITION BY call ORDER BY o.id) - 1, m.id, value, parsed, answer, "
+        "reason, calls, input_tokens, output_tokens, cost_usd FROM old_scores o JOIN measures m USING "
+        "(grader, grader_version, metric)",
+        "DROP TABLE old_scores",
+        "CREATE INDEX scores_by_a_judge ON scores (call) WHERE calls IS NOT NULL",
+    ):
+        connection.exec_driver_sql(statement)
+
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     _judgements_have_costs,
     _answers_are_used_again,
     _a_budget_stands_over_the_store,
     _payloads_share_dictionaries,
     _costs_are_summed_from_an_index,
+    _nothing_is_kept_twice,
 )
 """Step ``i`` turns a store of version ``i + 1`` into one of version ``i + 2``; steps are added, never changed."""
 
