@@ -17,19 +17,22 @@ MAY_IMPORT: dict[str, set[str]] = {
     "folders": set(),
     "threads": set(),
     "secrets": set(),
+    "criteria": GROUND,
     "stats": GROUND,
     "prices": GROUND,
     "providers": GROUND | NUMBERS,
     "scoring": GROUND | NUMBERS,
     "store": GROUND | NUMBERS,
     "benchmarks": GROUND | NUMBERS | {"document", "scoring"},
-    "analysis": GROUND | {"stats"},
-    "plan": GROUND | {"document", "benchmarks", "providers"},
-    "engine": GROUND | NUMBERS | {"benchmarks", "providers", "store", "plan", "analysis"},
+    "analysis": GROUND | {"criteria", "stats"},
+    "plan": GROUND | {"criteria", "document", "benchmarks", "providers"},
+    "engine": GROUND | NUMBERS | {"criteria", "benchmarks", "providers", "store", "plan", "analysis"},
     "grading": GROUND | NUMBERS | {"benchmarks", "scoring", "store", "plan", "engine", "analysis"},
     "instrument": GROUND | NUMBERS | {"providers", "engine"},
-    "report": GROUND | {"analysis", "store"},
-    "api": GROUND | NUMBERS | {"benchmarks", "providers", "store", "plan", "engine", "grading", "report"},
+    "report": GROUND | {"analysis", "criteria", "store"},
+    "api": GROUND
+    | NUMBERS
+    | {"criteria", "analysis", "benchmarks", "providers", "store", "plan", "engine", "grading", "report"},
 }
 
 

@@ -12,11 +12,13 @@ if TYPE_CHECKING:
     from steelyard.api import Run as Run
     from steelyard.api import calculate_metrics as calculate_metrics
     from steelyard.api import compare as compare
+    from steelyard.api import gate as gate
     from steelyard.api import load_dataset as load_dataset
     from steelyard.api import run as run
     from steelyard.api import run_async as run_async
     from steelyard.api import run_model as run_model
     from steelyard.api import run_model_async as run_model_async
+    from steelyard.api import set_baseline as set_baseline
     from steelyard.benchmarks.benchmark import Benchmark as Benchmark
     from steelyard.benchmarks.benchmark import Dataset as Dataset
     from steelyard.benchmarks.benchmark import Protocol as Protocol
@@ -48,11 +50,13 @@ _HOMES = {
         "Run",
         "calculate_metrics",
         "compare",
+        "gate",
         "load_dataset",
         "run",
         "run_async",
         "run_model",
         "run_model_async",
+        "set_baseline",
     ),
     "benchmarks.benchmark": ("Benchmark", "Dataset", "Protocol", "Selection"),
     "errors": ("ProviderError", "SteelyardError", "UsageError"),

@@ -10,7 +10,7 @@ import asyncio
 import random
 import sys
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -27,6 +27,7 @@ from steelyard.errors import ProviderError, UnknownName, UsageError
 from steelyard.plan.file import distinct_ids
 from steelyard.plan.names import parse_benchmark, parse_model
 from steelyard.plan.plan import BenchmarkSpec, Order, Plan
+from steelyard.plan.stopping import Stop, cascade_rule, stop_rule
 from steelyard.providers import connect
 from steelyard.providers.function import Function
 from steelyard.report.answers import plain
@@ -48,6 +49,7 @@ from steelyard.types import (
 )
 
 if TYPE_CHECKING:
+    from steelyard.analysis.gate import Allowance, Blocking, GateReport, Mode
     from steelyard.grading.stored import Regraded
     from steelyard.report.spending import Spending
 
@@ -144,6 +146,9 @@ def run(
     budget_usd: float | None = None,
     fresh: bool = False,
     cache_max_age_s: float | None = None,
+    stop: Stop | Mapping[str, Any] | None = None,
+    cascade: Mapping[str, Any] | None = None,
+    success: Sequence[str] = (),
     name: str | None = None,
     tags: Sequence[str] = (),
     accept_data: Sequence[str] = (),
@@ -159,6 +164,10 @@ def run(
     ``budget_usd``: end before more is spent; the status is then ``budget``, and what was answered is a valid sample.
     What an earlier run in the store was answered is not asked again, unless ``fresh``, or if that was longer than
     ``cache_max_age_s`` ago.
+    ``stop``: end early by a rule: ``{"half_width": 0.03}``, ``{"compare": True}``, ``{"anytime": True}`` or
+    ``{"variance": 0.0004}``; see docs/stopping.md.
+    ``cascade``: one model after another, cheapest first: ``{"drop_when": "worse_by 0.05", "skip_when": "success"}``,
+    where ``success`` are criteria such as ``"accuracy >= 0.70"``.
     ``store``: path of the SQLite file; default ``STEELYARD_STORE`` or ``.steelyard/steelyard.db``.
     """
     return _complete(
@@ -175,6 +184,9 @@ def run(
             budget_usd=budget_usd,
             fresh=fresh,
             cache_max_age_s=cache_max_age_s,
+            stop=stop,
+            cascade=cascade,
+            success=success,
             name=name,
             tags=tags,
             accept_data=accept_data,
@@ -198,6 +210,9 @@ async def run_async(
     budget_usd: float | None = None,
     fresh: bool = False,
     cache_max_age_s: float | None = None,
+    stop: Stop | Mapping[str, Any] | None = None,
+    cascade: Mapping[str, Any] | None = None,
+    success: Sequence[str] = (),
     name: str | None = None,
     tags: Sequence[str] = (),
     accept_data: Sequence[str] = (),
@@ -219,6 +234,8 @@ async def run_async(
         budget_usd=budget_usd,
         fresh=fresh,
         cache_max_age_s=cache_max_age_s,
+        stop=_ending(stop, cascade, success),
+        success=tuple(success),
         name=name,
         tags=tuple(tags),
         accept_data=tuple(accept_data),
@@ -300,6 +317,49 @@ def compare(
         pairs = (f"{pair.comparison.candidate} on {pair.comparison.benchmark}" for pair in found)
         raise UsageError(f"name one pair by models and benchmark=; {len(found)} fit: {', '.join(pairs)}")
     return found[0].comparison
+
+
+def set_baseline(name: str, run: Run, *, note: str | None = None) -> str:
+    """Bless a run as the next version of a baseline, kept apart from the run; returns ``NAME@VERSION``."""
+    from steelyard.store.snapshots import snapshot
+
+    with Store.open(run._location) as store:
+        return store.baselines.set(name, snapshot(store, store.run(run.info.id)), note=note).label
+
+
+def gate(
+    run: Run,
+    *,
+    baseline: str | None = None,
+    margins: Mapping[str, float | str] | None = None,
+    require: Sequence[str] = (),
+    mode: Mode = "regression",
+    inconclusive: Blocking | None = None,
+    allow: Sequence[Allowance] = (),
+    model: str | None = None,
+    benchmark: str | None = None,
+) -> GateReport:
+    """Hold a run against a baseline, or to plain criteria: pass, fail or inconclusive, with a sentence.
+
+    ``margins={"accuracy": 0.02, "latency.p95": "10%"}``: how much worse is borne. ``require=["accuracy >= 0.70"]``.
+    ``baseline``: a name, ``NAME@VERSION``, or the path of an exported one. ``exit_code`` is what the command line ends
+    with: 1 for a fail, 3 for an inconclusive that blocks.
+    """
+    from steelyard.analysis.gate import Policy
+    from steelyard.criteria import parse_margin, parse_threshold
+    from steelyard.report.verdict import Asked
+    from steelyard.report.verdict import gate as judge
+
+    asked = Asked(
+        baseline=baseline,
+        margins=tuple(parse_margin(f"{metric}={margin}") for metric, margin in (margins or {}).items()),
+        thresholds=tuple(parse_threshold(text) for text in require),
+        policy=Policy(mode=mode, inconclusive=inconclusive, allowed=tuple(allow)),
+        model=model,
+        benchmark=benchmark,
+    )
+    with Store.open(run._location) as store:
+        return judge(store, store.run(run.info.id), asked)
 
 
 def load_dataset(name: str, *, limit: int | None = None, seed: int = 0) -> list[Sample]:
@@ -385,6 +445,16 @@ def _share(metric: str, count: int, n: int, interval_of: Callable[..., Any]) -> 
         method="wilson",
         unit="share",
     )
+
+
+def _ending(
+    stop: Stop | Mapping[str, Any] | None, cascade: Mapping[str, Any] | None, success: Sequence[str]
+) -> Stop | None:
+    if cascade is not None and stop is not None:
+        raise UsageError("a run has either stop= or cascade=")
+    if cascade is not None:
+        return cascade_rule(cascade, success)
+    return stop_rule(stop) if isinstance(stop, Mapping) else stop
 
 
 def _model_spec(model: Model, given: Given) -> ModelSpec:

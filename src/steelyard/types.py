@@ -260,12 +260,17 @@ class Call(Struct, frozen=True, kw_only=True):
 
 
 class Spent(Struct, frozen=True, kw_only=True):
-    """What a judge took: requests sent, retries included; tokens and money are ``None`` where any is unknown."""
+    """What a judge took: requests sent, retries included; tokens and money are ``None`` where any is unknown.
+
+    ``cached`` replies were given in earlier runs and used again: they took nothing, and had cost ``saved_usd``.
+    """
 
     calls: int
     input_tokens: int | None = None
     output_tokens: int | None = None
     cost_usd: float | None = None
+    cached: int = 0
+    saved_usd: float | None = 0.0
 
 
 class Score(Struct, frozen=True, kw_only=True):
@@ -312,6 +317,42 @@ class Estimate(Struct, frozen=True, kw_only=True):
     estimand: Estimand = "questions like these"
     unit: str
     status: str = "ok"
+
+
+LookVerdict = Literal["go_on", "precise", "ahead", "behind", "equivalent", "all_asked", "skipped"]
+
+
+class Look(Struct, frozen=True, kw_only=True):
+    """One look at the first ``n`` items of a cell's order, all of them done, and what was decided.
+
+    With ``against`` the value is the difference to that model, and ``ahead`` means better than it. The bounds hold
+    over all looks that the rule plans, at ``level``; ``z`` is what they are wide, where it is not the level's own.
+    ``scored`` items have a score (of both models); ``planned`` items may be asked of a ``population``, ``None`` where
+    items are made without end. ``next`` is how many items to ask before the next look, ``None`` where the question
+    is settled.
+    """
+
+    rule: str
+    number: int
+    looks: int | None = None
+    n: int
+    scored: int
+    planned: int
+    population: int | None
+    against: str | None = None
+    value: float | None
+    low: float | None
+    high: float | None
+    level: float
+    z: float | None = None
+    estimand: Estimand
+    verdict: LookVerdict
+    next: int | None = None
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing more needs to be asked for it."""
+        return self.next is None
 
 
 Verdict = Literal["improved", "regressed", "equivalent", "inconclusive"]
@@ -461,7 +502,8 @@ class Columns(Struct, frozen=True, kw_only=True):
     ``gaps_s`` are all inter-chunk gaps in one array; call i owns ``gaps_s[gap_starts[i]:gap_starts[i + 1]]``.
     A ``cached`` answer was given in an earlier run: it cost nothing now, ``saved_usd`` is what it cost then, and its
     ``started_s`` is of then.
-    ``model_reported`` and ``fingerprint`` are what the service said that it is, "" where it said nothing.
+    ``model_reported`` and ``fingerprint`` are what the service said that it is, "" where it said nothing;
+    ``None`` in columns that come out of a baseline.
     ``scores[metric]`` and ``parsed[metric]`` are NaN / False where the answer was not scored. ``superseded`` counts
     failed calls that were asked again later, at ``superseded_cost_usd`` (NaN if unknown). ``judging`` is what all
     judgements took, where a model judged.

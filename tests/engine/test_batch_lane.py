@@ -17,7 +17,9 @@ import pytest
 from batch_server import BatchServer
 from server import serving
 from steelyard.engine import batch_lane
-from steelyard.engine.batch_lane import BatchLane, Standings
+from steelyard.engine.batch_lane import BatchLane
+from steelyard.engine.progress import BatchProgress
+from steelyard.engine.standings import Standings
 from steelyard.errors import ProviderError
 from steelyard.types import Failure, Message, Prompt, Request
 
@@ -68,6 +70,8 @@ def test_no_batch_is_handed_in_while_there_is_no_room_for_its_answers(tmp_path):
         drain=at_once,
         stopped=lambda: None,
         tell=lambda text: None,
+        begin=lambda requests: BatchProgress(model="m", number=1, requests=requests),
+        is_loaded=lambda: True,
     )
 
     async def main():
@@ -141,3 +145,20 @@ def test_a_provider_without_batches_is_told_before_anything_is_sent(model, monke
     ended = subprocess.run(command(*words), capture_output=True, text=True, timeout=60)
     assert ended.returncode == 2, ended.stderr
     assert "takes no batches" in ended.stderr
+
+
+def test_a_run_that_may_end_early_hands_in_one_batch_for_each_look(monkeypatch):
+    server = BatchServer()
+    server.polls = 2
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    rows = [{"id": f"q{n}", "input": f"Say {n}", "target": "42"} for n in range(300)]
+    Path("q.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with serving(server.handle) as http:
+        words = ("q.jsonl", "--grader", "contains", "-m", "openai/m", "--base-url", http.url, "--batch")
+        ended = subprocess.run(
+            command(*words, "--stop", "ladder=0.2/0.5/1,variance=0.005"), capture_output=True, text=True, timeout=100
+        )
+    assert ended.returncode == 0, ended.stderr
+    stopped = json.loads(ended.stdout)["cells"][0]["stopped"]
+    assert [len(batch["entries"]) for batch in server.batches.values()] == [60, 90, 150]
+    assert (stopped["look"], stopped["items"]) == (3, 300)

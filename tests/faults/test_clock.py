@@ -148,5 +148,6 @@ def test_a_process_that_was_stopped_and_continued_says_so_over_its_results():
         (session,) = store.sessions(run.id)
         slept = [record.call.slept_s for record in store.records(run.id) if record.call.slept_s]
     assert session.resources["slept_s"] > 1.0
+    assert session.resources["loop_lag_max_s"] < 1.0
     assert len(slept) == estimates["untimed"]["value"]
     assert min(slept) > 1.0

@@ -76,6 +76,7 @@ def test_two_processes_on_one_store_both_end_whole_while_others_read(server):
     assert len(asked) == len(set(asked)) == 2 * ITEMS
 
 
+@pytest.mark.long
 def test_a_reader_that_never_lets_go_does_not_hold_a_run_up(server):
     ended(run_of("before", server))
     with closing(sqlite3.connect(".steelyard/steelyard.db", isolation_level=None)) as reader:
@@ -87,6 +88,7 @@ def test_a_reader_that_never_lets_go_does_not_hold_a_run_up(server):
         assert store.run("beside").status == "done"
 
 
+@pytest.mark.long
 def test_a_run_waits_for_another_writer(server):
     ended(run_of("before", server))
     process = run_of("beside", server)

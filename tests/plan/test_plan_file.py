@@ -59,6 +59,10 @@ def test_the_digest_covers_what_changes_a_result_and_not_the_name():
         ("openai/gpt-4o-mini", "opnai/gpt", 3, "Did you mean 'openai'"),
         ("benchmarks:", "banchmarks:", 5, "Did you mean 'benchmarks'"),
         ("models:", "models: [", 3, "not YAML"),
+        ("limit: 10", "stop: {half_widht: 0.03}", 9, "stop names no rule: half_widht"),
+        ("limit: 10", "stop: {compare: true, lok: 1}", 9, "stop: unknown key 'lok'"),
+        ("limit: 10", "success: [accuracy > 1]", 9, "is no criterion"),
+        ("limit: 10", "cascade: {skip_when: success}", 9, "there are no criteria"),
     ],
 )
 def test_a_fault_is_told_with_its_line(old, new, line, words):
@@ -67,6 +71,18 @@ def test_a_fault_is_told_with_its_line(old, new, line, words):
     assert words in str(caught.value)
     assert f"plan.yaml, line {line}:" in str(caught.value)
     assert "sk-123" not in str(caught.value)
+
+
+def test_a_plan_with_a_stopping_rule_comes_back_from_its_document_with_every_default():
+    plan = plan_of(GOOD + "stop: {compare: true}\n")
+    assert plan.as_document()["stop"]["looks"] == (0.1, 0.25, 0.5, 1.0)
+    assert plan_from_document(plan.as_document()) == plan
+    assert plan.digest() != plan_of(GOOD).digest()
+
+
+def test_a_plan_has_a_stopping_rule_or_a_cascade_and_not_both():
+    with pytest.raises(PlanError, match="either 'stop' or 'cascade'"):
+        plan_of(GOOD + "stop: {compare: true}\ncascade: {drop_when: worse_by 0.05}\n")
 
 
 def test_datasets_is_also_understood():

@@ -476,11 +476,11 @@ def test_a_store_of_the_first_schema_is_read_and_written_on(opened):
     raw = sqlite3.connect("test.db")
     for index in ("scores_by_a_judge", "calls_by_source", "calls_by_cost"):
         raw.execute(f"DROP INDEX {index}")
-    for table in ("budget_shares", "dictionaries"):
+    for table in ("budget_shares", "dictionaries", "baselines", "looks", "verdicts"):
         raw.execute(f"DROP TABLE {table}")
     for column in ("reused_from", "saved_usd"):
         raw.execute(f"ALTER TABLE calls DROP COLUMN {column}")
-    for column in ("calls", "input_tokens", "output_tokens", "cost_usd"):
+    for column in ("calls", "input_tokens", "output_tokens", "cost_usd", "cached", "saved_usd"):
         raw.execute(f"ALTER TABLE scores DROP COLUMN {column}")
     raw.execute("UPDATE meta SET value = '1' WHERE key = 'schema_version'")
     raw.commit()
@@ -497,7 +497,7 @@ def older(path):
     """Make the store one of the schema before, with the last answers still in its log."""
     raw = sqlite3.connect(path)
     raw.execute("PRAGMA wal_autocheckpoint=0")
-    raw.execute("DROP INDEX calls_by_cost")
+    raw.execute("DROP TABLE baselines")
     raw.execute(f"UPDATE meta SET value = '{schema.VERSION - 1}' WHERE key = 'schema_version'")
     raw.execute("UPDATE runs SET name = 'as it was'")
     raw.commit()

@@ -19,6 +19,15 @@ def written(estimate: Estimate | None, *, bounds: bool = True) -> str:
     return f"{text} ({_number(estimate.low * scale, digits)} to {_number(estimate.high * scale, digits)})"
 
 
+def change_written(value: float, unit: str) -> str:
+    """A difference with its sign; of shares in points: ``-4.2 points``."""
+    if unit == "share":
+        return f"{100 * value:+.1f} points"
+    scale, suffix = _scale(unit, value)
+    digits = 0 if unit in ("requests", "tokens") else _decimals(value * scale, 3)
+    return f"{value * scale:+,.{digits}f}{suffix}"
+
+
 def _scale(unit: str, value: float) -> tuple[float, str]:
     if unit == "share":
         return 100.0, " %"

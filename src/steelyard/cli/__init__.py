@@ -1,6 +1,7 @@
 """The command line: parse, call, print, exit code. Each verb has a file of its own; nothing imports this package.
 
-Exit codes: 0 done; 1 a check failed; 2 the request cannot be understood or fulfilled, found before any call;
+Exit codes: 0 done; 1 a check or a gate failed; 2 the request cannot be understood or fulfilled, found before any call;
+3 a gate that is inconclusive, where that blocks;
 4 the environment or a provider failed, so that nothing or only a part was measured; 5 the budget is spent, and what was
 measured until then is valid; 130 interrupted and resumable.
 """
@@ -14,11 +15,13 @@ import sys
 from typing import NoReturn
 
 from steelyard.cli import (
+    baseline,
     budget,
     cache,
     check,
     compare,
     export,
+    gate,
     import_answers,
     list_names,
     mock,
@@ -29,12 +32,13 @@ from steelyard.cli import (
     selftest,
     setup,
     show,
+    trend,
 )
 from steelyard.errors import SteelyardError
 
 VERBS = (
-    run, show, compare, runs, list_names, prompts, check, rescore, export, import_answers, setup, cache, budget,
-    selftest, mock,
+    run, show, compare, gate, trend, baseline, runs, list_names, prompts, check, rescore, export, import_answers,
+    setup, cache, budget, selftest, mock,
 )  # fmt: skip
 
 DESCRIPTION = "Weigh language models: how good, how fast, how heavy and how dear, with the uncertainty of every number."

@@ -15,6 +15,7 @@ from steelyard import prices
 from steelyard.cli.power import FIND, PowerForecast, power_forecast, power_words
 from steelyard.engine.cache import count_known
 from steelyard.engine.cells import Cell
+from steelyard.engine.looks import Watched, expansion
 from steelyard.engine.run import Given, prepare
 from steelyard.plan.plan import Plan
 from steelyard.store import Store
@@ -23,6 +24,7 @@ from steelyard.types import ModelSpec, Prompt, Usage
 CHARACTERS_PER_TOKEN = 4
 PROMPTS_MEASURED = 50
 JUDGE_PROMPT_TOKENS = 250
+MOST_LOOKS_LISTED = 8
 
 
 class CellForecast(Struct, frozen=True, kw_only=True):
@@ -49,10 +51,11 @@ class CellForecast(Struct, frozen=True, kw_only=True):
 
 
 class Forecast(Struct, frozen=True, kw_only=True):
-    """Every cell of a plan, with the plan's digest."""
+    """Every cell of a plan, with the plan's digest. ``stop`` is what its stopping rule watches, by benchmark."""
 
     plan_digest: str
     cells: tuple[CellForecast, ...]
+    stop: tuple[Watched, ...] = ()
     power: tuple[PowerForecast, ...] = ()
 
     @property
@@ -70,7 +73,8 @@ def forecast(plan: Plan, store: Store | None = None, find: float = FIND) -> Fore
     known = [count_known(store, cell, plan) if store is not None else 0 for cell in cells]
     expected = tuple(map(_cell, cells, known))
     power = power_forecast(expected, [cell.info.is_floor for cell in cells], find)
-    return Forecast(plan_digest=plan.digest(), cells=expected, power=tuple(power))
+    watched = tuple(expansion(cells, plan))
+    return Forecast(plan_digest=plan.digest(), cells=expected, stop=watched, power=tuple(power))
 
 
 def _cell(cell: Cell, known: int) -> CellForecast:
@@ -201,3 +205,29 @@ def print_forecast(expected: Forecast) -> None:
     out.print(table)
     for words in filter(None, map(power_words, expected.power)):
         out.print(words, markup=False, soft_wrap=True)
+    for watched in expected.stop:
+        out.print(watched_line(watched), markup=False, soft_wrap=True)
+
+
+def watched_line(watched: Watched) -> str:
+    """What a stopping rule will watch on one benchmark, and when."""
+    asked = ", ".join(" against ".join(models) for models in watched.questions)
+    turns = ""
+    if watched.rule == "cascade":
+        turns = f"{watched.benchmark} is asked of one model after another: {', '.join(watched.models)}. "
+        if not watched.questions:
+            return turns.strip()
+    whole = "" if watched.population is None else f" of the benchmark's {watched.population:,}"
+    return (
+        f"{turns}{watched.benchmark} may end early by {watched.rule}: {asked}; for {watched.estimand}; "
+        f"looks at {_look_points(watched)} of {watched.planned:,} items{whole}; error {100 * watched.alpha:.3g} % each"
+    )
+
+
+def _look_points(watched: Watched) -> str:
+    looks = [f"{n:,}" for n in watched.looks]
+    if not watched.looks_are_fixed:
+        return f"{looks[0]}, then at what the width needs, at most {looks[-1]}" if len(looks) > 1 else looks[0]
+    if len(looks) > MOST_LOOKS_LISTED:
+        return f"{', '.join(looks[:3])}, ... {looks[-1]}"
+    return ", ".join(looks)

@@ -13,11 +13,12 @@ from steelyard.errors import UsageError
 from steelyard.plan.file import distinct_ids, is_plan, read_plan
 from steelyard.plan.names import parse_benchmark, parse_model, parse_price, seconds
 from steelyard.plan.plan import BenchmarkSpec, Plan, plan_from_document
+from steelyard.plan.stopping import Anytime, Cascade, Compare, Stop, cascade_rule, parse_stop
 from steelyard.providers import is_remote
 from steelyard.types import ModelSpec, RunInfo
 
 PLAN_OPTIONS = ("limit", "runs", "seed", "order", "concurrency", "workers", "judge_repeats", "name", "fresh")
-FIXED_ON_RESUME = ("seed", "order")
+FIXED_ON_RESUME = ("seed", "order", "stop")
 
 
 def plan_from_arguments(parsed: argparse.Namespace, resume: RunInfo | None) -> Plan:
@@ -28,10 +29,16 @@ def plan_from_arguments(parsed: argparse.Namespace, resume: RunInfo | None) -> P
         changes["budget_usd"] = parsed.budget
     if parsed.cache_max_age is not None:
         changes["cache_max_age_s"] = seconds(parsed.cache_max_age)
+    success = tuple(parsed.success) or base.success
+    if parsed.success:
+        changes["success"] = success
+    if (stop := _ending(parsed, success)) is not None:
+        changes["stop"] = stop
     if parsed.batch:
         changes["models"] = tuple(msgspec.structs.replace(spec, batch=True) for spec in base.models)
     if resume is not None:
         _check_resumable(base, changes)
+        _check_same_pairs(base, plan_from_document(resume.plan))
     if parsed.accept_data:
         changes["accept_data"] = (*base.accept_data, *parsed.accept_data)
     if parsed.tags:
@@ -106,11 +113,38 @@ def _benchmark(word: str, parsed: argparse.Namespace) -> BenchmarkSpec:
     return msgspec.structs.replace(parse_benchmark(word), shots=parsed.shots, grader=parsed.grader)
 
 
+def _ending(parsed: argparse.Namespace, success: tuple[str, ...]) -> Stop | None:
+    """The rule that ``--stop`` or ``--cascade`` describe."""
+    if parsed.stop is not None and parsed.cascade:
+        raise UsageError("a run has either --stop or --cascade")
+    if parsed.stop is not None:
+        return parse_stop(parsed.stop)
+    if not parsed.cascade:
+        return None
+    keys = {"skip_when" if word == "success" else "drop_when": word for word in parsed.cascade}
+    return cascade_rule(keys, success)
+
+
+def _check_same_pairs(plan: Plan, before: Plan) -> None:
+    """The error of a comparison is shared by its pairs, so there can be no more of them later."""
+    names = [spec.id for spec in plan.models] != [spec.id for spec in before.models]
+    if isinstance(plan.stop, (Compare, Anytime, Cascade)) and names:
+        raise UsageError(
+            "no model can join a run that stops by a comparison: its pairs share the error. "
+            "Try: a new run; what was answered is used again"
+        )
+
+
 def _check_resumable(plan: Plan, changes: dict[str, Any]) -> None:
     for name in FIXED_ON_RESUME:
         if name in changes and changes[name] != getattr(plan, name):
-            raise UsageError(f"--{name} cannot change when a run goes on: it decides which items belong to the sample")
+            raise UsageError(f"--{name} cannot change when a run goes on: it decides which items are asked")
     for name in ("limit", "runs"):
+        if plan.stop is not None and changes.get(name, getattr(plan, name)) != getattr(plan, name):
+            raise UsageError(
+                f"--{name} cannot change when a run with a stopping rule goes on: its looks are shares of the items, "
+                "and its error is spent on those. Try: a new run; what was answered is used again"
+            )
         before, now = getattr(plan, name), changes.get(name)
         if now is not None and (before is None or now < before):
             raise UsageError(f"--{name} {now} is less than the run has ({before or 'all'}); it can only grow")

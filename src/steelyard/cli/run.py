@@ -60,6 +60,25 @@ def add_to(verbs: args.Verbs) -> None:
         "--price", metavar="IN/OUT", help="USD per million tokens of all models given with -m: 0.15/0.60[/CACHED]"
     )
     parser.add_argument("--budget", type=args.usd, metavar="USD", help="end the run before it spends more than this")
+    parser.add_argument(
+        "--stop",
+        metavar="RULE",
+        help="end early: half_width=0.03, compare, anytime, or variance=0.0004; further settings after commas",
+    )
+    parser.add_argument(
+        "--cascade",
+        metavar="WHEN",
+        action="append",
+        default=[],
+        help="cheapest model first: 'worse_by 0.05' drops what is clearly worse, 'success' skips dearer ones",
+    )
+    parser.add_argument(
+        "--success",
+        metavar="CRITERION",
+        action="append",
+        default=[],
+        help="such as 'accuracy >= 0.70'; may be repeated",
+    )
     parser.add_argument("--name", metavar="NAME", help="what to call the run")
     parser.add_argument("--tag", dest="tags", action="append", default=[], metavar="TAG", help="may be repeated")
     parser.add_argument("--resume", metavar="RUN", help="go on with a run: ask what is missing or failed")

@@ -17,12 +17,14 @@ from functools import partial
 
 from steelyard import prices
 from steelyard.engine.attempts import Outcome, RetryPolicy, always, ask
-from steelyard.engine.batch_lane import MOST_REQUESTS, BatchLane, Standings
+from steelyard.engine.batch_lane import MOST_HELD, BatchLane
 from steelyard.engine.budget import SPENT, Bill, Till
 from steelyard.engine.cache import Cache
 from steelyard.engine.clock import Clock, without_times
 from steelyard.engine.grade import grade
+from steelyard.engine.horizon import wait_for_move
 from steelyard.engine.progress import Progress
+from steelyard.engine.standings import Standings
 from steelyard.engine.stragglers import Stragglers
 from steelyard.engine.throttle import GateShut
 from steelyard.engine.work import OpenCell, Work
@@ -77,11 +79,12 @@ class Lane:
         for cell in cells:
             cell.progress.throttle = self.throttle
         self.batches: BatchLane | None = None
-        in_pieces = MOST_REQUESTS if self._spec.batch else WINDOW_PER_SLOT * concurrency
+        in_pieces = MOST_HELD if self._spec.batch else WINDOW_PER_SLOT * concurrency
         self._window = asyncio.Semaphore(in_pieces + SPARE_WINDOW)
         self._loaded: asyncio.Queue[Work | None] = asyncio.Queue()
         self._durable: asyncio.Queue[Work | None] = asyncio.Queue()
         self._unfinished = 0
+        self._is_loaded = False
         self._all_finished = asyncio.Event()
         self._failures = 0
         self._has_answered = False
@@ -90,6 +93,8 @@ class Lane:
     def stop(self, reason: str) -> None:
         """Send nothing more; what is in flight may still come in, and what was reserved before the money ended."""
         self.stopped = self.stopped or reason
+        for cell in self.cells:
+            cell.horizon.abandon()
         if reason != SPENT:
             self.throttle.shut()
         self._on_stop(reason)
@@ -105,7 +110,7 @@ class Lane:
             ticking = group.create_task(self._clock.watch())
             scoring = [group.create_task(self._score()) for _ in range(scorers)]
             if self.batches is not None:
-                generating = [group.create_task(self.batches.serve(self._loaded))]
+                generating = [group.create_task(self._by_batches(self.batches))]
             else:
                 generating = [group.create_task(self._generate()) for _ in range(self.concurrency)]
             await self._load_unscored(unscored)
@@ -121,6 +126,7 @@ class Lane:
     async def _load_unscored(self, unscored: Iterable[Work]) -> None:
         for work in unscored:
             await self._enter()
+            work.cell.horizon.enter(work.cell.horizon.earlier, work.place)
             self._durable.put_nowait(work)
 
     async def _load(self, source: Source) -> None:
@@ -130,6 +136,7 @@ class Lane:
             if self.stopped:
                 break
             await self._load_some(some)
+        self._is_loaded = True
         for _ in range(self.concurrency):
             self._loaded.put_nowait(None)
 
@@ -172,10 +179,26 @@ class Lane:
             self._keep(work)
 
     async def remaining(self) -> Source:
-        """Every item of every cell that is still to be asked, in the order of the plan, some at a time."""
-        items = ((cell, position, repeat) for cell in self.cells for position, repeat in cell.remaining())
-        while some := list(itertools.islice(items, LOADED_AT_ONCE)):
-            yield some
+        """Every item that is still to be asked, in the order of the plan, some at a time, as far as horizons let go."""
+        while (cell := await self._next_open()) is not None:
+            stretch = cell.horizon.take()
+            items = ((cell, position, repeat) for position, repeat in cell.remaining(stretch))
+            while some := list(itertools.islice(items, LOADED_AT_ONCE)):
+                for _, position, repeat in some:
+                    cell.horizon.enter(stretch, (position, repeat))
+                yield some
+            cell.horizon.loaded(stretch)
+
+    async def _next_open(self) -> OpenCell | None:
+        """The first cell that may go on, once there is one; none are left where all are spent."""
+        while not self.stopped:
+            open_cell = next((cell for cell in self.cells if cell.horizon.has_more), None)
+            if open_cell is not None or all(cell.horizon.is_spent for cell in self.cells):
+                return open_cell
+            if self.batches is not None:
+                self._loaded.put_nowait(None)  # what is gathered goes in as it is: the look waits for it
+            await wait_for_move(cell.horizon for cell in self.cells)
+        return None
 
     async def _enter(self) -> None:
         await self._window.acquire()
@@ -185,6 +208,7 @@ class Lane:
         if work.bill is not None:
             work.bill.keep_promise()
         self._window.release()
+        work.cell.horizon.leave(work.place)
         self._unfinished -= 1
         if self._unfinished == 0:
             self._all_finished.set()
@@ -213,6 +237,11 @@ class Lane:
             committed = work.durable
             self._keep(work)
 
+    async def _by_batches(self, batches: BatchLane) -> None:
+        """One round of batches after another, as far as the horizons let go each time."""
+        while not (self._is_loaded and self._loaded.empty()):
+            await batches.serve(self._loaded)
+
     def ask_by_batches(self, service: BatchService, standings: Standings) -> None:
         """Have this lane's requests handed in as batches instead of one by one."""
         self.batches = BatchLane(
@@ -226,6 +255,8 @@ class Lane:
             drain=self._writer.drain,
             stopped=lambda: self.stopped,
             tell=lambda text: self._progress.tell(f"{self.model}: {text}"),
+            begin=lambda requests: self._progress.begin_batch(self.model, requests),
+            is_loaded=lambda: self._is_loaded,
         )
 
     def _owe(self, work: Work) -> None:
@@ -237,6 +268,9 @@ class Lane:
         started = datetime.fromtimestamp(work.started_at_s, UTC)
         work.ended_at_s = time.time()
         outcome = Outcome(attempts=(), completion=answered.completion, failure=answered.failure, last_try_s=0.0)
+        if answered.is_unbilled and work.bill is not None:
+            work.bill.unsend()
+            work.bill = None
         work.call = self._called(work, outcome, started)
         self._reconsider(work.call)
         self._keep(work)
@@ -363,6 +397,7 @@ class Lane:
             seat = work.cell.cell.judge
             hearing = seat.hearing(work.sample.id, work.repeat) if seat is not None else None
             work.scores = await grade(work.cell.cell.task.protocol, work.sample, work.call.completion, hearing)
+            work.verdicts = tuple(hearing.replies) if hearing is not None else ()
             self._writer.scores(work.new_score(), partial(self._judged, work))
 
     def _judged(self, work: Work) -> None:

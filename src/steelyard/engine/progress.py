@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from steelyard.engine.budget import Ledger
+    from steelyard.providers.batches import Progress as Told
     from steelyard.types import Call, Score
 
 
@@ -35,6 +36,7 @@ class Gate(Protocol):
 class CellProgress:
     """One cell's counters. ``planned`` counts requests (items times repeats), ``reused`` those that this run had
     answered before, ``cached`` those that another run has. ``scored_anew`` leaves the cached ones out.
+    ``awaits_look``: all that may be asked is done, and others must come as far before anybody knows how it goes on.
     """
 
     model: str
@@ -52,6 +54,7 @@ class CellProgress:
     saved_usd: float = 0.0
     started_s: float | None = None
     throttle: Gate | None = None
+    awaits_look: bool = False
 
     def count_call(self, call: Call, *, is_reused: bool, saved_usd: float | None) -> None:
         """A call is durable; its answer may be one that was used again."""
@@ -78,6 +81,8 @@ class CellProgress:
 
     def held(self) -> str | None:
         """What keeps requests back at present, if anything does."""
+        if self.awaits_look:
+            return "waiting for a look"
         throttle = self.throttle
         if throttle is None or not throttle.waiting:
             return None
@@ -95,7 +100,41 @@ class CellProgress:
     def remaining_s(self) -> float | None:
         """Seconds to go at the present rate."""
         rate = self.per_second()
-        return None if not rate else (self.planned - self.finished) / rate
+        return None if not rate or self.awaits_look else (self.planned - self.finished) / rate
+
+
+@dataclass
+class BatchProgress:
+    """How far one batch is, as far as its service tells. ``number`` counts the model's batches of this session."""
+
+    model: str
+    number: int
+    requests: int
+    is_handed_in: bool = False
+    answered: int | None = None
+    failed: int | None = None
+    is_over: bool = False
+
+    def begun(self) -> None:
+        """The service has taken it."""
+        self.is_handed_in = True
+
+    def look(self, told: Told) -> None:
+        """What the service says of it now."""
+        self.answered, self.failed = told.answered, told.failed
+
+    def restart(self, requests: int) -> None:
+        """It goes on as another batch of so many requests."""
+        self.requests, self.is_handed_in, self.answered, self.failed = requests, False, None, None
+
+    def state(self) -> str:
+        """In words."""
+        if not self.is_handed_in:
+            return f"batch {self.number}: handing in {self.requests:,} requests"
+        if self.answered is None:
+            return f"batch {self.number}: {self.requests:,} requests at the service"
+        failed = f", {self.failed:,} failed" if self.failed else ""
+        return f"batch {self.number}: {self.answered:,} of {self.requests:,} answered{failed}"
 
 
 @dataclass
@@ -106,6 +145,13 @@ class Progress:
     cells: list[CellProgress] = field(default_factory=list)
     messages: list[str] = field(default_factory=list)
     ledger: Ledger | None = None
+    batches: list[BatchProgress] = field(default_factory=list)
+
+    def begin_batch(self, model: str, requests: int) -> BatchProgress:
+        """A batch of a model is about to be handed in, or to be found again."""
+        number = 1 + sum(batch.model == model for batch in self.batches)
+        self.batches.append(BatchProgress(model=model, number=number, requests=requests))
+        return self.batches[-1]
 
     def tell(self, text: str) -> None:
         """Say something to the user, once."""

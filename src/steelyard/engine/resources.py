@@ -108,12 +108,14 @@ class Resources:
 
     async def watch(self) -> None:
         """Sample until cancelled; the models' processes and the GPUs on a thread, since a driver may take its time."""
-        looks = 0
+        looks, slept_s = 0, self._clock.paused_s()
         while True:
             was_waiting, cpu_s, asked_s = self._is_waiting(), _cpu_s(self._process), time.monotonic()
             await asyncio.sleep(INTERVAL_S)
             took_s = time.monotonic() - asked_s
-            self._clock.paused_s()
+            if (paused_s := self._clock.paused_s()) > slept_s:
+                slept_s = paused_s  # the process was stopped, which is no lag
+                continue
             lag_s = max(0.0, took_s - INTERVAL_S)
             if len(self._lags_s) < MOST_LAGS:
                 self._lags_s.append(lag_s)

@@ -18,13 +18,15 @@ from msgspec import Struct
 
 from steelyard import prices
 from steelyard.engine.attempts import RetryPolicy
-from steelyard.engine.batch_lane import Standings
 from steelyard.engine.budget import SPENT, Ledger, Till, check_prices, costs_nothing
-from steelyard.engine.cache import OF_THE_USER, Cache, identity, oldest_used_s
+from steelyard.engine.cache import Cache, identity, oldest_used_s
 from steelyard.engine.calibration import instrument
 from steelyard.engine.cells import Cell, prepare_cells, prepare_tasks
 from steelyard.engine.crew import Crew
 from steelyard.engine.gpus import open_gpus
+from steelyard.engine.horizon import Horizon
+from steelyard.engine.learnt import learnt_by, noted, together
+from steelyard.engine.looks import Looks, check_stop
 from steelyard.engine.loops import loop_name
 from steelyard.engine.pipeline import GRACE_S, Lane
 from steelyard.engine.progress import CellProgress, Progress
@@ -34,10 +36,14 @@ from steelyard.engine.resources import Resources
 from steelyard.engine.served import served_pids
 from steelyard.engine.shared_lane import SharedLane
 from steelyard.engine.stage import distinct_providers, measuring, opened, probe, watched
+from steelyard.engine.standings import Standings
 from steelyard.engine.summary import summarise_run
+from steelyard.engine.turns import looks_of
+from steelyard.engine.verdicts import Verdicts
 from steelyard.engine.work import OpenCell, Work
 from steelyard.engine.writer import Writer
 from steelyard.errors import StoreFull, UsageError
+from steelyard.plan.names import OF_THE_USER
 from steelyard.plan.plan import Plan
 from steelyard.providers.batches import BatchService
 from steelyard.store import Store
@@ -86,6 +92,7 @@ def prepare(plan: Plan, given: Given) -> list[Cell]:
     """Everything that can be wrong, found before anything is sent."""
     cells = prepare_cells(plan, prepare_tasks(plan, given.benchmarks), given.providers)
     _check_batches(cells, plan)
+    check_stop(cells, plan)
     if plan.workers is not None and os.name == "nt":
         raise UsageError("workers need Linux or macOS. Try: without --workers")
     if plan.budget_usd is not None:
@@ -148,7 +155,9 @@ async def execute(
         lambda: _pids(cells), is_waiting=lambda: _is_waiting(cells, progress), gpus=await asyncio.to_thread(open_gpus)
     )
     writer = Writer(store, progress.tell)
-    lanes = _lanes([_open_cell(store, run, session, cell, progress) for cell in cells], writer, plan, progress, policy)
+    open_cells = [_open_cell(store, run, session, cell, progress) for cell in cells]
+    looks = looks_of(store, plan, open_cells, run.id, progress.tell)
+    lanes = _lanes(open_cells, writer, plan, progress, policy)
     _lend_earlier_answers(lanes, store, run, plan)
     _set_up_batches(lanes, store, run)
     purse = Purse(store, run.id, plan.budget_usd)
@@ -170,8 +179,8 @@ async def execute(
     try:
         async with opened(providers), watched(resources), measuring():
             await probe(cells)
-            async with crew:
-                status = await _drive(shared, store, writer, purse.ledger)
+            async with crew, noted(store, session, lambda: together(learnt_by(cells, lanes), crew.learnt)):
+                status = await _drive(shared, looks, store, writer, purse.ledger)
     finally:
         writer.close()
         resources.close()
@@ -229,7 +238,16 @@ def _open_cell(store: Store, run: RunInfo, session: int, cell: Cell, progress: P
     planned = len(cell.task.positions) * cell.info.repeats
     counters = CellProgress(model=cell.spec.id, label=cell.info.label, planned=planned, reused=min(planned, len(done)))
     progress.cells.append(counters)
-    return OpenCell(cell=cell, row=row, session=session, done=done, progress=counters, identity=identity(cell.info))
+    horizon = Horizon(len(cell.task.positions))
+    return OpenCell(
+        cell=cell,
+        row=row,
+        session=session,
+        done=done,
+        progress=counters,
+        identity=identity(cell.info),
+        horizon=horizon,
+    )
 
 
 def _lanes(
@@ -254,11 +272,14 @@ def _lanes(
 
 
 def _lend_earlier_answers(lanes: Sequence[Lane], store: Store, run: RunInfo, plan: Plan) -> None:
-    """Let each lane use again what other runs in the store were answered, unless the plan asks for fresh answers."""
+    """Let each lane and judge use again what other runs were answered, unless the plan asks for fresh answers."""
     since_s = oldest_used_s(plan)
     if since_s is not None:
         for lane in lanes:
             lane.cache = Cache(store, run.id, [cell.cell for cell in lane.cells], since_s=since_s)
+        memory = Verdicts(store, run.id, since_s=since_s)
+        for seat in {cell.cell.judge for lane in lanes for cell in lane.cells if cell.cell.judge is not None}:
+            seat.memory = memory
 
 
 def _set_up_batches(lanes: Sequence[Lane], store: Store, run: RunInfo) -> None:
@@ -313,16 +334,21 @@ def _streams(cells: Sequence[Cell], plan: Plan) -> int:
     """How many answers may stream in at once, over all models."""
     by_model: dict[str, int] = {}
     for cell in cells:
-        if cell.provider is not None and cell.provider.streams and cell.info.kind != "likelihood":
+        is_streamed = cell.provider is not None and cell.provider.streams and not cell.spec.batch
+        if is_streamed and cell.info.kind != "likelihood":
             asked = by_model.get(cell.spec.id, 0) + len(cell.task.positions) * cell.info.repeats
             by_model[cell.spec.id] = min(asked, _concurrency(cell, plan))
     return sum(by_model.values())
 
 
-async def _drive(lanes: Sequence[Lane | SharedLane], store: Store, writer: Writer, ledger: Ledger) -> RunStatus:
+async def _drive(
+    lanes: Sequence[Lane | SharedLane], looks: Looks, store: Store, writer: Writer, ledger: Ledger
+) -> RunStatus:
     """Run every lane to its end, or to the user's wish to stop."""
     with _signals() as interrupt:
-        working: asyncio.Future[Any] = asyncio.gather(*(lane.run(_unscored(lane, store)) for lane in lanes))
+        working: asyncio.Future[Any] = asyncio.gather(
+            looks.serve(), *(lane.run(_unscored(lane, store)) for lane in lanes)
+        )
         writing: asyncio.Future[Any] = asyncio.ensure_future(writer.serve())
         wished: asyncio.Future[Any] = asyncio.ensure_future(interrupt.wait())
         try:

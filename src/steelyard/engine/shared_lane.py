@@ -8,11 +8,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from steelyard.engine.budget import SPENT
 from steelyard.engine.frames import CallRow, Items, ScoreRow, Standing
 from steelyard.engine.hand import Hand
+from steelyard.engine.horizon import Place
 from steelyard.engine.pipeline import Item, Lane, Source
 from steelyard.engine.work import OpenCell, Work
 from steelyard.engine.writer import Writer
@@ -21,6 +22,15 @@ if TYPE_CHECKING:
     from steelyard.engine.crew import Crew
 
 READY_A_WORKER = 128
+
+
+class Unscored(NamedTuple):
+    """A call that is kept and waits for the scores of the worker that made it."""
+
+    hand: Hand
+    cell: OpenCell
+    place: Place
+    is_reused: bool
 
 
 class SharedGate:
@@ -59,7 +69,7 @@ class SharedLane:
         self._in_hand = 0
         self._is_drawn = False
         self._is_wanted, self._is_over = asyncio.Event(), asyncio.Event()
-        self._unscored: dict[int, tuple[OpenCell, bool]] = {}
+        self._unscored: dict[int, Unscored] = {}
         for cell in self.cells:
             cell.progress.throttle = SharedGate(self.model, crew.hands)
 
@@ -129,7 +139,10 @@ class SharedLane:
         self._look_for_the_end(SPENT if reason == SPENT else None)
 
     def lost(self, hand: Hand) -> None:
-        """A worker is gone: what it had in hand is dealt anew."""
+        """A worker is gone: what it had in hand is dealt anew, what it was to score is scored at the end."""
+        for waiting in self._unscored.values():
+            if waiting.hand is hand:
+                waiting.cell.horizon.leave(waiting.place)
         self._take_back(hand)
         self._look_for_the_end(None)
 
@@ -176,14 +189,18 @@ class SharedLane:
     def _call_is_kept(self, hand: Hand, said: CallRow, cell: OpenCell, call_id: int) -> None:
         row, is_reused = said.row, said.row.reused_from is not None
         cell.progress.count_call(row.call, is_reused=is_reused, saved_usd=row.saved_usd)
+        place = (row.position, row.call.repeat)
         if row.call.failure is None:
-            self._unscored[call_id] = cell, is_reused
+            self._unscored[call_id] = Unscored(hand, cell, place, is_reused)
+        if row.call.failure is not None or not hand.is_alive:
+            cell.horizon.leave(place)
         hand.keep(said.number, call_id)
 
     def _scores_are_kept(self, hand: Hand, said: ScoreRow) -> None:
-        cell, is_reused = self._unscored.pop(said.row.call)
-        headline = said.row.scores[cell.cell.info.scored[0]]
-        cell.progress.count_score(headline, is_reused=is_reused)
+        scored = self._unscored.pop(said.row.call)
+        headline = said.row.scores[scored.cell.cell.info.scored[0]]
+        scored.cell.progress.count_score(headline, is_reused=scored.is_reused)
+        scored.cell.horizon.leave(scored.place)
         hand.keep(said.number, said.row.call)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from steelyard.analysis.estimates import Context
-from steelyard.analysis.summary import summarise
+from steelyard.analysis.stopped import looks_by_cell, summarise_stopped
 from steelyard.engine.resources import added_up
 from steelyard.store import Store
 
@@ -11,7 +11,9 @@ from steelyard.store import Store
 def summarise_run(store: Store, run_id: str) -> None:
     """Compute and keep the estimates of every cell."""
     resources = added_up([session.resources for session in store.sessions(run_id)])
-    for info in store.cells(run_id):
+    cells = store.cells(run_id)
+    looks = looks_by_cell(cells, store.looks(run_id))
+    for info in cells:
         assert info.id is not None
         context = Context(info=info, resources=resources)
-        store.set_summary(info.id, summarise(store.columns(info.id), context))
+        store.set_summary(info.id, summarise_stopped(store.columns(info.id), context, looks.get(info.id, ())))

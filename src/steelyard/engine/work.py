@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 from steelyard.engine.budget import Bill
 from steelyard.engine.cache import Identity
 from steelyard.engine.cells import Cell
+from steelyard.engine.horizon import Horizon, Place, Stretch
 from steelyard.engine.order import grouped
 from steelyard.engine.progress import CellProgress
 from steelyard.store import NewCall, NewScore
 from steelyard.store.answers import Reusable
 from steelyard.store.judgements import reply_to_keep_by
+from steelyard.store.verdicts import NewVerdict
 from steelyard.types import Call, Request, Sample, Score
 
 
@@ -36,6 +38,12 @@ class Work:
     started_at_s: float = 0.0
     ended_at_s: float = 0.0
     scores: dict[str, Score] = field(default_factory=dict)
+    verdicts: tuple[NewVerdict, ...] = ()
+
+    @property
+    def place(self) -> Place:
+        """What its cell's horizon knows it by; one of an earlier session goes by its call."""
+        return (self.position, self.repeat) if self.position >= 0 else (-1, self.call_id or 0)
 
     def new_call(self) -> NewCall:
         """The call as it is to be kept."""
@@ -62,6 +70,7 @@ class Work:
             grader_version=protocol.version,
             scores=self.scores,
             reply=reply_to_keep_by(self.call.completion if self.call else None, self.scores),
+            verdicts=self.verdicts,
         )
 
 
@@ -75,12 +84,15 @@ class OpenCell:
     done: set[tuple[int, int]]
     progress: CellProgress
     identity: Identity
+    horizon: Horizon = field(default_factory=Horizon)
 
-    def remaining(self) -> Iterator[tuple[int, int]]:
-        """(position, repeat) still to be asked: every item once, then again."""
+    def remaining(self, stretch: Stretch) -> Iterator[tuple[int, int]]:
+        """(position, repeat) of the stretch that are still to be asked: every item once, then again."""
         task, info = self.cell.task, self.cell.info
         shares_prefixes = info.kind == "likelihood" and info.shots > 0
-        positions = grouped(task.positions, task.dataset.samples) if shares_prefixes else task.positions
+        positions = task.positions[stretch.first : stretch.last]
+        if shares_prefixes:
+            positions = grouped(positions, task.dataset.samples)
         for repeat in range(info.repeats):
             for position in positions:
                 if (position, repeat) not in self.done:

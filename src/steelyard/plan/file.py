@@ -10,10 +10,12 @@ import msgspec
 from msgspec import Meta, Struct
 
 from steelyard.benchmarks import FILE_SUFFIXES
+from steelyard.criteria import parse_threshold
 from steelyard.document import Document, Where
 from steelyard.errors import PlanError, UsageError
 from steelyard.plan.names import check_provider, parse_benchmark, parse_model, seconds
 from steelyard.plan.plan import BenchmarkSpec, Order, Plan
+from steelyard.plan.stopping import Stop, cascade_rule, stop_rule
 from steelyard.types import ModelSpec, Price
 
 ALSO_UNDERSTOOD = {"datasets": "benchmarks", "parallel_workers": "workers"}
@@ -81,6 +83,10 @@ class PlanFile(Struct, kw_only=True, forbid_unknown_fields=True):
     cache_max_age: str | None = None
     accept_data: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
+    stop: dict[str, Any] | None = None
+    cascade: dict[str, Any] | None = None
+    success: tuple[str, ...] = ()
+    baseline: str | None = None
 
 
 def read_plan(path: Path) -> Plan:
@@ -95,6 +101,8 @@ def read_plan(path: Path) -> Plan:
     for key, values in (("models", models), ("benchmarks", benchmarks)):
         if not values:
             raise document.fault(f"{key} is empty", (key,))
+    for i, criterion in enumerate(entries.success):
+        _located(document, ("success", i), parse_threshold, criterion)
     return Plan(
         models=distinct_ids(models),
         benchmarks=tuple(benchmarks),
@@ -112,7 +120,18 @@ def read_plan(path: Path) -> Plan:
         cache_max_age_s=_located(document, ("cache_max_age",), seconds, entries.cache_max_age),
         accept_data=entries.accept_data,
         tags=entries.tags,
+        stop=_stop(document, entries),
+        success=entries.success,
+        baseline=entries.baseline,
     )
+
+
+def _stop(document: Document, entries: PlanFile) -> Stop | None:
+    if entries.stop is not None and entries.cascade is not None:
+        raise document.fault("a plan has either 'stop' or 'cascade'", ("cascade",))
+    cascade = _located(document, ("cascade",), lambda entry: cascade_rule(entry, entries.success), entries.cascade)
+    stop: Stop | None = cascade or _located(document, ("stop",), stop_rule, entries.stop)
+    return stop
 
 
 class PlanDocument(Document):

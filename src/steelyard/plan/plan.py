@@ -11,10 +11,11 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
+from steelyard.plan.stopping import Stop
 from steelyard.types import ModelSpec
 
 Order = Literal["shuffled", "file"]
-NOT_ASKED = ("name", "tags", "metrics", "workers", "budget_usd", "fresh", "cache_max_age_s")
+NOT_ASKED = ("name", "tags", "metrics", "workers", "budget_usd", "fresh", "cache_max_age_s", "success", "baseline")
 
 
 class BenchmarkSpec(Struct, frozen=True, kw_only=True):
@@ -42,7 +43,9 @@ class Plan(Struct, frozen=True, kw_only=True):
     ``workers`` is the number of processes that share the items; ``None`` asks them all from this one.
     ``judge_repeats`` is how often a judge is asked about each answer; ``None`` leaves it to the judge.
     ``budget_usd`` is what the run may spend, over all its sessions, judges included; ``None`` sets no limit.
+    ``stop`` is the rule by which a cell may end before all its items are asked.
     ``fresh``: ask anew also what an earlier run was answered; ``cache_max_age_s``: what was answered longer ago.
+    ``success`` are the criteria that ``gate`` holds the run to, beside the margins to ``baseline``.
     """
 
     models: tuple[ModelSpec, ...]
@@ -61,6 +64,9 @@ class Plan(Struct, frozen=True, kw_only=True):
     cache_max_age_s: float | None = None
     accept_data: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
+    stop: Stop | None = None
+    success: tuple[str, ...] = ()
+    baseline: str | None = None
 
     def as_document(self) -> dict[str, Any]:
         """The plan as JSON-ready values, every default spelled out."""
@@ -69,11 +75,13 @@ class Plan(Struct, frozen=True, kw_only=True):
 
     def digest(self) -> str:
         """sha256 over what is asked of whom: not the name, the tags, which metrics are shown, what is asked
-        anew, or which process serves a model.
+        anew, what a gate holds it to, or which process serves a model.
         """
         document = self.as_document()
         for key in NOT_ASKED:
             document.pop(key)
+        if self.stop is None:
+            document.pop("stop")  # a plan without one keeps the digest that it had before there were rules
         for model in document["models"]:
             model.pop("server_pid")
         return hashlib.sha256(msgspec.json.encode(document, order="sorted")).hexdigest()

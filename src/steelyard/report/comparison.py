@@ -17,6 +17,7 @@ from steelyard.analysis.compare_measures import MEASURES, compare_measure
 from steelyard.analysis.pairing import PROTOCOL, check_pairable, pair_scores
 from steelyard.analysis.places import Ranking, rank
 from steelyard.analysis.sentences import sentence
+from steelyard.analysis.stopped import skipped_cells
 from steelyard.errors import UnknownName, UsageError
 from steelyard.store import Store
 from steelyard.types import CellInfo, Columns, Comparison, RunInfo
@@ -91,6 +92,7 @@ def load_comparisons(store: Store, runs: Sequence[RunInfo], question: Question) 
     level = family_level(len(pairs), family)
     found = [_compared(reader, pair, question, level) for pair in pairs]
     judged = in_family([one.comparison for one in found], family)
+    judged = [_looked_at(pair, comparison) for pair, comparison in zip(pairs, judged, strict=True)]
     is_alone = len({comparison.benchmark for comparison in judged}) == 1
     return Comparisons(
         question=question,
@@ -141,7 +143,9 @@ class Reader:
 
 def _cells(store: Store, run: RunInfo, question: Question) -> list[CellInfo]:
     """The run's cells that the question is about."""
-    found = [*store.cells(run.id), *(info for info, _ in store.gradings(run.id))]
+    skipped = skipped_cells(store.looks(run.id)) if run.plan.get("stop") else set()
+    asked = [info for info in store.cells(run.id) if info.id not in skipped]
+    found = [*asked, *(info for info, _ in store.gradings(run.id))]
     if question.benchmark is not None:
         chosen = [cell for cell in found if question.benchmark in (cell.benchmark, cell.label)]
         if not chosen:
@@ -298,6 +302,16 @@ def _told(compared: Compared, comparison: Comparison, *, is_alone: bool) -> Comp
     """With the family's verdict, and in words; ``is_alone``: there is one benchmark, which need not be named."""
     words = sentence(comparison, compared.beside, where="" if is_alone else comparison.benchmark)
     return msgspec.structs.replace(compared, comparison=msgspec.structs.replace(comparison, sentence=words))
+
+
+def _looked_at(pair: Pair, comparison: Comparison) -> Comparison:
+    """With a word where the run could end by this very difference, for which its own intervals allow."""
+    (run, _), (other, _) = pair
+    rule = run.plan.get("stop") or {}
+    if run.number != other.number or rule.get("rule") not in ("compare", "anytime", "cascade"):
+        return comparison
+    note = f"the run could end by a difference, for which this interval does not allow: steelyard show {run.number}"
+    return msgspec.structs.replace(comparison, notes=(*comparison.notes, note))
 
 
 def _rankings(pairs: Sequence[Pair], reader: Reader, question: Question) -> Iterator[Ranking]:

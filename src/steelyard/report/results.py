@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from steelyard.analysis.stopped import Stopped, looks_by_cell, stopped
 from steelyard.report.identity import MixedModel, mixed_models, mixture_warning
 from steelyard.report.machine import busy_client, ended_servers
 from steelyard.report.spending import Spending, spending
@@ -23,10 +24,21 @@ UNSAFE = "model-written code was run without a sandbox (--unsafe-code-execution)
 
 
 class CellResult(Struct, frozen=True, kw_only=True):
-    """One cell with every estimate that was computed for it."""
+    """One cell with every estimate that was computed for it; ``stopped``: how it ended, where it could end early."""
 
     info: CellInfo
     estimates: dict[str, Estimate]
+    stopped: Stopped | None = None
+
+    @property
+    def is_skipped(self) -> bool:
+        """Whether a cascade skipped it: nothing was asked on purpose."""
+        return self.stopped is not None and self.stopped.is_skipped
+
+    @property
+    def is_timed_indirectly(self) -> bool:
+        """Whether its times hold those of another client than ours."""
+        return self.info.settings.get("timing") == "indirect"
 
     def value(self, metric: str) -> float | None:
         """The value of a metric; ``None`` where it is unknown or does not apply."""
@@ -38,7 +50,8 @@ class Results(Struct, frozen=True, kw_only=True):
     """A run and its cells. ``metrics`` are the ones the plan asks to see; empty: the usual ones.
 
     ``stamps`` are what stands over all its numbers, such as that code was run unprotected. ``mixed`` are the models
-    that changed in mid-run.
+    that changed in mid-run. ``left_out`` names, by model, the settings that it turned out not to take, with what
+    happened instead.
     """
 
     run: RunInfo
@@ -47,6 +60,7 @@ class Results(Struct, frozen=True, kw_only=True):
     stamps: tuple[str, ...] = ()
     spending: Spending | None = None
     mixed: tuple[MixedModel, ...] = ()
+    left_out: dict[str, dict[str, str]] = {}
 
     def benchmarks(self) -> list[str]:
         """The labels of the benchmarks, in the plan's order."""
@@ -56,9 +70,17 @@ class Results(Struct, frozen=True, kw_only=True):
         """The models, in the plan's order."""
         return list(dict.fromkeys(cell.info.model for cell in self.cells))
 
+    def of_benchmark(self, label: str) -> list[CellResult]:
+        """The cells of one benchmark: the ranked ones, then those that a cascade skipped."""
+        skipped = [cell for cell in self.cells if cell.info.label == label and cell.is_skipped]
+        return [*self.ranked(label), *skipped]
+
     def ranked(self, label: str) -> list[CellResult]:
-        """The cells of one benchmark, best accuracy first; unscored ones last, a floor after what beats it."""
-        cells = [cell for cell in self.cells if cell.info.label == label]
+        """The cells of one benchmark, best accuracy first; unscored ones last, a floor after what beats it.
+
+        What a cascade skipped has no place.
+        """
+        cells = [cell for cell in self.cells if cell.info.label == label and not cell.is_skipped]
         return sorted(cells, key=_rank)
 
 
@@ -70,10 +92,13 @@ def _rank(cell: CellResult) -> tuple[float, bool]:
 def load_results(store: Store, run: RunInfo) -> Results:
     """Read a run's cells and their stored estimates."""
     cells = []
-    for info in store.cells(run.id):
+    infos = store.cells(run.id)
+    looks = looks_by_cell(infos, store.looks(run.id)) if run.plan.get("stop") else {}
+    for info in infos:
         assert info.id is not None
-        estimates = store.summary(info.id) or ()
-        cells.append(_result(info, estimates))
+        found = _result(info, store.summary(info.id) or ())
+        ended = stopped(looks.get(info.id, ()), found.estimates)
+        cells.append(msgspec.structs.replace(found, stopped=ended))
     cells += [_result(info, estimates) for info, estimates in store.gradings(run.id)]
     return Results(
         run=run,
@@ -82,7 +107,16 @@ def load_results(store: Store, run: RunInfo) -> Results:
         stamps=_stamps(store, run),
         spending=spending(store, run, cells),
         mixed=mixed_models(store, cells),
+        left_out=_left_out(store, run),
     )
+
+
+def _left_out(store: Store, run: RunInfo) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = {}
+    for session in store.sessions(run.id):
+        for model, settings in session.provenance.get("settings_left_out", {}).items():
+            found.setdefault(model, {}).update(settings)
+    return found
 
 
 def _stamps(store: Store, run: RunInfo) -> tuple[str, ...]:
@@ -121,9 +155,13 @@ def _result(info: CellInfo, estimates: Sequence[Estimate]) -> CellResult:
 def results_document(results: Results) -> dict[str, Any]:
     """The results as JSON-ready values: the run, and per cell what it is and every estimate."""
     run = msgspec.to_builtins(results.run)
-    run.pop("plan")
+    stop = run.pop("plan").get("stop")
+    if stop is not None:
+        run["stop"] = stop
     cells = [
-        msgspec.to_builtins(cell.info) | {"label": cell.info.label, "estimates": msgspec.to_builtins(cell.estimates)}
+        msgspec.to_builtins(cell.info)
+        | {"label": cell.info.label, "estimates": msgspec.to_builtins(cell.estimates)}
+        | ({} if cell.stopped is None else {"stopped": msgspec.to_builtins(cell.stopped)})
         for cell in results.cells
     ]
     spent = msgspec.to_builtins(results.spending)
@@ -132,17 +170,31 @@ def results_document(results: Results) -> dict[str, Any]:
         "cells": cells,
         "spending": spent,
         "mixed_models": msgspec.to_builtins(results.mixed),
+        "settings_left_out": results.left_out,
         "warnings": warnings(results),
     }
 
 
 def warnings(results: Results) -> list[str]:
     """What a reader must know before believing a number: what was seen, why it matters, what to try."""
-    found = [*results.stamps, *map(mixture_warning, results.mixed), *_out_of_money(results)]
+    found = [
+        *results.stamps,
+        *map(mixture_warning, results.mixed),
+        *_out_of_money(results),
+        *_settings_left_out(results),
+    ]
     for cell in results.cells:
         where = f"{cell.info.model} on {cell.info.label}"
         found += [f"{where}: {text}" for text in _cell_warnings(cell)]
     return found
+
+
+def _settings_left_out(results: Results) -> list[str]:
+    return [
+        f"{model} was not asked with its {setting}: {instead}"
+        for model, settings in results.left_out.items()
+        for setting, instead in settings.items()
+    ]
 
 
 def _out_of_money(results: Results) -> list[str]:
@@ -192,7 +244,7 @@ def _cell_warnings(cell: CellResult) -> list[str]:
             f"have to come from others, so this score is not one of {cell.info.label}. "
             "Try: without --order file, or all items"
         )
-    return texts + _clock_warnings(cell) + _cache_warnings(cell) + _judge_warnings(cell)
+    return texts + _clock_warnings(cell) + _timing_warnings(cell) + _cache_warnings(cell) + _judge_warnings(cell)
 
 
 def _clock_warnings(cell: CellResult) -> list[str]:
@@ -202,6 +254,15 @@ def _clock_warnings(cell: CellResult) -> list[str]:
     return [
         f"{untimed:,.0f} of {answered:,.0f} answers were on their way while this machine slept or the client was "
         "stopped: they are scored, and left out of every time"
+    ]
+
+
+def _timing_warnings(cell: CellResult) -> list[str]:
+    if not cell.is_timed_indirectly or cell.value("latency.mean") is None:
+        return []
+    return [
+        "times are indirect: a client of others stands between the socket and the clock, so latency and rates hold "
+        "its overhead, and TTFT and ITL are not measured. Try: the provider's own name, without litellm/"
     ]
 
 
@@ -234,6 +295,13 @@ def _judge_warnings(cell: CellResult) -> list[str]:
         texts.append(
             f"the judge left {undecided:,.0f} of {answered:,.0f} answers without a verdict, and they are not scored. "
             "Read why: steelyard show --wrong"
+        )
+    if cached := cell.value("judge.cached"):
+        heard, saved = cached + (cell.value("judge.calls") or 0), cell.value("judge.cost.saved")
+        worth = f", which saved {saved:.4f} USD" if saved else ""
+        texts.append(
+            f"{cached:,.0f} of the judge's {heard:,.0f} replies were given in earlier runs and used again{worth}. "
+            "Try: --fresh to ask it anew"
         )
     kappa = cell.estimates.get("judge.kappa")
     if kappa is not None and kappa.value is not None and (kappa.value if kappa.low is None else kappa.low) <= 0:

@@ -13,6 +13,7 @@ from steelyard.analysis.spread import advice
 from steelyard.analysis.wording import written
 from steelyard.report.results import CellResult, Results, warnings
 from steelyard.report.spending import spending_line
+from steelyard.report.stopping import stopping_lines
 from steelyard.types import CellInfo, RunInfo
 
 NARROWEST = 100
@@ -26,11 +27,13 @@ SPEED = (
     ("itl.p50", "ITL P50"),
     ("tokens_per_second", "tokens/s"),
 )
+TIMED = (*(name for name, _ in SPEED), "requests_per_second")
 JUDGED = (
     ("judge.unscored", "judge undecided"),
     ("judge.kappa", "judge's kappa"),
     ("judge.swapped", "turned by order"),
     ("judge.calls", "judge calls"),
+    ("judge.cached", "judge cached"),
     ("judge.cost.total", "judge cost"),
 )
 MONEY = (("cost.per_request", "cost/request"), ("cost.per_correct", "cost/correct"))
@@ -58,7 +61,7 @@ def print_strata(results: Results) -> None:
     for label in results.benchmarks():
         cells = results.ranked(label)
         names = [name for name in cells[0].estimates if name.startswith(BREAKDOWN)] or ["accuracy"]
-        table = _table(label, "n", *(cell.info.model for cell in cells))
+        table = new_table(label, "n", *(cell.info.model for cell in cells))
         for name in names:
             counts = {cell.estimates[name].n for cell in cells if name in cell.estimates}
             each = (written(cell.estimates.get(name)) for cell in cells)
@@ -76,7 +79,7 @@ def results_text(results: Results) -> str:
 
 def print_runs(runs: list[tuple[RunInfo, list[CellInfo]]]) -> None:
     """The list of past runs."""
-    table = _table("#", "name", "status", "started", "models", "benchmarks", "tags")
+    table = new_table("#", "name", "status", "started", "models", "benchmarks", "tags")
     for run, cells in runs:
         table.add_row(
             str(run.number),
@@ -100,6 +103,8 @@ def _render(results: Results, out: Console, *, everything: bool) -> None:
         out.print()
         out.print(_caption(results, label), markup=False)
         out.print(_every_estimate(results, label) if everything else _benchmark_table(results, label))
+        for line in stopping_lines(results.run.plan, label, results.of_benchmark(label)):
+            out.print(line, markup=False, soft_wrap=True)
         if not everything and (groups := _group_names(results, label)):
             out.print()
             out.print(_group_table(results, label, groups))
@@ -123,12 +128,18 @@ def _advice(results: Results, label: str) -> list[str]:
 
 
 def _matrix(results: Results) -> Table:
-    table = _table("accuracy", *results.benchmarks())
+    table = new_table("accuracy", *results.benchmarks())
     by_key = {(cell.info.model, cell.info.label): cell for cell in results.cells}
     for model in results.models():
         cells = [by_key.get((model, label)) for label in results.benchmarks()]
-        table.add_row(model, *("" if cell is None else written(cell.estimates.get("accuracy")) for cell in cells))
+        table.add_row(model, *(_matrix_text(cell) for cell in cells))
     return table
+
+
+def _matrix_text(cell: CellResult | None) -> str:
+    if cell is None:
+        return ""
+    return "skipped" if cell.is_skipped else written(cell.estimates.get("accuracy"))
 
 
 def _caption(results: Results, label: str) -> str:
@@ -145,7 +156,7 @@ def _caption(results: Results, label: str) -> str:
 def _benchmark_table(results: Results, label: str) -> Table:
     cells = results.ranked(label)
     columns = [(name, heading) for name, heading in _columns(cells, results.metrics) if _is_known(cells, name)]
-    table = _table("model", *(heading for _, heading in columns))
+    table = new_table("model", *(heading for _, heading in columns))
     for cell in cells:
         table.add_row(_name(cell), *(_cell_text(cell, name) for name, _ in columns))
     return table
@@ -162,7 +173,7 @@ def _group_names(results: Results, label: str) -> list[str]:
 
 
 def _group_table(results: Results, label: str, names: list[str]) -> Table:
-    table = _table("by group", *(name.removeprefix("accuracy.") for name in names))
+    table = new_table("by group", *(name.removeprefix("accuracy.") for name in names))
     for cell in results.ranked(label):
         table.add_row(_name(cell), *(written(cell.estimates.get(name)) for name in names))
     return table
@@ -187,7 +198,7 @@ def _rates(cells: list[CellResult]) -> tuple[tuple[str, str], ...]:
 
 def _is_known(cells: list[CellResult], name: str) -> bool:
     """Whether a column says anything: an unknown price of a real model does, a latency of likelihoods does not."""
-    if name in ("unparsed", "truncated", "errored", "judge.unscored"):
+    if name in ("unparsed", "truncated", "errored", "judge.unscored", "judge.cached"):
         return any(cell.value(name) for cell in cells)
     if name == "cost.per_request":
         return any(not cell.info.is_floor for cell in cells)
@@ -200,7 +211,9 @@ def _cell_text(cell: CellResult, name: str) -> str:
         return "unknown"
     if estimate is not None and estimate.value is None and estimate.status.startswith("n too small"):
         return "n too small"
-    return written(estimate, bounds=name in WITH_BOUNDS)
+    text = written(estimate, bounds=name in WITH_BOUNDS)
+    is_time = name in TIMED and estimate is not None and estimate.value is not None
+    return f"{text} (indirect)" if is_time and cell.is_timed_indirectly else text
 
 
 def _name(cell: CellResult) -> Text:
@@ -211,7 +224,7 @@ def _name(cell: CellResult) -> Text:
 
 def _every_estimate(results: Results, label: str) -> Table:
     cells = results.ranked(label)
-    table = _table("metric", *(f"{cell.info.model}" for cell in cells))
+    table = new_table("metric", *(f"{cell.info.model}" for cell in cells))
     for name in cells[0].estimates:
         table.add_row(Text(name), *(_with_reason(cell, name) for cell in cells))
     return table
@@ -225,7 +238,8 @@ def _with_reason(cell: CellResult, name: str) -> Text:
     return Text(text if estimate.status == "ok" else f"{text}  [{estimate.status}]")
 
 
-def _table(*headings: str) -> Table:
+def new_table(*headings: str) -> Table:
+    """A table without lines."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for heading in headings:
         table.add_column(Text(heading), overflow="fold")

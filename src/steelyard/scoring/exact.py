@@ -35,4 +35,4 @@ def matches(reply: str, pattern: str) -> bool:
 
 def _plain(text: str) -> str:
     folded = unicodedata.normalize("NFKC", text).casefold()
-    return re.sub(r"\s+", " ", folded).strip(" \t\n\"'`*.,;:!?()[]")
+    return " ".join(folded.split()).strip(" \"'`*.,;:!?()[]")

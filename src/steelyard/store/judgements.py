@@ -18,6 +18,7 @@ from steelyard.errors import StoreError
 from steelyard.store import schema
 from steelyard.store.codec import well_formed
 from steelyard.store.keys import keyless
+from steelyard.store.verdicts import NewVerdict
 from steelyard.types import Completion, Score, Spent
 
 SHORTEST = 40
@@ -34,7 +35,7 @@ Measure = tuple[str, str, str]
 
 
 class NewScore(Struct, frozen=True, kw_only=True):
-    """What one grader says of one call: a score per metric.
+    """What one grader says of one call: a score per metric, and what a judge said for it where one was asked.
 
     ``reply`` is the visible text that was judged, as the call was given to the store: an answer that stands in it is
     not kept again. Without it answers are kept whole.
@@ -44,6 +45,7 @@ class NewScore(Struct, frozen=True, kw_only=True):
     grader: str
     grader_version: str
     scores: dict[str, Score]
+    verdicts: tuple[NewVerdict, ...] = ()
     reply: str | None = None
 
 
@@ -166,6 +168,8 @@ def _score_row(score: Score, reply: str | None) -> dict[str, Any]:
         "input_tokens": spent and spent.input_tokens,
         "output_tokens": spent and spent.output_tokens,
         "cost_usd": spent and spent.cost_usd,
+        "cached": spent and spent.cached,
+        "saved_usd": spent and spent.saved_usd,
         "answer_at": place if is_there else None,
         "answer_length": len(answer) if is_there and answer is not None else None,
     }
@@ -185,4 +189,11 @@ def _answer(row: Any, completion: Completion | None) -> str | None:
 def _spent(row: Any) -> Spent | None:
     if row.calls is None:
         return None
-    return Spent(calls=row.calls, input_tokens=row.input_tokens, output_tokens=row.output_tokens, cost_usd=row.cost_usd)
+    return Spent(
+        calls=row.calls,
+        input_tokens=row.input_tokens,
+        output_tokens=row.output_tokens,
+        cost_usd=row.cost_usd,
+        cached=row.cached or 0,
+        saved_usd=row.saved_usd if row.cached else 0.0,
+    )

@@ -25,6 +25,7 @@ from steelyard.store import schema
 from steelyard.store.codec import fingerprint, pack, prepared, unpack
 from steelyard.store.damage import Row, quoted, rows_of
 from steelyard.store.payload import LOST, kept_call
+from steelyard.store.snapshots import Snapshot
 from steelyard.store.store import Store
 from steelyard.types import LOST_TEXT, Call, CellInfo, Estimate, RunStatus, Sample
 
@@ -123,6 +124,7 @@ class _Salvage:
         self._copy("scores", self._score)
         self._copy("gradings", self._grading)
         self._copy("budget_shares", lambda row: None)
+        self._copy("baselines", _baseline)
         self._hold_together()
         self._whole.execute("COMMIT")
         names = [self._whole.execute("SELECT name FROM runs WHERE id = ?", (run,)).fetchone()[0] for run in self._hurt]
@@ -348,6 +350,11 @@ def _run(row: Row) -> str | None:
 def _session(row: Row) -> str | None:
     msgspec.json.decode(row["provenance"])
     msgspec.json.decode(row.get("resources") or b"{}", type=dict[str, float])
+    return None
+
+
+def _baseline(row: Row) -> str | None:
+    unpack(row["content"], Snapshot)
     return None
 
 

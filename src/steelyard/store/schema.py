@@ -3,7 +3,8 @@
 ``calls`` and ``scores`` are append-only: an answer is written when it has arrived, a judgement of it later, and again
 by another grader. A call's hot figures stand in columns; the rest is one compressed payload, which does not repeat what
 its item says. An answer that was used again is a row with an empty payload that points to the call it came from.
-``dictionaries`` holds what the payloads of a set of items have in common, ``measures`` what scores are scores of.
+``dictionaries`` holds what the payloads of a set of items have in common, ``measures`` what scores are scores of,
+``verdicts`` what judges said. ``looks`` are what a run saw of itself where it might have ended early, and decided.
 
 The number of an item holds its set and its place, that of a score its call and its place there, so that neither table
 needs an index to be found by them.
@@ -184,6 +185,8 @@ scores = Table(
     Column("input_tokens", Integer),
     Column("output_tokens", Integer),
     Column("cost_usd", Float),
+    Column("cached", Integer),
+    Column("saved_usd", Float),
     Column("answer_at", Integer),
     Column("answer_length", Integer),
 )
@@ -195,6 +198,19 @@ Index(
     postgresql_where=scores.c.calls.is_not(None),
 )
 
+verdicts = Table(
+    "verdicts",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("call", ForeignKey("calls.id"), nullable=False, index=True),
+    Column("digest", LargeBinary, nullable=False),
+    Column("judge", Text, nullable=False),
+    Column("started_s", Float, nullable=False),
+    Column("cost_usd", Float),
+    Column("payload", LargeBinary, nullable=False),
+    Index("verdicts_by_digest", "digest"),
+)
+
 shares = Table(
     "budget_shares",
     METADATA,
@@ -204,6 +220,14 @@ shares = Table(
     Column("host", Text, nullable=False),
     Column("granted_usd", Float, nullable=False),
     Column("spent_usd", Float),
+)
+
+looks = Table(
+    "looks",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("cell", ForeignKey("cells.id"), nullable=False, index=True),
+    Column("content", LargeBinary, nullable=False),
 )
 
 dictionaries = Table(
@@ -223,6 +247,22 @@ gradings = Table(
     Column("info", LargeBinary, nullable=False),
     Column("summary", LargeBinary, nullable=False),
 )
+
+baselines = Table(
+    "baselines",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("set_at", Text, nullable=False),
+    Column("note", Text),
+    Column("run", Text, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("run_name", Text, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    UniqueConstraint("name", "version"),
+)
+"""No foreign key to the run: a baseline holds its own figures and outlives it."""
 
 
 def sample_id(item_set: Any, position: Any) -> Any:
@@ -272,6 +312,24 @@ def _costs_are_summed_from_an_index(connection: Connection) -> None:
     connection.exec_driver_sql("CREATE INDEX calls_by_cost ON calls (cell, cost_usd) WHERE cost_usd > 0")
 
 
+def _runs_are_blessed_as_baselines(connection: Connection) -> None:
+    connection.exec_driver_sql(
+        "CREATE TABLE baselines (id INTEGER PRIMARY KEY NOT NULL, name TEXT NOT NULL, version INTEGER NOT NULL, "
+        "set_at TEXT NOT NULL, note TEXT, run TEXT NOT NULL, number INTEGER NOT NULL, run_name TEXT NOT NULL, "
+        "content BLOB NOT NULL, UNIQUE (name, version))"
+    )
+
+
+def _looks_are_kept(connection: Connection) -> None:
+    looks.create(connection)
+
+
+def _verdicts_are_used_again(connection: Connection) -> None:
+    for column in ("cached INTEGER", "saved_usd FLOAT"):
+        connection.exec_driver_sql(f"ALTER TABLE scores ADD COLUMN {column}")
+    verdicts.create(connection)
+
+
 def _nothing_is_kept_twice(connection: Connection) -> None:
     """Items and scores take numbers that say where they belong; payloads stay as they are."""
     connection.exec_driver_sql("DROP INDEX calls_by_digest")
@@ -295,12 +353,12 @@ def _nothing_is_kept_twice(connection: Connection) -> None:
         "DROP INDEX scores_by_a_judge",
         "CREATE TABLE scores (id INTEGER PRIMARY KEY NOT NULL, call INTEGER GENERATED ALWAYS AS (id >> 16) VIRTUAL, "
         "measure INTEGER NOT NULL REFERENCES measures (id), value FLOAT, parsed BOOLEAN NOT NULL, answer TEXT, "
-        "reason TEXT, calls INTEGER, input_tokens INTEGER, output_tokens INTEGER, cost_usd FLOAT, answer_at INTEGER, "
-        "answer_length INTEGER)",
-        "INSERT INTO scores (id, measure, value, parsed, answer, reason, calls, input_tokens, output_tokens, cost_usd) "
-        "SELECT (call << 16) + row_number() OVER (PARTITION BY call ORDER BY o.id) - 1, m.id, value, parsed, answer, "
-        "reason, calls, input_tokens, output_tokens, cost_usd FROM old_scores o JOIN measures m USING "
-        "(grader, grader_version, metric)",
+        "reason TEXT, calls INTEGER, input_tokens INTEGER, output_tokens INTEGER, cost_usd FLOAT, cached INTEGER, "
+        "saved_usd FLOAT, answer_at INTEGER, answer_length INTEGER)",
+        "INSERT INTO scores (id, measure, value, parsed, answer, reason, calls, input_tokens, output_tokens, cost_usd, "
+        "cached, saved_usd) SELECT (call << 16) + row_number() OVER (PARTITION BY call ORDER BY o.id) - 1, m.id, "
+        "value, parsed, answer, reason, calls, input_tokens, output_tokens, cost_usd, cached, saved_usd "
+        "FROM old_scores o JOIN measures m USING (grader, grader_version, metric)",
         "DROP TABLE old_scores",
         "CREATE INDEX scores_by_a_judge ON scores (call) WHERE calls IS NOT NULL",
     ):
@@ -313,6 +371,9 @@ MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     _a_budget_stands_over_the_store,
     _payloads_share_dictionaries,
     _costs_are_summed_from_an_index,
+    _runs_are_blessed_as_baselines,
+    _looks_are_kept,
+    _verdicts_are_used_again,
     _nothing_is_kept_twice,
 )
 """Step ``i`` turns a store of version ``i + 1`` into one of version ``i + 2``; steps are added, never changed."""

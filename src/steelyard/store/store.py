@@ -30,10 +30,11 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from steelyard.errors import StoreError, StoreFull, UnknownName, UsageError
 from steelyard.secrets import known_forms
-from steelyard.store import schema
+from steelyard.store import schema, verdicts
 from steelyard.store.account import Budget
 from steelyard.store.answers import Answers, answer_columns, hand_over, read_call, with_original
 from steelyard.store.backup import keep_copy
+from steelyard.store.baselines import Baselines
 from steelyard.store.codec import fingerprint, mended, unpack
 from steelyard.store.columns import read_columns
 from steelyard.store.dictionaries import Dictionaries, Packing
@@ -43,7 +44,19 @@ from steelyard.store.keys import keyless_call
 from steelyard.store.payload import to_keep
 from steelyard.store.records import read_records
 from steelyard.store.redaction import redact
-from steelyard.types import Call, CellInfo, Columns, Estimate, Record, RunInfo, RunStatus, Sample, SessionInfo
+from steelyard.store.verdicts import VerdictStore
+from steelyard.types import (
+    Call,
+    CellInfo,
+    Columns,
+    Estimate,
+    Look,
+    Record,
+    RunInfo,
+    RunStatus,
+    Sample,
+    SessionInfo,
+)
 
 DEFAULT = ".steelyard/steelyard.db"
 BUSY_TIMEOUT_S = 30
@@ -89,7 +102,8 @@ class NewCall(Struct, frozen=True, kw_only=True):
 class Store:
     """An open store; use it as a context manager.
 
-    ``answers`` finds what may be used again, ``budget`` is what stands over all its runs.
+    ``answers`` and ``verdicts`` find what may be used again, ``budget`` is what stands over all its runs, ``baselines``
+    are the runs that others are held against.
     """
 
     def __init__(self, engine: Engine, location: str) -> None:
@@ -99,6 +113,8 @@ class Store:
         self._items = Items()
         self._measures = Measures()
         self.answers = Answers(self._reading, self._writing, _number)
+        self.verdicts = VerdictStore(self._reading)
+        self.baselines = Baselines(self._reading, self._writing)
         self.budget = Budget(self._reading, self._writing, _number, lambda pid, at: _is_alive(pid, at))
 
     @staticmethod
@@ -238,10 +254,13 @@ class Store:
         with self._writing() as connection:
             number = _number(connection, run_id)
             of_run = select(schema.cells.c.id).where(schema.cells.c.run == number)
+            of_cells = select(schema.calls.c.id).where(schema.calls.c.cell.in_(of_run))
             hand_over(connection, of_run)
             delete_scores(connection, of_run)
+            connection.execute(delete(schema.verdicts).where(schema.verdicts.c.call.in_(of_cells)))
             connection.execute(delete(schema.calls).where(schema.calls.c.cell.in_(of_run)))
-            connection.execute(delete(schema.gradings).where(schema.gradings.c.cell.in_(of_run)))
+            for of_cell in (schema.gradings, schema.looks):
+                connection.execute(delete(of_cell).where(of_cell.c.cell.in_(of_run)))
             for table in (schema.cells, schema.sessions, schema.run_tags):
                 connection.execute(delete(table).where(table.c.run == number))
             connection.execute(delete(schema.runs).where(schema.runs.c.id == number))
@@ -268,6 +287,14 @@ class Store:
         """Raise where another process is working on the run."""
         with self._reading() as connection:
             _check_free(connection, _number(connection, run_id))
+
+    def add_provenance(self, session: int, found: dict[str, Any]) -> None:
+        """What was found out of a session's origin after it began; it takes the place of what was there by its name."""
+        column = schema.sessions.c.provenance
+        with self._writing() as connection:
+            known = connection.execute(select(column).where(schema.sessions.c.id == session)).scalar_one()
+            both = msgspec.json.encode(msgspec.json.decode(known) | found)
+            connection.execute(update(schema.sessions).where(schema.sessions.c.id == session).values(provenance=both))
 
     def end_session(self, session: int, resources: dict[str, float]) -> None:
         """The process is done with the run, and this is what it took."""
@@ -351,6 +378,25 @@ class Store:
             for row in rows
         ]
 
+    # Looks
+    def add_look(self, cell: int, look: Look) -> None:
+        """Keep what a look at the cell decided: it is not taken again."""
+        with self._writing() as connection:
+            connection.execute(schema.looks.insert().values(cell=cell, content=msgspec.json.encode(look)))
+
+    def looks(self, run_id: str) -> dict[int, list[Look]]:
+        """Every look of the run in the order taken, by the cell that it is about."""
+        table, cells = schema.looks, schema.cells
+        with self._reading() as connection:
+            chosen = select(table.c.cell, table.c.content).join(cells, cells.c.id == table.c.cell)
+            rows = connection.execute(
+                chosen.where(cells.c.run == _number(connection, run_id)).order_by(table.c.id)
+            ).all()
+        found: dict[int, list[Look]] = {}
+        for row in rows:
+            found.setdefault(row.cell, []).append(msgspec.json.decode(row.content, type=Look))
+        return found
+
     # Calls and scores
 
     def append(self, calls: Sequence[NewCall], scores: Sequence[NewScore]) -> list[int]:
@@ -358,6 +404,7 @@ class Store:
         # compressing is done before the write lock is taken
         batch = self._prepared(calls, known_forms())
         new_scores = score_rows(scores, batch.keys)
+        new_verdicts = [verdicts.row_of(row.call, said, batch.keys) for row in scores for said in row.verdicts]
         if not batch.calls and not new_scores:
             return []
         ids: list[int] = []
@@ -376,6 +423,8 @@ class Store:
                 measures = self._measures.numbers(connection, scores)
                 number_rows(connection, scores, new_scores, measures)
                 _insert_many(connection, INSERT_SCORES, new_scores)
+            if new_verdicts:
+                _insert_many(connection, verdicts.INSERT, new_verdicts)
         self._items.note(batch.prints)
         self._measures.note(measures)
         self._dictionaries.learn(batch.packings.values())

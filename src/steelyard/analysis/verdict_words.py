@@ -1,0 +1,103 @@
+"""A gate's verdict in words: what was seen, how sure that is, what would settle it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from steelyard.analysis.gate import Check, GateReport
+from steelyard.analysis.wording import change_written, written
+
+WORDS = {"pass": "PASS", "fail": "FAIL", "inconclusive": "INCONCLUSIVE"}
+
+
+def told(verdict: GateReport) -> GateReport:
+    """The verdict with its sentence and those of its criteria."""
+    checks = tuple(msgspec.structs.replace(check, sentence=check_sentence(check)) for check in verdict.checks)
+    return msgspec.structs.replace(verdict, checks=checks, sentence=_sentence(verdict, checks))
+
+
+def _sentence(verdict: GateReport, checks: Sequence[Check]) -> str:
+    against = f" against {verdict.baseline}" if verdict.baseline else ""
+    head = f"{WORDS[verdict.verdict]}: run #{verdict.run}{against}"
+    if not checks and verdict.faults:
+        return f"{head}: {'; '.join(verdict.faults)}."
+    decisive = [check.sentence for check in checks if check.verdict == verdict.verdict]
+    if verdict.verdict == "pass":
+        count = f"all {len(checks)} criteria hold" if len(checks) > 1 else "the criterion holds"
+        return f"{head}: {count}. {decisive[0] if len(decisive) == 1 else ''}".rstrip()
+    return f"{head}: {' '.join(decisive) or '; '.join(verdict.faults)}"
+
+
+def check_sentence(check: Check) -> str:
+    """One criterion in one sentence."""
+    where = f"{check.metric} of {check.model} on {check.benchmark}"
+    if check.fault:
+        return f"{where} cannot be judged: {check.fault}."
+    if check.scale == "value":
+        return _of_threshold(where, check)
+    bound = check.low if check.better == "higher" else check.high
+    other = check.high if check.better == "higher" else check.low
+    assert check.value is not None
+    assert check.margin is not None
+    changed = f"{where}: {change_of(check, check.value)}"
+    margin = f"margin {_size(check, check.margin)}, n = {check.n:,}"
+    if check.verdict == "pass":
+        return f"{changed}, with 95 % certainty no worse than {change_of(check, bound)} ({margin})."
+    if check.verdict == "fail":
+        return f"{changed}, with 95 % certainty worse than {change_of(check, other)} ({margin})."
+    between = f"between {change_of(check, check.low)} and {change_of(check, check.high)}"
+    return f"{changed}, {between} ({margin}). {settling(check)}".rstrip()
+
+
+def _of_threshold(where: str, check: Check) -> str:
+    assert check.candidate is not None
+    text = f"{where} is {written(check.candidate)}; asked for: {check.criterion}"
+    if check.verdict == "inconclusive":
+        return f"{text}. {settling(check)}".rstrip()
+    return f"{text}: {'kept' if check.verdict == 'pass' else 'not kept'}."
+
+
+def settling(check: Check) -> str:
+    """What would settle an inconclusive criterion."""
+    needed = check.needed_items
+    if check.adjusted_p is not None and check.p is not None and check.p < 0.05 <= check.adjusted_p:
+        return f"It would be a fail alone (p = {check.p:.2g}), but not among so many criteria ({check.adjusted_p:.2g})."
+    if needed is None or needed <= check.n:
+        return ""
+    more = needed - check.n
+    if check.available is not None and needed > check.available:
+        return (
+            f"About {more:,} more items would settle it, and the benchmark has {check.available:,}: "
+            "ask each more often (--runs), or bear a larger margin."
+        )
+    return f"About {more:,} more items would settle it."
+
+
+def cannot_see(check: Check) -> str | None:
+    """What to know where even an unchanged model would hardly pass: the margin is below what so few items show."""
+    if check.fault or check.scale == "value" or check.detectable is None or check.margin is None:
+        return None
+    if check.detectable <= check.margin:
+        return None
+    return (
+        f"{check.metric} of {check.model} on {check.benchmark}: with n = {check.n:,} only a change of "
+        f"{_size(check, check.detectable)} is told from none (power 80 %), and the margin is "
+        f"{_size(check, check.margin)}: expect inconclusive verdicts. Try: more items, --runs, or a larger margin"
+    )
+
+
+def change_of(check: Check, value: float | None) -> str:
+    """A value on the check's scale, with its sign."""
+    if value is None:
+        return "unknown"
+    if check.scale == "ratio":
+        return f"{100 * (value - 1):+.3g} %"
+    return change_written(value, check.unit)
+
+
+def _size(check: Check, value: float) -> str:
+    if check.scale == "ratio":
+        return f"{100 * value:.3g} %"
+    return change_written(value, check.unit).lstrip("+")

@@ -1,0 +1,256 @@
+"""A gate on a run: which cells stand against which of the baseline, the verdict, and how it is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from steelyard.analysis.gate import Check, GateReport, Policy, check_margin, check_threshold, verdict_of
+from steelyard.analysis.margins import Cell
+from steelyard.analysis.noise import propose_margin
+from steelyard.analysis.verdict_words import WORDS, cannot_see, change_of, told
+from steelyard.analysis.wording import written
+from steelyard.criteria import Margin, Threshold
+from steelyard.errors import UnknownName, UsageError
+from steelyard.report.terminal import console, new_table
+from steelyard.store import Store
+from steelyard.store.baselines import SUFFIX, Baseline, read_baseline
+from steelyard.store.snapshots import Snapshot, reported_models
+from steelyard.types import CellInfo, RunInfo
+
+OTHER_HOUR = (
+    "the baseline's times are of another hour: the bounds hold what requests vary, not what the service or the machine "
+    "did differently then. steelyard gate --calibrate shows how far runs of one plan are apart"
+)
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run is held to. ``baseline`` is a name, NAME@VERSION or a file; ``model`` and ``benchmark`` narrow."""
+
+    baseline: str | None = None
+    margins: tuple[Margin, ...] = ()
+    thresholds: tuple[Threshold, ...] = ()
+    policy: Policy = Policy()
+    model: str | None = None
+    benchmark: str | None = None
+
+
+def gate(store: Store, run: RunInfo, asked: Asked) -> GateReport:
+    """The verdict on a run of the store."""
+    cells = _chosen(cells_of_run(store, run), asked)
+    baseline, missing = _baseline(store, asked)
+    _check_asked(asked, cells, baseline)
+    checks: list[Check] = []
+    pairs: list[tuple[Cell, Cell]] = []
+    faults = [missing] if missing else []
+    if baseline is not None:
+        pairs, unpaired = _pairs(_chosen(cells_of_snapshot(baseline.content), asked, may_be_empty=True), cells)
+        faults += unpaired
+        checks += [check_margin(margin, *pair, asked.policy) for pair in pairs for margin in asked.margins]
+    checks += [check_threshold(one, cell, asked.policy) for cell in cells for one in asked.thresholds]
+    called = f"{baseline.label} ({baseline.content.called})" if baseline else asked.baseline
+    verdict = verdict_of(checks, policy=asked.policy, run=run.number, baseline=called, faults=faults,
+                         notes=(*_renamed(pairs), *_notes(run, checks)))  # fmt: skip
+    return told(verdict)
+
+
+def cells_of_run(store: Store, run: RunInfo) -> list[Cell]:
+    """The cells of a run in the store; floors are no candidates."""
+    sessions = store.sessions(run.id)
+    machine = (sessions[0].provenance.get("machine") or {}) if sessions else {}
+    own = [(info, store.summary(info.id or 0) or ()) for info in store.cells(run.id) if not info.is_floor]
+    return [
+        Cell(
+            run=run.number,
+            run_name=run.name,
+            status=run.status,
+            info=info,
+            columns=store.columns(info.id or 0, **_grader(info)),
+            estimates=estimates,
+            reported=reported_models(store, info.id or 0),
+            machine=machine,
+        )
+        for info, estimates in (*own, *store.gradings(run.id))
+    ]
+
+
+def _grader(info: CellInfo) -> dict[str, Any]:
+    return {"grader": info.protocol, "grader_version": info.protocol_version} if info.asked_as else {}
+
+
+def cells_of_snapshot(content: Snapshot) -> list[Cell]:
+    """The cells that a baseline kept."""
+    return [
+        Cell(
+            run=content.number,
+            run_name=content.name,
+            status=content.status,
+            info=cell.info,
+            columns=cell.columns(),
+            estimates=cell.estimates,
+            reported=cell.reported,
+            machine=content.machine,
+        )
+        for cell in content.cells
+        if not cell.info.is_floor
+    ]
+
+
+def _baseline(store: Store, asked: Asked) -> tuple[Baseline | None, str | None]:
+    """The baseline, or why there is none: a gate without what it is held against is inconclusive."""
+    if asked.baseline is None:
+        return None, None
+    path = Path(asked.baseline)
+    if path.suffix == SUFFIX:
+        return (read_baseline(path), None) if path.exists() else (None, f"there is no baseline file {path}")
+    found = store.baselines.find(asked.baseline)
+    if found is None:
+        name = asked.baseline.partition("@")[0]
+        return None, f"there is no baseline {asked.baseline!r}. Try: steelyard baseline set {name} RUN"
+    return found, None
+
+
+def _check_asked(asked: Asked, cells: Sequence[Cell], baseline: Baseline | None) -> None:
+    """Refuse what cannot be a gate, and propose a margin where none was given."""
+    if asked.margins and asked.baseline is None:
+        raise UsageError("a margin is to a baseline. Try: --baseline main (steelyard baseline set main RUN makes one)")
+    known = {one.metric for cell in cells for one in cell.estimates}
+    wanted = [*(one.metric for one in asked.margins), *(one.metric for one in asked.thresholds)]
+    for metric in wanted:
+        if metric not in known:
+            raise UnknownName("metric", metric, known)
+    if not asked.margins and asked.baseline is not None:
+        raise UsageError(f"no margin given: how much worse is still borne? {_proposal(baseline)}")
+    if not asked.margins and not asked.thresholds:
+        raise UsageError(
+            "nothing to hold the run to. Try: --baseline main --margin accuracy=0.02, or "
+            '--require "accuracy >= 0.70", or success: in the plan'
+        )
+
+
+def _proposal(baseline: Baseline | None) -> str:
+    if baseline is None:
+        return "Try: --margin accuracy=0.02"
+    proposed = [propose_margin(cell) for cell in cells_of_snapshot(baseline.content)]
+    found = [one for one in proposed if one is not None]
+    if not found:
+        return "Try: --margin accuracy=0.02"
+    widest = max(found, key=lambda one: one.margin)
+    return (
+        f"An unchanged model is told from a worse one on {widest.benchmark} from {100 * widest.margin:.1f} points on "
+        f"(n = {widest.n:,}, {widest.basis}). Try: --margin accuracy={widest.margin:.3g}"
+    )
+
+
+def _chosen(cells: Sequence[Cell], asked: Asked, *, may_be_empty: bool = False) -> list[Cell]:
+    chosen = [cell for cell in cells if asked.benchmark in (None, cell.info.benchmark, cell.info.label)]
+    if not may_be_empty:
+        chosen = [cell for cell in chosen if asked.model in (None, cell.info.model)]
+    if not chosen and not may_be_empty:
+        known = [f"{cell.info.model} on {cell.info.label}" for cell in cells]
+        raise UsageError(f"nothing in this run to judge. It has: {', '.join(known) or 'no model, only floors'}")
+    return chosen
+
+
+def _pairs(baseline: Sequence[Cell], candidate: Sequence[Cell]) -> tuple[list[tuple[Cell, Cell]], list[str]]:
+    """Each cell of the run with the baseline's of the same benchmark: of the same model, or of the only one."""
+    pairs: list[tuple[Cell, Cell]] = []
+    faults: list[str] = []
+    is_one_model = len({cell.info.model for cell in baseline}) == 1 == len({cell.info.model for cell in candidate})
+    for cell in candidate:
+        same = [one for one in baseline if one.info.label == cell.info.label]
+        chosen = [one for one in same if one.info.model == cell.info.model] or (same if is_one_model else [])
+        if chosen:
+            pairs.append((chosen[0], cell))
+        else:
+            faults.append(f"the baseline has no {cell.info.model} on {cell.info.label}")
+    judged = {id(one) for one, _ in pairs}
+    models = {cell.info.model for cell in candidate}
+    for one in baseline:
+        if id(one) not in judged and (one.info.model in models or is_one_model):
+            faults.append(f"the run has no {one.info.model} on {one.info.label}, which the baseline has")
+    return pairs, faults
+
+
+def _renamed(pairs: Sequence[tuple[Cell, Cell]]) -> list[str]:
+    """Where the service says that another model answers now: what is judged may be its change, not yours."""
+    return [
+        f"{after.info.model} on {after.info.label}: the service reported {', '.join(before.reported)} for the baseline "
+        f"and {', '.join(after.reported)} for this run"
+        for before, after in pairs
+        if before.reported and after.reported and before.reported != after.reported
+    ]
+
+
+def _notes(run: RunInfo, checks: Sequence[Check]) -> list[str]:
+    notes = (
+        [f"run #{run.number} ended with its budget: it is judged on what was asked"] if run.status == "budget" else []
+    )
+    for check in checks:
+        if note := cannot_see(check):
+            notes.append(note)
+        if check.unit == "s" and check.baseline is not None:
+            notes.append(OTHER_HOUR)
+        if check.pairing is not None and (left := check.pairing.only_baseline + check.pairing.only_candidate):
+            notes.append(
+                f"{check.metric} of {check.model} on {check.benchmark}: {left:,} items were asked on one side only and "
+                "are left out"
+            )
+    return list(dict.fromkeys(notes))
+
+
+def verdict_document(verdict: GateReport) -> dict[str, Any]:
+    """The verdict as JSON-ready values."""
+    document: dict[str, Any] = msgspec.to_builtins(verdict)
+    return document
+
+
+def print_verdict(verdict: GateReport) -> None:
+    """One line that says it, one row a criterion, then what to beware of."""
+    out = console()
+    against = f" against {verdict.baseline}" if verdict.baseline else ""
+    out.print(f"{WORDS[verdict.verdict]}: run #{verdict.run}{against}, mode {verdict.mode}", markup=False)
+    if verdict.checks:
+        table = new_table(
+            "", "metric", "model", "benchmark", "baseline", "run", "change (95 % each way)", "criterion", "n"
+        )
+        for check in verdict.checks:
+            table.add_row(*_row(check))
+        out.print()
+        out.print(table)
+        out.print()
+    for check in verdict.checks:
+        if check.verdict != "pass" and not check.fault:
+            out.print(f"{check.sentence}", markup=False, soft_wrap=True)
+    for text in (*verdict.faults, *verdict.notes):
+        out.print(f"! {text}", markup=False, soft_wrap=True)
+    if verdict.verdict == "inconclusive":
+        ends = "blocks (exit 3)" if verdict.exit_code else "warns only (exit 0); --inconclusive block would block"
+        out.print(f"Inconclusive {ends}.", markup=False)
+
+
+def _row(check: Check) -> list[str]:
+    return [
+        WORDS[check.verdict],
+        check.metric,
+        check.model,
+        check.benchmark,
+        written(check.baseline, bounds=False) if check.baseline else "",
+        written(check.candidate, bounds=check.scale == "value") if check.candidate else "",
+        _change(check),
+        check.criterion,
+        f"{check.n:,}" if check.n else "",
+    ]
+
+
+def _change(check: Check) -> str:
+    if check.scale == "value" or check.value is None:
+        return ""
+    texts = [change_of(check, value) for value in (check.value, check.low, check.high)]
+    if check.low is None:
+        return texts[0]
+    bounds = [text.partition(" ")[0] if check.unit == "share" or check.scale == "ratio" else text for text in texts[1:]]
+    return f"{texts[0]} ({bounds[0]} to {bounds[1]})"

@@ -1,0 +1,318 @@
+"""Gates: three outcomes, never green for want of evidence, and many criteria do not block by luck."""
+
+import msgspec
+import numpy as np
+import pytest
+from test_metrics import INFO, columns
+
+from steelyard.analysis.estimates import Context
+from steelyard.analysis.gate import Policy, check_margin, check_threshold, verdict_of
+from steelyard.analysis.margins import Cell, standing
+from steelyard.analysis.noise import calibrate, dealt, propose_margin
+from steelyard.analysis.summary import summarise
+from steelyard.analysis.verdict_words import cannot_see, check_sentence, told
+from steelyard.criteria import parse_margin, parse_threshold
+from steelyard.errors import UsageError
+from steelyard.stats import gate_verdict
+
+ACCURACY = parse_margin("accuracy=0.02")
+
+
+def cell(scores, *, status="done", reported=("m",), machine=None, info=None, run=1, **changes):
+    given = columns(scores, **changes)
+    about = msgspec.structs.replace(INFO, items=len(np.unique(given.sample)), available=5000, **(info or {}))
+    return Cell(
+        run=run,
+        run_name="r",
+        status=status,
+        info=about,
+        columns=given,
+        estimates=summarise(given, Context(info=about)),
+        reported=reported,
+        machine=machine or {"processor": "one"},
+    )
+
+
+def pair(n, only_baseline, only_candidate, **changes):
+    """Baseline and candidate that disagree on so many of n items, and are right on the rest."""
+    before, after = np.ones(n), np.ones(n)
+    after[:only_baseline] = 0
+    before[only_baseline : only_baseline + only_candidate] = 0
+    return cell(before), cell(after, run=2, **changes)
+
+
+@pytest.mark.parametrize(
+    ("n", "lost", "won", "word"),
+    [
+        (1319, 112, 46, "fail"),
+        (1319, 20, 20, "pass"),
+        (200, 12, 12, "inconclusive"),
+        (200, 60, 5, "fail"),
+        (5, 0, 0, "inconclusive"),
+    ],
+)
+def test_the_verdict_is_that_of_tangos_one_sided_bounds(n, lost, won, word):
+    check = check_margin(ACCURACY, *pair(n, lost, won))
+    expected = gate_verdict(n=n, only_baseline_correct=lost, only_candidate_correct=won, margin=0.02)
+    assert (check.verdict, word) == (expected.verdict, expected.verdict)
+    assert (check.value, check.low, check.high) == pytest.approx((expected.diff, expected.low, expected.high))
+    assert (check.p < 0.05) == (word == "fail")
+
+
+def test_equal_answers_of_few_items_do_not_pass_and_of_many_do():
+    assert check_margin(ACCURACY, *pair(50, 0, 0)).verdict == "inconclusive"
+    assert check_margin(ACCURACY, *pair(1000, 0, 0)).verdict == "pass"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"status": "interrupted"}, "only a part was measured"),
+        ({"reported": ("gpt-1", "gpt-2")}, "changed in mid-run"),
+        ({"cached": np.ones(1000, dtype=bool)}, "an earlier run"),
+        ({"info": {"prompt_digest": "q"}}, "prompt digest p and q"),
+        ({"info": {"dataset_digest": "another"}}, "dataset digest"),
+    ],
+)
+def test_what_cannot_be_judged_is_inconclusive_with_its_reason_and_exits_with_3(change, words):
+    check = check_margin(ACCURACY, *pair(1000, 0, 0, **change))
+    assert check.verdict == "inconclusive"
+    assert words in check.fault
+    assert verdict_of([check], policy=Policy(), run=2, baseline="main@1").exit_code == 3
+    bearing = Policy(inconclusive="warn")
+    assert verdict_of([check], policy=bearing, run=2, baseline="main@1").exit_code == 0
+
+
+def test_infrastructure_errors_above_1_percent_are_inconclusive_on_either_side():
+    scores = np.ones(1000)
+    broken = scores.copy()
+    broken[:11] = np.nan
+    for before, after in ((cell(scores), cell(broken)), (cell(broken), cell(scores))):
+        check = check_margin(ACCURACY, before, after)
+        assert (check.verdict, "11 of 1000 requests failed" in check.fault) == ("inconclusive", True)
+    broken[:10], broken[10] = np.nan, 1
+    assert check_margin(ACCURACY, cell(scores), cell(broken)).verdict == "pass"
+
+
+def test_what_is_borne_on_purpose_is_judged():
+    changed = pair(1000, 0, 0, reported=("a", "b"))
+    assert check_margin(ACCURACY, *changed, Policy(allowed=("model-change",))).verdict == "pass"
+
+
+def test_a_cost_margin_without_a_price_is_never_green():
+    margin = parse_margin("cost.per_item=10%")
+    check = check_margin(margin, *pair(1000, 0, 0))
+    assert (check.verdict, "cost is not known" in check.fault) == ("inconclusive", True)
+    priced = [cell(np.ones(500), cost_usd=np.linspace(1, 2, 500) * dearer) for dearer in (1.0, 1.3)]
+    assert check_margin(margin, *priced).verdict == "fail"
+    assert check_margin(margin, *priced[::-1]).verdict == "pass"
+
+
+def timed(seed, slower=1.0, n=500, **changes):
+    return cell(np.ones(n), total_s=np.random.default_rng(seed).lognormal(0, 0.4, n) * slower, **changes)
+
+
+def test_latency_is_held_by_its_ratio_and_another_machine_is_no_measure():
+    margin = parse_margin("latency.p95=10%")
+    assert check_margin(margin, timed(1), timed(2, 1.6)).verdict == "fail"
+    assert check_margin(margin, timed(1), timed(2, 0.6)).verdict == "pass"
+    assert check_margin(margin, timed(1), timed(2)).verdict == "inconclusive"
+    moved = check_margin(margin, timed(1), timed(2, 1.6, machine={"processor": "two"}))
+    assert (moved.verdict, "another machine" in moved.fault) == ("inconclusive", True)
+    assert (
+        check_margin(
+            margin, timed(1), timed(2, 1.6, machine={"processor": "two"}), Policy(allowed=("machine",))
+        ).verdict
+        == "fail"
+    )
+
+
+def test_with_a_floor_only_what_is_worse_by_both_counts():
+    before, after = timed(1), timed(2, 1.6)
+    assert check_margin(parse_margin("latency.p50=10%,5s"), before, after).verdict == "pass"
+    assert check_margin(parse_margin("latency.p50=10%,50ms"), before, after).verdict == "fail"
+
+
+@pytest.mark.parametrize("metric", ["latency.mean", "tokens_per_second", "requests_per_second", "unparsed"])
+def test_what_is_no_property_of_an_item_is_compared_by_both_intervals(metric):
+    found = standing(metric, timed(1), timed(2), "difference")
+    assert found.fault is None
+    assert found.low < found.value < found.high
+
+
+def test_a_better_candidate_passes_whichever_way_better_is():
+    slower, faster = timed(1, 2.0), timed(2, 1.0)
+    assert check_margin(parse_margin("latency.mean=5%"), slower, faster).verdict == "pass"
+    assert check_margin(parse_margin("latency.mean=5%"), faster, slower).verdict == "fail"
+
+
+def test_a_number_without_a_direction_has_no_margin():
+    with pytest.raises(UsageError, match="neither better"):
+        check_margin(parse_margin("output_tokens=10%"), *pair(100, 0, 0))
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("accuracy >= 0.70", "pass"),
+        ("accuracy >= 0.95", "fail"),
+        ("accuracy >= 0.80", "inconclusive"),
+        ("errored <= 0", "pass"),
+        ("latency.p95 <= 2s", "pass"),
+        ("latency.p95 <= 1.2s", "fail"),
+    ],
+)
+def test_a_threshold_is_held_by_its_own_interval(text, word):
+    scores = np.r_[np.ones(160), np.zeros(40)]
+    check = check_threshold(parse_threshold(text), cell(scores))
+    assert check.verdict == word
+    assert text in check_sentence(check)
+
+
+def test_an_unknown_number_is_no_kept_threshold():
+    check = check_threshold(parse_threshold("cost.per_correct <= 0.01"), cell(np.ones(100)))
+    assert (check.verdict, check.fault is not None) == ("inconclusive", True)
+
+
+def test_one_weak_failure_among_many_criteria_does_not_block():
+    weak = check_margin(ACCURACY, *pair(1319, 80, 34))
+    assert weak.verdict == "fail"
+    assert 0.01 < weak.p < 0.05
+    good = check_margin(ACCURACY, *pair(1319, 5, 5))
+    alone = verdict_of([weak], policy=Policy(), run=2, baseline="main@1")
+    among = verdict_of([weak, *[good] * 5], policy=Policy(), run=2, baseline="main@1")
+    assert (alone.verdict, alone.exit_code) == ("fail", 1)
+    assert (among.verdict, among.exit_code) == ("inconclusive", 0)
+    assert "not among so many criteria" in told(among).sentence
+
+
+@pytest.mark.parametrize(
+    ("mode", "inconclusive", "code"),
+    [("regression", None, 0), ("noninferiority", None, 3), ("regression", "block", 3), ("noninferiority", "warn", 0)],
+)
+def test_too_few_figures_block_as_the_mode_says(mode, inconclusive, code):
+    check = check_margin(ACCURACY, *pair(200, 12, 12))
+    policy = Policy(mode=mode, inconclusive=inconclusive)
+    found = told(verdict_of([check], policy=policy, run=2, baseline="main@1"))
+    assert (found.verdict, found.exit_code) == ("inconclusive", code)
+    assert "more items would settle it" in found.sentence
+
+
+def test_nothing_to_hold_a_run_to_is_inconclusive_and_blocks():
+    found = verdict_of([], policy=Policy(), run=2, baseline="main", faults=["there is no baseline"])
+    assert (found.verdict, found.exit_code) == ("inconclusive", 3)
+    assert "no baseline" in told(found).sentence
+
+
+def test_items_that_would_settle_it_would():
+    n, lost, won = 200, 12, 12
+    check = check_margin(ACCURACY, *pair(n, lost, won))
+    factor = check.needed_items / n
+    settled = gate_verdict(
+        n=round(n * factor),
+        only_baseline_correct=round(lost * factor),
+        only_candidate_correct=round(won * factor),
+        margin=0.02,
+    )
+    assert settled.verdict == "pass"
+    assert 500 < check.needed_items < 2500
+
+
+def test_a_gate_that_cannot_see_its_margin_says_so():
+    assert "only a change of" in cannot_see(check_margin(ACCURACY, *pair(200, 12, 12)))
+    assert cannot_see(check_margin(parse_margin("accuracy=0.10"), *pair(200, 12, 12))) is None
+
+
+def test_clustered_items_are_worth_less():
+    before, after = np.ones(600), np.ones(600)
+    after[:30] = 0
+    clusters = np.arange(600) // 30
+    alone = check_margin(ACCURACY, cell(before), cell(after))
+    clustered = check_margin(ACCURACY, cell(before, cluster=clusters), cell(after, cluster=clusters))
+    assert clustered.high - clustered.low > 1.5 * (alone.high - alone.low)
+    assert (alone.verdict, clustered.verdict) == ("fail", "inconclusive")
+
+
+def repeated(generator, n=300, repeats=4, chance=0.8):
+    scores = (generator.random(n * repeats) < chance).astype(float)
+    return cell(
+        scores,
+        sample=np.repeat(np.arange(n), repeats),
+        repeat=np.tile(np.arange(repeats), n),
+        info={"repeats": repeats},
+    )
+
+
+def test_dealt_repeats_err_as_seldom_as_the_level_says_and_never_share_an_answer():
+    generator = np.random.default_rng(7)
+    source = repeated(generator)
+    pairs = dealt(source, 200)
+    assert len(pairs) == 200
+    assert all(
+        len(one.columns.sample) == len(other.columns.sample) == 600
+        for one, other in ((p.one, p.other) for p in pairs[:5])
+    )
+    found = calibrate(ACCURACY, pairs, "dealt")
+    assert found.fails.value <= 0.05
+    assert found.passes.value + found.fails.value + found.inconclusive.value == pytest.approx(1)
+    assert 0.02 < found.detectable < 0.12
+    assert found.largest > 0
+
+
+def test_an_odd_repeat_is_left_out_and_items_asked_once_deal_nothing():
+    [only] = dealt(repeated(np.random.default_rng(1), n=50, repeats=3), 1)
+    assert len(only.one.columns.sample) == len(only.other.columns.sample) == 50
+    assert dealt(cell(np.ones(50)), 10) == []
+
+
+def test_a_margin_is_proposed_from_the_noise_of_repeats_else_from_what_it_can_be():
+    often = propose_margin(repeated(np.random.default_rng(1)))
+    once = propose_margin(cell((np.random.default_rng(1).random(300) < 0.8).astype(float)))
+    assert often.margin < once.margin
+    assert "at most" in once.basis
+    assert propose_margin(cell(np.ones(100))).margin > 0
+
+
+@pytest.mark.parametrize(
+    ("text", "relative", "absolute"),
+    [
+        ("accuracy=0.02", None, 0.02),
+        ("accuracy=2points", None, 0.02),
+        ("latency.p95=10%", 0.10, None),
+        ("latency.p95=10%,50ms", 0.10, 0.05),
+        ("cost_per_correct=$0.01", None, 0.01),
+        ("ttft.p50=1.5s", None, 1.5),
+    ],
+)
+def test_margins_are_read_as_they_are_written(text, relative, absolute):
+    found = parse_margin(text)
+    assert (found.relative, found.absolute) == (
+        pytest.approx(relative) if relative else None,
+        pytest.approx(absolute) if absolute else None,
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "accuracy",
+        "accuracy=",
+        "accuracy=x",
+        "=0.02",
+        "accuracy=0",
+        "accuracy=-0.02",
+        "accuracy=2%",
+        "latency.p95=10%,20%",
+        "latency.p95=150%",
+        "latency.p95=10parsec",
+    ],
+)
+def test_what_is_no_margin_is_a_usage_error_with_an_example(text):
+    with pytest.raises(UsageError, match=r"Try:|below 100"):
+        parse_margin(text)
+
+
+@pytest.mark.parametrize("text", ["accuracy > 0.7", "accuracy", ">= 0.7", "accuracy >= lots", "accuracy == 1"])
+def test_what_is_no_criterion_is_a_usage_error_with_an_example(text):
+    with pytest.raises(UsageError, match="Try:"):
+        parse_threshold(text)

@@ -1,0 +1,155 @@
+"""Trends: an arrow only where a change was detected, flat only where its absence was, and no word across a break."""
+
+import msgspec
+import numpy as np
+import pytest
+from test_metrics import INFO
+
+from steelyard import stats
+from steelyard.analysis.trend import Observed, trends
+from steelyard.types import Estimate
+
+RNG = 20261126
+
+
+def share_of(scores):
+    bounds = stats.wilson_interval(successes=scores.sum(), n=len(scores), confidence=0.95)
+    return Estimate(metric="accuracy", value=float(scores.mean()), low=bounds.low, high=bounds.high, level=0.95,
+                    n=len(scores), method="wilson", unit="share")  # fmt: skip
+
+
+def observed(run, scores, *, items=None, **changes):
+    return Observed(
+        run=run,
+        name=f"run-{run}",
+        at=f"2026-{1 + run // 4:02d}-{1 + 7 * (run % 4):02d}T10:00:00+00:00",
+        info=msgspec.structs.replace(INFO, **changes),
+        estimate=share_of(scores),
+        items=np.arange(len(scores)) if items is None else items,
+        scores=scores,
+    )
+
+
+def asked_again(generator, chances):
+    """One run's scores: each item right with its own chance, as a model at a temperature above 0 is."""
+    return (generator.random(len(chances)) < chances).astype(float)
+
+
+def of(series, **options):
+    [found] = trends("accuracy", series, **options)
+    return found
+
+
+def test_a_real_drop_in_week_4_is_down_and_the_same_noise_without_it_is_not():
+    generator = np.random.default_rng(RNG)
+    chances = generator.beta(6, 0.75, size=1319)  # about 89 % right
+    weeks = [observed(i, asked_again(generator, chances)) for i in range(3)]
+    dropped = of([*weeks, observed(3, asked_again(generator, np.clip(chances - 0.045, 0, 1)))])
+    assert dropped.state == "down"
+    assert dropped.points[-1].is_signal
+    unchanged = of([*weeks, observed(3, asked_again(generator, chances))])
+    assert unchanged.state in ("flat", "unknown")
+    assert not any(point.is_signal for point in unchanged.points)
+
+
+def test_flat_is_a_claim_that_needs_a_narrow_interval():
+    generator = np.random.default_rng(RNG)
+    few, many = (np.full(n, 0.7) for n in (60, 20_000))
+    assert of([observed(i, asked_again(generator, few)) for i in range(5)]).state == "unknown"
+    assert of([observed(i, asked_again(generator, many)) for i in range(5)]).state == "flat"
+
+
+def test_answers_that_never_change_are_flat_and_one_flipped_answer_is_no_signal():
+    scores = np.r_[np.ones(150), np.zeros(50)]
+    same = of([observed(i, scores) for i in range(6)])
+    assert same.state == "flat"
+    flipped = scores.copy()
+    flipped[0] = 0
+    found = of([*(observed(i, scores) for i in range(6)), observed(6, flipped)])
+    assert found.state != "down"
+    gone = scores.copy()
+    gone[:14] = 0
+    assert of([*(observed(i, scores) for i in range(6)), observed(6, gone)]).state == "down"
+
+
+@pytest.mark.parametrize("field", ["dataset_digest", "protocol_version", "prompt_digest", "shots"])
+def test_a_series_ends_where_another_thing_is_measured(field):
+    scores = np.r_[np.ones(150), np.zeros(50)]
+    changed = 3 if field == "shots" else "another"
+    runs = [observed(i, scores) for i in range(3)] + [observed(i, 1 - scores, **{field: changed}) for i in range(3, 5)]
+    first, second = trends("accuracy", runs)
+    assert (first.broke, len(first.points), len(second.points)) == (None, 3, 2)
+    assert second.broke
+    assert second.state == "flat"
+
+
+def timed(run, value, machine):
+    estimate = Estimate(metric="latency.p50", value=value, low=value - 0.02, high=value + 0.02, level=0.95, n=100,
+                        method="order statistics", unit="s", estimand="this run")  # fmt: skip
+    return Observed(run=run, name="r", at=f"2026-01-{run + 1:02d}T10:00:00+00:00", info=INFO, machine=machine,
+                    estimate=estimate)  # fmt: skip
+
+
+def test_times_of_another_machine_are_another_series_and_few_times_say_nothing():
+    old, new = {"processor": "old", "cores": 2}, {"processor": "new", "cores": 2}
+    runs = [timed(i, 1.0 + 0.01 * (i % 2), old) for i in range(6)] + [timed(i, 0.5, new) for i in range(6, 9)]
+    first, second = trends("latency.p50", runs)
+    assert second.broke == "the machine's processor"
+    assert second.difference is None
+    assert "known from 5 runs on" in second.reason
+    assert first.state == "flat"
+
+
+def test_runs_that_differ_more_than_their_errors_widen_what_counts_as_change():
+    machine = {"processor": "one"}
+    noisy = [1.0, 1.3, 0.8, 1.2, 1.4]
+    found = trends("latency.p50", [timed(i, value, machine) for i, value in enumerate(noisy)])[0]
+    assert found.drift > 0.1
+    assert found.state == "unknown"
+    calm = [1.0, 1.01, 0.99, 1.0, 1.4]
+    assert trends("latency.p50", [timed(i, value, machine) for i, value in enumerate(calm)])[0].state == "up"
+
+
+def test_a_change_point_has_a_set_of_plausible_places():
+    generator = np.random.default_rng(RNG)
+    before, after = np.full(400, 0.8), np.full(400, 0.68)
+    runs = [observed(i, asked_again(generator, before if i < 6 else after)) for i in range(12)]
+    [change] = of(runs).changes
+    assert change.at == "#6"
+    assert int(change.earliest[1:]) <= 6 <= int(change.latest[1:])
+    assert change.before - change.after == pytest.approx(0.12, abs=0.03)
+
+
+def test_runs_of_a_week_are_one_point():
+    generator = np.random.default_rng(RNG)
+    runs = [observed(i, asked_again(generator, np.full(300, 0.7))) for i in range(8)]
+    daily = [msgspec.structs.replace(run, at=f"2026-03-{2 + i:02d}T10:00:00+00:00") for i, run in enumerate(runs)]
+    found = of(daily, by="week")
+    assert [point.label for point in found.points] == ["2026-W10", "2026-W11"]
+    assert [len(point.runs) for point in found.points] == [7, 1]
+    assert found.points[0].se < found.points[1].se
+
+
+def test_runs_on_other_items_are_judged_by_their_own_intervals():
+    generator = np.random.default_rng(RNG)
+    runs = [observed(i, asked_again(generator, np.full(200, 0.7)), items=np.arange(200) + 1000 * i) for i in range(5)]
+    found = of(runs)
+    assert found.method == "each run's own interval"
+    assert found.points[0].se == pytest.approx(np.sqrt(0.7 * 0.3 / 200), rel=0.1)
+
+
+@pytest.mark.parametrize("n", [200, 1319])
+def test_of_flat_series_of_12_runs_few_ever_show_an_arrow(n):
+    generator = np.random.default_rng(RNG)
+    chances = generator.beta(2, 1, size=n)
+    arrows = 0
+    for _ in range(300):
+        found = of([observed(i, asked_again(generator, chances)) for i in range(12)])
+        arrows += any(point.is_signal for point in found.points)
+    assert arrows / 300 <= 0.06
+
+
+def test_the_order_in_which_runs_are_given_does_not_matter():
+    generator = np.random.default_rng(RNG)
+    runs = [observed(i, asked_again(generator, np.full(100, 0.6))) for i in range(6)]
+    assert of(runs) == of(runs[::-1])

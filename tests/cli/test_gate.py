@@ -1,0 +1,192 @@
+"""Gates, baselines and trends as a user and a CI job meet them: real processes, files and exit codes."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+from test_cli import ok, steelyard
+
+import steelyard as sy
+from steelyard.cli import main
+from steelyard.providers.function import Function
+
+
+def prepared(n=200):
+    lines = [json.dumps({"question": f"Say {i}", "answer": str(i), "id": f"c{i}"}) for i in range(n)]
+    Path("cases.jsonl").write_text("\n".join(lines) + "\n")
+
+
+def asked(day, fails=0.1, **options):
+    """A run of a model that fails on a share of the items, on others each day."""
+
+    async def answer(prompt):
+        word = prompt.split()[-1]
+        noise = hashlib.sha256((word + day).encode()).digest()[0] / 256
+        return "no" if noise < fails else word
+
+    model = Function(answer, name="toy")
+    return sy.run([model], ["cases.jsonl"], **({"fresh": True, "on_message": lambda text: None} | options))
+
+
+@pytest.fixture
+def said(capsys):
+    """A command's exit code with what it printed, run in this process."""
+
+    def run(*arguments):
+        capsys.readouterr()
+        code = main([*arguments])
+        captured = capsys.readouterr()
+        return code, captured.out + captured.err
+
+    return run
+
+
+@pytest.fixture
+def one_run(said):
+    prepared(30)
+    asked("monday")
+    said("baseline", "set", "main")
+
+
+def test_a_run_is_held_against_a_baseline_with_an_exit_code():
+    prepared()
+    asked("monday")
+    assert "main@1" in ok("baseline", "set", "main")
+    asked("monday")
+    held = ("gate", "--baseline", "main", "--margin", "accuracy=0.02")
+    done = steelyard(*held)
+    assert (done.returncode, done.stdout.startswith("PASS: run #2 against main@1")) == (0, True)
+    asked("monday", 0.5)
+    done = steelyard(*held)
+    assert (done.returncode, done.stdout.startswith("FAIL")) == (1, True)
+    assert "with 95 % certainty worse than" in done.stdout
+    document = json.loads(steelyard(*held, "--json").stdout)
+    assert (document["verdict"], document["exit_code"]) == ("fail", 1)
+    assert document["checks"][0]["high"] < -0.02
+    assert document["sentence"].startswith("FAIL")
+
+
+def test_too_few_items_warn_or_block_as_the_mode_says(said):
+    prepared(60)
+    asked("monday")
+    said("baseline", "set", "main")
+    asked("tuesday")
+    held = ("gate", "--baseline", "main", "--margin", "accuracy=0.02")
+    code, text = said(*held)
+    assert (code, text.startswith("INCONCLUSIVE")) == (0, True)
+    assert "more items would settle it" in text
+    assert "only a change of" in text
+    assert said(*held, "--mode", "noninferiority")[0] == 3
+    assert said(*held, "--inconclusive", "block")[0] == 3
+    assert said(*held, "--mode", "noninferiority", "--inconclusive", "warn")[0] == 0
+
+
+def test_without_evidence_a_gate_is_never_green(said):
+    prepared(40)
+    asked("monday")
+    held = ("gate", "--baseline", "main", "--margin", "accuracy=0.02")
+    code, text = said(*held)
+    assert (code, "there is no baseline 'main'" in text) == (3, True)
+    assert said("gate", "--baseline", "gone.jsonl", "--margin", "accuracy=0.02")[0] == 3
+    said("baseline", "set", "main")
+    code, text = said("gate", "--baseline", "main", "--margin", "cost.per_item=10%")
+    assert (code, "the cost is not known" in text) == (3, True)
+    Path("cases.jsonl").write_text(Path("cases.jsonl").read_text().replace("Say 7", "Tell 7"))
+    asked("monday")
+    code, text = said(*held)
+    assert (code, "dataset digest" in text) == (3, True)
+    sy.run([lambda prompt: "4"], ["starter:arithmetic"], limit=10, on_message=lambda text: None)
+    code, text = said(*held)
+    assert (code, "the baseline has no" in text, "the run has no" in text) == (3, True, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--baseline", "main"), "Try: --margin accuracy="),
+        ((), "nothing to hold the run to"),
+        (("--margin", "accuracy=0.02"), "a margin is to a baseline"),
+        (("--baseline", "main", "--margin", "accuracy=2%"), "accuracy=0.02"),
+        (("--baseline", "main", "--margin", "acuracy=0.02"), "Did you mean 'accuracy'"),
+        (("--require", "accuracy > 1"), "no criterion"),
+    ],
+)
+def test_a_mistake_exits_with_2_and_says_what_to_try(arguments, words, one_run, said):
+    code, text = said("gate", *arguments)
+    assert (code, words in text) == (2, True), text
+
+
+def test_a_committed_file_is_a_baseline_where_the_store_is_new(said):
+    prepared()
+    asked("monday")
+    said("baseline", "set", "main", "--note", "release 1")
+    said("baseline", "export", "main", "--output", "main.jsonl")
+    asked("monday", store="ci.db")
+    code, text = said("gate", "--store", "ci.db", "--baseline", "main.jsonl", "--margin", "accuracy=0.02")
+    assert (code, "PASS" in text) == (0, True), text
+    said("baseline", "import", "main.jsonl", "--store", "ci.db")
+    listed = json.loads(said("baseline", "list", "--store", "ci.db", "--json")[1])
+    assert [(one["name"], one["version"], one["note"]) for one in listed] == [("main", 1, "release 1")]
+    assert json.loads(said("baseline", "show", "main", "--json")[1])["cells"][0]["requests"] == 200
+
+
+def test_the_success_of_a_plan_is_held_without_a_baseline(said):
+    prepared(100)
+    Path("toy.py").write_text("def answer(prompt):\n    return prompt.split()[-1].replace('7', 'x')\n")
+    plan = "models: ['python:toy:answer']\nbenchmarks: [cases.jsonl]\nsuccess: ['accuracy >= 0.70', 'errored <= 0']\n"
+    Path("plan.yaml").write_text(plan)
+    ok("run", "plan.yaml", "--quiet")
+    code, text = said("gate")
+    assert (code, text.count("PASS")) == (0, 3), text
+    assert said("gate", "--require", "accuracy >= 0.99")[0] == 1
+    Path("plan.yaml").write_text(plan.replace(">= 0.70", "> 0.70"))
+    code, text = said("run", "plan.yaml")
+    assert (code, "line 3" in text) == (2, True)
+
+
+def test_a_gate_is_tried_on_the_model_against_itself(said):
+    prepared(80)
+    asked("monday")
+    code, text = said("gate", "--calibrate")
+    assert (code, "--runs 2" in text) == (2, True)
+    asked("monday", runs=2)
+    tried = ("gate", "--calibrate", "--margin", "accuracy=0.05")
+    [found] = json.loads(said(*tried, "--trials", "50", "--json")[1])
+    assert (found["trials"], found["n"]) == (50, 80)
+    assert found["fails"]["value"] <= 0.1
+    assert found["detectable"] > 0
+    asked("tuesday", runs=2)
+    assert "each run of this plan against the one before" in said(*tried)[1]
+
+
+def test_a_trend_has_an_arrow_only_where_something_changed(said):
+    prepared()
+    for day in ("monday", "tuesday", "wednesday"):
+        asked(day)
+    assert "down" not in said("trend", "accuracy")[1]
+    asked("thursday", 0.45)
+    assert "↓ down. #4" in said("trend", "accuracy")[1]
+    [series] = json.loads(said("trend", "accuracy", "--json")[1])["series"]
+    assert (series["state"], [point["is_signal"] for point in series["points"]]) == ("down", [False] * 3 + [True])
+    code, text = said("trend", "acuracy")
+    assert (code, "Did you mean" in text) == (2, True)
+
+
+def test_a_baseline_that_no_gate_could_use_is_told_when_it_is_set(said):
+    prepared(20)
+    Path("toy.py").write_text("def answer(prompt):\n    assert prompt[-1] != '3'\n    return prompt.split()[-1]\n")
+    sy.run(["python:toy:answer"], ["cases.jsonl"], on_message=lambda text: None)
+    assert "2 of 20 requests failed" in said("baseline", "set", "main")[1]
+    prepared(20)
+    asked("monday", fresh=False)
+    assert "failed" not in said("baseline", "set", "main")[1]
+
+
+def test_a_gate_in_python_gives_the_verdict_and_its_sentence():
+    prepared()
+    assert sy.set_baseline("main", asked("monday")) == "main@1"
+    found = sy.gate(asked("monday"), baseline="main", margins={"accuracy": 0.02}, require=["accuracy >= 0.5"])
+    assert (found.verdict, found.exit_code, len(found.checks)) == ("pass", 0, 2)
+    assert found.sentence.startswith("PASS: run #2 against main@1")
+    assert sy.gate(asked("monday", 0.5), baseline="main", margins={"accuracy": "2points"}).verdict == "fail"

@@ -1,0 +1,216 @@
+"""A cascade: cheapest first, the clearly worse dropped, the dearer skipped once one is good enough."""
+
+import asyncio
+
+import pytest
+from test_looks import ITEMS, model, quiz
+
+import steelyard as sy
+from steelyard.engine.attempts import RetryPolicy
+from steelyard.engine.cascade import meets
+from steelyard.engine.looks import expansion
+from steelyard.engine.progress import Progress
+from steelyard.engine.run import Given, execute, prepare
+from steelyard.errors import UnknownName, UsageError
+from steelyard.plan.file import read_plan
+from steelyard.plan.plan import BenchmarkSpec, Plan
+from steelyard.plan.stopping import Cascade, cascade_rule
+from steelyard.report.comparison import Question, load_comparisons
+from steelyard.report.results import load_results
+from steelyard.report.terminal import results_text
+from steelyard.store import Store
+from steelyard.types import Estimate, ModelSpec, Price
+
+BOTH = Cascade(worse_by=0.05, success=("accuracy >= 0.70",))
+
+
+def plan_of(stop, prices):
+    """One model for each price, named by it."""
+    return Plan(
+        models=tuple(
+            ModelSpec(id=name, provider="openai", model=name, base_url="http://x/v1",
+                      price=Price(input=price, output=price))
+            for name, price in prices.items()
+        ),
+        benchmarks=(BenchmarkSpec(name="quiz"),),
+        name="p",
+        stop=stop,
+    )  # fmt: skip
+
+
+def carry_out(stop, models, prices, resume=None):
+    given = Given(providers={each.name: each for each in models}, benchmarks={"quiz": quiz()})
+    policy = RetryPolicy(first_wait_s=0.001)
+    with Store.open() as store:
+        ended = asyncio.run(
+            execute(plan_of(stop, prices), store, given=given, progress=Progress(), policy=policy, resume=resume)
+        )
+        return ended.run, load_results(store, ended.run)
+
+
+def by_model(results):
+    return {each.info.model: each.stopped for each in results.cells}
+
+
+def test_dearer_models_are_skipped_once_one_is_good_enough():
+    models = [model("dear", 0.9), model("good", 0.85), model("cheap", 0.6)]
+    run, results = carry_out(BOTH, models, {"dear": 9.0, "good": 3.0, "cheap": 1.0})
+    found = by_model(results)
+    assert run.status == "done"
+    assert (found["cheap"].items, found["good"].items, found["dear"].items) == (ITEMS, ITEMS, 0)
+    assert found["dear"].is_skipped
+    assert models[0].asked == 0
+    text = results_text(results)
+    assert "dear: skipped, good meets the criteria; 400 items saved" in text
+
+
+def test_what_is_skipped_has_no_place_and_no_score():
+    models = [model("dear", 0.9), model("cheap", 0.95)]
+    _, results = carry_out(BOTH, models, {"dear": 9.0, "cheap": 1.0})
+    assert [each.info.model for each in results.ranked("quiz@default")] == ["cheap"]
+    [skipped] = [each for each in results.cells if each.is_skipped]
+    assert skipped.value("accuracy") is None
+
+
+def test_what_is_skipped_stands_in_no_comparison():
+    models = [model("dear", 0.9), model("good", 0.85), model("cheap", 0.6)]
+    run, _ = carry_out(BOTH, models, {"dear": 9.0, "good": 3.0, "cheap": 1.0})
+    with Store.open() as store:
+        found = load_comparisons(store, [run], Question(metric="accuracy"))
+    assert [(pair.comparison.baseline, pair.comparison.candidate) for pair in found.pairs] == [("good", "cheap")]
+    assert "could end by a difference" in found.pairs[0].comparison.notes[-1]
+
+
+def test_a_model_clearly_worse_by_more_than_the_margin_is_dropped_early():
+    models = [model("cheap", 0.65), model("worse", 0.3), model("dear", 0.68)]
+    _, results = carry_out(BOTH, models, {"cheap": 1.0, "worse": 2.0, "dear": 3.0})
+    found = by_model(results)
+    assert found["worse"].items in (50, 100)
+    assert found["worse"].questions[0].verdict == "behind"
+    assert found["cheap"].items == found["dear"].items == ITEMS
+    assert "worse was dropped, worse than cheap by more than the margin" in results_text(results)
+
+
+def test_a_model_a_little_worse_is_kept():
+    models = [model("cheap", 0.68), model("dear", 0.65)]
+    _, results = carry_out(BOTH, models, {"cheap": 1.0, "dear": 2.0})
+    assert {stopped.items for stopped in by_model(results).values()} == {ITEMS}
+
+
+def test_a_model_that_was_dropped_is_not_what_others_are_held_against():
+    models = [model("cheap", 0.65), model("worse", 0.2), model("dear", 0.60)]
+    _, results = carry_out(BOTH, models, {"cheap": 1.0, "worse": 2.0, "dear": 3.0})
+    against = {look.against for each in results.cells if each.info.model == "dear" for look in each.stopped.questions}
+    assert against == {"cheap"}
+
+
+def test_models_go_one_after_another_cheapest_first():
+    asked = []
+
+    class Noted(sy.Scripted):
+        async def generate(self, request):
+            asked.append(self.name)
+            async for event in super().generate(request):
+                yield event
+
+    models = [Noted("0", name=name) for name in ("c", "a", "b")]
+    carry_out(Cascade(success=("accuracy >= 0.70",)), models, {"c": 3.0, "a": 1.0, "b": 2.0})
+    assert asked == [*"a" * ITEMS, *"b" * ITEMS, *"c" * ITEMS]
+
+
+def test_a_model_that_is_given_up_passes_its_turn_on():
+    def fails(i):
+        return sy.Failure(kind="auth", message="no key")
+
+    models = [model("cheap", 0.9, fails=fails), model("dear", 0.85)]
+    run, results = carry_out(BOTH, models, {"cheap": 1.0, "dear": 2.0})
+    assert run.status == "failed"
+    [dear] = [each for each in results.cells if each.info.model == "dear"]
+    assert dear.value("scored") == ITEMS
+
+
+def test_a_cascade_that_goes_on_keeps_its_turns_and_its_skips():
+    broken = []
+
+    def fails(i):
+        broken.append(i)
+        return sy.Failure(kind="quota", message="empty") if len(broken) > 150 else None
+
+    prices = {"cheap": 1.0, "good": 2.0, "dear": 3.0}
+    at_first = [model("cheap", 0.6), model("good", 0.85, fails=fails), model("dear", 0.9, fails=lambda i: fails(i))]
+    run, _ = carry_out(BOTH, at_first, prices)
+    assert run.status == "failed"
+    later = [model("cheap", 0.6), model("good", 0.85), model("dear", 0.9)]
+    run, results = carry_out(BOTH, later, prices, resume=run)
+    assert run.status == "done"
+    assert later[0].asked == 0
+    assert by_model(results)["good"].items == ITEMS
+    again = [model("cheap", 0.6), model("good", 0.85), model("dear", 0.9)]
+    _, once_more = carry_out(BOTH, again, prices, resume=run)
+    assert sum(each.asked for each in again) == 0
+    assert by_model(once_more) == by_model(results)
+
+
+def test_good_enough_is_by_the_bound_and_not_by_the_point():
+    def share(value, low, high):
+        return {"accuracy": Estimate(metric="accuracy", value=value, low=low, high=high, n=9, method="t", unit="share")}
+
+    assert meets(("accuracy >= 0.70",), share(0.75, 0.71, 0.79))
+    assert not meets(("accuracy >= 0.70",), share(0.75, 0.69, 0.81))
+    assert not meets(("latency.p95 <= 2s",), share(0.75, 0.71, 0.79))
+
+
+def test_the_plan_says_beforehand_which_pairs_it_watches_in_which_order():
+    plan = plan_of(BOTH, {"dear": 9.0, "good": 3.0, "cheap": 1.0})
+    given = Given(providers={name: model(name, 0.5) for name in ("dear", "good", "cheap")}, benchmarks={"quiz": quiz()})
+    [watched] = expansion(prepare(plan, given), plan)
+    assert watched.models == ("cheap", "good", "dear")
+    assert watched.questions == (("good", "cheap"), ("dear", "cheap"), ("dear", "good"))
+    assert watched.alpha == pytest.approx(0.05 / 3)
+
+
+def test_a_cascade_needs_prices_two_models_and_metrics_that_exist():
+    given = Given(providers={name: model(name, 0.5) for name in "ab"}, benchmarks={"quiz": quiz()})
+    unpriced = Plan(
+        models=tuple(ModelSpec(id=name, provider="openai", model=name, base_url="http://x/v1") for name in "ab"),
+        benchmarks=(BenchmarkSpec(name="quiz"),),
+        stop=BOTH,
+    )
+    with pytest.raises(UsageError, match="a has none"):
+        prepare(unpriced, given)
+    with pytest.raises(UsageError, match="one only"):
+        prepare(plan_of(BOTH, {"a": 1.0}), given)
+    with pytest.raises(UnknownName, match="accuracy"):
+        prepare(plan_of(Cascade(success=("acuracy >= 0.7",)), {"a": 1.0, "b": 2.0}), given)
+
+
+PLAN = """\
+models: [openai/gpt-4o-mini, openai/gpt-4o]
+benchmarks: [gsm8k]
+success: ["accuracy >= 0.70"]
+cascade: {order: price, drop_when: worse_by 0.05, skip_when: success}
+"""
+
+
+def test_a_cascade_is_read_from_a_plan_with_the_criteria_it_skips_by(tmp_path):
+    path = tmp_path / "plan.yaml"
+    path.write_text(PLAN)
+    assert read_plan(path).stop == BOTH
+    path.write_text(PLAN.replace("0.70", "0.80"))
+    assert read_plan(path).digest() != plan_of(BOTH, {}).digest()
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ({"drop_when": "worse"}, "worse_by 0.05"),
+        ({"order": "speed", "drop_when": "worse_by 0.05"}, "by price"),
+        ({"skip_when": "success"}, "no criteria"),
+        ({"skip_when": "luck", "drop_when": "worse_by 0.05"}, "skip_when: success"),
+        ({"order": "price"}, "neither"),
+        ({"drop_if": "worse_by 0.05"}, "Did you mean 'drop_when'"),
+    ],
+)
+def test_a_cascade_that_cannot_be_says_what_is_wrong(entry, words):
+    with pytest.raises(UsageError, match=words):
+        cascade_rule(entry, ())
