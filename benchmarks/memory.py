@@ -73,7 +73,8 @@ def measure(folder: Path, items: int) -> dict[str, float]:
     file, store = folder / f"{items}.jsonl", folder / f"{items}.db"
     write_questions(file, items)
     command = [sys.executable, "-c", RUN, str(file.with_suffix(".yaml")), str(store)]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    places = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(places)}
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
     found: dict[str, float] = json.loads(done.stdout)
     assert found["accuracy"] == 1.0
@@ -84,9 +85,8 @@ def measure(folder: Path, items: int) -> dict[str, float]:
 def multiply(store: Path, rows: int, times: int) -> None:
     """Make the run of so many rows one in which each item was asked so often, by copying rows."""
     connection = sqlite3.connect(store)
-    for table, own in (("calls", {"id": "id + :shift", "repeat": ":copy"}), ("scores", {"call": "call + :shift"})):
+    for table, own in (("calls", {"id": "id + :shift", "repeat": ":copy"}), ("scores", {"id": "id + (:shift << 16)"})):
         names = [name for _, name, *_ in connection.execute(f"PRAGMA table_info({table})")]
-        names = [name for name in names if name in own or name != "id"]
         values = ", ".join(own.get(name, name) for name in names)
         which = "id" if table == "calls" else "call"
         copying = f"INSERT INTO {table} ({', '.join(names)}) SELECT {values} FROM {table} WHERE {which} <= {rows}"
