@@ -135,7 +135,7 @@ class Answers:
 def answer_columns() -> tuple[ColumnElement[Any], ...]:
     """What ``read_call`` reads of a row, from among what ``with_original`` joins."""
     payload = func.coalesce(ORIGINAL.c.payload, schema.calls.c.payload).label("payload")
-    return schema.calls.c.cached, payload, ORIGINAL_SAMPLE.c.content.label("asked")
+    return schema.calls.c.digest, schema.calls.c.cached, payload, ORIGINAL_SAMPLE.c.content.label("asked")
 
 
 def with_original(chosen: Select[Any]) -> Select[Any]:
@@ -144,12 +144,12 @@ def with_original(chosen: Select[Any]) -> Select[Any]:
     return (
         chosen.select_from(calls)
         .join(cells, cells.c.id == calls.c.cell)
-        .join(samples, samples.c.id == schema.sample_id(cells.c.set, calls.c.position))
+        .join(samples, (samples.c.set == cells.c.set) & (samples.c.position == calls.c.position))
         .outerjoin(ORIGINAL, ORIGINAL.c.id == calls.c.reused_from)
         .outerjoin(ORIGINAL_CELL, ORIGINAL_CELL.c.id == ORIGINAL.c.cell)
         .outerjoin(
             ORIGINAL_SAMPLE,
-            ORIGINAL_SAMPLE.c.id == schema.sample_id(ORIGINAL_CELL.c.set, ORIGINAL.c.position),
+            (ORIGINAL_SAMPLE.c.set == ORIGINAL_CELL.c.set) & (ORIGINAL_SAMPLE.c.position == ORIGINAL.c.position),
         )
     )
 
@@ -160,7 +160,7 @@ def read_call(row: Any, sample: Sample) -> Call:
     What the payload does not repeat stands in the item that was asked when the answer was given: ``row.asked``, or
     ``sample`` where that is the row's own.
     """
-    call = read_payload(row.payload, sample if row.asked is None else row.asked)
+    call = read_payload(row.payload, row.digest, sample if row.asked is None else row.asked)
     return reused(call, sample.id) if row.cached else call
 
 
@@ -190,7 +190,8 @@ def find_answers(
 ) -> dict[bytes, Reusable]:
     """The newest answer to each of the digests that has one."""
     calls, cells, samples = schema.calls, schema.cells, schema.samples
-    figures = [calls.c[name] for name in ("id", "payload", "started_s", "ended_s", "cached", "cost_usd", "saved_usd")]
+    names = ("id", "digest", "payload", "started_s", "ended_s", "cached", "cost_usd", "saved_usd")
+    figures = [calls.c[name] for name in names]
     cleared, wanted = Cleared(connection), set(digests)
     prefixes = sorted({digest[: schema.PREFIX_BYTES] for digest in digests})
     found: dict[bytes, Reusable] = {}
@@ -198,15 +199,15 @@ def find_answers(
         chosen = (
             select(*figures, cells.c.model, samples.c.content)
             .join(cells, cells.c.id == calls.c.cell)
-            .join(samples, samples.c.id == schema.sample_id(cells.c.set, calls.c.position))
-            .where(calls.c.digest.in_(prefixes[start : start + AT_ONCE]), _may_be_used(since_s))
+            .join(samples, (samples.c.set == cells.c.set) & (samples.c.position == calls.c.position))
+            .where(schema.PREFIX.in_(prefixes[start : start + AT_ONCE]), _may_be_used(since_s))
             .order_by(calls.c.started_s, calls.c.id)
         )
         if but_not_run is not None:
             chosen = chosen.where(cells.c.run != but_not_run)
         for row in connection.execute(chosen):
-            if row.started_s > cleared.at_s(row.model) and (answer := _reusable(row)).call.digest in wanted:
-                found[answer.call.digest] = answer
+            if row.digest in wanted and row.started_s > cleared.at_s(row.model):
+                found[row.digest] = _reusable(row)
     return found
 
 
@@ -216,9 +217,9 @@ def earlier_calls(
     """What other runs asked about an item before that moment, the newest first."""
     calls, cells, samples = schema.calls, schema.cells, schema.samples
     chosen = (
-        select(cells.c.run, cells.c.id, cells.c.info, calls.c.started_s, calls.c.payload, samples.c.content)
+        select(cells.c.run, cells.c.info, calls.c.started_s, calls.c.digest, calls.c.payload, samples.c.content)
         .join(cells, cells.c.id == calls.c.cell)
-        .join(samples, samples.c.id == schema.sample_id(cells.c.set, calls.c.position))
+        .join(samples, (samples.c.set == cells.c.set) & (samples.c.position == calls.c.position))
         .where(samples.c.name == sample_id, cells.c.run != but_not_run, calls.c.reused_from.is_(None))
         .where(calls.c.started_s < before_s)
         .order_by(calls.c.id.desc())
@@ -228,7 +229,7 @@ def earlier_calls(
         Earlier(
             run=row.run,
             info=msgspec.json.decode(row.info, type=CellInfo),
-            call=read_payload(row.payload, row.content),
+            call=read_payload(row.payload, row.digest, row.content),
             started_s=row.started_s,
         )
         for row in connection.execute(chosen)
@@ -267,7 +268,7 @@ def hand_over(connection: Connection, cells: Select[Any]) -> None:
     )
     handed = update(calls).where(calls.c.id == bindparam("of")).values(payload=bindparam("own"), reused_from=None)
     while rows := connection.execute(pointing).all():
-        owned = [{"of": row.id, "own": packed_for(row.payload, row.asked, row.content)} for row in rows]
+        owned = [{"of": row.id, "own": packed_for(row.payload, row.digest, row.asked, row.content)} for row in rows]
         connection.execute(handed, owned)
 
 
@@ -310,7 +311,7 @@ def _cells(connection: Connection, wanted: set[Asked], but_not_run: int | None) 
 def _reusable(row: Any) -> Reusable:
     return Reusable(
         id=row.id,
-        call=read_payload(row.payload, row.content),
+        call=read_payload(row.payload, row.digest, row.content),
         started_s=row.started_s,
         ended_s=row.ended_s,
         cost_usd=row.saved_usd if row.cached else row.cost_usd,

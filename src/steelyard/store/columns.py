@@ -173,7 +173,7 @@ def _calls(cell: int, with_names: bool) -> Select[Any]:
     return (
         select(*columns)
         .join(schema.cells, schema.cells.c.id == calls.c.cell)
-        .join(samples, samples.c.id == schema.sample_id(schema.cells.c.set, calls.c.position))
+        .join(samples, (samples.c.set == schema.cells.c.set) & (samples.c.position == calls.c.position))
         .where(calls.c.cell == cell)
         .order_by(calls.c.position, calls.c.repeat, calls.c.id)
     )

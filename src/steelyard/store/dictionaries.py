@@ -22,6 +22,7 @@ ENOUGH = 1_000
 ENOUGH_BYTES = 4_000_000
 LEAST = 100
 SIZE_BYTES = 64 * 1024
+PATTERN_BYTES = 2 * 1024
 FIRST_FREE_ID = 32_768  # below are those that the format's authors reserve
 LAST_ID = 2**31 - 1
 
@@ -36,6 +37,7 @@ class Packing:
         self._dictionary = dictionary
         self._gathered: list[bytes | bytearray | memoryview[int]] | None = [] if dictionary is None else None
         self._gathered_bytes = 0
+        self._patterns: dict[type, bytes] = {}
 
     def pack(self, value: Any) -> bytes:
         """The value as compressed msgpack."""
@@ -43,6 +45,7 @@ class Packing:
         if self._gathered is not None and not self.is_ripe:  # a write that is tried again gathers the same again
             self._gathered.append(encoded)
             self._gathered_bytes += len(encoded)
+            self._patterns[type(value)] = encoded
         return codec.compress(encoded, self._dictionary)
 
     @property
@@ -52,17 +55,29 @@ class Packing:
         return gathered >= ENOUGH or (gathered >= LEAST and self._gathered_bytes >= ENOUGH_BYTES)
 
     def train(self) -> zstandard.ZstdCompressionDict | None:
-        """A dictionary for what was gathered, or ``None`` where there is nothing in common; gathers no more."""
+        """A dictionary for what was gathered, or ``None`` where there is nothing in common; gathers no more.
+
+        It ends with a payload of each kind: training picks what recurs, and at times tears what all have in common.
+        """
         gathered, self._gathered = self._gathered, None
+        patterns = b"".join(map(_shortened, self._patterns.values()))
+        number = FIRST_FREE_ID + secrets.randbelow(LAST_ID - FIRST_FREE_ID)
         try:
-            number = FIRST_FREE_ID + secrets.randbelow(LAST_ID - FIRST_FREE_ID)
-            return zstandard.train_dictionary(SIZE_BYTES, gathered or [], level=codec.LEVEL, dict_id=number)
+            size = SIZE_BYTES - len(patterns)
+            trained = zstandard.train_dictionary(size, gathered or [], level=codec.LEVEL, dict_id=number)
         except zstandard.ZstdError:
             return None
+        return zstandard.ZstdCompressionDict(trained.as_bytes() + patterns)
 
     def use(self, dictionary: zstandard.ZstdCompressionDict) -> None:
         """Compress with it from now on."""
         self._dictionary = dictionary
+
+
+def _shortened(pattern: bytes) -> bytes:
+    """Both ends of it: what recurs in every payload stands around its text."""
+    half = PATTERN_BYTES // 2
+    return pattern if len(pattern) <= PATTERN_BYTES else pattern[:half] + pattern[-half:]
 
 
 class Dictionaries:

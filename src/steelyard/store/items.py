@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Mapping
+from itertools import groupby
+from operator import itemgetter
 
 from sqlalchemy import Connection, select
 
@@ -54,12 +56,13 @@ class Items:
 def prints_here(connection: Connection, keys: Iterable[Key]) -> dict[Key, int]:
     """The prints of those of these items that are in the store, as they are there."""
     table = schema.samples
-    ids = [schema.sample_id(*key) for key in keys]
     prints: dict[Key, int] = {}
-    for start in range(0, len(ids), AT_ONCE):
-        chosen = select(table.c.id, table.c.content).where(table.c.id.in_(ids[start : start + AT_ONCE]))
-        for number, content in connection.execute(chosen):
-            prints[schema.place_of(number)] = print_of(unpack(content, Sample))
+    for item_set, of_set in groupby(sorted(keys), key=itemgetter(0)):
+        positions = [position for _, position in of_set]
+        for start in range(0, len(positions), AT_ONCE):
+            here = (table.c.set == item_set) & table.c.position.in_(positions[start : start + AT_ONCE])
+            for position, content in connection.execute(select(table.c.position, table.c.content).where(here)):
+                prints[item_set, position] = print_of(unpack(content, Sample))
     return prints
 
 
@@ -72,10 +75,7 @@ def print_of(sample: Sample) -> int:
 def _positions_here(connection: Connection, item_set: int) -> array[int]:
     """A figure for each position of the set up to the last one that is stored."""
     table = schema.samples
-    of_set = table.c.id.between(*schema.sample_ids(item_set))
-    positions = [
-        schema.place_of(number)[1] for number in connection.execute(select(table.c.id).where(of_set)).scalars()
-    ]
+    positions = connection.execute(select(table.c.position).where(table.c.set == item_set)).scalars().all()
     states = array("q", bytes(8 * (max(positions, default=-1) + 1)))
     for position in positions:
         states[position] = UNREAD

@@ -1,5 +1,6 @@
-"""What a call's payload holds: all of the call but the texts that its item holds already, which are put back when read.
+"""What a call's payload holds: all of the call but what stands beside it already, which is put back when it is read.
 
+That is its digest, which is a column, and texts of its item.
 A prompt mostly repeats the item's question, or its choices, to the letter. Each such text is kept as a mark: which of
 the item's texts stands there, between two control characters that the prompt does not hold itself. A payload with marks
 is a pair, one without is the bare call, so payloads of every age are told apart by their shape.
@@ -35,13 +36,11 @@ def texts_of(sample: Sample) -> tuple[str, ...]:
 
 
 def to_keep(call: Call, sample: Sample | None) -> Kept:
-    """The call with marks for what it shares with the item as it is stored; ``None``: with no item."""
-    if sample is None:
-        return call
-    prompt = _marked(call.request.prompt, texts_of(sample)[:MOST])
+    """The call without its digest, and with marks for what it shares with the item as it is stored, if it is."""
+    prompt = None if sample is None else _marked(call.request.prompt, texts_of(sample)[:MOST])
     if prompt is None:
-        return call
-    return replace(call, request=replace(call.request, prompt=prompt)), KIND
+        return replace(call, digest=b"")
+    return replace(call, digest=b"", request=replace(call.request, prompt=prompt)), KIND
 
 
 def kept_call(payload: bytes) -> tuple[Call, bool]:
@@ -50,9 +49,14 @@ def kept_call(payload: bytes) -> tuple[Call, bool]:
     return (kept[0], True) if isinstance(kept, tuple) else (kept, False)
 
 
-def read_payload(payload: bytes, sample: Sample | bytes) -> Call:
-    """The call in a payload, its texts put back from the item that it asked: the noun, or as the store holds it."""
+def read_payload(payload: bytes, digest: bytes, sample: Sample | bytes) -> Call:
+    """The call in a payload, with what stands beside it: its digest, and the texts of the item that it asked.
+
+    The item may be given as the store holds it, which is then only read where it is needed.
+    """
     call, has_marks = kept_call(payload)
+    if not call.digest:
+        call = replace(call, digest=digest)
     if not has_marks:
         return call
     item = codec.unpack(sample, Sample) if isinstance(sample, bytes) else sample
@@ -66,9 +70,9 @@ def read_payload(payload: bytes, sample: Sample | bytes) -> Call:
     return replace(call, request=replace(call.request, prompt=prompt))
 
 
-def packed_for(payload: bytes, asked: bytes, item: bytes) -> bytes:
+def packed_for(payload: bytes, digest: bytes, asked: bytes, item: bytes) -> bytes:
     """The payload of a call about one item as it is to be kept beside another, both as the store holds them."""
-    call = read_payload(payload, asked)
+    call = read_payload(payload, digest, asked)
     return codec.pack_as(payload, to_keep(call, codec.unpack(item, Sample)))
 
 

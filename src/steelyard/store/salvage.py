@@ -135,14 +135,14 @@ class _Salvage:
     def _copy(self, table: str, fault: Callable[[Row], str | None]) -> None:
         """Copy the rows in which no fault is found; "" stands for a row that is not wanted."""
         stored = [column for column in schema.METADATA.tables[table].columns if column.computed is None]
-        columns = [column.name for column in stored] + OF_OLDER_STORES.get(table, [])
+        columns = [column.name for column in stored] + [*(OF_OLDER_SCORES if table == "scores" else ())]
         needed = [column.name for column in stored if not column.nullable]
         try:
             stride = schema.JUDGEMENTS if table == "scores" else 1
             for number, row in rows_of(
                 self._damaged, table, columns, lambda which, why: self._lose(table, which, why), stride=stride
             ):
-                reason = self._try(self._as_of_today(table), row)
+                reason = self._try(self._numbered_score, row) if table == "scores" else None
                 unread = [name for name in needed if name not in row]
                 reason = reason or (f"its {unread[0]} cannot be read" if unread else self._try(fault, row))
                 if reason is None:
@@ -159,10 +159,6 @@ class _Salvage:
             return fault(row)
         except (StoreError, msgspec.MsgspecError, ValueError, TypeError, KeyError) as error:
             return str(error).partition(". Try:")[0]
-
-    def _as_of_today(self, table: str) -> Callable[[Row], None]:
-        """What gives a row of an older store the form that it has today."""
-        return {"samples": _numbered_sample, "scores": self._numbered_score}.get(table, lambda row: None)
 
     def _numbered_score(self, row: Row) -> None:
         if "call" not in row:
@@ -219,7 +215,7 @@ class _Salvage:
     def _sample(self, row: Row) -> str | None:
         sample = unpack(row["content"], Sample)
         row |= {"name": sample.id, "stratum": sample.stratum, "cluster": sample.cluster}
-        self._names[schema.place_of(row["id"])] = sample.id
+        self._names[row["set"], row["position"]] = sample.id
         return None
 
     def _call(self, row: Row) -> str | None:
@@ -231,7 +227,6 @@ class _Salvage:
                 return "the answer that it used again is lost"
         else:
             call, has_marks = kept_call(row["payload"])
-            row["digest"] = row["digest"][: schema.PREFIX_BYTES]
             self._mend(row, call)
             self._name_item((self._set_of[cell], row["position"]), call, has_marks)
         self._cell_of_call[row["id"]] = cell
@@ -257,7 +252,7 @@ class _Salvage:
             asked = prompt.messages[-1].content if prompt.messages else prompt.text
             stub = Sample(id=call.sample_id, input=LOST if has_marks else asked, target="", flags=(LOST_TEXT,))
             self._names[place] = call.sample_id
-            row = {"id": schema.sample_id(*place), "name": stub.id, "flags": LOST_TEXT, "content": pack(stub)}
+            row = {"set": place[0], "position": place[1], "name": stub.id, "flags": LOST_TEXT, "content": pack(stub)}
             self._insert("samples", row)
             self._kept["samples"] -= 1
             self._mended["samples"] += 1
@@ -328,13 +323,8 @@ NO_RUN = {"status": "interrupted", "created_at": "", "plan": b"{}", "plan_digest
 NO_SESSION = {"started_at": "1970-01-01T00:00:00.000+00:00", "ended_at": "", "provenance": b"{}"}
 
 
-OF_OLDER_STORES = {"samples": ["set", "position"], "scores": ["call", "metric", "grader", "grader_version"]}
+OF_OLDER_SCORES = ("call", "metric", "grader", "grader_version")
 """Columns that are no more, of which today's follow."""
-
-
-def _numbered_sample(row: Row) -> None:
-    if "set" in row:
-        row["id"] = schema.sample_id(row.pop("set"), row.pop("position"))
 
 
 def _dictionary(row: Row) -> str | None:
@@ -364,7 +354,6 @@ def _figures(call: Call) -> Row:
     timing, usage = (completion.timing, completion.usage) if completion else (None, None)
     return {
         "repeat": call.repeat,
-        "digest": call.digest[: schema.PREFIX_BYTES],
         "failure": call.failure.kind if call.failure else None,
         "stop_reason": completion.stop_reason if completion else None,
         "tries": len(call.attempts) + 1,

@@ -6,15 +6,13 @@ its item says. An answer that was used again is a row with an empty payload that
 ``dictionaries`` holds what the payloads of a set of items have in common, ``measures`` what scores are scores of,
 ``verdicts`` what judges said. ``looks`` are what a run saw of itself where it might have ended early, and decided.
 
-The number of an item holds its set and its place, that of a score its call and its place there, so that neither table
-needs an index to be found by them.
+A score's number holds the number of its call, so that a call's scores are found without an index.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
 
 from sqlalchemy import (
     Boolean,
@@ -31,6 +29,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    func,
     inspect,
     literal_column,
     select,
@@ -40,12 +39,10 @@ from steelyard.errors import StoreError
 
 METADATA = MetaData()
 
-PLACES = 2**32
-"""How many items a set can hold."""
 JUDGEMENTS = 2**16
 """How many scores a call can have."""
 PREFIX_BYTES = 8
-"""So much of a digest stands in a call's row, to be found by; all of it is in the payload."""
+"""So much of a digest is in its index."""
 
 meta = Table("meta", METADATA, Column("key", Text, primary_key=True), Column("value", Text, nullable=False))
 
@@ -97,9 +94,8 @@ sets = Table(
 samples = Table(
     "samples",
     METADATA,
-    Column("id", Integer, primary_key=True),
-    Column("set", Integer, Computed("id >> 32", persisted=False)),
-    Column("position", Integer, Computed("id & 4294967295", persisted=False)),
+    Column("set", ForeignKey("sets.id"), primary_key=True),
+    Column("position", Integer, primary_key=True),
     Column("name", Text, nullable=False),
     Column("stratum", Text),
     Column("cluster", Text),
@@ -154,8 +150,9 @@ calls = Table(
     Column("reused_from", Integer),
     Column("saved_usd", Float),
     Index("calls_by_item", "cell", "position", "repeat"),
-    Index("calls_by_digest", "digest"),
 )
+PREFIX = func.substr(calls.c.digest, literal_column("1"), literal_column(str(PREFIX_BYTES)))
+Index("calls_by_digest", PREFIX)
 Index("calls_by_source", calls.c.reused_from, sqlite_where=calls.c.reused_from.is_not(None))
 HAS_COST = calls.c.cost_usd > literal_column("0")
 """In words that SQLite finds again in the index: with a bound parameter it would read every row."""
@@ -265,21 +262,6 @@ baselines = Table(
 """No foreign key to the run: a baseline holds its own figures and outlives it."""
 
 
-def sample_id(item_set: Any, position: Any) -> Any:
-    """The number of an item; of columns, the expression for it."""
-    return item_set * PLACES + position
-
-
-def sample_ids(item_set: int) -> tuple[int, int]:
-    """The first number and the last that an item of the set can have."""
-    return sample_id(item_set, 0), sample_id(item_set, PLACES - 1)
-
-
-def place_of(number: int) -> tuple[int, int]:
-    """The set of an item and its place there."""
-    return divmod(number, PLACES)
-
-
 def is_of_call(call: ColumnElement[int]) -> ColumnElement[bool]:
     """Whether a score is one of the call's, in words for which SQLite goes to it without an index."""
     return scores.c.id.between(call * JUDGEMENTS, call * JUDGEMENTS + (JUDGEMENTS - 1))
@@ -331,20 +313,10 @@ def _verdicts_are_used_again(connection: Connection) -> None:
 
 
 def _nothing_is_kept_twice(connection: Connection) -> None:
-    """Items and scores take numbers that say where they belong; payloads stay as they are."""
-    connection.exec_driver_sql("DROP INDEX calls_by_digest")
-    connection.exec_driver_sql("UPDATE calls SET digest = substr(digest, 1, 8)")
-    connection.exec_driver_sql("CREATE INDEX calls_by_digest ON calls (digest)")
+    """Scores take numbers that say where they belong; payloads stay as they are."""
     for statement in (
-        "ALTER TABLE samples RENAME TO old_samples",
-        'CREATE TABLE samples (id INTEGER PRIMARY KEY NOT NULL, "set" INTEGER GENERATED ALWAYS AS (id >> 32) VIRTUAL, '
-        "position INTEGER GENERATED ALWAYS AS (id & 4294967295) VIRTUAL, name TEXT NOT NULL, stratum TEXT, "
-        "cluster TEXT, flags TEXT, content BLOB NOT NULL)",
-        "INSERT INTO samples (id, name, stratum, cluster, flags, content) "
-        'SELECT ("set" << 32) + position, name, stratum, cluster, flags, content FROM old_samples '
-        'ORDER BY "set", position',
-        "DROP TABLE old_samples",
-        "CREATE INDEX samples_by_name ON samples (name)",
+        "DROP INDEX calls_by_digest",
+        "CREATE INDEX calls_by_digest ON calls (substr(digest, 1, 8))",
         "CREATE TABLE measures (id INTEGER PRIMARY KEY NOT NULL, metric TEXT NOT NULL, grader TEXT NOT NULL, "
         "grader_version TEXT NOT NULL, UNIQUE (grader, grader_version, metric))",
         "INSERT INTO measures (metric, grader, grader_version) SELECT metric, grader, grader_version FROM scores "

@@ -862,7 +862,8 @@ def _of_many_rows(sql: str, size: int) -> str:
 
 def _sample_row(place: Key, sample: Sample, packing: Packing) -> dict[str, Any]:
     return {
-        "id": schema.sample_id(*place),
+        "set": place[0],
+        "position": place[1],
         "name": sample.id,
         "stratum": sample.stratum,
         "cluster": sample.cluster,
@@ -887,7 +888,7 @@ def _call_row(row: NewCall, keys: Sequence[bytes], packing: Packing, item: Sampl
         "session": row.session,
         "position": row.position,
         "repeat": call.repeat,
-        "digest": call.digest[: schema.PREFIX_BYTES],
+        "digest": call.digest,
         "failure": call.failure.kind if call.failure else None,
         "stop_reason": completion.stop_reason if completion else None,
         "empty": completion is not None and not completion.likelihoods and not completion.text.strip(),
