@@ -30,6 +30,10 @@ class Items:
     def __init__(self) -> None:
         self._of_set: dict[int, array[int]] = {}
 
+    def know(self, keys: Iterable[Key]) -> bool:
+        """Whether nothing about these items is to be learnt."""
+        return all(item_set in self._of_set and self.print_at((item_set, at)) != UNREAD for item_set, at in keys)
+
     def learn(self, connection: Connection, keys: Iterable[Key]) -> None:
         """Look for these items in the store, and read those that are there and were not read yet."""
         wanted = list(keys)

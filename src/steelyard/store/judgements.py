@@ -6,8 +6,7 @@ version) is interned as a measure. A long answer that stands in the reply to the
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -28,7 +27,7 @@ LAST_OF_CALLS = (
     "SELECT calls.id, (SELECT max(id) FROM scores WHERE scores.id BETWEEN calls.id << 16 AND (calls.id << 16) + 65535) "
     "FROM json_each(?) AS asked JOIN calls ON calls.id = asked.value"
 )
-"""The last score of each call. Written out: through SQLAlchemy it takes as long as the writing itself."""
+"""The last score of each call that is there; the calls are a list in JSON."""
 
 Measure = tuple[str, str, str]
 """Grader, its version, metric."""
@@ -86,12 +85,16 @@ def number_rows(
 ) -> None:
     """Give each row its number, behind those that its call has, and its measure's."""
     last = _last_of_calls(connection, {row.call for row in rows})
-    for (row, metric), own in zip(_each(rows), values, strict=True):
-        last[row.call] += 1
-        if last[row.call] >= (row.call + 1) * schema.JUDGEMENTS:
+    each = iter(values)
+    for row in rows:
+        number = last[row.call]
+        for metric in row.scores:
+            number += 1
+            own = next(each)
+            own["id"], own["measure"] = number, numbers[row.grader, row.grader_version, metric]
+        last[row.call] = number
+        if number >= (row.call + 1) * schema.JUDGEMENTS:
             raise StoreError(f"call {row.call} has {schema.JUDGEMENTS:,} scores, which is all that a store can hold")
-        own["id"] = last[row.call]
-        own["measure"] = numbers[row.grader, row.grader_version, metric]
 
 
 def measures_of(
@@ -142,13 +145,11 @@ def _number(connection: Connection, measure: Measure) -> int:
     return int(connection.execute(chosen).scalar_one())
 
 
-def _each(rows: Sequence[NewScore]) -> Iterator[tuple[NewScore, str]]:
-    return ((row, metric) for row in rows for metric in row.scores)
-
-
 def _last_of_calls(connection: Connection, calls: set[int]) -> dict[int, int]:
     """The last number that each call's scores have, or the one before their first."""
-    rows = connection.exec_driver_sql(LAST_OF_CALLS, (json.dumps(sorted(calls)),))
+    rows = connection.connection.cursor().execute(
+        LAST_OF_CALLS, (str(sorted(calls)),)
+    )  # the driver's own: it is faster
     found = {call: call * schema.JUDGEMENTS - 1 if last is None else last for call, last in rows}
     if gone := sorted(calls - found.keys()):
         raise StoreError(f"call {gone[0]} is not in the store (any more). Was its run deleted meanwhile?")

@@ -435,7 +435,7 @@ class Store:
         packings = self._dictionaries.of({row.cell for row in calls})
         places = [(packings[row.cell].item_set, row.position) for row in calls]
         items = {place: row.sample for place, row in zip(places, calls, strict=True)}
-        if items:
+        if not self._items.know(items):
             with self._reading() as connection:
                 self._items.learn(connection, items)
         prints = {place: print_of(sample) for place, sample in items.items() if not self._items.print_at(place)}
