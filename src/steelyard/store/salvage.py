@@ -138,7 +138,7 @@ class _Salvage:
         columns = [column.name for column in stored] + [*(OF_OLDER_SCORES if table == "scores" else ())]
         needed = [column.name for column in stored if not column.nullable]
         try:
-            stride = schema.JUDGEMENTS if table == "scores" else 1
+            stride = schema.JUDGEMENTS if table == "scores" and self._is_numbered_by_call() else 1
             for number, row in rows_of(
                 self._damaged, table, columns, lambda which, why: self._lose(table, which, why), stride=stride
             ):
@@ -160,7 +160,11 @@ class _Salvage:
         except (StoreError, msgspec.MsgspecError, ValueError, TypeError, KeyError) as error:
             return str(error).partition(". Try:")[0]
 
+    def _is_numbered_by_call(self) -> bool:
+        return any(row[1] == "measure" for row in self._damaged.execute("PRAGMA table_info(scores)"))
+
     def _numbered_score(self, row: Row) -> None:
+        """Give a score of an older store the number and the measure that it has today."""
         if "call" not in row:
             return
         call = row.pop("call")
