@@ -15,6 +15,7 @@ import numpy as np
 from sqlalchemy import Connection, Select, func, select
 
 from steelyard.store import schema
+from steelyard.store.judgements import measures_of
 from steelyard.types import CellInfo, Columns, Spent
 
 ROWS_AT_ONCE = 2_000
@@ -213,31 +214,30 @@ def _scores(
     scores, calls = schema.scores, schema.calls
     values: dict[str, np.ndarray] = {}
     parsed: dict[str, np.ndarray] = {}
-    chosen = (
-        select(scores.c.call, scores.c.metric, scores.c.value, scores.c.parsed)
-        .join(calls, calls.c.id == scores.c.call)
-        .where(calls.c.cell == cell)
-        .order_by(scores.c.id)
-    )
+    metrics: tuple[str, ...] | None = None
     if grader is None:
         info = _info(connection, cell)
-        grader, grader_version = info.protocol, info.protocol_version
-        chosen = chosen.where(scores.c.metric.in_(info.scored))
-        for metric in info.scored:
+        grader, grader_version, metrics = info.protocol, info.protocol_version, info.scored
+        for metric in metrics:
             values[metric], parsed[metric] = _unscored(len(ids))
-    chosen = chosen.where(scores.c.grader == grader)
-    if grader_version is not None:
-        chosen = chosen.where(scores.c.grader_version == grader_version)
+    measures = measures_of(connection, grader, grader_version, metrics)
+    chosen = (
+        select(calls.c.id, scores.c.measure, scores.c.value, scores.c.parsed)
+        .join(scores, schema.is_of_call(calls.c.id))
+        .where(calls.c.cell == cell, scores.c.measure.in_(measures))
+        .order_by(scores.c.id)
+    )
     by_id = np.argsort(ids, kind="stable")
-    for call, metrics, figures, is_parsed in _partitions(connection, chosen):
+    for call, numbers, figures, is_parsed in _partitions(connection, chosen):
         place = _places(ids, by_id, np.array(call, dtype=np.int64))
         figure = np.array(figures, dtype=np.float64)
         answered = np.array(is_parsed, dtype=bool) & ~np.isnan(figure)
-        named = np.array(metrics, dtype=object)
-        for metric in dict.fromkeys(metrics):
+        measured = np.array(numbers)
+        for metric in dict.fromkeys(measures[number] for number in numbers):
             if metric not in values:
                 values[metric], parsed[metric] = _unscored(len(ids))
-            chosen_rows = (named == metric) & (place >= 0)  # of one call's several, the last one written stays
+            of_metric = np.isin(measured, [number for number, name in measures.items() if name == metric])
+            chosen_rows = of_metric & (place >= 0)  # of one call's several, the last one written stays
             values[metric][place[chosen_rows]] = figure[chosen_rows]
             parsed[metric][place[chosen_rows]] = answered[chosen_rows]
     return values, parsed
@@ -254,10 +254,9 @@ def _judging(connection: Connection, cell: int, grader: str | None, grader_versi
     chosen = (
         select(func.count(), *(figure(column) for column in counts for figure in (func.count, func.sum)), *saved)
         .join(calls, calls.c.id == scores.c.call)
-        .where(calls.c.cell == cell, scores.c.calls.is_not(None), scores.c.grader == grader)
+        .where(calls.c.cell == cell, scores.c.calls.is_not(None))
+        .where(scores.c.measure.in_(measures_of(connection, grader, grader_version)))
     )
-    if grader_version is not None:
-        chosen = chosen.where(scores.c.grader_version == grader_version)
     n, _, sent, *pairs, cached, saved_usd = connection.execute(chosen).one()
     if not n:
         return None
