@@ -200,9 +200,9 @@ def check_sure(spec: ModelSpec, task: Task) -> None:
     how = spec.confidence or (spec.cascade.cheap.confidence if spec.cascade else None)
     if task.protocol.kind == "likelihood":
         raise UsageError(f"{spec.id}: {_label(task)} weighs likelihoods, and gives no answer to be sure of")
-    if how is not None and how.by == "agreement" and not task.protocol.inline:
+    if how is not None and how.by == "agreement" and task.protocol.deliberate is not None:
         raise UsageError(
-            f"{spec.id}: {_label(task)} extracts no short answer that several could agree on. Try: --confidence logprob"
+            f"{spec.id}: {_label(task)} has no short answers that several could agree on. Try: --confidence logprob"
         )
 
 

@@ -394,7 +394,8 @@ class Lane:
         protocol = work.cell.cell.task.protocol
 
         async def extract(completion: Completion) -> str | None:
-            return (await grade(protocol, work.sample, completion))[protocol.metrics[0]].answer
+            answer = (await grade(protocol, work.sample, completion))[protocol.metrics[0]].answer
+            return completion.text.strip() or None if answer == "" else answer  # a grader that says only how right
 
         try:
             return await system.ask(work.request, work.digest, work.bill, extract)

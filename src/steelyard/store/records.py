@@ -7,6 +7,8 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
+import numpy as np
+from msgspec import Struct
 from sqlalchemy import Connection, select
 
 from steelyard.store import schema
@@ -16,6 +18,18 @@ from steelyard.store.columns import the_one_that_counts
 from steelyard.types import CellInfo, Record, Sample, Score, Spent
 
 ROWS_AT_ONCE = 500
+
+
+class Weighed(Struct):
+    """Of a completion only how sure the model was of it."""
+
+    confidence: float | None = None
+
+
+class Answer(Struct):
+    """Of a call only that."""
+
+    completion: Weighed | None = None
 
 
 def read_records(
@@ -44,6 +58,13 @@ def read_records(
             )
             if not wrong_only or is_wrong(record, cell.scored[0]):
                 yield record
+
+
+def read_confidences(connection: Connection, cell: CellInfo) -> np.ndarray:
+    """The confidence of each (item, repeat) in the order of the cell's columns; NaN where none is stored."""
+    answers = (unpack(row.payload, Answer).completion for row in _counting(_rows(connection, cell, None)))
+    told = (None if answer is None else answer.confidence for answer in answers)
+    return np.array([np.nan if confidence is None else confidence for confidence in told], dtype=float)
 
 
 def is_wrong(record: Record, headline: str) -> bool:

@@ -38,7 +38,7 @@ from steelyard.store.codec import fingerprint, mended, pack, unpack, well_formed
 from steelyard.store.columns import read_columns
 from steelyard.store.dictionaries import Dictionaries, Packing
 from steelyard.store.keys import keyless, keyless_call
-from steelyard.store.records import read_records
+from steelyard.store.records import read_confidences, read_records
 from steelyard.store.redaction import redact
 from steelyard.types import (
     Call,
@@ -506,6 +506,11 @@ class Store:
                 )
             )
             yield from islice(found, limit)
+
+    def confidences(self, info: CellInfo) -> np.ndarray:
+        """How sure the model was of each answer, in the order of the cell's columns; NaN where nobody asked."""
+        with self._reading() as connection:
+            return read_confidences(connection, info)
 
     def reported(self, cell: int) -> list[dict[str, Any]]:
         """What the service said that it is: each (model, fingerprint) with the number of its answers."""

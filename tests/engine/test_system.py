@@ -1,0 +1,442 @@
+"""A cascade as a system: who is asked when, what each stage took, and that faults, money and reuse are exact."""
+
+import asyncio
+import json
+
+import pytest
+from msgspec import to_builtins
+from msgspec.structs import replace
+
+import steelyard as sy
+from server import chunk, finish, serving, stream, usage
+from steelyard.engine.attempts import RetryPolicy
+from steelyard.engine.progress import Progress
+from steelyard.engine.run import Given, execute
+from steelyard.engine.system import commonest
+from steelyard.engine.verifier import parse_verdict
+from steelyard.errors import UsageError
+from steelyard.plan.plan import BenchmarkSpec, Plan
+from steelyard.providers.interface import mean_probability
+from steelyard.store import Store
+from steelyard.types import Completion, Confidence, Escalation, Failure, ModelSpec, Price, Usage
+
+N = 20
+SURE = {f"q{i}": (i + 1) / N for i in range(N)}
+"""The cheap model's confidence in each question: q0 is 0.05, q19 is 1."""
+
+CHEAP_PRICE, DEAR_PRICE = Price(input=1.0, output=2.0), Price(input=10.0, output=20.0)
+TOKENS = Usage(input_tokens=10, output_tokens=50, source="server")
+CHEAP_USD, DEAR_USD = (10 * 1 + 50 * 2) / 1e6, (10 * 10 + 50 * 20) / 1e6
+
+
+def quiz(grade=lambda sample, completion: completion.text == sample.target, n=N):
+    return sy.Benchmark(
+        name="quiz",
+        version="1",
+        load=lambda selection: [sy.Sample(id=f"quiz/{i}", input=f"q{i}", target=f"a{i}") for i in range(n)],
+        grade=grade,
+    )
+
+
+def question(request):
+    return request.prompt.messages[-1].content
+
+
+def cheap(request):
+    """Right on every second question, and as sure as ``SURE`` says."""
+    asked = question(request)
+    text = f"a{asked[1:]}" if int(asked[1:]) % 2 else "?"
+    return Completion(text=text, usage=TOKENS, confidence=SURE[asked])
+
+
+def dear(request):
+    return Completion(text=f"a{question(request)[1:]}", usage=TOKENS)
+
+
+def model(name, **settings):
+    price = DEAR_PRICE if name == "dear" else CHEAP_PRICE
+    return ModelSpec(id=name, provider="object", model=name, version="1", price=price, **settings)
+
+
+def cascade(threshold=0.5, by="logprob", *, first=None, second=None, **how):
+    first = replace(first or model("cheap"), confidence=Confidence(by=by, **how))
+    escalation = Escalation(cheap=first, dear=second or model("dear"), threshold=threshold)
+    return ModelSpec(id="both", provider="cascade", model="cheap>dear", cascade=escalation)
+
+
+def ask(models, scripts=None, benchmark=None, **plan):
+    """Run the plan on scripted models; the providers are returned too, for what they were asked."""
+    providers = {
+        name: sy.Scripted(script, name=name)
+        for name, script in ({"cheap": cheap, "dear": dear} | (scripts or {})).items()
+    }
+    messages = []
+    with Store.open() as store:
+        at_hand = Given(benchmarks={"quiz": benchmark or quiz()}, providers=providers)
+        policy = RetryPolicy(first_wait_s=0.001, longest_wait_s=0.002)
+        plan = Plan(models=tuple(models), benchmarks=(BenchmarkSpec(name="quiz"),), **plan)
+        ended = asyncio.run(execute(plan, store, given=at_hand, progress=Progress(say=messages.append), policy=policy))
+        return sy.Run(ended.run, store.location), providers, messages
+
+
+def answers(run, name=None):
+    return {record.sample.id: record.call for record in run.records(model=name)}
+
+
+def test_the_dear_model_is_asked_exactly_where_confidence_is_below_the_threshold():
+    run, providers, _ = ask([cascade(0.5)])
+    calls = answers(run)
+    for i in range(N):
+        completion = calls[f"quiz/{i}"].completion
+        assert completion.confidence == SURE[f"q{i}"]
+        assert completion.is_escalated == (SURE[f"q{i}"] < 0.5)
+        assert completion.text == (f"a{i}" if completion.is_escalated or i % 2 else "?")
+    assert (providers["cheap"].asked, providers["dear"].asked) == (N, 9)
+
+
+def test_an_answer_costs_what_its_stages_cost_and_counts_their_tokens():
+    run, _, _ = ask([cascade(0.5)])
+    for call in answers(run).values():
+        stages = call.completion.stages
+        assert [stage.part for stage in stages] == ["answer", *["escalation"] * call.completion.is_escalated]
+        assert [stage.model for stage in stages] == ["cheap", "dear"][: len(stages)]
+        assert call.cost_usd == pytest.approx(CHEAP_USD + DEAR_USD * (len(stages) - 1))
+        assert call.completion.usage.input_tokens == 10 * len(stages)
+        assert call.completion.usage.output_tokens == 50 * len(stages)
+        assert all(stage.usage == TOKENS for stage in stages)
+    assert run.estimate("cost.total").value == pytest.approx(N * CHEAP_USD + 9 * DEAR_USD)
+    assert run.spending.spent_usd == pytest.approx(N * CHEAP_USD + 9 * DEAR_USD)
+
+
+def test_the_answer_that_was_not_taken_stays_with_its_stage():
+    run, _, _ = ask([cascade(0.5)])
+    completion = answers(run)["quiz/0"].completion
+    assert (completion.text, completion.stages[0].text, completion.stages[1].text) == ("a0", "?", "")
+
+
+def test_the_time_to_an_answer_is_the_whole_way_without_our_own_waiting():
+    class Slow(sy.Scripted):
+        pass
+
+    slow = {"cheap": cheap, "dear": dear}
+    spec = cascade(0.5)
+    with Store.open() as store:
+        providers = {
+            "cheap": Slow(slow["cheap"], delay_s=0.05, name="cheap"),
+            "dear": Slow(slow["dear"], delay_s=0.10, name="dear"),
+        }
+        spec = replace(spec, concurrency=N, cascade=replace(spec.cascade, dear=replace(model("dear"), concurrency=1)))
+        plan = Plan(models=(spec,), benchmarks=(BenchmarkSpec(name="quiz"),))
+        at_hand = Given(benchmarks={"quiz": quiz()}, providers=providers)
+        ended = asyncio.run(execute(plan, store, given=at_hand, progress=Progress(say=print)))
+        run = sy.Run(ended.run, store.location)
+        waited = []
+        for call in answers(run).values():
+            timing, stages = call.completion.timing, call.completion.stages
+            assert timing.total_s == pytest.approx(sum(stage.took_s for stage in stages), abs=0.002)
+            assert not timing.streamed
+            assert timing.ttft_s is None
+            assert all(stage.ttft_s is not None for stage in stages)
+            if len(stages) == 2:
+                assert 0.14 < timing.total_s < 0.4
+                waited.append(timing.queued_s)
+    assert max(waited) > 0.5  # nine questions, one at a time, before the dear model's gate
+
+
+def test_a_fault_of_the_second_stage_is_tried_again_without_asking_the_first():
+    refused = []
+
+    def faulty(request):
+        if len(refused) < 5:
+            refused.append(question(request))
+            return Failure(kind="server", message="busy", status=503)
+        return dear(request)
+
+    run, providers, _ = ask([cascade(0.5)], {"dear": faulty})
+    assert run.status == "done"
+    assert (providers["cheap"].asked, providers["dear"].asked) == (N, 9 + 5)
+    assert sum(len(call.attempts) for call in answers(run).values()) == 5
+    assert run.estimate("cost.total").value == pytest.approx(N * CHEAP_USD + 9 * DEAR_USD)
+
+
+def test_where_the_dear_model_fails_for_good_the_item_has_failed_and_the_cheap_answer_was_paid():
+    def refuses(request):
+        if question(request) == "q3":
+            return Failure(kind="rejected", message="not this one", status=400)
+        return dear(request)
+
+    run, _, _ = ask([cascade(0.5)], {"dear": refuses})
+    call = answers(run)["quiz/3"]
+    assert call.completion is None
+    assert (call.failure.kind, call.failure.message) == ("rejected", "dear: not this one")
+    assert call.cost_usd == pytest.approx(CHEAP_USD)
+    assert run.estimate("accuracy").n == N - 1
+    assert run.spending.spent_usd == pytest.approx(N * CHEAP_USD + 8 * DEAR_USD)
+
+
+def test_a_dear_model_that_cannot_be_reached_at_all_ends_the_system():
+    run, _, messages = ask([cascade(0.5)], {"dear": Failure(kind="auth", message="no such key", status=401)})
+    assert run.status == "failed"
+    assert any("no such key" in message for message in messages)
+
+
+def test_an_answer_that_nobody_can_be_sure_of_says_what_to_try():
+    run, providers, messages = ask([cascade(0.5)], {"cheap": lambda request: replace(cheap(request), confidence=None)})
+    assert run.status == "failed"
+    assert providers["dear"].asked == 0
+    assert any("no log-probabilities" in message and "--confidence agreement" in message for message in messages)
+
+
+def test_an_empty_answer_is_escalated():
+    silent = Completion(text="", usage=TOKENS)
+    run, providers, _ = ask([cascade(0.5)], {"cheap": silent})
+    assert providers["dear"].asked == N
+    assert {call.completion.confidence for call in answers(run).values()} == {0.0}
+
+
+@pytest.mark.parametrize("budget_usd", [0.003, 0.008, 0.02])
+def test_a_budget_holds_both_stages_before_the_first_is_sent_and_is_never_overspent(budget_usd):
+    run, _, _ = ask(
+        [cascade(0.5, first=model("cheap", max_tokens=50), second=model("dear", max_tokens=50))], budget_usd=budget_usd
+    )
+    asked = answers(run)
+    spent_usd = sum(call.cost_usd for call in asked.values())
+    assert run.spending.spent_usd == pytest.approx(spent_usd)
+    assert spent_usd <= budget_usd
+    assert all(call.completion is not None for call in asked.values())
+    assert (run.status, len(asked) == N) in (("done", True), ("budget", False))
+    assert len(asked) > 0
+
+
+def test_a_budget_below_one_worst_case_of_both_stages_sends_nothing():
+    spec = cascade(0.5, first=model("cheap", max_tokens=50), second=model("dear", max_tokens=50))
+    run, providers, _ = ask([spec], budget_usd=DEAR_USD / 2)
+    assert run.status == "budget"
+    assert (providers["cheap"].asked, providers["dear"].asked) == (0, 0)
+
+
+def test_a_stage_without_a_price_is_named_where_a_budget_is_set():
+    with pytest.raises(UsageError, match="price of dear is unknown"):
+        ask([cascade(0.5, second=replace(model("dear"), price=None))], budget_usd=1.0)
+
+
+def test_a_cascade_is_used_again_only_as_it_was_both_models_and_threshold():
+    ask([cascade(0.5)])
+    again, providers, _ = ask([cascade(0.5)])
+    assert (providers["cheap"].asked, providers["dear"].asked) == (0, 0)
+    assert all(call.completion.cached and call.completion.confidence is not None for call in answers(again).values())
+    for changed in (
+        cascade(0.6),
+        cascade(0.5, second=model("dear", temperature=0.5)),
+        cascade(0.5, first=model("cheap", system="Be brief.")),
+        cascade(0.5, second=replace(model("dear"), model="dearer")),
+        cascade(0.5, "agreement", samples=2),
+    ):
+        _, providers, _ = ask([changed])
+        assert providers["cheap"].asked > 0
+
+
+def test_a_model_asked_for_its_confidence_is_not_answered_from_runs_without():
+    ask([model("cheap")])
+    run, providers, _ = ask([model("cheap", confidence=Confidence(by="logprob"))])
+    assert providers["cheap"].asked == N
+    assert {call.completion.confidence for call in answers(run).values()} == set(SURE.values())
+
+
+def test_a_cascade_of_a_function_without_a_version_is_never_used_again():
+    for _ in range(2):
+        _, providers, _ = ask([cascade(0.5, second=replace(model("dear"), version=None))])
+        assert providers["dear"].asked == 9
+
+
+def test_agreement_takes_the_commonest_answer_and_its_share():
+    def wavers(request):
+        i = int(question(request)[1:])
+        text = f"a{i}" if request.seed % 4 else "?"
+        return Completion(text=text, usage=TOKENS)
+
+    run, providers, _ = ask([cascade(0.7, "agreement", samples=5)], {"cheap": wavers})
+    assert providers["cheap"].asked == 5 * N
+    for call in answers(run).values():
+        first, said = call.completion.stages[0], call.completion.stages[0].answers
+        assert (first.calls, len(said)) == (5, 5)
+        share = max(said.count(answer) for answer in said) / 5
+        assert call.completion.confidence == pytest.approx(share)
+        assert call.completion.is_escalated == (share < 0.7)
+        if not call.completion.is_escalated:
+            assert said.count(call.completion.text) == round(5 * share)
+        assert call.cost_usd == pytest.approx(5 * CHEAP_USD + DEAR_USD * call.completion.is_escalated)
+        assert call.completion.usage.output_tokens == 250 + 50 * call.completion.is_escalated
+    assert len({tuple(call.completion.stages[0].answers) for call in answers(run).values()}) > 1
+
+
+def test_samples_of_agreement_differ_in_their_seed_and_nothing_else():
+    seen = []
+
+    def notes(request):
+        seen.append(request)
+        return Completion(text="x", usage=TOKENS)
+
+    ask([model("cheap", confidence=Confidence(by="agreement", samples=3))], {"cheap": notes}, quiz(n=1))
+    assert len({request.seed for request in seen}) == 3
+    assert len({json.dumps(to_builtins(replace(request, seed=0))) for request in seen}) == 1
+    assert {request.temperature for request in seen} == {0.7}
+
+
+@pytest.mark.parametrize(
+    ("said", "chosen", "share"),
+    [
+        (["a", "b", "b"], 1, 2 / 3),
+        (["a", "b"], 0, 0.5),
+        ([None, None, "c"], 2, 1 / 3),
+        ([None, None], 0, 0.0),
+        (["a", "a", "a"], 0, 1.0),
+    ],
+)
+def test_what_says_nothing_agrees_with_nobody(said, chosen, share):
+    assert commonest(said) == (chosen, pytest.approx(share))
+
+
+def test_a_judge_decides_who_is_escalated_and_is_paid_with_the_answer():
+    def judges(request):
+        words = question(request)
+        text = "No" if "<answer>\n?" in words else "Yes."
+        return Completion(text=text, usage=TOKENS, confidence=0.9)
+
+    spec = cascade(0.5, "judge", judge=model("judge"))
+    run, providers, _ = ask([spec], {"judge": judges})
+    assert (providers["cheap"].asked, providers["judge"].asked, providers["dear"].asked) == (N, N, N // 2)
+    assert run.estimate("accuracy").value == 1.0
+    for call in answers(run).values():
+        parts = [stage.part for stage in call.completion.stages]
+        assert parts == ["answer", "judge", *["escalation"] * call.completion.is_escalated]
+        assert call.completion.confidence == pytest.approx(0.1 if call.completion.is_escalated else 0.9)
+        assert call.cost_usd == pytest.approx(2 * CHEAP_USD + DEAR_USD * call.completion.is_escalated)
+
+
+@pytest.mark.parametrize(
+    ("text", "confidence", "expected"),
+    [
+        ("Yes", None, 1.0),
+        ("no.", None, 0.0),
+        ("**Yes**", 0.8, 0.8),
+        ("No", 0.8, 0.2),
+        ("Perhaps", 0.99, 0.0),
+        ("", None, 0.0),
+    ],
+)
+def test_a_verdict_is_the_probability_of_yes(text, confidence, expected):
+    assert parse_verdict(Completion(text=text, confidence=confidence)) == pytest.approx(expected)
+
+
+def test_the_mean_probability_of_tokens_is_geometric():
+    assert mean_probability([]) is None
+    assert mean_probability([-0.1, -0.3]) == pytest.approx(2.718281828**-0.2)
+    assert mean_probability([1e-9]) == 1.0  # rounding at the service
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        (cascade(None), "--escalate-below 0.8"),
+        (cascade(0.0), "between 0 and 1"),
+        (cascade(1.2), "between 0 and 1"),
+        (replace(cascade(0.5), price=CHEAP_PRICE), "price is for one model"),
+        (replace(cascade(0.5), batch=True), "cannot come as a batch"),
+        (cascade(0.5, "judge"), "--confidence-judge MODEL"),
+        (cascade(0.5, "agreement", samples=1), "at least 2 samples"),
+        (cascade(0.5, second=cascade(0.5)), "cannot be part of a cascade"),
+    ],
+)
+def test_what_makes_no_cascade_is_refused_before_anything_is_sent(spec, words):
+    with pytest.raises(UsageError, match=words):
+        ask([spec])
+
+
+def test_a_provider_without_log_probabilities_is_refused_by_name(monkeypatch):
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-test-key")
+    claude = ModelSpec(id="anthropic/claude-haiku-4-5", provider="anthropic", model="claude-haiku-4-5")
+    for spec in (cascade(0.5, first=claude), replace(claude, confidence=Confidence(by="logprob"))):
+        with pytest.raises(UsageError, match=r"claude-haiku-4-5: anthropic gives no log-probabilities.*agreement"):
+            ask([spec])
+
+
+def told(*logprobs):
+    content = [{"token": "t", "logprob": logprob} for logprob in logprobs]
+    return {"choices": [{"delta": {"content": "t"}, "logprobs": {"content": content}, "finish_reason": None}]}
+
+
+def served(server, name, **settings):
+    price = DEAR_PRICE if name == "dear" else CHEAP_PRICE
+    return ModelSpec(id=f"served-{name}", provider="openai", model=name, base_url=server.url, price=price, **settings)
+
+
+def test_over_http_log_probabilities_are_asked_of_the_first_model_alone():
+    async def answer(request, body, number):
+        if body["model"] == "dear":
+            return await stream(request, [chunk(content="dear"), finish(), usage(10, 4)])
+        return await stream(request, [told(-0.1), told(-0.2, -0.3), finish(), usage(10, 3)])
+
+    with serving(answer) as server:
+        low = cascade(0.9, first=served(server, "cheap"), second=served(server, "dear"))
+        run, _, _ = ask([low], benchmark=quiz(n=3))
+        high = cascade(0.8, first=served(server, "cheap"), second=served(server, "dear"))
+        kept, _, _ = ask([high], benchmark=quiz(n=3))
+        bodies = server.requests
+    assert {(body["model"], body.get("logprobs")) for body in bodies} == {("cheap", True), ("dear", None)}
+    for call in answers(run).values():
+        assert call.completion.confidence == pytest.approx(2.718281828**-0.2)
+        assert (call.completion.text, call.completion.is_escalated) == ("dear", True)
+        assert call.cost_usd == pytest.approx((10 * 1 + 3 * 2 + 10 * 10 + 4 * 20) / 1e6)
+    assert {call.completion.text for call in answers(kept).values()} == {"tt"}
+
+
+def test_a_model_that_refuses_log_probabilities_ends_at_once_and_says_what_to_try():
+    async def refuses(request, body, number):
+        from aiohttp import web
+
+        error = {"error": {"message": "You are not allowed to request logprobs from this model.", "type": "x"}}
+        return web.json_response(error, status=403 if body.get("never") else 400)
+
+    with serving(refuses) as server:
+        spec = cascade(0.9, first=served(server, "cheap", concurrency=1), second=served(server, "dear"))
+        run, _, messages = ask([replace(spec, concurrency=1)])
+        assert len(server.requests) == 1
+    assert run.status == "failed"
+    assert any("Try: --confidence agreement" in message for message in messages)
+
+
+def test_a_refusal_for_rate_of_the_dear_model_holds_up_nobody_elses_requests():
+    refused = []
+
+    async def answer(request, body, number):
+        from aiohttp import web
+
+        if body["model"] == "dear" and len(refused) < 2:
+            refused.append(number)
+            return web.json_response({"error": {"message": "slow down"}}, status=429, headers={"Retry-After": "0.3"})
+        return await stream(request, [told(-2.0), finish(), usage()])
+
+    with serving(answer) as server:
+        spec = cascade(0.9, first=served(server, "cheap"), second=served(server, "dear", concurrency=1))
+        run, _, _ = ask([replace(spec, concurrency=N)])
+        asked = [body["model"] for body in server.requests]
+    assert run.status == "done"
+    assert (asked.count("cheap"), asked.count("dear")) == (N, N + 2)
+    timings = [call.completion.timing for call in answers(run).values()]
+    assert max(timing.queued_s for timing in timings) > 0.3
+    assert max(timing.total_s for timing in timings) < 0.3
+
+
+def test_a_run_that_is_resumed_asks_no_item_of_a_cascade_twice():
+    spec = cascade(0.5)
+    providers = {"cheap": sy.Scripted(cheap, name="cheap"), "dear": sy.Scripted(dear, name="dear")}
+    with Store.open() as store:
+        at_hand = Given(benchmarks={"quiz": quiz()}, providers=providers)
+        plan = Plan(models=(spec,), benchmarks=(BenchmarkSpec(name="quiz"),), limit=8)
+        first = asyncio.run(execute(plan, store, given=at_hand, progress=Progress(say=print)))
+        whole = replace(plan, limit=N)
+        ended = asyncio.run(execute(whole, store, given=at_hand, progress=Progress(say=print), resume=first.run))
+        run = sy.Run(ended.run, store.location)
+        assert len(answers(run)) == N
+    assert (providers["cheap"].asked, providers["dear"].asked) == (N, 9)
