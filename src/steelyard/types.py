@@ -306,8 +306,8 @@ class Attempt(Struct, frozen=True, kw_only=True):
 class Call(Struct, frozen=True, kw_only=True):
     """One request to one model and how it ended: a completion, or the failure of the last attempt.
 
-    ``attempts`` are the failed ones before the last, so it was sent ``len(attempts) + 1`` times. ``failed_after_s`` is
-    how long the last attempt ran before it failed: a timed-out request took at least that long.
+    ``attempts`` are the failed ones before the last. ``failed_after_s`` is how long the last attempt ran before it
+    failed: a timed-out request took at least that long. ``stages`` of a cascade were answered before one failed.
     """
 
     sample_id: str
@@ -320,6 +320,14 @@ class Call(Struct, frozen=True, kw_only=True):
     failure: Failure | None = None
     failed_after_s: float | None = None
     cost_usd: float | None = None
+    stages: tuple[Stage, ...] = ()
+
+    @property
+    def sent(self) -> int:
+        """How many requests were sent for it, those that failed included."""
+        if self.completion is None:
+            return len(self.attempts) + sum(stage.calls for stage in self.stages) + 1
+        return len(self.attempts) + (sum(stage.calls for stage in self.completion.stages) or 1)
 
 
 class Spent(Struct, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""The frontier of a cascade: each row is what that cascade would have been, and a choice is judged where it had no say."""
+"""The frontier of a cascade: a row is what that cascade would have been; a choice is judged where it had no say."""
 
 import asyncio
 import itertools

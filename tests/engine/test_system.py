@@ -12,8 +12,8 @@ from server import chunk, finish, serving, stream, usage
 from steelyard.engine.attempts import RetryPolicy
 from steelyard.engine.progress import Progress
 from steelyard.engine.run import Given, execute
-from steelyard.engine.system import commonest
 from steelyard.engine.verifier import parse_verdict
+from steelyard.engine.way import commonest
 from steelyard.errors import UsageError
 from steelyard.plan.plan import BenchmarkSpec, Plan
 from steelyard.providers.interface import mean_probability
@@ -106,6 +106,7 @@ def test_an_answer_costs_what_its_stages_cost_and_counts_their_tokens():
         assert all(stage.usage == TOKENS for stage in stages)
     assert run.estimate("cost.total").value == pytest.approx(N * CHEAP_USD + 9 * DEAR_USD)
     assert run.spending.spent_usd == pytest.approx(N * CHEAP_USD + 9 * DEAR_USD)
+    assert run.spending.calls == N + 9
 
 
 def test_the_answer_that_was_not_taken_stays_with_its_stage():
@@ -170,6 +171,7 @@ def test_where_the_dear_model_fails_for_good_the_item_has_failed_and_the_cheap_a
     assert call.completion is None
     assert (call.failure.kind, call.failure.message) == ("rejected", "dear: not this one")
     assert call.cost_usd == pytest.approx(CHEAP_USD)
+    assert [(stage.model, stage.text) for stage in call.stages] == [("cheap", "a3")]
     assert run.estimate("accuracy").n == N - 1
     assert run.spending.spent_usd == pytest.approx(N * CHEAP_USD + 8 * DEAR_USD)
 

@@ -24,8 +24,9 @@ from steelyard.engine.grade import grade
 from steelyard.engine.horizon import wait_for_move
 from steelyard.engine.progress import Progress
 from steelyard.engine.stragglers import Stragglers
-from steelyard.engine.system import System, Unpaid, total_usd
+from steelyard.engine.system import System, Unpaid, system_of
 from steelyard.engine.throttle import GateShut, Throttle
+from steelyard.engine.way import extractor, total_usd
 from steelyard.engine.work import OpenCell, Work
 from steelyard.engine.writer import Keeps
 from steelyard.providers.batches import Answered, BatchService
@@ -72,7 +73,13 @@ class Lane:
         self._generator = random.Random()
         self._on_stop = on_stop
         self.concurrency = concurrency
-        self._system = self._system_of(cells[0])
+        self._system = system_of(
+            cells[0].cell,
+            policy=policy,
+            concurrency=concurrency,
+            tell=progress.tell,
+            generator=self._generator,
+        )
         self.throttle = self._system.first.throttle if self._system else policy.throttle(concurrency, self._spec)
         self._stragglers = Stragglers(self.model, self._spec.timeout_s, progress.tell)
         for cell in cells:
@@ -88,21 +95,6 @@ class Lane:
         self._failures = 0
         self._has_answered = False
         self.stopped: str | None = None
-
-    def _system_of(self, cell: OpenCell) -> System | None:
-        """The several calls behind each answer; ``None`` where there is one."""
-        if self._spec.confidence is None and self._spec.cascade is None:
-            return None
-        provider = cell.cell.provider
-        assert provider is not None
-        return System(
-            self._spec,
-            provider,
-            policy=self._policy,
-            concurrency=self.concurrency,
-            tell=self._progress.tell,
-            generator=self._generator,
-        )
 
     def pay_from(self, ledger: Ledger) -> None:
         """Let what may cost something be paid from the one ledger."""
@@ -368,6 +360,7 @@ class Lane:
             failure=outcome.failure,
             failed_after_s=outcome.last_try_s if outcome.failure and self.batches is None else None,
             cost_usd=cost_usd,
+            stages=outcome.stages if outcome.failure else (),
         )
 
     async def _outcome(self, work: Work) -> Outcome:
@@ -391,12 +384,7 @@ class Lane:
 
     async def _through(self, system: System, work: Work) -> Outcome:
         """Stage by stage; where the money does not reach for the next one, the item is still to be asked."""
-        protocol = work.cell.cell.task.protocol
-
-        async def extract(completion: Completion) -> str | None:
-            answer = (await grade(protocol, work.sample, completion))[protocol.metrics[0]].answer
-            return completion.text.strip() or None if answer == "" else answer  # a grader that says only how right
-
+        extract = extractor(work.cell.cell.task.protocol, work.sample)
         try:
             return await system.ask(work.request, work.digest, work.bill, extract)
         except Unpaid:

@@ -11,25 +11,23 @@ import asyncio
 import hashlib
 import random
 import time
-from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TypeVar
 
 from msgspec.structs import replace
 
 from steelyard import prices
 from steelyard.engine.attempts import Outcome, RetryPolicy, always, ask
 from steelyard.engine.budget import Bill, Ledger, Till, input_bound, is_free, output_bound
-from steelyard.engine.cells import with_system
+from steelyard.engine.cells import Cell, with_system
 from steelyard.engine.judges import INSTRUCTION_TOKENS
 from steelyard.engine.throttle import GateShut, Throttle
 from steelyard.engine.verifier import parse_verdict, verdict_request
+from steelyard.engine.way import Came, Extract, Way, as_one, commonest, stage_of
 from steelyard.providers.cascade import members_of
 from steelyard.providers.interface import GivesConfidence, Provider
 from steelyard.types import (
-    Attempt,
     Completion,
     Confidence,
     Failure,
@@ -37,14 +35,7 @@ from steelyard.types import (
     Request,
     Stage,
     StagePart,
-    Timing,
-    Usage,
 )
-
-Extract = Callable[[Completion], Awaitable[str | None]]
-"""What the protocol's grader takes an answer to say; ``None`` where it says nothing in the asked form."""
-
-COUNTS = ("input_tokens", "output_tokens", "cached_input_tokens", "cache_write_tokens", "cache_write_1h_tokens")
 
 
 class Unpaid(Exception):
@@ -69,20 +60,18 @@ class Station:
     till: Till | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Came:
-    """An answer of one call, with its price."""
-
-    completion: Completion
-    cost_usd: float | None
-
-
-@dataclass(kw_only=True)
-class Way:
-    """One item's way through a system: the tries that failed, and the stages that were answered."""
-
-    attempts: list[Attempt] = field(default_factory=list)
-    stages: list[Stage] = field(default_factory=list)
+def system_of(
+    cell: Cell,
+    *,
+    policy: RetryPolicy,
+    concurrency: int,
+    tell: Callable[[str], None],
+    generator: random.Random,
+) -> System | None:
+    """The several calls behind each answer of a cell; ``None`` where there is one."""
+    if cell.provider is None or (cell.spec.confidence is None and cell.spec.cascade is None):
+        return None
+    return System(cell.spec, cell.provider, policy=policy, concurrency=concurrency, tell=tell, generator=generator)
 
 
 class System:
@@ -160,7 +149,7 @@ class System:
                 stages=tuple(way.stages),
             )
         if len(way.stages) > 1 or self._calls > 1 or self._second is not None:
-            completion = _as_one(completion, way.stages, scheduled_ns)
+            completion = as_one(completion, way.stages, scheduled_ns)
         return Outcome(
             attempts=tuple(way.attempts),
             completion=completion,
@@ -229,8 +218,8 @@ class System:
         """The second model's answer, under the first one's confidence; the first answer stays with its stage."""
         assert self._second is not None
         asked = _seeded(as_asked(request, self._second.spec), case)
-        came = await self._call(self._second, asked, way)
         way.stages[0] = replace(way.stages[0], text=cheap.text)
+        came = await self._call(self._second, asked, way)
         way.stages.append(self._stage(self._second, "escalation", [came]))
         return replace(came.completion, confidence=cheap.confidence)
 
@@ -291,6 +280,12 @@ class System:
             raise Unanswered(self._explained(outcome.failure, station), outcome.last_try_s)
         return Came(completion=completion, cost_usd=cost_usd)
 
+    def _stage(
+        self, station: Station, part: StagePart, came: Sequence[Came], answers: Sequence[str | None] = ()
+    ) -> Stage:
+        is_uncounted = is_free(station.spec) and not all(is_free(other.spec) for other in self.stations)
+        return stage_of(station.spec.id, part, came, answers=answers, is_uncounted=is_uncounted)
+
     def _explained(self, failure: Failure, station: Station) -> Failure:
         """Whose failure it is; a refusal to tell log-probabilities is one for good."""
         if station is self.first and self._how.by == "logprob" and failure.status in (400, 422):
@@ -300,41 +295,6 @@ class System:
         if len(self.stations) == 1:
             return failure
         return replace(failure, message=f"{station.spec.id}: {failure.message}")
-
-    def _stage(
-        self, station: Station, part: StagePart, came: Sequence[Came], answers: Sequence[str | None] = ()
-    ) -> Stage:
-        """What a station's calls took together: side by side the longest, in tokens and money the sum."""
-        last, is_single = came[-1].completion, len(came) == 1
-        is_uncounted = is_free(station.spec) and not all(is_free(other.spec) for other in self.stations)
-        return Stage(
-            model=station.spec.id,
-            part=part,
-            calls=len(came),
-            usage=_sum_usage([one.completion.usage for one in came]),
-            took_s=max(_took_s(one.completion) for one in came),
-            ttft_s=last.timing.ttft_s if is_single and last.timing is not None else None,
-            cost_usd=0.0 if is_uncounted else _sum([one.cost_usd for one in came]),
-            answers=tuple(answers),
-            stop_reason=last.stop_reason if is_single else None,
-            model_reported=last.model_reported,
-            fingerprint=last.fingerprint,
-        )
-
-
-def total_usd(stages: Sequence[Stage]) -> float | None:
-    """What the stages cost together; ``None`` where that of any is unknown, or there is none."""
-    return _sum([stage.cost_usd for stage in stages]) if stages else None
-
-
-def commonest(said: Sequence[str | None]) -> tuple[int, float]:
-    """Where the commonest answer first stands, and its share of all; what says nothing agrees with nobody."""
-    counts = Counter(answer for answer in said if answer is not None)
-    if not counts:
-        return 0, 0.0
-    most = max(counts.values())
-    chosen = next(place for place, answer in enumerate(said) if answer is not None and counts[answer] == most)
-    return chosen, most / len(said)
 
 
 def as_asked(request: Request, spec: ModelSpec) -> Request:
@@ -357,36 +317,6 @@ def _seeded(request: Request, case: bytes, number: int = 0) -> Request:
         return request
     digest = hashlib.blake2b(case + number.to_bytes(4, "big"), digest_size=4).digest()
     return replace(request, seed=int.from_bytes(digest, "big") >> 1)
-
-
-def _took_s(completion: Completion) -> float:
-    timing = completion.timing
-    return 0.0 if timing is None else (timing.ended_ns - timing.dispatched_ns) / 1e9
-
-
-def _as_one(completion: Completion, stages: Sequence[Stage], scheduled_ns: int) -> Completion:
-    """The answer with the whole way behind it: dispatched so long before its end as its stages took together."""
-    assert completion.timing is not None
-    ended_ns = time.perf_counter_ns()
-    took_ns = round(sum(stage.took_s for stage in stages) * 1e9)
-    timing = Timing(scheduled_ns=scheduled_ns, dispatched_ns=max(scheduled_ns, ended_ns - took_ns), ended_ns=ended_ns)
-    usage = _sum_usage([stage.usage for stage in stages])
-    return replace(completion, timing=timing, usage=usage, stages=tuple(stages))
-
-
-def _sum_usage(usages: Sequence[Usage]) -> Usage:
-    """Tokens of several calls; a count that one of them lacks is unknown."""
-    totals = {name: _sum([getattr(usage, name) for usage in usages]) for name in (*COUNTS, "reasoning_tokens")}
-    sources = {usage.source for usage in usages}
-    return Usage(source=sources.pop() if len(sources) == 1 else "none", **totals)
-
-
-Number = TypeVar("Number", int, float)
-
-
-def _sum(amounts: Sequence[Number | None]) -> Number | None:
-    known = [amount for amount in amounts if amount is not None]
-    return sum(known) if len(known) == len(amounts) else None
 
 
 def _most_usd(station: Station, input_tokens: int, output_tokens: int) -> float:

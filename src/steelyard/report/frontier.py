@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from steelyard.analysis.frontier import Aim, Choice, Frontier, Point, frontier
 from steelyard.analysis.pairing import check_pairable
@@ -39,7 +40,9 @@ def load_frontiers(
         cells = of_cheap[label], of_dear[label]
         check_pairable(cells[0][1], cells[1][1])
         sides = [reader.side(*cell) for cell in cells]
-        found.append(frontier(sides[0], sides[1], store.confidences(cells[0][1]), aim))
+        told = (None if answer is None else answer.confidence for answer in store.weighed(cells[0][1]))
+        confidence = np.array([np.nan if value is None else value for value in told], dtype=float)
+        found.append(frontier(sides[0], sides[1], confidence, aim))
     return found
 
 

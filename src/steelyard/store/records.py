@@ -7,7 +7,6 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
-import numpy as np
 from msgspec import Struct
 from sqlalchemy import Connection, select
 
@@ -15,15 +14,16 @@ from steelyard.store import schema
 from steelyard.store.answers import ORIGINAL, payload_of_answer, read_call
 from steelyard.store.codec import unpack
 from steelyard.store.columns import the_one_that_counts
-from steelyard.types import CellInfo, Record, Sample, Score, Spent
+from steelyard.types import CellInfo, Record, Sample, Score, Spent, Stage
 
 ROWS_AT_ONCE = 500
 
 
 class Weighed(Struct):
-    """Of a completion only how sure the model was of it."""
+    """Of a completion only how sure the model was of it, and what stages it went through."""
 
     confidence: float | None = None
+    stages: tuple[Stage, ...] = ()
 
 
 class Answer(Struct):
@@ -60,11 +60,9 @@ def read_records(
                 yield record
 
 
-def read_confidences(connection: Connection, cell: CellInfo) -> np.ndarray:
-    """The confidence of each (item, repeat) in the order of the cell's columns; NaN where none is stored."""
-    answers = (unpack(row.payload, Answer).completion for row in _counting(_rows(connection, cell, None)))
-    told = (None if answer is None else answer.confidence for answer in answers)
-    return np.array([np.nan if confidence is None else confidence for confidence in told], dtype=float)
+def read_weighed(connection: Connection, cell: CellInfo) -> list[Weighed | None]:
+    """Each (item, repeat) in the order of the cell's columns; ``None`` where the call failed."""
+    return [unpack(row.payload, Answer).completion for row in _counting(_rows(connection, cell, None))]
 
 
 def is_wrong(record: Record, headline: str) -> bool:

@@ -38,7 +38,7 @@ from steelyard.store.codec import fingerprint, mended, pack, unpack, well_formed
 from steelyard.store.columns import read_columns
 from steelyard.store.dictionaries import Dictionaries, Packing
 from steelyard.store.keys import keyless, keyless_call
-from steelyard.store.records import read_confidences, read_records
+from steelyard.store.records import Weighed, read_records, read_weighed
 from steelyard.store.redaction import redact
 from steelyard.types import (
     Call,
@@ -507,10 +507,10 @@ class Store:
             )
             yield from islice(found, limit)
 
-    def confidences(self, info: CellInfo) -> np.ndarray:
-        """How sure the model was of each answer, in the order of the cell's columns; NaN where nobody asked."""
+    def weighed(self, info: CellInfo) -> list[Weighed | None]:
+        """How sure the model was of each answer and which stages it took, in the order of the cell's columns."""
         with self._reading() as connection:
-            return read_confidences(connection, info)
+            return read_weighed(connection, info)
 
     def reported(self, cell: int) -> list[dict[str, Any]]:
         """What the service said that it is: each (model, fingerprint) with the number of its answers."""
@@ -850,7 +850,7 @@ def _call_row(row: NewCall, keys: Sequence[bytes], packing: Packing) -> dict[str
         "stop_reason": completion.stop_reason if completion else None,
         "empty": completion is not None and not completion.likelihoods and not completion.text.strip(),
         "cached": completion is not None and completion.cached,
-        "tries": len(call.attempts) + 1,
+        "tries": call.sent,
         "answer": fingerprint(completion),
         "started_s": row.started_at_s,
         "ended_s": row.ended_at_s,
