@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from pathlib import Path
 
 import pytest
 from msgspec import to_builtins
@@ -9,6 +10,7 @@ from msgspec.structs import replace
 
 import steelyard as sy
 from server import chunk, finish, serving, stream, usage
+from steelyard.cli import main
 from steelyard.engine.attempts import RetryPolicy
 from steelyard.engine.progress import Progress
 from steelyard.engine.run import Given, execute
@@ -428,6 +430,128 @@ def test_a_refusal_for_rate_of_the_dear_model_holds_up_nobody_elses_requests():
     timings = [call.completion.timing for call in answers(run).values()]
     assert max(timing.queued_s for timing in timings) > 0.3
     assert max(timing.total_s for timing in timings) < 0.3
+
+
+def test_workers_ask_a_cascade_as_one_process_does_and_share_the_limits_of_each_model():
+    async def answer(request, body, number):
+        if body["model"] == "dear":
+            return await stream(request, [chunk(content="dear"), finish(), usage(10, 4)])
+        surely = -0.01 if int(body["messages"][-1]["content"][4:]) % 2 else -3.0
+        return await stream(request, [told(surely), finish(), usage(10, 1)])
+
+    lines = [json.dumps({"question": f"Say {i}", "answer": "dear", "id": f"c{i}"}) for i in range(N)]
+    Path("cases.jsonl").write_text("\n".join(lines))
+    with serving(answer) as server:
+        dear_one = served(server, "dear", requests_per_minute=1200.0)
+        spec = cascade(0.5, first=served(server, "cheap"), second=dear_one)
+        spec = replace(spec, id="shared", concurrency=4)
+        one = sy.run([spec], ["cases.jsonl"], fresh=True, on_message=print)
+        before = len(server.requests)
+        two = sy.run([spec], ["cases.jsonl"], fresh=True, workers=2, budget_usd=1.0, on_message=print)
+        assert len(server.requests) == 2 * before == 2 * (N + N // 2)
+    for metric in ("accuracy", "cost.total"):
+        assert two.estimate(metric).value == pytest.approx(one.estimate(metric).value)
+    for sample, call in answers(two).items():
+        alone = answers(one)[sample].completion
+        assert (call.completion.text, call.completion.confidence) == (alone.text, alone.confidence)
+
+
+def test_the_share_of_a_worker_holds_for_every_model_of_a_system():
+    from steelyard.engine.crew import _part_of
+
+    spec = cascade(0.5, first=model("cheap", requests_per_minute=60.0), second=model("dear", tokens_per_minute=900.0))
+    part = _part_of(spec, 1 / 3)
+    assert part.cascade.cheap.requests_per_minute == pytest.approx(20.0)
+    assert part.cascade.dear.tokens_per_minute == pytest.approx(300.0)
+
+
+def test_show_says_how_many_were_escalated_and_what_each_model_took(capsys):
+    run, _, _ = ask([cascade(0.5)])
+    assert "both: 45.0 % (25.8 to 65.8) escalated; cheap 20 calls" in run.table()
+    assert main(["show", "--json"]) == 0
+    (cell,) = json.loads(capsys.readouterr().out)["cells"]
+    first, second = cell["system"]["stages"]
+    assert (first["model"], first["calls"], first["output_tokens"]) == ("cheap", N, 50 * N)
+    assert second["cost_usd"] == pytest.approx(9 * DEAR_USD)
+    assert main(["show", "--item", "quiz/0"]) == 0
+    out = capsys.readouterr().out
+    assert "confidence 0.050" in out
+    assert "escalation by dear: 1 answer · 50 tokens" in out
+
+
+def test_from_python_a_cascade_of_callables_states_its_own_confidence():
+    def unsure(request):
+        return Completion(text="?", confidence=0.2)
+
+    def knows(prompt):
+        return f"a{prompt[1:]}"
+
+    run = sy.run([sy.Cascade(cheap=unsure, dear=knows, below=0.5)], [quiz(n=5)], on_message=print)
+    assert run.cells[0].model == "cascade/unsure>knows"
+    assert run.estimate("accuracy").value == 1.0
+    with pytest.raises(UsageError, match="judge goes with"):
+        sy.run([sy.Cascade(cheap=unsure, dear=knows, below=0.5, confidence="judge")], [quiz(n=5)])
+
+
+def command(*words):
+    return main(["run", "cases.jsonl", "--quiet", *words])
+
+
+def test_the_command_line_names_two_models_with_a_price_each(capsys, monkeypatch):
+    async def answer(request, body, number):
+        if body["model"] == "dear":
+            return await stream(request, [chunk(content="right"), finish(), usage(10, 4)])
+        return await stream(request, [told(-0.1), finish(), usage(10, 1)])
+
+    Path("cases.jsonl").write_text(json.dumps({"question": "Say", "answer": "right", "id": "c"}))
+    both = ["-m", "cascade/openai/cheap>openai/dear"]
+    with serving(answer) as server:
+        reached = ["--base-url", server.url, "--price", "1/2>10/20"]
+        assert command(*both, *reached, "--escalate-below", "0.95", "--json") == 0
+        (cell,) = json.loads(capsys.readouterr().out)["cells"]
+        assert cell["model"] == "cascade/openai/cheap>openai/dear"
+        expected = (10 * 1 + 1 * 2 + 10 * 10 + 4 * 20) / 1e6
+        assert cell["estimates"]["cost.total"]["value"] == pytest.approx(expected)
+        assert command("-m", "openai/cheap", "--confidence", "logprob", "--base-url", server.url) == 0
+    capsys.readouterr()
+    for words, told_words in (
+        ([*both, *reached], "--escalate-below 0.8"),
+        ([*both, "--base-url", "http://h/v1", "--price", "1/2", "--escalate-below", "0.5"], "two prices"),
+        (["-m", "openai/cheap", "--base-url", "http://h/v1", "--escalate-below", "0.5"], "is for a cascade"),
+        (["-m", "openai/cheap", "--base-url", "http://h/v1", "--samples", "3"], "--confidence agreement"),
+        (["-m", "openai/cheap", "--base-url", "http://h/v1", "--confidence", "judge"], "--confidence-judge"),
+    ):
+        assert command(*words) == 2
+        assert told_words in capsys.readouterr().err
+
+
+def test_a_forecast_holds_both_models_and_every_sample():
+    from datetime import UTC, datetime
+
+    from steelyard.cli.forecast import most_usd
+
+    now = datetime.now(UTC)
+    assert most_usd(TOKENS, model("cheap"), now) == pytest.approx(CHEAP_USD)
+    assert most_usd(TOKENS, cascade(0.5), now) == pytest.approx(CHEAP_USD + DEAR_USD)
+    assert most_usd(TOKENS, cascade(0.5, "agreement", samples=3), now) == pytest.approx(3 * CHEAP_USD + DEAR_USD)
+    assert most_usd(TOKENS, cascade(0.5, second=replace(model("dear"), price=None)), now) is None
+
+
+@pytest.mark.model
+def test_the_local_model_says_how_sure_it_is_and_gives_way_where_it_is_not():
+    Path("oracle.py").write_text("def answer(prompt):\n    return 'The answer is (A).'\n")
+    small = ModelSpec(id="small", provider="local", model="smollm2-135m", max_tokens=6)
+    knows = ModelSpec(id="knows", provider="python", model="oracle:answer", version="1")
+    spec = cascade(0.55, first=small, second=knows)
+    run = sy.run([spec, replace(small, confidence=Confidence(by="logprob"))], ["starter@letter"], limit=12)
+    both, alone = answers(run, "both"), answers(run, "small")
+    goes_on = {sample for sample, call in both.items() if call.completion.is_escalated}
+    assert 0 < len(goes_on) < 12
+    for sample, call in both.items():
+        assert 0 < call.completion.confidence <= 1
+        assert call.completion.confidence == pytest.approx(alone[sample].completion.confidence, abs=0.05)
+        assert (call.completion.text == "The answer is (A).") == (sample in goes_on)
+    assert run.estimate("model_peak_rss_mb", model="both").value > 100
 
 
 def test_a_run_that_is_resumed_asks_no_item_of_a_cascade_twice():

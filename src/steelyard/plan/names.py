@@ -92,11 +92,14 @@ def confidence_of(
     if (by == "judge") != (judge is not None):
         raise UsageError("a judge goes with confidence by judge. Try: --confidence judge --confidence-judge MODEL")
     usual = Confidence(by="agreement")
+    asked = parse_model(judge) if isinstance(judge, str) else judge
+    if asked is not None and (asked.cascade is not None or asked.provider == BASELINE):
+        raise UsageError(f"{asked.id} cannot say whether an answer is right. Try: one model")
     return Confidence(
         by=cast("ConfidenceBy", by),
         samples=usual.samples if samples is None else samples,
         temperature=usual.temperature if temperature is None else temperature,
-        judge=parse_model(judge) if isinstance(judge, str) else judge,
+        judge=None if asked is None else structs.replace(asked, confidence=None),
     )
 
 

@@ -91,14 +91,18 @@ def _row(point: Point, *, has_costs: bool, has_times: bool) -> list[str]:
     return row + [written(point.latency, bounds=False)] * has_times
 
 
-def _change(estimate: Estimate) -> str:
+def _change(estimate: Estimate, unit: str = "") -> str:
     """A difference in points with its interval; nothing where a row has none."""
     if estimate.value is None:
         return ""
-    text = f"{100 * estimate.value:+.1f}"
+    text = f"{_points(estimate.value)}{unit}"
     if estimate.low is None or estimate.high is None:
         return text
-    return f"{text} ({100 * estimate.low:+.1f} to {100 * estimate.high:+.1f})"
+    return f"{text} ({_points(estimate.low)} to {_points(estimate.high)})"
+
+
+def _points(share: float) -> str:
+    return f"{round(100 * share, 1) + 0.0:+.1f}"
 
 
 def _lines(found: Frontier) -> list[str]:
@@ -121,7 +125,7 @@ def _choice_lines(found: Frontier, choice: Choice) -> list[str]:
     chosen, tried = choice.chosen_on.accuracy, judged.accuracy
     told = [f"{written(judged.escalated)} escalated", f"accuracy {written(tried)}"]
     if judged.against_dear.value is not None:
-        told.append(f"{_change(judged.against_dear)} points against {found.dear}")
+        told.append(f"{_change(judged.against_dear, ' points')} against {found.dear}")
     if judged.cost_per_item.value is not None and dear.cost_per_item.value:
         share = judged.cost_per_item.value / dear.cost_per_item.value
         told.append(f"{written(judged.cost_per_item)} an item, {100 * share:.0f} % of {found.dear}'s")
@@ -130,6 +134,5 @@ def _choice_lines(found: Frontier, choice: Choice) -> list[str]:
         f"Chosen on {chosen.n:,} items, half of them drawn by seed {aim.seed}: {choice.threshold!r}, {goal}.",
         f"On the other {tried.n:,}: {'; '.join(told)}.",
         f"On the items it was chosen on it scored {written(chosen)}, {luck} apart: what a choice sees of itself.",
-        f"Try: steelyard run {found.benchmark} -m 'cascade/{found.cheap}>{found.dear}' --escalate-below "
-        f"{choice.threshold!r}",
+        f"Try: -m 'cascade/{found.cheap}>{found.dear}' --escalate-below {choice.threshold!r}, or threshold in a plan",
     ]
