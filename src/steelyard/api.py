@@ -404,6 +404,8 @@ async def run_model_async(model: Model, prompt: str | Sequence[Message], **setti
     """The async twin of ``run_model``."""
     given = Given()
     spec = msgspec.structs.replace(_model_spec(model, given), **settings)
+    if spec.cascade is not None:
+        raise UsageError(f"{spec.id} is two models, which are asked in a run. Try: steelyard.run")
     provider = given.providers.get(spec.id) or connect(spec)
     turns = (Message(role="user", content=prompt),) if isinstance(prompt, str) else tuple(prompt)
     if spec.system:

@@ -191,6 +191,25 @@ def test_an_answer_that_nobody_can_be_sure_of_says_what_to_try():
     assert any("no log-probabilities" in message and "--confidence agreement" in message for message in messages)
 
 
+def test_one_answer_without_log_probabilities_among_others_is_one_failure():
+    def forgets(request):
+        completion = cheap(request)
+        return replace(completion, confidence=None) if question(request) == "q7" else completion
+
+    run, _, _ = ask([replace(cascade(0.5), concurrency=1)], {"cheap": forgets}, order="file")
+    failed = {sample: call.failure for sample, call in answers(run).items() if call.failure}
+    assert run.status == "done"
+    assert (list(failed), failed["quiz/7"].kind) == (["quiz/7"], "provider")
+
+
+def test_a_cascade_is_neither_a_judge_nor_asked_outside_of_a_run():
+    with pytest.raises(UsageError, match="asked in a run"):
+        sy.run_model(cascade(0.5), "q")
+    judged = quiz(grade=sy.Judge(model="cascade/openai/a>openai/b"))
+    with pytest.raises(UsageError, match="a judge is one model"):
+        ask([model("cheap")], benchmark=judged)
+
+
 def test_an_empty_answer_is_escalated():
     silent = Completion(text="", usage=TOKENS)
     run, providers, _ = ask([cascade(0.5)], {"cheap": silent})

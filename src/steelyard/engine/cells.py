@@ -26,7 +26,7 @@ from steelyard.errors import SteelyardError, UsageError
 from steelyard.plan.names import BASELINE
 from steelyard.plan.plan import BenchmarkSpec, Plan
 from steelyard.providers import connect
-from steelyard.providers.cascade import connected
+from steelyard.providers.cascade import connected, members_of
 from steelyard.providers.interface import LikelihoodProvider, Provider, origin_of
 from steelyard.types import CellInfo, Message, ModelSpec, Prompt, Request, Sample
 
@@ -165,7 +165,8 @@ def _cells_of(
             yield Cell(info=_judged_by(judge, info), spec=spec, task=task, provider=None, floor=floor, judge=judge)
         return
     provider = connected(spec, lambda asked: given.get(asked.id) or connect(asked))
-    check_server(spec, provider)
+    for member in members_of(spec, provider):
+        check_server(member.spec, member.provider)
     for task in tasks:
         if task.protocol.kind == "likelihood" and not isinstance(provider, LikelihoodProvider):
             raise UsageError(

@@ -100,6 +100,7 @@ class System:
         confidence = self.first.spec.confidence
         assert confidence is not None
         self._how: Confidence = confidence
+        self._has_told = False
         self._judge = self.stations[1] if confidence.judge is not None else None
         self._second = self.stations[-1] if spec.cascade is not None else None
         self._threshold = spec.cascade.threshold if spec.cascade is not None else None
@@ -145,7 +146,7 @@ class System:
                 attempts=tuple(way.attempts),
                 completion=None,
                 failure=error.failure,
-                last_try_s=error.last_try_s,
+                last_try_s=error.last_try_s + sum(stage.took_s for stage in way.stages),
                 stages=tuple(way.stages),
             )
         if len(way.stages) > 1 or self._calls > 1 or self._second is not None:
@@ -236,10 +237,14 @@ class System:
     def _probability(self, completion: Completion) -> float:
         """What the provider reported; of an answer without a word 0, for nothing can be sure of that."""
         if completion.confidence is not None:
+            self._has_told = True
             return completion.confidence
         if not completion.text:
             return 0.0
-        raise Unanswered(self._no_logprobs("gave an answer without them"), 0.0)
+        failure = self._no_logprobs("an answer came without them")
+        if self._has_told:  # this one did not, as others may not where several servers stand behind one name
+            failure = replace(failure, kind="provider")
+        raise Unanswered(failure, 0.0)
 
     def _no_logprobs(self, told: str) -> Failure:
         message = (

@@ -73,7 +73,7 @@ def cascade_of(
     parts = [name.strip() for name in names.split(">")]
     if len(parts) != 2 or not all(parts):
         raise UsageError(f"{names!r} is no cascade. Try: {CASCADE}/CHEAP>DEAR, in quotes, with two models")
-    cheap, dear = ((known or {}).get(name) or parse_model(name) for name in parts)
+    cheap, dear = (structs.replace((known or {}).get(name) or parse_model(name), server_pid=None) for name in parts)
     if cheap.confidence is None:
         cheap = structs.replace(cheap, confidence=Confidence(by="logprob"))
     escalation = Escalation(cheap=cheap, dear=structs.replace(dear, confidence=None), threshold=threshold)

@@ -55,15 +55,16 @@ class _Token(Struct):
 
 
 class _Logprobs(Struct):
-    """Of chat completions ``content``; of completions ``token_logprobs``, or ``content`` again at some servers."""
+    """Of chats ``content`` or ``refusal``; of completions ``token_logprobs``, or ``content`` at some servers."""
 
     content: list[_Token] | None = None
+    refusal: list[_Token] | None = None
     token_logprobs: list[float | None] | None = None
 
     @property
     def values(self) -> list[float]:
-        told = [token.logprob for token in self.content] if self.content else self.token_logprobs or []
-        return [logprob for logprob in told if logprob is not None]
+        told = [token.logprob for token in (*(self.content or ()), *(self.refusal or ()))]
+        return [logprob for logprob in told or self.token_logprobs or () if logprob is not None]
 
 
 class _Choice(Struct):
@@ -124,8 +125,8 @@ class OpenAI(Endpoint):
 
     def with_confidence(self, request: Request) -> Request:
         """The request with its tokens' log-probabilities asked for."""
-        asked: dict[str, Any] = {"logprobs": 0 if request.prompt.kind == "completion" else True}
-        return msgspec.structs.replace(request, extra=asked | request.extra)
+        logprobs = 1 if request.prompt.kind == "completion" else True  # there it is how many other tokens are told
+        return msgspec.structs.replace(request, extra={"logprobs": logprobs} | request.extra)
 
     async def likelihood(self, request: Request) -> tuple[Likelihood, ...]:
         """The log-probability of each continuation, from an endpoint that echoes its prompt with them."""
