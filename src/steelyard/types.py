@@ -40,6 +40,10 @@ class Message(Struct, frozen=True, kw_only=True):
     content: str
 
 
+LOST_TEXT = "lost-text"
+"""The flag of an item whose text was lost with a damaged store: its answers keep their scores and get no new ones."""
+
+
 class Sample(Struct, frozen=True, kw_only=True):
     """One item of a benchmark, before any protocol has put it into words.
 
@@ -233,14 +237,15 @@ class Stage(Struct, frozen=True, kw_only=True):
     """One model's part in an answer that took several calls: what it said, and what that took.
 
     ``text`` is "" where it is the answer's own. Of several ``calls`` side by side ``took_s`` is the longest, and
-    ``answers`` are what was extracted of each. ``cost_usd`` is ``None`` where price or tokens are unknown.
+    ``answers`` are what was extracted of each. ``took_s`` is ``None`` where the clock cannot be trusted, ``cost_usd``
+    where price or tokens are unknown.
     """
 
     model: str
     part: StagePart
     calls: int = 1
     usage: Usage = Usage()
-    took_s: float
+    took_s: float | None
     ttft_s: float | None = None
     cost_usd: float | None = None
     text: str = ""
@@ -307,7 +312,8 @@ class Call(Struct, frozen=True, kw_only=True):
     """One request to one model and how it ended: a completion, or the failure of the last attempt.
 
     ``attempts`` are the failed ones before the last. ``failed_after_s`` is how long the last attempt ran before it
-    failed: a timed-out request took at least that long. ``stages`` of a cascade were answered before one failed.
+    failed: a timed-out request took at least that long. ``slept_s``: for so long the machine slept, or this process was
+    stopped, meanwhile; no time of the call is known. ``stages`` of a cascade were answered before one failed.
     """
 
     sample_id: str
@@ -320,6 +326,7 @@ class Call(Struct, frozen=True, kw_only=True):
     failure: Failure | None = None
     failed_after_s: float | None = None
     cost_usd: float | None = None
+    slept_s: float | None = None
     stages: tuple[Stage, ...] = ()
 
     @property
@@ -331,12 +338,17 @@ class Call(Struct, frozen=True, kw_only=True):
 
 
 class Spent(Struct, frozen=True, kw_only=True):
-    """What a judge took: requests sent, retries included; tokens and money are ``None`` where any is unknown."""
+    """What a judge took: requests sent, retries included; tokens and money are ``None`` where any is unknown.
+
+    ``cached`` replies were given in earlier runs and used again: they took nothing, and had cost ``saved_usd``.
+    """
 
     calls: int
     input_tokens: int | None = None
     output_tokens: int | None = None
     cost_usd: float | None = None
+    cached: int = 0
+    saved_usd: float | None = 0.0
 
 
 class Score(Struct, frozen=True, kw_only=True):
@@ -568,6 +580,8 @@ class Columns(Struct, frozen=True, kw_only=True):
     ``gaps_s`` are all inter-chunk gaps in one array; call i owns ``gaps_s[gap_starts[i]:gap_starts[i + 1]]``.
     A ``cached`` answer was given in an earlier run: it cost nothing now, ``saved_usd`` is what it cost then, and its
     ``started_s`` is of then.
+    ``model_reported`` and ``fingerprint`` are what the service said that it is, "" where it said nothing;
+    ``None`` in columns that come out of a baseline.
     ``scores[metric]`` and ``parsed[metric]`` are NaN / False where the answer was not scored. ``superseded`` counts
     failed calls that were asked again later, at ``superseded_cost_usd`` (NaN if unknown). ``judging`` is what all
     judgements took, where a model judged.
@@ -603,6 +617,8 @@ class Columns(Struct, frozen=True, kw_only=True):
     gap_starts: np.ndarray
     scores: dict[str, np.ndarray]
     parsed: dict[str, np.ndarray]
+    model_reported: np.ndarray | None = None
+    fingerprint: np.ndarray | None = None
     superseded: int = 0
     superseded_cost_usd: float = 0.0
     judging: Spent | None = None

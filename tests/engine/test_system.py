@@ -111,6 +111,35 @@ def test_an_answer_costs_what_its_stages_cost_and_counts_their_tokens():
     assert run.spending.calls == N + 9
 
 
+def test_a_pause_of_the_process_takes_the_times_of_every_stage():
+    from steelyard.engine.attempts import Outcome
+    from steelyard.engine.clock import without_times
+
+    run, _, _ = ask([cascade(0.5)])
+    completion = answers(run)["quiz/0"].completion
+    outcome = Outcome(attempts=(), completion=completion, failure=None, last_try_s=1.0, stages=completion.stages)
+    told = without_times(outcome)
+    assert (told.completion.timing, told.completion.confidence) == (None, completion.confidence)
+    assert {(stage.took_s, stage.ttft_s) for stage in (*told.stages, *told.completion.stages)} == {(None, None)}
+    assert [stage.cost_usd for stage in told.stages] == [stage.cost_usd for stage in completion.stages]
+
+
+def test_two_models_behind_one_system_are_no_model_that_changed_in_mid_run():
+    async def answer(request, body, number):
+        part = {"model": f"{body['model']}-2026", "choices": [{"delta": {"content": "t"}, "finish_reason": None}]}
+        part["choices"][0]["logprobs"] = {"content": [{"logprob": -float(number % 7)}]}
+        return await stream(request, [part, finish(), usage()])
+
+    with serving(answer) as server:
+        spec = cascade(0.2, first=served(server, "cheap"), second=served(server, "dear"))
+        run, _, _ = ask([spec])
+    goes_on = [call.completion.is_escalated for call in answers(run).values()]
+    assert set(goes_on) == {True, False}
+    reported = {stage.model_reported for call in answers(run).values() for stage in call.completion.stages}
+    assert reported == {"cheap-2026", "dear-2026"}
+    assert "cheap-2026" not in run.table()
+
+
 def test_the_answer_that_was_not_taken_stays_with_its_stage():
     run, _, _ = ask([cascade(0.5)])
     completion = answers(run)["quiz/0"].completion

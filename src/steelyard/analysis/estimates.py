@@ -94,7 +94,8 @@ def is_answered(columns: Columns) -> np.ndarray:
 
 def rows_of(columns: Columns, rows: np.ndarray) -> Columns:
     """Some of the requests; the gaps between tokens are left out."""
-    changed = {name: getattr(columns, name)[rows] for name in Columns.__struct_fields__ if name not in NOT_BY_REQUEST}
+    kept = {name: getattr(columns, name) for name in Columns.__struct_fields__ if name not in NOT_BY_REQUEST}
+    changed = {name: column[rows] for name, column in kept.items() if column is not None}
     return msgspec.structs.replace(
         columns,
         names=(),

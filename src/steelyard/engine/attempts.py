@@ -65,13 +65,14 @@ class RetryPolicy(Struct, frozen=True, kw_only=True):
 class Outcome(Struct, frozen=True, kw_only=True):
     """How a question ended: an answer, or the failure of the last try; ``attempts`` are the failed ones before it.
 
-    ``stages`` are those of several models that were answered, whether or not the whole was.
+    ``last_try_s`` is ``None`` where the clock cannot be trusted. ``stages`` are those of several models that were
+    answered, whether or not the whole was.
     """
 
     attempts: tuple[Attempt, ...]
     completion: Completion | None
     failure: Failure | None
-    last_try_s: float
+    last_try_s: float | None
     stages: tuple[Stage, ...] = ()
 
 

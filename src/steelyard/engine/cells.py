@@ -176,6 +176,7 @@ def _cells_of(
         if spec.confidence is not None or spec.cascade is not None:
             check_sure(spec, task)
         info = cell_info(_versioned(spec, provider), plan, task, _origin(spec, provider), is_floor=False)
+        info = _timed_by(provider, info)
         judge = seats.of(task.protocol)
         yield Cell(info=_judged_by(judge, info), spec=spec, task=task, provider=provider, floor=None, judge=judge)
 
@@ -205,6 +206,12 @@ def check_sure(spec: ModelSpec, task: Task) -> None:
         raise UsageError(
             f"{spec.id}: {_label(task)} has no short answers that several could agree on. Try: --confidence logprob"
         )
+
+
+def _timed_by(provider: Provider, info: CellInfo) -> CellInfo:
+    """The cell with the word for its times, where they are not the model's alone."""
+    timing = getattr(provider, "timing", None)
+    return info if timing is None else msgspec.structs.replace(info, settings=info.settings | {"timing": timing})
 
 
 def _judged_by(judge: Seat | None, info: CellInfo) -> CellInfo:

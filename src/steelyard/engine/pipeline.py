@@ -17,12 +17,14 @@ from functools import partial
 
 from steelyard import prices
 from steelyard.engine.attempts import Outcome, RetryPolicy, always, ask
-from steelyard.engine.batch_lane import MOST_REQUESTS, BatchLane, Standings
+from steelyard.engine.batch_lane import MOST_HELD, BatchLane
 from steelyard.engine.budget import SPENT, Bill, Ledger, Till, costs_nothing
 from steelyard.engine.cache import Cache
+from steelyard.engine.clock import Clock, without_times
 from steelyard.engine.grade import grade
 from steelyard.engine.horizon import wait_for_move
 from steelyard.engine.progress import Progress
+from steelyard.engine.standings import Standings
 from steelyard.engine.stragglers import Stragglers
 from steelyard.engine.system import System, Unpaid, system_of
 from steelyard.engine.throttle import GateShut, Throttle
@@ -81,11 +83,12 @@ class Lane:
             generator=self._generator,
         )
         self.throttle = self._system.first.throttle if self._system else policy.throttle(concurrency, self._spec)
+        self._clock = Clock()
         self._stragglers = Stragglers(self.model, self._spec.timeout_s, progress.tell)
         for cell in cells:
             cell.progress.throttle = self.throttle
         self.batches: BatchLane | None = None
-        in_pieces = MOST_REQUESTS if self._spec.batch else WINDOW_PER_SLOT * concurrency
+        in_pieces = MOST_HELD if self._spec.batch else WINDOW_PER_SLOT * concurrency
         self._window = asyncio.Semaphore(in_pieces + SPARE_WINDOW)
         self._loaded: asyncio.Queue[Work | None] = asyncio.Queue()
         self._durable: asyncio.Queue[Work | None] = asyncio.Queue()
@@ -126,6 +129,7 @@ class Lane:
         seats = [cell.cell.judge.concurrency for cell in self.cells if cell.cell.judge is not None]
         scorers = max(1, min(max([self.concurrency, *seats]), MOST_SCORERS))
         async with asyncio.TaskGroup() as group:
+            ticking = group.create_task(self._clock.watch())
             scoring = [group.create_task(self._score()) for _ in range(scorers)]
             if self.batches is not None:
                 generating = [group.create_task(self._by_batches(self.batches))]
@@ -136,6 +140,7 @@ class Lane:
             watching = group.create_task(self._stragglers.watch())
             await asyncio.gather(*generating)
             watching.cancel()
+            ticking.cancel()
             await self._finish()
             for _ in scoring:
                 self._durable.put_nowait(None)
@@ -272,6 +277,8 @@ class Lane:
             drain=self._writer.drain,
             stopped=lambda: self.stopped,
             tell=lambda text: self._progress.tell(f"{self.model}: {text}"),
+            begin=lambda requests: self._progress.begin_batch(self.model, requests),
+            is_loaded=lambda: self._is_loaded,
         )
 
     def _owe(self, work: Work) -> None:
@@ -283,6 +290,9 @@ class Lane:
         started = datetime.fromtimestamp(work.started_at_s, UTC)
         work.ended_at_s = time.time()
         outcome = Outcome(attempts=(), completion=answered.completion, failure=answered.failure, last_try_s=0.0)
+        if answered.is_unbilled and work.bill is not None:
+            work.bill.unsend()
+            work.bill = None
         work.call = self._called(work, outcome, started)
         self._reconsider(work.call)
         self._keep(work)
@@ -328,8 +338,8 @@ class Lane:
             self._durable.put_nowait(work)
 
     async def _answer(self, work: Work) -> Call:
-        started = datetime.now(UTC)
-        work.started_at_s = started.timestamp()
+        work.started_at_s = self._clock.now_s()
+        paused_s = self._clock.paused_s()
         counters = work.cell.progress
         counters.started_s = counters.started_s or time.monotonic()
         counters.in_flight += 1
@@ -339,10 +349,13 @@ class Lane:
         finally:
             self._stragglers.answered(work)
             counters.in_flight -= 1
-        work.ended_at_s = time.time()
-        return self._called(work, outcome, started)
+        work.ended_at_s = self._clock.now_s()
+        slept_s = self._clock.paused_s() - paused_s
+        if slept_s:
+            outcome = without_times(outcome)
+        return self._called(work, outcome, datetime.fromtimestamp(work.started_at_s, UTC), slept_s=slept_s or None)
 
-    def _called(self, work: Work, outcome: Outcome, started: datetime) -> Call:
+    def _called(self, work: Work, outcome: Outcome, started: datetime, *, slept_s: float | None = None) -> Call:
         if self._system is not None:
             cost_usd = total_usd(outcome.stages)  # each stage has been paid
         else:
@@ -361,6 +374,7 @@ class Lane:
             failed_after_s=outcome.last_try_s if outcome.failure and self.batches is None else None,
             cost_usd=cost_usd,
             stages=outcome.stages if outcome.failure else (),
+            slept_s=slept_s,
         )
 
     async def _outcome(self, work: Work) -> Outcome:
@@ -425,6 +439,7 @@ class Lane:
             seat = work.cell.cell.judge
             hearing = seat.hearing(work.sample.id, work.repeat) if seat is not None else None
             work.scores = await grade(work.cell.cell.task.protocol, work.sample, work.call.completion, hearing)
+            work.verdicts = tuple(hearing.replies) if hearing is not None else ()
             self._writer.scores(work.new_score(), partial(self._judged, work))
 
     def _judged(self, work: Work) -> None:

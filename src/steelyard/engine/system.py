@@ -45,9 +45,9 @@ class Unpaid(Exception):
 class Unanswered(Exception):
     """A stage failed for good."""
 
-    def __init__(self, failure: Failure, last_try_s: float) -> None:
+    def __init__(self, failure: Failure, last_try_s: float | None) -> None:
         super().__init__(failure.message)
-        self.failure, self.last_try_s = failure, last_try_s
+        self.failure, self.last_try_s = failure, last_try_s or 0.0
 
 
 @dataclass(kw_only=True)
@@ -146,7 +146,7 @@ class System:
                 attempts=tuple(way.attempts),
                 completion=None,
                 failure=error.failure,
-                last_try_s=error.last_try_s + sum(stage.took_s for stage in way.stages),
+                last_try_s=error.last_try_s + sum(stage.took_s or 0.0 for stage in way.stages),
                 stages=tuple(way.stages),
             )
         if len(way.stages) > 1 or self._calls > 1 or self._second is not None:

@@ -101,10 +101,11 @@ def as_one(completion: Completion, stages: Sequence[Stage], scheduled_ns: int) -
     """The answer with the whole way behind it: dispatched so long before its end as its stages took together."""
     assert completion.timing is not None
     ended_ns = time.perf_counter_ns()
-    took_ns = round(sum(stage.took_s for stage in stages) * 1e9)
+    took_ns = round(sum(stage.took_s or 0.0 for stage in stages) * 1e9)
     timing = Timing(scheduled_ns=scheduled_ns, dispatched_ns=max(scheduled_ns, ended_ns - took_ns), ended_ns=ended_ns)
     usage = sum_usage([stage.usage for stage in stages])
-    return replace(completion, timing=timing, usage=usage, stages=tuple(stages))
+    told = {"model_reported": None, "fingerprint": None}  # each stage has its own
+    return replace(completion, timing=timing, usage=usage, stages=tuple(stages), **told)
 
 
 def sum_usage(usages: Sequence[Usage]) -> Usage:

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from steelyard.errors import ProviderError, UsageError
 from steelyard.providers import connect as connect_model
+from steelyard.providers.accepted import Learns
 from steelyard.providers.interface import Event, GivesConfidence, Opens, Provider, origin_of
 from steelyard.types import Failure, ModelSpec, Request
 
@@ -47,8 +48,21 @@ class Several:
 
     def __init__(self, spec: ModelSpec, members: Sequence[Member]) -> None:
         self.members = tuple(members)
+        indirect = [timing for member in members if (timing := getattr(member.provider, "timing", None)) is not None]
+        if indirect:
+            self.timing = indirect[0]
         self.concurrency = members[0].provider.concurrency
         self.origin = f"{' > '.join(origin_of(member.provider) for member in members)}, {_digest(spec, members)}"
+
+    @property
+    def learnt(self) -> dict[str, str]:
+        """What each member turned out not to take, under its name."""
+        return {
+            f"{member.spec.id}: {setting}": instead
+            for member in self.members
+            if isinstance(member.provider, Learns)
+            for setting, instead in member.provider.learnt.items()
+        }
 
     async def open(self) -> None:
         """Open every member."""

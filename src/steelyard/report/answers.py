@@ -30,7 +30,7 @@ def _lines(record: Record) -> list[str]:
         lines.append(f"failed ({call.failure.kind}, {tries} tries): {plain(call.failure.message)}")
     elif call.completion is not None:
         lines += ["answer:", *_indented(_answer(call.completion, record.sample))]
-        lines.append(_footer(call.completion, call.cost_usd))
+        lines.append(_footer(call.completion, call.cost_usd, call.slept_s))
     stages = call.stages if call.completion is None else call.completion.stages
     lines += [line for stage in stages for line in _stage_lines(stage)]
     lines += [_judged(metric, score.value, score.answer, score.reason) for metric, score in record.scores.items()]
@@ -58,7 +58,7 @@ def _answer(completion: Completion, sample: Sample) -> str:
     return thought + (completion.text or "(empty)")
 
 
-def _footer(completion: Completion, cost_usd: float | None) -> str:
+def _footer(completion: Completion, cost_usd: float | None, slept_s: float | None) -> str:
     parts = [f"stopped by: {completion.stop_reason or 'unknown'}"]
     if completion.usage.output_tokens is not None:
         parts.append(f"{completion.usage.output_tokens} tokens")
@@ -66,6 +66,8 @@ def _footer(completion: Completion, cost_usd: float | None) -> str:
         parts.append(f"{completion.timing.total_s:.3f} s")
         if completion.timing.ttft_s is not None:
             parts.append(f"first token after {completion.timing.ttft_s:.3f} s")
+    if slept_s:
+        parts.append(f"no times: the machine slept, or the client was stopped, for {slept_s:.0f} s")
     parts.append(_cost(cost_usd))
     if completion.confidence is not None:
         parts.append(f"confidence {completion.confidence:.3f}")
@@ -80,7 +82,8 @@ def _stage_lines(stage: Stage) -> list[str]:
     """One model's part in the answer, with what it said where that is not the answer."""
     calls = f"{stage.calls} answers" if stage.calls > 1 else "1 answer"
     tokens = "tokens unknown" if stage.usage.output_tokens is None else f"{stage.usage.output_tokens} tokens"
-    line = f"{stage.part} by {stage.model}: {calls} · {tokens} · {stage.took_s:.3f} s · {_cost(stage.cost_usd)}"
+    took = "time unknown" if stage.took_s is None else f"{stage.took_s:.3f} s"
+    line = f"{stage.part} by {stage.model}: {calls} · {tokens} · {took} · {_cost(stage.cost_usd)}"
     read = [f"    read as {', '.join('nothing' if one is None else repr(plain(one)) for one in stage.answers)}"]
     return [line, *read * bool(stage.answers), *(_indented(stage.text) if stage.text else [])]
 

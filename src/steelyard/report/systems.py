@@ -27,7 +27,7 @@ class StageResult(Struct, frozen=True, kw_only=True):
     input_tokens: int | None
     output_tokens: int | None
     cost_usd: float | None
-    mean_s: float
+    mean_s: float | None
 
 
 class SystemResult(Struct, frozen=True, kw_only=True):
@@ -63,6 +63,7 @@ def system_line(name: str, system: SystemResult) -> str | None:
 
 
 def _result(stages: Sequence[Stage]) -> StageResult:
+    known = [stage.took_s for stage in stages if stage.took_s is not None]
     return StageResult(
         model=stages[0].model,
         part=stages[0].part,
@@ -71,7 +72,7 @@ def _result(stages: Sequence[Stage]) -> StageResult:
         input_tokens=_count(stages, "input_tokens"),
         output_tokens=_count(stages, "output_tokens"),
         cost_usd=_sum([stage.cost_usd for stage in stages]),
-        mean_s=float(np.mean([stage.took_s for stage in stages])),
+        mean_s=float(np.mean(known)) if known else None,
     )
 
 
@@ -89,4 +90,5 @@ def _words(stage: StageResult, total_usd: float | None) -> str:
     of_cost = ""
     if stage.cost_usd is not None and total_usd:
         of_cost = f", {100 * stage.cost_usd / total_usd:.0f} % of the cost"
-    return f"{stage.model} {stage.calls:,} calls, {stage.mean_s:.3g} s each time{of_cost}"
+    took = "" if stage.mean_s is None else f", {stage.mean_s:.3g} s each time"
+    return f"{stage.model} {stage.calls:,} calls{took}{of_cost}"

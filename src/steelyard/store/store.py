@@ -30,9 +30,10 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from steelyard.errors import StoreError, StoreFull, UnknownName, UsageError
 from steelyard.secrets import known_forms
-from steelyard.store import schema
+from steelyard.store import schema, verdicts
 from steelyard.store.account import Budget
 from steelyard.store.answers import ORIGINAL, Answers, hand_over, payload_of_answer, read_call
+from steelyard.store.backup import keep_copy
 from steelyard.store.baselines import Baselines
 from steelyard.store.codec import fingerprint, mended, pack, unpack, well_formed
 from steelyard.store.columns import read_columns
@@ -40,6 +41,7 @@ from steelyard.store.dictionaries import Dictionaries, Packing
 from steelyard.store.keys import keyless, keyless_call
 from steelyard.store.records import Weighed, read_records, read_weighed
 from steelyard.store.redaction import redact
+from steelyard.store.verdicts import NewVerdict, VerdictStore
 from steelyard.types import (
     Call,
     CellInfo,
@@ -96,19 +98,20 @@ class NewCall(Struct, frozen=True, kw_only=True):
 
 
 class NewScore(Struct, frozen=True, kw_only=True):
-    """What one grader says of one call: a score per metric."""
+    """What one grader says of one call: a score per metric, and what a judge said for it where one was asked."""
 
     call: int
     grader: str
     grader_version: str
     scores: dict[str, Score]
+    verdicts: tuple[NewVerdict, ...] = ()
 
 
 class Store:
     """An open store; use it as a context manager.
 
-    ``answers`` finds what may be used again, ``budget`` is what stands over all its runs, ``baselines`` are the runs
-    that others are held against.
+    ``answers`` and ``verdicts`` find what may be used again, ``budget`` is what stands over all its runs, ``baselines``
+    are the runs that others are held against.
     """
 
     def __init__(self, engine: Engine, location: str) -> None:
@@ -117,19 +120,25 @@ class Store:
         self._dictionaries = Dictionaries(self._reading, self._writing)
         self._present: dict[int, bytearray] = {}
         self.answers = Answers(self._reading, self._writing, _number)
+        self.verdicts = VerdictStore(self._reading)
         self.baselines = Baselines(self._reading, self._writing)
         self.budget = Budget(self._reading, self._writing, _number, lambda pid, at: _is_alive(pid, at))
 
     @staticmethod
+    def place(url_or_path: str | Path | None = None) -> Path:
+        """The file that is meant: the one given, else ``STEELYARD_STORE``, else the one in the working folder."""
+        return _location(url_or_path)
+
+    @staticmethod
     def exists(url_or_path: str | Path | None = None) -> bool:
         """Whether there is a store to open."""
-        return _location(url_or_path).exists()
+        return _is_there(_location(url_or_path))
 
     @classmethod
     def open(cls, url_or_path: str | Path | None = None, *, create: bool = True) -> Store:
         """Open the store there, else at ``STEELYARD_STORE``, else in the working folder; create or migrate it."""
         location = _location(url_or_path)
-        if not location.exists() and not create:
+        if not _is_there(location) and not create:
             raise StoreError(
                 f"no runs yet: {location} does not exist. Try: steelyard run starter -m local/smollm2-135m"
             )
@@ -157,6 +166,8 @@ class Store:
                     if schema.version_of(connection) < schema.VERSION:
                         connection.rollback()
                         connection.exec_driver_sql("BEGIN IMMEDIATE")
+                        if 0 < (found := schema.version_of(connection)) < schema.VERSION:
+                            keep_copy(Path(self.location), found)
                         schema.bring_up_to_date(connection)
                         connection.commit()
                     connection.exec_driver_sql(KEPT_IN_THE_FILE)
@@ -253,6 +264,7 @@ class Store:
             of_cells = select(schema.calls.c.id).where(schema.calls.c.cell.in_(of_run))
             hand_over(connection, of_run)
             connection.execute(delete(schema.scores).where(schema.scores.c.call.in_(of_cells)))
+            connection.execute(delete(schema.verdicts).where(schema.verdicts.c.call.in_(of_cells)))
             connection.execute(delete(schema.calls).where(schema.calls.c.cell.in_(of_run)))
             for of_cell in (schema.gradings, schema.looks):
                 connection.execute(delete(of_cell).where(of_cell.c.cell.in_(of_run)))
@@ -263,8 +275,9 @@ class Store:
     # Sessions and cells
 
     def begin_session(self, run_id: str, provenance: dict[str, Any]) -> int:
-        """A process begins to work on the run."""
+        """A process begins to work on the run; one run is worked on by one process at a time."""
         with self._writing() as connection:
+            _check_free(connection, _number(connection, run_id))
             row = connection.execute(
                 schema.sessions.insert().values(
                     run=_number(connection, run_id),
@@ -276,6 +289,19 @@ class Store:
             )
             assert row.inserted_primary_key is not None
             return int(row.inserted_primary_key[0])
+
+    def check_free(self, run_id: str) -> None:
+        """Raise where another process is working on the run."""
+        with self._reading() as connection:
+            _check_free(connection, _number(connection, run_id))
+
+    def add_provenance(self, session: int, found: dict[str, Any]) -> None:
+        """What was found out of a session's origin after it began; it takes the place of what was there by its name."""
+        column = schema.sessions.c.provenance
+        with self._writing() as connection:
+            known = connection.execute(select(column).where(schema.sessions.c.id == session)).scalar_one()
+            both = msgspec.json.encode(msgspec.json.decode(known) | found)
+            connection.execute(update(schema.sessions).where(schema.sessions.c.id == session).values(provenance=both))
 
     def end_session(self, session: int, resources: dict[str, float]) -> None:
         """The process is done with the run, and this is what it took."""
@@ -389,6 +415,7 @@ class Store:
         new_scores = [
             _score_row(row, metric, keyless(score, keys)) for row in scores for metric, score in row.scores.items()
         ]
+        new_verdicts = [verdicts.row_of(row.call, said, keys) for row in scores for said in row.verdicts]
         if not new_calls and not new_scores:
             return []
         ids: list[int] = []
@@ -407,6 +434,8 @@ class Store:
                 _insert_many(connection, INSERT_CALLS, new_calls)
             if new_scores:
                 _insert_many(connection, INSERT_SCORES, new_scores)
+            if new_verdicts:
+                _insert_many(connection, verdicts.INSERT, new_verdicts)
         self._note_present(items)
         self._dictionaries.learn(packings.values())
         return ids
@@ -513,7 +542,7 @@ class Store:
             return read_weighed(connection, info)
 
     def reported(self, cell: int) -> list[dict[str, Any]]:
-        """What the service said that it is: each (model, fingerprint) with the number of its answers."""
+        """What the service said that it is: each (model, fingerprint) with its number of answers. Reads them all."""
         table = schema.calls
         chosen = (
             select(table.c.model_reported, table.c.fingerprint, func.count())
@@ -523,6 +552,14 @@ class Store:
         with self._reading() as connection:
             rows = connection.execute(chosen).all()
         return [{"model": model, "fingerprint": fingerprint, "answers": n} for model, fingerprint, n in rows]
+
+    def reported_first(self, cell: int) -> tuple[str | None, str | None]:
+        """The (model, fingerprint) of one answer of the cell that names a model."""
+        table = schema.calls
+        named = (table.c.cell == cell, table.c.failure.is_(None), table.c.model_reported.is_not(None))
+        with self._reading() as connection:
+            row = connection.execute(select(table.c.model_reported, table.c.fingerprint).where(*named).limit(1)).first()
+        return (None, None) if row is None else (row.model_reported, row.fingerprint)
 
     # Connections
 
@@ -577,6 +614,13 @@ def _path_of(url_or_path: str | Path) -> Path:
     return Path(text).expanduser()
 
 
+def _is_there(location: Path) -> bool:
+    try:
+        return location.exists()
+    except OSError as error:  # a name that is too long for the file system
+        raise StoreError(f"cannot open a store at {location}: {error.strerror}") from error
+
+
 def _create_privately(location: Path) -> None:
     """Only the user may read what was asked and answered."""
     location.parent.mkdir(parents=True, exist_ok=True)
@@ -587,7 +631,11 @@ def _create_privately(location: Path) -> None:
 def _reason(error: BaseException) -> str:
     reason = str(getattr(error, "orig", None) or error).split("\n", 1)[0]
     is_damage = isinstance(error, UnicodeDecodeError | msgspec.DecodeError) or reason.startswith(DAMAGE)
-    return f"{reason}. The file is damaged, or no store. Try: an earlier copy of it" if is_damage else reason
+    return (
+        f"{reason}. The file is damaged, or no store. Try: an earlier copy of it, or steelyard runs salvage"
+        if is_damage
+        else reason
+    )
 
 
 def _is_full(error: Exception) -> bool:
@@ -659,12 +707,28 @@ def _true_status(connection: Connection, row: Any) -> RunStatus:
     return "interrupted"
 
 
+def _check_free(connection: Connection, number: int) -> None:
+    table = schema.sessions
+    chosen = select(table).where(
+        table.c.run == number, table.c.ended_at.is_(None), table.c.host == socket.gethostname()
+    )
+    for row in connection.execute(chosen):
+        if row.pid not in (None, os.getpid()) and _is_alive(row.pid, row.started_at):
+            raise UsageError(
+                f"run #{number} is being worked on by process {row.pid} since {row.started_at[:19]}: two at once would "
+                f"pay twice. Try: wait for it, or end it with Ctrl-C or: kill {row.pid}"
+            )
+
+
 def _is_alive(pid: int, session_started_at: str) -> bool:
     """Whether that very process lives: a process that is younger than the session only got the same number."""
     import psutil
 
     try:
-        born_s = psutil.Process(pid).create_time()
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:  # it ended, and nobody has asked how
+            return False
+        born_s = process.create_time()
     except psutil.NoSuchProcess:
         return False
     except psutil.AccessDenied:
@@ -827,6 +891,8 @@ def _score_row(row: NewScore, metric: str, score: Score) -> dict[str, Any]:
         "input_tokens": spent and spent.input_tokens,
         "output_tokens": spent and spent.output_tokens,
         "cost_usd": spent and spent.cost_usd,
+        "cached": spent and spent.cached,
+        "saved_usd": spent and spent.saved_usd,
     }
 
 
