@@ -27,6 +27,7 @@ from steelyard.cli import (
     list_names,
     mock,
     prompts,
+    report,
     rescore,
     run,
     runs,
@@ -38,7 +39,7 @@ from steelyard.cli import (
 from steelyard.errors import SteelyardError
 
 VERBS = (
-    run, show, compare, gate, trend, baseline, cascade, runs, list_names, prompts, check, rescore, export,
+    run, show, compare, gate, trend, baseline, cascade, runs, list_names, prompts, check, rescore, report, export,
     import_answers, setup, cache, budget, selftest, mock,
 )  # fmt: skip
 

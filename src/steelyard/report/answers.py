@@ -23,13 +23,13 @@ def _lines(record: Record) -> list[str]:
     call = record.call
     repeat = f" repeat {call.repeat}" if call.repeat else ""
     lines = [f"── {record.sample.id}{repeat} · {record.model} · {record.benchmark}@{record.protocol}"]
-    lines += ["asked:", *_indented(_asked(call.request.prompt))]
-    lines.append(f"gold: {plain(_gold(record.sample))}")
+    lines += ["asked:", *_indented(asked(call.request.prompt))]
+    lines.append(f"gold: {plain(gold(record.sample))}")
     if call.failure is not None:
         tries = len(call.attempts) + 1
         lines.append(f"failed ({call.failure.kind}, {tries} tries): {plain(call.failure.message)}")
     elif call.completion is not None:
-        lines += ["answer:", *_indented(_answer(call.completion, record.sample))]
+        lines += ["answer:", *_indented(answer_text(call.completion, record.sample))]
         lines.append(_footer(call.completion, call.cost_usd, call.slept_s))
     stages = call.stages if call.completion is None else call.completion.stages
     lines += [line for stage in stages for line in _stage_lines(stage)]
@@ -37,20 +37,23 @@ def _lines(record: Record) -> list[str]:
     return lines
 
 
-def _asked(prompt: Prompt) -> str:
+def asked(prompt: Prompt) -> str:
+    """What was asked, as one text."""
     if prompt.kind == "chat":
         return "\n".join(f"[{turn.role}] {turn.content}" for turn in prompt.messages)
     return prompt.text
 
 
-def _gold(sample: Sample) -> str:
+def gold(sample: Sample) -> str:
+    """The right answer; of choices its letter and its text."""
     if not sample.choices:
         return sample.target
     index = int(sample.target)
     return f"{chr(ord('A') + index)}) {sample.choices[index]}"
 
 
-def _answer(completion: Completion, sample: Sample) -> str:
+def answer_text(completion: Completion, sample: Sample) -> str:
+    """What came back: a text, or how likely each choice was."""
     if completion.likelihoods:
         pairs = zip(sample.choices, completion.likelihoods, strict=False)
         return "\n".join(f"{weighed.logprob:9.3f}  {choice}" for choice, weighed in pairs)

@@ -1,0 +1,138 @@
+"""The report as one file that opens anywhere: no network, no script needed, nothing a model wrote taken as markup.
+
+Jinja2 escapes whatever a template shows; the only markup that is passed through is that of ``charts``. The policy in
+the page's head forbids everything but its own style and script, each named by its hash.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from steelyard.analysis.findings import Finding
+from steelyard.analysis.gate import GateReport
+from steelyard.analysis.sentences import descriptive
+from steelyard.report.evidence import Evidence
+from steelyard.report.facts import facts, spending_lines
+from steelyard.report.figures import Figure, figures, overview, slots
+from steelyard.report.matrix import figures_table, matrix, subjects_table
+from steelyard.report.origins import commands, in_full, origins
+from steelyard.report.raw import attachments
+from steelyard.report.samples import Item, load_samples
+from steelyard.store import Store
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from markupsafe import Markup
+
+MOST_FIRST = {"told": 6, "open": 4, "beware": 3}
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def html_report(store: Store, evidence: Evidence, verdict: GateReport | None = None, *, reveal: bool = False) -> str:
+    """The whole page, with a gate's verdict where there is one; ``reveal`` shows confidential texts too."""
+    from markupsafe import Markup
+
+    style, script = (Markup(_file(*names)) for names in (("charts.css", "report.css"), ("report.js",)))  # noqa: S704 - files of ours
+    page = _environment().get_template("report.html.j2")
+    return page.render(
+        title=_title(evidence),
+        policy=_policy(style, script),
+        style=style,
+        script=script,
+        version=version("steelyard"),
+        verdict=verdict,
+        **_parts(store, evidence, reveal=reveal),
+    )
+
+
+def _parts(store: Store, evidence: Evidence, *, reveal: bool) -> dict[str, Any]:
+    """What the template shows, in the page's order."""
+    slot_of = slots(evidence)
+    return {
+        "models": evidence.models,
+        "facts": facts(evidence),
+        "findings": _sorted_out(evidence.findings),
+        "recommendations": evidence.recommendations,
+        "matrix": matrix(evidence, slot_of),
+        "overview": _drawn(overview(evidence)),
+        "benches": [
+            {
+                "label": bench.label,
+                "figures": _drawn(figures(bench, slot_of)),
+                "table": figures_table(bench, slot_of),
+                "subjects": subjects_table(bench, slot_of),
+            }
+            for bench in evidence.benches
+        ],
+        "spending": spending_lines(evidence),
+        "samples": [_sample(item) for item in load_samples(store, evidence, slot_of, reveal=reveal)],
+        "answers": sum(len(one.side.columns.sample) for bench in evidence.benches for one in bench.models),
+        "is_redacted": evidence.is_confidential and not reveal,
+        "origins": origins(evidence),
+        "provenance": in_full(evidence),
+        "commands": commands(evidence),
+        "attachments": attachments(store, evidence),
+    }
+
+
+def _sorted_out(findings: Sequence[Finding]) -> dict[str, list[Finding]]:
+    """The first few of each kind, which is what a busy reader takes in, and the rest."""
+    first: list[Finding] = []
+    for one in findings:
+        if sum(other.kind == one.kind for other in first) < MOST_FIRST[one.kind]:
+            first.append(one)
+    return {"first": first, "more": [one for one in findings if one not in first]}
+
+
+def _sample(item: Item) -> dict[str, Any]:
+    """An item with what the page's filters look at."""
+    states = json.dumps([[one.model, one.state] for one in item.answers], ensure_ascii=True)
+    return {"item": item, "states": states}
+
+
+def _title(evidence: Evidence) -> str:
+    return ", ".join(f"Run #{run.number} {run.name}" for run in evidence.runs[:4]) + (
+        f" and {len(evidence.runs) - 4} more" if len(evidence.runs) > 4 else ""
+    )
+
+
+def _drawn(found: Sequence[Figure]) -> list[dict[str, str | Markup]]:
+    from markupsafe import Markup
+
+    return [{"title": one.title, "note": one.note, "svg": Markup(one.svg)} for one in found]  # noqa: S704 - made by charts
+
+
+def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        autoescape=True,
+        loader=FileSystemLoader(TEMPLATES),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["descriptive"] = descriptive
+    return environment
+
+
+def _file(*names: str) -> str:
+    return "".join((TEMPLATES / name).read_text("utf-8") for name in names)
+
+
+def _policy(style: str, script: str) -> str:
+    """What a browser may do with the page: its own style and script, and nothing else."""
+
+    def hashed(text: str) -> str:
+        return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+    return (
+        f"default-src 'none'; style-src 'sha256-{hashed(style)}'; script-src 'sha256-{hashed(script)}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
