@@ -7,6 +7,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
+from msgspec import Struct
 from sqlalchemy import Connection, select
 
 from steelyard.store import schema
@@ -14,9 +15,22 @@ from steelyard.store.answers import answer_columns, read_call, with_original
 from steelyard.store.codec import unpack
 from steelyard.store.columns import the_one_that_counts
 from steelyard.store.judgements import scores_of
-from steelyard.types import CellInfo, Record, Sample
+from steelyard.types import CellInfo, Record, Sample, Stage
 
 ROWS_AT_ONCE = 500
+
+
+class Weighed(Struct):
+    """Of a completion only how sure the model was of it, and what stages it went through."""
+
+    confidence: float | None = None
+    stages: tuple[Stage, ...] = ()
+
+
+class Answer(Struct):
+    """Of a call only that."""
+
+    completion: Weighed | None = None
 
 
 def read_records(
@@ -47,6 +61,11 @@ def read_records(
             )
             if not wrong_only or is_wrong(record, cell.scored[0]):
                 yield record
+
+
+def read_weighed(connection: Connection, cell: CellInfo) -> list[Weighed | None]:
+    """Each (item, repeat) in the order of the cell's columns; ``None`` where the call failed."""
+    return [unpack(row.payload, Answer).completion for row in _counting(_rows(connection, cell, None))]
 
 
 def is_wrong(record: Record, headline: str) -> bool:

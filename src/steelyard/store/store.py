@@ -42,7 +42,7 @@ from steelyard.store.items import Items, Key, print_of, prints_here
 from steelyard.store.judgements import Measure, Measures, NewScore, delete_scores, measures_of, number_rows, score_rows
 from steelyard.store.keys import keyless_call
 from steelyard.store.payload import to_keep
-from steelyard.store.records import read_records
+from steelyard.store.records import Weighed, read_records, read_weighed
 from steelyard.store.redaction import redact
 from steelyard.store.verdicts import VerdictStore
 from steelyard.types import (
@@ -544,6 +544,11 @@ class Store:
             )
             yield from islice(found, limit)
 
+    def weighed(self, info: CellInfo) -> list[Weighed | None]:
+        """How sure the model was of each answer and which stages it took, in the order of the cell's columns."""
+        with self._reading() as connection:
+            return read_weighed(connection, info)
+
     def reported(self, cell: int) -> list[dict[str, Any]]:
         """What the service said that it is: each (model, fingerprint) with its number of answers. Reads them all."""
         table = schema.calls
@@ -898,7 +903,7 @@ def _call_row(row: NewCall, keys: Sequence[bytes], packing: Packing, item: Sampl
         "stop_reason": completion.stop_reason if completion else None,
         "empty": completion is not None and not completion.likelihoods and not completion.text.strip(),
         "cached": completion is not None and completion.cached,
-        "tries": len(call.attempts) + 1,
+        "tries": call.sent,
         "answer": fingerprint(completion),
         "started_s": row.started_at_s,
         "ended_s": row.ended_at_s,
