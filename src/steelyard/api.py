@@ -291,6 +291,7 @@ def compare(
     benchmark: str | None = None,
     margin: float | None = None,
     across: Sequence[str] = (),
+    control_variate: bool = False,
 ) -> Comparison:
     """A candidate against a baseline on the same items; the difference is candidate - baseline.
 
@@ -298,6 +299,8 @@ def compare(
     one, model by model; models may be named too. ``metric`` is a score, or one such as ``latency.p95``. ``benchmark``
     may be left out where there is one. ``margin``: what does not matter, as a share; within it is ``equivalent``.
     ``across=["protocol"]`` lets protocols differ. What cannot be paired raises ``UsageError`` with the differing field.
+    ``control_variate``: the candidate was asked a random part of the baseline's items, and is estimated on all of them;
+    what that saved is the result's ``control_variate``.
     """
     from steelyard.report.comparison import Question, load_comparisons
 
@@ -308,6 +311,7 @@ def compare(
         benchmark=benchmark,
         margin=margin,
         across=tuple(across),
+        control_variate=control_variate,
     )
     if len({one._location for one in runs}) > 1:
         raise UsageError("the runs are in different stores. Try: steelyard export, and import into one of them")

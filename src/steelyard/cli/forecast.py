@@ -125,7 +125,7 @@ def _at_requests(
 
 
 def _judge_requests(cell: Cell) -> int:
-    """How often a judge would be asked: about each answer, and about each answer that people rated."""
+    """How often a judge would be asked: about each answer, and about each one in the file beside it."""
     protocol = cell.task.protocol
     if protocol.judge is None:
         return 0

@@ -36,7 +36,7 @@ from steelyard.store.answers import Answers, answer_columns, hand_over, read_cal
 from steelyard.store.backup import keep_copy
 from steelyard.store.baselines import Baselines
 from steelyard.store.codec import fingerprint, mended, unpack
-from steelyard.store.columns import read_columns
+from steelyard.store.columns import read_columns, read_names
 from steelyard.store.dictionaries import Dictionaries, Packing
 from steelyard.store.items import Items, Key, print_of, prints_here
 from steelyard.store.judgements import Measure, Measures, NewScore, delete_scores, measures_of, number_rows, score_rows
@@ -510,6 +510,11 @@ class Store:
         """
         with self._reading() as connection:
             return read_columns(connection, cell, grader, grader_version, with_names=with_names)
+
+    def names(self, cell: int) -> dict[int, str]:
+        """What the items of a cell that were asked are called, by their position."""
+        with self._reading() as connection:
+            return read_names(connection, cell)
 
     def records(
         self,
