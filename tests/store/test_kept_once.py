@@ -5,6 +5,7 @@ import json
 import random
 import sqlite3
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
@@ -22,6 +23,7 @@ from steelyard.store.salvage import salvage
 from steelyard.types import LOST_TEXT, Message, Prompt, Request, Sample, Score
 
 QUESTION = "Janet's ducks lay 16 eggs per day. She eats three every morning. How many are left?"
+STARTED_S = datetime.fromisoformat("2026-01-01T00:00:00+00:00").timestamp()
 CHOICES = ("Thirteen, which is what is left of sixteen without three", "Nineteen, " * 10, "no")
 
 
@@ -30,7 +32,9 @@ def prompt_of(*words):
 
 
 def asked(cell, session, position, sample, prompt, **more):
-    new = new_call(cell, session, position, text="Thirteen eggs, since sixteen without three are thirteen.", at_s=9.0)
+    new = new_call(
+        cell, session, position, text="Thirteen eggs, since sixteen without three are thirteen.", at_s=STARTED_S
+    )
     request = Request(model="m", prompt=prompt)
     call = msgspec.structs.replace(new.call, sample_id=sample.id, request=request, digest=request.digest("p/1", "here"))
     return msgspec.structs.replace(new, sample=sample, call=call, **more)
@@ -161,10 +165,16 @@ def test_what_is_written_is_read_back_through_reuse_deletion_export_and_salvage(
         assert [(call.request, call.digest) for call in calls_of(store, later)] == list(
             zip(requests, digests, strict=True)
         )
+        assert [call.sample_id for call in calls_of(store, later)] == [other.id for other in others]
+        as_it_was = calls_of(store, later)
         lines = io.StringIO()
         export(store, later.id, "jsonl", None, lines)
         told = [json.loads(line)["call"]["request"] for line in lines.getvalue().splitlines()]
         assert [msgspec.convert(request, Request) for request in told] == requests
+    found = salvage(Path("new.db"), Path("again.db"))
+    assert (found.bad, found.mended) == ((), {})
+    with Store.open("again.db") as store:
+        assert calls_of(store, later) == as_it_was
 
 
 def test_an_item_that_the_store_has_in_other_words_is_not_relied_upon():

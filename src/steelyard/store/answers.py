@@ -19,7 +19,8 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, case,
 from sqlalchemy.dialects.sqlite import insert as insert_or_ignore
 
 from steelyard.store import schema
-from steelyard.store.payload import packed_for, read_payload
+from steelyard.store.codec import pack_as, unpack
+from steelyard.store.payload import read_payload, to_keep
 from steelyard.types import Call, CellInfo, Sample
 
 ORIGINAL = schema.calls.alias("original")
@@ -268,8 +269,14 @@ def hand_over(connection: Connection, cells: Select[Any]) -> None:
     )
     handed = update(calls).where(calls.c.id == bindparam("of")).values(payload=bindparam("own"), reused_from=None)
     while rows := connection.execute(pointing).all():
-        owned = [{"of": row.id, "own": packed_for(row.payload, row.digest, row.asked, row.content)} for row in rows]
+        owned = [{"of": row.id, "own": _own_payload(row)} for row in rows]
         connection.execute(handed, owned)
+
+
+def _own_payload(row: Any) -> bytes:
+    """The answer that the row used, as an answer about its own item."""
+    sample = unpack(row.content, Sample)
+    return pack_as(row.payload, to_keep(read_call(row, sample), sample))
 
 
 def clear(connection: Connection, model: str | None) -> None:

@@ -70,12 +70,6 @@ def read_payload(payload: bytes, digest: bytes, sample: Sample | bytes) -> Call:
     return replace(call, request=replace(call.request, prompt=prompt))
 
 
-def packed_for(payload: bytes, digest: bytes, asked: bytes, item: bytes) -> bytes:
-    """The payload of a call about one item as it is to be kept beside another, both as the store holds them."""
-    call = read_payload(payload, digest, asked)
-    return codec.pack_as(payload, to_keep(call, codec.unpack(item, Sample)))
-
-
 def _marked(prompt: Prompt, texts: tuple[str, ...]) -> Prompt | None:
     """The prompt with marks, longest texts first; ``None`` where none is to be made, or one would be unclear."""
     long = [(text, f"{MARK}{chr(FIRST + place)}{MARK}") for place, text in enumerate(texts) if len(text) >= SHORTEST]

@@ -22,6 +22,7 @@ from msgspec import Struct
 
 from steelyard.errors import StoreError
 from steelyard.store import schema
+from steelyard.store.answers import reused
 from steelyard.store.codec import fingerprint, pack, prepared, unpack
 from steelyard.store.damage import Row, quoted, rows_of
 from steelyard.store.payload import LOST, kept_call
@@ -231,7 +232,7 @@ class _Salvage:
                 return "the answer that it used again is lost"
         else:
             call, has_marks = kept_call(row["payload"])
-            self._mend(row, call)
+            self._mend(row, reused(call, call.sample_id) if row.get("cached") and call.completion else call)
             self._name_item((self._set_of[cell], row["position"]), call, has_marks)
         self._cell_of_call[row["id"]] = cell
         return None
