@@ -64,7 +64,8 @@ def results(store):
     """Per item: the newest call's failure or its score."""
     rows = (
         "select c.position, c.failure, s.value from calls c "
-        "left join scores s on s.call = c.id and s.metric = 'accuracy' order by c.id"
+        "left join scores s on s.call = c.id "
+        "and s.measure = (select id from measures where metric = 'accuracy') order by c.id"
     )
     with closing(sqlite3.connect(store)) as raw:
         return {position: (failure, value) for position, failure, value in raw.execute(rows)}
