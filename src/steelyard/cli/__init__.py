@@ -25,6 +25,7 @@ from steelyard.cli import (
     list_names,
     mock,
     prompts,
+    report,
     rescore,
     run,
     runs,
@@ -36,7 +37,8 @@ from steelyard.cli import (
 from steelyard.errors import SteelyardError
 
 VERBS = (
-    run, show, compare, gate, trend, baseline, runs, list_names, prompts, check, rescore, export, import_answers,
+    run, show, compare, gate, trend, baseline, runs, list_names, prompts, check, rescore, report, export,
+    import_answers,
     setup, cache, budget, selftest, mock,
 )  # fmt: skip
 

@@ -47,14 +47,14 @@ def export(
     if format_ == "parquet":
         if output is None:
             raise UsageError("parquet needs a file, it cannot go to standard output")
-        with _new_file(output) as unfinished:
+        with new_file(output) as unfinished:
             _write_parquet(store, run_id, unfinished, reveal)
         return
     write = _write_csv if format_ == "csv" else _write_json_lines
     if output is None:
         write(store, run_id, stream, reveal)
         return
-    with _new_file(output) as unfinished, unfinished.open("w", encoding="utf-8", newline="") as file:
+    with new_file(output) as unfinished, unfinished.open("w", encoding="utf-8", newline="") as file:
         write(store, run_id, file, reveal)
 
 
@@ -210,7 +210,7 @@ def _write_parquet(store: Store, run_id: str, path: Path, reveal: bool) -> None:
 
 
 @contextmanager
-def _new_file(target: Path) -> Iterator[Path]:
+def new_file(target: Path) -> Iterator[Path]:
     """A file that takes the target's name only when it is complete, readable by the user alone."""
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.with_name(f".{target.name}.{os.getpid()}")

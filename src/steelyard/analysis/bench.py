@@ -1,0 +1,114 @@
+"""The models of one benchmark side by side: who leads, who cannot be told from the leader, and any pair of them.
+
+Every difference is a paired comparison (``compare``), every tie a place of a ranking (``places``); nothing is judged
+here by a formula of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from msgspec import Struct
+
+from steelyard.analysis.compare import Side, compare_scores, family_level
+from steelyard.analysis.compare_measures import MEASURES, compare_measure
+from steelyard.analysis.correlations import Standing, front
+from steelyard.analysis.pairing import differing_fields
+from steelyard.analysis.places import Ranking, rank
+from steelyard.types import Comparison, Estimate
+
+
+class Contender(Struct, frozen=True, kw_only=True):
+    """One model on the benchmark: its cell as a side of comparisons, and its estimates."""
+
+    side: Side
+    estimates: Mapping[str, Estimate]
+
+    @property
+    def name(self) -> str:
+        """What the page calls it."""
+        return self.side.name
+
+    def value(self, metric: str) -> float | None:
+        """The value of a metric; ``None`` where it is unknown or does not apply."""
+        estimate = self.estimates.get(metric)
+        return None if estimate is None else estimate.value
+
+
+class Bench:
+    """One benchmark under one protocol. Pairs are compared when they are asked for, each once."""
+
+    def __init__(self, label: str, models: Sequence[Contender], floors: Sequence[Contender] = ()) -> None:
+        self.label = label
+        self.models = tuple(sorted(models, key=_best_first))
+        self.floors = tuple(sorted(floors, key=_best_first))
+        self._compared: dict[tuple[str, str, str, float | None], Comparison] = {}
+        self._ranking: Ranking | None = None
+
+    def compare(
+        self, candidate: Contender, baseline: Contender, metric: str = "accuracy", *, margin: float | None = None
+    ) -> Comparison:
+        """The candidate against the baseline, at a level at which all comparisons with one model hold together."""
+        key = (candidate.name, baseline.name, metric, margin)
+        if key not in self._compared:
+            level = family_level(len(self.models) - 1, "claim")
+            judge = compare_measure if metric in MEASURES else compare_scores
+            self._compared[key] = judge(baseline.side, candidate.side, metric, confidence=level, margin=margin)
+        return self._compared[key]
+
+    @property
+    def scored(self) -> tuple[Contender, ...]:
+        """The models that have a score, best first."""
+        return tuple(one for one in self.models if one.value("accuracy") is not None)
+
+    @property
+    def leader(self) -> Contender | None:
+        """The model with the best score seen, decided or not."""
+        return next(iter(self.scored), None)
+
+    def is_pairable(self, one: Contender, other: Contender) -> bool:
+        """Whether both were asked the same items in the same words."""
+        return not differing_fields(one.side.info, other.side.info)
+
+    @property
+    def pairable(self) -> tuple[Contender, ...]:
+        """The scored models that can be paired with the leader, the leader first."""
+        leader = self.leader
+        return () if leader is None else tuple(one for one in self.scored if self.is_pairable(leader, one))
+
+    @property
+    def ranking(self) -> Ranking | None:
+        """The places of three models or more, judged together."""
+        if self._ranking is None and len(self.pairable) > 2:
+            self._ranking = rank([one.side for one in self.pairable], "accuracy")
+        return self._ranking
+
+    def tied(self) -> tuple[Contender, ...]:
+        """The leader and every model that is not told from it; one that cannot be paired is no evidence either way."""
+        pairable = self.pairable
+        if len(pairable) < 2:
+            return pairable
+        if self.ranking is not None:
+            near = {(place.name, place.run) for place in self.ranking.places if place.near_best}
+            return tuple(one for one in pairable if one is pairable[0] or (one.name, one.side.run) in near)
+        is_told = self.compare(pairable[0], pairable[1]).verdict in ("improved", "regressed")
+        return pairable[:1] if is_told else pairable
+
+    def standings(self) -> list[Standing]:
+        """Each model as a point of score, median latency and cost, with the one that beats it, where one does."""
+        return front(
+            [
+                Standing(
+                    model=one.name,
+                    accuracy=one.value("accuracy"),
+                    latency_s=one.value("latency.p50"),
+                    cost_usd=one.value("cost.per_request"),
+                )
+                for one in self.models
+            ]
+        )
+
+
+def _best_first(one: Contender) -> float:
+    value = one.value("accuracy")
+    return float("inf") if value is None else -value

@@ -1,0 +1,403 @@
+"""Charts as SVG text: pure functions from numbers to markup, without state, scripts or inline styles.
+
+Colour, dash and marker go by slot, so that no chart relies on colour alone; every mark tells its value on hover. The
+page's style sheet gives the classes their colours, light and dark (``templates/charts.css``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from html import escape
+from itertools import pairwise
+
+from msgspec import Struct
+
+from steelyard.report.axes import Scale, Unit, fitted, interval_text, shares, shortened, tick_text, value_text
+
+SLOTS = 8
+WIDTH = 560
+CHARACTER = 6.3
+"""Mean width of a character at 12 px, for telling what fits."""
+DASHES = ("", "7 3", "2 3", "9 3 2 3", "5 2", "1 2", "12 4", "4 4 1 4")
+MOST_STEPS = 160
+MOST_DOTS = 300
+LABELLED = 12
+"""Of so many models each has its name and whiskers on a scatter; of more, those on the front."""
+
+
+class Mark(Struct, frozen=True, kw_only=True):
+    """One model as a point with its intervals; ``is_front``: no other is at least as good in both and better in one."""
+
+    name: str
+    slot: int
+    x: float
+    y: float
+    x_low: float | None = None
+    x_high: float | None = None
+    y_low: float | None = None
+    y_high: float | None = None
+    is_front: bool = False
+
+
+class Row(Struct, frozen=True, kw_only=True):
+    """One line of a chart of intervals. ``is_tied``: not told from the best; a floor is drawn without a slot."""
+
+    name: str
+    slot: int | None
+    value: float
+    low: float | None = None
+    high: float | None = None
+    is_tied: bool = False
+
+
+class Series(Struct, frozen=True, kw_only=True):
+    """The values of one model, in the order in which they came."""
+
+    name: str
+    slot: int
+    values: tuple[float, ...]
+
+
+class Spoke(Struct, frozen=True, kw_only=True):
+    """One axis of a radar: what it shows, and what stands at its centre and at its rim, in words."""
+
+    name: str
+    centre: str
+    rim: str
+
+
+class Outline(Struct, frozen=True, kw_only=True):
+    """One model on a radar: per axis a share of the way to the rim, ``None`` where unknown, and the value in words."""
+
+    name: str
+    slot: int
+    shares: tuple[float | None, ...]
+    texts: tuple[str, ...]
+
+
+def intervals(rows: Sequence[Row], *, label: str, unit: Unit = "share", chance: float | None = None) -> str:
+    """A line a model: its value with its interval, ties of the best filled, ``chance`` as a line across."""
+    left, right, top, step = 168, 158, 8, 24
+    height = top + step * len(rows) + 34
+    ends = [end for row in rows for end in (row.value, row.low, row.high) if end is not None]
+    measure = shares if unit == "share" else fitted
+    scale = measure([*ends, *([] if chance is None else [chance])], left, WIDTH - right)
+    foot = top + step * len(rows)
+    parts = [_x_axis(scale, unit, top, foot)]
+    if chance is not None:
+        at = scale.at(chance)
+        parts.append(f'<line class="chance" x1="{at:.1f}" x2="{at:.1f}" y1="{top}" y2="{foot}"/>')
+    for place, row in enumerate(rows):
+        parts.append(_interval_row(row, scale, unit, top + step * place + step / 2, left))
+    return _svg(height, label, parts)
+
+
+def _interval_row(row: Row, scale: Scale, unit: Unit, y: float, left: float) -> str:
+    at = scale.at(row.value)
+    told = interval_text(row.value, row.low, row.high, unit)
+    hover = f"{row.name}: {told}" + ("; not told from the best" if row.is_tied else "")
+    most = int(left / CHARACTER) - 2
+    parts = [_text(left - 8, y + 4, shortened(row.name, most), "end", "name")]
+    if row.low is not None and row.high is not None:
+        low, high = scale.at(row.low), scale.at(row.high)
+        parts.append(f'<path d="M{low:.1f} {y - 4:.1f}V{y + 4:.1f}M{low:.1f} {y:.1f}H{high:.1f}M{high:.1f} {y - 4:.1f}'
+                     f'V{y + 4:.1f}" class="line"/>')  # fmt: skip
+    parts.append(_marker(row.slot or 0, at, y, is_hollow=not row.is_tied))
+    parts.append(_text(scale.end + 10, y + 4, told, "start"))
+    return _group("floor" if row.slot is None else f"s{row.slot % SLOTS}", hover, parts)
+
+
+def scatter(marks: Sequence[Mark], *, label: str, x_name: str, y_name: str, x_unit: Unit, y_unit: Unit) -> str:
+    """Models as points with their intervals, and the line of those that no other beats."""
+    left, right, top, foot, height = 58, 16, 26, 296, 340
+    across = fitted(_ends(marks, "x"), left, WIDTH - right, may_be_log=True)
+    up = (shares if y_unit == "share" else fitted)(_ends(marks, "y"), foot, top)
+    parts = [_x_axis(across, x_unit, top, foot), _y_axis(up, y_unit, left, WIDTH - right)]
+    parts.append(_text((left + WIDTH - right) / 2, height - 6, x_name + _scale_words(across), "middle", "axis"))
+    parts.append(_text(8, 12, y_name, "start", "axis"))
+    parts.append(_front_line(marks, across, up))
+    taken = [box for mark in marks for box in _boxes(mark, across, up, len(marks))] + _front_boxes(marks, across, up)
+    for mark in sorted(marks, key=lambda mark: not mark.is_front):
+        x, y = across.at(mark.x), up.at(mark.y)
+        told = (
+            f"{mark.name}: {interval_text(mark.y, mark.y_low, mark.y_high, y_unit)} at "
+            f"{interval_text(mark.x, mark.x_low, mark.x_high, x_unit)}" + ("; on the front" if mark.is_front else "")
+        )
+        is_told = len(marks) <= LABELLED or mark.is_front
+        pieces = [_marker(mark.slot, x, y, is_hollow=not mark.is_front)]
+        if is_told:
+            pieces.insert(0, _whiskers(mark, across, up))
+            pieces.append(_placed_label(mark.name, x, y, (left, top, WIDTH - right, foot), taken))
+        parts.append(_group(f"s{mark.slot % SLOTS}", told, pieces))
+    return _svg(height, label, parts)
+
+
+def _ends(marks: Sequence[Mark], field: str) -> list[float]:
+    names = (field, f"{field}_low", f"{field}_high")
+    return [value for mark in marks for name in names if (value := getattr(mark, name)) is not None]
+
+
+def _whiskers(mark: Mark, across: Scale, up: Scale) -> str:
+    x, y = across.at(mark.x), up.at(mark.y)
+    path = ""
+    if mark.y_low is not None and mark.y_high is not None:
+        path += f"M{x:.1f} {up.at(mark.y_low):.1f}V{up.at(mark.y_high):.1f}"
+    if mark.x_low is not None and mark.x_high is not None:
+        path += f"M{across.at(mark.x_low):.1f} {y:.1f}H{across.at(mark.x_high):.1f}"
+    return f'<path d="{path}" class="whisker"/>' if path else ""
+
+
+def _boxes(mark: Mark, across: Scale, up: Scale, among: int) -> list[tuple[float, ...]]:
+    """What a mark covers: its point and its whiskers."""
+    x, y = across.at(mark.x), up.at(mark.y)
+    boxes: list[tuple[float, ...]] = [(x - 6, y - 6, x + 6, y + 6)]
+    if among > LABELLED and not mark.is_front:
+        return boxes
+    if mark.y_low is not None and mark.y_high is not None:
+        boxes.append((x - 1, up.at(mark.y_high), x + 1, up.at(mark.y_low)))
+    if mark.x_low is not None and mark.x_high is not None:
+        boxes.append((across.at(mark.x_low), y - 1, across.at(mark.x_high), y + 1))
+    return boxes
+
+
+def _front(marks: Sequence[Mark], across: Scale, up: Scale) -> list[tuple[float, float]]:
+    return sorted((across.at(mark.x), up.at(mark.y)) for mark in marks if mark.is_front)
+
+
+def _front_boxes(marks: Sequence[Mark], across: Scale, up: Scale) -> list[tuple[float, ...]]:
+    """What the line of the front covers: across to the next point, then up to it."""
+    boxes: list[tuple[float, ...]] = []
+    for (x, y), (next_x, next_y) in pairwise(_front(marks, across, up)):
+        boxes += [(x, y - 1, next_x, y + 1), (next_x - 1, next_y, next_x + 1, y)]
+    return boxes
+
+
+def _front_line(marks: Sequence[Mark], across: Scale, up: Scale) -> str:
+    front = _front(marks, across, up)
+    if len(front) < 2:
+        return ""
+    path = f"M{front[0][0]:.1f} {front[0][1]:.1f}" + "".join(f"H{x:.1f}V{y:.1f}" for x, y in front[1:])
+    return f'<path d="{path}" class="front"/>'
+
+
+def _placed_label(
+    name: str, x: float, y: float, field: tuple[float, float, float, float], taken: list[tuple[float, ...]]
+) -> str:
+    """The name beside its point where it hides nothing; where there is no such place, hover tells it."""
+    text = shortened(name, 26)
+    width = CHARACTER * len(text)
+    beside = (("start", x + 9, y + 4), ("end", x - 9, y + 4))
+    aslant = (("start", x + 6, y - 8), ("end", x - 6, y - 8), ("start", x + 6, y + 17), ("end", x - 6, y + 17))
+    places = (*beside, *aslant, ("middle", x, y - 12), ("middle", x, y + 20))
+    for anchor, at, base in places:
+        start = {"start": at, "end": at - width, "middle": at - width / 2}[anchor]
+        box = (start, base - 10, start + width, base + 3)
+        is_inside = box[0] >= field[0] and box[1] >= field[1] and box[2] <= field[2] and box[3] <= field[3]
+        if is_inside and not any(_overlap(box, other) for other in taken):
+            taken.append(box)
+            return _text(at, base, text, anchor, "name")
+    return ""
+
+
+def _overlap(a: Sequence[float], b: Sequence[float]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def ecdf(series: Sequence[Series], *, label: str, x_name: str, unit: Unit = "s") -> str:
+    """The share of requests that were as fast or faster; P50, P95 and P99 marked on each line."""
+    left, right, top = 58, 16, 14 + _legend_height(series)
+    foot = top + 240
+    across = fitted([value for one in series for value in one.values], left, WIDTH - right, may_be_log=True)
+    up = Scale(low=0.0, high=1.0, start=foot, end=top)
+    parts = [_legend(series), _x_axis(across, unit, top, foot), _y_axis(up, "share", left, WIDTH - right)]
+    parts.append(_text((left + WIDTH - right) / 2, foot + 40, x_name + _scale_words(across), "middle", "axis"))
+    for one in series:
+        ordered = sorted(one.values)
+        path = f"M{across.at(ordered[0]):.1f} {foot:.1f}"
+        for place in _steps(len(ordered)):
+            path += f"H{across.at(ordered[place]):.1f}V{up.at((place + 1) / len(ordered)):.1f}"
+        pieces = [_path(path, one.slot)]
+        for share in (0.50, 0.95, 0.99):
+            at = ordered[min(len(ordered) - 1, math.ceil(share * len(ordered)) - 1)]
+            tip = f"{one.name}: P{100 * share:.0f} {value_text(at, unit)} of {len(ordered):,} requests"
+            pieces.append(_group("", tip, [_marker(one.slot, across.at(at), up.at(share), is_hollow=False)]))
+        parts.append(_group(f"s{one.slot % SLOTS}", one.name, pieces))
+    return _svg(foot + 48, label, parts)
+
+
+def _steps(n: int) -> list[int]:
+    """The places of an ordered list that are drawn: all, or evenly many."""
+    if n <= MOST_STEPS:
+        return list(range(n))
+    return sorted({round(place * (n - 1) / (MOST_STEPS - 1)) for place in range(MOST_STEPS)})
+
+
+def over_requests(series: Sequence[Series], *, label: str, y_name: str, unit: Unit = "s") -> str:
+    """Each request's value in the order in which they were sent, and the running median of each model."""
+    left, right, top = 62, 16, 14 + _legend_height(series)
+    foot = top + 220
+    longest = max(len(one.values) for one in series)
+    across = Scale(low=1, high=max(2, longest), start=left, end=WIDTH - right)
+    up = fitted([value for one in series for value in one.values], foot, top, may_be_log=True)
+    parts = [_legend(series), _x_axis(across, "count", top, foot), _y_axis(up, unit, left, WIDTH - right)]
+    parts.append(_text((left + WIDTH - right) / 2, foot + 40, "request, in the order sent", "middle", "axis"))
+    parts.append(_text(8, top - 12, y_name + _scale_words(up), "start", "axis"))
+    for one in series:
+        parts.append(_group(f"s{one.slot % SLOTS}", one.name, [_dots(one, across, up), _running(one, across, up)]))
+    return _svg(foot + 48, label, parts)
+
+
+def _dots(one: Series, across: Scale, up: Scale) -> str:
+    """A dot a request; of many every k-th and all that are far out, so that none of those is lost."""
+    n = len(one.values)
+    stride = max(1, n // MOST_DOTS)
+    far = sorted(one.values)[int(0.98 * (n - 1))]
+    shown = [(i, value) for i, value in enumerate(one.values) if i % stride == 0 or value > far]
+    path = "".join(f"M{across.at(i + 1):.1f} {up.at(value):.1f}h0" for i, value in shown)
+    return f'<path d="{path}" class="dots"/>'
+
+
+def _running(one: Series, across: Scale, up: Scale) -> str:
+    n = len(one.values)
+    window = max(5, n // 30)
+    if n < 2 * window:
+        return ""
+    stride = max(1, n // 80)
+    points = []
+    for start in range(0, n - window + 1, stride):
+        middle = sorted(one.values[start : start + window])[window // 2]
+        points.append(f"{across.at(start + (window + 1) / 2):.1f} {up.at(middle):.1f}")
+    return _path("M" + "L".join(points), one.slot)
+
+
+def radar(spokes: Sequence[Spoke], outlines: Sequence[Outline], *, label: str) -> str:
+    """Three axes or more around a centre, each with its scale in words; what is unknown leaves a gap."""
+    top = 14 + _legend_height(outlines)
+    radius, middle_x, middle_y = 108, WIDTH / 2, top + 150
+    turns = [2 * math.pi * place / len(spokes) - math.pi / 2 for place in range(len(spokes))]
+
+    def point(turn: float, share: float) -> tuple[float, float]:
+        return middle_x + radius * share * math.cos(turn), middle_y + radius * share * math.sin(turn)
+
+    parts = [_legend(outlines)]
+    for share in (0.25, 0.5, 0.75, 1.0):
+        ring = "L".join("{:.1f} {:.1f}".format(*point(turn, share)) for turn in turns)
+        parts.append(f'<path d="M{ring}Z" class="grid"/>')
+    for spoke, turn in zip(spokes, turns, strict=True):
+        x, y = point(turn, 1.0)
+        parts.append(f'<path d="M{middle_x:.1f} {middle_y:.1f}L{x:.1f} {y:.1f}" class="grid"/>')
+        parts.append(_spoke_words(spoke, *point(turn, 1.13), math.cos(turn), middle_y))
+    for outline in outlines:
+        ends = [
+            None if share is None else point(turn, share) for share, turn in zip(outline.shares, turns, strict=True)
+        ]
+        known = [end for end in ends if end is not None]
+        path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in known) + ("Z" if len(known) == len(ends) else "")
+        pieces = [_path(path, outline.slot)] if known else []
+        for end, spoke, text in zip(ends, spokes, outline.texts, strict=True):
+            if end is not None:
+                tip = f"{outline.name}: {spoke.name} {text}"
+                pieces.append(_group("", tip, [_marker(outline.slot, *end, is_hollow=False)]))
+        parts.append(_group(f"s{outline.slot % SLOTS}", outline.name, pieces))
+    return _svg(top + 300, label, parts)
+
+
+def _spoke_words(spoke: Spoke, x: float, y: float, turn: float, middle: float) -> str:
+    anchor = "middle" if abs(turn) < 0.2 else "start" if turn > 0 else "end"
+    room = int((WIDTH / 2 if anchor == "middle" else WIDTH - x if anchor == "start" else x) / CHARACTER) - 1
+    second = f"{spoke.centre} to {spoke.rim}"
+    y += 10 if y > middle and anchor == "middle" else -10 if anchor == "middle" else 0
+    return _text(x, y, shortened(spoke.name, room), anchor, "name") + _text(x, y + 14, second, anchor)
+
+
+def _legend_height(items: Sequence[Series | Outline]) -> float:
+    return 18.0 * len(_legend_lines(items)) + 4
+
+
+def _legend_lines(items: Sequence[Series | Outline]) -> list[list[Series | Outline]]:
+    lines: list[list[Series | Outline]] = [[]]
+    used = 0.0
+    for item in items:
+        width = 40 + CHARACTER * len(shortened(item.name, 40))
+        if lines[-1] and used + width > WIDTH - 8:
+            lines.append([])
+            used = 0.0
+        lines[-1].append(item)
+        used += width
+    return lines
+
+
+def _legend(items: Sequence[Series | Outline]) -> str:
+    parts = []
+    for place, line in enumerate(_legend_lines(items)):
+        x, y = 8.0, 12.0 + 18 * place
+        for item in line:
+            name = shortened(item.name, 40)
+            sample = _path(f"M{x:.1f} {y - 4:.1f}h22", item.slot) + _marker(item.slot, x + 11, y - 4, is_hollow=False)
+            parts.append(_group(f"s{item.slot % SLOTS}", item.name, [sample, _text(x + 27, y, name, "start", "name")]))
+            x += 40 + CHARACTER * len(name)
+    return "".join(parts)
+
+
+def _x_axis(scale: Scale, unit: Unit, top: float, foot: float) -> str:
+    parts = []
+    free = -math.inf
+    for tick in scale.ticks():
+        at, text = scale.at(tick), tick_text(tick, unit)
+        parts.append(f'<path d="M{at:.1f} {top:.1f}V{foot:.1f}" class="grid"/>')
+        half = CHARACTER * len(text) / 2
+        if at - half > free:
+            parts.append(_text(at, foot + 17, text, "middle"))
+            free = at + half + 4
+    parts.append(f'<path d="M{scale.start:.1f} {foot:.1f}H{scale.end:.1f}" class="base"/>')
+    return "".join(parts)
+
+
+def _y_axis(scale: Scale, unit: Unit, left: float, right: float) -> str:
+    parts = []
+    for tick in scale.ticks():
+        at = scale.at(tick)
+        parts.append(f'<path d="M{left:.1f} {at:.1f}H{right:.1f}" class="grid"/>')
+        parts.append(_text(left - 7, at + 4, tick_text(tick, unit), "end"))
+    return "".join(parts)
+
+
+def _scale_words(scale: Scale) -> str:
+    return " (logarithmic)" if scale.is_log else ""
+
+
+def _marker(slot: int, x: float, y: float, *, is_hollow: bool) -> str:
+    """A shape for each slot, so that colour is not needed to tell them apart."""
+    kind = "hollow" if is_hollow else "solid"
+    shapes = (
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4.5" class="{kind}"/>',
+        f'<path d="M{x - 4:.1f} {y - 4:.1f}h8v8h-8z" class="{kind}"/>',
+        f'<path d="M{x:.1f} {y - 5.5:.1f}l5.2 9.2h-10.4z" class="{kind}"/>',
+        f'<path d="M{x:.1f} {y - 5.6:.1f}l5.6 5.6l-5.6 5.6l-5.6 -5.6z" class="{kind}"/>',
+        f'<path d="M{x:.1f} {y + 5.5:.1f}l-5.2 -9.2h10.4z" class="{kind}"/>',
+        f'<path d="M{x - 4:.1f} {y - 2:.1f}l4 -3.2l4 3.2l-1.6 5.6h-4.8z" class="{kind}"/>',
+        f'<path d="M{x - 5:.1f} {y - 2:.1f}h10v4h-10z" class="{kind}"/>',
+        f'<path d="M{x - 2:.1f} {y - 5:.1f}h4v10h-4z" class="{kind}"/>',
+    )
+    return shapes[slot % SLOTS]
+
+
+def _path(path: str, slot: int) -> str:
+    dash = DASHES[slot % SLOTS]
+    return f'<path d="{path}" class="line"' + (f' stroke-dasharray="{dash}"' if dash else "") + "/>"
+
+
+def _text(x: float, y: float, text: str, anchor: str, kind: str = "tick") -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" class="{kind}">{escape(text)}</text>'
+
+
+def _group(kind: str, hover: str, parts: Sequence[str]) -> str:
+    return f'<g class="{kind}"><title>{escape(hover)}</title>{"".join(parts)}</g>'
+
+
+def _svg(height: float, label: str, parts: Sequence[str]) -> str:
+    return (
+        f'<svg class="chart" viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{escape(label)}">'
+        f"{''.join(parts)}</svg>"
+    )

@@ -1,0 +1,107 @@
+"""What stands at the head of a sent report: when, who, what, how many, how long, for how much."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from msgspec import Struct
+
+from steelyard.report.evidence import Evidence
+from steelyard.report.results import Results
+from steelyard.report.spending import Spending, spending_line
+from steelyard.types import RunInfo
+
+STATUS = {
+    "done": "complete",
+    "budget": "stopped by its budget",
+    "interrupted": "interrupted: only a part was measured",
+    "failed": "failed: only a part was measured",
+    "running": "still running: only a part was measured",
+}
+
+
+class Fact(Struct, frozen=True, kw_only=True):
+    """One thing to know, with a remark."""
+
+    name: str
+    value: str
+    remark: str = ""
+
+
+def facts(evidence: Evidence) -> list[Fact]:
+    """Date, models, benchmarks, test cases, duration, cost."""
+    models, floors = evidence.models, {one.name for bench in evidence.benches for one in bench.floors}
+    return [
+        Fact(name="Date", value=_dates(evidence.runs), remark=_statuses(evidence.runs)),
+        Fact(
+            name="Models", value=f"{len(models):,}" if len(models) != 1 else models[0], remark=_floors(sorted(floors))
+        ),
+        Fact(name="Benchmarks", value=f"{len(evidence.benches):,}", remark=_some([b.label for b in evidence.benches])),
+        _cases(evidence.results),
+        Fact(name="Duration", value=_duration(evidence), remark="from the first request to the last, pauses left out"),
+        _cost([one.spending for one in evidence.results if one.spending is not None]),
+    ]
+
+
+def spending_lines(evidence: Evidence) -> list[str]:
+    """What each run took and what was saved, a line a run."""
+    return [spending_line(one.run.number, one.spending) for one in evidence.results if one.spending is not None]
+
+
+def duration_text(seconds: float) -> str:
+    """``2 h 5 min``, ``3 min 20 s``, ``1.4 s``."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def _dates(runs: Sequence[RunInfo]) -> str:
+    days = sorted({run.created_at[:10] for run in runs})
+    return days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+
+
+def _statuses(runs: Sequence[RunInfo]) -> str:
+    return "; ".join(dict.fromkeys(STATUS.get(run.status, run.status) for run in runs))
+
+
+def _floors(names: Sequence[str]) -> str:
+    return f"beside {', '.join(names)} as floor" if names else ""
+
+
+def _some(names: Sequence[str], most: int = 4) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def _cases(results: Sequence[Results]) -> Fact:
+    asked = [cell for one in results for cell in one.cells if cell.info.asked_as is None and not cell.info.is_floor]
+    total = sum(int(cell.value("attempted") or 0) for cell in asked)
+    errors = sum(int(cell.value("errored") or 0) for cell in asked)
+    items = sum({cell.info.label: cell.info.items for cell in asked}.values())
+    failed = f", {errors:,} failed" if errors else ""
+    return Fact(name="Test cases", value=f"{items:,}", remark=f"{total:,} requests to models{failed}")
+
+
+def _duration(evidence: Evidence) -> str:
+    seconds = 0.0
+    for document in evidence.provenance:
+        for session in document["sessions"]:
+            if session.get("ended_at"):
+                started, ended = (datetime.fromisoformat(session[key]) for key in ("started_at", "ended_at"))
+                seconds += (ended - started).total_seconds()
+    return duration_text(seconds)
+
+
+def _cost(spent: Sequence[Spending]) -> Fact:
+    usd = sum(one.spent_usd for one in spent)
+    unknown = list(dict.fromkeys(name for one in spent for name in one.unknown))
+    saved = sum(one.saved_usd for one in spent)
+    remark = f"{saved:.4f} USD saved by answers used again" if saved else ""
+    if not unknown:
+        return Fact(name="Cost", value=f"{usd:.4f} USD", remark=remark)
+    value = f"at least {usd:.4f} USD" if usd else "unknown"
+    return Fact(name="Cost", value=value, remark="; ".join(filter(None, [f"no known price: {_some(unknown)}", remark])))

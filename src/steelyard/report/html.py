@@ -1,0 +1,103 @@
+"""The report as one file that opens anywhere: no network, no script needed, nothing a model wrote taken as markup.
+
+Jinja2 escapes whatever a template shows; the only markup that is passed through is that of ``charts``. The policy in
+the page's head forbids everything but its own style and script, each named by its hash.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from steelyard.report.evidence import Evidence
+from steelyard.report.facts import facts, spending_lines
+from steelyard.report.figures import Figure, figures, overview, slots
+from steelyard.report.matrix import figures_table, matrix, subjects_table
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from markupsafe import Markup
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def html_report(evidence: Evidence) -> str:
+    """The whole page."""
+    from markupsafe import Markup
+
+    style, script = (Markup(_file(*names)) for names in (("charts.css", "report.css"), ("report.js",)))  # noqa: S704 - files of ours
+    page = _environment().get_template("report.html.j2")
+    return page.render(
+        title=_title(evidence),
+        policy=_policy(style, script),
+        style=style,
+        script=script,
+        version=version("steelyard"),
+        **_parts(evidence),
+    )
+
+
+def _parts(evidence: Evidence) -> dict[str, Any]:
+    """What the template shows, in the page's order."""
+    slot_of = slots(evidence)
+    return {
+        "runs": evidence.runs,
+        "facts": facts(evidence),
+        "warnings": evidence.warnings,
+        "matrix": matrix(evidence, slot_of),
+        "overview": _drawn(overview(evidence)),
+        "benches": [
+            {
+                "label": bench.label,
+                "figures": _drawn(figures(bench, slot_of)),
+                "table": figures_table(bench, slot_of),
+                "subjects": subjects_table(bench, slot_of),
+            }
+            for bench in evidence.benches
+        ],
+        "spending": spending_lines(evidence),
+    }
+
+
+def _title(evidence: Evidence) -> str:
+    return ", ".join(f"Run #{run.number} {run.name}" for run in evidence.runs[:4]) + (
+        f" and {len(evidence.runs) - 4} more" if len(evidence.runs) > 4 else ""
+    )
+
+
+def _drawn(found: Sequence[Figure]) -> list[dict[str, str | Markup]]:
+    from markupsafe import Markup
+
+    return [{"title": one.title, "note": one.note, "svg": Markup(one.svg)} for one in found]  # noqa: S704 - made by charts
+
+
+def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    return Environment(
+        autoescape=True,
+        loader=FileSystemLoader(TEMPLATES),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _file(*names: str) -> str:
+    return "".join((TEMPLATES / name).read_text("utf-8") for name in names)
+
+
+def _policy(style: str, script: str) -> str:
+    """What a browser may do with the page: its own style and script, and nothing else."""
+
+    def hashed(text: str) -> str:
+        return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+    return (
+        f"default-src 'none'; style-src 'sha256-{hashed(style)}'; script-src 'sha256-{hashed(script)}'; "
+        "base-uri 'none'; form-action 'none'"
+    )

@@ -1,0 +1,237 @@
+"""The tables of a sent report: models by benchmarks with speed and cost, then every figure of each benchmark."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from steelyard.analysis.bench import Bench, Contender
+from steelyard.analysis.wording import written
+from steelyard.report.evidence import Evidence
+from steelyard.types import Estimate
+
+DASH = "–"  # noqa: RUF001 - a dash for what is not known
+SHADES = 5
+MOST_COLUMNS = 6
+"""So many models are columns of a table of figures; more are its lines."""
+FIGURES = (
+    ("accuracy", "accuracy"),
+    ("scored", "n"),
+    ("unparsed", "unparsed"),
+    ("truncated", "truncated"),
+    ("refused", "refused"),
+    ("errored", "errors"),
+    ("reliability", "reliability"),
+    ("latency.mean", "latency, mean"),
+    ("latency.p50", "latency P50"),
+    ("latency.p95", "P95"),
+    ("latency.p99", "P99"),
+    ("ttft.p50", "TTFT P50"),
+    ("ttft.p95", "TTFT P95"),
+    ("itl.p50", "ITL P50"),
+    ("tokens_per_second", "tokens/s"),
+    ("requests_per_second", "requests/s"),
+    ("output_tokens", "output tokens"),
+    ("cost.total", "cost"),
+    ("cost.per_request", "cost/request"),
+    ("cost.per_correct", "cost/correct"),
+    ("judge.kappa", "judge's kappa"),
+    ("judge.cost.total", "judge cost"),
+    ("peak_rss_mb", "client memory"),
+    ("model_peak_rss_mb", "model memory"),
+)
+
+
+class Cell(Struct, frozen=True, kw_only=True):
+    """One cell of a table: the value, its interval below it, why there is none, how it stands, how dark it is."""
+
+    text: str
+    interval: str = ""
+    why: str = ""
+    mark: str = ""
+    shade: int = 0
+
+
+class Line(Struct, frozen=True, kw_only=True):
+    """One model's line. ``slot`` is its colour on the charts, ``None`` for a floor."""
+
+    name: str
+    slot: int | None
+    cells: tuple[Cell, ...]
+
+
+class Table(Struct, frozen=True, kw_only=True):
+    """A table with what its columns are and what a reader needs to know of it."""
+
+    caption: str
+    first: str = "model"
+    headings: tuple[str, ...]
+    lines: tuple[Line, ...]
+
+
+def matrix(evidence: Evidence, slot_of: dict[str, int]) -> Table:
+    """Models by benchmarks, with speed and cost; of several benchmarks the sum of cost and the span of latency."""
+    benches = evidence.benches
+    tied = {bench.label: {one.name for one in bench.tied()} for bench in benches}
+    names = [*evidence.models, *dict.fromkeys(one.name for bench in benches for one in bench.floors)]
+    lines = []
+    for name in names:
+        found = {bench.label: _found(bench, name) for bench in benches}
+        scores = [_score(found[bench.label], bench, tied[bench.label]) for bench in benches]
+        known = [one for one in found.values() if one is not None]
+        lines.append(Line(name=name, slot=slot_of.get(name), cells=(*scores, *_speed_and_cost(known))))
+    return Table(
+        caption="95 % intervals below each value. Leads: told from all others. Tied: not told from the best one seen.",
+        headings=(*(bench.label for bench in benches), "median latency", "first token, P50", "cost", "cost/correct",
+                  "reliability"),
+        lines=tuple(lines),
+    )  # fmt: skip
+
+
+def figures_table(bench: Bench, slot_of: dict[str, int]) -> Table:
+    """Every figure of one benchmark that says something of at least one model."""
+    everyone = (*bench.models, *bench.floors)
+    extra = [name for name in dict.fromkeys(_further(everyone)) if name not in dict(FIGURES)]
+    columns = [FIGURES[0], *((name, name) for name in extra), *FIGURES[1:]]
+    shown = [(name, heading) for name, heading in columns if _says(everyone, name)]
+    if len(everyone) <= MOST_COLUMNS:
+        turned = [
+            Line(name=heading, slot=None, cells=tuple(_figure(one, name) for one in everyone))
+            for name, heading in shown
+        ]
+        return Table(caption=_drawn(bench), first="figure", headings=tuple(map(_called, everyone)), lines=tuple(turned))
+    lines = [
+        Line(
+            name=one.name,
+            slot=None if one.side.info.is_floor else slot_of.get(one.name),
+            cells=tuple(_figure(one, name) for name, _ in shown),
+        )
+        for one in everyone
+    ]
+    return Table(caption=_drawn(bench), headings=tuple(heading for _, heading in shown), lines=tuple(lines))
+
+
+def _called(one: Contender) -> str:
+    return f"{one.name} (floor)" if one.side.info.is_floor else one.name
+
+
+def _figure(one: Contender, name: str) -> Cell:
+    found = cell(one.estimates.get(name))
+    return Cell(text=found.text) if one.side.info.is_floor and found.why else found
+
+
+def subjects_table(bench: Bench, slot_of: dict[str, int]) -> Table | None:
+    """The score of every group and subject by models; models are columns where they are few, as they mostly are."""
+    scored = bench.scored
+    names = list(dict.fromkeys(name for one in scored for name in one.estimates if name.startswith("accuracy/")))
+    groups = [f"accuracy.{group}" for group in (scored[0].side.info.groups if scored else ())]
+    means = [
+        name for name in ("accuracy.micro", "accuracy.macro") if any(one.value(name) is not None for one in scored)
+    ]
+    rows = [*means, *groups, *names] if names else []
+    if not rows:
+        return None
+    lines = [
+        Line(
+            name=name.removeprefix("accuracy").lstrip("./"),
+            slot=None,
+            cells=(_count(scored, name), *(_shaded(one.estimates.get(name)) for one in scored)),
+        )
+        for name in rows
+    ]
+    return Table(caption="", first="subject", headings=("n", *(one.name for one in scored)), lines=tuple(lines))
+
+
+def cell(estimate: Estimate | None) -> Cell:
+    """A value with its interval, or a dash with its reason."""
+    if estimate is None:
+        return Cell(text="")
+    if estimate.value is None:
+        return Cell(text=DASH, why=estimate.status)
+    text, _, rest = written(estimate).partition(" (")
+    why = "" if estimate.status == "ok" else estimate.status
+    return Cell(text=text, interval=rest.removesuffix(")"), why=why)
+
+
+def _found(bench: Bench, name: str) -> Contender | None:
+    return next((one for one in (*bench.models, *bench.floors) if one.name == name), None)
+
+
+def _score(one: Contender | None, bench: Bench, tied: set[str]) -> Cell:
+    if one is None:
+        return Cell(text="", why="not asked")
+    found = _shaded(one.estimates.get("accuracy"))
+    if one.side.info.is_floor or len(bench.pairable) < 2 or one.name not in tied:
+        return found
+    return Cell(text=found.text, interval=found.interval, why=found.why, shade=found.shade,
+                mark="leads" if len(tied) == 1 else "tied")  # fmt: skip
+
+
+def _shaded(estimate: Estimate | None) -> Cell:
+    found = cell(estimate)
+    value = None if estimate is None else estimate.value
+    if value is None:
+        return found
+    shade = min(SHADES, max(0, round(SHADES * value)))
+    return Cell(text=found.text, interval=found.interval, why=found.why, shade=shade)
+
+
+def _speed_and_cost(known: Sequence[Contender]) -> tuple[Cell, ...]:
+    if len(known) == 1:
+        names = ("latency.p50", "ttft.p50", "cost.per_request", "cost.per_correct", "reliability")
+        return tuple(_figure(known[0], name) for name in names)
+    times = tuple(_span(known, name) for name in ("latency.p50", "ttft.p50"))
+    return (*times, _sum(known, "cost.total"), _span(known, "cost.per_correct"), _span(known, "reliability"))
+
+
+def _span(known: Sequence[Contender], name: str) -> Cell:
+    """The lowest and the highest over the benchmarks."""
+    found = [one.estimates[name] for one in known if one.value(name) is not None]
+    if not found:
+        return _nothing(known, name)
+    ordered = sorted(found, key=lambda one: one.value or 0.0)
+    low, high = (written(one, bounds=False) for one in (ordered[0], ordered[-1]))
+    return Cell(text=low if low == high else f"{low} to {high}")
+
+
+def _sum(known: Sequence[Contender], name: str) -> Cell:
+    values = [one.value(name) for one in known]
+    if any(value is None for value in values):
+        return _nothing(known, name)
+    return Cell(text=f"{sum(value or 0.0 for value in values):.3g} USD in all")
+
+
+def _nothing(known: Sequence[Contender], name: str) -> Cell:
+    reasons = [one.estimates[name].status for one in known if name in one.estimates and one.value(name) is None]
+    return Cell(text=DASH, why=next(iter(reasons), ""))
+
+
+def _further(everyone: Sequence[Contender]) -> list[str]:
+    own = [name for one in everyone for name in one.side.info.scored[1:] if not name.startswith("judge.")]
+    return own + [name for one in everyone for name in one.estimates if name.startswith("pass@")]
+
+
+def _says(everyone: Sequence[Contender], name: str) -> bool:
+    """Whether a column says anything: shares of what went wrong only where something did."""
+    values = [one.value(name) for one in everyone]
+    if name in ("unparsed", "truncated", "refused", "errored"):
+        return any(values)
+    if name == "cost.per_request":
+        return any(not one.side.info.is_floor for one in everyone)
+    return any(value is not None for value in values)
+
+
+def _count(scored: Sequence[Contender], name: str) -> Cell:
+    return Cell(text=f"{max(one.estimates[name].n for one in scored if name in one.estimates):,}")
+
+
+def _drawn(bench: Bench) -> str:
+    info = next(iter((*bench.models, *bench.floors))).side.info
+    drawn = f"{info.items:,} of {info.available:,} items"
+    if info.items < info.available:
+        drawn += ", drawn by seed" if info.order == "shuffled" else ", the first in file order"
+    shots = f", {info.shots}-shot" if info.shots else ""
+    repeats = f", {info.repeats} times each" if info.repeats > 1 else ""
+    mean = ", accuracy is the mean over strata" if info.aggregate == "macro" else ""
+    return f"{bench.label}, version {info.protocol_version}{shots}: {drawn}{repeats}{mean}."
