@@ -37,7 +37,10 @@ from steelyard.store.baselines import Baselines
 from steelyard.store.codec import fingerprint, mended, pack, unpack, well_formed
 from steelyard.store.columns import read_columns
 from steelyard.store.dictionaries import Dictionaries, Packing
+from steelyard.store.history import History
 from steelyard.store.keys import keyless, keyless_call
+from steelyard.store.pages import Pages
+from steelyard.store.progress import Progress, progress
 from steelyard.store.records import read_records
 from steelyard.store.redaction import redact
 from steelyard.types import (
@@ -108,7 +111,7 @@ class Store:
     """An open store; use it as a context manager.
 
     ``answers`` finds what may be used again, ``budget`` is what stands over all its runs, ``baselines`` are the runs
-    that others are held against.
+    that others are held against; ``pages`` reads runs and answers a page at a time, ``history`` what became of an item.
     """
 
     def __init__(self, engine: Engine, location: str) -> None:
@@ -118,6 +121,8 @@ class Store:
         self._present: dict[int, bytearray] = {}
         self.answers = Answers(self._reading, self._writing, _number)
         self.baselines = Baselines(self._reading, self._writing)
+        self.pages = Pages(self._reading, _number, _run_info)
+        self.history = History(self._reading, _run_info)
         self.budget = Budget(self._reading, self._writing, _number, lambda pid, at: _is_alive(pid, at))
 
     @staticmethod
@@ -259,6 +264,11 @@ class Store:
             for table in (schema.cells, schema.sessions, schema.run_tags):
                 connection.execute(delete(table).where(table.c.run == number))
             connection.execute(delete(schema.runs).where(schema.runs.c.id == number))
+
+    def progress(self, run_id: str) -> Progress:
+        """How far the run has come, and at what pace, from what it has written so far."""
+        with self._reading() as connection:
+            return progress(connection, _number(connection, run_id))
 
     # Sessions and cells
 
