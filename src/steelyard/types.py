@@ -38,6 +38,10 @@ class Message(Struct, frozen=True, kw_only=True):
     content: str
 
 
+LOST_TEXT = "lost-text"
+"""The flag of an item whose text was lost with a damaged store: its answers keep their scores and get no new ones."""
+
+
 class Sample(Struct, frozen=True, kw_only=True):
     """One item of a benchmark, before any protocol has put it into words.
 
@@ -238,7 +242,8 @@ class Call(Struct, frozen=True, kw_only=True):
     """One request to one model and how it ended: a completion, or the failure of the last attempt.
 
     ``attempts`` are the failed ones before the last, so it was sent ``len(attempts) + 1`` times. ``failed_after_s`` is
-    how long the last attempt ran before it failed: a timed-out request took at least that long.
+    how long the last attempt ran before it failed: a timed-out request took at least that long. ``slept_s``: for so
+    long the machine slept, or this process was stopped, meanwhile; no time of the call is known.
     """
 
     sample_id: str
@@ -251,6 +256,7 @@ class Call(Struct, frozen=True, kw_only=True):
     failure: Failure | None = None
     failed_after_s: float | None = None
     cost_usd: float | None = None
+    slept_s: float | None = None
 
 
 class Spent(Struct, frozen=True, kw_only=True):
@@ -491,6 +497,8 @@ class Columns(Struct, frozen=True, kw_only=True):
     ``gaps_s`` are all inter-chunk gaps in one array; call i owns ``gaps_s[gap_starts[i]:gap_starts[i + 1]]``.
     A ``cached`` answer was given in an earlier run: it cost nothing now, ``saved_usd`` is what it cost then, and its
     ``started_s`` is of then.
+    ``model_reported`` and ``fingerprint`` are what the service said that it is, "" where it said nothing;
+    ``None`` in columns that come out of a baseline.
     ``scores[metric]`` and ``parsed[metric]`` are NaN / False where the answer was not scored. ``superseded`` counts
     failed calls that were asked again later, at ``superseded_cost_usd`` (NaN if unknown). ``judging`` is what all
     judgements took, where a model judged.
@@ -526,6 +534,8 @@ class Columns(Struct, frozen=True, kw_only=True):
     gap_starts: np.ndarray
     scores: dict[str, np.ndarray]
     parsed: dict[str, np.ndarray]
+    model_reported: np.ndarray | None = None
+    fingerprint: np.ndarray | None = None
     superseded: int = 0
     superseded_cost_usd: float = 0.0
     judging: Spent | None = None

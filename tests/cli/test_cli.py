@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -275,46 +274,6 @@ def test_ctrl_c_keeps_everything_and_resume_asks_only_what_is_missing():
     assert final["cells"][0]["estimates"]["accuracy"]["value"] == 1.0
     assert final["cells"][0]["estimates"]["accuracy"]["n"] == 300
     assert final["run"]["status"] == "done"
-
-
-def killed_and_resumed(rounds, seed):
-    """Kill a run at a random moment, resume it, and compare; returns how many calls were asked twice."""
-    moments = random.Random(seed)
-    write_cases(200)
-    twice = 0
-    for _ in range(rounds):
-        store = Path(f"killed-{moments.random()}.db")
-        env = {"STEELYARD_STORE": str(store)}
-        with serving(slow_echo) as server:
-            quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-            process = started_run(server.url, env=os.environ | env, **quiet)
-            time.sleep(0.3 + 1.2 * moments.random())
-            process.kill()
-            process.wait()
-            if not store.exists() or not json.loads(ok("runs", "--json", env=env)):
-                continue  # killed before the run had a number
-            sessions = json.loads(ok("show", "--provenance", "--json", env=env))["sessions"]
-            was_cut_off = any(session["ended_at"] is None for session in sessions)
-            resumed = steelyard("run", "--resume", "last", "--quiet", env=env)
-            assert resumed.returncode == 0, resumed.stderr
-            assert ("up to 16 calls without a record may be paid for twice" in resumed.stderr) == was_cut_off
-            asked = [turn["messages"][-1]["content"] for turn in server.requests]
-        document = json.loads(ok("show", "--json", env=env))
-        estimates = document["cells"][0]["estimates"]
-        assert (estimates["accuracy"]["value"], estimates["accuracy"]["n"]) == (1.0, 200)
-        assert len(set(asked)) == 200
-        assert len(asked) - 200 <= 16  # in flight, or answered and not yet committed
-        twice += len(asked) - 200
-    return twice
-
-
-def test_after_kill_9_a_resumed_run_ends_with_the_same_scores():
-    killed_and_resumed(3, seed=1)
-
-
-@pytest.mark.long
-def test_after_30_kills_at_random_instants_every_resume_ends_with_the_same_scores():
-    killed_and_resumed(30, seed=2)
 
 
 def test_a_finished_run_can_be_extended_by_items_repeats_and_models():

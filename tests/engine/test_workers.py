@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -74,11 +75,17 @@ def scores(run):
 
 
 def workers_of(pid=None):
-    children = psutil.Process(pid).children(recursive=True)
-    return [child for child in children if "steelyard.engine.worker" in child.cmdline()]
+    return [child for child in psutil.Process(pid).children(recursive=True) if is_worker(child)]
 
 
-def until(condition, seconds=30):
+def is_worker(process):
+    try:
+        return "steelyard.engine.worker" in process.cmdline()
+    except psutil.Error:  # it ended while we looked
+        return False
+
+
+def until(condition, seconds=60):
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline
@@ -142,7 +149,8 @@ def test_workers_that_die_again_and_again_end_the_run_and_nothing_durable_is_los
         until(lambda: len(server.requests) > 20)
         while not stop.wait(0.05):
             for worker in workers_of():
-                worker.kill()
+                with suppress(psutil.Error):
+                    worker.kill()
 
     with serving(slowly) as server:
         killing = threading.Thread(target=kill_all, args=(server,))

@@ -20,6 +20,7 @@ from sqlalchemy import event, text
 
 from steelyard.errors import StoreError, UnknownName, UsageError
 from steelyard.store import NewCall, NewScore, Store, codec, schema
+from steelyard.store.backup import backup_path
 from steelyard.types import (
     Call,
     CellInfo,
@@ -490,6 +491,51 @@ def test_a_store_of_the_first_schema_is_read_and_written_on(opened):
         assert store.columns(cell).scores["accuracy"].tolist() == [1.0, 0.0]
     assert schema_version() == str(schema.VERSION)
     assert len(raw_query("SELECT sql FROM sqlite_master WHERE name = 'scores_by_a_judge'")) == 1
+
+
+def older(path):
+    """Make the store one of the schema before, with the last answers still in its log."""
+    raw = sqlite3.connect(path)
+    raw.execute("PRAGMA wal_autocheckpoint=0")
+    raw.execute("DROP TABLE baselines")
+    raw.execute(f"UPDATE meta SET value = '{schema.VERSION - 1}' WHERE key = 'schema_version'")
+    raw.execute("UPDATE runs SET name = 'as it was'")
+    raw.commit()
+    return raw
+
+
+def test_a_copy_is_kept_before_a_migration_with_all_that_was_in_the_log(opened):
+    store, _run, cell, session = opened
+    store.append_calls([new_call(cell, session, position) for position in range(5)])
+    raw = older("test.db")
+    Store.open("test.db").close()
+    raw.close()
+    kept = backup_path(Path("test.db"), schema.VERSION - 1)
+    assert stat.S_IMODE(os.stat(kept).st_mode) == 0o600
+    copy = sqlite3.connect(kept)
+    assert copy.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone() == (str(schema.VERSION - 1),)
+    assert copy.execute("SELECT name FROM runs").fetchall() == [("as it was",)]
+    assert copy.execute("SELECT count(*) FROM calls").fetchone() == (5,)
+    assert copy.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    copy.close()
+    with Store.open(kept) as store:  # and it is a store, which can be migrated in its turn
+        assert store.runs()[0].name == "as it was"
+
+
+def test_a_store_that_cannot_be_copied_is_not_migrated(opened):
+    opened[0].close()
+    older("test.db").close()
+    before = raw_query("SELECT * FROM meta")
+    Path(backup_path(Path("test.db"), schema.VERSION - 1)).mkdir()
+    with pytest.raises(StoreError, match="Nothing was changed"):
+        Store.open("test.db")
+    assert raw_query("SELECT * FROM meta") == before
+    assert not [path for path in Path().iterdir() if str(os.getpid()) in path.name]
+
+
+def test_a_new_store_and_one_of_today_leave_no_copy(opened):
+    Store.open("test.db").close()
+    assert not list(Path().glob("*.schema-*"))
 
 
 def test_what_a_run_has_spent_is_summed_from_indexes_without_reading_its_answers(opened):

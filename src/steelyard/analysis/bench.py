@@ -13,16 +13,22 @@ from msgspec import Struct
 from steelyard.analysis.compare import Side, compare_scores, family_level
 from steelyard.analysis.compare_measures import MEASURES, compare_measure
 from steelyard.analysis.correlations import Standing, front
+from steelyard.analysis.margins import Cell
 from steelyard.analysis.pairing import differing_fields
 from steelyard.analysis.places import Ranking, rank
 from steelyard.types import Comparison, Estimate
 
 
 class Contender(Struct, frozen=True, kw_only=True):
-    """One model on the benchmark: its cell as a side of comparisons, and its estimates."""
+    """One model on the benchmark: its cell, named as the page calls it, and its stored estimates."""
 
-    side: Side
+    cell: Cell
     estimates: Mapping[str, Estimate]
+
+    @property
+    def side(self) -> Side:
+        """The cell as comparisons take it."""
+        return self.cell.side
 
     @property
     def name(self) -> str:
@@ -35,11 +41,31 @@ class Contender(Struct, frozen=True, kw_only=True):
         return None if estimate is None else estimate.value
 
 
-class Bench:
-    """One benchmark under one protocol. Pairs are compared when they are asked for, each once."""
+class Settled(Struct, frozen=True, kw_only=True):
+    """What a look at a growing run said of two models, in a sentence; ``method`` is the rule that it was taken by."""
 
-    def __init__(self, label: str, models: Sequence[Contender], floors: Sequence[Contender] = ()) -> None:
+    sentence: str
+    method: str
+    is_told: bool
+
+
+class Bench:
+    """One benchmark under one protocol. Pairs are compared when they are asked for, each once.
+
+    ``settled`` is what a stopping rule said where a run could end by a difference: only such looks allow for that, and
+    no comparison of all the answers does.
+    """
+
+    def __init__(
+        self,
+        label: str,
+        models: Sequence[Contender],
+        floors: Sequence[Contender] = (),
+        *,
+        settled: Sequence[Settled] = (),
+    ) -> None:
         self.label = label
+        self.settled = tuple(settled)
         self.models = tuple(sorted(models, key=_best_first))
         self.floors = tuple(sorted(floors, key=_best_first))
         self._compared: dict[tuple[str, str, str, float | None], Comparison] = {}
@@ -83,10 +109,14 @@ class Bench:
             self._ranking = rank([one.side for one in self.pairable], "accuracy")
         return self._ranking
 
+    def second(self) -> Contender | None:
+        """The best model that can be paired with the leader, the leader apart."""
+        return self.pairable[1] if len(self.pairable) > 1 else None
+
     def tied(self) -> tuple[Contender, ...]:
         """The leader and every model that is not told from it; one that cannot be paired is no evidence either way."""
         pairable = self.pairable
-        if len(pairable) < 2:
+        if len(pairable) < 2 or self.settled:
             return pairable
         if self.ranking is not None:
             near = {(place.name, place.run) for place in self.ranking.places if place.near_best}

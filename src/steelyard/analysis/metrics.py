@@ -77,6 +77,14 @@ _PEAKS = {
     "model_gpu_memory_mb": ("model_peak_gpu_bytes", "peak GPU memory held by the processes that serve the model"),
 }
 
+_IDENTITIES = {
+    "models_reported": (
+        "model_reported",
+        "different models that the service said it was; above 1 it changed in mid-run",
+    ),
+    "fingerprints_reported": ("fingerprint", "different system fingerprints that the service gave"),
+}
+
 _GPU_MEANS = {
     "model_gpu_utilisation": (
         "share",
@@ -121,6 +129,17 @@ METRICS: dict[str, Metric] = {
             None,
             "share of items asked more than once whose answers were all the same to the letter",
             outcomes.determinism,
+        ),
+        _metric(
+            "untimed",
+            "requests",
+            "lower",
+            "answers left out of every time, since the machine slept or the client was stopped meanwhile",
+            outcomes.untimed,
+        ),
+        *(
+            _metric(name, "names", None, meaning, partial(outcomes.distinct, name, column))
+            for name, (column, meaning) in _IDENTITIES.items()
         ),
         _metric("reliability", "share", "higher", "share of requests sent that were answered", outcomes.reliability),
         *_time_metrics(),

@@ -142,7 +142,8 @@ def _part(cell: Cell, rows: np.ndarray) -> Cell:
 
 def _rows(columns: Columns, rows: np.ndarray) -> Columns:
     """Some of the requests; the gaps between tokens are left out."""
-    changed = {name: getattr(columns, name)[rows] for name in Columns.__struct_fields__ if name not in NOT_BY_REQUEST}
+    kept = {name: getattr(columns, name) for name in Columns.__struct_fields__ if name not in NOT_BY_REQUEST}
+    changed = {name: column[rows] for name, column in kept.items() if column is not None}
     return msgspec.structs.replace(
         columns,
         names=(),

@@ -52,6 +52,27 @@ def cached(columns: Columns, context: Context) -> Estimate:
     return counted("cached", "requests", int(columns.cached.sum()))
 
 
+def untimed(columns: Columns, context: Context) -> Estimate:
+    """Answers whose times were dropped, where others have theirs: the machine slept while they were on their way."""
+    if context.info.kind == "likelihood" or context.info.is_floor:
+        return unknown("untimed", "requests", "no times are taken")
+    asked = is_answered(columns) & ~columns.cached
+    has_none = np.isnan(columns.total_s) & asked
+    if has_none[asked].all():
+        return unknown("untimed", "requests", "no answer has a time")
+    return counted("untimed", "requests", int(has_none.sum()))
+
+
+def distinct(metric: str, column: str, columns: Columns, context: Context) -> Estimate:
+    """How many different things the service said that it is: two models are two systems under one name."""
+    said = getattr(columns, column)
+    if said is None:
+        return unknown(metric, "names", "not read")
+    names = np.unique(said[is_answered(columns)].astype(str))
+    found = int((names != "").sum())
+    return counted(metric, "names", found) if found else unknown(metric, "names", "the service said nothing")
+
+
 def reliability(columns: Columns, context: Context) -> Estimate:
     """The share of the requests sent that were answered; an answer used again says nothing of it."""
     if context.info.is_floor:

@@ -9,6 +9,7 @@ measured until then is valid; 130 interrupted and resumable.
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from typing import NoReturn
@@ -48,6 +49,7 @@ EPILOG = "Try: steelyard run starter -m local/smollm2-135m -m baseline/random"
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one verb; return the exit code."""
+    _print_anything()
     parser = build_parser()
     parsed = parser.parse_args(arguments)
     try:
@@ -68,6 +70,13 @@ def main(arguments: list[str] | None = None) -> int:
         _complain(f"{traceback.format_exc()}steelyard: this is a fault of steelyard. Please report it with these lines")
         return 4
     return code
+
+
+def _print_anything() -> None:
+    """Let a character that the terminal cannot show stand as its code, instead of ending the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _complain(text: str) -> None:

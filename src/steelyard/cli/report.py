@@ -27,6 +27,8 @@ def add_to(verbs: args.Verbs) -> None:
         "runs", nargs="*", default=["last"], metavar="RUN", help="one or several on one page (default: last)"
     )
     parser.add_argument("--html", metavar="FILE", help="one file that opens anywhere, without any network")
+    parser.add_argument("--baseline", metavar="NAME", help="say what changed since: a name, NAME@VERSION or a file")
+    args.add_reveal(parser)
     args.add_store(parser)
 
 
@@ -49,12 +51,23 @@ def _write_html(store: Store, runs: list[RunInfo], parsed: argparse.Namespace) -
     from steelyard.report.evidence import load_evidence
     from steelyard.report.html import html_report
 
-    _write(Path(parsed.html), html_report(load_evidence(store, runs)))
+    evidence = load_evidence(store, runs, baseline=parsed.baseline)
+    _write(Path(parsed.html), html_report(store, evidence, reveal=parsed.reveal))
 
 
 def _write(path: Path, text: str) -> None:
     from steelyard.store.export import new_file
 
     with new_file(path) as unfinished:
-        unfinished.write_text(text, "utf-8", newline="\n")
+        unfinished.write_text(_scrubbed(text), "utf-8", newline="\n")
     print(f"{path}: {path.stat().st_size / 1000:,.0f} kB")
+
+
+def _scrubbed(text: str) -> str:
+    """The text without keys; embedded files are let be, since in base64 chance could make what looks like one."""
+    import re
+
+    from steelyard.secrets import scrub
+
+    parts = re.split(r'("data:[a-z/;=0-9-]+,[A-Za-z0-9+/=]*")', text)
+    return "".join(part if place % 2 else scrub(part) for place, part in enumerate(parts))

@@ -1,4 +1,4 @@
-"""``steelyard runs``: past runs, and their names and tags."""
+"""``steelyard runs``: past runs, their names and tags, and what is left of them in a damaged store."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from steelyard.store import Store
     from steelyard.types import RunInfo
 
-ACTIONS = ("list", "rename", "tag", "untag", "delete")
+ACTIONS = ("list", "rename", "tag", "untag", "delete", "salvage")
 
 
 def add_to(verbs: args.Verbs) -> None:
@@ -20,11 +20,11 @@ def add_to(verbs: args.Verbs) -> None:
         verbs,
         "runs",
         execute,
-        summary="list past runs, rename, tag or delete one",
+        summary="list past runs, rename, tag or delete one; salvage a damaged store",
         example="steelyard runs rename 3 first-try",
     )
     parser.add_argument("action", nargs="?", choices=ACTIONS, default="list", metavar="|".join(ACTIONS))
-    parser.add_argument("run", nargs="?", metavar="RUN", help="the run to change")
+    parser.add_argument("run", nargs="?", metavar="RUN|FILE", help="the run to change, or the new store of salvage")
     parser.add_argument("word", nargs="?", metavar="NAME|TAG", help="its new name, or the tag")
     parser.add_argument("--most", type=args.count, default=30, metavar="N", help="runs to list (default 30)")
     parser.add_argument("--yes", action="store_true", help="delete without asking")
@@ -36,6 +36,10 @@ def execute(parsed: argparse.Namespace) -> int:
     """List, or change one run."""
     from steelyard.store import Store
 
+    if parsed.action == "salvage":
+        from steelyard.cli import salvage
+
+        return salvage.execute(parsed)
     with Store.open(parsed.store, create=False) as store:
         if parsed.action == "list":
             _list(store, parsed)

@@ -63,12 +63,15 @@ class RetryPolicy(Struct, frozen=True, kw_only=True):
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
-    """How a question ended: an answer, or the failure of the last try; ``attempts`` are the failed ones before it."""
+    """How a question ended: an answer, or the failure of the last try; ``attempts`` are the failed ones before it.
+
+    ``last_try_s`` is ``None`` where the clock cannot be trusted.
+    """
 
     attempts: tuple[Attempt, ...]
     completion: Completion | None
     failure: Failure | None
-    last_try_s: float
+    last_try_s: float | None
 
 
 async def always(failure: Failure) -> bool:

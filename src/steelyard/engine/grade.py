@@ -10,7 +10,7 @@ from steelyard.benchmarks.benchmark import Deliberate, Grade, Protocol, scores_o
 from steelyard.engine.judges import Hearing
 from steelyard.secrets import scrub
 from steelyard.threads import on_daemon_thread
-from steelyard.types import Completion, Sample, Score
+from steelyard.types import LOST_TEXT, Completion, Sample, Score
 
 GRADING_TIMEOUT_S = 300.0
 LONG_TEXT = 100_000  # characters, beyond which even a quick grader would hold up the clock
@@ -23,6 +23,8 @@ async def grade(
 
     ``hearing`` is where the answer stands before its judge, where a model judges.
     """
+    if LOST_TEXT in sample.flags:
+        return _unscored(protocol, "the item's text was lost with a damaged store: ask it in a new run")
     if protocol.deliberate is not None and hearing is not None:
         scores = await _deliberate(protocol, protocol.deliberate, sample, completion, hearing)
         return hearing.booked(scores, protocol.metrics[0])

@@ -20,6 +20,7 @@ from steelyard.engine.attempts import Outcome, RetryPolicy, always, ask
 from steelyard.engine.batch_lane import MOST_REQUESTS, BatchLane, Standings
 from steelyard.engine.budget import SPENT, Bill, Till
 from steelyard.engine.cache import Cache
+from steelyard.engine.clock import Clock, without_times
 from steelyard.engine.grade import grade
 from steelyard.engine.horizon import wait_for_move
 from steelyard.engine.progress import Progress
@@ -72,6 +73,7 @@ class Lane:
         self._on_stop = on_stop
         self.concurrency = concurrency
         self.throttle = policy.throttle(concurrency, self._spec)
+        self._clock = Clock()
         self._stragglers = Stragglers(self.model, self._spec.timeout_s, progress.tell)
         for cell in cells:
             cell.progress.throttle = self.throttle
@@ -104,6 +106,7 @@ class Lane:
         seats = [cell.cell.judge.concurrency for cell in self.cells if cell.cell.judge is not None]
         scorers = max(1, min(max([self.concurrency, *seats]), MOST_SCORERS))
         async with asyncio.TaskGroup() as group:
+            ticking = group.create_task(self._clock.watch())
             scoring = [group.create_task(self._score()) for _ in range(scorers)]
             if self.batches is not None:
                 generating = [group.create_task(self._by_batches(self.batches))]
@@ -114,6 +117,7 @@ class Lane:
             watching = group.create_task(self._stragglers.watch())
             await asyncio.gather(*generating)
             watching.cancel()
+            ticking.cancel()
             await self._finish()
             for _ in scoring:
                 self._durable.put_nowait(None)
@@ -302,8 +306,8 @@ class Lane:
             self._durable.put_nowait(work)
 
     async def _answer(self, work: Work) -> Call:
-        started = datetime.now(UTC)
-        work.started_at_s = started.timestamp()
+        work.started_at_s = self._clock.now_s()
+        paused_s = self._clock.paused_s()
         counters = work.cell.progress
         counters.started_s = counters.started_s or time.monotonic()
         counters.in_flight += 1
@@ -313,10 +317,13 @@ class Lane:
         finally:
             self._stragglers.answered(work)
             counters.in_flight -= 1
-        work.ended_at_s = time.time()
-        return self._called(work, outcome, started)
+        work.ended_at_s = self._clock.now_s()
+        slept_s = self._clock.paused_s() - paused_s
+        if slept_s:
+            outcome = without_times(outcome)
+        return self._called(work, outcome, datetime.fromtimestamp(work.started_at_s, UTC), slept_s=slept_s or None)
 
-    def _called(self, work: Work, outcome: Outcome, started: datetime) -> Call:
+    def _called(self, work: Work, outcome: Outcome, started: datetime, *, slept_s: float | None = None) -> Call:
         cost_usd = self._cost(outcome.completion, started)
         if work.bill is not None:
             work.bill.close(cost_usd, outcome.failure)
@@ -331,6 +338,7 @@ class Lane:
             failure=outcome.failure,
             failed_after_s=outcome.last_try_s if outcome.failure and self.batches is None else None,
             cost_usd=cost_usd,
+            slept_s=slept_s,
         )
 
     async def _outcome(self, work: Work) -> Outcome:

@@ -14,6 +14,7 @@ from contextlib import suppress
 
 import psutil
 
+from steelyard.engine.clock import Clock
 from steelyard.engine.gpus import Gpus, Reading
 from steelyard.engine.served import Mean, Served
 
@@ -25,6 +26,7 @@ BUSY_CORES = 0.9
 LEAST_WAITED_S = 5.0
 ADDED_UP = (
     "wall_s",
+    "slept_s",
     "cpu_s",
     "model_cpu_s",
     "model_watched_s",
@@ -98,6 +100,7 @@ class Resources:
         self._gpu_busy: dict[int, Mean] = {}
         self._gpu_power: dict[int, Mean] = {}
         self._looking = threading.Lock()
+        self._clock = Clock()
         self._began_s = time.time()
         self._started_s = self._looked_s = time.monotonic()
         self._cpu_s = _cpu_s(self._process)
@@ -105,11 +108,14 @@ class Resources:
 
     async def watch(self) -> None:
         """Sample until cancelled; the models' processes and the GPUs on a thread, since a driver may take its time."""
-        looks = 0
+        looks, slept_s = 0, self._clock.paused_s()
         while True:
             was_waiting, cpu_s, asked_s = self._is_waiting(), _cpu_s(self._process), time.monotonic()
             await asyncio.sleep(INTERVAL_S)
             took_s = time.monotonic() - asked_s
+            if (paused_s := self._clock.paused_s()) > slept_s:
+                slept_s = paused_s  # the process was stopped, which is no lag
+                continue
             lag_s = max(0.0, took_s - INTERVAL_S)
             if len(self._lags_s) < MOST_LAGS:
                 self._lags_s.append(lag_s)
@@ -161,6 +167,8 @@ class Resources:
             **self._model_figures(),
             **_load(),
         }
+        if slept_s := self._clock.paused_s():
+            figures["slept_s"] = slept_s
         if self._lags_s:
             figures["loop_lag_p99_s"] = percentile_99(self._lags_s)
             figures["loop_lag_max_s"] = max(self._lags_s)

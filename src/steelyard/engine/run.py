@@ -44,6 +44,7 @@ from steelyard.errors import StoreFull, UsageError
 from steelyard.plan.plan import Plan
 from steelyard.providers.batches import BatchService
 from steelyard.store import Store
+from steelyard.store.places import network_file_system, warning
 from steelyard.types import ModelSpec, RunInfo, RunStatus
 
 FLOOR_CONCURRENCY = 64
@@ -136,6 +137,10 @@ async def execute(
     origin = provenance(loop_name()) | {"prices": _quotes(cells, progress.tell)}
     origin["workers"] = plan.workers
     origin["instrument"] = instrument(_streams(cells, plan), origin)
+    if resume is not None:
+        store.check_free(resume.id)
+    if (kind := network_file_system(Path(store.location))) is not None:
+        progress.tell(warning(Path(store.location), kind))
     run = _register(plan, store, resume)
     if resume is not None and _was_killed(store, resume) and (at_risk := _paid_twice(cells, plan)):
         progress.tell(f"the run was killed: up to {at_risk} calls without a record may be paid for twice")

@@ -47,6 +47,7 @@ class Writer:
         self._has_room.set()
         self.on_room: Callable[[bool], None] = lambda is_there: None
         self._patience_s = PATIENCE_S
+        self._times_full = 0
         self._calls: list[tuple[NewCall, Callable[[int], None]]] = []
         self._scores: list[tuple[NewScore, Callable[[], None]]] = []
         self._drains: list[asyncio.Event] = []
@@ -115,16 +116,22 @@ class Writer:
         if full_since_s is not None:
             self._has_room.set()
             self.on_room(True)
-            self._tell(f"there is room for {self._store.location} again: the run goes on")
+            self._tell(f"there is room for {self._store.location} again: the run goes on{self._which_time()}")
         return ids
 
     def _hold(self, error: StoreFull) -> float:
         self._has_room.clear()
+        self._times_full += 1
         self.on_room(False)
         self._tell(
             f"{error}; nothing more is sent. Free some space: the run waits {PATIENCE_S / 60:.0f} minutes for it"
+            f"{self._which_time()}"
         )
         return time.monotonic()
+
+    def _which_time(self) -> str:
+        """What makes each time the disk is full a message of its own: the same words are said once."""
+        return "" if self._times_full == 1 else f" (full {self._times_full} times so far)"
 
     def _lost(self, in_hand: int) -> str:
         waiting = in_hand + len(self._calls) + len(self._scores)

@@ -121,6 +121,7 @@ class Http:
         self._busy: set[wire.Connection] = set()
         self._sweeping: asyncio.TimerHandle | None = None
         self._proxied: Any = None
+        self._behind_proxy: dict[Target, bool] = {}
 
     def open(self) -> None:
         """Nothing to do yet: connections are made when they are needed."""
@@ -142,10 +143,16 @@ class Http:
         """Post ``body`` as JSON. Any other status than 200 raises ``ProviderError``, as does a broken connection."""
         target = take_apart(url)
         encoded = msgspec.json.encode(body)
-        if self._through_proxy and is_behind_proxy(target):
+        if self._through_proxy and self._is_behind_proxy(target):
             return Exchange(target, self._through(url, encoded, headers))
         request = wire.request_bytes(target.path, target.host_header, encoded, self._sent(target, headers))
         return Exchange(target, Direct(self, target, request))
+
+    def _is_behind_proxy(self, target: Target) -> bool:
+        """The environment is asked once for each server: it takes longer to read than a request to send."""
+        if target not in self._behind_proxy:
+            self._behind_proxy[target] = is_behind_proxy(target)
+        return self._behind_proxy[target]
 
     def _through(self, url: str, body: bytes, headers: Mapping[str, str]) -> AbstractAsyncContextManager[Reply]:
         if self._proxied is None:

@@ -23,32 +23,35 @@ def _lines(record: Record) -> list[str]:
     call = record.call
     repeat = f" repeat {call.repeat}" if call.repeat else ""
     lines = [f"── {record.sample.id}{repeat} · {record.model} · {record.benchmark}@{record.protocol}"]
-    lines += ["asked:", *_indented(_asked(call.request.prompt))]
-    lines.append(f"gold: {plain(_gold(record.sample))}")
+    lines += ["asked:", *_indented(asked(call.request.prompt))]
+    lines.append(f"gold: {plain(gold(record.sample))}")
     if call.failure is not None:
         tries = len(call.attempts) + 1
         lines.append(f"failed ({call.failure.kind}, {tries} tries): {plain(call.failure.message)}")
     elif call.completion is not None:
-        lines += ["answer:", *_indented(_answer(call.completion, record.sample))]
-        lines.append(_footer(call.completion, call.cost_usd))
+        lines += ["answer:", *_indented(answer_text(call.completion, record.sample))]
+        lines.append(_footer(call.completion, call.cost_usd, call.slept_s))
     lines += [_judged(metric, score.value, score.answer, score.reason) for metric, score in record.scores.items()]
     return lines
 
 
-def _asked(prompt: Prompt) -> str:
+def asked(prompt: Prompt) -> str:
+    """What was asked, as one text."""
     if prompt.kind == "chat":
         return "\n".join(f"[{turn.role}] {turn.content}" for turn in prompt.messages)
     return prompt.text
 
 
-def _gold(sample: Sample) -> str:
+def gold(sample: Sample) -> str:
+    """The right answer; of choices its letter and its text."""
     if not sample.choices:
         return sample.target
     index = int(sample.target)
     return f"{chr(ord('A') + index)}) {sample.choices[index]}"
 
 
-def _answer(completion: Completion, sample: Sample) -> str:
+def answer_text(completion: Completion, sample: Sample) -> str:
+    """What came back: a text, or how likely each choice was."""
     if completion.likelihoods:
         pairs = zip(sample.choices, completion.likelihoods, strict=False)
         return "\n".join(f"{weighed.logprob:9.3f}  {choice}" for choice, weighed in pairs)
@@ -56,7 +59,7 @@ def _answer(completion: Completion, sample: Sample) -> str:
     return thought + (completion.text or "(empty)")
 
 
-def _footer(completion: Completion, cost_usd: float | None) -> str:
+def _footer(completion: Completion, cost_usd: float | None, slept_s: float | None) -> str:
     parts = [f"stopped by: {completion.stop_reason or 'unknown'}"]
     if completion.usage.output_tokens is not None:
         parts.append(f"{completion.usage.output_tokens} tokens")
@@ -64,6 +67,8 @@ def _footer(completion: Completion, cost_usd: float | None) -> str:
         parts.append(f"{completion.timing.total_s:.3f} s")
         if completion.timing.ttft_s is not None:
             parts.append(f"first token after {completion.timing.ttft_s:.3f} s")
+    if slept_s:
+        parts.append(f"no times: the machine slept, or the client was stopped, for {slept_s:.0f} s")
     parts.append("cost unknown" if cost_usd is None else f"${cost_usd:.6f}")
     return " · ".join(parts)
 

@@ -300,7 +300,7 @@ def radar(spokes: Sequence[Spoke], outlines: Sequence[Outline], *, label: str) -
                 tip = f"{outline.name}: {spoke.name} {text}"
                 pieces.append(_group("", tip, [_marker(outline.slot, *end, is_hollow=False)]))
         parts.append(_group(f"s{outline.slot % SLOTS}", outline.name, pieces))
-    return _svg(top + 300, label, parts)
+    return _svg(middle_y + radius * max(map(math.sin, turns)) + 46, label, parts)
 
 
 def _spoke_words(spoke: Spoke, x: float, y: float, turn: float, middle: float) -> str:

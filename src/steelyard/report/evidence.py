@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from msgspec import Struct
 
-from steelyard.analysis.bench import Bench, Contender
-from steelyard.analysis.compare import Side
+from steelyard.analysis.bench import Bench, Contender, Settled
+from steelyard.analysis.compare import compare_scores, family_level, in_family
+from steelyard.analysis.compare_measures import compare_measure
 from steelyard.analysis.estimates import is_answered
+from steelyard.analysis.findings import Finding, findings
+from steelyard.analysis.margins import Cell
+from steelyard.analysis.pairing import differing_fields
+from steelyard.analysis.recommendations import Recommendation, recommendations
 from steelyard.report.provenance import provenance_document
 from steelyard.report.results import CellResult, Results, load_results, warnings
+from steelyard.report.stopping import question_line, words_of
+from steelyard.report.verdict import cells_of_snapshot
 from steelyard.store import Store
-from steelyard.types import CellInfo, Columns, RunInfo
+from steelyard.store.baselines import SUFFIX, Baseline, read_baseline
+from steelyard.store.snapshots import reported_models
+from steelyard.types import CellInfo, Columns, Comparison, RunInfo
 
 IMPORTED = "import "
+BY_A_DIFFERENCE = ("compare", "anytime", "cascade")
+SINCE = ("latency.p50", "cost.per_request")
 OF_SENDING = ("reliability", "requests_per_second", "tokens_per_second", "api_calls")
 """What says nothing of answers that were made elsewhere: nothing was sent for them."""
 
@@ -32,6 +45,8 @@ class Evidence(Struct, frozen=True, kw_only=True):
     benches: tuple[Bench, ...]
     provenance: tuple[dict[str, Any], ...]
     warnings: tuple[str, ...]
+    findings: tuple[Finding, ...] = ()
+    recommendations: tuple[Recommendation, ...] = ()
 
     @property
     def models(self) -> list[str]:
@@ -44,22 +59,58 @@ class Evidence(Struct, frozen=True, kw_only=True):
         return any(one.side.info.is_confidential for bench in self.benches for one in (*bench.models, *bench.floors))
 
 
-def load_evidence(store: Store, runs: Sequence[RunInfo]) -> Evidence:
-    """Read the runs' cells, estimates, columns and provenance."""
+def load_evidence(store: Store, runs: Sequence[RunInfo], *, baseline: str | None = None) -> Evidence:
+    """Read the runs' cells, estimates, columns and provenance, and say what they show.
+
+    ``baseline`` is a name, NAME@VERSION or a file; what changed since is among the findings.
+    """
     results = tuple(load_results(store, run) for run in runs)
     named = _names(results)
     groups: dict[str, list[Contender]] = {}
+    settled: dict[str, list[Settled]] = {}
     for one in results:
         for cell in one.cells:
+            if cell.is_skipped:
+                continue
             contender = _contender(store, one.run, cell, named[_key(one.run, cell)])
             groups.setdefault(cell.info.label, []).append(contender)
+        for label in one.benchmarks():
+            settled.setdefault(label, []).extend(_settled(one, label))
+    benches = tuple(_bench(label, group, settled[label]) for label, group in groups.items())
+    doubts = tuple(dict.fromkeys(text for one in results for text in warnings(one)))
+    changes = () if baseline is None else since(store, benches, baseline)
     return Evidence(
         runs=tuple(runs),
         results=results,
-        benches=tuple(_bench(label, group) for label, group in groups.items()),
+        benches=benches,
         provenance=tuple(provenance_document(store, run) for run in runs),
-        warnings=tuple(dict.fromkeys(text for one in results for text in warnings(one))),
+        warnings=doubts,
+        findings=tuple(findings(benches, changes, doubts)),
+        recommendations=tuple(recommendations(benches)),
     )
+
+
+def since(store: Store, benches: Sequence[Bench], baseline: str) -> tuple[Comparison, ...]:
+    """Each model against itself in the baseline: its score, median latency and cost a request, all judged together."""
+    kept = {
+        (cell.info.model, cell.info.label): cell for cell in cells_of_snapshot(find_baseline(store, baseline).content)
+    }
+    pairs = [
+        (kept[one.name, bench.label].side, one.side)
+        for bench in benches
+        for one in bench.models
+        if (one.name, bench.label) in kept and not differing_fields(kept[one.name, bench.label].info, one.side.info)
+    ]
+    level = family_level(len(pairs), "claim")
+    scores = in_family([compare_scores(*pair, confidence=level) for pair in pairs], "claim")
+    measures = [compare_measure(*pair, name, confidence=level) for pair in pairs for name in SINCE]
+    return (*scores, *(one for one in measures if one.ratio is not None and one.ratio.value is not None))
+
+
+def find_baseline(store: Store, name: str) -> Baseline:
+    """A baseline of the store, or one in a file."""
+    path = Path(name)
+    return read_baseline(path) if path.suffix == SUFFIX else store.baselines.get(name)
 
 
 def columns_of(store: Store, info: CellInfo) -> Columns:
@@ -76,18 +127,46 @@ def times_in_order(columns: Columns) -> np.ndarray:
     return np.asarray(columns.total_s[timed][order])
 
 
-def _bench(label: str, group: Sequence[Contender]) -> Bench:
+def _settled(results: Results, label: str) -> Iterator[Settled]:
+    """What the looks said, where the run could end by a difference."""
+    rule = results.run.plan.get("stop") or {}
+    if rule.get("rule") not in BY_A_DIFFERENCE:
+        return
+    told: set[frozenset[str]] = set()
+    for cell in results.of_benchmark(label):
+        for look in () if cell.stopped is None else cell.stopped.questions:
+            pair = frozenset((cell.info.model, look.against or ""))
+            if look.against is not None and look.verdict != "skipped" and pair not in told:
+                told.add(pair)
+                words = question_line(cell.info.model, look)
+                is_told = look.verdict in ("ahead", "behind", "equivalent")
+                yield Settled(sentence=words, method=f"stopping rule {words_of(rule)}", is_told=is_told)
+
+
+def _bench(label: str, group: Sequence[Contender], settled: Sequence[Settled]) -> Bench:
     models = [one for one in group if not one.side.info.is_floor]
     floors = [one for one in group if one.side.info.is_floor]
-    return Bench(label, models, floors)
+    return Bench(label, models, floors, settled=settled)
 
 
 def _contender(store: Store, run: RunInfo, cell: CellResult, name: str) -> Contender:
-    columns = columns_of(store, cell.info)
     estimates = cell.estimates
     if cell.info.origin.startswith(IMPORTED):
         estimates = {key: one for key, one in estimates.items() if key not in OF_SENDING}
-    return Contender(side=Side(name=name, run=run.number, info=cell.info, columns=columns), estimates=estimates)
+    sessions = store.sessions(run.id)
+    return Contender(
+        cell=Cell(
+            run=run.number,
+            run_name=run.name,
+            status=run.status,
+            info=msgspec.structs.replace(cell.info, model=name),
+            columns=columns_of(store, cell.info),
+            estimates=tuple(estimates.values()),
+            reported=reported_models(store, cell.info.id or 0),
+            machine=(sessions[0].provenance.get("machine") or {}) if sessions else {},
+        ),
+        estimates=estimates,
+    )
 
 
 def _key(run: RunInfo, cell: CellResult) -> tuple[str, str, str]:

@@ -10,6 +10,7 @@ from msgspec import Struct
 from steelyard.report.evidence import Evidence
 from steelyard.report.results import Results
 from steelyard.report.spending import Spending, spending_line
+from steelyard.report.stopping import stopping_lines
 from steelyard.types import RunInfo
 
 STATUS = {
@@ -45,8 +46,14 @@ def facts(evidence: Evidence) -> list[Fact]:
 
 
 def spending_lines(evidence: Evidence) -> list[str]:
-    """What each run took and what was saved, a line a run."""
-    return [spending_line(one.run.number, one.spending) for one in evidence.results if one.spending is not None]
+    """What each run took, what was used again, what ending early saved."""
+    lines = [spending_line(one.run.number, one.spending) for one in evidence.results if one.spending is not None]
+    for one in evidence.results:
+        for label in one.benchmarks():
+            lines += [
+                f"{label}: {line.strip()}" for line in stopping_lines(one.run.plan, label, one.of_benchmark(label))
+            ]
+    return lines
 
 
 def duration_text(seconds: float) -> str:

@@ -8,15 +8,21 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from steelyard.analysis.sentences import descriptive
 from steelyard.report.evidence import Evidence
 from steelyard.report.facts import facts, spending_lines
 from steelyard.report.figures import Figure, figures, overview, slots
 from steelyard.report.matrix import figures_table, matrix, subjects_table
+from steelyard.report.origins import commands, in_full, origins
+from steelyard.report.raw import attachments
+from steelyard.report.samples import Item, load_samples
+from steelyard.store import Store
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -25,8 +31,8 @@ if TYPE_CHECKING:
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def html_report(evidence: Evidence) -> str:
-    """The whole page."""
+def html_report(store: Store, evidence: Evidence, *, reveal: bool = False) -> str:
+    """The whole page; ``reveal`` shows the texts of a confidential benchmark too."""
     from markupsafe import Markup
 
     style, script = (Markup(_file(*names)) for names in (("charts.css", "report.css"), ("report.js",)))  # noqa: S704 - files of ours
@@ -37,17 +43,18 @@ def html_report(evidence: Evidence) -> str:
         style=style,
         script=script,
         version=version("steelyard"),
-        **_parts(evidence),
+        **_parts(store, evidence, reveal=reveal),
     )
 
 
-def _parts(evidence: Evidence) -> dict[str, Any]:
+def _parts(store: Store, evidence: Evidence, *, reveal: bool) -> dict[str, Any]:
     """What the template shows, in the page's order."""
     slot_of = slots(evidence)
     return {
-        "runs": evidence.runs,
+        "models": evidence.models,
         "facts": facts(evidence),
-        "warnings": evidence.warnings,
+        "findings": evidence.findings,
+        "recommendations": evidence.recommendations,
         "matrix": matrix(evidence, slot_of),
         "overview": _drawn(overview(evidence)),
         "benches": [
@@ -60,7 +67,20 @@ def _parts(evidence: Evidence) -> dict[str, Any]:
             for bench in evidence.benches
         ],
         "spending": spending_lines(evidence),
+        "samples": [_sample(item) for item in load_samples(store, evidence, slot_of, reveal=reveal)],
+        "answers": sum(len(one.side.columns.sample) for bench in evidence.benches for one in bench.models),
+        "is_redacted": evidence.is_confidential and not reveal,
+        "origins": origins(evidence),
+        "provenance": in_full(evidence),
+        "commands": commands(evidence),
+        "attachments": attachments(store, evidence),
     }
+
+
+def _sample(item: Item) -> dict[str, Any]:
+    """An item with what the page's filters look at."""
+    states = json.dumps([[one.model, one.state] for one in item.answers], ensure_ascii=True)
+    return {"item": item, "states": states}
 
 
 def _title(evidence: Evidence) -> str:
@@ -78,13 +98,15 @@ def _drawn(found: Sequence[Figure]) -> list[dict[str, str | Markup]]:
 def _environment() -> Environment:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    return Environment(
+    environment = Environment(
         autoescape=True,
         loader=FileSystemLoader(TEMPLATES),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["descriptive"] = descriptive
+    return environment
 
 
 def _file(*names: str) -> str:

@@ -83,8 +83,8 @@ def matrix(evidence: Evidence, slot_of: dict[str, int]) -> Table:
         lines.append(Line(name=name, slot=slot_of.get(name), cells=(*scores, *_speed_and_cost(known))))
     return Table(
         caption="95 % intervals below each value. Leads: told from all others. Tied: not told from the best one seen.",
-        headings=(*(bench.label for bench in benches), "median latency", "first token, P50", "cost", "cost/correct",
-                  "reliability"),
+        headings=(*(bench.label for bench in benches), "median latency", "first token, P50",
+                  "cost/request" if len(benches) == 1 else "cost", "cost/correct", "reliability"),
         lines=tuple(lines),
     )  # fmt: skip
 

@@ -32,8 +32,13 @@ def provenance_document(store: Store, run: RunInfo) -> dict[str, Any]:
 
 
 def print_provenance(document: dict[str, Any]) -> None:
+    """Print the document."""
+    print(provenance_text(document))
+
+
+def provenance_text(document: dict[str, Any]) -> str:
     """The document as indented ``key: value`` lines."""
-    print("\n".join(_lines(document, 0)))
+    return "\n".join(_lines(document, 0))
 
 
 def _lines(value: Any, depth: int) -> list[str]:

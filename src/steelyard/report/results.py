@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from steelyard.analysis.stopped import Stopped, looks_by_cell, stopped
+from steelyard.report.identity import MixedModel, mixed_models, mixture_warning
 from steelyard.report.machine import busy_client, ended_servers
 from steelyard.report.spending import Spending, spending
 from steelyard.store import Store
@@ -43,7 +44,8 @@ class CellResult(Struct, frozen=True, kw_only=True):
 class Results(Struct, frozen=True, kw_only=True):
     """A run and its cells. ``metrics`` are the ones the plan asks to see; empty: the usual ones.
 
-    ``stamps`` are what stands over all its numbers, such as that code was run unprotected.
+    ``stamps`` are what stands over all its numbers, such as that code was run unprotected. ``mixed`` are the models
+    that changed in mid-run.
     """
 
     run: RunInfo
@@ -51,6 +53,7 @@ class Results(Struct, frozen=True, kw_only=True):
     metrics: tuple[str, ...] = ()
     stamps: tuple[str, ...] = ()
     spending: Spending | None = None
+    mixed: tuple[MixedModel, ...] = ()
 
     def benchmarks(self) -> list[str]:
         """The labels of the benchmarks, in the plan's order."""
@@ -96,6 +99,7 @@ def load_results(store: Store, run: RunInfo) -> Results:
         metrics=tuple(run.plan.get("metrics", ())),
         stamps=_stamps(store, run),
         spending=spending(store, run, cells),
+        mixed=mixed_models(store, cells),
     )
 
 
@@ -145,12 +149,18 @@ def results_document(results: Results) -> dict[str, Any]:
         for cell in results.cells
     ]
     spent = msgspec.to_builtins(results.spending)
-    return {"run": run, "cells": cells, "spending": spent, "warnings": warnings(results)}
+    return {
+        "run": run,
+        "cells": cells,
+        "spending": spent,
+        "mixed_models": msgspec.to_builtins(results.mixed),
+        "warnings": warnings(results),
+    }
 
 
 def warnings(results: Results) -> list[str]:
     """What a reader must know before believing a number: what was seen, why it matters, what to try."""
-    found = [*results.stamps, *_out_of_money(results)]
+    found = [*results.stamps, *map(mixture_warning, results.mixed), *_out_of_money(results)]
     for cell in results.cells:
         where = f"{cell.info.model} on {cell.info.label}"
         found += [f"{where}: {text}" for text in _cell_warnings(cell)]
@@ -204,7 +214,17 @@ def _cell_warnings(cell: CellResult) -> list[str]:
             f"have to come from others, so this score is not one of {cell.info.label}. "
             "Try: without --order file, or all items"
         )
-    return texts + _cache_warnings(cell) + _judge_warnings(cell)
+    return texts + _clock_warnings(cell) + _cache_warnings(cell) + _judge_warnings(cell)
+
+
+def _clock_warnings(cell: CellResult) -> list[str]:
+    untimed, answered = cell.value("untimed") or 0, cell.value("answered") or 0
+    if not untimed:
+        return []
+    return [
+        f"{untimed:,.0f} of {answered:,.0f} answers were on their way while this machine slept or the client was "
+        "stopped: they are scored, and left out of every time"
+    ]
 
 
 def _cache_warnings(cell: CellResult) -> list[str]:

@@ -70,7 +70,8 @@ def unpack(data: bytes, kind: type[T]) -> T:
         return msgspec.msgpack.decode(decompressor.decompress(data), type=kind)
     except (zstandard.ZstdError, msgspec.DecodeError) as error:
         raise StoreError(
-            f"a stored {kind.__name__.lower()} is damaged ({error}). Try: an earlier copy of the store"
+            f"a stored {kind.__name__.lower()} is damaged ({error}). Try: an earlier copy of the store, or steelyard "
+            "runs salvage"
         ) from error
 
 

@@ -43,7 +43,7 @@ NUMBERS = (
     "cost_usd",
     "saved_usd",
 )
-WORDS = ("failure", "stop_reason", "stratum", "cluster", "flags")
+WORDS = ("failure", "stop_reason", "stratum", "cluster", "flags", "model_reported", "fingerprint")
 NAN = float("nan")
 
 
@@ -120,6 +120,8 @@ def read_columns(
         answer=counts["answer"],
         failure=words["failure"].texts()[keep],
         stop_reason=words["stop_reason"].texts()[keep],
+        model_reported=words["model_reported"].texts()[keep],
+        fingerprint=words["fingerprint"].texts()[keep],
         gaps_s=np.frombuffer(b"".join(gaps), dtype="<u4") / 1e6,
         gap_starts=np.cumsum([0, *(len(value) // 4 for value in gaps)], dtype=np.int64),
         scores=scores,
@@ -162,7 +164,10 @@ def _the_ones_that_count(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
 
 def _calls(cell: int, with_names: bool) -> Select[Any]:
     calls, samples = schema.calls, schema.samples
-    columns = [calls.c[name] for name in (*WHOLE, *NUMBERS, "failure", "stop_reason", "gaps_us")]
+    columns = [
+        calls.c[name]
+        for name in (*WHOLE, *NUMBERS, "failure", "stop_reason", "model_reported", "fingerprint", "gaps_us")
+    ]
     columns += [samples.c.stratum, samples.c.cluster, samples.c.flags, *([samples.c.name] if with_names else [])]
     return (
         select(*columns)

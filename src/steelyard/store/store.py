@@ -33,6 +33,7 @@ from steelyard.secrets import known_forms
 from steelyard.store import schema
 from steelyard.store.account import Budget
 from steelyard.store.answers import ORIGINAL, Answers, hand_over, payload_of_answer, read_call
+from steelyard.store.backup import keep_copy
 from steelyard.store.baselines import Baselines
 from steelyard.store.codec import fingerprint, mended, pack, unpack, well_formed
 from steelyard.store.columns import read_columns
@@ -126,15 +127,20 @@ class Store:
         self.budget = Budget(self._reading, self._writing, _number, lambda pid, at: _is_alive(pid, at))
 
     @staticmethod
+    def place(url_or_path: str | Path | None = None) -> Path:
+        """The file that is meant: the one given, else ``STEELYARD_STORE``, else the one in the working folder."""
+        return _location(url_or_path)
+
+    @staticmethod
     def exists(url_or_path: str | Path | None = None) -> bool:
         """Whether there is a store to open."""
-        return _location(url_or_path).exists()
+        return _is_there(_location(url_or_path))
 
     @classmethod
     def open(cls, url_or_path: str | Path | None = None, *, create: bool = True) -> Store:
         """Open the store there, else at ``STEELYARD_STORE``, else in the working folder; create or migrate it."""
         location = _location(url_or_path)
-        if not location.exists() and not create:
+        if not _is_there(location) and not create:
             raise StoreError(
                 f"no runs yet: {location} does not exist. Try: steelyard run starter -m local/smollm2-135m"
             )
@@ -162,6 +168,8 @@ class Store:
                     if schema.version_of(connection) < schema.VERSION:
                         connection.rollback()
                         connection.exec_driver_sql("BEGIN IMMEDIATE")
+                        if 0 < (found := schema.version_of(connection)) < schema.VERSION:
+                            keep_copy(Path(self.location), found)
                         schema.bring_up_to_date(connection)
                         connection.commit()
                     connection.exec_driver_sql(KEPT_IN_THE_FILE)
@@ -273,8 +281,9 @@ class Store:
     # Sessions and cells
 
     def begin_session(self, run_id: str, provenance: dict[str, Any]) -> int:
-        """A process begins to work on the run."""
+        """A process begins to work on the run; one run is worked on by one process at a time."""
         with self._writing() as connection:
+            _check_free(connection, _number(connection, run_id))
             row = connection.execute(
                 schema.sessions.insert().values(
                     run=_number(connection, run_id),
@@ -286,6 +295,11 @@ class Store:
             )
             assert row.inserted_primary_key is not None
             return int(row.inserted_primary_key[0])
+
+    def check_free(self, run_id: str) -> None:
+        """Raise where another process is working on the run."""
+        with self._reading() as connection:
+            _check_free(connection, _number(connection, run_id))
 
     def end_session(self, session: int, resources: dict[str, float]) -> None:
         """The process is done with the run, and this is what it took."""
@@ -518,7 +532,7 @@ class Store:
             yield from islice(found, limit)
 
     def reported(self, cell: int) -> list[dict[str, Any]]:
-        """What the service said that it is: each (model, fingerprint) with the number of its answers."""
+        """What the service said that it is: each (model, fingerprint) with its number of answers. Reads them all."""
         table = schema.calls
         chosen = (
             select(table.c.model_reported, table.c.fingerprint, func.count())
@@ -528,6 +542,14 @@ class Store:
         with self._reading() as connection:
             rows = connection.execute(chosen).all()
         return [{"model": model, "fingerprint": fingerprint, "answers": n} for model, fingerprint, n in rows]
+
+    def reported_first(self, cell: int) -> tuple[str | None, str | None]:
+        """The (model, fingerprint) of one answer of the cell that names a model."""
+        table = schema.calls
+        named = (table.c.cell == cell, table.c.failure.is_(None), table.c.model_reported.is_not(None))
+        with self._reading() as connection:
+            row = connection.execute(select(table.c.model_reported, table.c.fingerprint).where(*named).limit(1)).first()
+        return (None, None) if row is None else (row.model_reported, row.fingerprint)
 
     # Connections
 
@@ -582,6 +604,13 @@ def _path_of(url_or_path: str | Path) -> Path:
     return Path(text).expanduser()
 
 
+def _is_there(location: Path) -> bool:
+    try:
+        return location.exists()
+    except OSError as error:  # a name that is too long for the file system
+        raise StoreError(f"cannot open a store at {location}: {error.strerror}") from error
+
+
 def _create_privately(location: Path) -> None:
     """Only the user may read what was asked and answered."""
     location.parent.mkdir(parents=True, exist_ok=True)
@@ -592,7 +621,11 @@ def _create_privately(location: Path) -> None:
 def _reason(error: BaseException) -> str:
     reason = str(getattr(error, "orig", None) or error).split("\n", 1)[0]
     is_damage = isinstance(error, UnicodeDecodeError | msgspec.DecodeError) or reason.startswith(DAMAGE)
-    return f"{reason}. The file is damaged, or no store. Try: an earlier copy of it" if is_damage else reason
+    return (
+        f"{reason}. The file is damaged, or no store. Try: an earlier copy of it, or steelyard runs salvage"
+        if is_damage
+        else reason
+    )
 
 
 def _is_full(error: Exception) -> bool:
@@ -664,12 +697,28 @@ def _true_status(connection: Connection, row: Any) -> RunStatus:
     return "interrupted"
 
 
+def _check_free(connection: Connection, number: int) -> None:
+    table = schema.sessions
+    chosen = select(table).where(
+        table.c.run == number, table.c.ended_at.is_(None), table.c.host == socket.gethostname()
+    )
+    for row in connection.execute(chosen):
+        if row.pid not in (None, os.getpid()) and _is_alive(row.pid, row.started_at):
+            raise UsageError(
+                f"run #{number} is being worked on by process {row.pid} since {row.started_at[:19]}: two at once would "
+                f"pay twice. Try: wait for it, or end it with Ctrl-C or: kill {row.pid}"
+            )
+
+
 def _is_alive(pid: int, session_started_at: str) -> bool:
     """Whether that very process lives: a process that is younger than the session only got the same number."""
     import psutil
 
     try:
-        born_s = psutil.Process(pid).create_time()
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:  # it ended, and nobody has asked how
+            return False
+        born_s = process.create_time()
     except psutil.NoSuchProcess:
         return False
     except psutil.AccessDenied:

@@ -1,0 +1,300 @@
+"""What a run shows, in sentences that each rest on a test of the records; what is not shown is said to be open.
+
+A rule turns numbers into at most one sentence a benchmark. The rules stand in ``docs/findings.md``; none has a formula
+of its own: differences are those of ``compare``, ties those of ``places``, ratios of intervals those of ``margins``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+from msgspec import Struct
+
+from steelyard.analysis.bench import Bench, Contender
+from steelyard.analysis.compare import items_to_find
+from steelyard.analysis.margins import Standing, standing
+from steelyard.analysis.sentences import sentence
+from steelyard.analysis.wording import written
+from steelyard.types import Comparison, Estimate
+
+Kind = Literal["told", "open", "beware"]
+
+BESIDE = ("cost.per_request", "latency.p50")
+COARSE = 0.10
+"""A benchmark that shows only differences beyond so many points hardly tells models apart."""
+NAMED = 4
+
+
+class Finding(Struct, frozen=True, kw_only=True):
+    """A sentence with what it rests on. ``told``: decided by a test; ``open``: not decided; ``beware``: a doubt.
+
+    ``rule`` names its section in ``docs/findings.md``; ``numbers`` are the estimates that it is made from.
+    """
+
+    rule: str
+    kind: Kind
+    sentence: str
+    benchmark: str = ""
+    method: str = ""
+    numbers: tuple[Estimate, ...] = ()
+
+
+def findings(benches: Sequence[Bench], changes: Sequence[Comparison] = (), doubts: Sequence[str] = ()) -> list[Finding]:
+    """Every finding, benchmark by benchmark; ``changes`` are since a baseline, ``doubts`` what the run warns of."""
+    rules = (lead, above_floor, cheapest_answer, fastest, dominated, too_coarse)
+    found = [one for bench in benches for rule in rules for one in rule(bench)]
+    found += [since_baseline(change) for change in changes]
+    found += [Finding(rule="doubts", kind="beware", sentence=text) for text in doubts]
+    order: dict[Kind, int] = {"told": 0, "open": 1, "beware": 2}
+    return sorted(found, key=lambda one: order[one.kind])
+
+
+def lead(bench: Bench) -> Iterator[Finding]:
+    """Who answers best: told when the best one seen is told from every other, all judged together."""
+    leader, second = bench.leader, bench.second()
+    if leader is None:
+        yield Finding(rule="lead", kind="open", benchmark=bench.label,
+                      sentence=f"Nothing was scored on {bench.label}, so no model can be judged.")  # fmt: skip
+        return
+    if bench.settled:
+        for one in bench.settled:
+            yield Finding(rule="stopping", kind="told" if one.is_told else "open", benchmark=bench.label,
+                          sentence=f"On {bench.label}: {one.sentence}.", method=one.method)  # fmt: skip
+        return
+    if second is None:
+        return
+    compared = bench.compare(leader, second)
+    others = [one.name for one in bench.tied() if one is not leader]
+    numbers = (leader.estimates["accuracy"], second.estimates["accuracy"], compared.difference)
+    if others:
+        text = (
+            f"Who answers best on {bench.label} is not decided. The best one seen is {leader.name} with "
+            f"{written(leader.estimates['accuracy'])}; {listed(others)} {'are' if len(others) > 1 else 'is'} not told "
+            f"from it.{_to_settle(bench, compared)}"
+        )
+        yield Finding(rule="lead", kind="open", benchmark=bench.label, sentence=text, method=_method(bench, compared),
+                      numbers=numbers)  # fmt: skip
+        return
+    measures = [bench.compare(leader, second, name) for name in BESIDE]
+    text = f"{leader.name} answers best on {bench.label}. {sentence(compared, measures)}"
+    if len(bench.pairable) > 2:
+        text += f" It is told from all {len(bench.pairable) - 1} others."
+    yield Finding(rule="lead", kind="told", benchmark=bench.label, sentence=text, method=_method(bench, compared),
+                  numbers=numbers)  # fmt: skip
+
+
+def above_floor(bench: Bench) -> Iterator[Finding]:
+    """Whether models do better than what needs no model."""
+    floor = next((one for one in bench.floors if one.value("accuracy") is not None), None)
+    models = [] if floor is None else [one for one in bench.scored if bench.is_pairable(one, floor)]
+    if floor is None or not models:
+        return
+    compared = {one.name: bench.compare(one, floor) for one in models}
+    lost = [name for name, one in compared.items() if one.verdict != "improved"]
+    first = compared[lost[0] if lost else models[-1].name]
+    numbers = (first.of_candidate, first.of_baseline, first.difference)
+    method = _method(bench, first, is_ranked=False)
+    if lost:
+        text = f"{listed(lost)} {'are' if len(lost) > 1 else 'is'} not shown to do better on {bench.label} than "
+        text += f"{floor.name}, which needs no model. {sentence(first)}"
+        yield Finding(rule="floor", kind="open", benchmark=bench.label, sentence=text, method=method, numbers=numbers)
+        return
+    who = models[0].name if len(models) == 1 else f"All {len(models)} models"
+    text = f"{who} {'does' if len(models) == 1 else 'do'} better on {bench.label} than {floor.name}. {sentence(first)}"
+    yield Finding(rule="floor", kind="told", benchmark=bench.label, sentence=text, method=method, numbers=numbers)
+
+
+def cheapest_answer(bench: Bench) -> Iterator[Finding]:
+    """Which model's right answers cost least, wrong ones paid for."""
+    known = sorted(_with(bench, "cost.per_correct"), key=lambda one: one.value("cost.per_correct") or 0.0)
+    if not known:
+        return
+    best, others = known[0], known[1:]
+    own = best.estimates["cost.per_correct"]
+    unknown = [one.name for one in bench.scored if one not in known]
+    rest = f" What {listed(unknown)} cost is not known." if unknown else ""
+    if not others:
+        text = f"A right answer of {best.name} on {bench.label} costs {written(own)}.{rest}"
+        yield Finding(rule="cost", kind="told", benchmark=bench.label, sentence=text, method=own.method, numbers=(own,))
+        return
+    found = standing("cost.per_correct", others[0].cell, best.cell, "ratio")
+    numbers = (own, others[0].estimates["cost.per_correct"])
+    is_told = found.high is not None and found.high < 1
+    if is_told:
+        text = (
+            f"A right answer on {bench.label} costs least with {best.name}: {written(own)}, "
+            f"{_times(found.value)} times that of {others[0].name}, the next.{rest}"
+        )
+    else:
+        text = (
+            f"Whose right answers cost least on {bench.label} is not decided: {best.name} with {written(own)} and "
+            f"{others[0].name} with {written(numbers[1])} are not told apart.{rest}"
+        )
+    yield Finding(rule="cost", kind="told" if is_told else "open", benchmark=bench.label, sentence=text,
+                  method=_ratio_words(found), numbers=numbers)  # fmt: skip
+
+
+def fastest(bench: Bench) -> Iterator[Finding]:
+    """Whose first token comes first; where nothing was streamed, whose answer is there first."""
+    metric = "ttft.p50" if len(_with(bench, "ttft.p50")) > 1 else "latency.p50"
+    timed = [one for one in _with(bench, metric) if bench.leader is None or bench.is_pairable(bench.leader, one)]
+    if len(timed) < 2:
+        return
+    ordered = sorted(timed, key=lambda one: one.value(metric) or 0.0)
+    compared = bench.compare(ordered[0], ordered[1], metric)
+    ratio, own = compared.ratio, ordered[0].estimates[metric]
+    what = "first token comes" if metric == "ttft.p50" else "answer is there"
+    is_told = compared.verdict == "improved" and ratio is not None
+    numbers = (own, ordered[1].estimates[metric], *([] if ratio is None else [ratio]))
+    if is_told:
+        assert ratio is not None
+        text = (
+            f"{ordered[0].name}'s {what} first on {bench.label}: at a median of {written(own)}, "
+            f"{_times(ratio.value)} times ({_times(ratio.low)} to {_times(ratio.high)}) that of {ordered[1].name}."
+        )
+    else:
+        text = (
+            f"Whose {what} first on {bench.label} is not decided: {ordered[0].name} with {written(own)} and "
+            f"{ordered[1].name} with {written(numbers[1])} are not told apart."
+        )
+    yield Finding(rule="speed", kind="told" if is_told else "open", benchmark=bench.label, sentence=text,
+                  method=_method(bench, compared, is_ranked=False), numbers=numbers)  # fmt: skip
+
+
+def dominated(bench: Bench) -> Iterator[Finding]:
+    """Models that another one equals or beats in all that was seen, and is told to beat in something."""
+    by_name = {one.name: one for one in bench.models}
+    found = []
+    if bench.settled:
+        return
+    for point in bench.standings():
+        if point.beaten_by is None:
+            continue
+        loser, winner = by_name[point.model], by_name[point.beaten_by]
+        if bench.is_pairable(loser, winner) and (better := _told_better(bench, winner, loser)):
+            found.append((loser, winner, better))
+    for loser, winner, better in found[:NAMED]:
+        text = (
+            f"Nothing speaks for {loser.name} on {bench.label}: {winner.name} is as good or better in all that is known"
+        )
+        text += f" of both, and is told better in {' and '.join(_gain(one) for one in better)}."
+        yield Finding(rule="dominated", kind="told", benchmark=bench.label, sentence=text,
+                      method=_method(bench, better[0], is_ranked=False),
+                      numbers=tuple(one.ratio or one.difference for one in better))  # fmt: skip
+    if len(found) > NAMED:
+        text = f"Of {len(found) - NAMED} more models on {bench.label} the same can be said: "
+        text += f"{listed([loser.name for loser, _, _ in found[NAMED:]])}."
+        yield Finding(rule="dominated", kind="told", benchmark=bench.label, sentence=text)
+
+
+def too_coarse(bench: Bench) -> Iterator[Finding]:
+    """That so few items tell only great differences."""
+    leader, second = bench.leader, bench.second()
+    if leader is None:
+        return
+    own = leader.estimates["accuracy"]
+    if second is not None:
+        least = bench.compare(leader, second).detectable
+        if least is not None and least > COARSE:
+            text = f"With {bench.compare(leader, second).pairing.n:,} items on {bench.label} only differences from "
+            text += f"{100 * least:.0f} points on are found (power 80 %). More items would tell more."
+            yield Finding(rule="coarse", kind="beware", benchmark=bench.label, sentence=text, numbers=(own,))
+    elif own.low is not None and own.high is not None and own.high - own.low > 2 * COARSE:
+        text = (
+            f"{own.n:,} items leave {leader.name}'s accuracy on {bench.label} anywhere from {100 * own.low:.0f} % to "
+        )
+        text += f"{100 * own.high:.0f} %. More items would tell more."
+        yield Finding(rule="coarse", kind="beware", benchmark=bench.label, sentence=text, numbers=(own,))
+
+
+def since_baseline(change: Comparison) -> Finding:
+    """What changed against a baseline, model by model and metric by metric."""
+    is_told = change.verdict != "inconclusive"
+    text = f"Since the baseline (run #{change.baseline_run}): {sentence(change, where=change.benchmark)}"
+    return Finding(
+        rule="baseline",
+        kind="told" if is_told else "open",
+        benchmark=change.benchmark,
+        sentence=text,
+        method=method_of(change),
+        numbers=(change.of_baseline, change.of_candidate, change.ratio or change.difference),
+    )
+
+
+def method_of(compared: Comparison) -> str:
+    """How a comparison was made: estimator, level, test."""
+    found = compared.ratio or compared.difference
+    parts = [found.method]
+    if found.level is not None:
+        parts.append(f"{100 * found.level:.3g} % interval")
+    parts.append(f"n = {found.n:,}")
+    if compared.p_value is not None:
+        parts.append(f"{compared.test}, p = {compared.p_value:.2g}")
+    return ", ".join(parts)
+
+
+def _ratio_words(found: Standing) -> str:
+    if found.fault is not None:
+        return f"no ratio: {found.fault}"
+    return f"ratio {_times(found.low)} to {_times(found.high)}, each bound with 95 % certainty, from {found.method}"
+
+
+def _times(ratio: float | None) -> str:
+    if ratio is None:
+        return "unknown"
+    return f"{ratio:.2f}" if ratio >= 0.1 else f"{ratio:.2g}"
+
+
+def _method(bench: Bench, compared: Comparison, *, is_ranked: bool = True) -> str:
+    ranked = "; ties by a paired bootstrap over all models together" if is_ranked and bench.ranking is not None else ""
+    return method_of(compared) + ranked
+
+
+def _told_better(bench: Bench, winner: Contender, loser: Contender) -> list[Comparison]:
+    """The comparisons that the winner is told to win."""
+    compared = [bench.compare(winner, loser, name) for name in ("accuracy", "latency.p50", "cost.per_request")]
+    return [one for one in compared if one.verdict == "improved"]
+
+
+def _gain(compared: Comparison) -> str:
+    if compared.ratio is None:
+        return f"accuracy ({100 * (compared.difference.value or 0.0):+.1f} points)"
+    name = {"latency.p50": "median latency", "cost.per_request": "cost a request"}[compared.metric]
+    return f"{name} ({100 * (compared.ratio.value or 0.0):.0f} % of it)"
+
+
+def _to_settle(bench: Bench, compared: Comparison) -> str:
+    """How many items would tell the best two apart, were the difference the one seen, and for how much."""
+    seen = compared.difference.value
+    needed = items_to_find(compared, seen) if seen else None
+    if needed is None:
+        return ""
+    sides = [one for one in bench.models if one.name in (compared.candidate, compared.baseline)]
+    more = max(0, needed - compared.pairing.n)
+    price = cost_of_items(sides, more)
+    money = "" if price is None else f", for about {price:.2g} USD"
+    has = min(one.side.info.available for one in sides)
+    short = f"; {bench.label} has {has:,}" if needed > has else ""
+    other = compared.baseline if bench.leader is None or compared.candidate == bench.leader.name else compared.candidate
+    return f" If the difference seen is the true one, {needed:,} items in all would tell {other} from it{money}{short}."
+
+
+def cost_of_items(sides: Sequence[Contender], items: int) -> float | None:
+    """What asking each model that many items more costs, at the mean cost seen; ``None`` where a price is unknown."""
+    each = [one.value("cost.per_request") for one in sides]
+    if not sides or any(value is None for value in each):
+        return None
+    return sum((value or 0.0) * items * one.side.info.repeats for value, one in zip(each, sides, strict=True))
+
+
+def _with(bench: Bench, metric: str) -> list[Contender]:
+    return [one for one in bench.models if one.value(metric) is not None]
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in a sentence, the first few of many."""
+    shown = list(names[:NAMED])
+    if len(names) > NAMED:
+        return f"{', '.join(shown)} and {len(names) - NAMED} more"
+    return " and ".join(filter(None, [", ".join(shown[:-1]), shown[-1]]))

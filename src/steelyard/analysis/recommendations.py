@@ -1,0 +1,299 @@
+"""Which model for which use: each a stated rule over the tests that a gate takes, withheld where they leave it open.
+
+The rules stand in ``docs/findings.md``. A bar is passed when the bound of a 95 % interval is beyond it; a model that
+only might pass is not recommended, and what would settle it is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from msgspec import Struct
+
+from steelyard.analysis.bench import Bench, Contender
+from steelyard.analysis.findings import cost_of_items, listed
+from steelyard.analysis.gate import Check, Policy, check_margin, check_threshold
+from steelyard.analysis.verdict_words import check_sentence
+from steelyard.criteria import Margin, Threshold, parse_margin, parse_threshold
+
+SURE = parse_threshold("accuracy >= 0.90")
+ANSWERED = parse_threshold("reliability >= 0.99")
+PROMPT = parse_threshold("ttft.p95 <= 1s")
+WHOLE = parse_threshold("latency.p95 <= 1s")
+CLOSE = parse_margin("accuracy=0.05")
+BORNE = Policy(allowed=("cached", "machine"))
+"""An answer used again says as much of quality as a new one; times are taken over new ones only."""
+
+
+class Recommendation(Struct, frozen=True, kw_only=True):
+    """For one use: the models that the rule gives, none where it is withheld; why; and what would settle it."""
+
+    use: str
+    rule: str
+    models: tuple[str, ...]
+    why: str
+    settle: str = ""
+
+    @property
+    def is_given(self) -> bool:
+        """Whether there is a model to recommend."""
+        return bool(self.models)
+
+
+def recommendations(benches: Sequence[Bench]) -> list[Recommendation]:
+    """One for each use, over all benchmarks of the report together."""
+    found = [high_stakes(benches), general(benches), real_time(benches)]
+    if not any(bench.settled for bench in benches):
+        return found
+    why = "The run could end by a difference between models, and these tests do not allow for that."
+    again = "The same models on a number of items that is fixed before: without stop: in the plan."
+    return [Recommendation(use=one.use, rule=one.rule, models=(), why=why, settle=again) for one in found]
+
+
+def high_stakes(benches: Sequence[Bench]) -> Recommendation:
+    """Who is right nine times in ten, answers 99 of 100 requests, and is not told to be worse than another."""
+    use, rule = "High-stakes decisions", (
+        "On every benchmark: at least 90 % right and at least 99 % of requests answered, both with 95 % certainty, and "
+        "not told to be less accurate than another model."
+    )  # fmt: skip
+    return _given(use, rule, benches, [SURE, ANSWERED], _best)
+
+
+def real_time(benches: Sequence[Bench]) -> Recommendation:
+    """Who is there within a second 19 times in 20; of those not told less accurate than the best, the fastest."""
+    use, rule = "Real time", (
+        "On every benchmark: better than the floor, and the first token (where nothing is streamed, the whole answer) "
+        "within 1 s for 95 % of requests, with 95 % certainty. Of these, those not told to be less accurate than the "
+        "best; of those, the fastest. Time lost by the client only makes this harder to pass."
+    )  # fmt: skip
+    streams = all(_has(bench, "ttft.p95", "ttft.p50") for bench in benches)
+    return _given(use, rule, benches, [PROMPT if streams else WHOLE], _fastest_of_best, needs_floor=True)
+
+
+def general(benches: Sequence[Bench]) -> Recommendation:
+    """The cheapest of those that are at most 5 points worse than the best one seen."""
+    use, rule = "General tasks", (
+        "On every benchmark: better than the floor, and at most 5 points less accurate than the best one seen, with "
+        "95 % certainty. Of these, the cheapest a request."
+    )  # fmt: skip
+    common = _common(benches)
+    if len(common) < 2:
+        return Recommendation(use=use, rule=rule, models=(), why=_too_few(benches, common))
+    judged = {name: _close(name, benches) for name in common}
+    passed = [name for name in common if all(check.verdict == "pass" for check in judged[name])]
+    passed, chance = _above_floor(passed, benches)
+    if not passed:
+        why = (
+            "No model is told from the floor."
+            if chance
+            else "No one model stays within 5 points of the best everywhere."
+        )
+        return Recommendation(use=use, rule=rule, models=(), why=why)
+    unpriced = [name for name in passed if any(_on(bench, name).value("cost.per_request") is None for bench in benches)]
+    if unpriced and len(passed) > 1:
+        why = f"{listed(passed)} are close enough, but what {listed(unpriced)} costs is not known."
+        price = "A price for each model: --price, or price: in the plan."
+        return Recommendation(use=use, rule=rule, models=(), why=why, settle=price)
+    cheapest = _least(passed, benches, "cost.per_request")
+    rivals = [name for name in common if name not in passed and _might_pass(judged[name])]
+    open_ones = [name for name in rivals if not _is_told_more(name, cheapest[0], benches)]
+    if open_ones:
+        checks = [check for name in open_ones for check in judged[name]]
+        why = (
+            f"{listed(open_ones)} might be within 5 points of the best and cheaper than {listed(cheapest)}: "
+            "that is not decided."
+        )
+        return Recommendation(use=use, rule=rule, models=(), why=why, settle=_settling(checks, benches))
+    return Recommendation(use=use, rule=rule, models=tuple(cheapest), why=_why_general(cheapest, benches))
+
+
+def _given(
+    use: str,
+    rule: str,
+    benches: Sequence[Bench],
+    bars: Sequence[Threshold],
+    choose: Callable[[Sequence[str], Sequence[Bench]], list[str]],
+    *,
+    needs_floor: bool = False,
+) -> Recommendation:
+    """The models that pass all bars on all benchmarks, and of these those that ``choose`` takes."""
+    common = _common(benches)
+    if not common:
+        return Recommendation(use=use, rule=rule, models=(), why=_too_few(benches, common))
+    judged = {name: _bars(name, bars, benches) for name in common}
+    passed = [name for name in common if all(check.verdict == "pass" for check in judged[name])]
+    if needs_floor:
+        passed, chance = _above_floor(passed, benches)
+        if not passed and chance:
+            return Recommendation(
+                use=use, rule=rule, models=(), why=f"{listed(chance)} passed, but is not told from the floor."
+            )
+    if passed:
+        chosen = choose(passed, benches)
+        return Recommendation(use=use, rule=rule, models=tuple(chosen), why=_why(chosen, passed, judged, benches))
+    nearest = [name for name in common if _might_pass(judged[name])]
+    if not nearest:
+        failed = judged[common[0]]
+        told = next(check for check in failed if check.verdict == "fail")
+        why = f"No model passes: {_seen(told)}"
+        return Recommendation(use=use, rule=rule, models=(), why=why, settle="More items would not change that.")
+    checks = [check for check in judged[nearest[0]] if check.verdict == "inconclusive"]
+    why = f"Not decided for {listed(nearest)}: {_seen(checks[0])}"
+    return Recommendation(use=use, rule=rule, models=(), why=why, settle=_settling(checks, benches))
+
+
+def _common(benches: Sequence[Bench]) -> list[str]:
+    """The models that every benchmark has scored in one pairable group, best of the first benchmark first."""
+    if not benches:
+        return []
+    first, *others = benches
+    return [
+        one.name for one in first.pairable if all(any(m.name == one.name for m in bench.pairable) for bench in others)
+    ]
+
+
+def _too_few(benches: Sequence[Bench], common: Sequence[str]) -> str:
+    if not any(bench.scored for bench in benches):
+        return "Nothing was scored."
+    return (
+        "No model was scored on every benchmark." if not common else f"There is nothing to choose from but {common[0]}."
+    )
+
+
+def _on(bench: Bench, name: str) -> Contender:
+    return next(one for one in bench.models if one.name == name)
+
+
+def _has(bench: Bench, *metrics: str) -> bool:
+    return any(one.value(metric) is not None for one in bench.models for metric in metrics)
+
+
+def _bars(name: str, bars: Sequence[Threshold], benches: Sequence[Bench]) -> list[Check]:
+    return [_bar(bar, _on(bench, name)) for bench in benches for bar in bars]
+
+
+def _bar(bar: Threshold, one: Contender) -> Check:
+    """The bar as a gate takes it; what a report leaves out, such as the reliability of imported answers, is unknown."""
+    if bar.metric in one.estimates:
+        return check_threshold(bar, one.cell, BORNE)
+    info = one.side.info
+    fault = f"{bar.metric} is not known of {one.name} on {info.label}"
+    return Check(metric=bar.metric, criterion=bar.text, model=one.name, benchmark=info.label, verdict="inconclusive",
+                 fault=fault)  # fmt: skip
+
+
+def _close(name: str, benches: Sequence[Bench]) -> list[Check]:
+    """Against the best one seen of each benchmark; that one is as good as itself."""
+    return [_margin(CLOSE, _on(bench, name), bench) for bench in benches]
+
+
+def _margin(margin: Margin, one: Contender, bench: Bench) -> Check:
+    leader = bench.pairable[0]
+    if one is leader:
+        return Check(metric=margin.metric, criterion=margin.text, model=one.name, benchmark=bench.label, verdict="pass")
+    return check_margin(margin, leader.cell, one.cell, BORNE)
+
+
+def _might_pass(checks: Iterable[Check]) -> bool:
+    return all(check.verdict != "fail" for check in checks)
+
+
+def _above_floor(names: Sequence[str], benches: Sequence[Bench]) -> tuple[list[str], list[str]]:
+    """Those that are told to do better than each benchmark's floor, and those that are not."""
+
+    def is_above(name: str) -> bool:
+        pairs = [(bench, floor) for bench in benches for floor in bench.floors[:1]]
+        return all(
+            bench.compare(_on(bench, name), floor).verdict == "improved"
+            for bench, floor in pairs
+            if bench.is_pairable(_on(bench, name), floor)
+        )
+
+    return [name for name in names if is_above(name)], [name for name in names if not is_above(name)]
+
+
+def _best(names: Sequence[str], benches: Sequence[Bench]) -> list[str]:
+    """Those that no other of them is told to beat on any benchmark."""
+
+    def is_beaten(name: str) -> bool:
+        return any(
+            bench.compare(_on(bench, name), _on(bench, other)).verdict == "regressed"
+            for bench in benches
+            for other in names
+            if other != name
+        )
+
+    return [name for name in names if not is_beaten(name)] or list(names)
+
+
+def _fastest_of_best(names: Sequence[str], benches: Sequence[Bench]) -> list[str]:
+    metric = "ttft.p50" if all(_has(bench, "ttft.p50") for bench in benches) else "latency.p50"
+    return _least(_best(names, benches), benches, metric)
+
+
+def _least(names: Sequence[str], benches: Sequence[Bench], metric: str) -> list[str]:
+    """Those that no other is told to undercut on every benchmark."""
+
+    def is_undercut(name: str) -> bool:
+        return any(
+            all(bench.compare(_on(bench, other), _on(bench, name), metric).verdict == "improved" for bench in benches)
+            for other in names
+            if other != name
+        )
+
+    return [name for name in names if not is_undercut(name)] or list(names)
+
+
+def _is_told_more(name: str, other: str, benches: Sequence[Bench]) -> bool:
+    """Whether a model is told to cost more than another, on every benchmark."""
+    return all(
+        bench.compare(_on(bench, name), _on(bench, other), "cost.per_request").verdict == "regressed"
+        for bench in benches
+    )
+
+
+def _seen(check: Check) -> str:
+    """One criterion as it came out, in a sentence."""
+    return check_sentence(check)
+
+
+def _why(chosen: Sequence[str], passed: Sequence[str], judged: dict[str, list[Check]], benches: Sequence[Bench]) -> str:
+    parts = []
+    if len(chosen) > 1:
+        parts.append(f"{listed(chosen)} are not told apart.")
+    elif len(passed) > 1:
+        parts.append(f"It is chosen among the {len(passed)} that pass ({listed(passed)}).")
+    parts += [_seen(check) for check in judged[chosen[0]]]
+    return " ".join(parts)
+
+
+def _why_general(chosen: Sequence[str], benches: Sequence[Bench]) -> str:
+    parts = []
+    for bench in benches:
+        one, leader = _on(bench, chosen[0]), bench.pairable[0]
+        if one is leader:
+            parts.append(
+                f"{one.name} is the best one seen on {bench.label}, and no cheaper model is shown to come close."
+            )
+        else:
+            parts.append(_seen(_margin(CLOSE, one, bench)))
+    alone = "" if len(chosen) == 1 else f"{listed(chosen)} are not told apart in cost. "
+    return alone + " ".join(parts)
+
+
+def _settling(checks: Sequence[Check], benches: Sequence[Bench]) -> str:
+    """The items, and where prices are known the dollars, that would settle what is open; or what stands in the way."""
+    faults = [check.fault for check in checks if check.fault]
+    if faults:
+        return f"First: {faults[0]}."
+    needed = [check for check in checks if check.verdict == "inconclusive" and check.needed_items]
+    if not needed:
+        return "The truth may lie at the bar itself: no number of items is sure to settle it."
+    most = max(needed, key=lambda check: check.needed_items or 0)
+    bench = next(bench for bench in benches if bench.label == most.benchmark)
+    more = max(0, (most.needed_items or 0) - most.n)
+    sides = [_on(bench, most.model), *([] if most.scale == "value" else bench.pairable[:1])]
+    price = cost_of_items(sides, more)
+    money = "" if price is None else f", about {price:.2g} USD"
+    has = f" ({bench.label} has {most.available:,} in all)" if more + most.n > (most.available or 0) else ""
+    return f"About {more:,} more items of {bench.label} would settle it{money}, if the truth is what was seen{has}."

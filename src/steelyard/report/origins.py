@@ -1,0 +1,104 @@
+"""Where a report's numbers come from, short enough to read: data, words and settings of each cell, code and machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from steelyard.report.evidence import Evidence
+from steelyard.report.provenance import provenance_text
+
+SHORT = 16
+OF_SESSION = ("steelyard", "git", "python", "machine", "load", "gpu", "price_table", "sandbox")
+
+
+class Origin(Struct, frozen=True, kw_only=True):
+    """One heading with its lines of name and value."""
+
+    title: str
+    lines: tuple[tuple[str, str], ...]
+
+
+def origins(evidence: Evidence) -> list[Origin]:
+    """Each benchmark's data and words, each model's settings, each session's code and machine."""
+    return [*_of_benchmarks(evidence), *_of_models(evidence), *_of_sessions(evidence)]
+
+
+def in_full(evidence: Evidence) -> str:
+    """All of it as text; of a confidential benchmark without what could quote an item."""
+    if evidence.is_confidential:
+        return "left out: a benchmark here is confidential. steelyard show --provenance has it"
+    return "\n\n".join(provenance_text(document) for document in evidence.provenance)
+
+
+def commands(evidence: Evidence) -> list[str]:
+    """How the same is run again and looked at further."""
+    number = evidence.runs[0].number
+    return [
+        f"steelyard show {number} --wrong",
+        f"steelyard compare {number} --flips",
+        f"steelyard show {number} --provenance",
+        f"steelyard export {number} --format csv --output run-{number}.csv",
+        "steelyard serve",
+    ]
+
+
+def _of_benchmarks(evidence: Evidence) -> list[Origin]:
+    found = []
+    for bench in evidence.benches:
+        info = next(iter((*bench.models, *bench.floors))).side.info
+        lines = (
+            ("items", f"{info.items:,} of {info.available:,}, order {info.order}"),
+            ("data", f"{info.dataset}, revision {info.revision or 'none'}"),
+            ("data digest", info.dataset_digest[:SHORT]),
+            ("protocol", f"{info.protocol}, version {info.protocol_version}, {info.shots}-shot, {info.kind}"),
+            ("prompt digest", info.prompt_digest[:SHORT]),
+            ("repeats", f"{info.repeats}"),
+            ("graders' scores", ", ".join(info.scored)),
+        )
+        found.append(Origin(title=bench.label, lines=lines))
+    return found
+
+
+def _of_models(evidence: Evidence) -> list[Origin]:
+    found = []
+    for name in evidence.models:
+        one = next(one for bench in evidence.benches for one in bench.models if one.name == name)
+        settings = one.side.info.settings.get("model", {})
+        said = {key: text for key, value in settings.items() if key != "id" and (text := _words(value))}
+        if evidence.is_confidential:
+            said = {key: value for key, value in said.items() if key not in ("system", "extra")}
+        lines = [("answered by", one.side.info.origin), ("it said it was", ", ".join(one.cell.reported) or "unknown")]
+        found.append(Origin(title=name, lines=(*lines, *((key.replace("_", " "), text) for key, text in said.items()))))
+    return found
+
+
+def _of_sessions(evidence: Evidence) -> list[Origin]:
+    found = []
+    for document in evidence.provenance:
+        run = document["run"]
+        for place, session in enumerate(document["sessions"], 1):
+            lines = [("plan digest", str(document["plan_digest"])[:SHORT]), ("started", session["started_at"]),
+                     ("ended", session["ended_at"] or "unknown"), *_flat(session, OF_SESSION)]  # fmt: skip
+            found.append(Origin(title=f"Run #{run['number']}, session {place}", lines=tuple(lines)))
+    return found
+
+
+def _flat(session: Mapping[str, Any], keys: Sequence[str]) -> list[tuple[str, str]]:
+    return [(key.replace("_", " "), text) for key in keys if (text := _words(session.get(key)))]
+
+
+def _words(value: Any) -> str:
+    """A value as a reader takes it: what is unknown or empty is left out, numbers are short."""
+    if isinstance(value, Mapping):
+        parts = [f"{name.replace('_', ' ')} {text}" for name, inner in value.items() if (text := _words(inner))]
+        return ", ".join(parts)
+    if isinstance(value, list | tuple):
+        return ", ".join(filter(None, map(_words, value)))
+    if isinstance(value, bool):
+        return "yes" if value else ""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "" if value is None else str(value)

@@ -1,0 +1,260 @@
+"""Findings and recommendations: each rule where its tests decide, and where they leave it open."""
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from test_gates import cell
+
+from steelyard.analysis.bench import Bench, Contender, Settled
+from steelyard.analysis.findings import findings, since_baseline
+from steelyard.analysis.recommendations import recommendations
+
+DOCS = (Path(__file__).parent.parent.parent / "docs" / "findings.md").read_text("utf-8")
+COST = 0.001
+
+
+def contender(name, right, n=400, *, cost=COST, ttft=0.2, offset=0, **changes):
+    """A model that answers the first ``right`` items after ``offset`` right, at such a cost and speed."""
+    scores = np.zeros(n)
+    scores[(np.arange(right) + offset) % n] = 1.0
+    spread = np.linspace(0.95, 1.05, n)
+    fields = {"cost_usd": cost * spread, "ttft_s": ttft * spread, "total_s": 5 * ttft * spread} | changes
+    info = {"model": name, **fields.pop("info", {})}
+    found = cell(scores, info=info, **fields)
+    return Contender(cell=found, estimates={one.metric: one for one in found.estimates})
+
+
+def floor(right, n=400):
+    return contender("baseline/random", right, n, cost=np.nan, info={"is_floor": True}, offset=200)
+
+
+def of(rule, *models, floors=()):
+    return [one for one in findings([Bench("b@p", models, floors)]) if one.rule == rule]
+
+
+def test_a_lead_is_decided_when_the_best_is_told_from_the_next():
+    (found,) = of("lead", contender("a", 300), contender("b", 200))
+    assert found.kind == "told"
+    assert found.sentence.startswith("a answers best on b@p. a answers 25.0 points more than b (95 % interval ")
+    assert "paired, Tango score" in found.method
+    assert [one.value for one in found.numbers] == [0.75, 0.5, 0.25]
+
+
+def test_a_lead_of_two_items_is_not_decided_and_says_what_would_settle_it():
+    (found,) = of("lead", contender("a", 202, offset=100), contender("b", 200))
+    assert found.kind == "open"
+    assert "is not decided" in found.sentence
+    assert "items in all would tell b from it, for about" in found.sentence
+    assert "USD" in found.sentence
+
+
+def test_of_three_models_ties_are_judged_together():
+    (found,) = of("lead", contender("a", 300), contender("b", 298, offset=50), contender("c", 100))
+    assert found.kind == "open"
+    assert "b is not told from it" in found.sentence
+    assert "c" not in found.sentence.split("best one seen is ")[1].split(" is not told")[0]
+    (found,) = of("lead", contender("a", 300), contender("b", 150), contender("c", 100))
+    assert found.kind == "told"
+    assert found.sentence.endswith("It is told from all 2 others.")
+
+
+def test_models_asked_in_other_words_are_never_compared():
+    assert not of("lead", contender("a", 300), contender("b", 100, info={"prompt_digest": "other words"}))
+
+
+def test_a_floor_that_is_not_beaten_is_told():
+    (found,) = of("floor", contender("a", 110), floors=[floor(100)])
+    assert found.kind == "open"
+    assert found.sentence.startswith("a is not shown to do better on b@p than baseline/random")
+    (found,) = of("floor", contender("a", 300), contender("b", 250), floors=[floor(100)])
+    assert found.kind == "told"
+    assert found.sentence.startswith("All 2 models do better")
+
+
+def test_the_cheapest_right_answer_is_decided_by_the_ratio_of_costs():
+    (found,) = of("cost", contender("a", 300), contender("b", 290, cost=COST / 4))
+    assert found.kind == "told"
+    assert found.sentence.startswith("A right answer on b@p costs least with b: ")
+    (found,) = of("cost", contender("a", 300), contender("b", 299))
+    assert found.kind == "open"
+
+
+def test_an_unknown_price_is_named_and_not_taken_for_nothing():
+    (found,) = of("cost", contender("a", 300), contender("b", 290, cost=np.nan))
+    assert "What b cost is not known." in found.sentence
+
+
+def test_the_fastest_first_token_is_decided_by_the_ratio_of_medians():
+    (found,) = of("speed", contender("a", 300), contender("b", 290, ttft=0.1))
+    assert found.kind == "told"
+    assert found.sentence.startswith("b's first token comes first")
+    (found,) = of("speed", contender("a", 300), contender("b", 290))
+    assert found.kind == "open"
+
+
+def test_a_model_is_dominated_only_where_another_is_told_to_beat_it():
+    (found,) = of("dominated", contender("a", 300), contender("b", 290, cost=4 * COST))
+    assert found.sentence.startswith("Nothing speaks for b on b@p: a is as good or better")
+    assert "cost a request (25 % of it)" in found.sentence
+    assert not of("dominated", contender("a", 300), contender("b", 290, offset=50))
+
+
+def test_few_items_are_warned_of():
+    (found,) = of("coarse", contender("a", 30, 40), contender("b", 20, 40, offset=20))
+    assert found.kind == "beware"
+    assert "only differences from" in found.sentence
+    (found,) = of("coarse", contender("a", 5, 10))
+    assert "10 items leave a's accuracy on b@p anywhere from" in found.sentence
+    assert not of("coarse", contender("a", 300), contender("b", 299))
+
+
+def test_what_changed_since_a_baseline_is_told_with_its_interval():
+    bench = Bench("b@p", [contender("new", 200), contender("old", 300)])
+    new, old = bench.models[1], bench.models[0]
+    found = since_baseline(bench.compare(new, old))
+    assert found.kind == "told"
+    assert "25.0 points less than old" in found.sentence
+
+
+def test_nothing_scored_is_said_and_nothing_raises():
+    failed = contender("a", 0, 12, cost=np.nan)
+    scores = np.full(12, np.nan)
+    broken = cell(scores, info={"model": "a"})
+    failed = Contender(cell=broken, estimates={one.metric: one for one in broken.estimates})
+    (found,) = of("lead", failed)
+    assert "Nothing was scored" in found.sentence
+    assert not any(one.is_given for one in recommendations([Bench("b@p", [failed])]))
+
+
+def recommended(use, *models, floors=(), more=()):
+    found = recommendations([Bench("b@p", models, floors), *more])
+    return next(one for one in found if one.use == use)
+
+
+STAKES, GENERAL, REAL_TIME = "High-stakes decisions", "General tasks", "Real time"
+
+
+def test_high_stakes_takes_who_is_right_nine_times_in_ten():
+    found = recommended(STAKES, contender("a", 390), contender("b", 370))
+    assert found.models == ("a",)
+    assert "accuracy of a on b@p is 97.5 %" in found.why
+
+
+def test_high_stakes_names_all_that_are_not_told_apart():
+    found = recommended(STAKES, contender("a", 390), contender("b", 389, offset=3))
+    assert found.models == ("a", "b")
+
+
+def test_high_stakes_is_withheld_below_the_bar_and_says_that_items_do_not_help():
+    found = recommended(STAKES, contender("a", 300), contender("b", 290))
+    assert not found.is_given
+    assert found.settle == "More items would not change that."
+
+
+def test_high_stakes_is_withheld_at_the_bar_with_items_and_dollars_that_would_settle_it():
+    found = recommended(STAKES, contender("a", 92, 100))
+    assert not found.is_given
+    assert found.settle.startswith("About ")
+    assert "more items of b@p would settle it, about" in found.settle
+    assert "USD" in found.settle
+
+
+def test_high_stakes_is_withheld_where_calls_failed():
+    scores = np.ones(400)
+    scores[:8] = np.nan
+    broken = cell(scores, info={"model": "a"})
+    found = recommended(STAKES, Contender(cell=broken, estimates={one.metric: one for one in broken.estimates}))
+    assert not found.is_given
+    assert "8 of 400 requests failed" in found.settle
+
+
+def test_general_takes_the_cheapest_that_comes_close():
+    found = recommended(GENERAL, contender("a", 300), contender("b", 298, cost=COST / 5), contender("c", 100))
+    assert found.models == ("b",)
+    assert "with 95 % certainty no worse than" in found.why
+
+
+def test_general_takes_the_best_where_nothing_cheaper_comes_close():
+    found = recommended(GENERAL, contender("a", 300), contender("b", 200, cost=COST / 5))
+    assert found.models == ("a",)
+
+
+def test_general_is_withheld_where_a_cheaper_one_might_come_close():
+    found = recommended(GENERAL, contender("a", 300), contender("b", 288, cost=COST / 5, offset=30))
+    assert not found.is_given
+    assert "b might be within 5 points of the best and cheaper than a" in found.why
+    assert "would settle it" in found.settle
+
+
+def test_general_is_withheld_without_prices_and_of_one_model():
+    found = recommended(GENERAL, contender("a", 300, cost=np.nan), contender("b", 300, cost=np.nan))
+    assert not found.is_given
+    assert "costs is not known" in found.why
+    assert not recommended(GENERAL, contender("a", 300)).is_given
+
+
+def test_general_is_withheld_where_no_model_beats_the_floor():
+    models = (contender("a", 110), contender("b", 112))
+    found = recommended(GENERAL, *models, floors=[floor(100)])
+    assert not found.is_given
+    assert "floor" in found.why
+
+
+def test_real_time_takes_the_most_accurate_of_those_that_are_prompt():
+    found = recommended(REAL_TIME, contender("a", 380, ttft=3.0), contender("b", 300), contender("c", 200, ttft=0.1))
+    assert found.models == ("b",)
+
+
+def test_real_time_takes_the_fastest_of_those_not_told_apart():
+    found = recommended(REAL_TIME, contender("a", 300), contender("b", 299, ttft=0.1))
+    assert found.models == ("b",)
+
+
+def test_real_time_is_withheld_where_all_are_slow_or_too_few_were_timed():
+    assert not recommended(REAL_TIME, contender("a", 300, ttft=3.0)).is_given
+    found = recommended(REAL_TIME, contender("a", 30, 40))
+    assert not found.is_given
+    assert "n too small" in found.why + found.settle
+
+
+def test_recommendations_are_over_all_benchmarks_together():
+    other = Bench("c@p", [contender("a", 100, info={"benchmark": "c"}), contender("b", 200, info={"benchmark": "c"})])
+    assert recommended(STAKES, contender("a", 395), contender("b", 394), more=[other]).models == ()
+
+
+def test_imported_answers_have_no_reliability_so_high_stakes_is_withheld():
+    one = contender("a", 395)
+    without = {name: estimate for name, estimate in one.estimates.items() if name != "reliability"}
+    found = recommended(STAKES, msgspec.structs.replace(one, estimates=without))
+    assert not found.is_given
+    assert "reliability is not known" in found.settle
+
+
+def test_a_run_that_could_end_by_a_difference_is_judged_by_its_looks_alone():
+    settled = Settled(sentence="a is ahead of b: +5 points", method="stopping rule compare", is_told=True)
+    bench = Bench("b@p", [contender("a", 390), contender("b", 200)], settled=[settled])
+    found = findings([bench])
+    assert "lead" not in {one.rule for one in found}
+    assert next(one for one in found if one.rule == "stopping").sentence == "On b@p: a is ahead of b: +5 points."
+    assert not any(one.is_given for one in recommendations([bench]))
+
+
+@pytest.mark.parametrize(
+    "rule", ["lead", "stopping", "floor", "cost", "speed", "dominated", "baseline", "coarse", "doubts"]
+)
+def test_every_rule_stands_in_the_docs(rule):
+    assert f"| {rule} |" in DOCS
+
+
+@pytest.mark.parametrize("use", [STAKES, GENERAL, REAL_TIME])
+def test_every_use_stands_in_the_docs(use):
+    assert f"**{use}.**" in DOCS
+
+
+def test_what_is_said_does_not_depend_on_the_order_of_models():
+    models = [contender("a", 300), contender("b", 250, cost=COST / 2), contender("c", 100, ttft=0.1)]
+    forward, backward = (Bench("b@p", given) for given in (models, models[::-1]))
+    assert [one.sentence for one in findings([forward])] == [one.sentence for one in findings([backward])]
+    assert recommendations([forward]) == recommendations([backward])

@@ -1,0 +1,160 @@
+"""``kill -9`` at random instants: the run goes on, repeats nothing that was kept, and ends as if nothing had been."""
+
+import asyncio
+import json
+import random
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from aiohttp import web
+
+from server import chunk, finish, serving, stream, usage
+from steelyard.store import Store
+
+ITEMS, IN_FLIGHT, WRONG_EVERY = 200, 8, 7
+AT_RISK = 2 * IN_FLIGHT  # in flight, or answered and not yet committed
+OF_THE_CLOCK = ("latency", "ttft", "itl", "tpot", "_per_second", "cpu", "rss", "queued")
+KILLED_AGAIN = 0.25  # of the runs are killed a second time, while they go on
+AT_ONCE = 2
+AT_THE_ENDS = 0.1
+
+
+class Echo:
+    """Answers "Say 7" with 7, streamed, and every seventh question wrongly; keeps what each model was asked."""
+
+    def __init__(self):
+        self.asked = defaultdict(list)
+
+    async def answer(self, request, body, number):
+        question = body["messages"][-1]["content"]
+        self.asked[body["model"]].append(question)
+        await asyncio.sleep(0.02)
+        said = question.removeprefix("Say ")
+        text = "nothing" if int(said) % WRONG_EVERY == 0 else said
+        with suppress(ConnectionResetError):  # who asked may be dead
+            return await stream(request, [chunk(content=text), finish(), usage()], gap_s=0.001)
+        return web.Response()
+
+
+def start(store, *arguments):
+    command = [sys.executable, "-m", "steelyard", "run", *arguments, "--store", str(store)]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def ended(process):
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 0, told
+    return told
+
+
+def totals(store):
+    """Every estimate that does not read a clock: scores with their intervals, counts, tokens, money."""
+    with Store.open(store, create=False) as opened:
+        run = opened.run("last")
+        (cell,) = opened.cells(run.id)
+        found = {estimate.metric: estimate for estimate in opened.summary(cell.id)}
+        assert run.status == "done"
+    return {name: found[name] for name in found if not any(word in name for word in OF_THE_CLOCK)}
+
+
+def kept_of(store):
+    """The questions whose answers were committed, and whether the run was cut off; ``None`` before there is a run."""
+    if not store.exists():
+        return None
+    with Store.open(store, create=False) as opened:
+        runs = opened.runs()
+        if not runs:
+            return None
+        cells = opened.cells(runs[0].id)
+        sessions = opened.sessions(runs[0].id)
+        kept = {f"Say {position}" for cell in cells for position, _ in opened.completed(cell.id)}
+    return kept, bool(sessions) and sessions[-1].ended_at is None
+
+
+class Moment(NamedTuple):
+    """When to kill: once that share of what is to be asked was asked, and a little later.
+
+    Below 0: while the run starts; above 1: while it ends.
+    """
+
+    share: float
+    later_s: float
+
+
+class Undisturbed:
+    """A server, what a whole run against it gives, and how long that takes."""
+
+    def __init__(self, echo, url):
+        lines = [json.dumps({"question": f"Say {i}", "answer": str(i), "id": f"c{i}"}) for i in range(ITEMS)]
+        Path("cases.jsonl").write_text("\n".join(lines) + "\n")
+        self.echo, self.url = echo, url
+        began_s = time.monotonic()
+        ended(start("whole.db", *self.command("whole")))
+        self.took_s = time.monotonic() - began_s
+        self.totals = totals("whole.db")
+
+    def command(self, model):
+        where = ["--base-url", self.url, "--concurrency", str(IN_FLIGHT)]
+        return ["cases.jsonl", "-m", f"openai/{model}", *where, "--price", "1/2", "--quiet", "--yes"]
+
+    def kill(self, process, moment, name, left):
+        asked = self.echo.asked[name]
+        enough = len(asked) + min(moment.share, 1.0) * left
+        if moment.share < 0:
+            time.sleep((1 + moment.share / AT_THE_ENDS) * self.took_s / 2)
+        while moment.share >= 0 and len(asked) < enough and process.poll() is None:
+            time.sleep(0.001)
+        time.sleep(moment.later_s + max(0.0, moment.share - 1) * self.took_s)
+        process.kill()
+        process.communicate()
+
+
+def end_as_undisturbed(whole, name, moments):
+    """Kill a run at each of the moments, resuming it between; let it end; returns whether it was cut off at last."""
+    store, how, asked, kept = Path(f"{name}.db"), whole.command(name), whole.echo.asked[name], set()
+    was_cut_off = False
+    for moment in moments:
+        whole.kill(start(store, *how), moment, name, ITEMS - len(kept))
+        if (found := kept_of(store)) is not None:
+            how, (kept, was_cut_off) = ["--resume", "last", "--quiet"], found
+    before = len(asked)
+    told = ended(start(store, *how))
+    assert (f"up to {AT_RISK} calls without a record may be paid for twice" in told) == was_cut_off
+    assert not set(asked[before:]) & kept  # no completed call is repeated
+    assert sorted(asked[before:]) == sorted({f"Say {i}" for i in range(ITEMS)} - kept)
+    assert len(asked) - ITEMS <= AT_RISK * len(moments)
+    assert totals(store) == whole.totals
+    for file in Path().glob(f"{store}*"):
+        file.unlink()
+    return was_cut_off
+
+
+def kill(times, seed):
+    """That many kills over so many runs as it takes, two runs at a time; returns how many had to be gone on with."""
+    chance, echo = random.Random(seed), Echo()
+    rounds = []
+    while (left := times - sum(map(len, rounds))) > 0:
+        kills = min(left, 2 if chance.random() < KILLED_AGAIN else 1)
+        moments = ((chance.uniform(-AT_THE_ENDS, 1 + AT_THE_ENDS), chance.uniform(0, 0.04)) for _ in range(kills))
+        rounds.append([Moment(*moment) for moment in moments])
+    with serving(echo.answer) as server, ThreadPoolExecutor(AT_ONCE) as pool:
+        whole = Undisturbed(echo, server.url)
+        names = [f"killed-{number}" for number in range(len(rounds))]
+        return sum(pool.map(partial(end_as_undisturbed, whole), names, rounds))
+
+
+def test_after_kill_9_a_resumed_run_ends_with_the_same_scores():
+    kill(5, seed=1)
+
+
+@pytest.mark.long
+def test_after_100_kills_at_random_instants_every_resume_ends_with_the_same_scores():
+    assert kill(100, seed=2) >= 50  # not only before the first call and after the last

@@ -1,0 +1,63 @@
+"""Ctrl-C twice, SIGTERM: the run ends at once, the store holds what was answered, and the run can be gone on with."""
+
+import asyncio
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from server import chunk, finish, serving, stream, usage
+from steelyard.store import Store
+
+ITEMS, AT_ONCE_S = 40, 4.0
+
+
+def command(*arguments):
+    return [sys.executable, "-m", "steelyard", "run", *arguments, "--quiet"]
+
+
+@pytest.mark.parametrize(
+    "signals", [(signal.SIGINT, signal.SIGINT), (signal.SIGTERM,)], ids=["Ctrl-C twice", "SIGTERM"]
+)
+def test_a_run_that_is_told_to_end_at_once_does_and_loses_only_what_was_in_flight(signals):
+    Path("q.jsonl").write_text("".join(json.dumps({"question": f"q{i}", "answer": "x"}) + "\n" for i in range(ITEMS)))
+    hangs = True
+
+    async def handle(request, body, number):
+        if hangs and number > 10:
+            await asyncio.sleep(60)
+        return await stream(request, [chunk(content="x"), finish(), usage()])
+
+    with serving(handle) as server:
+        where = ["-m", "openai/m", "--base-url", server.url, "--concurrency", "4"]
+        with subprocess.Popen(command("q.jsonl", *where), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
+            while len(server.requests) < 14:
+                time.sleep(0.01)
+            time.sleep(0.2)
+            began_s = time.monotonic()
+            for sent in signals:
+                os.kill(process.pid, sent)
+                time.sleep(0.1)
+            told = process.stderr.read().decode()
+            assert process.wait(30) == 130
+            assert time.monotonic() - began_s < AT_ONCE_S  # the grace for answers on their way is 5 s
+        assert "steelyard run --resume 1" in told
+        with closing(sqlite3.connect(".steelyard/steelyard.db")) as raw:
+            assert raw.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        with Store.open() as store:
+            (cell,) = store.cells(store.run("last").id)
+            assert (store.run("last").status, len(store.completed(cell.id))) == ("interrupted", 10)
+        hangs = False
+        asked = len(server.requests)
+        assert subprocess.run(command("--resume", "1"), stdout=subprocess.DEVNULL).returncode == 0
+        assert len(server.requests) - asked == ITEMS - 10
+    with Store.open() as store:
+        estimates = {estimate.metric: estimate for estimate in store.summary(cell.id)}
+        assert (estimates["accuracy"].value, estimates["accuracy"].n) == (1.0, ITEMS)
