@@ -62,12 +62,13 @@ class RunPage(Struct, frozen=True, kw_only=True):
 
 
 class AnswersWanted(Struct, frozen=True, kw_only=True):
-    """Which answers of a run. ``state`` is one of ``ANSWER_STATES``; ``text`` stands in question, reply or answer.
+    """Which answers of a run, of which of its cells. ``state`` is one of ``ANSWER_STATES``; ``text`` stands in question
+    or reply.
 
     ``within_s`` is how long to look for what fits before the page is given as it is.
     """
 
-    cell: int | None = None
+    cells: tuple[int, ...] | None = None
     state: str = ""
     stratum: str = ""
     text: str = ""
@@ -152,8 +153,8 @@ class Pages:
         """The run's answers that fit, a page of them; of a confidential benchmark's only ids are searched."""
         with self._reading() as connection:
             cells = _cells(connection, self._number_of(connection, run_id))
-            if wanted.cell is not None:
-                cells = [info for info in cells if info.id == wanted.cell]
+            if wanted.cells is not None:
+                cells = [info for info in cells if info.id in wanted.cells]
             return _answer_page(connection, cells, wanted, reveal)
 
     def state(self) -> tuple[int, int, int]:

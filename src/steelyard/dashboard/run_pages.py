@@ -1,0 +1,198 @@
+"""A run: live while it goes on, its results with charts, its answers by pages, and where its numbers come from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, quote
+
+from steelyard.dashboard.board import Board, board_of, word
+from steelyard.dashboard.rendering import drawn
+from steelyard.dashboard.shown import TONES, state_of
+from steelyard.errors import UsageError
+from steelyard.report.evidence import Evidence, load_evidence
+from steelyard.report.facts import facts
+from steelyard.report.figures import figures, overview, slots
+from steelyard.report.html import html_report
+from steelyard.report.matrix import FIGURES, Line, Table, cell, figures_table, matrix, subjects_table
+from steelyard.report.provenance import provenance_document, provenance_text
+from steelyard.report.results import Results, load_results, warnings
+from steelyard.report.samples import visible
+from steelyard.report.spending import spending_line
+from steelyard.store.pages import ANSWER_STATES, AnswersWanted, Order
+from steelyard.types import RunInfo
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+MOST_AT_ONCE = 20_000
+"""So many answers are read for charts without being asked to; of more the kept estimates are shown first."""
+ORDERS: tuple[Order, ...] = ("item", "slowest", "dearest", "longest")
+LONGEST_NAME = 200
+HIDDEN = "left out: a benchmark here is confidential. steelyard show --provenance has it"
+
+
+def run(request: Request) -> Response:
+    """The run's own page."""
+    board = board_of(request)
+    info = _run(request)
+    results = load_results(board.store, info)
+    asked = sum(int(one.value("attempted") or 0) for one in results.cells)
+    is_finished = info.status not in ("running",)
+    is_whole = is_finished and asked > 0 and (asked <= MOST_AT_ONCE or bool(word(request, "charts")))
+    return board.page(
+        "run.html.j2",
+        request,
+        title=f"#{info.number} {visible(info.name)}",
+        run=info,
+        progress=None if info.status == "done" else board.store.progress(info.id),
+        results=results,
+        warnings=warnings(results),
+        spending=spending_line(info.number, results.spending) if results.spending and is_finished else "",
+        tables=[] if is_whole else [_kept_table(results, label) for label in results.benchmarks()],
+        whole=_whole(board, info) if is_whole else None,
+        asked=asked,
+        is_long=is_finished and asked > MOST_AT_ONCE,
+        sessions=board.store.sessions(info.id),
+    )
+
+
+def _run(request: Request) -> RunInfo:
+    return board_of(request).store.run(request.path_params["run"])
+
+
+def _whole(board: Board, info: RunInfo) -> dict[str, Any]:
+    return board.remember("run", (info.id, info.name, info.finished_at), lambda: _parts(_evidence(board, info)))
+
+
+def _evidence(board: Board, info: RunInfo) -> Evidence:
+    return load_evidence(board.store, [info])
+
+
+def _parts(evidence: Evidence) -> dict[str, Any]:
+    """What the sent report shows of the run."""
+    slot_of = slots(evidence)
+    return {
+        "facts": facts(evidence),
+        "findings": evidence.findings,
+        "recommendations": evidence.recommendations,
+        "matrix": matrix(evidence, slot_of),
+        "overview": drawn(overview(evidence)),
+        "benches": [
+            {
+                "label": bench.label,
+                "figures": drawn(figures(bench, slot_of)),
+                "table": figures_table(bench, slot_of),
+                "subjects": subjects_table(bench, slot_of),
+            }
+            for bench in evidence.benches
+        ],
+    }
+
+
+def _kept_table(results: Results, label: str) -> Table:
+    """A benchmark's figures as they were kept, without reading its answers."""
+    cells = results.of_benchmark(label)
+    shown = [(name, heading) for name, heading in FIGURES if any(one.value(name) is not None for one in cells)]
+    models = [one.info.model for one in cells if not one.info.is_floor]
+    lines = [
+        Line(
+            name=one.info.model,
+            slot=None if one.info.is_floor else models.index(one.info.model),
+            cells=tuple(cell(one.estimates.get(name)) for name, _ in shown),
+        )
+        for one in cells
+    ]
+    return Table(caption=label, headings=tuple(heading for _, heading in shown), lines=tuple(lines))
+
+
+def answers(request: Request) -> Response:
+    """The run's answers, sought and by pages."""
+    board = board_of(request)
+    info = _run(request)
+    cells = board.store.cells(info.id)
+    model, benchmark = word(request, "model"), word(request, "benchmark")
+    chosen = [one for one in cells if model in ("", one.model) and benchmark in ("", one.label)]
+    order = next(one for one in ORDERS if one == word(request, "order", ORDERS, "item"))
+    wanted = AnswersWanted(
+        cells=tuple(one.id or 0 for one in chosen),
+        state=word(request, "state", ANSWER_STATES),
+        stratum=word(request, "stratum"),
+        text=word(request, "text"),
+        order=order,
+        after=word(request, "after"),
+    )
+    found = board.store.pages.answers(info.id, wanted, reveal=board.reveal)
+    named = {one.id: one for one in cells}
+    return board.page(
+        "answers.html.j2",
+        request,
+        title=f"Answers of #{info.number} {visible(info.name)}",
+        run=info,
+        found=found,
+        rows=[{"row": row, "cell": named[row.cell], "state": state_of(row.failure, row.value)} for row in found.rows],
+        wanted=wanted,
+        model=model,
+        benchmark=benchmark,
+        models=list(dict.fromkeys(one.model for one in cells)),
+        benchmarks=list(dict.fromkeys(one.label for one in cells)),
+        strata=board.store.pages.strata(chosen[0].id or 0) if chosen else [],
+        states=ANSWER_STATES,
+        orders=ORDERS,
+        can_sort=len(chosen) == 1,
+        tones=TONES,
+        visible=visible,
+    )
+
+
+def provenance(request: Request) -> Response:
+    """Plan, data, settings, code, machine and packages, in full."""
+    board = board_of(request)
+    info = _run(request)
+    is_hidden = not board.reveal and any(one.is_confidential for one in board.store.cells(info.id))
+    text = HIDDEN if is_hidden else visible(provenance_text(provenance_document(board.store, info)))
+    return board.page("provenance.html.j2", request, title=f"Where #{info.number} comes from", run=info, text=text)
+
+
+def report(request: Request) -> Response:
+    """The run as one file to be sent: a download, since it carries a style and a script of its own."""
+    from starlette.responses import Response
+
+    board = board_of(request)
+    info = _run(request)
+    text = board.remember(
+        "report",
+        (info.id, info.name, info.status),
+        lambda: html_report(board.store, _evidence(board, info), reveal=board.reveal),
+    )
+    headers = {"content-disposition": f'attachment; filename="steelyard-run-{info.number}.html"'}
+    return Response(text, media_type="text/html; charset=utf-8", headers=headers)
+
+
+async def rename(request: Request) -> Response:
+    """Give the run another name."""
+    return await _changed(request, "name", "rename")
+
+
+async def tag(request: Request) -> Response:
+    """Add a tag."""
+    return await _changed(request, "tag", "tag")
+
+
+async def untag(request: Request) -> Response:
+    """Take a tag away."""
+    return await _changed(request, "tag", "untag")
+
+
+async def _changed(request: Request, field: str, change: str) -> Response:
+    from starlette.concurrency import run_in_threadpool
+    from starlette.responses import RedirectResponse
+
+    form = parse_qs((await request.body()).decode("utf-8", "replace"), max_num_fields=10)
+    value = form.get(field, [""])[0].strip()[:LONGEST_NAME]
+    if not value or any(not sign.isprintable() for sign in value):
+        raise UsageError(f"a {field} is a few words on one line")
+    store = board_of(request).store
+    info = await run_in_threadpool(_run, request)
+    await run_in_threadpool({"rename": store.rename, "tag": store.tag, "untag": store.untag}[change], info.id, value)
+    return RedirectResponse(f"/runs/{quote(str(info.number))}", status_code=303)
