@@ -66,7 +66,7 @@ def access(host: str, *, allowed_hosts: Iterable[str] = (), token: str | None = 
         raise UsageError(f"{host or 'every address'} has no name. Try: --allow-host NAME, as browsers will call it")
     if token is not None and len(token) < SHORTEST_TOKEN:
         raise UsageError(f"a token has at least {SHORTEST_TOKEN} characters")
-    hosts = named | (frozenset(LOOPBACK) if name in LOOPBACK else frozenset({name} - set(WILDCARDS)))
+    hosts = named | (frozenset(LOOPBACK if name in LOOPBACK else () if host in WILDCARDS else (name,)))
     return Access(host=host, hosts=hosts, token=None if is_open else token or secrets.token_urlsafe(24))
 
 

@@ -59,15 +59,14 @@ def compare(request: Request) -> Response:
         across=("protocol",) if word(request, "across", ("protocol",)) else (),
     )
     most = min(MOST_FLIPS, max(1, number(request, "most", FLIPS)))
-    found = None
-    if runs:
-        key = (tuple((run.id, run.name) for run in runs), question, most)
-        found = board.remember("comparisons", key, lambda: _load(board, runs, question, most))
+    found, problem = _found(board, runs, question, most) if runs else (None, None)
     comparisons, turned = found or (None, [])
     return board.page(
         "compare.html.j2",
         request,
+        status=400 if problem else 200,
         title="Compare",
+        problem=problem,
         runs=runs,
         question=question,
         comparisons=comparisons,
@@ -80,6 +79,7 @@ def compare(request: Request) -> Response:
         sides=[] if comparisons is None else _sides(comparisons),
         most=most,
         more=min(MOST_FLIPS, 5 * most),
+        is_more=most < MOST_FLIPS and any(max(one.flips.n_won, one.flips.n_lost) > most for one in turned),
     )
 
 
@@ -94,6 +94,17 @@ def _points(text: str) -> float | None:
     if not 0 < value < 1e6:
         raise UsageError(f"a margin is a number of points above 0, not {text[:40]!r}")
     return value
+
+
+def _found(
+    board: Board, runs: list[RunInfo], question: Question, most: int
+) -> tuple[tuple[Comparisons, list[TurnedItems]] | None, str | None]:
+    """The comparisons, or why there are none: what was chosen stays in the form."""
+    key = (tuple((run.id, run.name) for run in runs), question, most)
+    try:
+        return board.remember("comparisons", key, lambda: _load(board, runs, question, most)), None
+    except UsageError as error:
+        return None, str(error)
 
 
 def _load(board: Board, runs: list[RunInfo], question: Question, most: int) -> tuple[Comparisons, list[TurnedItems]]:

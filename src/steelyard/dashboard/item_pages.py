@@ -79,7 +79,7 @@ def _figures(found: Answered) -> list[Figure]:
         svg = timelines.waterfall(lanes, label="Where the time of this answer went")
         figures.append(Figure(title="Where the time went", note=OF_TIME, svg=svg))
     if len(found.gaps_s) > 1:
-        gaps = charts.Series(name="gap", slot=0, values=found.gaps_s)
+        gaps = charts.Series(name=found.cell.model, slot=0, values=found.gaps_s)
         svg = charts.over_requests([gaps], label="Gaps between the chunks of this answer", y_name="gap",
                                    x_name="chunk, in the order received")  # fmt: skip
         note = "The time between neighbouring chunks that carried text, with its running median."

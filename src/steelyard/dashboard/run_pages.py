@@ -29,6 +29,7 @@ MOST_AT_ONCE = 20_000
 """So many answers are read for charts without being asked to; of more the kept estimates are shown first."""
 ORDERS: tuple[Order, ...] = ("item", "slowest", "dearest", "longest")
 LONGEST_NAME = 200
+FIGURE_COLUMNS = ("ttft_s", "total_s", "output_tokens", "cost_usd", "stop_reason")
 HIDDEN = "left out: a benchmark here is confidential. steelyard show --provenance has it"
 
 
@@ -38,7 +39,7 @@ def run(request: Request) -> Response:
     info = _run(request)
     results = load_results(board.store, info)
     asked = sum(int(one.value("attempted") or 0) for one in results.cells)
-    is_finished = info.status not in ("running",)
+    is_finished = info.status != "running"
     is_whole = is_finished and asked > 0 and (asked <= MOST_AT_ONCE or bool(word(request, "charts")))
     return board.page(
         "run.html.j2",
@@ -48,7 +49,7 @@ def run(request: Request) -> Response:
         progress=None if info.status == "done" else board.store.progress(info.id),
         results=results,
         warnings=warnings(results),
-        spending=spending_line(info.number, results.spending) if results.spending and is_finished else "",
+        spending=spending_line(info.number, results.spending) if results.spending and asked else "",
         tables=[] if is_whole else [_kept_table(results, label) for label in results.benchmarks()],
         whole=_whole(board, info) if is_whole else None,
         asked=asked,
@@ -137,6 +138,7 @@ def answers(request: Request) -> Response:
         models=list(dict.fromkeys(one.model for one in cells)),
         benchmarks=list(dict.fromkeys(one.label for one in cells)),
         strata=board.store.pages.strata(chosen[0].id or 0) if chosen else [],
+        columns={name for name in FIGURE_COLUMNS if any(getattr(row, name) is not None for row in found.rows)},
         states=ANSWER_STATES,
         orders=ORDERS,
         can_sort=len(chosen) == 1,
@@ -188,7 +190,7 @@ async def _changed(request: Request, field: str, change: str) -> Response:
     from starlette.concurrency import run_in_threadpool
     from starlette.responses import RedirectResponse
 
-    form = parse_qs((await request.body()).decode("utf-8", "replace"), max_num_fields=10)
+    form = parse_qs((await request.body()).decode("utf-8", "replace"))
     value = form.get(field, [""])[0].strip()[:LONGEST_NAME]
     if not value or any(not sign.isprintable() for sign in value):
         raise UsageError(f"a {field} is a few words on one line")

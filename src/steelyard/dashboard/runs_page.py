@@ -24,7 +24,7 @@ NAMED = 3
 
 
 class Line(Struct, frozen=True, kw_only=True):
-    """One run as the list shows it. ``best`` is the best score of a benchmark, ``best_of`` says whose and on what."""
+    """One run as the list shows it. ``best`` is the best score of a benchmark, ``best_of`` whose and on what."""
 
     number: int
     name: str
@@ -103,7 +103,7 @@ def line_of(run: ListedRun) -> Line:
         models=_named([cell.model for cell in run.cells]),
         benchmarks=_named([cell.label for cell in run.cells]),
         best="" if best is None else written(_estimate(run, best, "accuracy")),
-        best_of="" if best is None else f"{best.model} on {best.label}",
+        best_of="" if best is None or len(cells) < 2 else f"{best.model} on {best.label}",
         score=None if best is None else _score(run, best),
         requests=int(sum(_value(run, cell, "attempted") or 0 for cell in run.cells)),
         cost_usd=sum(cost for cost in costs if cost is not None) if any(cost is not None for cost in costs) else None,

@@ -12,7 +12,7 @@ from steelyard.report.axes import Unit
 from steelyard.report.baselines import SHOWN, weaknesses
 from steelyard.report.figures import Figure
 from steelyard.report.timelines import RunPoint, Step, over_runs
-from steelyard.report.trends import load_trends, trend_sentence
+from steelyard.report.trends import ARROWS, load_trends, trend_sentence
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -45,7 +45,13 @@ def trends(request: Request) -> Response:
         title="Trends",
         found=found,
         series=[
-            {"one": one, "sentence": trend_sentence(one), "figures": drawn(_figures(one)), "rows": _rows(one)}
+            {
+                "one": one,
+                "sentence": trend_sentence(one),
+                "figures": drawn(_figures(one)),
+                "rows": _rows(one),
+                "word": _word(one),
+            }
             for one in found.series
         ],
         metric=metric,
@@ -56,6 +62,13 @@ def trends(request: Request) -> Response:
         models=pages.models(),
         benchmarks=pages.benchmarks(),
     )
+
+
+def _word(series: Series) -> str:
+    """The state in a word; that of a series of which nothing can be said is not that of one without a change."""
+    if series.difference is None:
+        return "no statement yet"
+    return ARROWS[series.state]
 
 
 def _figures(series: Series) -> list[Figure]:
