@@ -1,4 +1,4 @@
-"""In a real browser: whatever a model, a data set or an address says stays text; the pages work with and without scripts.
+"""In a real browser: whatever a model, a data set or an address says stays text; scripts are a help, not a need.
 
 Needs Playwright and a Chromium (``STEELYARD_CHROMIUM`` names it, else it is looked for); left out where there is none.
 """
@@ -161,7 +161,8 @@ class Watched:
         self.port, self.said, self.requests = port, [], []
         self.context = browser.new_context(**context)
         self.context.add_init_script(
-            "document.addEventListener('securitypolicyviolation', e => console.error('violation: ' + e.violatedDirective))"
+            "document.addEventListener('securitypolicyviolation', "
+            "one => console.error('violation: ' + one.violatedDirective))"
         )
         self.page = self.context.new_page()
         self.page.on("console", lambda message: self.said.append(message.text))
@@ -230,9 +231,10 @@ def test_the_policy_would_stop_what_escaping_let_through(browser, port):
     watched = Watched(browser, port, bypass_csp=False)
     watched.open("/")
     watched.page.evaluate(
-        "() => { const one = document.createElement('div'); document.body.append(one); const img = document.createElement"
-        "('img'); img.src = 'http://evil.example/x.png'; one.append(img); const s = document.createElement('script');"
-        f"try {{ s.textContent = '{RAN}'; one.append(s); }} catch (e) {{ console.error('violation: ' + e.name); }} }}"
+        "() => { const image = document.createElement('img'); image.src = 'http://evil.example/x.png';"
+        "document.body.append(image); const script = document.createElement('script');"
+        f"try {{ script.textContent = '{RAN}'; document.body.append(script); }}"
+        "catch (error) { console.error('violation: ' + error.name); } }"
     )
     watched.page.wait_for_timeout(300)
     assert watched.page.evaluate("window.ran") is None
