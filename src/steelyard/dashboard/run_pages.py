@@ -34,26 +34,26 @@ HIDDEN = "left out: a benchmark here is confidential. steelyard show --provenanc
 
 
 def run(request: Request) -> Response:
-    """The run's own page."""
+    """The run's own page: while it is on its way its progress, then its results."""
     board = board_of(request)
     info = _run(request)
-    results = load_results(board.store, info)
-    asked = sum(int(one.value("attempted") or 0) for one in results.cells)
-    is_finished = info.status != "running"
-    is_whole = is_finished and asked > 0 and (asked <= MOST_AT_ONCE or bool(word(request, "charts")))
+    is_running = info.status == "running"
+    is_long = not is_running and board.store.pages.holds_more_than(info.id, MOST_AT_ONCE)
+    results = None if is_running else board.remember("results", _key(info), lambda: load_results(board.store, info))
+    is_asked = results is not None and any(one.value("attempted") for one in results.cells)
+    is_whole = is_asked and (not is_long or bool(word(request, "charts")))
     return board.page(
         "run.html.j2",
         request,
         title=f"#{info.number} {visible(info.name)}",
         run=info,
         progress=None if info.status == "done" else board.store.progress(info.id),
-        results=results,
-        warnings=warnings(results),
-        spending=spending_line(info.number, results.spending) if results.spending and asked else "",
-        tables=[] if is_whole else [_kept_table(results, label) for label in results.benchmarks()],
-        whole=_whole(board, info) if is_whole else None,
-        asked=asked,
-        is_long=is_finished and asked > MOST_AT_ONCE,
+        models=list(dict.fromkeys(one.model for one in board.store.cells(info.id))),
+        warnings=warnings(results) if results and not is_whole else [],
+        spending=spending_line(info.number, results.spending) if results and results.spending and is_asked else "",
+        tables=[_kept_table(results, label) for label in results.benchmarks()] if results and not is_whole else [],
+        whole=board.remember("whole", _key(info), lambda: _whole(_evidence(board, info))) if is_whole else None,
+        is_long=is_long and not is_whole,
         sessions=board.store.sessions(info.id),
     )
 
@@ -62,15 +62,15 @@ def _run(request: Request) -> RunInfo:
     return board_of(request).store.run(request.path_params["run"])
 
 
-def _whole(board: Board, info: RunInfo) -> dict[str, Any]:
-    return board.remember("run", (info.id, info.name, info.finished_at), lambda: _parts(_evidence(board, info)))
+def _key(info: RunInfo) -> tuple[str, str, str]:
+    return (info.id, info.name, info.status)
 
 
 def _evidence(board: Board, info: RunInfo) -> Evidence:
     return load_evidence(board.store, [info])
 
 
-def _parts(evidence: Evidence) -> dict[str, Any]:
+def _whole(evidence: Evidence) -> dict[str, Any]:
     """What the sent report shows of the run."""
     slot_of = slots(evidence)
     return {
@@ -164,7 +164,7 @@ def report(request: Request) -> Response:
     info = _run(request)
     text = board.remember(
         "report",
-        (info.id, info.name, info.status),
+        _key(info),
         lambda: html_report(board.store, _evidence(board, info), reveal=board.reveal),
     )
     headers = {"content-disposition": f'attachment; filename="steelyard-run-{info.number}.html"'}

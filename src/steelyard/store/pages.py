@@ -157,6 +157,14 @@ class Pages:
                 cells = [info for info in cells if info.id in wanted.cells]
             return _answer_page(connection, cells, wanted, reveal)
 
+    def holds_more_than(self, run_id: str, most: int) -> bool:
+        """Whether the run has more calls than that, counted no further."""
+        calls, cells = schema.calls, schema.cells
+        with self._reading() as connection:
+            of_run = cells.c.run == self._number_of(connection, run_id)
+            some = select(calls.c.id).join(cells, cells.c.id == calls.c.cell).where(of_run).limit(most + 1).subquery()
+            return int(connection.execute(select(func.count()).select_from(some)).scalar_one()) > most
+
     def state(self) -> tuple[int, int, int]:
         """Three numbers of which one grows whenever an answer or a judgement is written, or a run begun."""
         tables = (schema.runs, schema.calls, schema.scores)
