@@ -17,9 +17,9 @@ test: $(STAMP)  ## the fast lane, in as many processes as there are cores
 	@$(BIN)/steelyard setup
 	@$(BIN)/python -m pytest -n auto --dist loadfile
 
-test-long: $(STAMP)  ## kill loops, simulations, whole runs: some read clocks, so one after another
+test-long: $(STAMP)  ## kill loops, simulations, whole runs
 	@$(BIN)/steelyard setup
-	@$(BIN)/python -m pytest -m long
+	@$(BIN)/python -m pytest -m long -n auto --dist worksteal
 
 check: $(STAMP)  ## format, lint, types
 	@$(BIN)/ruff format --check .

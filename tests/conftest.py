@@ -4,6 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The same examples every time, however long one takes: a busy machine must fail no test.
+settings.register_profile("steelyard", deadline=None, derandomize=True)
+settings.load_profile("steelyard")
 
 DATA = os.environ.get("STEELYARD_DATA")
 

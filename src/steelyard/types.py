@@ -260,12 +260,17 @@ class Call(Struct, frozen=True, kw_only=True):
 
 
 class Spent(Struct, frozen=True, kw_only=True):
-    """What a judge took: requests sent, retries included; tokens and money are ``None`` where any is unknown."""
+    """What a judge took: requests sent, retries included; tokens and money are ``None`` where any is unknown.
+
+    ``cached`` replies were given in earlier runs and used again: they took nothing, and had cost ``saved_usd``.
+    """
 
     calls: int
     input_tokens: int | None = None
     output_tokens: int | None = None
     cost_usd: float | None = None
+    cached: int = 0
+    saved_usd: float | None = 0.0
 
 
 class Score(Struct, frozen=True, kw_only=True):

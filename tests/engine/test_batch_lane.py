@@ -17,7 +17,9 @@ import pytest
 from batch_server import BatchServer
 from server import serving
 from steelyard.engine import batch_lane
-from steelyard.engine.batch_lane import BatchLane, Standings
+from steelyard.engine.batch_lane import BatchLane
+from steelyard.engine.progress import BatchProgress
+from steelyard.engine.standings import Standings
 from steelyard.errors import ProviderError
 from steelyard.types import Failure, Message, Prompt, Request
 
@@ -68,6 +70,8 @@ def test_no_batch_is_handed_in_while_there_is_no_room_for_its_answers(tmp_path):
         drain=at_once,
         stopped=lambda: None,
         tell=lambda text: None,
+        begin=lambda requests: BatchProgress(model="m", number=1, requests=requests),
+        is_loaded=lambda: True,
     )
 
     async def main():

@@ -34,7 +34,7 @@ JOBS = st.lists(st.tuples(AMOUNT, AMOUNT, st.booleans(), AMOUNT), min_size=1, ma
 
 
 @given(JOBS, st.floats(0.0, 8.0), st.integers(1, 8), st.integers(0, 10**6))
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_no_order_of_arrival_spends_more_than_the_limit(jobs, limit_usd, at_once, seed):
     """Each job: its worst case, the share of it that it really costs, whether that stays unknown, a promise."""
     ledger, generator, sent = Ledger(limit_usd), random.Random(seed), []
@@ -64,7 +64,7 @@ def test_no_order_of_arrival_spends_more_than_the_limit(jobs, limit_usd, at_once
 
 
 @given(JOBS, st.floats(0.0, 4.0), st.integers(1, 8), st.integers(0, 10**6))
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_where_answers_cost_more_than_foreseen_what_is_over_is_at_most_one_window(jobs, limit_usd, at_once, seed):
     ledger, generator = Ledger(limit_usd), random.Random(seed)
     dearest_usd = max(3 * most_usd for most_usd, *_ in jobs)
@@ -88,7 +88,6 @@ def test_where_answers_cost_more_than_foreseen_what_is_over_is_at_most_one_windo
 
 
 @given(st.floats(0.0, 5.0), st.floats(0.0, 5.0), st.lists(AMOUNT, min_size=1, max_size=20), st.floats(0.01, 1.0))
-@settings(deadline=None)
 def test_a_share_of_the_store_is_drawn_as_far_as_it_goes_and_never_beyond(limit_usd, pool_usd, amounts, step_usd):
     left = [pool_usd]
 

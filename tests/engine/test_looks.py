@@ -314,7 +314,7 @@ def test_a_run_that_is_stopped_while_it_waits_for_a_look_ends(monkeypatch):
             async for event in super().generate(request):
                 yield event
 
-    monkeypatch.setattr("steelyard.engine.run.GRACE_S", 0.2)
+    monkeypatch.setattr("steelyard.engine.driving.GRACE_S", 0.2)
     b = Endless(lambda request: "1" if is_right("b", 0.66, number(request)) else "0", name="b", concurrency=4)
     run = sy.run([model("a", 0.72), b], [quiz()], stop={"compare": True})
     assert run.status == "interrupted"

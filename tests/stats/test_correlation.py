@@ -26,7 +26,7 @@ def listed_p(x, y, statistic):
     return sum(abs(statistic(x, order)) >= seen - 1e-9 for order in orders) / len(orders)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(small)
 def test_exact_p_values_are_those_of_listing_every_ordering(pairs):
     x, y = split(pairs)
@@ -44,7 +44,6 @@ def test_exact_p_values_are_those_of_listing_every_ordering(pairs):
     assert concordance.p == pytest.approx(listed_p(x, y, score))
 
 
-@settings(deadline=None)
 @given(columns)
 def test_coefficients_are_the_textbook_ones_and_turn_with_the_sign(pairs):
     x, y = split(pairs)

@@ -476,11 +476,11 @@ def test_a_store_of_the_first_schema_is_read_and_written_on(opened):
     raw = sqlite3.connect("test.db")
     for index in ("scores_by_a_judge", "calls_by_source", "calls_by_cost"):
         raw.execute(f"DROP INDEX {index}")
-    for table in ("budget_shares", "dictionaries", "baselines", "looks"):
+    for table in ("budget_shares", "dictionaries", "baselines", "looks", "verdicts"):
         raw.execute(f"DROP TABLE {table}")
     for column in ("reused_from", "saved_usd"):
         raw.execute(f"ALTER TABLE calls DROP COLUMN {column}")
-    for column in ("calls", "input_tokens", "output_tokens", "cost_usd"):
+    for column in ("calls", "input_tokens", "output_tokens", "cost_usd", "cached", "saved_usd"):
         raw.execute(f"ALTER TABLE scores DROP COLUMN {column}")
     raw.execute("UPDATE meta SET value = '1' WHERE key = 'schema_version'")
     raw.commit()
@@ -493,21 +493,21 @@ def test_a_store_of_the_first_schema_is_read_and_written_on(opened):
     assert len(raw_query("SELECT sql FROM sqlite_master WHERE name = 'scores_by_a_judge'")) == 1
 
 
-def older(path):
-    """Make the store one of the schema before, with the last answers still in its log."""
+def older(path, monkeypatch):
+    """Let the store be one of the schema before, with the last answers still in its log."""
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, lambda connection: None))
+    monkeypatch.setattr(schema, "VERSION", schema.VERSION + 1)
     raw = sqlite3.connect(path)
     raw.execute("PRAGMA wal_autocheckpoint=0")
-    raw.execute("DROP TABLE baselines")
-    raw.execute(f"UPDATE meta SET value = '{schema.VERSION - 1}' WHERE key = 'schema_version'")
     raw.execute("UPDATE runs SET name = 'as it was'")
     raw.commit()
     return raw
 
 
-def test_a_copy_is_kept_before_a_migration_with_all_that_was_in_the_log(opened):
+def test_a_copy_is_kept_before_a_migration_with_all_that_was_in_the_log(opened, monkeypatch):
     store, _run, cell, session = opened
     store.append_calls([new_call(cell, session, position) for position in range(5)])
-    raw = older("test.db")
+    raw = older("test.db", monkeypatch)
     Store.open("test.db").close()
     raw.close()
     kept = backup_path(Path("test.db"), schema.VERSION - 1)
@@ -522,9 +522,9 @@ def test_a_copy_is_kept_before_a_migration_with_all_that_was_in_the_log(opened):
         assert store.runs()[0].name == "as it was"
 
 
-def test_a_store_that_cannot_be_copied_is_not_migrated(opened):
+def test_a_store_that_cannot_be_copied_is_not_migrated(opened, monkeypatch):
     opened[0].close()
-    older("test.db").close()
+    older("test.db", monkeypatch).close()
     before = raw_query("SELECT * FROM meta")
     Path(backup_path(Path("test.db"), schema.VERSION - 1)).mkdir()
     with pytest.raises(StoreError, match="Nothing was changed"):

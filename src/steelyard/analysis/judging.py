@@ -28,6 +28,21 @@ def calls(columns: Columns, context: Context) -> Estimate:
     return counted("judge.calls", "requests", columns.judging.calls if columns.judging else 0)
 
 
+def cached(columns: Columns, context: Context) -> Estimate:
+    """Replies of the judge that were given in earlier runs and used again, for nothing."""
+    return counted("judge.cached", "requests", columns.judging.cached if columns.judging else 0)
+
+
+def saved(columns: Columns, context: Context) -> Estimate:
+    """What the replies that were used again had cost when the judge was asked."""
+    judging = columns.judging
+    if judging is None or not judging.cached:
+        return unknown("judge.cost.saved", "USD", "nothing was used again")
+    if judging.saved_usd is None:
+        return unknown("judge.cost.saved", "USD", "price or tokens unknown", n=judging.cached)
+    return counted("judge.cost.saved", "USD", judging.saved_usd, n=judging.cached)
+
+
 def tokens(metric: str, field: str, columns: Columns, context: Context) -> Estimate:
     """The judge's tokens, as reported."""
     total = getattr(columns.judging, field, None)

@@ -230,6 +230,8 @@ JUDGE_METRICS: dict[str, Metric] = {
             judging.noise,
         ),
         _metric("judge.calls", "requests", "lower", "requests sent to the judge, retries included", judging.calls),
+        _metric("judge.cached", "requests", None, "replies of the judge from earlier runs, used again", judging.cached),
+        _metric("judge.cost.saved", "USD", None, "what those replies had cost", judging.saved),
         *(
             _metric(name, "tokens", None, meaning, partial(judging.tokens, name, field))
             for name, (field, meaning) in _JUDGE_TOKENS.items()

@@ -14,6 +14,7 @@ WINDOWS = 10
 FEWEST_FOR_WINDOWS = 50
 LIKELIHOOD = "not measured: log-likelihood requests are none that a user would make"
 NOT_STREAMED = "not streamed"
+BY_BATCHES = "asked by batches, which nobody waits for: neither latency nor rate"
 
 
 def mean_time(metric: str, column: str, columns: Columns, context: Context) -> Estimate:
@@ -111,6 +112,8 @@ def _times(column: str, columns: Columns) -> tuple[np.ndarray, np.ndarray]:
 def _untimed(columns: Columns, context: Context, values: np.ndarray, column: str) -> str | None:
     if context.info.kind == "likelihood" or context.info.is_floor:
         return _no_clock(context)
+    if _is_batch(context):
+        return BY_BATCHES
     if not len(values):
         unmeasured = NOT_STREAMED if column in ("ttft_s", "tpot_s") else "nothing was measured"
         return _nothing(columns) or unmeasured
@@ -121,6 +124,10 @@ def _nothing(columns: Columns) -> str | None:
     """Why there is nothing to time, where all answers came from earlier runs."""
     came = is_answered(columns)
     return ALL_CACHED if came.any() and columns.cached[came].all() else None
+
+
+def _is_batch(context: Context) -> bool:
+    return bool(context.info.settings.get("model", {}).get("batch"))
 
 
 def _no_clock(context: Context) -> str:
@@ -140,6 +147,8 @@ def rate(metric: str, unit: str, of: Callable[[Columns], np.ndarray], columns: C
     """Something per second of wall time, over the time in which this cell was busy; bounds from ten equal windows."""
     if context.info.is_floor:
         return unknown(metric, unit, "a floor has no rate")
+    if _is_batch(context):
+        return unknown(metric, unit, BY_BATCHES)
     amounts = of(columns)
     counts = is_answered(columns) & ~columns.cached & ~np.isnan(amounts)
     if not counts.any():

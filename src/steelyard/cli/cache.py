@@ -10,6 +10,7 @@ from steelyard.cli import arguments as args
 if TYPE_CHECKING:
     from steelyard.store import Store
     from steelyard.store.answers import Kept
+    from steelyard.store.verdicts import KeptVerdicts
 
 ACTIONS = ("stats", "explain", "clear")
 
@@ -42,17 +43,19 @@ def execute(parsed: argparse.Namespace) -> int:
 
 def _stats(store: Store, parsed: argparse.Namespace) -> None:
     rows = [_document(store, model, cells) for model, cells in _by_model(store).items()]
+    judges = [_judge_document(store, kept) for kept in store.verdicts.kept()]
     if parsed.json:
         args.print_json(
             {
                 "models": rows,
+                "judges": judges,
                 "answers": sum(row["answers"] for row in rows),
                 "used_again": sum(row["used_again"] for row in rows),
                 "saved_usd": sum(row["saved_usd"] for row in rows),
             }
         )
         return
-    _print_stats(rows, store.location)
+    _print_stats([*rows, *judges], store.location)
 
 
 def _by_model(store: Store) -> dict[str, list[Kept]]:
@@ -76,6 +79,20 @@ def _document(store: Store, model: str, cells: list[Kept]) -> dict[str, Any]:
         "cleared_at": _moment(cleared_at_s or None),
         "used_again": sum(cell.used_again for cell in cells),
         "saved_usd": sum(cell.saved_usd for cell in cells),
+    }
+
+
+def _judge_document(store: Store, kept: KeptVerdicts) -> dict[str, Any]:
+    cleared_at_s = store.answers.cleared_at_s(kept.judge)
+    return {
+        "model": f"{kept.judge} (judge)",
+        "answers": kept.replies,
+        "size_bytes": kept.size_bytes,
+        "oldest": _moment(kept.oldest_s),
+        "newest": _moment(kept.newest_s),
+        "cleared_at": _moment(cleared_at_s or None),
+        "used_again": kept.used_again,
+        "saved_usd": kept.saved_usd,
     }
 
 
@@ -119,7 +136,7 @@ def _explain(store: Store, parsed: argparse.Namespace) -> None:
 def _clear(store: Store, parsed: argparse.Namespace) -> None:
     from steelyard.errors import UnknownName
 
-    models = _by_model(store)
+    models = [*_by_model(store), *(kept.judge for kept in store.verdicts.kept())]
     if parsed.model is not None and parsed.model not in models:
         raise UnknownName("model", parsed.model, models)
     store.answers.clear(parsed.model)

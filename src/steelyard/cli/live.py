@@ -13,11 +13,13 @@ from steelyard.secrets import scrub
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from steelyard.engine.progress import CellProgress, Progress
+    from steelyard.engine.progress import BatchProgress, CellProgress, Progress
     from steelyard.types import RunInfo
 
 REFRESH_S = 0.2
 LINE_EVERY_S = 10.0
+NOTABLE = 0.1
+"""The share of a batch that must have come in anew before a log hears of it again."""
 
 
 class Display:
@@ -63,7 +65,11 @@ class Display:
             self._print_lines()
 
     def _print_lines(self) -> None:
+        batches = BatchLines()
         while not self._ended.wait(LINE_EVERY_S):
+            for batch in self.progress.batches:
+                if line := batches.line(batch):
+                    print(line, file=sys.stderr, flush=True)
             for cell in self.progress.cells:
                 if 0 < cell.finished < cell.planned:
                     print(f"{cell.model}  {cell.label}  {_state(cell)}", file=sys.stderr, flush=True)
@@ -83,8 +89,10 @@ class Display:
         with Progress(*columns, console=Console(stderr=True), auto_refresh=False) as bars:
             self._bars = bars
             rows: list[Any] = []
+            batches: dict[int, Any] = {}
             while True:
                 ended = self._ended.wait(REFRESH_S)
+                self._update_batches(bars, batches)
                 self._update(bars, rows)
                 if ended:
                     break
@@ -98,6 +106,18 @@ class Display:
         self._update_money(bars)
         bars.refresh()
 
+    def _update_batches(self, bars: Any, rows: dict[int, Any]) -> None:
+        """A bar for each batch that is in progress, gone when it is over."""
+        for place, batch in enumerate(self.progress.batches):
+            if batch.is_over:
+                if (row := rows.pop(place, None)) is not None:
+                    bars.remove_task(row)
+                continue
+            if place not in rows:
+                rows[place] = bars.add_task("", total=batch.requests, model=batch.model, label="", state="")
+            came = (batch.answered or 0) + (batch.failed or 0)
+            bars.update(rows[place], total=batch.requests, completed=came, state=batch.state())
+
     def _update_money(self, bars: Any) -> None:
         """A bar of its own for the money, once there is any to speak of: full when the budget is spent."""
         ledger, state = self.progress.ledger, money_state(self.progress)
@@ -108,6 +128,25 @@ class Display:
         limit_usd, left_usd = ledger.limit_usd, ledger.remaining_usd
         gone_usd = 0.0 if limit_usd is None or left_usd is None else limit_usd - left_usd
         bars.update(self._money, total=limit_usd, completed=gone_usd, state=state)
+
+
+class BatchLines:
+    """What a log hears of batches: the first news of each, and then only what differs notably."""
+
+    def __init__(self) -> None:
+        self._told: dict[tuple[str, int], tuple[str, int]] = {}
+
+    def line(self, batch: BatchProgress) -> str | None:
+        """The line to print, if there is one."""
+        key, state = (batch.model, batch.number), batch.state()
+        came = (batch.answered or 0) + (batch.failed or 0)
+        before, came_before = self._told.get(key, ("", 0))
+        is_notable = not came_before or abs(came - came_before) >= NOTABLE * batch.requests or came == batch.requests
+        is_news = state != before and is_notable
+        if batch.is_over or not is_news:
+            return None
+        self._told[key] = (state, came)
+        return f"{batch.model}  {state}"
 
 
 def money_state(progress: Progress) -> str | None:

@@ -15,13 +15,11 @@ from typing import Any
 from msgspec import Struct
 
 from steelyard.engine.cells import Cell
+from steelyard.plan.names import OF_THE_USER
 from steelyard.plan.plan import Plan
 from steelyard.store import Store
 from steelyard.store.answers import Asked, KnownDigests, Reusable
 from steelyard.types import CellInfo, Request
-
-OF_THE_USER = ("python", "object")
-"""Providers that are code of the user's: what it does is known by its version alone."""
 
 
 class Identity(Struct, frozen=True, kw_only=True):

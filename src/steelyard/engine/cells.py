@@ -172,6 +172,7 @@ def _cells_of(
                 f"Try: a protocol that generates, such as {_generating(task)}"
             )
         info = cell_info(_versioned(spec, provider), plan, task, _origin(provider), is_floor=False)
+        info = _timed_by(provider, info)
         judge = seats.of(task.protocol)
         yield Cell(info=_judged_by(judge, info), spec=spec, task=task, provider=provider, floor=None, judge=judge)
 
@@ -187,6 +188,12 @@ def _origin(provider: Provider) -> str:
     version = getattr(provider, "version", None)
     has_it = version is None or provider.origin.endswith(f"@{version}")
     return provider.origin if has_it else f"{provider.origin}@{version}"
+
+
+def _timed_by(provider: Provider, info: CellInfo) -> CellInfo:
+    """The cell with the word for its times, where they are not the model's alone."""
+    timing = getattr(provider, "timing", None)
+    return info if timing is None else msgspec.structs.replace(info, settings=info.settings | {"timing": timing})
 
 
 def _judged_by(judge: Seat | None, info: CellInfo) -> CellInfo:

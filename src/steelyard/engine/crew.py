@@ -14,6 +14,7 @@ import msgspec
 from msgspec.structs import replace
 
 from steelyard import sandbox
+from steelyard.engine import learnt
 from steelyard.engine.attempts import RetryPolicy
 from steelyard.engine.budget import SPENT, Grant, Ledger
 from steelyard.engine.cache import oldest_used_s
@@ -26,6 +27,7 @@ from steelyard.engine.frames import (
     Granted,
     Held,
     LaneDone,
+    Learnt,
     Refused,
     Room,
     ScoreRow,
@@ -67,6 +69,7 @@ class Crew:
     ) -> None:
         self.ledger, self.deaths = ledger, 0
         self.hands: list[Hand] = []
+        self.learnt: learnt.Learnt = {}
         self.lanes: dict[str, SharedLane] = {}
         self._plan, self.workers = plan, plan.workers
         self._run_id, self._session, self._store = run_id, session, store
@@ -208,6 +211,8 @@ class Crew:
                         other.say(Held(model=model, seconds=seconds))
             case Tell(text=text):
                 self._tell(text)
+            case Learnt(settings=settings):
+                self.learnt = learnt.together(self.learnt, settings)
             case Stopped(model=model, reason=reason):
                 if reason != SPENT and self.lanes[model].stopped is None:
                     self.lanes[model].stop(reason)

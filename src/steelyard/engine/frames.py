@@ -157,6 +157,12 @@ class Tell(Said, frozen=True):
     text: str
 
 
+class Learnt(Said, frozen=True):
+    """By model: settings that turned out not to be taken, with what happens instead."""
+
+    settings: dict[str, dict[str, str]]
+
+
 class Stopped(Said, frozen=True):
     """A model was given up here, or its money has come to an end."""
 
@@ -185,7 +191,21 @@ class Broken(Said, frozen=True):
 
 
 ToWorker = Begin | Items | Kept | Granted | Room | Stop | Held | End
-ToRun = Wanted | CallRow | ScoreRow | Draw | Books | Standing | Refused | Tell | Stopped | LaneDone | Weighed | Broken
+ToRun = (
+    Wanted
+    | CallRow
+    | ScoreRow
+    | Draw
+    | Books
+    | Standing
+    | Refused
+    | Tell
+    | Learnt
+    | Stopped
+    | LaneDone
+    | Weighed
+    | Broken
+)
 
 M = TypeVar("M")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -16,11 +17,13 @@ from steelyard.benchmarks.benchmark import Protocol
 from steelyard.engine.attempts import RetryPolicy, always, ask
 from steelyard.engine.budget import ASSUMED_OUTPUT_TOKENS, SPENT, Till, input_bound, output_bound
 from steelyard.engine.throttle import Throttle
+from steelyard.engine.verdicts import Verdicts, key_of_verdict
 from steelyard.errors import ProviderError, UsageError
 from steelyard.plan.names import BASELINE, parse_model
 from steelyard.providers import connect
 from steelyard.providers.function import Function
 from steelyard.providers.interface import Provider
+from steelyard.store.verdicts import NewVerdict, Remembered
 from steelyard.types import Completion, Failure, Message, ModelSpec, Prompt, Request, Score, Spent
 
 INSTRUCTION_TOKENS = 1_024
@@ -51,6 +54,8 @@ class Seat:
         self.tell: Callable[[str], None] = lambda text: None
         self.stopped: Failure | None = None
         self.till: Till | None = None
+        self.memory: Verdicts | None = None
+        self._form = protocol.judge.form
         self._calls_per_answer = protocol.judge.calls_per_answer
         self._slots = asyncio.Semaphore(self.concurrency)
         self._throttle: Throttle | None = None
@@ -63,7 +68,7 @@ class Seat:
 
     def hearing(self, sample_id: str, repeat: int) -> Hearing:
         """The judge as it hears one answer."""
-        return Hearing(self, f"{sample_id}/{repeat}")
+        return Hearing(self, f"{sample_id}/{repeat}", self._form)
 
     def most_usd(self, asked: Request) -> float:
         """The most that judging the answer to ``asked`` is expected to cost: what must be left when it is there."""
@@ -72,6 +77,10 @@ class Seat:
         read = input_bound(asked) + output_bound(asked) + INSTRUCTION_TOKENS
         said = self.spec.max_tokens or ASSUMED_OUTPUT_TOKENS
         return self._calls_per_answer * (self.till.worst_case.of_tokens(read, said) or 0.0)
+
+    async def remembered(self, digest: bytes | None) -> Remembered | None:
+        """What the judge said to this in an earlier run, where that may be used."""
+        return None if self.memory is None or digest is None else await self.memory.find(digest, self.spec.id)
 
     async def ask(self, request: Request) -> tuple[Completion, Spent]:
         """Ask once, again where that may help. Raises ``ProviderError`` where there is no answer in the end."""
@@ -120,12 +129,13 @@ class Unheard(ProviderError):
 
 
 class Hearing:
-    """One answer before its judge: what ``grade`` asks through, and what it took."""
+    """One answer before its judge: what ``grade`` asks through, what it took, and the ``replies`` to be kept."""
 
-    def __init__(self, seat: Seat, case: str) -> None:
-        self._seat, self._case = seat, case
+    def __init__(self, seat: Seat, case: str, form: str) -> None:
+        self._seat, self._case, self._form = seat, case, form
         self._asked = 0
         self._spent: list[Spent] = []
+        self.replies: list[NewVerdict] = []
 
     async def ask(self, messages: tuple[Message, ...]) -> Completion:
         """Put messages to the judge."""
@@ -142,21 +152,42 @@ class Hearing:
             repeat=number,
             extra=spec.extra,
         )
+        digest = key_of_verdict(spec, self._seat.provider, request, f"judge/{self._form}/{self._case}")
+        if (known := await self._seat.remembered(digest)) is not None:
+            self._spent.append(
+                Spent(calls=0, input_tokens=0, output_tokens=0, cost_usd=0.0, cached=1, saved_usd=known.cost_usd)
+            )
+            return msgspec.structs.replace(known.completion, cached=True)
+        started_s = time.time()
         try:
             completion, spent = await self._seat.ask(request)
         except Unheard as error:
             self._spent.append(Spent(calls=error.sent, input_tokens=0, output_tokens=0, cost_usd=0.0))
             raise
         self._spent.append(spent)
+        if digest is not None:
+            self.replies.append(
+                NewVerdict(
+                    digest=digest,
+                    judge=spec.id,
+                    completion=completion,
+                    started_s=started_s,
+                    cost_usd=spent.cost_usd,
+                )
+            )
         return completion
 
     def booked(self, scores: dict[str, Score], headline: str) -> dict[str, Score]:
-        """The scores, with what the judge took written to the headline."""
+        """The scores, with what the judge took written to the headline. Replies without a verdict are not kept."""
+        if scores[headline].value is None:
+            self.replies.clear()
         spent = Spent(
             calls=sum(spent.calls for spent in self._spent),
             input_tokens=_total([spent.input_tokens for spent in self._spent]),
             output_tokens=_total([spent.output_tokens for spent in self._spent]),
             cost_usd=_total([spent.cost_usd for spent in self._spent]),
+            cached=sum(spent.cached for spent in self._spent),
+            saved_usd=_total([spent.saved_usd for spent in self._spent]),
         )
         return scores | {headline: msgspec.structs.replace(scores[headline], spent=spent)}
 

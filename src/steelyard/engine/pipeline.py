@@ -17,13 +17,14 @@ from functools import partial
 
 from steelyard import prices
 from steelyard.engine.attempts import Outcome, RetryPolicy, always, ask
-from steelyard.engine.batch_lane import MOST_REQUESTS, BatchLane, Standings
+from steelyard.engine.batch_lane import MOST_HELD, BatchLane
 from steelyard.engine.budget import SPENT, Bill, Till
 from steelyard.engine.cache import Cache
 from steelyard.engine.clock import Clock, without_times
 from steelyard.engine.grade import grade
 from steelyard.engine.horizon import wait_for_move
 from steelyard.engine.progress import Progress
+from steelyard.engine.standings import Standings
 from steelyard.engine.stragglers import Stragglers
 from steelyard.engine.throttle import GateShut
 from steelyard.engine.work import OpenCell, Work
@@ -78,7 +79,7 @@ class Lane:
         for cell in cells:
             cell.progress.throttle = self.throttle
         self.batches: BatchLane | None = None
-        in_pieces = MOST_REQUESTS if self._spec.batch else WINDOW_PER_SLOT * concurrency
+        in_pieces = MOST_HELD if self._spec.batch else WINDOW_PER_SLOT * concurrency
         self._window = asyncio.Semaphore(in_pieces + SPARE_WINDOW)
         self._loaded: asyncio.Queue[Work | None] = asyncio.Queue()
         self._durable: asyncio.Queue[Work | None] = asyncio.Queue()
@@ -254,6 +255,8 @@ class Lane:
             drain=self._writer.drain,
             stopped=lambda: self.stopped,
             tell=lambda text: self._progress.tell(f"{self.model}: {text}"),
+            begin=lambda requests: self._progress.begin_batch(self.model, requests),
+            is_loaded=lambda: self._is_loaded,
         )
 
     def _owe(self, work: Work) -> None:
@@ -265,6 +268,9 @@ class Lane:
         started = datetime.fromtimestamp(work.started_at_s, UTC)
         work.ended_at_s = time.time()
         outcome = Outcome(attempts=(), completion=answered.completion, failure=answered.failure, last_try_s=0.0)
+        if answered.is_unbilled and work.bill is not None:
+            work.bill.unsend()
+            work.bill = None
         work.call = self._called(work, outcome, started)
         self._reconsider(work.call)
         self._keep(work)
@@ -391,6 +397,7 @@ class Lane:
             seat = work.cell.cell.judge
             hearing = seat.hearing(work.sample.id, work.repeat) if seat is not None else None
             work.scores = await grade(work.cell.cell.task.protocol, work.sample, work.call.completion, hearing)
+            work.verdicts = tuple(hearing.replies) if hearing is not None else ()
             self._writer.scores(work.new_score(), partial(self._judged, work))
 
     def _judged(self, work: Work) -> None:

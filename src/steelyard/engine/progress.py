@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from steelyard.engine.budget import Ledger
+    from steelyard.providers.batches import Progress as Told
     from steelyard.types import Call, Score
 
 
@@ -103,6 +104,40 @@ class CellProgress:
 
 
 @dataclass
+class BatchProgress:
+    """How far one batch is, as far as its service tells. ``number`` counts the model's batches of this session."""
+
+    model: str
+    number: int
+    requests: int
+    is_handed_in: bool = False
+    answered: int | None = None
+    failed: int | None = None
+    is_over: bool = False
+
+    def begun(self) -> None:
+        """The service has taken it."""
+        self.is_handed_in = True
+
+    def look(self, told: Told) -> None:
+        """What the service says of it now."""
+        self.answered, self.failed = told.answered, told.failed
+
+    def restart(self, requests: int) -> None:
+        """It goes on as another batch of so many requests."""
+        self.requests, self.is_handed_in, self.answered, self.failed = requests, False, None, None
+
+    def state(self) -> str:
+        """In words."""
+        if not self.is_handed_in:
+            return f"batch {self.number}: handing in {self.requests:,} requests"
+        if self.answered is None:
+            return f"batch {self.number}: {self.requests:,} requests at the service"
+        failed = f", {self.failed:,} failed" if self.failed else ""
+        return f"batch {self.number}: {self.answered:,} of {self.requests:,} answered{failed}"
+
+
+@dataclass
 class Progress:
     """All cells of a run, and what the user should hear: ``say`` is called once per new message."""
 
@@ -110,6 +145,13 @@ class Progress:
     cells: list[CellProgress] = field(default_factory=list)
     messages: list[str] = field(default_factory=list)
     ledger: Ledger | None = None
+    batches: list[BatchProgress] = field(default_factory=list)
+
+    def begin_batch(self, model: str, requests: int) -> BatchProgress:
+        """A batch of a model is about to be handed in, or to be found again."""
+        number = 1 + sum(batch.model == model for batch in self.batches)
+        self.batches.append(BatchProgress(model=model, number=number, requests=requests))
+        return self.batches[-1]
 
     def tell(self, text: str) -> None:
         """Say something to the user, once."""

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 
 from steelyard.engine.budget import Ledger, check_prices, is_priced
-from steelyard.engine.cache import OF_THE_USER
+from steelyard.plan.names import OF_THE_USER
 from steelyard.store import Store
 from steelyard.store.account import DOUBTFUL
 from steelyard.types import ModelSpec

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -18,17 +16,18 @@ from msgspec import Struct
 
 from steelyard import prices
 from steelyard.engine.attempts import RetryPolicy
-from steelyard.engine.batch_lane import Standings
-from steelyard.engine.budget import SPENT, Ledger, Till, check_prices, costs_nothing
-from steelyard.engine.cache import OF_THE_USER, Cache, identity, oldest_used_s
+from steelyard.engine.budget import Ledger, Till, check_prices, costs_nothing
+from steelyard.engine.cache import Cache, identity, oldest_used_s
 from steelyard.engine.calibration import instrument
 from steelyard.engine.cells import Cell, prepare_cells, prepare_tasks
 from steelyard.engine.crew import Crew
+from steelyard.engine.driving import drive
 from steelyard.engine.gpus import open_gpus
 from steelyard.engine.horizon import Horizon
-from steelyard.engine.looks import Looks, check_stop
+from steelyard.engine.learnt import learnt_by, noted, together
+from steelyard.engine.looks import check_stop
 from steelyard.engine.loops import loop_name
-from steelyard.engine.pipeline import GRACE_S, Lane
+from steelyard.engine.pipeline import Lane
 from steelyard.engine.progress import CellProgress, Progress
 from steelyard.engine.provenance import provenance
 from steelyard.engine.purse import Purse, check_store_budget
@@ -36,11 +35,14 @@ from steelyard.engine.resources import Resources
 from steelyard.engine.served import served_pids
 from steelyard.engine.shared_lane import SharedLane
 from steelyard.engine.stage import distinct_providers, measuring, opened, probe, watched
+from steelyard.engine.standings import Standings
 from steelyard.engine.summary import summarise_run
 from steelyard.engine.turns import looks_of
+from steelyard.engine.verdicts import Verdicts
 from steelyard.engine.work import OpenCell, Work
 from steelyard.engine.writer import Writer
 from steelyard.errors import StoreFull, UsageError
+from steelyard.plan.names import OF_THE_USER
 from steelyard.plan.plan import Plan
 from steelyard.providers.batches import BatchService
 from steelyard.store import Store
@@ -64,25 +66,6 @@ class Ended(Struct, frozen=True, kw_only=True):
     run: RunInfo
     status: RunStatus
     stopped: dict[str, str] = {}
-
-
-class Interrupt:
-    """A wish to stop: the first one lets what is in flight come in, the second one does not wait."""
-
-    def __init__(self) -> None:
-        self.wishes = 0
-        self._changed = asyncio.Event()
-
-    def wish(self, times: int = 1) -> None:
-        """Ask to stop; twice: to stop now."""
-        self.wishes += times
-        self._changed.set()
-
-    async def wait(self, wishes: int = 1) -> None:
-        """Return when the run has been asked to stop that often."""
-        while self.wishes < wishes:
-            self._changed.clear()
-            await self._changed.wait()
 
 
 def prepare(plan: Plan, given: Given) -> list[Cell]:
@@ -176,8 +159,9 @@ async def execute(
     try:
         async with opened(providers), watched(resources), measuring():
             await probe(cells)
-            async with crew:
-                status = await _drive(shared, looks, store, writer, purse.ledger)
+            async with crew, noted(store, session, lambda: together(learnt_by(cells, lanes), crew.learnt)):
+                unscored = {lane: _unscored(lane, store) for lane in shared}
+                status = await drive(unscored, looks, writer, purse.ledger)
     finally:
         writer.close()
         resources.close()
@@ -269,11 +253,14 @@ def _lanes(
 
 
 def _lend_earlier_answers(lanes: Sequence[Lane], store: Store, run: RunInfo, plan: Plan) -> None:
-    """Let each lane use again what other runs in the store were answered, unless the plan asks for fresh answers."""
+    """Let each lane and judge use again what other runs were answered, unless the plan asks for fresh answers."""
     since_s = oldest_used_s(plan)
     if since_s is not None:
         for lane in lanes:
             lane.cache = Cache(store, run.id, [cell.cell for cell in lane.cells], since_s=since_s)
+        memory = Verdicts(store, run.id, since_s=since_s)
+        for seat in {cell.cell.judge for lane in lanes for cell in lane.cells if cell.cell.judge is not None}:
+            seat.memory = memory
 
 
 def _set_up_batches(lanes: Sequence[Lane], store: Store, run: RunInfo) -> None:
@@ -328,68 +315,11 @@ def _streams(cells: Sequence[Cell], plan: Plan) -> int:
     """How many answers may stream in at once, over all models."""
     by_model: dict[str, int] = {}
     for cell in cells:
-        if cell.provider is not None and cell.provider.streams and cell.info.kind != "likelihood":
+        is_streamed = cell.provider is not None and cell.provider.streams and not cell.spec.batch
+        if is_streamed and cell.info.kind != "likelihood":
             asked = by_model.get(cell.spec.id, 0) + len(cell.task.positions) * cell.info.repeats
             by_model[cell.spec.id] = min(asked, _concurrency(cell, plan))
     return sum(by_model.values())
-
-
-async def _drive(
-    lanes: Sequence[Lane | SharedLane], looks: Looks, store: Store, writer: Writer, ledger: Ledger
-) -> RunStatus:
-    """Run every lane to its end, or to the user's wish to stop."""
-    with _signals() as interrupt:
-        working: asyncio.Future[Any] = asyncio.gather(
-            looks.serve(), *(lane.run(_unscored(lane, store)) for lane in lanes)
-        )
-        writing: asyncio.Future[Any] = asyncio.ensure_future(writer.serve())
-        wished: asyncio.Future[Any] = asyncio.ensure_future(interrupt.wait())
-        try:
-            await asyncio.wait((working, writing, wished), return_when=asyncio.FIRST_COMPLETED)
-            if writing.done():
-                _raise_first(writing)
-            if not working.done():
-                writer.hurry()
-                await _wind_down(lanes, working, interrupt)
-                await _drain(writer, writing)
-                return "interrupted"
-            _raise_first(working)
-        finally:
-            for task in (wished, working, writing):
-                task.cancel()
-            await asyncio.gather(wished, working, writing, return_exceptions=True)
-    if any(lane.stopped not in (None, SPENT) for lane in lanes):
-        return "failed"
-    return "budget" if ledger.is_exhausted else "done"
-
-
-async def _drain(writer: Writer, writing: asyncio.Future[Any]) -> None:
-    """Return when everything is durable; raise where it cannot be."""
-    drained: asyncio.Future[Any] = asyncio.ensure_future(writer.drain())
-    await asyncio.wait((drained, writing), return_when=asyncio.FIRST_COMPLETED)
-    if writing.done():
-        drained.cancel()
-        _raise_first(writing)
-
-
-async def _wind_down(lanes: Sequence[Lane | SharedLane], working: asyncio.Future[Any], interrupt: Interrupt) -> None:
-    """Send nothing more; let what is in flight come in for a few seconds, unless asked a second time."""
-    for lane in lanes:
-        lane.stop("interrupted")
-    at_once: asyncio.Future[Any] = asyncio.ensure_future(interrupt.wait(2))
-    await asyncio.wait((working, at_once), timeout=GRACE_S, return_when=asyncio.FIRST_COMPLETED)
-    at_once.cancel()
-    working.cancel()
-    with suppress(asyncio.CancelledError, Exception):
-        await working
-
-
-def _raise_first(ended: asyncio.Future[Any]) -> None:
-    error = ended.exception()
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    if error is not None:
-        raise error
 
 
 def _unscored(lane: Lane | SharedLane, store: Store) -> Iterator[Work]:
@@ -431,24 +361,3 @@ def _room_or_not(tell: Callable[[str], None]) -> Iterator[None]:
         yield
     except StoreFull as error:
         tell(str(error))
-
-
-@contextmanager
-def _signals() -> Iterator[Interrupt]:
-    """Ctrl-C and SIGTERM as wishes; SIGTERM does not wait. Elsewhere than on the main thread there are none."""
-    interrupt = Interrupt()
-    if threading.current_thread() is not threading.main_thread():
-        yield interrupt
-        return
-    loop = asyncio.get_running_loop()
-    try:
-        loop.add_signal_handler(signal.SIGINT, interrupt.wish)
-        loop.add_signal_handler(signal.SIGTERM, interrupt.wish, 2)
-    except NotImplementedError:  # Windows: Ctrl-C raises KeyboardInterrupt, and what is committed stays committed
-        yield interrupt
-        return
-    try:
-        yield interrupt
-    finally:
-        loop.remove_signal_handler(signal.SIGINT)
-        loop.remove_signal_handler(signal.SIGTERM)

@@ -14,6 +14,7 @@ from steelyard.engine.order import grouped
 from steelyard.engine.progress import CellProgress
 from steelyard.store import NewCall, NewScore
 from steelyard.store.answers import Reusable
+from steelyard.store.verdicts import NewVerdict
 from steelyard.types import Call, Request, Sample, Score
 
 
@@ -36,6 +37,7 @@ class Work:
     started_at_s: float = 0.0
     ended_at_s: float = 0.0
     scores: dict[str, Score] = field(default_factory=dict)
+    verdicts: tuple[NewVerdict, ...] = ()
 
     @property
     def place(self) -> Place:
@@ -61,7 +63,13 @@ class Work:
         """The scores of the call, which is kept already."""
         assert self.call_id is not None
         protocol = self.cell.cell.task.protocol
-        return NewScore(call=self.call_id, grader=protocol.name, grader_version=protocol.version, scores=self.scores)
+        return NewScore(
+            call=self.call_id,
+            grader=protocol.name,
+            grader_version=protocol.version,
+            scores=self.scores,
+            verdicts=self.verdicts,
+        )
 
 
 @dataclass(kw_only=True)

@@ -33,6 +33,7 @@ from steelyard.engine.frames import (
     Items,
     Kept,
     LaneDone,
+    Learnt,
     Refused,
     Room,
     ScoreRow,
@@ -45,11 +46,13 @@ from steelyard.engine.frames import (
     Weighed,
     Wire,
 )
+from steelyard.engine.learnt import learnt_by
 from steelyard.engine.loops import loop_factory
 from steelyard.engine.pipeline import Item, Lane, Source
 from steelyard.engine.progress import CellProgress, Progress
 from steelyard.engine.resources import Resources
 from steelyard.engine.stage import distinct_providers, measuring, opened, probe, watched
+from steelyard.engine.verdicts import Verdicts
 from steelyard.engine.work import OpenCell
 from steelyard.errors import SteelyardError
 from steelyard.plan.plan import plan_from_document
@@ -138,6 +141,7 @@ class Worker:
         self._ledger = Ledger(draw=self._draw if begin.is_limited else None)
         self._lanes: dict[str, Lane] = {}
         self._supplies: dict[str, Supply] = {}
+        self._learnt: dict[str, dict[str, str]] = {}
 
     async def work(self) -> None:
         """Prepare, work to the end, say what it took."""
@@ -159,6 +163,7 @@ class Worker:
         await asyncio.gather(*(self._run(model, lane) for model, lane in self._lanes.items()))
         telling.cancel()
         self._say_books()
+        self._say_learnt()
 
     async def _run(self, model: str, lane: Lane) -> None:
         await lane.run([], self._supplies[model]())
@@ -195,6 +200,8 @@ class Worker:
         for seat in {cell.judge for cell in cells if cell.judge is not None}:
             seat.share(begin.workers)
             seat.policy, seat.tell = policy, self._progress.tell
+            if begin.cache_since_s is not None:
+                seat.memory = Verdicts(store, begin.run_id, since_s=begin.cache_since_s)
             seat.till = None if costs_nothing(seat.spec) else Till(self._ledger, seat.spec)
         for model, group in of_model.items():
             concurrency = next(iter(group.values())).cell.spec.concurrency
@@ -232,6 +239,7 @@ class Worker:
         while True:
             await asyncio.sleep(STANDING_EVERY_S)
             self._say_books()
+            self._say_learnt()
             for model, lane in self._lanes.items():
                 gate = lane.throttle
                 self._wire.say(
@@ -243,6 +251,12 @@ class Worker:
                         is_closed=gate.is_closed,
                     )
                 )
+
+    def _say_learnt(self) -> None:
+        cells = [cell.cell for lane in self._lanes.values() for cell in lane.cells]
+        if (learnt := learnt_by(cells)) != self._learnt:
+            self._learnt = learnt
+            self._wire.say(Learnt(settings=learnt))
 
     def _say_books(self) -> None:
         ledger = self._ledger

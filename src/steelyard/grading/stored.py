@@ -24,8 +24,10 @@ from steelyard.engine.grade import grade
 from steelyard.engine.judges import Seat, Seats
 from steelyard.engine.purse import Purse, check_store_budget
 from steelyard.engine.stage import opened
+from steelyard.engine.verdicts import Verdicts
 from steelyard.errors import SteelyardError, UnknownName, UsageError
 from steelyard.store import NewScore, Store
+from steelyard.store.verdicts import NewVerdict
 from steelyard.types import Call, CellInfo, RunInfo, Sample, Score
 
 AT_ONCE = 256
@@ -48,6 +50,8 @@ class Regraded(Struct, frozen=True, kw_only=True):
 async def grade_missing(store: Store, cell: int, protocol: Protocol) -> int:
     """Judge every answer of the cell that this protocol has not judged; return how many there were."""
     seat = Seats().of(protocol)
+    if seat is not None:
+        seat.memory = Verdicts(store)
     async with opened([seat.provider] if seat else []):
         with _paid_for(store, seat):
             return await _grade_missing(store, cell, protocol, seat)
@@ -72,11 +76,17 @@ async def _grade_missing(store: Store, cell: int, protocol: Protocol, seat: Seat
     total = 0
     answers = store.unscored(cell, protocol.name, protocol.version)
     while batch := list(islice(answers, AT_ONCE)):
-        scores = await _grade_all(protocol, batch, seat)
+        judged = await _grade_all(protocol, batch, seat)
         store.append_scores(
             [
-                NewScore(call=call_id, grader=protocol.name, grader_version=protocol.version, scores=judged)
-                for (call_id, _, _), judged in zip(batch, scores, strict=True)
+                NewScore(
+                    call=call_id,
+                    grader=protocol.name,
+                    grader_version=protocol.version,
+                    scores=scores,
+                    verdicts=tuple(replies),
+                )
+                for (call_id, _, _), (scores, replies) in zip(batch, judged, strict=True)
             ]
         )
         total += len(batch)
@@ -85,14 +95,15 @@ async def _grade_missing(store: Store, cell: int, protocol: Protocol, seat: Seat
 
 async def _grade_all(
     protocol: Protocol, batch: Sequence[tuple[int, Sample, Call]], seat: Seat | None
-) -> list[dict[str, Score]]:
+) -> list[tuple[dict[str, Score], list[NewVerdict]]]:
     free = asyncio.Semaphore(IN_FLIGHT)
 
-    async def one(sample: Sample, call: Call) -> dict[str, Score]:
+    async def one(sample: Sample, call: Call) -> tuple[dict[str, Score], list[NewVerdict]]:
         assert call.completion is not None
         async with free:
             hearing = seat.hearing(sample.id, call.repeat) if seat is not None else None
-            return await grade(protocol, sample, call.completion, hearing)
+            scores = await grade(protocol, sample, call.completion, hearing)
+            return scores, hearing.replies if hearing is not None else []
 
     return await asyncio.gather(*(one(sample, call) for _, sample, call in batch))
 

@@ -12,6 +12,8 @@ from steelyard.providers import models_like, provider_names
 from steelyard.types import ModelSpec, Price
 
 BASELINE = "baseline"
+OF_THE_USER = ("python", "object")
+"""Providers that are code of the user's: what it does is known by its version alone."""
 SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 BARE_NAMES = (
     (re.compile(r"gpt-|chatgpt-|o[1-9](-|$)|text-davinci"), "openai"),

@@ -1,8 +1,14 @@
-"""The batch APIs of OpenAI and Anthropic. No time is measured in here: what is asked is asked through aiohttp."""
+"""The batch APIs of OpenAI and Anthropic. No time is measured in here: what is asked is asked through aiohttp.
+
+What a request without an answer costs is the service's word. OpenAI charges "for any completed work", also of a batch
+that expired or was cancelled (help.openai.com, Batch API FAQ; platform.openai.com, Batch guide). Anthropic does not
+bill requests that errored, were cancelled before they were sent to the model, or expired (docs.claude.com, Batch
+processing, result types).
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -12,14 +18,24 @@ import msgspec
 
 from steelyard.errors import ProviderError, UsageError
 from steelyard.providers import anthropic, openai
-from steelyard.providers.batches import Answered, BatchService, Progress, Ticket, custom_id, index_of
-from steelyard.providers.endpoint import Dialect, key_headers, malformed, merged
+from steelyard.providers.accepted import Accepted, Known
+from steelyard.providers.batches import (
+    AnothersBatch,
+    Answered,
+    BatchService,
+    Found,
+    Progress,
+    Ticket,
+    custom_id,
+    index_of,
+)
+from steelyard.providers.endpoint import Dialect, key_headers, malformed
 from steelyard.providers.http import Piece, Reply
 from steelyard.providers.interface import Done, Text
 from steelyard.providers.refusals import classify, error_message
 from steelyard.providers.services import address_of, key_of
 from steelyard.secrets import scrub
-from steelyard.types import Completion, Failure, ModelSpec, Request
+from steelyard.types import Completion, Failure, FailureKind, ModelSpec, Request
 
 CLOCKS_DIFFER_S = 300.0
 MOST_LISTED = 100
@@ -27,6 +43,10 @@ TIMEOUT = aiohttp.ClientTimeout(total=600.0, sock_connect=30.0)
 
 TAKE_BATCHES = ("openai", "anthropic")
 OPENAI_IS_OVER = ("completed", "failed", "expired", "cancelled")
+OPENAI_NOT_BEGUN = ("batch_expired", "batch_cancelled")
+"""Errors of a request that was not completed, and so is not charged."""
+TOO_MUCH_AT_ONCE = "token_limit_exceeded"
+"""A batch is refused as a whole where it and those in progress hold more tokens than the account may have waiting."""
 
 
 def batch_service(spec: ModelSpec) -> BatchService:
@@ -40,10 +60,38 @@ def batch_service(spec: ModelSpec) -> BatchService:
     return AnthropicBatches(f"{address.removesuffix('/v1')}/v1", headers)
 
 
-class OpenAIBatches:
+class _Learning:
+    """What the model of a batch service turned out not to accept; whoever asks again does so a few times at most.
+
+    A batch is answered long after it was handed in, perhaps to another process: what had been left out of it is not
+    known then, and a complaint counts as the first of its kind.
+    """
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._accepted = Accepted(dialect)
+
+    @property
+    def learnt(self) -> Mapping[str, str]:
+        """Each setting that was asked for and is not sent as it was, with what happens instead."""
+        return self._accepted.learnt
+
+    def learn(self, failure: Failure, request: Request) -> bool:
+        """Take in a setting that the model refuses; whether asking again without it may help."""
+        return self._accepted.learn(failure, request, Known()) is not None
+
+    def _body(self, request: Request) -> dict[str, Any]:
+        self._accepted.absent(request)
+        body = self._accepted.body(request, self._accepted.known)
+        body.pop("stream", None)
+        body.pop("stream_options", None)
+        return body
+
+
+class OpenAIBatches(_Learning):
     """A file of requests is uploaded, then a batch is made of it; the label stands in the batch's metadata."""
 
     def __init__(self, base_url: str, headers: Mapping[str, str]) -> None:
+        super().__init__(openai.CHAT)
         self._http = _Json(base_url, headers)
 
     async def submit(self, ticket: Ticket, requests: Sequence[Request]) -> str:
@@ -55,7 +103,7 @@ class OpenAIBatches:
                 "custom_id": custom_id(ticket, index),
                 "method": "POST",
                 "url": endpoint,
-                "body": _body(openai.CHAT, asked),
+                "body": self._body(asked),
             }
             for index, asked in enumerate(requests)
         ]
@@ -74,7 +122,7 @@ class OpenAIBatches:
         )
         return _named(made)
 
-    async def find(self, ticket: Ticket) -> str | None:
+    async def find(self, ticket: Ticket, taken: Collection[str]) -> Found | None:
         """The batch whose metadata holds the label, among all that are not older than the ticket."""
         after = ""
         while True:
@@ -82,22 +130,31 @@ class OpenAIBatches:
             batches = page.get("data") or []
             for batch in batches:
                 if (batch.get("metadata") or {}).get("steelyard") == ticket.label:
-                    return _named(batch)
+                    return Found(batch=_named(batch), is_sure=True)
             is_older = batches and batches[-1].get("created_at", 0) < ticket.meant_at_s - CLOCKS_DIFFER_S
             if not page.get("has_more") or not batches or is_older:
                 return None
             after = f"&after={_named(batches[-1])}"
 
     async def progress(self, batch: str) -> Progress:
-        """How far it is; one that failed as a whole was never begun."""
+        """How far it is; one that failed as a whole was never begun, and is too much where the account's queue is full.
+
+        What was not completed of one that expired or was cancelled is not charged.
+        """
         told = await self._http.get(f"/batches/{batch}")
         status = told.get("status")
         failure = None
         if status == "failed":
-            errors = (told.get("errors") or {}).get("data") or [{}]
-            failure = Failure(kind="rejected", message=scrub(f"the batch was refused: {errors[0].get('message')}"))
-        answered = (told.get("request_counts") or {}).get("completed")
-        return Progress(is_over=status in OPENAI_IS_OVER, answered=answered, failure=failure)
+            error = ((told.get("errors") or {}).get("data") or [{}])[0]
+            kind: FailureKind = "rate_limit" if error.get("code") == TOO_MUCH_AT_ONCE else "rejected"
+            failure = Failure(kind=kind, message=scrub(f"the batch was refused: {error.get('message')}"))
+        counts = told.get("request_counts") or {}
+        return Progress(
+            is_over=status in OPENAI_IS_OVER,
+            answered=counts.get("completed"),
+            failed=counts.get("failed"),
+            failure=failure,
+        )
 
     async def answers(self, ticket: Ticket) -> AsyncIterator[Answered]:
         """The lines of both files: those that were answered and those that were not."""
@@ -110,60 +167,74 @@ class OpenAIBatches:
                         yield await _openai_answer(index, line)
 
 
-class AnthropicBatches:
+class AnthropicBatches(_Learning):
     """Requests go within the batch. It has no label of its own: its requests' names have."""
 
     def __init__(self, base_url: str, headers: Mapping[str, str]) -> None:
+        super().__init__(anthropic.MESSAGES)
         self._http = _Json(base_url, headers)
 
     async def submit(self, ticket: Ticket, requests: Sequence[Request]) -> str:
         """Hand in, once."""
         entries = [
-            {"custom_id": custom_id(ticket, index), "params": _body(anthropic.MESSAGES, asked)}
-            for index, asked in enumerate(requests)
+            {"custom_id": custom_id(ticket, index), "params": self._body(asked)} for index, asked in enumerate(requests)
         ]
         return _named(await self._http.post("/messages/batches", {"requests": entries}))
 
-    async def find(self, ticket: Ticket) -> str | None:
-        """The first batch of as many requests that was made since the ticket was; of one that is over, by its names."""
-        found = None
+    async def find(self, ticket: Ticket, taken: Collection[str]) -> Found | None:
+        """The batch whose requests bear the ticket's label; names are shown of one that is over, and of no other.
+
+        So else, as a guess, one of as many requests that still works and was made when the ticket was.
+        """
+        nearest: tuple[float, str] | None = None
+        async for batch, made_s in self._listed(ticket.meant_at_s - CLOCKS_DIFFER_S):
+            name = _named(batch)
+            if sum((batch.get("request_counts") or {}).values()) != ticket.requests or name in ticket.not_these:
+                continue
+            if batch.get("processing_status") == "ended":
+                if await self._is(ticket, name):
+                    return Found(batch=name, is_sure=True)
+            elif name not in taken:
+                away_s = abs(made_s - ticket.meant_at_s)
+                nearest = min(nearest or (away_s, name), (away_s, name))
+        return None if nearest is None else Found(batch=nearest[1], is_sure=False)
+
+    async def _listed(self, since_s: float) -> AsyncIterator[tuple[dict[str, Any], float]]:
+        """The batches made since then, the newest first, with when they were made."""
         after = ""
         while True:
             page = await self._http.get(f"/messages/batches?limit={MOST_LISTED}{after}")
             batches = page.get("data") or []
             for batch in batches:
                 made_s = datetime.fromisoformat(str(batch["created_at"])).astimezone(UTC).timestamp()
-                if made_s < ticket.meant_at_s - CLOCKS_DIFFER_S:
-                    return found
-                if sum((batch.get("request_counts") or {}).values()) == ticket.requests and await self._is(
-                    ticket, batch
-                ):
-                    found = _named(batch)
+                if made_s < since_s:
+                    return
+                yield batch, made_s
             if not page.get("has_more") or not batches:
-                return found
+                return
             after = f"&after_id={_named(batches[-1])}"
 
-    async def _is(self, ticket: Ticket, batch: dict[str, Any]) -> bool:
-        """Whether the batch may be the ticket's: one that still works does not show its requests' names."""
-        if batch.get("processing_status") != "ended":
-            return True
-        async for line in self._http.lines(f"/messages/batches/{_named(batch)}/results"):
+    async def _is(self, ticket: Ticket, name: str) -> bool:
+        async for line in self._http.lines(f"/messages/batches/{name}/results"):
             return index_of(ticket, str(line.get("custom_id"))) is not None
         return False
 
     async def progress(self, batch: str) -> Progress:
         """How far it is; counts are told only when it is over."""
         told = await self._http.get(f"/messages/batches/{batch}")
-        answered = (told.get("request_counts") or {}).get("succeeded")
-        is_over = told.get("processing_status") == "ended"
-        return Progress(is_over=is_over, answered=answered if is_over else None)
+        if told.get("processing_status") != "ended":
+            return Progress(is_over=False)
+        counts = dict(told.get("request_counts") or {})
+        answered = counts.pop("succeeded", None)
+        return Progress(is_over=True, answered=answered, failed=sum(counts.values()))
 
     async def answers(self, ticket: Ticket) -> AsyncIterator[Answered]:
         """The results, from the same address as the rest: the key goes to no address that a reply names."""
         async for line in self._http.lines(f"/messages/batches/{ticket.batch}/results"):
             index = index_of(ticket, str(line.get("custom_id")))
             if index is None:
-                raise malformed(f"batch {ticket.batch} holds requests of another one: {line.get('custom_id')}")
+                told = f"batch {ticket.batch} holds requests of another one: {line.get('custom_id')}"
+                raise AnothersBatch(Failure(kind="malformed", message=scrub(told)))
             yield await _anthropic_answer(index, line.get("result") or {})
 
 
@@ -211,18 +282,15 @@ class _Json:
             ) from error
 
 
-def _body(dialect: Dialect, request: Request) -> dict[str, Any]:
-    body = merged(dialect.body(request, frozenset()), request.extra)
-    body.pop("stream", None)
-    body.pop("stream_options", None)
-    return body
-
-
 async def _openai_answer(index: int, line: dict[str, Any]) -> Answered:
-    response, error = line.get("response"), line.get("error")
+    response, error = line.get("response"), line.get("error") or {}
     if not response:
-        message = scrub(str((error or {}).get("message") or "the batch has no answer to this request"))
-        return Answered(index=index, failure=Failure(kind="provider", message=message))
+        message = scrub(str(error.get("message") or "the batch has no answer to this request"))
+        return Answered(
+            index=index,
+            failure=Failure(kind="provider", message=message),
+            is_unbilled=error.get("code") in OPENAI_NOT_BEGUN,
+        )
     data = msgspec.json.encode(response.get("body"))
     if response.get("status_code") != 200:
         return Answered(index=index, failure=_refusal(int(response.get("status_code") or 500), data.decode()))
@@ -234,9 +302,12 @@ async def _anthropic_answer(index: int, result: dict[str, Any]) -> Answered:
         return await _read(index, anthropic.MESSAGES, msgspec.json.encode(result.get("message")))
     told = ((result.get("error") or {}).get("error") or {}) if result.get("type") == "errored" else {}
     message = scrub(str(told.get("message") or f"the request is {result.get('type')}"))
+    kind = anthropic.KINDS.get(str(told.get("type")), "provider")
+    status = 400 if told.get("type") == "invalid_request_error" else None
     return Answered(
         index=index,
-        failure=Failure(kind=anthropic.KINDS.get(str(told.get("type")), "provider"), message=message),
+        failure=Failure(kind=kind, message=message, status=status),
+        is_unbilled=result.get("type") in ("errored", "canceled", "expired"),
     )
 
 

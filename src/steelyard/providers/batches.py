@@ -12,14 +12,14 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
 from msgspec import Struct
 
-from steelyard.errors import StoreError
+from steelyard.errors import ProviderError, StoreError
 from steelyard.types import Completion, Failure, Request
 
 LONGEST_SUBMIT_S = 1200.0
@@ -32,39 +32,69 @@ LONGEST_PAUSE_S = 300.0
 
 
 class Ticket(Struct, frozen=True, kw_only=True):
-    """One batch as it was meant: ``batch`` is the service's name for it, ``None`` until that is known."""
+    """One batch as it was meant: ``batch`` is the service's name for it, ``None`` until that is known.
+
+    ``is_guessed``: it was found again by its size and its date alone, and only its answers will tell whether it is the
+    one. ``not_these`` turned out to be others.
+    """
 
     label: str
     requests: int
     meant_at_s: float
     batch: str | None = None
+    is_guessed: bool = False
+    not_these: tuple[str, ...] = ()
+
+
+class Found(Struct, frozen=True, kw_only=True):
+    """A batch that a service lists; not ``is_sure`` where another one of the same size would look alike."""
+
+    batch: str
+    is_sure: bool
 
 
 class Progress(Struct, frozen=True, kw_only=True):
-    """How far a batch is. ``failure`` is set where the service gave it up as a whole."""
+    """How far a batch is; counts that the service does not tell are ``None``.
+
+    ``failure`` is set where the service gave it up as a whole, before it began: nothing of it was answered or billed.
+    """
 
     is_over: bool
     answered: int | None = None
+    failed: int | None = None
     failure: Failure | None = None
 
 
 class Answered(Struct, frozen=True, kw_only=True):
-    """How one request of a batch ended; ``index`` is its place among those handed in."""
+    """How one request of a batch ended; ``index`` is its place among those handed in.
+
+    ``is_unbilled``: the service says that such a failure costs nothing.
+    """
 
     index: int
     completion: Completion | None = None
     failure: Failure | None = None
+    is_unbilled: bool = False
+
+
+class AnothersBatch(ProviderError):
+    """The batch that was taken for ours holds requests of another one."""
 
 
 class BatchService(Protocol):
-    """A service that takes batches. Every method raises ``ProviderError`` for a fault of the service."""
+    """A service that takes batches of one model. Every method raises ``ProviderError`` for a fault of the service."""
+
+    @property
+    def learnt(self) -> Mapping[str, str]:
+        """Each setting that was asked for and is not sent as it was, with what happens instead."""
+        ...
 
     async def submit(self, ticket: Ticket, requests: Sequence[Request]) -> str:
         """Hand in, once; return the service's name for the batch."""
         ...
 
-    async def find(self, ticket: Ticket) -> str | None:
-        """The batch that was handed in under this ticket, if the service lists one."""
+    async def find(self, ticket: Ticket, taken: Collection[str]) -> Found | None:
+        """The batch that was handed in under this ticket, if the service lists one; ``taken`` are known for others."""
         ...
 
     async def progress(self, batch: str) -> Progress:
@@ -72,7 +102,11 @@ class BatchService(Protocol):
         ...
 
     def answers(self, ticket: Ticket) -> AsyncIterator[Answered]:
-        """What came of it, in any order; each request at most once."""
+        """What came of it, in any order; each request at most once. ``AnothersBatch`` where it is not the ticket's."""
+        ...
+
+    def learn(self, failure: Failure, request: Request) -> bool:
+        """Take in a setting that the model refuses; whether asking again without it may help."""
         ...
 
 
@@ -85,6 +119,10 @@ class Journal(Protocol):
 
     def keep(self, ticket: Ticket) -> None:
         """Keep a ticket in place of an earlier one of its label."""
+        ...
+
+    def taken(self, but_not: str) -> set[str]:
+        """The batches that are known to belong to other labels."""
         ...
 
 
@@ -106,6 +144,12 @@ class FolderJournal:
     def keep(self, ticket: Ticket) -> None:
         """Keep a ticket in place of an earlier one of its label."""
         self._write(self._path(ticket.label), msgspec.json.encode(ticket))
+
+    def taken(self, but_not: str) -> set[str]:
+        """The batches that are known to belong to other labels."""
+        labels = [path.stem for path in self._folder.glob("*.json") if path.stem != but_not]
+        tickets = [ticket for label in labels if (ticket := self.ticket(label)) is not None]
+        return {ticket.batch for ticket in tickets if ticket.batch is not None and not ticket.is_guessed}
 
     def keep_beside(self, label: str, data: bytes) -> None:
         """Keep what a batch of this label is to hold, as ``LABEL.piece``."""
@@ -155,7 +199,7 @@ async def hand_in(
     label: str,
     requests: Sequence[Request],
     *,
-    settled_after_s: float = SETTLED_AFTER_S,
+    settled_after_s: float | None = None,
     now_s: Callable[[], float] = time.time,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> Ticket:
@@ -166,19 +210,41 @@ async def hand_in(
     ticket = journal.ticket(label)
     if ticket is not None and ticket.batch is not None:
         return ticket
-    batch = None
     if ticket is not None:
-        batch = await service.find(ticket)
-        may_be_late_s = ticket.meant_at_s + LONGEST_SUBMIT_S + settled_after_s - now_s()
-        if batch is None and may_be_late_s > 0:
-            await sleep(min(may_be_late_s, settled_after_s))  # whoever handed in is dead: nothing comes after now
-            batch = await service.find(ticket)
-    if batch is None:
-        ticket = Ticket(label=label, requests=len(requests), meant_at_s=now_s())
-        journal.keep(ticket)
-        batch = await service.submit(ticket, requests)
-    assert ticket is not None
-    ticket = msgspec.structs.replace(ticket, batch=batch)
+        found = await find_settled(service, journal, ticket, settled_after_s=settled_after_s, now_s=now_s, sleep=sleep)
+        if found is not None:
+            return found
+    ticket = Ticket(label=label, requests=len(requests), meant_at_s=now_s())
+    journal.keep(ticket)
+    ticket = msgspec.structs.replace(ticket, batch=await service.submit(ticket, requests))
+    journal.keep(ticket)
+    return ticket
+
+
+async def find_settled(
+    service: BatchService,
+    journal: Journal,
+    ticket: Ticket,
+    *,
+    settled_after_s: float | None = None,
+    now_s: Callable[[], float] = time.time,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> Ticket | None:
+    """The ticket with the batch that the service has for it; ``None`` where it never took one, which takes a while."""
+    settled_after_s = SETTLED_AFTER_S if settled_after_s is None else settled_after_s
+    found = await _find(service, journal, ticket)
+    may_be_late_s = ticket.meant_at_s + LONGEST_SUBMIT_S + settled_after_s - now_s()
+    if found is None and may_be_late_s > 0:
+        await sleep(min(may_be_late_s, settled_after_s))  # whoever handed in is dead: nothing comes after now
+        found = await _find(service, journal, ticket)
+    return found
+
+
+async def _find(service: BatchService, journal: Journal, ticket: Ticket) -> Ticket | None:
+    found = await service.find(ticket, journal.taken(ticket.label))
+    if found is None:
+        return None
+    ticket = msgspec.structs.replace(ticket, batch=found.batch, is_guessed=not found.is_sure)
     journal.keep(ticket)
     return ticket
 

@@ -1,12 +1,11 @@
 """One model behind one HTTP endpoint, whichever API it speaks.
 
 An API is a ``Dialect``: where a request goes, what its body is, how its replies read. What a model refuses (a
-temperature, a token limit by its old name) is learnt from its error, said once, and left out from then on.
+temperature, a token limit by its old name) is learnt from its error: see ``accepted``.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -14,26 +13,18 @@ from typing import Any, TypeVar
 import msgspec
 
 from steelyard.errors import ProviderError
+from steelyard.providers.accepted import Accepted, Settings
 from steelyard.providers.http import STALL_TIMEOUT_S, Http, Reply, is_loopback
-from steelyard.providers.interface import Done, Event, FirstByte, Notice, Pause
+from steelyard.providers.interface import Done, Event, FirstByte, Pause
 from steelyard.providers.refusals import spent_for_s
 from steelyard.secrets import Secret, scrub
 from steelyard.types import Failure, FailureKind, Kind, Request
 
 T = TypeVar("T")
 
-Settings = frozenset[str]
-"""Names of settings that a model does not accept."""
-
 Reading = Callable[[Reply], AsyncIterator[Event]]
 """Events from a reply whose first byte has come, ending with ``Done``."""
 
-COMPLAINTS = re.compile(
-    r"unsupported|not (?:yet )?support|unrecogni[sz]ed|unknown|extra (?:input|field)|unexpected|not permitted"
-    r"|not allowed|deprecated|only be set|cannot both|not available|not enabled|no longer|cannot find field"
-    r"|does not accept|must be verified|is invalid for this model"
-)
-TOO_MANY_TOKENS = re.compile(r"max_tokens\D{1,20}\d+ > (\d+)|at most (\d+) (?:completion|output) tokens")
 FILTERED = ("content management policy", "content filtering policy", "flagged as potentially violating")
 
 
@@ -80,9 +71,12 @@ class Endpoint:
         self._dialect = dialect
         self._headers = dict(headers or {})
         self._http = Http(stall_s=stall_s, through_proxy=not is_loopback(self.base_url), keep_alive=keep_alive)
-        self._refused: Settings = frozenset()
-        self._most_tokens: int | None = None
-        self._told: set[str] = set()
+        self._accepted = Accepted(dialect)
+
+    @property
+    def learnt(self) -> Mapping[str, str]:
+        """Each setting that was asked for and is not sent as it was, with what happens instead."""
+        return self._accepted.learnt
 
     def url(self, path: str) -> str:
         """Where a path of the dialect leads; it may have a query of its own."""
@@ -104,14 +98,13 @@ class Endpoint:
         """Ask, and once more for each setting that the model turns out not to accept."""
         dialect = self._dialect
         self._check_kind(request)
-        for notice in self._absent(request):
+        for notice in self._accepted.absent(request):
             yield notice
         for _ in range(2 + len(dialect.optional)):
-            refused, most_tokens = self._refused, self._most_tokens
-            sent = _capped(request, most_tokens)
-            body = merged(dialect.body(sent, refused), sent.extra)
+            known = self._accepted.known
+            body = self._accepted.body(request, known)
             try:
-                async with self._http.post(self.url(dialect.path(sent)), body, self._headers) as reply:
+                async with self._http.post(self.url(dialect.path(request)), body, self._headers) as reply:
                     yield FirstByte(at_ns=reply.first_byte_ns)
                     if (pause_s := spent_for_s(reply.headers)) is not None:
                         yield Pause(seconds=pause_s)
@@ -123,7 +116,7 @@ class Endpoint:
                 if (filtered := _filtered(error.failure)) is not None:
                     yield filtered
                     return
-                learnt = self._learn(error.failure, sent, refused, most_tokens)
+                learnt = self._accepted.learn(error.failure, request, known)
                 if learnt is None:
                     raise
                 yield learnt
@@ -134,63 +127,6 @@ class Endpoint:
         if kind not in self._dialect.kinds:
             message = f"{self._dialect.name} has no {kind}s. Try: a chat protocol"
             raise ProviderError(Failure(kind="unavailable", message=message))
-
-    def _absent(self, request: Request) -> list[Notice]:
-        if not self._dialect.absent:
-            return []
-        wanted = [name for name in self._dialect.absent if getattr(request, name) and name not in self._told]
-        self._told.update(wanted)
-        return [Notice(text=f"{self._dialect.name} has no {name!r}: {self._dialect.absent[name]}") for name in wanted]
-
-    def _learn(self, failure: Failure, sent: Request, refused: Settings, most_tokens: int | None) -> Notice | None:
-        """Take in what the model refuses; ``None`` where it is nothing that could be left out.
-
-        ``refused`` and ``most_tokens`` are what was known when this request was sent: requests in flight learn the
-        same thing more than once, and whoever hears the same words twice says them once.
-        """
-        limit = most_tokens_accepted(failure)
-        if limit is not None and limit != most_tokens:
-            self._most_tokens = limit
-            return Notice(text=f"{sent.model} gives at most {limit} tokens an answer: no more are asked for")
-        setting = refused_setting(failure, sent, refused, self._dialect)
-        if setting is None:
-            return None
-        self._refused |= {setting}
-        instead = self._dialect.renamed.get(setting, "the model's own default stands")
-        return Notice(text=f"{sent.model} does not accept {setting!r}: {instead}")
-
-
-def merged(body: dict[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
-    """The body with ``extra`` over it, which may override everything; a mapping is merged key by key."""
-    for name, value in extra.items():
-        within = body.get(name)
-        body[name] = merged(dict(within), value) if isinstance(within, dict) and isinstance(value, dict) else value
-    return body
-
-
-def refused_setting(failure: Failure, request: Request, refused: Settings, dialect: Dialect) -> str | None:
-    """The setting that a 400 or 422 complains about by name, if it was sent and can be left out."""
-    words = failure.message.lower()
-    if failure.status not in (400, 422) or not COMPLAINTS.search(words):
-        return None
-    body = dialect.body(request, refused)
-    for setting, names in dialect.optional.items():
-        is_named = setting not in refused and any(name in words for name in names)
-        if is_named and dialect.body(request, refused | {setting}) != body:
-            return setting
-    return None
-
-
-def most_tokens_accepted(failure: Failure) -> int | None:
-    """The longest answer that a model can be asked for, from the error about a longer one."""
-    found = TOO_MANY_TOKENS.search(failure.message) if failure.status == 400 else None
-    return int(found[1] or found[2]) or None if found else None
-
-
-def _capped(request: Request, most_tokens: int | None) -> Request:
-    if most_tokens is None or (request.max_tokens is not None and request.max_tokens <= most_tokens):
-        return request
-    return msgspec.structs.replace(request, max_tokens=most_tokens)
 
 
 def _filtered(failure: Failure) -> Done | None:

@@ -14,11 +14,11 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from steelyard.providers.accepted import Settings
 from steelyard.providers.endpoint import (
     BROKEN_OFF,
     Dialect,
     Endpoint,
-    Settings,
     count,
     decoded,
     key_headers,

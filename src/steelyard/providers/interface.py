@@ -59,6 +59,8 @@ class Provider(Protocol):
 
     ``streams``: whether text arrives piece by piece, so that TTFT and ITL mean something.
     ``concurrency``: how many requests in flight suit it, where the plan does not say.
+    ``timing``: where it has this attribute, a word for times that are not the model's alone: ``indirect`` where another
+    client stands between the socket and the clock.
     ``origin``: who answers, for the cache key and for provenance; never holds a secret.
     ``generate`` raises ``ProviderError`` for a call that failed; any other exception is blamed on the provider too.
     """

@@ -12,7 +12,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from steelyard.errors import EnvironmentFault, ProviderError, UsageError
-from steelyard.providers.endpoint import count, merged
+from steelyard.providers.accepted import merged
+from steelyard.providers.endpoint import count
 from steelyard.providers.http import is_loopback
 from steelyard.providers.interface import Done, Event, Notice, Text
 from steelyard.providers.refusals import classify
@@ -30,6 +31,7 @@ class LiteLLM:
 
     streams = False
     concurrency = 8
+    timing = "indirect"
     kinds = ("chat",)
 
     def __init__(self, spec: ModelSpec, version: str) -> None:

@@ -35,6 +35,11 @@ class CellResult(Struct, frozen=True, kw_only=True):
         """Whether a cascade skipped it: nothing was asked on purpose."""
         return self.stopped is not None and self.stopped.is_skipped
 
+    @property
+    def is_timed_indirectly(self) -> bool:
+        """Whether its times hold those of another client than ours."""
+        return self.info.settings.get("timing") == "indirect"
+
     def value(self, metric: str) -> float | None:
         """The value of a metric; ``None`` where it is unknown or does not apply."""
         estimate = self.estimates.get(metric)
@@ -45,7 +50,8 @@ class Results(Struct, frozen=True, kw_only=True):
     """A run and its cells. ``metrics`` are the ones the plan asks to see; empty: the usual ones.
 
     ``stamps`` are what stands over all its numbers, such as that code was run unprotected. ``mixed`` are the models
-    that changed in mid-run.
+    that changed in mid-run. ``left_out`` names, by model, the settings that it turned out not to take, with what
+    happened instead.
     """
 
     run: RunInfo
@@ -54,6 +60,7 @@ class Results(Struct, frozen=True, kw_only=True):
     stamps: tuple[str, ...] = ()
     spending: Spending | None = None
     mixed: tuple[MixedModel, ...] = ()
+    left_out: dict[str, dict[str, str]] = {}
 
     def benchmarks(self) -> list[str]:
         """The labels of the benchmarks, in the plan's order."""
@@ -100,7 +107,16 @@ def load_results(store: Store, run: RunInfo) -> Results:
         stamps=_stamps(store, run),
         spending=spending(store, run, cells),
         mixed=mixed_models(store, cells),
+        left_out=_left_out(store, run),
     )
+
+
+def _left_out(store: Store, run: RunInfo) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = {}
+    for session in store.sessions(run.id):
+        for model, settings in session.provenance.get("settings_left_out", {}).items():
+            found.setdefault(model, {}).update(settings)
+    return found
 
 
 def _stamps(store: Store, run: RunInfo) -> tuple[str, ...]:
@@ -154,17 +170,31 @@ def results_document(results: Results) -> dict[str, Any]:
         "cells": cells,
         "spending": spent,
         "mixed_models": msgspec.to_builtins(results.mixed),
+        "settings_left_out": results.left_out,
         "warnings": warnings(results),
     }
 
 
 def warnings(results: Results) -> list[str]:
     """What a reader must know before believing a number: what was seen, why it matters, what to try."""
-    found = [*results.stamps, *map(mixture_warning, results.mixed), *_out_of_money(results)]
+    found = [
+        *results.stamps,
+        *map(mixture_warning, results.mixed),
+        *_out_of_money(results),
+        *_settings_left_out(results),
+    ]
     for cell in results.cells:
         where = f"{cell.info.model} on {cell.info.label}"
         found += [f"{where}: {text}" for text in _cell_warnings(cell)]
     return found
+
+
+def _settings_left_out(results: Results) -> list[str]:
+    return [
+        f"{model} was not asked with its {setting}: {instead}"
+        for model, settings in results.left_out.items()
+        for setting, instead in settings.items()
+    ]
 
 
 def _out_of_money(results: Results) -> list[str]:
@@ -214,7 +244,7 @@ def _cell_warnings(cell: CellResult) -> list[str]:
             f"have to come from others, so this score is not one of {cell.info.label}. "
             "Try: without --order file, or all items"
         )
-    return texts + _clock_warnings(cell) + _cache_warnings(cell) + _judge_warnings(cell)
+    return texts + _clock_warnings(cell) + _timing_warnings(cell) + _cache_warnings(cell) + _judge_warnings(cell)
 
 
 def _clock_warnings(cell: CellResult) -> list[str]:
@@ -224,6 +254,15 @@ def _clock_warnings(cell: CellResult) -> list[str]:
     return [
         f"{untimed:,.0f} of {answered:,.0f} answers were on their way while this machine slept or the client was "
         "stopped: they are scored, and left out of every time"
+    ]
+
+
+def _timing_warnings(cell: CellResult) -> list[str]:
+    if not cell.is_timed_indirectly or cell.value("latency.mean") is None:
+        return []
+    return [
+        "times are indirect: a client of others stands between the socket and the clock, so latency and rates hold "
+        "its overhead, and TTFT and ITL are not measured. Try: the provider's own name, without litellm/"
     ]
 
 
@@ -256,6 +295,13 @@ def _judge_warnings(cell: CellResult) -> list[str]:
         texts.append(
             f"the judge left {undecided:,.0f} of {answered:,.0f} answers without a verdict, and they are not scored. "
             "Read why: steelyard show --wrong"
+        )
+    if cached := cell.value("judge.cached"):
+        heard, saved = cached + (cell.value("judge.calls") or 0), cell.value("judge.cost.saved")
+        worth = f", which saved {saved:.4f} USD" if saved else ""
+        texts.append(
+            f"{cached:,.0f} of the judge's {heard:,.0f} replies were given in earlier runs and used again{worth}. "
+            "Try: --fresh to ask it anew"
         )
     kappa = cell.estimates.get("judge.kappa")
     if kappa is not None and kappa.value is not None and (kappa.value if kappa.low is None else kappa.low) <= 0:

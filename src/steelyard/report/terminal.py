@@ -27,11 +27,13 @@ SPEED = (
     ("itl.p50", "ITL P50"),
     ("tokens_per_second", "tokens/s"),
 )
+TIMED = (*(name for name, _ in SPEED), "requests_per_second")
 JUDGED = (
     ("judge.unscored", "judge undecided"),
     ("judge.kappa", "judge's kappa"),
     ("judge.swapped", "turned by order"),
     ("judge.calls", "judge calls"),
+    ("judge.cached", "judge cached"),
     ("judge.cost.total", "judge cost"),
 )
 MONEY = (("cost.per_request", "cost/request"), ("cost.per_correct", "cost/correct"))
@@ -196,7 +198,7 @@ def _rates(cells: list[CellResult]) -> tuple[tuple[str, str], ...]:
 
 def _is_known(cells: list[CellResult], name: str) -> bool:
     """Whether a column says anything: an unknown price of a real model does, a latency of likelihoods does not."""
-    if name in ("unparsed", "truncated", "errored", "judge.unscored"):
+    if name in ("unparsed", "truncated", "errored", "judge.unscored", "judge.cached"):
         return any(cell.value(name) for cell in cells)
     if name == "cost.per_request":
         return any(not cell.info.is_floor for cell in cells)
@@ -209,7 +211,9 @@ def _cell_text(cell: CellResult, name: str) -> str:
         return "unknown"
     if estimate is not None and estimate.value is None and estimate.status.startswith("n too small"):
         return "n too small"
-    return written(estimate, bounds=name in WITH_BOUNDS)
+    text = written(estimate, bounds=name in WITH_BOUNDS)
+    is_time = name in TIMED and estimate is not None and estimate.value is not None
+    return f"{text} (indirect)" if is_time and cell.is_timed_indirectly else text
 
 
 def _name(cell: CellResult) -> Text:

@@ -93,6 +93,11 @@ class Judge(Struct, frozen=True, kw_only=True):
         return self.mode != "rubric"
 
     @property
+    def form(self) -> str:
+        """The version of the way in which judges are asked."""
+        return FORM
+
+    @property
     def steps(self) -> int:
         """In how many equal steps the value goes from 0 to 1."""
         return {"reference": 1, "pairwise": 2, "rubric": self.scale[1] - self.scale[0]}[self.mode]

@@ -222,20 +222,28 @@ def _judging(connection: Connection, cell: int, grader: str | None, grader_versi
         info = _info(connection, cell)
         grader, grader_version = info.protocol, info.protocol_version
     counts = [scores.c[name] for name in ("calls", "input_tokens", "output_tokens", "cost_usd")]
+    saved = (func.coalesce(func.sum(scores.c.cached), 0), func.sum(scores.c.saved_usd))
     chosen = (
-        select(func.count(), *(figure(column) for column in counts for figure in (func.count, func.sum)))
+        select(func.count(), *(figure(column) for column in counts for figure in (func.count, func.sum)), *saved)
         .join(calls, calls.c.id == scores.c.call)
         .where(calls.c.cell == cell, scores.c.calls.is_not(None), scores.c.grader == grader)
     )
     if grader_version is not None:
         chosen = chosen.where(scores.c.grader_version == grader_version)
-    n, _, sent, *pairs = connection.execute(chosen).one()
+    n, _, sent, *pairs, cached, saved_usd = connection.execute(chosen).one()
     if not n:
         return None
     input_tokens, output_tokens, cost_usd = (
         total if known == n else None for known, total in zip(pairs[::2], pairs[1::2], strict=True)
     )
-    return Spent(calls=sent, input_tokens=input_tokens, output_tokens=output_tokens, cost_usd=cost_usd)
+    return Spent(
+        calls=sent,
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        cost_usd=cost_usd,
+        cached=cached,
+        saved_usd=saved_usd or 0.0,
+    )
 
 
 def _info(connection: Connection, cell: int) -> CellInfo:

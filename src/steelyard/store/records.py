@@ -103,4 +103,11 @@ def _scores_of(connection: Connection, cell: CellInfo, calls: Sequence[int]) -> 
 def _spent(row: Any) -> Spent | None:
     if row.calls is None:
         return None
-    return Spent(calls=row.calls, input_tokens=row.input_tokens, output_tokens=row.output_tokens, cost_usd=row.cost_usd)
+    return Spent(
+        calls=row.calls,
+        input_tokens=row.input_tokens,
+        output_tokens=row.output_tokens,
+        cost_usd=row.cost_usd,
+        cached=row.cached or 0,
+        saved_usd=row.saved_usd if row.cached else 0.0,
+    )

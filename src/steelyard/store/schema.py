@@ -3,7 +3,8 @@
 ``calls`` and ``scores`` are append-only: an answer is written when it has arrived, a judgement of it later, and again
 by another grader. A call's hot figures stand in columns; the rest is one compressed payload. An answer that was used
 again is a row with an empty payload that points to the call it came from. ``dictionaries`` holds what the payloads of a
-set of items have in common. ``looks`` are what a run saw of itself where it might have ended early, and decided.
+set of items have in common, ``verdicts`` what judges said. ``looks`` are what a run saw of itself where it might have
+ended early, and decided.
 """
 
 from __future__ import annotations
@@ -162,6 +163,8 @@ scores = Table(
     Column("input_tokens", Integer),
     Column("output_tokens", Integer),
     Column("cost_usd", Float),
+    Column("cached", Integer),
+    Column("saved_usd", Float),
     Index("scores_by_call", "call"),
 )
 Index(
@@ -169,6 +172,19 @@ Index(
     scores.c.call,
     sqlite_where=scores.c.calls.is_not(None),
     postgresql_where=scores.c.calls.is_not(None),
+)
+
+verdicts = Table(
+    "verdicts",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("call", ForeignKey("calls.id"), nullable=False, index=True),
+    Column("digest", LargeBinary, nullable=False),
+    Column("judge", Text, nullable=False),
+    Column("started_s", Float, nullable=False),
+    Column("cost_usd", Float),
+    Column("payload", LargeBinary, nullable=False),
+    Index("verdicts_by_digest", "digest"),
 )
 
 shares = Table(
@@ -264,6 +280,12 @@ def _looks_are_kept(connection: Connection) -> None:
     looks.create(connection)
 
 
+def _verdicts_are_used_again(connection: Connection) -> None:
+    for column in ("cached INTEGER", "saved_usd FLOAT"):
+        connection.exec_driver_sql(f"ALTER TABLE scores ADD COLUMN {column}")
+    verdicts.create(connection)
+
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     _judgements_have_costs,
     _answers_are_used_again,
@@ -272,6 +294,7 @@ MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     _costs_are_summed_from_an_index,
     _runs_are_blessed_as_baselines,
     _looks_are_kept,
+    _verdicts_are_used_again,
 )
 """Step ``i`` turns a store of version ``i + 1`` into one of version ``i + 2``; steps are added, never changed."""
 

@@ -30,7 +30,7 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from steelyard.errors import StoreError, StoreFull, UnknownName, UsageError
 from steelyard.secrets import known_forms
-from steelyard.store import schema
+from steelyard.store import schema, verdicts
 from steelyard.store.account import Budget
 from steelyard.store.answers import ORIGINAL, Answers, hand_over, payload_of_answer, read_call
 from steelyard.store.backup import keep_copy
@@ -44,6 +44,7 @@ from steelyard.store.pages import Pages
 from steelyard.store.progress import Progress, progress
 from steelyard.store.records import read_records
 from steelyard.store.redaction import redact
+from steelyard.store.verdicts import NewVerdict, VerdictStore
 from steelyard.types import (
     Call,
     CellInfo,
@@ -100,19 +101,21 @@ class NewCall(Struct, frozen=True, kw_only=True):
 
 
 class NewScore(Struct, frozen=True, kw_only=True):
-    """What one grader says of one call: a score per metric."""
+    """What one grader says of one call: a score per metric, and what a judge said for it where one was asked."""
 
     call: int
     grader: str
     grader_version: str
     scores: dict[str, Score]
+    verdicts: tuple[NewVerdict, ...] = ()
 
 
 class Store:
     """An open store; use it as a context manager.
 
-    ``answers`` finds what may be used again, ``budget`` is what stands over all its runs, ``baselines`` are the runs
-    that others are held against; ``pages`` reads runs and answers a page at a time, ``history`` what became of an item.
+    ``answers`` and ``verdicts`` find what may be used again, ``budget`` is what stands over all its runs, ``baselines``
+    are the runs that others are held against; ``pages`` reads runs and answers a page at a time, ``history`` what
+    became of an item.
     """
 
     def __init__(self, engine: Engine, location: str) -> None:
@@ -121,6 +124,7 @@ class Store:
         self._dictionaries = Dictionaries(self._reading, self._writing)
         self._present: dict[int, bytearray] = {}
         self.answers = Answers(self._reading, self._writing, _number)
+        self.verdicts = VerdictStore(self._reading)
         self.baselines = Baselines(self._reading, self._writing)
         self.pages = Pages(self._reading, _number, _run_info)
         self.history = History(self._reading, _run_info)
@@ -266,6 +270,7 @@ class Store:
             of_cells = select(schema.calls.c.id).where(schema.calls.c.cell.in_(of_run))
             hand_over(connection, of_run)
             connection.execute(delete(schema.scores).where(schema.scores.c.call.in_(of_cells)))
+            connection.execute(delete(schema.verdicts).where(schema.verdicts.c.call.in_(of_cells)))
             connection.execute(delete(schema.calls).where(schema.calls.c.cell.in_(of_run)))
             for of_cell in (schema.gradings, schema.looks):
                 connection.execute(delete(of_cell).where(of_cell.c.cell.in_(of_run)))
@@ -300,6 +305,14 @@ class Store:
         """Raise where another process is working on the run."""
         with self._reading() as connection:
             _check_free(connection, _number(connection, run_id))
+
+    def add_provenance(self, session: int, found: dict[str, Any]) -> None:
+        """What was found out of a session's origin after it began; it takes the place of what was there by its name."""
+        column = schema.sessions.c.provenance
+        with self._writing() as connection:
+            known = connection.execute(select(column).where(schema.sessions.c.id == session)).scalar_one()
+            both = msgspec.json.encode(msgspec.json.decode(known) | found)
+            connection.execute(update(schema.sessions).where(schema.sessions.c.id == session).values(provenance=both))
 
     def end_session(self, session: int, resources: dict[str, float]) -> None:
         """The process is done with the run, and this is what it took."""
@@ -413,6 +426,7 @@ class Store:
         new_scores = [
             _score_row(row, metric, keyless(score, keys)) for row in scores for metric, score in row.scores.items()
         ]
+        new_verdicts = [verdicts.row_of(row.call, said, keys) for row in scores for said in row.verdicts]
         if not new_calls and not new_scores:
             return []
         ids: list[int] = []
@@ -431,6 +445,8 @@ class Store:
                 _insert_many(connection, INSERT_CALLS, new_calls)
             if new_scores:
                 _insert_many(connection, INSERT_SCORES, new_scores)
+            if new_verdicts:
+                _insert_many(connection, verdicts.INSERT, new_verdicts)
         self._note_present(items)
         self._dictionaries.learn(packings.values())
         return ids
@@ -881,6 +897,8 @@ def _score_row(row: NewScore, metric: str, score: Score) -> dict[str, Any]:
         "input_tokens": spent and spent.input_tokens,
         "output_tokens": spent and spent.output_tokens,
         "cost_usd": spent and spent.cost_usd,
+        "cached": spent and spent.cached,
+        "saved_usd": spent and spent.saved_usd,
     }
 
 

@@ -1,0 +1,116 @@
+"""Lanes driven to their end, or to the moment when the user wants no more: then what is in flight comes in first."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from steelyard.engine.budget import SPENT, Ledger
+from steelyard.engine.looks import Looks
+from steelyard.engine.pipeline import GRACE_S, Lane
+from steelyard.engine.shared_lane import SharedLane
+from steelyard.engine.work import Work
+from steelyard.engine.writer import Writer
+from steelyard.types import RunStatus
+
+
+class Interrupt:
+    """A wish to stop: the first one lets what is in flight come in, the second one does not wait."""
+
+    def __init__(self) -> None:
+        self.wishes = 0
+        self._changed = asyncio.Event()
+
+    def wish(self, times: int = 1) -> None:
+        """Ask to stop; twice: to stop now."""
+        self.wishes += times
+        self._changed.set()
+
+    async def wait(self, wishes: int = 1) -> None:
+        """Return when the run has been asked to stop that often."""
+        while self.wishes < wishes:
+            self._changed.clear()
+            await self._changed.wait()
+
+
+async def drive(
+    lanes: Mapping[Lane | SharedLane, Iterable[Work]], looks: Looks, writer: Writer, ledger: Ledger
+) -> RunStatus:
+    """Run every lane to its end, or to the user's wish to stop; each with what was answered earlier and not scored."""
+    with _signals() as interrupt:
+        working: asyncio.Future[Any] = asyncio.gather(
+            looks.serve(), *(lane.run(unscored) for lane, unscored in lanes.items())
+        )
+        writing: asyncio.Future[Any] = asyncio.ensure_future(writer.serve())
+        wished: asyncio.Future[Any] = asyncio.ensure_future(interrupt.wait())
+        try:
+            await asyncio.wait((working, writing, wished), return_when=asyncio.FIRST_COMPLETED)
+            if writing.done():
+                _raise_first(writing)
+            if not working.done():
+                writer.hurry()
+                await _wind_down(lanes, working, interrupt)
+                await _drain(writer, writing)
+                return "interrupted"
+            _raise_first(working)
+        finally:
+            for task in (wished, working, writing):
+                task.cancel()
+            await asyncio.gather(wished, working, writing, return_exceptions=True)
+    if any(lane.stopped not in (None, SPENT) for lane in lanes):
+        return "failed"
+    return "budget" if ledger.is_exhausted else "done"
+
+
+async def _drain(writer: Writer, writing: asyncio.Future[Any]) -> None:
+    """Return when everything is durable; raise where it cannot be."""
+    drained: asyncio.Future[Any] = asyncio.ensure_future(writer.drain())
+    await asyncio.wait((drained, writing), return_when=asyncio.FIRST_COMPLETED)
+    if writing.done():
+        drained.cancel()
+        _raise_first(writing)
+
+
+async def _wind_down(lanes: Iterable[Lane | SharedLane], working: asyncio.Future[Any], interrupt: Interrupt) -> None:
+    """Send nothing more; let what is in flight come in for a few seconds, unless asked a second time."""
+    for lane in lanes:
+        lane.stop("interrupted")
+    at_once: asyncio.Future[Any] = asyncio.ensure_future(interrupt.wait(2))
+    await asyncio.wait((working, at_once), timeout=GRACE_S, return_when=asyncio.FIRST_COMPLETED)
+    at_once.cancel()
+    working.cancel()
+    with suppress(asyncio.CancelledError, Exception):
+        await working
+
+
+def _raise_first(ended: asyncio.Future[Any]) -> None:
+    error = ended.exception()
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if error is not None:
+        raise error
+
+
+@contextmanager
+def _signals() -> Iterator[Interrupt]:
+    """Ctrl-C and SIGTERM as wishes; SIGTERM does not wait. Elsewhere than on the main thread there are none."""
+    interrupt = Interrupt()
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupt
+        return
+    loop = asyncio.get_running_loop()
+    try:
+        loop.add_signal_handler(signal.SIGINT, interrupt.wish)
+        loop.add_signal_handler(signal.SIGTERM, interrupt.wish, 2)
+    except NotImplementedError:  # Windows: Ctrl-C raises KeyboardInterrupt, and what is committed stays committed
+        yield interrupt
+        return
+    try:
+        yield interrupt
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)
+        loop.remove_signal_handler(signal.SIGTERM)

@@ -1,0 +1,77 @@
+"""What stands at a batch service and is not collected yet, as files beside the store.
+
+Which requests stand in a batch is on disk before it is handed in, under a label that no other batch has. So a run that
+goes on finds what it left standing by what it still lacks, however much of a batch's answers was written before.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from steelyard.engine.work import Work
+from steelyard.errors import StoreError
+from steelyard.providers.batches import FolderJournal, label_of
+
+
+class Piece(Struct, frozen=True, kw_only=True):
+    """One batch's requests, each by its digest and its place in the run, in the order in which they are handed in."""
+
+    label: str
+    run: str
+    model: str
+    keys: tuple[str, ...]
+
+
+def key_of(work: Work) -> str:
+    """What an item is found again by; its digest alone is not enough, for two items may read alike."""
+    return f"{work.digest.hex()}-{work.cell.row}-{work.position}-{work.repeat}"
+
+
+class Standings:
+    """The pieces of one model in one run that are not collected yet, as files in a folder."""
+
+    def __init__(self, folder: Path, run: str, model: str) -> None:
+        self.journal = FolderJournal(folder)
+        self._folder, self._run, self._model = folder, run, model
+
+    def keep(self, works: Sequence[Work]) -> Piece:
+        """Make a piece of these requests durable, under a label of its own."""
+        digests = [work.digest for work in works]
+        label = label_of(self._run, f"{self._model} {uuid.uuid4()}", digests)
+        piece = Piece(label=label, run=self._run, model=self._model, keys=tuple(map(key_of, works)))
+        self.journal.keep_beside(label, msgspec.json.encode(piece))
+        return piece
+
+    def left(self) -> list[Piece]:
+        """What an earlier session handed in, or was about to, and did not collect: the latest last."""
+        found = [piece for path in self._folder.glob("*.piece") if (piece := self._read(path)) is not None]
+        return sorted(found, key=self._meant_at_s)
+
+    def collected(self, piece: Piece) -> None:
+        """Every answer of the piece is durable, or another piece asks for it."""
+        self.path(piece).unlink(missing_ok=True)
+
+    def path(self, piece: Piece) -> Path:
+        """Where the piece is kept."""
+        return self._folder / f"{piece.label}.piece"
+
+    def _meant_at_s(self, piece: Piece) -> float:
+        ticket = self.journal.ticket(piece.label)
+        return 0.0 if ticket is None else ticket.meant_at_s
+
+    def _read(self, path: Path) -> Piece | None:
+        try:
+            piece = msgspec.json.decode(path.read_bytes(), type=Piece)
+        except msgspec.DecodeError as error:
+            raise StoreError(f"cannot read {path}: {error}") from error
+        if (piece.run, piece.model) != (self._run, self._model):
+            return None
+        if self.journal.ticket(piece.label) is None:  # the ticket is kept before anything is sent: nothing was
+            path.unlink()
+            return None
+        return piece
