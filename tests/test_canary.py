@@ -154,6 +154,9 @@ def test_a_key_that_the_service_gives_back_is_nowhere(place, provider, capfd):
         ["show"],
         ["show", "--wrong"],
         ["show", "--json"],
+        ["report", "--html", "-"],
+        ["report", "--markdown", "-"],
+        ["report", "--junit", "-"],
         ["runs", "--json"],
         ["rescore", "last", "--protocol", "generate"],
     ):

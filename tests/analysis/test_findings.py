@@ -61,7 +61,11 @@ def test_of_three_models_ties_are_judged_together():
 
 
 def test_models_asked_in_other_words_are_never_compared():
-    assert not of("lead", contender("a", 300), contender("b", 100, info={"prompt_digest": "other words"}))
+    found = of("lead", contender("a", 300), contender("b", 100, info={"prompt_digest": "other words"}))
+    assert [one.sentence for one in found] == [
+        "a answers 75.0 % (70.5 to 79.0) of b@p right.",
+        "b was not asked the same on b@p as a (other prompt digest), so it is not compared with it.",
+    ]
 
 
 def test_a_floor_that_is_not_beaten_is_told():
@@ -99,6 +103,9 @@ def test_a_model_is_dominated_only_where_another_is_told_to_beat_it():
     assert found.sentence.startswith("Nothing speaks for b on b@p: a is as good or better")
     assert "cost a request (25 % of it)" in found.sentence
     assert not of("dominated", contender("a", 300), contender("b", 290, offset=50))
+    (both,) = of("dominated", contender("a", 300), contender("b", 290, cost=4 * COST), contender("c", 100))
+    assert both.sentence.startswith("Nothing speaks for 2 of 3 models on b@p: another one is as good or better")
+    assert both.sentence.endswith("b by a and c by a.")
 
 
 def test_few_items_are_warned_of():
@@ -113,9 +120,17 @@ def test_few_items_are_warned_of():
 def test_what_changed_since_a_baseline_is_told_with_its_interval():
     bench = Bench("b@p", [contender("new", 200), contender("old", 300)])
     new, old = bench.models[1], bench.models[0]
-    found = since_baseline(bench.compare(new, old))
+    (found,) = since_baseline([bench.compare(new, old)])
     assert found.kind == "told"
     assert "25.0 points less than old" in found.sentence
+
+
+def test_many_changes_that_are_not_told_are_one_sentence():
+    bench = Bench("b@p", [contender("new", 300, offset=1), contender("old", 300)])
+    (found,) = since_baseline([bench.compare(bench.models[0], bench.models[1])] * 6)
+    assert found.kind == "open"
+    assert "no change is told in 6 comparisons" in found.sentence
+    assert len(found.numbers) == 6
 
 
 def test_nothing_scored_is_said_and_nothing_raises():
@@ -167,7 +182,8 @@ def test_high_stakes_is_withheld_where_calls_failed():
     broken = cell(scores, info={"model": "a"})
     found = recommended(STAKES, Contender(cell=broken, estimates={one.metric: one for one in broken.estimates}))
     assert not found.is_given
-    assert "8 of 400 requests failed" in found.settle
+    assert "8 of 400 requests failed" in found.why
+    assert found.settle.startswith("What keeps it from being judged comes first")
 
 
 def test_general_takes_the_cheapest_that_comes_close():
@@ -216,7 +232,7 @@ def test_real_time_is_withheld_where_all_are_slow_or_too_few_were_timed():
     assert not recommended(REAL_TIME, contender("a", 300, ttft=3.0)).is_given
     found = recommended(REAL_TIME, contender("a", 30, 40))
     assert not found.is_given
-    assert "n too small" in found.why + found.settle
+    assert "n too small" in found.why
 
 
 def test_recommendations_are_over_all_benchmarks_together():
@@ -229,7 +245,7 @@ def test_imported_answers_have_no_reliability_so_high_stakes_is_withheld():
     without = {name: estimate for name, estimate in one.estimates.items() if name != "reliability"}
     found = recommended(STAKES, msgspec.structs.replace(one, estimates=without))
     assert not found.is_given
-    assert "reliability is not known" in found.settle
+    assert "reliability is not known" in found.why
 
 
 def test_a_run_that_could_end_by_a_difference_is_judged_by_its_looks_alone():

@@ -110,12 +110,14 @@ def test_no_text_of_an_item_leaves_the_store_unless_asked(pinned):
     for arguments in (
         ["show", "--wrong"], ["show", "--wrong", "--json"], ["show", "--item", "gpqa/rec007"], ["show", "--all"],
         ["show", "--provenance"], ["export", "--format", "csv"], ["export", "--format", "jsonl"], ["prompts", "gpqa"],
+        ["report", "--html", "-"], ["report", "--markdown", "-"], ["report", "--junit", "-"],
     ):  # fmt: skip
         shown = command(*arguments)
         assert WORD not in shown, arguments
         assert shown
     assert WORD in command("show", "--item", "gpqa/rec001", "--reveal")
     assert WORD in command("export", "--format", "jsonl", "--reveal")
+    assert WORD in command("report", "--html", "-", "--reveal")
     assert WORD in command("prompts", "gpqa@lm-eval", "--reveal")
 
 

@@ -14,6 +14,7 @@ from msgspec import Struct
 from steelyard.analysis.bench import Bench, Contender
 from steelyard.analysis.compare import items_to_find
 from steelyard.analysis.margins import Standing, standing
+from steelyard.analysis.pairing import differing_fields
 from steelyard.analysis.sentences import sentence
 from steelyard.analysis.wording import written
 from steelyard.types import Comparison, Estimate
@@ -21,6 +22,8 @@ from steelyard.types import Comparison, Estimate
 Kind = Literal["told", "open", "beware"]
 
 BESIDE = ("cost.per_request", "latency.p50")
+RULES = ("baseline", "lead", "stopping", "floor", "cost", "speed", "dominated", "coarse", "doubts")
+"""In the order in which they are told."""
 COARSE = 0.10
 """A benchmark that shows only differences beyond so many points hardly tells models apart."""
 NAMED = 4
@@ -44,10 +47,9 @@ def findings(benches: Sequence[Bench], changes: Sequence[Comparison] = (), doubt
     """Every finding, benchmark by benchmark; ``changes`` are since a baseline, ``doubts`` what the run warns of."""
     rules = (lead, above_floor, cheapest_answer, fastest, dominated, too_coarse)
     found = [one for bench in benches for rule in rules for one in rule(bench)]
-    found += [since_baseline(change) for change in changes]
+    found += since_baseline(changes)
     found += [Finding(rule="doubts", kind="beware", sentence=text) for text in doubts]
-    order: dict[Kind, int] = {"told": 0, "open": 1, "beware": 2}
-    return sorted(found, key=lambda one: order[one.kind])
+    return sorted(found, key=lambda one: (RULES.index(one.rule), one.kind != "told"))
 
 
 def lead(bench: Bench) -> Iterator[Finding]:
@@ -62,15 +64,19 @@ def lead(bench: Bench) -> Iterator[Finding]:
             yield Finding(rule="stopping", kind="told" if one.is_told else "open", benchmark=bench.label,
                           sentence=f"On {bench.label}: {one.sentence}.", method=one.method)  # fmt: skip
         return
+    yield from _apart(bench, leader)
+    own = leader.estimates["accuracy"]
     if second is None:
+        yield Finding(rule="lead", kind="told", benchmark=bench.label, method=own.method, numbers=(own,),
+                      sentence=f"{leader.name} answers {written(own)} of {bench.label} right.")  # fmt: skip
         return
     compared = bench.compare(leader, second)
     others = [one.name for one in bench.tied() if one is not leader]
-    numbers = (leader.estimates["accuracy"], second.estimates["accuracy"], compared.difference)
+    numbers = (own, second.estimates["accuracy"], compared.difference)
     if others:
         text = (
             f"Who answers best on {bench.label} is not decided. The best one seen is {leader.name} with "
-            f"{written(leader.estimates['accuracy'])}; {listed(others)} {'are' if len(others) > 1 else 'is'} not told "
+            f"{written(own)}; {listed(others)} {'are' if len(others) > 1 else 'is'} not told "
             f"from it.{_to_settle(bench, compared)}"
         )
         yield Finding(rule="lead", kind="open", benchmark=bench.label, sentence=text, method=_method(bench, compared),
@@ -82,6 +88,20 @@ def lead(bench: Bench) -> Iterator[Finding]:
         text += f" It is told from all {len(bench.pairable) - 1} others."
     yield Finding(rule="lead", kind="told", benchmark=bench.label, sentence=text, method=_method(bench, compared),
                   numbers=numbers)  # fmt: skip
+
+
+def _apart(bench: Bench, leader: Contender) -> Iterator[Finding]:
+    """The models that no test can set beside the leader, and why."""
+    apart = [one for one in bench.scored if not bench.is_pairable(leader, one)]
+    if not apart:
+        return
+    fields = dict.fromkeys(
+        each.field.replace("_", " ") for one in apart for each in differing_fields(leader.side.info, one.side.info)
+    )
+    who, several = listed([one.name for one in apart]), len(apart) > 1
+    text = f"{who} {'were' if several else 'was'} not asked the same on {bench.label} as {leader.name} (other "
+    text += f"{listed(list(fields))}), so {'they are' if several else 'it is'} not compared with it."
+    yield Finding(rule="lead", kind="open", benchmark=bench.label, sentence=text)
 
 
 def above_floor(bench: Bench) -> Iterator[Finding]:
@@ -174,18 +194,36 @@ def dominated(bench: Bench) -> Iterator[Finding]:
         loser, winner = by_name[point.model], by_name[point.beaten_by]
         if bench.is_pairable(loser, winner) and (better := _told_better(bench, winner, loser)):
             found.append((loser, winner, better))
-    for loser, winner, better in found[:NAMED]:
+    if found:
+        yield _no_word_for(bench, found)
+
+
+Beaten = tuple[Contender, Contender, list[Comparison]]
+"""A model, the one that beats it, and what it is told to be beaten in."""
+
+
+def _no_word_for(bench: Bench, found: Sequence[Beaten]) -> Finding:
+    """One sentence a benchmark: of one model alone with what it is beaten in, of several with who beats whom."""
+    loser, winner, better = found[0]
+    if len(found) == 1:
         text = (
-            f"Nothing speaks for {loser.name} on {bench.label}: {winner.name} is as good or better in all that is known"
+            f"Nothing speaks for {loser.name} on {bench.label}: {winner.name} is as good or better in all that is "
+            f"known of both, and is told better in {' and '.join(map(_gain, better))}."
         )
-        text += f" of both, and is told better in {' and '.join(_gain(one) for one in better)}."
-        yield Finding(rule="dominated", kind="told", benchmark=bench.label, sentence=text,
-                      method=_method(bench, better[0], is_ranked=False),
-                      numbers=tuple(one.ratio or one.difference for one in better))  # fmt: skip
-    if len(found) > NAMED:
-        text = f"Of {len(found) - NAMED} more models on {bench.label} the same can be said: "
-        text += f"{listed([loser.name for loser, _, _ in found[NAMED:]])}."
-        yield Finding(rule="dominated", kind="told", benchmark=bench.label, sentence=text)
+    else:
+        pairs = listed([f"{one.name} by {by.name}" for one, by, _ in found])
+        text = (
+            f"Nothing speaks for {len(found)} of {len(bench.models)} models on {bench.label}: another one is as good "
+            f"or better in all that is known, and told better in accuracy, median latency or cost: {pairs}."
+        )
+    return Finding(
+        rule="dominated",
+        kind="told",
+        benchmark=bench.label,
+        sentence=text,
+        method=_method(bench, better[0], is_ranked=False),
+        numbers=tuple(one.ratio or one.difference for _, _, each in found[:NAMED] for one in each),
+    )
 
 
 def too_coarse(bench: Bench) -> Iterator[Finding]:
@@ -208,15 +246,30 @@ def too_coarse(bench: Bench) -> Iterator[Finding]:
         yield Finding(rule="coarse", kind="beware", benchmark=bench.label, sentence=text, numbers=(own,))
 
 
-def since_baseline(change: Comparison) -> Finding:
-    """What changed against a baseline, model by model and metric by metric."""
-    is_told = change.verdict != "inconclusive"
-    text = f"Since the baseline (run #{change.baseline_run}): {sentence(change, where=change.benchmark)}"
+def since_baseline(changes: Sequence[Comparison]) -> Iterator[Finding]:
+    """What changed against a baseline, model by model and metric by metric; what is not told, together."""
+    told = [change for change in changes if change.verdict != "inconclusive"]
+    still = [change for change in changes if change.verdict == "inconclusive"]
+    yield from (_change(change) for change in told)
+    if len(still) <= NAMED:
+        yield from (_change(change) for change in still)
+        return
+    metrics = listed(list(dict.fromkeys(change.metric for change in still)))
+    models = len({(change.candidate, change.benchmark) for change in still})
+    text = (
+        f"Since the baseline (run #{still[0].baseline_run}) no change is told in {len(still)} comparisons of {metrics} "
+    )
+    text += f"over {models} models and benchmarks. That is not the same as none: the intervals stand below."
+    yield Finding(rule="baseline", kind="open", sentence=text, method="each as steelyard compare makes it",
+                  numbers=tuple(change.ratio or change.difference for change in still))  # fmt: skip
+
+
+def _change(change: Comparison) -> Finding:
     return Finding(
         rule="baseline",
-        kind="told" if is_told else "open",
+        kind="open" if change.verdict == "inconclusive" else "told",
         benchmark=change.benchmark,
-        sentence=text,
+        sentence=f"Since the baseline (run #{change.baseline_run}): {sentence(change, where=change.benchmark)}",
         method=method_of(change),
         numbers=(change.of_baseline, change.of_candidate, change.ratio or change.difference),
     )

@@ -125,9 +125,9 @@ def _given(
     if needs_floor:
         passed, chance = _above_floor(passed, benches)
         if not passed and chance:
-            return Recommendation(
-                use=use, rule=rule, models=(), why=f"{listed(chance)} passed, but is not told from the floor."
-            )
+            several = "are" if len(chance) > 1 else "is"
+            why = f"{listed(chance)} would pass, but {several} not shown to do better than the floor."
+            return Recommendation(use=use, rule=rule, models=(), why=why)
     if passed:
         chosen = choose(passed, benches)
         return Recommendation(use=use, rule=rule, models=tuple(chosen), why=_why(chosen, passed, judged, benches))
@@ -283,9 +283,8 @@ def _why_general(chosen: Sequence[str], benches: Sequence[Bench]) -> str:
 
 def _settling(checks: Sequence[Check], benches: Sequence[Bench]) -> str:
     """The items, and where prices are known the dollars, that would settle what is open; or what stands in the way."""
-    faults = [check.fault for check in checks if check.fault]
-    if faults:
-        return f"First: {faults[0]}."
+    if any(check.fault for check in checks):
+        return "What keeps it from being judged comes first; more items alone would not help."
     needed = [check for check in checks if check.verdict == "inconclusive" and check.needed_items]
     if not needed:
         return "The truth may lie at the bar itself: no number of items is sure to settle it."

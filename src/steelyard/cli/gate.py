@@ -28,6 +28,19 @@ def add_to(verbs: args.Verbs) -> None:
     )
     args.add_run(parser)
     parser.add_argument("--baseline", metavar="NAME", help="a name, NAME@VERSION, or an exported file (.jsonl)")
+    add_criteria(parser)
+    parser.add_argument("--model", metavar="MODEL", help="only this model of the run")
+    parser.add_argument("--benchmark", metavar="NAME", help="only this benchmark, as NAME or NAME@PROTOCOL")
+    parser.add_argument(
+        "--calibrate", action="store_true", help="try the gate on the model against itself: how often it errs"
+    )
+    parser.add_argument("--trials", type=args.count, default=TRIALS, metavar="N", help=f"calibrate: default {TRIALS}")
+    args.add_store(parser)
+    args.add_json(parser)
+
+
+def add_criteria(parser: argparse.ArgumentParser) -> None:
+    """What a run is held to, and how strictly."""
     parser.add_argument(
         "--margin",
         dest="margins",
@@ -60,14 +73,6 @@ def add_to(verbs: args.Verbs) -> None:
         default=[],
         help="answers of earlier runs, times of another machine, a model that changed in mid-run; may be repeated",
     )
-    parser.add_argument("--model", metavar="MODEL", help="only this model of the run")
-    parser.add_argument("--benchmark", metavar="NAME", help="only this benchmark, as NAME or NAME@PROTOCOL")
-    parser.add_argument(
-        "--calibrate", action="store_true", help="try the gate on the model against itself: how often it errs"
-    )
-    parser.add_argument("--trials", type=args.count, default=TRIALS, metavar="N", help=f"calibrate: default {TRIALS}")
-    args.add_store(parser)
-    args.add_json(parser)
 
 
 def execute(parsed: argparse.Namespace) -> int:
@@ -84,7 +89,7 @@ def execute(parsed: argparse.Namespace) -> int:
 def _judge(store: Store, run: RunInfo, parsed: argparse.Namespace) -> int:
     from steelyard.report.verdict import gate, print_verdict, verdict_document
 
-    verdict = gate(store, run, _asked(run, parsed))
+    verdict = gate(store, run, asked_of(run, parsed))
     if parsed.json:
         args.print_json(verdict_document(verdict))
     else:
@@ -92,7 +97,8 @@ def _judge(store: Store, run: RunInfo, parsed: argparse.Namespace) -> int:
     return verdict.exit_code
 
 
-def _asked(run: RunInfo, parsed: argparse.Namespace) -> Asked:
+def asked_of(run: RunInfo, parsed: argparse.Namespace) -> Asked:
+    """The criteria of the command line and of the plan."""
     from steelyard.analysis.gate import Policy
     from steelyard.criteria import parse_margin, parse_threshold
     from steelyard.report.verdict import Asked

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, quote
 
 from steelyard.dashboard.board import Board, board_of, word
-from steelyard.dashboard.rendering import drawn
 from steelyard.dashboard.shown import TONES, state_of
 from steelyard.errors import UsageError
 from steelyard.report.evidence import Evidence, load_evidence
-from steelyard.report.facts import facts
-from steelyard.report.figures import figures, overview, slots
-from steelyard.report.html import html_report
-from steelyard.report.matrix import FIGURES, Line, Table, cell, figures_table, matrix, subjects_table
+from steelyard.report.html import html_report, results_parts
+from steelyard.report.matrix import FIGURES, Line, Table, cell
 from steelyard.report.provenance import provenance_document, provenance_text
 from steelyard.report.results import Results, load_results, warnings
 from steelyard.report.samples import visible
@@ -52,7 +49,7 @@ def run(request: Request) -> Response:
         warnings=warnings(results) if results and not is_whole else [],
         spending=spending_line(info.number, results.spending) if results and results.spending and is_asked else "",
         tables=[_kept_table(results, label) for label in results.benchmarks()] if results and not is_whole else [],
-        whole=board.remember("whole", _key(info), lambda: _whole(_evidence(board, info))) if is_whole else None,
+        whole=board.remember("whole", _key(info), lambda: results_parts(_evidence(board, info))) if is_whole else None,
         is_long=is_long and not is_whole,
         sessions=board.store.sessions(info.id),
     )
@@ -68,27 +65,6 @@ def _key(info: RunInfo) -> tuple[str, str, str]:
 
 def _evidence(board: Board, info: RunInfo) -> Evidence:
     return load_evidence(board.store, [info])
-
-
-def _whole(evidence: Evidence) -> dict[str, Any]:
-    """What the sent report shows of the run."""
-    slot_of = slots(evidence)
-    return {
-        "facts": facts(evidence),
-        "findings": evidence.findings,
-        "recommendations": evidence.recommendations,
-        "matrix": matrix(evidence, slot_of),
-        "overview": drawn(overview(evidence)),
-        "benches": [
-            {
-                "label": bench.label,
-                "figures": drawn(figures(bench, slot_of)),
-                "table": figures_table(bench, slot_of),
-                "subjects": subjects_table(bench, slot_of),
-            }
-            for bench in evidence.benches
-        ],
-    }
 
 
 def _kept_table(results: Results, label: str) -> Table:

@@ -135,7 +135,7 @@ def scatter(marks: Sequence[Mark], *, label: str, x_name: str, y_name: str, x_un
         pieces = [marker(mark.slot, x, y, is_hollow=not mark.is_front)]
         if is_told:
             pieces.insert(0, _whiskers(mark, across, up))
-            pieces.append(_placed_label(mark.name, x, y, (left, top, WIDTH - right, foot), taken))
+            pieces.append(_placed_label(mark.name, x, y, (left, top, WIDTH - right, foot + 8), taken))
         parts.append(group(f"s{mark.slot % SLOTS}", told, pieces))
     return svg(height, label, parts)
 
@@ -199,7 +199,7 @@ def _placed_label(
     places = (*beside, *aslant, ("middle", x, y - 12), ("middle", x, y + 20))
     for anchor, at, base in places:
         start = {"start": at, "end": at - width, "middle": at - width / 2}[anchor]
-        box = (start, base - 10, start + width, base + 3)
+        box = (start - 2, base - 11, start + width + 2, base + 4)
         is_inside = box[0] >= field[0] and box[1] >= field[1] and box[2] <= field[2] and box[3] <= field[3]
         if is_inside and not any(_overlap(box, other) for other in taken):
             taken.append(box)
@@ -249,7 +249,7 @@ def over_requests(
     unit: Unit = "s",
 ) -> str:
     """Each request's value in the order in which they were sent, and the running median of each model."""
-    left, right, top = 62, 16, 14 + _legend_height(series)
+    left, right, top = 62, 16, 36 + _legend_height(series)
     foot = top + 220
     longest = max(len(one.values) for one in series)
     across = Scale(low=1, high=max(2, longest), start=left, end=WIDTH - right)

@@ -92,14 +92,13 @@ def load_evidence(store: Store, runs: Sequence[RunInfo], *, baseline: str | None
 
 def since(store: Store, benches: Sequence[Bench], baseline: str) -> tuple[Comparison, ...]:
     """Each model against itself in the baseline: its score, median latency and cost a request, all judged together."""
-    kept = {
-        (cell.info.model, cell.info.label): cell for cell in cells_of_snapshot(find_baseline(store, baseline).content)
-    }
+    content = find_baseline(store, baseline).content
+    kept = {(cell.info.model, cell.info.label): cell for cell in cells_of_snapshot(content)}
+    met = [(kept.get((one.name, bench.label)), one) for bench in benches for one in bench.models]
     pairs = [
-        (kept[one.name, bench.label].side, one.side)
-        for bench in benches
-        for one in bench.models
-        if (one.name, bench.label) in kept and not differing_fields(kept[one.name, bench.label].info, one.side.info)
+        (cell.side, one.side)
+        for cell, one in met
+        if cell is not None and one.side.run != cell.run and not differing_fields(cell.info, one.side.info)
     ]
     level = family_level(len(pairs), "claim")
     scores = in_family([compare_scores(*pair, confidence=level) for pair in pairs], "claim")

@@ -14,6 +14,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from steelyard.analysis.findings import Finding
+from steelyard.analysis.gate import GateReport
 from steelyard.analysis.sentences import descriptive
 from steelyard.report.evidence import Evidence
 from steelyard.report.facts import facts, spending_lines
@@ -28,11 +30,12 @@ if TYPE_CHECKING:
     from jinja2 import Environment
     from markupsafe import Markup
 
+MOST_FIRST = {"told": 6, "open": 4, "beware": 3}
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def html_report(store: Store, evidence: Evidence, *, reveal: bool = False) -> str:
-    """The whole page; ``reveal`` shows the texts of a confidential benchmark too."""
+def html_report(store: Store, evidence: Evidence, verdict: GateReport | None = None, *, reveal: bool = False) -> str:
+    """The whole page, with a gate's verdict where there is one; ``reveal`` shows confidential texts too."""
     from markupsafe import Markup
 
     style, script = (Markup(_file(*names)) for names in (("charts.css", "report.css"), ("report.js",)))  # noqa: S704 - files of ours
@@ -43,17 +46,33 @@ def html_report(store: Store, evidence: Evidence, *, reveal: bool = False) -> st
         style=style,
         script=script,
         version=version("steelyard"),
+        verdict=verdict,
         **_parts(store, evidence, reveal=reveal),
     )
 
 
 def _parts(store: Store, evidence: Evidence, *, reveal: bool) -> dict[str, Any]:
     """What the template shows, in the page's order."""
+    return {
+        **results_parts(evidence),
+        "models": evidence.models,
+        "spending": spending_lines(evidence),
+        "samples": [_sample(item) for item in load_samples(store, evidence, slots(evidence), reveal=reveal)],
+        "answers": sum(len(one.side.columns.sample) for bench in evidence.benches for one in bench.models),
+        "is_redacted": evidence.is_confidential and not reveal,
+        "origins": origins(evidence),
+        "provenance": in_full(evidence),
+        "commands": commands(evidence),
+        "attachments": attachments(store, evidence),
+    }
+
+
+def results_parts(evidence: Evidence) -> dict[str, Any]:
+    """The results alone, as ``findings.html.j2``, ``table.html.j2`` and ``bench.html.j2`` show them."""
     slot_of = slots(evidence)
     return {
-        "models": evidence.models,
         "facts": facts(evidence),
-        "findings": evidence.findings,
+        "findings": _sorted_out(evidence.findings),
         "recommendations": evidence.recommendations,
         "matrix": matrix(evidence, slot_of),
         "overview": _drawn(overview(evidence)),
@@ -66,15 +85,16 @@ def _parts(store: Store, evidence: Evidence, *, reveal: bool) -> dict[str, Any]:
             }
             for bench in evidence.benches
         ],
-        "spending": spending_lines(evidence),
-        "samples": [_sample(item) for item in load_samples(store, evidence, slot_of, reveal=reveal)],
-        "answers": sum(len(one.side.columns.sample) for bench in evidence.benches for one in bench.models),
-        "is_redacted": evidence.is_confidential and not reveal,
-        "origins": origins(evidence),
-        "provenance": in_full(evidence),
-        "commands": commands(evidence),
-        "attachments": attachments(store, evidence),
     }
+
+
+def _sorted_out(findings: Sequence[Finding]) -> dict[str, list[Finding]]:
+    """The first few of each kind, which is what a busy reader takes in, and the rest."""
+    first: list[Finding] = []
+    for one in findings:
+        if sum(other.kind == one.kind for other in first) < MOST_FIRST[one.kind]:
+            first.append(one)
+    return {"first": first, "more": [one for one in findings if one not in first]}
 
 
 def _sample(item: Item) -> dict[str, Any]:

@@ -8,11 +8,13 @@ from msgspec import Struct
 
 from steelyard.analysis.bench import Bench, Contender
 from steelyard.analysis.wording import written
+from steelyard.report.axes import Unit, value_text
 from steelyard.report.evidence import Evidence
 from steelyard.types import Estimate
 
 DASH = "–"  # noqa: RUF001 - a dash for what is not known
 SHADES = 5
+OF_SPEED = ("median latency", "first token, P50")
 MOST_COLUMNS = 6
 """So many models are columns of a table of figures; more are its lines."""
 FIGURES = (
@@ -81,12 +83,28 @@ def matrix(evidence: Evidence, slot_of: dict[str, int]) -> Table:
         scores = [_score(found[bench.label], bench, tied[bench.label]) for bench in benches]
         known = [one for one in found.values() if one is not None]
         lines.append(Line(name=name, slot=slot_of.get(name), cells=(*scores, *_speed_and_cost(known))))
-    return Table(
-        caption="95 % intervals below each value. Leads: told from all others. Tied: not told from the best one seen.",
-        headings=(*(bench.label for bench in benches), "median latency", "first token, P50",
-                  "cost/request" if len(benches) == 1 else "cost", "cost/correct", "reliability"),
-        lines=tuple(lines),
-    )  # fmt: skip
+    cost = "cost/request" if len(benches) == 1 else "cost"
+    headings = (*(bench.label for bench in benches), *OF_SPEED, cost, "cost/correct", "reliability")
+    caption = "95 % intervals below each value. Leads: told from all others. Tied: not told from the best one seen."
+    return _without_empty(Table(caption=caption, headings=headings, lines=tuple(lines)), keep=len(benches))
+
+
+def _without_empty(table: Table, *, keep: int) -> Table:
+    """The table without columns in which nothing is known, which are named with the reason; the first stay."""
+    said: list[str] = []
+    kept = list(range(keep))
+    for place in range(keep, len(table.headings)):
+        cells = [line.cells[place] for line in table.lines]
+        if any(one.text not in ("", DASH) for one in cells):
+            kept.append(place)
+        else:
+            why = next((one.why for one in cells if one.why), "")
+            said.append(f"{table.headings[place]} ({why})" if why else table.headings[place])
+    lines = tuple(
+        Line(name=line.name, slot=line.slot, cells=tuple(line.cells[place] for place in kept)) for line in table.lines
+    )
+    caption = f"{table.caption} Not known: {', '.join(said)}." if said else table.caption
+    return Table(caption=caption, headings=tuple(table.headings[place] for place in kept), lines=lines)
 
 
 def figures_table(bench: Bench, slot_of: dict[str, int]) -> Table:
@@ -181,6 +199,8 @@ def _speed_and_cost(known: Sequence[Contender]) -> tuple[Cell, ...]:
     if len(known) == 1:
         names = ("latency.p50", "ttft.p50", "cost.per_request", "cost.per_correct", "reliability")
         return tuple(_figure(known[0], name) for name in names)
+    if all(one.side.info.is_floor for one in known):
+        return (Cell(text=DASH),) * 5
     times = tuple(_span(known, name) for name in ("latency.p50", "ttft.p50"))
     return (*times, _sum(known, "cost.total"), _span(known, "cost.per_correct"), _span(known, "reliability"))
 
@@ -190,8 +210,9 @@ def _span(known: Sequence[Contender], name: str) -> Cell:
     found = [one.estimates[name] for one in known if one.value(name) is not None]
     if not found:
         return _nothing(known, name)
-    ordered = sorted(found, key=lambda one: one.value or 0.0)
-    low, high = (written(one, bounds=False) for one in (ordered[0], ordered[-1]))
+    values = [one.value or 0.0 for one in found]
+    unit: Unit = "share" if found[0].unit == "share" else "s" if found[0].unit == "s" else "USD"
+    low, high = value_text(min(values), unit), value_text(max(values), unit)
     return Cell(text=low if low == high else f"{low} to {high}")
 
 
@@ -199,7 +220,7 @@ def _sum(known: Sequence[Contender], name: str) -> Cell:
     values = [one.value(name) for one in known]
     if any(value is None for value in values):
         return _nothing(known, name)
-    return Cell(text=f"{sum(value or 0.0 for value in values):.3g} USD in all")
+    return Cell(text=f"{value_text(sum(value or 0.0 for value in values), 'USD')} in all")
 
 
 def _nothing(known: Sequence[Contender], name: str) -> Cell:

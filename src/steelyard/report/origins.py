@@ -41,7 +41,6 @@ def commands(evidence: Evidence) -> list[str]:
         f"steelyard compare {number} --flips",
         f"steelyard show {number} --provenance",
         f"steelyard export {number} --format csv --output run-{number}.csv",
-        "steelyard serve",
     ]
 
 

@@ -17,6 +17,7 @@ from steelyard.store.export import formula_safe
 from steelyard.types import Columns
 
 MOST_RECORDS = 20_000
+MOST_PLAIN = 60_000
 OF_ESTIMATES = ("run", "model", "benchmark", "metric", "value", "low", "high", "level", "n", "unit", "method", "status")
 OF_RECORDS = ("run", "model", "benchmark", "sample_id", "repeat", "score", "parsed", "failure", "stop_reason", "tries",
               "cached", "queued_s", "ttft_s", "latency_s", "input_tokens", "output_tokens", "cost_usd")  # fmt: skip
@@ -34,7 +35,9 @@ class Attachment(Struct, frozen=True, kw_only=True):
 def attachments(store: Store, evidence: Evidence) -> list[Attachment]:
     """The estimates, and the records where they are few enough to travel with the page."""
     stem = f"run-{evidence.runs[0].number}"
-    found = [_plain(f"{stem}-estimates.csv", "every estimate with its interval", _estimates(evidence))]
+    estimates = _estimates(evidence)
+    pack, suffix = (_plain, "csv") if len(estimates) <= MOST_PLAIN else (_packed, "csv.gz")
+    found = [pack(f"{stem}-estimates.{suffix}", "every estimate with its interval", estimates)]
     records = sum(len(one.side.columns.sample) for bench in evidence.benches for one in (*bench.models, *bench.floors))
     if 0 < records <= MOST_RECORDS:
         what = f"all {records:,} records, without their texts"

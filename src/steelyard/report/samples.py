@@ -22,7 +22,7 @@ from steelyard.types import Completion, Record
 
 MOST_ANSWERS = 500
 MOST_MODELS = 12
-LONGEST_PROMPT = 2_400
+LONGEST_PROMPT = 1_600
 LONGEST_ANSWER = 3_000
 SHARES = (0.25, 0.45, 0.2, 0.1)
 """Of the answers shown: failed, turned, wrong, right; what one kind leaves goes to the next."""
@@ -119,7 +119,7 @@ def _item_names(store: Store, models: Sequence[Contender]) -> dict[int, str]:
 
 
 def _chosen(models: Sequence[Contender], answers: int) -> list[tuple[int, bool]]:
-    """Items by kind, each kind up to its share of the answers, in the benchmark's order; ``True`` where they turned."""
+    """Items by kind, each kind up to its share of the answers, from all over; ``True`` where they turned."""
     kinds, counts = _kinds(models)
     chosen: list[tuple[int, bool]] = []
     left = float(answers)
@@ -137,7 +137,7 @@ def _chosen(models: Sequence[Contender], answers: int) -> list[tuple[int, bool]]
             if position not in taken and counts[position] <= left:
                 chosen.append((position, place == 1))
                 left -= counts[position]
-    return sorted(chosen, key=lambda one: next(place for place, kind in enumerate(kinds) if one[0] in kind))
+    return sorted(chosen, key=lambda one: (next(i for i, kind in enumerate(kinds) if one[0] in kind), one[0]))
 
 
 def _kinds(models: Sequence[Contender]) -> tuple[list[dict[int, None]], dict[int, int]]:
@@ -153,13 +153,18 @@ def _kinds(models: Sequence[Contender]) -> tuple[list[dict[int, None]], dict[int
             scores.setdefault(position, []).append(value)
             if failure or np.isnan(value):
                 failed[position] = None
-    kinds: list[dict[int, None]] = [failed, {}, {}, {}]
-    for position in sorted(scores):
+    kinds: list[dict[int, None]] = [dict.fromkeys(sorted(failed, key=_spread)), {}, {}, {}]
+    for position in sorted(scores, key=_spread):
         known = [value for value in scores[position] if not np.isnan(value)]
         if position not in failed:
             place = 1 if min(known) < 1 <= max(known) else 3 if min(known) >= 1 else 2
             kinds[place][position] = None
     return kinds, {position: len(values) for position, values in scores.items()}
+
+
+def _spread(position: int) -> int:
+    """A place in an order that takes from all over the benchmark, the same each time (Knuth's multiplicative hash)."""
+    return position * 2_654_435_761 % 2**32
 
 
 def _item(bench: Bench, records: Sequence[tuple[Contender, Record]], slot_of: dict[str, int], is_flip: bool) -> Item:

@@ -1,0 +1,179 @@
+"""A run as Markdown for a pull request: verdict, table, what is found, what turned, what it cost, how to do it again.
+
+What a model or a service wrote stands in code spans, where nothing of it is markup, a mention or a link; every other
+text is escaped, and no line begins with it, since a CI service obeys lines of a log that begin like its commands.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from steelyard.analysis.gate import Check, GateReport
+from steelyard.analysis.verdict_words import WORDS, change_of
+from steelyard.analysis.wording import written
+from steelyard.report.evidence import Evidence
+from steelyard.report.facts import facts, spending_lines
+from steelyard.report.flips import Flip, Flips
+from steelyard.report.matrix import Cell, Table, matrix
+from steelyard.report.samples import visible
+
+MARKS = {"pass": "✅", "fail": "❌", "inconclusive": "⚠️"}
+MOST_MODELS = 20
+LONGEST = 80
+_SPECIAL = re.compile(r"([\\`*_\[\]~$])")
+_GAP = "&#8203;"
+"""A space of no width: what a service would make a mention, an issue or a link of is text with one in it."""
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;", "@": f"@{_GAP}", "#": f"#{_GAP}"}
+
+
+def markdown_report(evidence: Evidence, verdict: GateReport | None = None, flips: Sequence[Flips] = ()) -> str:
+    """The whole text. ``verdict`` where the run was held to something, ``flips`` against the baseline's run."""
+    parts = [
+        [_headline(evidence, verdict)],
+        [] if verdict is None else list(_criteria(verdict)),
+        list(_matrix(matrix(evidence, {}))),
+        list(_findings(evidence)),
+        [line for one in flips for line in _flips(one)],
+        list(_spending(evidence)),
+        list(_again(evidence)),
+    ]
+    return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
+
+
+def escaped(text: str) -> str:
+    """Text that stays text in Markdown: no markup, no mention, no link, no line of its own."""
+    flat = " ".join(visible(text).split())
+    flat = "".join(_ENTITIES.get(letter, letter) for letter in _SPECIAL.sub(r"\\\1", flat))
+    return flat.replace("://", f":{_GAP}//").replace("::", f":{_GAP}:").replace("www.", f"www{_GAP}.")
+
+
+def code(text: str) -> str:
+    """Foreign text in a code span, whose fence is longer than any run of backticks within it.
+
+    A bar would end a table's cell and with it the span, also behind a backslash that is itself escaped: it is broken.
+    """
+    flat = " ".join(visible(text).split())
+    flat = flat if len(flat) <= LONGEST else f"{flat[: LONGEST - 1]}…"
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", flat)), default=0))
+    room = " " if flat.startswith("`") or flat.endswith("`") or not flat else ""
+    return f"{fence}{room}{flat}{room}{fence}".replace("|", "¦")
+
+
+def _headline(evidence: Evidence, verdict: GateReport | None) -> str:
+    if verdict is not None:
+        return f"### {MARKS[verdict.verdict]} {escaped(verdict.sentence)}"
+    title = ", ".join(f"run #{run.number} {run.name}" for run in evidence.runs)
+    told = next((one.sentence for one in evidence.findings if one.rule in ("lead", "stopping")), "")
+    return f"### Steelyard, {escaped(title)}" + (f"\n\n{escaped(told)}" if told else "")
+
+
+def _criteria(verdict: GateReport) -> Iterator[str]:
+    if verdict.checks:
+        yield from _table(
+            ("", "metric", "model", "benchmark", "baseline", "run", "change (95 % each way)", "criterion", "n"),
+            map(_check, verdict.checks),
+        )
+    yield from (f"- ⚠️ {escaped(text)}" for text in (*verdict.faults, *verdict.notes))
+
+
+def _check(check: Check) -> tuple[str, ...]:
+    change = ""
+    if check.scale != "value" and check.value is not None:
+        change = change_of(check, check.value)
+        if check.low is not None:
+            change += f" ({change_of(check, check.low)} to {change_of(check, check.high)})"
+    return (
+        f"{MARKS[check.verdict]} {WORDS[check.verdict]}",
+        escaped(check.metric),
+        escaped(check.model),
+        escaped(check.benchmark),
+        escaped(written(check.baseline, bounds=False)) if check.baseline else "",
+        escaped(written(check.candidate, bounds=check.scale == "value")) if check.candidate else "",
+        escaped(change),
+        escaped(check.criterion),
+        f"{check.n:,}" if check.n else "",
+    )
+
+
+def _matrix(table: Table) -> Iterator[str]:
+    rows = ((escaped(line.name), *map(_cell, line.cells)) for line in table.lines[:MOST_MODELS])
+    yield from _table(("model", *map(escaped, table.headings)), rows)
+    yield ""
+    yield escaped(table.caption)
+    if len(table.lines) > MOST_MODELS:
+        yield f"\nThe {MOST_MODELS} best of {len(table.lines)} models; the HTML report has all."
+
+
+def _cell(cell: Cell) -> str:
+    parts = [cell.text, f"({cell.interval})" if cell.interval else "", f"**{cell.mark}**" if cell.mark else ""]
+    return " ".join(filter(None, (escaped(part) if part != parts[2] else part for part in parts)))
+
+
+def _findings(evidence: Evidence) -> Iterator[str]:
+    words = {"told": "", "open": "Not decided: ", "beware": "⚠️ "}
+    found = [f"- {words[one.kind]}{escaped(one.sentence)}" for one in evidence.findings]
+    if found:
+        yield from ("**Findings**", "", *found)
+    given = [one for one in evidence.recommendations if one.is_given]
+    if given:
+        yield from ("", "**Recommended**", "")
+        yield from (f"- {one.use}: {escaped(' or '.join(one.models))}. {escaped(one.why)}" for one in given)
+
+
+def _flips(flips: Flips) -> Iterator[str]:
+    if not flips.n_won and not flips.n_lost:
+        return
+    where = f"{escaped(flips.candidate)} against {escaped(flips.baseline)} on {escaped(flips.benchmark)}"
+    yield f"<details><summary>Turned items, {where}: {flips.n_won:,} better, {flips.n_lost:,} worse</summary>"
+    yield ""
+    rows = [(word, flip) for word, some in (("better", flips.won), ("worse", flips.lost)) for flip in some]
+    yield from _table(("", "item", "baseline", "run"), (_flip(word, flip) for word, flip in rows))
+    yield ""
+    yield "</details>"
+
+
+def _flip(word: str, flip: Flip) -> tuple[str, ...]:
+    sides = ((flip.baseline, flip.baseline_answer), (flip.candidate, flip.candidate_answer))
+    return (word, code(flip.item), *(_said(score, answer) for score, answer in sides))
+
+
+def _said(score: float, answer: str | None) -> str:
+    word = {1.0: "right", 0.0: "wrong"}.get(score, f"{score:.2g}")
+    return word if answer is None else f"{word}, {code(answer)}"
+
+
+def _spending(evidence: Evidence) -> Iterator[str]:
+    yield "**Cost**"
+    yield ""
+    yield from (f"- {escaped(line)}" for line in spending_lines(evidence))
+    asked = {fact.name: fact for fact in facts(evidence)}
+    yield f"- {escaped(asked['Test cases'].value)} test cases, {escaped(asked['Test cases'].remark)}, in " + escaped(
+        asked["Duration"].value
+    )
+
+
+def _again(evidence: Evidence) -> Iterator[str]:
+    """What to type, and what must be the same to get the same."""
+    yield "<details><summary>How to reproduce</summary>"
+    yield ""
+    for run in evidence.runs:
+        number = run.number
+        plan = code(run.plan_digest[:16])
+        yield f"- Run {number}: plan {plan}; `steelyard show {number} --provenance` has it in full"
+    for bench in evidence.benches:
+        info = next(iter((*bench.models, *bench.floors))).side.info
+        yield (
+            f"- {escaped(bench.label)}: version {escaped(info.protocol_version)}, data {code(info.dataset)} at "
+            f"{code(info.revision or 'no revision')}, digest {code(info.dataset_digest[:16])}, {info.items:,} items"
+        )
+    first = evidence.runs[0]
+    yield f"- Seed {first.plan.get('seed', 0)}; `steelyard compare {first.number} --flips` reads on"
+    yield ""
+    yield "</details>"
+
+
+def _table(headings: Sequence[str], rows: Iterator[tuple[str, ...]] | Sequence[tuple[str, ...]]) -> Iterator[str]:
+    yield f"| {' | '.join(headings)} |"
+    yield f"|{'---|' * len(headings)}"
+    yield from (f"| {' | '.join(row)} |" for row in rows)

@@ -1,0 +1,147 @@
+"""Charts: the same numbers give the same picture, whatever the numbers, and no name is markup."""
+
+import os
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from steelyard.report import charts
+from steelyard.report.axes import fitted, interval_text, shortened, tick_text, value_text
+
+GOLDEN = Path(__file__).parent / "golden"
+HOSTILE = '<script>alert(1)</script>"onload="x'
+
+
+def marks(n=4, name="model-{}"):
+    return [
+        charts.Mark(name=name.format(i), slot=i, x=0.001 * 3**i, y=0.3 + 0.1 * i, x_low=0.0009 * 3**i,
+                    x_high=0.0012 * 3**i, y_low=0.25 + 0.1 * i, y_high=0.35 + 0.1 * i, is_front=i != 1)
+        for i in range(n)
+    ]  # fmt: skip
+
+
+def rows(n=4, name="model-{}"):
+    return [
+        charts.Row(name=name.format(i), slot=i, value=0.9 / (i + 1), low=0.8 / (i + 1), high=1 / (i + 1), is_tied=i < 2)
+        for i in range(n)
+    ] + [charts.Row(name="baseline/random", slot=None, value=0.25, low=0.2, high=0.3)]
+
+
+def series(n=3, length=60, name="model-{}"):
+    return [
+        charts.Series(
+            name=name.format(i), slot=i, values=tuple((i + 1) * (1 + (7 * j % 11) / 10) for j in range(length))
+        )
+        for i in range(n)
+    ]
+
+
+def spokes():
+    return [charts.Spoke(name=name, centre="0 %", rim="100 %") for name in ("accuracy", "speed", "reliability", "cost")]
+
+
+def outlines(n=3, name="model-{}"):
+    return [
+        charts.Outline(name=name.format(i), slot=i, shares=(0.9 - 0.2 * i, 0.5, 1.0, None if i == 1 else 0.3),
+                       texts=("90 %", "1 s", "100 %", "$1"))
+        for i in range(n)
+    ]  # fmt: skip
+
+
+def scatter(given):
+    return charts.scatter(given, label="s", x_name="cost", y_name="accuracy", x_unit="USD", y_unit="share")
+
+
+DRAWN = {
+    "intervals": lambda name="model-{}": charts.intervals(rows(name=name), label="i", chance=0.25),
+    "scatter": lambda name="model-{}": scatter(marks(name=name)),
+    "ecdf": lambda name="model-{}": charts.ecdf(series(name=name), label="e", x_name="latency"),
+    "over_requests": lambda name="model-{}": charts.over_requests(series(name=name), label="o", y_name="latency"),
+    "radar": lambda name="model-{}": charts.radar(spokes(), outlines(name=name), label="r"),
+}
+
+
+@pytest.mark.parametrize("chart", DRAWN)
+def test_a_chart_is_drawn_as_before(chart):
+    """After a wanted change: GOLDEN=write, and look at the pictures."""
+    path = GOLDEN / f"{chart}.svg"
+    drawn = DRAWN[chart]() + "\n"
+    if os.environ.get("GOLDEN") == "write":
+        path.write_text(drawn, "utf-8")
+    assert drawn == path.read_text("utf-8")
+
+
+@pytest.mark.parametrize("chart", DRAWN)
+def test_names_are_text_and_the_picture_is_well_formed(chart):
+    drawn = DRAWN[chart](name=HOSTILE + "{}")
+    root = ElementTree.fromstring(drawn)
+    assert {element.tag for element in root.iter()} <= {"svg", "g", "path", "circle", "line", "text", "title"}
+    assert not [key for element in root.iter() for key in element.attrib if key.startswith("on") or key == "style"]
+
+
+@pytest.mark.parametrize("chart", DRAWN)
+def test_every_mark_tells_its_value_and_the_picture_has_a_name(chart):
+    root = ElementTree.fromstring(DRAWN[chart]())
+    assert root.attrib["role"] == "img"
+    assert root.attrib["aria-label"]
+    assert len(root.findall(".//title")) >= 3
+
+
+def texts(drawn):
+    """Every text with the box that it covers, at the mean width of a character."""
+    found = []
+    for x, y, anchor, text in re.findall(r'<text x="([\d.-]+)" y="([\d.-]+)" text-anchor="(\w+)"[^>]*>([^<]*)', drawn):
+        width = charts.CHARACTER * len(text)
+        start = float(x) - {"start": 0, "middle": width / 2, "end": width}[anchor]
+        found.append((text, start, float(y) - 9, start + width, float(y) + 2))
+    return found
+
+
+@pytest.mark.parametrize("name", ["model-{}", "a-vendor/with-a-very-long-model-name-{}-instruct-2026-11-26-preview"])
+@pytest.mark.parametrize("chart", DRAWN)
+def test_no_text_is_clipped_or_lies_on_another(chart, name):
+    drawn = DRAWN[chart](name=name)
+    found = texts(drawn)
+    height = float(re.search(r'viewBox="0 0 \d+ (\d+)"', drawn)[1])
+    for text, left, top, right, foot in found:
+        assert left >= 0, text
+        assert right <= charts.WIDTH + 1, text
+        assert top >= -1, text
+        assert foot <= height, text
+    for place, one in enumerate(found):
+        for other in found[place + 1 :]:
+            apart = one[1] >= other[3] or other[1] >= one[3] or one[2] >= other[4] or other[2] >= one[4]
+            assert apart, (one[0], other[0])
+
+
+@pytest.mark.parametrize("values", [[0.0], [1.0], [0.0, 0.0], [5.0, 5.0], [1e-9, 1e9], [0.0, 1e-6], [-1.0, 2.0], []])
+def test_any_values_fit_a_scale_with_ticks(values):
+    scale = fitted(values, 0.0, 100.0, may_be_log=True)
+    assert all(0.0 <= scale.at(value) <= 100.0 for value in values)
+    assert all(scale.low - 1e-12 <= tick <= scale.high + 1e-12 for tick in scale.ticks())
+    assert len(scale.ticks()) <= 40
+
+
+def test_one_point_all_zero_and_one_value_are_drawn():
+    ElementTree.fromstring(scatter([charts.Mark(name="a", slot=0, x=1.0, y=0.0)]))
+    ElementTree.fromstring(charts.ecdf([charts.Series(name="a", slot=0, values=(1.0,))], label="e", x_name="x"))
+    ElementTree.fromstring(
+        charts.over_requests([charts.Series(name="a", slot=0, values=(1.0, 1.0))], label="e", y_name="y")
+    )
+
+
+def test_many_models_are_drawn_and_only_those_on_the_front_are_named():
+    drawn = scatter([mark for i in range(10) for mark in marks(4, f"m{i}-{{}}")])
+    assert len(re.findall("<title>", drawn)) == 40
+    assert len(re.findall('class="name"', drawn)) <= 40
+
+
+def test_hidden_and_shown_numbers_read_well():
+    assert tick_text(0.00001, "USD") == "$0.00001"
+    assert value_text(0.0001234, "USD") == "$0.000123"
+    assert tick_text(0.25, "s") == "250 ms"
+    assert interval_text(0.563, 0.536, 0.59, "share") == "56.3 % (53.6 to 59.0)"
+    assert interval_text(0.4, 0.39, 1.2, "s") == "400 ms (390 ms to 1.2 s)"
+    assert shortened("a-very-long-model-name-v10", 12) == "a-ve…ame-v10"

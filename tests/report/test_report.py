@@ -1,0 +1,290 @@
+"""``steelyard report`` as a user meets it: pages that open anywhere, and nothing a model wrote taken as markup."""
+
+import base64
+import contextlib
+import csv
+import gzip
+import hashlib
+import io
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+import steelyard as sy
+from steelyard.cli import main
+from steelyard.report.markdown import code, escaped
+from steelyard.report.samples import visible
+
+HOSTILE = (
+    "<script>document.title='pwned'</script>",
+    "<img src=x onerror=\"document.title='pwned'\">",
+    "<svg/onload=document.title='pwned'>",
+    "</pre></details><iframe src='javascript:parent.document.title=1'></iframe>",
+    "</style><style>@import 'http://evil.example/x.css';</style>",
+    "</script><script>document.title='pwned'</script>",
+    "[click](javascript:document.title='pwned') ![x](http://evil.example/x.png)",
+    "{{ cycler.__init__.__globals__.os.popen('id').read() }} {% raw %}",
+    "'\"><a href=javascript:alert(1)>x</a><base href=//evil.example><form action=//evil.example><input name=text>",
+    "\u202egnp.exe \u200b\u0000\u001b[31mred\u0007 \ud7ff \ufeff",
+    "@octocat #12 | a | b |\n::set-output name=x::y\n```\n# heading\nhttps://evil.example www.evil.example",
+    '=HYPERLINK("http://evil.example")',
+)
+ALLOWED = set(
+    "html head meta title style body a header h1 h2 h3 h4 p nav main section dl div dt dd small ul li span details "
+    "summary strong table thead tr th tbody td svg g path circle line text figure figcaption form label input select "
+    "option output pre code footer script".split()
+)
+
+
+def ok(*arguments):
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        assert main([str(word) for word in arguments]) == 0
+    return printed.getvalue()
+
+
+def imported(model, completions, *, name=None, **fields):
+    """A run of ``model`` with these answers to items that ask for their own number."""
+    rows = [{"sample_id": f"c{i}", "completion": text, **fields} for i, text in enumerate(completions)]
+    Path("answers.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    called = ["--name", name] if name else []
+    done = ok("import", "answers.jsonl", "--benchmark", "cases.jsonl", "--model", model, "--json", *called)
+    return json.loads(done)["run"]
+
+
+def write_cases(texts):
+    Path("cases.jsonl").write_text(
+        "".join(json.dumps({"question": text, "answer": str(i), "id": f"c{i}"}) + "\n" for i, text in enumerate(texts))
+    )
+
+
+def html(*arguments):
+    ok("report", *arguments, "--html", "report.html")
+    return Path("report.html").read_text("utf-8")
+
+
+class Page(HTMLParser):
+    """Every tag with its attributes, and the text of the scripts and styles."""
+
+    def __init__(self, text):
+        super().__init__(convert_charrefs=True)
+        self.tags, self.raw, self.text, self._inside = [], {"script": [], "style": []}, [], None
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self._inside = tag if tag in self.raw else None
+
+    def handle_endtag(self, tag):
+        self._inside = None
+
+    def handle_data(self, data):
+        (self.raw[self._inside] if self._inside else self.text).append(data)
+
+
+@pytest.fixture
+def hostile():
+    write_cases(HOSTILE)
+    names = ["<b>bold</b>", "model|`@octocat`"]
+    timed = {"timing": {"total_s": 1.5, "ttft_s": 0.5}, "usage": {"input_tokens": 9, "output_tokens": 5}}
+    first = imported(names[0], HOSTILE, name="</title><script>alert(1)</script>", **timed)
+    return first, imported(names[1], [str(i) for i in range(len(HOSTILE))])
+
+
+def test_nothing_that_a_model_or_a_user_wrote_becomes_markup(hostile):
+    page = Page(html(*hostile))
+    assert {tag for tag, _ in page.tags} <= ALLOWED
+    for tag, attributes in page.tags:
+        assert not [
+            name for name in attributes if name.startswith("on") or name in ("style", "src", "action", "srcdoc")
+        ]
+        target = attributes.get("href", "#")
+        assert target.startswith(("#", "data:text/csv;", "data:application/gzip;")), (tag, target)
+    assert len(page.raw["script"]) == len(page.raw["style"]) == 1
+    shown = "".join(page.text)
+    for text in HOSTILE:
+        assert visible(text).split("\n")[0] in shown
+
+
+def test_the_policy_allows_the_pages_own_style_and_script_and_nothing_else(hostile):
+    page = Page(html(*hostile))
+    policy = next(a["content"] for tag, a in page.tags if tag == "meta" and a.get("http-equiv"))
+    assert policy.startswith("default-src 'none'; ")
+    for kind in ("script", "style"):
+        digest = base64.b64encode(hashlib.sha256("".join(page.raw[kind]).encode()).digest()).decode()
+        assert f"{kind}-src 'sha256-{digest}'" in policy
+    assert "base-uri 'none'; form-action 'none'" in policy
+    assert "http://" not in "".join(page.raw["style"] + page.raw["script"])
+
+
+def test_what_cannot_be_seen_is_written_out(hostile):
+    text = html(*hostile)
+    for letter in "\u202e\u200b\x00\x1b\x07\ufeff":
+        assert letter not in text
+    assert "\\u202egnp.exe" in text
+
+
+@pytest.mark.long
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium")
+def test_a_browser_runs_nothing_of_it(hostile):
+    html(*hostile)
+    flags = ("--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=2000", "--dump-dom")
+    done = subprocess.run(
+        ["chromium", *flags, Path("report.html").absolute().as_uri()],
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    page = Page(done.stdout)
+    title = done.stdout.split("<title>")[1].split("</title>")[0]
+    assert title.startswith("Run #1 ")
+    assert "pwned" not in title
+    assert not [tag for tag, _ in page.tags if tag in ("img", "iframe", "base", "link", "object")]
+    assert "12 of 12 items" in done.stdout
+
+
+def test_the_raw_data_is_in_the_page_and_safe_for_spreadsheets(hostile):
+    page = Page(html(*hostile))
+    links = {a["download"]: a["href"].partition(",")[2] for tag, a in page.tags if tag == "a" and "download" in a}
+    assert set(links) == {"run-1-estimates.csv", "run-1-records.csv.gz"}
+    estimates = list(csv.DictReader(io.StringIO(base64.b64decode(links["run-1-estimates.csv"]).decode())))
+    accuracy = next(row for row in estimates if row["metric"] == "accuracy" and row["model"] == "<b>bold</b>")
+    assert accuracy["n"] == "12"
+    packed = base64.b64decode(links["run-1-records.csv.gz"])
+    records = list(csv.DictReader(io.StringIO(gzip.decompress(packed).decode())))
+    assert len(records) == 24
+    assert {row["latency_s"] for row in records if row["model"] == "<b>bold</b>"} == {"1.5"}
+
+
+def test_the_same_records_give_the_same_page(hostile):
+    assert html(*hostile) == html(*hostile)
+
+
+def test_the_page_says_what_a_reader_needs(hostile):
+    shown = " ".join("".join(Page(html(*hostile)).text).split())
+    for words in (
+        "Key findings", "Recommendations", "High-stakes decisions", "General tasks", "Real time", "What it cost",
+        "Methods and provenance", "Raw data", "data digest", "prompt digest", "How that was found",
+    ):  # fmt: skip
+        assert words in shown
+
+
+def test_markdown_stays_text(hostile):
+    text = ok("report", *hostile, "--markdown", "-")
+    assert "<b>" not in text
+    assert "@octocat" not in text.replace("`@octocat`", "")
+    assert not [line for line in text.splitlines() if line.startswith(("::", "##["))]
+    widths = {line.count("|") for line in text.splitlines() if line.startswith("| ")}
+    assert len(widths) == 1
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_foreign_text_in_markdown_is_inert(text):
+    safe = escaped(text)
+    assert "\n" not in safe
+    for sign in ("<", ">", "|", "://", "::"):
+        assert sign not in safe
+    assert not re.search(r"(?<!\\)[`*_\[\]]", safe)
+    assert not re.search(
+        "[@#](?!\u200b)",
+        re.sub(r"&#\d+;", lambda found: found[0] if found[0] == "&#8203;" else "", safe).replace("&#8203;", "\u200b"),
+    )
+    span = code(text)
+    fence = re.match("`+", span)[0]
+    assert span.endswith(fence)
+    assert fence not in span[len(fence) : -len(fence)].strip().replace("`" * (len(fence) + 1), "")
+    assert "|" not in span
+
+
+def test_a_verdict_its_criteria_and_the_turned_items_stand_in_the_markdown():
+    write_cases([f"Say {i}" for i in range(200)])
+    before = imported("m", [str(i) if i < 150 else "no" for i in range(200)])
+    ok("baseline", "set", "main", before)
+    imported("m", [str(i) if i < 100 else "`no|" for i in range(200)])
+    text = ok("report", "--markdown", "-", "--baseline", "main", "--margin", "accuracy=0.05")
+    assert text.startswith("### ❌ FAIL: run #&#8203;2 against main@&#8203;1")
+    assert "| ❌ FAIL | accuracy | m |" in text
+    assert "0 better, 50 worse</summary>" in text
+    assert "| worse | `c100` | right, `100` | wrong, `` `no¦ `` |" in text
+    assert "Since the baseline" in text
+    shown = " ".join("".join(Page(html("--baseline", "main", "--margin", "accuracy=0.05")).text).split())
+    assert "Verdict fail FAIL: run #2 against main@1" in shown
+    assert "Since the baseline (run #1): m in #2 answers 25.0 points less than m in #1" in shown
+    suite = ElementTree.fromstring(ok("report", "--junit", "-", "--baseline", "main", "--margin", "accuracy=0.05"))
+    gate = suite[0]
+    assert (gate.attrib["tests"], gate.attrib["failures"], gate.attrib["errors"]) == ("1", "1", "0")
+    assert "25.0 points" in gate.find("testcase/failure").attrib["message"]
+
+
+def test_an_inconclusive_criterion_is_skipped_where_it_warns_and_an_error_where_it_blocks():
+    write_cases([f"Say {i}" for i in range(40)])
+    ok("baseline", "set", "main", imported("m", [str(i) if i < 30 else "no" for i in range(40)]))
+    imported("m", [str(i) if 2 < i < 32 else "no" for i in range(40)])
+    asked = ("report", "--junit", "-", "--baseline", "main", "--margin", "accuracy=0.05")
+    warned, blocked = (ElementTree.fromstring(ok(*asked, *more)) for more in ((), ("--mode", "noninferiority")))
+    assert (warned[0].attrib["skipped"], warned[0].attrib["errors"]) == ("1", "0")
+    assert (blocked[0].attrib["skipped"], blocked[0].attrib["errors"]) == ("0", "1")
+
+
+def test_junit_without_criteria_has_a_case_a_model_and_survives_any_text(hostile):
+    root = ElementTree.fromstring(ok("report", *hostile, "--junit", "-"))
+    cases = root.findall("testsuite/testcase")
+    assert {case.attrib["name"] for case in cases} == {"<b>bold</b>", "model|`@octocat`"}
+    assert not root.findall(".//error")
+
+
+def test_turned_items_come_before_wrong_ones_and_wrong_before_right():
+    write_cases([f"Say {i}" for i in range(30)])
+    imported("one", [str(i) if i < 20 else "no" for i in range(30)])
+    imported("two", [str(i) if 5 <= i < 20 else "no" for i in range(30)])
+    page = Page(html(1, 2))
+    items = [a for tag, a in page.tags if tag == "details" and a.get("class") == "item"]
+    states = [tuple(state for _, state in json.loads(a["data-answers"])) for a in items]
+    order = list(dict.fromkeys(states))
+    assert order == [("right", "wrong"), ("wrong", "wrong"), ("right", "right")]
+    assert [a["data-flip"] for a in items].count("1") == 5
+
+
+def test_a_report_without_a_file_to_write_and_a_verdict_on_two_runs_are_refused(hostile, capsys):
+    assert main(["report"]) == 2
+    assert main(["report", "1", "2", "--html", "x.html", "--require", "accuracy >= 0.5"]) == 2
+    assert not Path("x.html").exists()
+
+
+def test_a_page_is_readable_by_its_owner_alone_and_no_half_page_is_left(hostile):
+    html(*hostile)
+    assert Path("report.html").stat().st_mode & 0o077 == 0
+    assert not list(Path().glob(".report.html*"))
+
+
+def say(right):
+    """A model that gets these of its cases right."""
+
+    def answer(prompt):
+        number = int(prompt.rpartition("Say ")[2].split()[0])
+        return str(number) if number in right else "no"
+
+    return answer
+
+
+def test_a_run_that_ended_by_a_difference_is_told_by_its_looks_alone():
+    write_cases([f"Say {i}" for i in range(400)])
+    good, bad = say(set(range(400))), say(set(range(0, 400, 8)))
+    good.__name__, bad.__name__ = "good", "bad"
+    sy.run(models=[good, bad], benchmarks=["cases.jsonl"], stop={"compare": True}, on_message=lambda text: None)
+    shown = " ".join("".join(Page(html()).text).split())
+    assert "good is ahead of bad" in shown
+    assert "answers best" not in shown
+    assert shown.count("The run could end by a difference between models") == 3
+    assert "items saved" in shown
+
+
+def test_an_unknown_baseline_is_refused(capsys):
+    write_cases([f"Say {i}" for i in range(9)])
+    imported("m", [str(i) for i in range(9)])
+    assert main(["report", "--html", "x.html", "--baseline", "never"]) == 2
+    assert "never" in capsys.readouterr().err
