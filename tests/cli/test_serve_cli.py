@@ -44,6 +44,7 @@ def test_the_printed_address_opens_it_and_ctrl_c_ends_it(store):
     connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=20)
     connection.request("GET", f"/?token={token}")
     cookie = connection.getresponse().headers["Set-Cookie"]
+    connection.close()
     assert cookie.startswith(f"steelyard_{port}=")
     connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=20)
     connection.request("GET", "/", headers={"Cookie": cookie.partition(";")[0]})

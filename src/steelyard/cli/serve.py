@@ -61,8 +61,7 @@ def execute(parsed: argparse.Namespace) -> int:
     allowed = access(
         parsed.host, allowed_hosts=parsed.allow_host, token=os.environ.get(TOKEN) or None, is_open=parsed.no_token
     )
-    with Store.open(parsed.store, create=False) as store:
-        listening = _listen(parsed.host, parsed.port)
+    with Store.open(parsed.store, create=False) as store, _listen(parsed.host, parsed.port) as listening:
         port = listening.getsockname()[1]
         # a cookie is sent to every port of a host, so each dashboard has one of its own name
         app = dashboard(
