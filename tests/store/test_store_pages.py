@@ -7,7 +7,8 @@ from test_store import cell_info, new_call
 
 from steelyard.errors import UsageError
 from steelyard.store import NewScore, Store
-from steelyard.store.pages import ANSWER_STATES, AnswersWanted, RunsWanted
+from steelyard.store.answer_pages import ANSWER_STATES, AnswersWanted
+from steelyard.store.pages import RunsWanted
 from steelyard.types import Failure, Score
 
 FAILED = Failure(kind="server", message="no", status=500)

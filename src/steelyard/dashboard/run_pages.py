@@ -15,7 +15,7 @@ from steelyard.report.provenance import provenance_document, provenance_text
 from steelyard.report.results import Results, load_results, warnings
 from steelyard.report.samples import visible
 from steelyard.report.spending import spending_line
-from steelyard.store.pages import ANSWER_STATES, AnswersWanted, Order
+from steelyard.store.answer_pages import ANSWER_STATES, AnswersWanted, Order
 from steelyard.types import RunInfo
 
 if TYPE_CHECKING:

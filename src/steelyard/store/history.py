@@ -13,9 +13,10 @@ from msgspec import Struct
 from sqlalchemy import Connection, func, select
 
 from steelyard.store import schema
+from steelyard.store.answer_pages import is_in
 from steelyard.store.answers import ORIGINAL, payload_of_answer, read_call
 from steelyard.store.codec import unpack
-from steelyard.store.pages import contains, is_in
+from steelyard.store.pages import contains
 from steelyard.store.redaction import redact
 from steelyard.types import Call, CellInfo, Record, RunInfo, Sample, Score, Spent
 

@@ -38,7 +38,8 @@ class Trouble(Struct, frozen=True, kw_only=True):
 
 
 class Progress(Struct, frozen=True, kw_only=True):
-    """A run on its way. ``rate`` is answers a second over the last minute of what came in, ``None`` where nothing did.
+    """A run on its way. ``rate`` is models' answers a second over the last minute of what came in, ``None`` where
+    nothing did; floors answer at once and tell no pace.
 
     ``failed`` of the ``looked_at`` newest calls failed. ``ended_s`` is when the last call ended, since the epoch.
     """
@@ -64,7 +65,8 @@ class Progress(Struct, frozen=True, kw_only=True):
     @property
     def remaining_s(self) -> float | None:
         """Seconds until the end at this pace; an upper bound where the run may end early."""
-        return None if not self.rate else max(0, self.planned - self.done) / self.rate
+        left = sum(one.planned - one.done for one in self.cells if not one.cell.is_floor)
+        return None if not self.rate else left / self.rate
 
 
 def progress(connection: Connection, run: int) -> Progress:
@@ -73,6 +75,7 @@ def progress(connection: Connection, run: int) -> Progress:
     rows = connection.execute(select(cells.c.id, cells.c.info).where(cells.c.run == run).order_by(cells.c.id)).all()
     infos = [msgspec.structs.replace(msgspec.json.decode(row.info, type=CellInfo), id=row.id) for row in rows]
     newest = _newest(connection, [info.id or 0 for info in infos])
+    asked = {info.id for info in infos if not info.is_floor}
     failed: dict[str, int] = {}
     for row in newest:
         if row.failure is not None:
@@ -88,7 +91,7 @@ def progress(connection: Connection, run: int) -> Progress:
         looked_at=len(newest),
         failed=failed,
         troubles=tuple(Trouble(call=row.id, kind=row.failure, ended_s=row.ended_s) for row in troubles),
-        rate=_rate([row.ended_s for row in newest if not row.cached]),
+        rate=_rate([row.ended_s for row in newest if not row.cached and row.cell in asked]),
         ended_s=max((row.ended_s for row in newest), default=None),
     )
 
@@ -109,7 +112,7 @@ def _newest(connection: Connection, cells: list[int]) -> list[Any]:
     last = connection.execute(select(func.max(calls.c.id))).scalar()
     if last is None or not cells:
         return []
-    figures = [calls.c[name] for name in ("id", "failure", "ended_s", "cached")]
+    figures = [calls.c[name] for name in ("id", "cell", "failure", "ended_s", "cached")]
     chosen = (
         select(*figures)
         .where((calls.c.cell + 0).in_(cells), calls.c.id > last - 10 * NEWEST)  # + 0: by id, not all calls of the cells
