@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from steelyard.api import Cascade as Cascade
     from steelyard.api import Run as Run
     from steelyard.api import calculate_metrics as calculate_metrics
     from steelyard.api import compare as compare
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from steelyard.scoring.judge import Judge as Judge
     from steelyard.types import Comparison as Comparison
     from steelyard.types import Completion as Completion
+    from steelyard.types import Confidence as Confidence
     from steelyard.types import Estimate as Estimate
     from steelyard.types import Failure as Failure
     from steelyard.types import Message as Message
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "api": (
+        "Cascade",
         "Run",
         "calculate_metrics",
         "compare",
@@ -67,6 +70,7 @@ _HOMES = {
     "types": (
         "Comparison",
         "Completion",
+        "Confidence",
         "Estimate",
         "Failure",
         "Message",

@@ -11,6 +11,7 @@ import random
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -25,7 +26,7 @@ from steelyard.engine.run import Ended, Given, execute
 from steelyard.engine.stage import opened
 from steelyard.errors import ProviderError, UnknownName, UsageError
 from steelyard.plan.file import distinct_ids
-from steelyard.plan.names import parse_benchmark, parse_model
+from steelyard.plan.names import confidence_of, parse_benchmark, parse_model
 from steelyard.plan.plan import BenchmarkSpec, Order, Plan
 from steelyard.plan.stopping import Stop, cascade_rule, stop_rule
 from steelyard.providers import connect
@@ -37,6 +38,8 @@ from steelyard.types import (
     CellInfo,
     Comparison,
     Completion,
+    ConfidenceBy,
+    Escalation,
     Estimate,
     Failure,
     Message,
@@ -132,6 +135,23 @@ class Run:
         return f"<Run #{self.number} {self.info.name!r} {self.status}>"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Cascade:
+    """Two models as one system under test: ``dear`` is asked wherever the confidence in ``cheap`` is ``below``.
+
+    Each is a name, a ``ModelSpec``, a callable or a provider object. ``confidence``: ``logprob`` (a callable may state
+    the ``confidence`` of the ``Completion`` it returns), ``agreement`` of so many ``samples``, or ``judge``, by the
+    model ``judge``. See docs/cascade.md.
+    """
+
+    cheap: Model
+    dear: Model
+    below: float
+    confidence: ConfidenceBy = "logprob"
+    samples: int | None = None
+    judge: Model | None = None
+
+
 def run(
     models: Sequence[Model],
     benchmarks: Sequence[BenchmarkLike],
@@ -157,7 +177,8 @@ def run(
 ) -> Run:
     """Ask every model every benchmark's items; keep every answer; return the run.
 
-    ``models``: names (``"local/smollm2-135m"``), ``ModelSpec`` values, Python callables, or provider objects.
+    ``models``: names (``"local/smollm2-135m"``), ``ModelSpec`` values, Python callables, provider objects, or a
+    ``Cascade`` of two of them.
     ``benchmarks``: names (``"gsm8k@lm-eval"``, ``"my_cases.csv"``, ``"support.yaml"``) or ``Benchmark`` values.
     ``workers``: processes that share the items; models and benchmarks given as objects stay in this one.
     ``judge_repeats``: how often a judge is asked about each answer, in place of its own setting.
@@ -291,6 +312,7 @@ def compare(
     benchmark: str | None = None,
     margin: float | None = None,
     across: Sequence[str] = (),
+    control_variate: bool = False,
 ) -> Comparison:
     """A candidate against a baseline on the same items; the difference is candidate - baseline.
 
@@ -298,6 +320,8 @@ def compare(
     one, model by model; models may be named too. ``metric`` is a score, or one such as ``latency.p95``. ``benchmark``
     may be left out where there is one. ``margin``: what does not matter, as a share; within it is ``equivalent``.
     ``across=["protocol"]`` lets protocols differ. What cannot be paired raises ``UsageError`` with the differing field.
+    ``control_variate``: the candidate was asked a random part of the baseline's items, and is estimated on all of them;
+    what that saved is the result's ``control_variate``.
     """
     from steelyard.report.comparison import Question, load_comparisons
 
@@ -308,6 +332,7 @@ def compare(
         benchmark=benchmark,
         margin=margin,
         across=tuple(across),
+        control_variate=control_variate,
     )
     if len({one._location for one in runs}) > 1:
         raise UsageError("the runs are in different stores. Try: steelyard export, and import into one of them")
@@ -383,6 +408,8 @@ async def run_model_async(model: Model, prompt: str | Sequence[Message], **setti
     """The async twin of ``run_model``."""
     given = Given()
     spec = msgspec.structs.replace(_model_spec(model, given), **settings)
+    if spec.cascade is not None:
+        raise UsageError(f"{spec.id} is two models, which are asked in a run. Try: steelyard.run")
     provider = given.providers.get(spec.id) or connect(spec)
     turns = (Message(role="user", content=prompt),) if isinstance(prompt, str) else tuple(prompt)
     if spec.system:
@@ -460,6 +487,8 @@ def _ending(
 def _model_spec(model: Model, given: Given) -> ModelSpec:
     if isinstance(model, ModelSpec):
         return model
+    if isinstance(model, Cascade):
+        return _together(model, given)
     if isinstance(model, str):
         return parse_model(model)
     provider = model if hasattr(model, "generate") else Function(model) if callable(model) else None
@@ -468,6 +497,17 @@ def _model_spec(model: Model, given: Given) -> ModelSpec:
     name = str(getattr(provider, "name", type(provider).__name__))
     given.providers[name] = provider
     return ModelSpec(id=name, provider="object", model=name)
+
+
+def _together(cascade: Cascade, given: Given) -> ModelSpec:
+    """The two models as one system; objects go by their names, as they do alone."""
+    cheap, dear = (_model_spec(model, given) for model in (cascade.cheap, cascade.dear))
+    judge = None if cascade.judge is None else _model_spec(cascade.judge, given)
+    how = confidence_of(cascade.confidence, samples=cascade.samples, judge=judge)
+    cheap = msgspec.structs.replace(cheap, confidence=how)
+    names = f"{cheap.id}>{dear.id}"
+    escalation = Escalation(cheap=cheap, dear=dear, threshold=cascade.below)
+    return ModelSpec(id=f"cascade/{names}", provider="cascade", model=names, cascade=escalation)
 
 
 def _benchmark_spec(benchmark: BenchmarkLike, given: Given) -> BenchmarkSpec:

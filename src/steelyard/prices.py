@@ -67,6 +67,8 @@ def load_table() -> str:
 
 def price_source(spec: ModelSpec) -> str:
     """Where the price of this model comes from: the user, the table, or nowhere."""
+    if spec.cascade is not None:
+        return " > ".join(map(price_source, spec.asked))
     if spec.price is not None:
         return "stated by the user"
     return TABLE if _is_listed(spec) else "unknown"

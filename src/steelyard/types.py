@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 Kind = Literal["chat", "completion", "likelihood"]
 Channel = Literal["answer", "reasoning"]
 Aggregate = Literal["micro", "macro"]
+ConfidenceBy = Literal["logprob", "agreement", "judge"]
+StagePart = Literal["answer", "judge", "escalation"]
 FailureKind = Literal[
     "connection",  # refused, reset, name not found, TLS
     "timeout",  # no answer, or no next token, within the time allowed
@@ -100,12 +102,39 @@ class Price(Struct, frozen=True, kw_only=True):
     reasoning: float | None = None
 
 
+class Confidence(Struct, frozen=True, kw_only=True):
+    """How a model's answers are given a confidence, from 0 to 1.
+
+    ``logprob``: the mean probability of the answer's tokens, as a geometric mean. ``agreement``: of ``samples`` answers
+    at ``temperature``, the share that agrees with the commonest, which is then the answer. ``judge``: what the model
+    ``judge`` makes of it when it is asked whether the answer is right.
+    """
+
+    by: ConfidenceBy
+    samples: int = 5
+    temperature: float = 0.7
+    judge: ModelSpec | None = None
+
+
+class Escalation(Struct, frozen=True, kw_only=True):
+    """Two models as one system: ``cheap`` answers, and ``dear`` wherever the confidence in that is below ``threshold``.
+
+    ``cheap.confidence`` says how confidence is found. ``threshold`` is ``None`` until somebody has said it.
+    """
+
+    cheap: ModelSpec
+    dear: ModelSpec
+    threshold: float | None = None
+
+
 class ModelSpec(Struct, frozen=True, kw_only=True):
     """One system under test: a model with its own generation settings. ``id`` is what tables call it.
 
     A setting left at ``None`` follows the protocol. ``provider`` is ``python`` for an object given in Python.
     ``batch``: asked through the provider's batch API, within a day at about half the price, without any latency.
     ``server_pid``: the process of this machine that serves it, to be weighed; no part of what is asked.
+    ``confidence``: how each answer is given one; ``None`` where nobody asks. ``cascade``: the two models that this
+    system consists of, where it is one.
     """
 
     id: str
@@ -127,6 +156,16 @@ class ModelSpec(Struct, frozen=True, kw_only=True):
     version: str | None = None
     batch: bool = False
     server_pid: int | None = None
+    confidence: Confidence | None = None
+    cascade: Escalation | None = None
+
+    @property
+    def asked(self) -> tuple[ModelSpec, ...]:
+        """The models that are asked for one answer, and paid: of a cascade both, and whoever judges the first."""
+        if self.cascade is not None:
+            return (*self.cascade.cheap.asked, self.cascade.dear)
+        judge = self.confidence.judge if self.confidence is not None else None
+        return (self,) if judge is None else (self, judge)
 
 
 class Usage(Struct, frozen=True, kw_only=True):
@@ -194,10 +233,34 @@ class Likelihood(Struct, frozen=True, kw_only=True):
     characters: int
 
 
+class Stage(Struct, frozen=True, kw_only=True):
+    """One model's part in an answer that took several calls: what it said, and what that took.
+
+    ``text`` is "" where it is the answer's own. Of several ``calls`` side by side ``took_s`` is the longest, and
+    ``answers`` are what was extracted of each. ``took_s`` is ``None`` where the clock cannot be trusted, ``cost_usd``
+    where price or tokens are unknown.
+    """
+
+    model: str
+    part: StagePart
+    calls: int = 1
+    usage: Usage = Usage()
+    took_s: float | None
+    ttft_s: float | None = None
+    cost_usd: float | None = None
+    text: str = ""
+    answers: tuple[str | None, ...] = ()
+    stop_reason: str | None = None
+    model_reported: str | None = None
+    fingerprint: str | None = None
+
+
 class Completion(Struct, frozen=True, kw_only=True):
     """What came back. ``stop_reason``: ``stop``, ``length``, ``refusal``, ``content_filter``, or as reported.
 
     ``cached``: it was given in an earlier run and used again, so it has no timing and cost nothing.
+    ``confidence`` is how sure the model was of it; of a cascade, how sure the cheap one was of its own. ``stages`` are
+    the calls behind an answer that took several; its usage is then their sum, its timing the whole way.
     """
 
     text: str = ""
@@ -209,6 +272,13 @@ class Completion(Struct, frozen=True, kw_only=True):
     model_reported: str | None = None
     fingerprint: str | None = None
     cached: bool = False
+    confidence: float | None = None
+    stages: tuple[Stage, ...] = ()
+
+    @property
+    def is_escalated(self) -> bool:
+        """Whether the dear model of a cascade gave it."""
+        return any(stage.part == "escalation" for stage in self.stages)
 
 
 class Failure(Struct, frozen=True, kw_only=True):
@@ -241,9 +311,9 @@ class Attempt(Struct, frozen=True, kw_only=True):
 class Call(Struct, frozen=True, kw_only=True):
     """One request to one model and how it ended: a completion, or the failure of the last attempt.
 
-    ``attempts`` are the failed ones before the last, so it was sent ``len(attempts) + 1`` times. ``failed_after_s`` is
-    how long the last attempt ran before it failed: a timed-out request took at least that long. ``slept_s``: for so
-    long the machine slept, or this process was stopped, meanwhile; no time of the call is known.
+    ``attempts`` are the failed ones before the last. ``failed_after_s`` is how long the last attempt ran before it
+    failed: a timed-out request took at least that long. ``slept_s``: for so long the machine slept, or this process was
+    stopped, meanwhile; no time of the call is known. ``stages`` of a cascade were answered before one failed.
     """
 
     sample_id: str
@@ -257,6 +327,14 @@ class Call(Struct, frozen=True, kw_only=True):
     failed_after_s: float | None = None
     cost_usd: float | None = None
     slept_s: float | None = None
+    stages: tuple[Stage, ...] = ()
+
+    @property
+    def sent(self) -> int:
+        """How many requests were sent for it, those that failed included."""
+        if self.completion is None:
+            return len(self.attempts) + sum(stage.calls for stage in self.stages) + 1
+        return len(self.attempts) + (sum(stage.calls for stage in self.completion.stages) or 1)
 
 
 class Spent(Struct, frozen=True, kw_only=True):
@@ -385,13 +463,43 @@ class Pairing(Struct, frozen=True, kw_only=True):
     high: float | None = None
 
 
+class ControlVariate(Struct, frozen=True, kw_only=True):
+    """What a baseline's answers to more items made of a candidate that was asked ``items`` of those ``population``.
+
+    ``theta`` is the slope of the candidate's scores on the baseline's, ``phi`` their correlation over the items both
+    were asked, with its interval. ``variance_left`` is the share of a plain mean's variance that is left, and
+    ``worth_items`` how many items a plain mean takes for the same error; its bounds are those of phi. Pairing alone,
+    the plain difference on the same items, is worth ``paired_worth_items``. ``plain`` is the candidate's mean over its
+    items without the baseline's help. ``beyond`` is the same difference for questions like these, ``None`` where items
+    come in clusters. All but ``beyond`` are of the ``population`` items, which are the whole benchmark if ``is_whole``.
+    """
+
+    theta: float
+    phi: Estimate
+    variance_left: float
+    items: int
+    population: int
+    is_whole: bool
+    worth_items: float
+    worth_low: float | None
+    worth_high: float | None
+    saved_items: float
+    paired_worth_items: float
+    plain: Estimate
+    beyond: Estimate | None = None
+    is_worth_it: bool
+
+
 class Comparison(Struct, frozen=True, kw_only=True):
     """A candidate against a baseline on the same items: how far apart, how sure, and the word for it.
 
     ``difference`` is candidate - baseline and ``ratio`` candidate / baseline. ``improved`` means that the candidate is
     better (of a time or a cost: lower) by an interval that leaves no room for none; ``equivalent`` that the interval
     lies within ``margin`` either way. ``adjusted_p`` is ``p_value`` in its family of comparisons (``adjustment``).
-    ``detectable`` is the smallest true difference that as many items find with a power of 80 %.
+    ``detectable`` is the smallest true difference that as many items find with a power of 80 %. With a
+    ``control_variate`` difference and sides are over all the baseline's items, by the regression estimator.
+    ``odds_ratio`` is only_candidate / only_baseline, ``None`` where the latter is 0, and ``cohens_h`` the difference on
+    the arcsine scale, of single answers that are right or wrong: no verdict is taken on either.
     """
 
     metric: str
@@ -413,6 +521,9 @@ class Comparison(Struct, frozen=True, kw_only=True):
     pairing: Pairing
     agreement: Agreement | None = None
     detectable: float | None = None
+    control_variate: ControlVariate | None = None
+    odds_ratio: float | None = None
+    cohens_h: float | None = None
     sentence: str = ""
     notes: tuple[str, ...] = ()
 

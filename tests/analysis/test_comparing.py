@@ -5,7 +5,14 @@ import numpy as np
 import pytest
 from test_metrics import INFO, columns
 
-from steelyard.analysis.compare import Side, compare_scores, family_level, in_family, items_to_find
+from steelyard.analysis.compare import (
+    Side,
+    average_over_benchmarks,
+    compare_scores,
+    family_level,
+    in_family,
+    items_to_find,
+)
 from steelyard.analysis.compare_measures import compare_measure
 from steelyard.analysis.places import rank
 from steelyard.analysis.sentences import descriptive, sentence
@@ -228,3 +235,23 @@ def test_comparing_fourteen_thousand_items_takes_milliseconds():
     compare_scores(baseline, candidate)
     compare_measure(baseline, candidate, "latency.p95")
     assert time.process_time() - began < 0.2  # some 15 ms on an idle machine
+
+
+def test_the_average_over_benchmarks_has_the_error_of_their_items_and_of_no_other_benchmarks():
+    first, second = compare_scores(*pair(30, 10, 100, 60)), compare_scores(*pair(20, 18, 100, 60))
+    found = average_over_benchmarks([first, second])
+    assert found.value == pytest.approx((0.1 + 2 / 198) / 2)
+    errors = [(one.difference.high - one.difference.low) / 2 / 1.959964 for one in (first, second)]
+    assert (found.high - found.low) / 2 == pytest.approx(1.959964 * np.hypot(*errors) / 2)
+    assert found.n == 398
+    assert average_over_benchmarks([first]) is None
+    empty = compare_scores(side([], "none"), side([1.0], "some"))
+    assert average_over_benchmarks([first, empty]) is None
+
+
+def test_odds_and_cohens_h_stand_beside_single_answers_alone():
+    found = compare_scores(*pair(30, 10, 100, 60))
+    assert (found.odds_ratio, found.cohens_h) == (3.0, pytest.approx(0.2045, abs=1e-3))
+    assert compare_scores(*pair(3, 0)).odds_ratio is None
+    graded = compare_scores(side([0.5, 0.25, 1.0]), side([0.5, 0.75, 0.0]))
+    assert (graded.odds_ratio, graded.cohens_h) == (None, None)

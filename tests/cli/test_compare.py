@@ -219,3 +219,30 @@ def test_a_dry_run_says_what_it_could_tell_apart_and_what_more_would_cost(monkey
     assert (power["models"], power["find"], power["items_needed"]) == (2, 0.05, 785)
     assert power["most_usd_needed"] > 0
     assert "Try: with --dry-run" in steelyard("run", "starter", *models, "--detect", 4).stderr
+
+
+def test_one_candidate_on_several_benchmarks_has_an_average_of_them():
+    items = [sy.Sample(id=f"i{i}", input=str(i), target=str(i)) for i in range(60)]
+    both = [
+        sy.Benchmark(
+            name=name,
+            version="1",
+            load=lambda selection: items,
+            grade=lambda sample, completion: completion.text == sample.target,
+        )
+        for name in ("one", "two")
+    ]
+
+    def weak(prompt: str) -> str:
+        return prompt if int(prompt) % 3 else "no"
+
+    def strong(prompt: str) -> str:
+        return prompt if int(prompt) % 10 else "no"
+
+    run = sy.run([weak, strong], both)
+    (average,) = compared(run.number)["averages"]
+    assert average["benchmarks"] == ["one@default", "two@default"]
+    assert average["difference"]["value"] == pytest.approx(14 / 60)
+    assert average["verdict"] == "improved"
+    assert "strong - weak on average over 2 benchmarks, each weighing the same: +23.3 (" in ok("compare", run.number)
+    assert compared(run.number, "--benchmark", "one")["averages"] == []

@@ -115,6 +115,26 @@ def test_a_page_that_is_gone_costs_its_own_rows_which_are_named_and_the_run_goes
         assert {estimate.metric: estimate for estimate in store.summary(cell.id)}["scored"].value == ITEMS - len(lost)
 
 
+def test_a_page_of_scores_that_is_gone_costs_no_others_and_no_answer(whole):
+    data, texts = whole
+    Path("s.db").write_bytes(data)
+    leaves, size = pages_of("scores", "s.db")
+    damaged = bytearray(data)
+    damaged[leaves[0] : leaves[0] + size] = bytes(size)
+    Path("s.db").write_bytes(damaged)
+    with closing(sqlite3.connect("whole.db")) as raw:
+        Path("whole.db").write_bytes(data)
+        judged = raw.execute("SELECT count(*) FROM scores").fetchone()[0]
+    found = salvage(Path("s.db"), Path("new.db"))
+    assert texts_of("new.db") == texts
+    assert found.runs == ("first",)
+    with Store.open("new.db") as store:
+        scored = [sum(bool(record.scores) for record in store.records(run.id)) for run in reversed(store.runs())]
+    assert scored[1] == ITEMS
+    assert 0 < scored[0] < ITEMS or (len(leaves) > 1 and scored[0] == 0)
+    assert sum(scored) >= judged - 2 * judged // len(leaves)
+
+
 def test_a_flipped_bit_in_an_answer_costs_that_answer_alone_and_names_its_item(whole, capsys):
     data, texts = whole
     Path("s.db").write_bytes(data)
@@ -140,7 +160,7 @@ def test_what_holds_answers_together_is_made_anew_where_it_is_lost(whole, table)
     data, texts = whole
     Path("s.db").write_bytes(data)
     with closing(sqlite3.connect("s.db", isolation_level=None)) as raw:
-        raw.execute(f"DELETE FROM {table} WHERE rowid = 1")
+        raw.execute(f"DELETE FROM {table} WHERE rowid = (SELECT min(rowid) FROM {table})")
     found = salvage(Path("s.db"), Path("new.db"))
     assert found.mended[table] >= 1
     assert sorted(texts_of("new.db").values()) == sorted(texts.values())

@@ -180,3 +180,52 @@ def test_a_name_that_is_no_model_gets_what_it_may_mean(word, offered):
     with pytest.raises(UsageError) as error:
         parse_model(word)
     assert offered in str(error.value)
+
+
+CASCADES = """\
+models:
+  - {id: both, provider: cascade, model: small>openai/gpt-4o, threshold: 0.8}
+  - {id: small, model: openai/gpt-4o-mini, price: {input: 0.1, output: 0.4}, confidence: logprob}
+  - {id: vote, model: cascade/small>big, threshold: 0.7, confidence: {by: agreement, samples: 3}, max_tokens: 9}
+  - {id: big, provider: openai, model: m, base_url: http://localhost:1/v1}
+  - {id: judged, provider: cascade, model: small>big, threshold: 0.5, confidence: {by: judge, judge: big}}
+benchmarks: [gsm8k]
+"""
+
+
+def test_a_cascade_names_other_entries_by_their_ids_wherever_they_stand():
+    plan = plan_of(CASCADES)
+    both, small, vote, big, judged = plan.models
+    assert both.cascade.cheap == small
+    assert (both.cascade.dear.model, both.cascade.threshold) == ("gpt-4o", 0.8)
+    assert (vote.max_tokens, vote.cascade.dear) == (9, big)
+    assert (vote.cascade.cheap.price, vote.cascade.cheap.confidence.samples) == (small.price, 3)
+    assert judged.cascade.cheap.confidence.judge == big
+    assert [asked.id for asked in judged.asked] == ["small", "big", "big"]
+    assert plan_from_document(plan.as_document()) == plan
+    assert plan_of(CASCADES.replace("0.8", "0.9")).digest() != plan.digest()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("small>openai/gpt-4o", "small", "'small' is no cascade"),
+        ("small>openai/gpt-4o", "small>opnai/x", "Did you mean 'openai'"),
+        ("confidence: logprob", "confidence: logprobs", "Did you mean 'logprob'"),
+        ("{by: judge, judge: big}", "{by: judge}", "--confidence-judge MODEL"),
+        ("{by: agreement, samples: 3}", "{by: logprob, samples: 3}", "confidence is by logprob"),
+        ("confidence: logprob", "threshold: 0.5", "a threshold is for a cascade"),
+    ],
+)
+def test_what_makes_no_cascade_in_a_plan_is_told_with_its_line(old, new, words):
+    with pytest.raises(PlanError, match=r"plan\.yaml") as raised:
+        plan_of(CASCADES.replace(old, new))
+    assert words in str(raised.value)
+
+
+def test_a_plan_without_cascades_keeps_the_digest_that_it_had_before_there_were_any():
+    document = plan_of(GOOD).as_document()
+    for model in document["models"]:
+        assert (model["confidence"], model["cascade"]) == (None, None)
+    digest = "aed5168410623312b54aa53196768c4b71a07c81389843aa5ebf20285e265891"
+    assert plan_of(GOOD).digest() == digest

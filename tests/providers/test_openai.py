@@ -1,11 +1,13 @@
 """The OpenAI protocol over real HTTP against a local server."""
 
 import asyncio
+import math
 import random
 import time
 
 import pytest
 from aiohttp import web
+from msgspec.structs import replace
 
 from server import chunk, finish, serving, stream, usage
 from steelyard.engine.attempts import RetryPolicy, ask
@@ -232,3 +234,38 @@ def test_a_missing_key_is_told_before_any_call(monkeypatch):
     monkeypatch.setenv("MY_KEY", "")
     with pytest.raises(UsageError, match="MY_KEY"):
         connect(ModelSpec(id="mine", provider="openai", model="m", base_url="http://h/v1", api_key_env="MY_KEY"))
+
+
+def of_tokens(*logprobs, name="content"):
+    return {name: [{"token": "t", "logprob": logprob} for logprob in logprobs]}
+
+
+@pytest.mark.parametrize(
+    ("choices", "expected"),
+    [
+        ([{"delta": {"content": "a"}, "logprobs": of_tokens(-0.1)}, {"delta": {"content": "b"}}], -0.1),
+        ([{"delta": {"content": "ab"}, "logprobs": of_tokens(-0.1, -0.5)}], -0.3),
+        ([{"delta": {"refusal": "no"}, "logprobs": of_tokens(-0.2, name="refusal")}], -0.2),
+        ([{"text": "ab", "logprobs": {"token_logprobs": [-0.1, None, -0.3], "tokens": ["a", "b"]}}], -0.2),
+        ([{"text": "ab", "logprobs": of_tokens(-0.4)}], -0.4),
+    ],
+    ids=["one piece without", "two tokens", "refusal", "completions", "completions at llama.cpp"],
+)
+def test_confidence_is_the_geometric_mean_of_the_tokens_probabilities(choices, expected):
+    parts = [{"choices": [choice | {"finish_reason": None}]} for choice in choices]
+    outcome, _, _ = answer(streamed(*parts, finish(), usage()))
+    assert outcome.completion.confidence == pytest.approx(math.exp(expected))
+
+
+def test_a_whole_reply_has_a_confidence_too():
+    message = {"message": {"content": "ab"}, "logprobs": of_tokens(-0.1, -0.3), "finish_reason": "stop"}
+    outcome, _, _ = answer(always(200, {"choices": [message]}))
+    assert outcome.completion.confidence == pytest.approx(math.exp(-0.2))
+
+
+def test_log_probabilities_are_asked_for_as_each_kind_of_request_has_them():
+    provider = OpenAI(base_url="http://h/v1")
+    assert provider.with_confidence(CHAT).extra == {"logprobs": True}
+    completion = Request(model="m", prompt=Prompt(kind="completion", text="x"), extra={"logprobs": 5, "n": 1})
+    assert provider.with_confidence(completion).extra == {"logprobs": 5, "n": 1}
+    assert provider.with_confidence(replace(completion, extra={})).extra == {"logprobs": 1}

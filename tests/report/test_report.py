@@ -168,7 +168,8 @@ def test_the_page_says_what_a_reader_needs(hostile):
     shown = " ".join("".join(Page(html(*hostile)).text).split())
     for words in (
         "Key findings", "Recommendations", "High-stakes decisions", "General tasks", "Real time", "What it cost",
-        "Methods and provenance", "Raw data", "data digest", "prompt digest", "How that was found",
+        "Methods and provenance", "Raw data",
+        "24 answers made elsewhere", "data digest", "prompt digest", "How that was found",
     ):  # fmt: skip
         assert words in shown
 

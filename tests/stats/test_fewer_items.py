@@ -140,6 +140,67 @@ def test_a_cached_baseline_covers_from_weak_to_strong(phi, n):
     assert saved == pytest.approx(1 - true_phi**2, abs=0.06)
 
 
+def differences(generator, phi, n, size, population=1319, p=0.7):
+    """How often the interval of new - baseline covers it, over the population and beyond, and phi's covers phi."""
+    of_these, beyond, of_phi = [], [], []
+    for _ in range(size):
+        baseline, new = benchmark(generator, population, phi, p)
+        part = generator.permutation(population)[:n]
+        asked = {
+            "new": new[part],
+            "baseline_same_items": baseline[part],
+            "baseline_full_mean": float(baseline.mean()),
+            "population": population,
+        }
+        found = stats.control_variate_difference(**asked)
+        of_these.append(found.low <= (new - baseline).mean() <= found.high)
+        found = stats.control_variate_difference(**asked, baseline_variance=float(baseline.var(ddof=1)))
+        beyond.append(found.low <= 0 <= found.high)
+        asked.pop("baseline_full_mean")
+        gain = stats.control_variate_gain(**asked)
+        of_phi.append(gain.phi_low <= phi <= gain.phi_high)
+    return np.mean(of_these), np.mean(beyond), np.mean(of_phi)
+
+
+@pytest.mark.parametrize("phi", [0.3, 0.8])
+def test_the_difference_of_two_versions_is_covered_for_this_benchmark_and_beyond_it(phi):
+    for covered in differences(np.random.default_rng(11), phi, 132, 600):
+        assert 0.925 <= covered <= 0.975
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("phi", [0.3, 0.5, 0.7, 0.8, 0.9])
+@pytest.mark.parametrize(("n", "p"), [(132, 0.7), (330, 0.7), (330, 0.9)])
+def test_the_difference_of_two_versions_is_covered_from_weak_to_strong(phi, n, p):
+    of_these, beyond, of_phi = differences(np.random.default_rng(n), phi, n, 4000, p=p)
+    assert 0.93 <= of_these <= 0.985
+    assert 0.93 <= beyond <= 0.985
+    assert 0.92 <= of_phi <= 0.975
+
+
+def test_two_versions_that_never_differed_on_the_items_asked_are_not_certain_to_be_equal():
+    same = np.r_[np.ones(80), np.zeros(40)]
+    found = stats.control_variate_difference(
+        new=same, baseline_same_items=same, baseline_full_mean=0.6, population=1319
+    )
+    assert (found.diff, found.p, found.method) == (pytest.approx(0.0), None, "score")
+    assert found.low < -0.01 < 0.01 < found.high
+
+
+def test_what_a_baseline_is_worth_is_none_of_ones_own_where_they_do_not_go_together():
+    generator = np.random.default_rng(12)
+    baseline, new = benchmark(generator, 100_000, 0.7)
+    strong = stats.control_variate_gain(new=new, baseline_same_items=baseline, population=10**9)
+    assert strong.variance_left == pytest.approx(1 - 0.7**2, abs=0.01)
+    assert strong.worth == pytest.approx(100_000 / strong.variance_left, rel=1e-3)
+    assert strong.paired_left == pytest.approx(2 * (1 - 0.7), abs=0.02)
+    assert strong.worth_low < strong.worth < strong.worth_high
+    weak = stats.control_variate_gain(new=generator.permutation(new), baseline_same_items=baseline, population=10**9)
+    assert weak.worth == pytest.approx(100_000, rel=1e-3)
+    assert weak.paired_worth < 60_000  # pairing with what has nothing to do with it makes it worse
+    assert stats.control_variate_gain(new=[1, 1, 1, 1], baseline_same_items=[1, 0, 1, 0], population=9).phi is None
+
+
 def test_all_items_asked_need_no_help_and_have_no_width():
     found = stats.control_variate_mean(
         new=[1, 0, 1, 1], baseline_same_items=[1, 0, 0, 1], baseline_full_mean=0.5, population=4

@@ -50,3 +50,23 @@ def test_the_best_model_is_seldom_told_from_the_best_seen():
         found = stats.rank_models(scores=scores(generator, 300, [0.7] * 5), draws=400)
         lost += not found.near_best[0]  # all are equally good: any of them may be the one that is called worse
     assert lost / 600 <= 0.06
+
+
+def test_items_of_fixed_strata_are_drawn_within_each_and_the_error_is_right_in_small_ones():
+    generator = np.random.default_rng(9)
+    easy = np.repeat(
+        np.arange(60) % 2, 5
+    )  # strata of five items, one kind nearly all right, the other nearly all wrong
+    one, other = ((generator.random(300) < np.where(easy, 0.95, 0.05)).astype(float) for _ in range(2))
+    strata = np.repeat(np.arange(60), 5)
+    from steelyard.stats.ranking import _within
+
+    drawn = _within(np.array([one, other]), strata, 4000, np.random.default_rng(1))
+    parts = one.reshape(60, 5)
+    known = np.sqrt((parts.var(axis=1, ddof=1) / 5).sum()) / 60
+    assert drawn[:, 0].std() == pytest.approx(known, rel=0.05)
+    assert drawn[:, 0].mean() == pytest.approx(one.mean(), abs=0.002)
+    pooled = stats.rank_models(scores=[one, other])
+    assert stats.rank_models(scores=[one, other], strata=strata).means == pooled.means
+    alone = stats.rank_models(scores=[one[:4], other[:4]], strata=[1, 2, 3, 4])
+    assert alone.places == stats.rank_models(scores=[one[:4], other[:4]]).places

@@ -120,3 +120,25 @@ def test_a_write_that_is_tried_again_and_again_gathers_no_more_than_is_needed(mo
     for _ in range(1_000):
         packing.pack("what could not be written")
     assert len(packing._gathered) == 50
+
+
+def test_a_set_that_grows_large_gets_a_second_dictionary_which_it_keeps_over_runs(
+    tmp_path, few_are_enough, monkeypatch
+):
+    monkeypatch.setattr(dictionaries, "BEFORE_SECOND", 200)
+    monkeypatch.setattr(dictionaries, "ENOUGH_FOR_SECOND", 200)
+    path = tmp_path / "s.db"
+    first, calls = written(path, range(600))
+    sizes = [len(content) for (content,) in query(path, "SELECT content FROM dictionaries ORDER BY length(content)")]
+    assert len(sizes) == 2
+    assert sizes[0] <= dictionaries.SIZE_BYTES
+    assert sizes[1] <= dictionaries.SIZE_OF_SECOND_BYTES
+    forget_all()
+    second, more = written(path, range(600, 700))
+    assert len(query(path, "SELECT id FROM dictionaries")) == 2
+    used = {codec.zstandard.get_frame_parameters(data).dict_id for (data,) in query(path, "SELECT payload FROM calls")}
+    assert used == {0, *(number for (number,) in query(path, "SELECT id FROM dictionaries"))}
+    forget_all()
+    with Store.open(path) as store:
+        for run, asked in ((first, calls), (second, more)):
+            assert [record.call.request for record in store.records(run.id)] == [new.call.request for new in asked]

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import tracemalloc
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import msgspec
@@ -468,16 +468,26 @@ def test_an_older_store_is_migrated_once_and_a_failed_step_changes_nothing(opene
     assert (schema_version(), columns_of("runs") & {"notes"}) == (str(now + 1), {"notes"})
 
 
-def test_a_store_of_the_first_schema_is_read_and_written_on(opened):
-    store, _run, cell, session = opened
-    [call] = store.append_calls([new_call(cell, session, 0)])
-    store.append_scores([score(call, 1.0)])
-    store.close()
-    raw = sqlite3.connect("test.db")
+OLDER = Path(__file__).parent / "schema_9.sql"
+"""A store as an older Steelyard wrote it: a run of six answers that were judged, and one that used them again."""
+
+
+def older(path):
+    """A store of schema 9, with its last change still in its log."""
+    raw = sqlite3.connect(path)
+    raw.executescript(f"PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0; {OLDER.read_text()}")
+    raw.execute("UPDATE runs SET name = 'as it was' WHERE name = 'again'")
+    raw.commit()
+    return raw
+
+
+def test_a_store_of_the_first_schema_is_read_and_written_on():
+    raw = older("test.db")
     for index in ("scores_by_a_judge", "calls_by_source", "calls_by_cost"):
         raw.execute(f"DROP INDEX {index}")
     for table in ("budget_shares", "dictionaries", "baselines", "looks", "verdicts"):
         raw.execute(f"DROP TABLE {table}")
+    raw.execute("DELETE FROM calls WHERE reused_from IS NOT NULL")
     for column in ("reused_from", "saved_usd"):
         raw.execute(f"ALTER TABLE calls DROP COLUMN {column}")
     for column in ("calls", "input_tokens", "output_tokens", "cost_usd", "cached", "saved_usd"):
@@ -486,47 +496,51 @@ def test_a_store_of_the_first_schema_is_read_and_written_on(opened):
     raw.commit()
     raw.close()
     with Store.open("test.db") as store:
-        [call] = store.append_calls([new_call(cell, session, 1)])
-        store.append_scores([score(call, 0.0)])
-        assert store.columns(cell).scores["accuracy"].tolist() == [1.0, 0.0]
+        [call] = store.append_calls([new_call(1, 1, 6)])
+        store.append_scores([score(call, 0.5)])
+        assert store.columns(1).scores["accuracy"].tolist() == [0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.5]
     assert schema_version() == str(schema.VERSION)
     assert len(raw_query("SELECT sql FROM sqlite_master WHERE name = 'scores_by_a_judge'")) == 1
 
 
-def older(path, monkeypatch):
-    """Let the store be one of the schema before, with the last answers still in its log."""
-    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, lambda connection: None))
-    monkeypatch.setattr(schema, "VERSION", schema.VERSION + 1)
-    raw = sqlite3.connect(path)
-    raw.execute("PRAGMA wal_autocheckpoint=0")
-    raw.execute("UPDATE runs SET name = 'as it was'")
-    raw.commit()
-    return raw
+def test_a_migrated_store_has_the_tables_and_indexes_of_a_new_one(opened):
+    opened[0].close()
+    older("old.db").close()
+    Store.open("old.db").close()
+    found = {}
+    for path in ("test.db", "old.db"):
+        with closing(sqlite3.connect(path)) as raw:
+            tables = [name for (name,) in raw.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
+            found[path] = {
+                name: set(raw.execute(f"SELECT name, hidden FROM pragma_table_xinfo('{name}')")) for name in tables
+            }
+            indexes = raw.execute("SELECT name FROM sqlite_schema WHERE type = 'index'")
+            found[path]["indexes"] = {name for (name,) in indexes if not name.startswith("sqlite_")}
+            assert raw.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            assert raw.execute("PRAGMA foreign_key_check").fetchall() == []
+    assert found["test.db"] == found["old.db"]
 
 
-def test_a_copy_is_kept_before_a_migration_with_all_that_was_in_the_log(opened, monkeypatch):
-    store, _run, cell, session = opened
-    store.append_calls([new_call(cell, session, position) for position in range(5)])
-    raw = older("test.db", monkeypatch)
+def test_a_copy_is_kept_before_a_migration_with_all_that_was_in_the_log():
+    raw = older("test.db")
     Store.open("test.db").close()
     raw.close()
-    kept = backup_path(Path("test.db"), schema.VERSION - 1)
+    kept = backup_path(Path("test.db"), 9)
     assert stat.S_IMODE(os.stat(kept).st_mode) == 0o600
     copy = sqlite3.connect(kept)
-    assert copy.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone() == (str(schema.VERSION - 1),)
-    assert copy.execute("SELECT name FROM runs").fetchall() == [("as it was",)]
-    assert copy.execute("SELECT count(*) FROM calls").fetchone() == (5,)
+    assert copy.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone() == ("9",)
+    assert copy.execute("SELECT name FROM runs").fetchall() == [("old",), ("as it was",)]
+    assert copy.execute("SELECT count(*) FROM calls").fetchone() == (12,)
     assert copy.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     copy.close()
     with Store.open(kept) as store:  # and it is a store, which can be migrated in its turn
         assert store.runs()[0].name == "as it was"
 
 
-def test_a_store_that_cannot_be_copied_is_not_migrated(opened, monkeypatch):
-    opened[0].close()
-    older("test.db", monkeypatch).close()
+def test_a_store_that_cannot_be_copied_is_not_migrated():
+    older("test.db").close()
     before = raw_query("SELECT * FROM meta")
-    Path(backup_path(Path("test.db"), schema.VERSION - 1)).mkdir()
+    Path(backup_path(Path("test.db"), 9)).mkdir()
     with pytest.raises(StoreError, match="Nothing was changed"):
         Store.open("test.db")
     assert raw_query("SELECT * FROM meta") == before

@@ -193,3 +193,16 @@ def test_a_search_over_all_runs_goes_back_to_the_first_answer(store):
             break
     assert seen == sorted(set(seen), reverse=True)
     assert {store.history.call(number).run.number for number in seen} == {1, 2}
+
+
+def test_an_answer_that_is_kept_as_its_place_in_the_reply_is_shown_whole(store):
+    run = store.create_run(name="r", plan={}, plan_digest="0" * 64)
+    cell = store.add_cell(run.id, cell_info())
+    long = "an answer of many words that stands in the reply to the letter"
+    reply = f"So: {long}."
+    (call,) = store.append_calls([new_call(cell, store.begin_session(run.id, {}), 0, text=reply)])
+    score = {"accuracy": Score(value=1.0, answer=long)}
+    store.append_scores([NewScore(call=call, grader="p", grader_version="1", scores=score, reply=reply)])
+    assert [row.answer for row in listed(store, run)] == [long]
+    found = store.history.call(call)
+    assert (found.headline.answer, found.judgements[0].score.answer) == (long, long)

@@ -7,6 +7,7 @@ over strata: the strata's differences, weighed as the headline weighs them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from statistics import NormalDist
 from typing import Literal
@@ -62,6 +63,7 @@ def compare_scores(
     found = _difference(metric, pair, candidate, confidence)
     lost = _lost(metric, baseline, candidate, found.difference.value or 0.0)
     sides = [_over_items(metric, side, pair) for side in (baseline, candidate)]
+    seen = _agreement(pair)
     return Comparison(
         metric=metric,
         benchmark=candidate.info.label,
@@ -77,7 +79,9 @@ def compare_scores(
         margin=margin,
         verdict=verdict(found.difference, margin=margin, better="higher"),
         pairing=pairing_of(pair, low=lost.low, high=lost.high),
-        agreement=_agreement(pair),
+        agreement=seen,
+        odds_ratio=seen.only_candidate / seen.only_baseline if seen is not None and seen.only_baseline else None,
+        cohens_h=None if seen is None or not pair.n else stats.cohens_h(p1=pair.a.mean(), p2=pair.b.mean()).h,
         detectable=_detectable(found.difference, confidence),
         notes=(*_notes(pair, baseline, candidate, lost.low, lost.high), *settings_note(baseline, candidate)),
     )
@@ -156,6 +160,32 @@ def standard_error(estimate: Estimate) -> float | None:
     if estimate.low is None or estimate.high is None or estimate.level is None:
         return None
     return (estimate.high - estimate.low) / 2 / NormalDist().inv_cdf(0.5 + estimate.level / 2)
+
+
+def average_over_benchmarks(comparisons: Sequence[Comparison]) -> Estimate | None:
+    """The plain mean of one candidate's differences on several benchmarks; ``None`` of fewer than two, or of ratios.
+
+    The benchmarks are fixed: the error is that of their items, sqrt(sum SE^2) / B, and speaks of no other benchmark.
+    """
+    errors = [standard_error(one.difference) for one in comparisons]
+    values = [one.difference.value for one in comparisons if one.difference.value is not None]
+    if len(comparisons) < 2 or len(values) < len(comparisons) or any(one.ratio is not None for one in comparisons):
+        return None
+    known = [error for error in errors if error is not None]
+    value, count = sum(values) / len(values), len(values)
+    reach = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2) * math.hypot(*known) / count
+    is_known = len(known) == count
+    return Estimate(
+        metric=comparisons[0].metric,
+        value=value,
+        low=value - reach if is_known else None,
+        high=value + reach if is_known else None,
+        level=CONFIDENCE if is_known else None,
+        n=sum(one.difference.n for one in comparisons),
+        method=f"plain mean over {count} fixed benchmarks, normal",
+        unit="share",
+        status="ok" if is_known else "a difference without an interval",
+    )
 
 
 def items_to_find(comparison: Comparison, delta: float) -> int | None:

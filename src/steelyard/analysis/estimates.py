@@ -5,12 +5,24 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 from msgspec import Struct
 
 from steelyard import stats
 from steelyard.types import CellInfo, Columns, Estimand, Estimate
 
+NOT_BY_REQUEST = (
+    "names",
+    "strata",
+    "gaps_s",
+    "gap_starts",
+    "scores",
+    "parsed",
+    "superseded",
+    "superseded_cost_usd",
+    "judging",
+)
 ALL_CACHED = "every answer came from an earlier run: --fresh asks anew"
 
 
@@ -78,3 +90,18 @@ def item_means(scores: np.ndarray, items: np.ndarray) -> np.ndarray:
 def is_answered(columns: Columns) -> np.ndarray:
     """Which requests were answered, well or not."""
     return np.asarray(columns.failure == "", dtype=bool)
+
+
+def rows_of(columns: Columns, rows: np.ndarray) -> Columns:
+    """Some of the requests; the gaps between tokens are left out."""
+    kept = {name: getattr(columns, name) for name in Columns.__struct_fields__ if name not in NOT_BY_REQUEST}
+    changed = {name: column[rows] for name, column in kept.items() if column is not None}
+    return msgspec.structs.replace(
+        columns,
+        names=(),
+        gaps_s=np.array([]),
+        gap_starts=np.zeros(len(rows) + 1, dtype=np.int64),
+        scores={metric: values[rows] for metric, values in columns.scores.items()},
+        parsed={metric: values[rows] for metric, values in columns.parsed.items()},
+        **changed,
+    )

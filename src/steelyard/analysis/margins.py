@@ -21,6 +21,7 @@ from steelyard.analysis.compare_measures import AMOUNTS, MEASURES, compare_measu
 from steelyard.analysis.estimates import Context, unknown
 from steelyard.analysis.metrics import METRICS
 from steelyard.analysis.pairing import pair_values
+from steelyard.analysis.stopped import as_looked_at, is_repeated
 from steelyard.types import Agreement, CellInfo, Columns, Estimate, Pairing
 
 ALPHA = 0.05
@@ -55,8 +56,13 @@ class Cell(Struct, frozen=True, kw_only=True):
         return Side(name=self.info.model, run=self.run, info=self.info, columns=self.columns)
 
     def estimate(self, metric: str) -> Estimate:
-        """The metric with an interval whose bounds hold with 95 % each; the stored one where it needs the run."""
+        """The metric with an interval whose bounds hold with 95 % each; the stored one where it needs the run.
+
+        Of a run that was looked at while it grew the stored one allows for all looks, and holds with 95 % both ways.
+        """
         stored = next((one for one in self.estimates if one.metric == metric), None)
+        if stored is not None and is_repeated(stored):
+            return stored
         known = METRICS.get(metric)
         needs_run = metric.startswith("itl.") or (stored is not None and stored.unit in OF_THE_RUN)
         if known is None or needs_run:
@@ -106,8 +112,8 @@ def _of_scores(metric: str, baseline: Cell, candidate: Cell, scale: Scale) -> St
         metric,
         scale,
         found.difference,
-        found.of_baseline,
-        found.of_candidate,
+        as_looked_at(found.of_baseline, baseline.estimates),
+        as_looked_at(found.of_candidate, candidate.estimates),
         pairing=found.pairing,
         agreement=found.agreement,
     )

@@ -19,14 +19,12 @@ from msgspec import Struct
 from steelyard import stats
 from steelyard.analysis.accuracy import is_binary
 from steelyard.analysis.compare import POWER
-from steelyard.analysis.estimates import Context, headline, item_means, share
+from steelyard.analysis.estimates import Context, headline, item_means, rows_of, share
 from steelyard.analysis.gate import Check, Policy, check_margin
 from steelyard.analysis.margins import ALPHA, Cell
 from steelyard.criteria import Margin
-from steelyard.types import Columns, Estimate
+from steelyard.types import Estimate
 
-NOT_BY_REQUEST = ("names", "strata", "gaps_s", "gap_starts", "scores", "parsed", "superseded", "superseded_cost_usd",
-                  "judging")  # fmt: skip
 ALLOWED = Policy(allowed=("cached", "machine"))
 
 
@@ -137,22 +135,7 @@ def dealt(cell: Cell, trials: int, seed: int = 0) -> list[Pair]:
 
 
 def _part(cell: Cell, rows: np.ndarray) -> Cell:
-    return msgspec.structs.replace(cell, columns=_rows(cell.columns, np.sort(rows)))
-
-
-def _rows(columns: Columns, rows: np.ndarray) -> Columns:
-    """Some of the requests; the gaps between tokens are left out."""
-    kept = {name: getattr(columns, name) for name in Columns.__struct_fields__ if name not in NOT_BY_REQUEST}
-    changed = {name: column[rows] for name, column in kept.items() if column is not None}
-    return msgspec.structs.replace(
-        columns,
-        names=(),
-        gaps_s=np.array([]),
-        gap_starts=np.zeros(len(rows) + 1, dtype=np.int64),
-        scores={metric: values[rows] for metric, values in columns.scores.items()},
-        parsed={metric: values[rows] for metric, values in columns.parsed.items()},
-        **changed,
-    )
+    return msgspec.structs.replace(cell, columns=rows_of(cell.columns, np.sort(rows)))
 
 
 def calibrate(margin: Margin, pairs: Sequence[Pair], source: str) -> Calibration:

@@ -42,10 +42,10 @@ class Ranking(Struct, frozen=True, kw_only=True):
 
 
 def rank(sides: Sequence[Side], metric: str) -> Ranking:
-    """Rank by a paired bootstrap over items, or over clusters where items come in them."""
+    """Rank by a paired bootstrap over items, over clusters where items come in them, within strata that make a mean."""
     items = reduce(np.intersect1d, (_scored(side, metric) for side in sides))
     units = [_unit_scores(side, metric, items, sides[0]) for side in sides]
-    found = stats.rank_models(scores=np.array(units), confidence=CONFIDENCE)
+    found = stats.rank_models(scores=np.array(units), strata=_strata_of(sides[0], metric, items), confidence=CONFIDENCE)
     places = [
         Place(
             name=side.name,
@@ -70,6 +70,14 @@ def rank(sides: Sequence[Side], metric: str) -> Ranking:
 
 def _scored(side: Side, metric: str) -> np.ndarray:
     return np.unique(side.columns.sample[~np.isnan(side.columns.scores[metric])])
+
+
+def _strata_of(first: Side, metric: str, items: np.ndarray) -> np.ndarray | None:
+    """Each item's stratum where the headline is a mean over strata, which are then the same in every draw."""
+    if not is_over_strata(first.columns, Context(info=first.info)):
+        return None
+    pair = pair_scores(first.columns, first.columns, metric)
+    return np.asarray(pair.strata[np.searchsorted(pair.items, items)])
 
 
 def _unit_scores(side: Side, metric: str, items: np.ndarray, first: Side) -> np.ndarray:

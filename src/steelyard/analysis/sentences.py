@@ -81,6 +81,10 @@ def _evidence(comparison: Comparison, difference: Estimate) -> str:
         scale, form = (1.0, "{:.3g}") if comparison.ratio is not None else (100.0, "{:+.1f}")
         low, high = form.format(scale * difference.low), form.format(scale * difference.high)
         parts.append(f"{100 * (difference.level or 0):.3g} % interval {low} to {high}")
+    variate = comparison.control_variate
+    if variate is not None and difference.estimand == "this benchmark":
+        where = "of this benchmark" if variate.is_whole else "of the baseline's items"
+        return ", ".join([*parts, where, "regression estimator", f"n = {variate.items:,} of {variate.population:,}"])
     return ", ".join([*parts, "paired", f"n = {difference.n:,}"])
 
 

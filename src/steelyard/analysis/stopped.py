@@ -19,6 +19,8 @@ from steelyard.analysis.summary import summarise
 from steelyard.types import CellInfo, Columns, Estimate, Look, LookVerdict
 
 MIRRORED: dict[LookVerdict, LookVerdict] = {"ahead": "behind", "behind": "ahead"}
+REPEATED, SEQUENCE = "repeated over", "confidence sequence (PPR)"
+"""How the method of an interval that allows for all looks is called."""
 LEANS = "A difference that ended a run early leans away from 0; its interval allows for that, the value does not."
 
 
@@ -115,7 +117,7 @@ def _is_score(estimate: Estimate, info: CellInfo) -> bool:
 def _repeated(found: Estimate, plain: Estimate, looks: int | None) -> Estimate:
     if found is plain:
         return plain
-    return msgspec.structs.replace(found, level=plain.level, method=f"{found.method}, repeated over {looks} looks")
+    return msgspec.structs.replace(found, level=plain.level, method=f"{found.method}, {REPEATED} {looks} looks")
 
 
 def _at_any_time(columns: Columns, context: Context, series: Sequence[Sequence[Look]], plain: Estimate) -> Estimate:
@@ -128,9 +130,7 @@ def _at_any_time(columns: Columns, context: Context, series: Sequence[Sequence[L
     bounds = stats.confidence_sequence_wor_binary(
         successes=int(scored.sum()), n=len(scored), population=look.population, alpha=1 - context.confidence
     )
-    return msgspec.structs.replace(
-        plain, low=bounds.low, high=bounds.high, method="confidence sequence (PPR)", estimand="this benchmark"
-    )
+    return msgspec.structs.replace(plain, low=bounds.low, high=bounds.high, method=SEQUENCE, estimand="this benchmark")
 
 
 def _savings(
@@ -181,6 +181,35 @@ def stopped(series: Sequence[Sequence[Look]], estimates: Mapping[str, Estimate])
         saved_usd=money.value if money else None,
         questions=tuple(last),
         note=LEANS if early and latest.against is not None else None,
+    )
+
+
+def is_repeated(estimate: Estimate) -> bool:
+    """Whether the interval allows for all looks that were taken at it."""
+    return REPEATED in estimate.method or estimate.method == SEQUENCE
+
+
+def as_looked_at(shown: Estimate, kept: Sequence[Estimate]) -> Estimate:
+    """What is shown of a run that could end early: its own repeated interval, where it is over the same items."""
+    own = next((one for one in kept if one.metric == shown.metric), None)
+    return own if own is not None and is_repeated(own) and own.n == shown.n else shown
+
+
+def early_end(run: int, kept: Sequence[Estimate]) -> str | None:
+    """That a cell ended early by a rule, in words, from its kept estimates; ``None`` where it did not.
+
+    A rule that waits for a width bends no figure; one that watches the scores themselves does.
+    """
+    figures = {one.metric: one for one in kept}
+    items, saved = (figures[name].value if name in figures else None for name in ("stop.items", "stop.saved_items"))
+    if not items or not saved:
+        return None
+    told = f"run #{run} ended early by its stopping rule, at {items:,.0f} of {items + saved:,.0f} items"
+    if not any(is_repeated(one) for one in kept):
+        return told
+    return (
+        f"{told}: the scores that ended it lean away from what they were held against. Their own intervals allow for "
+        "that, that of a difference to another run does not"
     )
 
 

@@ -56,7 +56,8 @@ DEFAULT_RELATIVE_MARGIN = 0.10
 class Observed(Struct, frozen=True, kw_only=True):
     """What one run has to say of a metric.
 
-    ``items`` and ``scores`` are its items' own values, where it has such, each as it weighs in the mean.
+    ``items`` and ``scores`` are its items' own values, where it has such, each as it weighs in the mean. ``ended``:
+    that it ended early by a rule, in words.
     """
 
     run: int
@@ -67,10 +68,14 @@ class Observed(Struct, frozen=True, kw_only=True):
     estimate: Estimate
     items: np.ndarray | None = None
     scores: np.ndarray | None = None
+    ended: str | None = None
 
 
 class Point(Struct, frozen=True, kw_only=True):
-    """One place of a series: its runs, their estimate, and ``se``, the error that a change is judged by."""
+    """One place of a series: its runs, their estimate, and ``se``, the error that a change is judged by.
+
+    ``ended`` names those of its runs that ended early by a rule.
+    """
 
     label: str
     at: str
@@ -79,6 +84,7 @@ class Point(Struct, frozen=True, kw_only=True):
     se: float | None
     change: float | None = None
     is_signal: bool = False
+    ended: tuple[str, ...] = ()
 
 
 class Change(Struct, frozen=True, kw_only=True):
@@ -274,6 +280,7 @@ def _point(label: str, runs: Sequence[Observed], errors: Sequence[float | None])
         runs=tuple(one.run for one in runs),
         estimate=_mean([one.estimate for one in runs]),
         se=se,
+        ended=tuple(one.ended for one in runs if one.ended),
     )
 
 

@@ -287,9 +287,12 @@ class Reader:
             found[judging.RIVAL] = as_text(_cell(row, self._names.rival), "rival answer")
         if self._names.human is not None and self._names.response is not None and self._judge is not None:
             label = optional(_cell(row, self._names.human))
+            response = optional(_cell(row, self._names.response))
             if label is not None:
                 found[judging.HUMAN] = f"{self._judge.human_value(label):g}"
-                found[judging.RESPONSE] = as_text(_cell(row, self._names.response), "response")
+                response = as_text(_cell(row, self._names.response), "response")
+            if response is not None:
+                found[judging.RESPONSE] = response
         return found
 
     def _optional(self, row: Row, name: str | None) -> str | None:

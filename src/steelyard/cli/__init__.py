@@ -18,6 +18,7 @@ from steelyard.cli import (
     baseline,
     budget,
     cache,
+    cascade,
     check,
     compare,
     export,
@@ -39,9 +40,8 @@ from steelyard.cli import (
 from steelyard.errors import SteelyardError
 
 VERBS = (
-    run, show, compare, gate, trend, baseline, runs, list_names, prompts, check, rescore, report, export,
-    import_answers,
-    serve, setup, cache, budget, selftest, mock,
+    run, show, compare, gate, trend, baseline, cascade, runs, list_names, prompts, check, rescore, report, export,
+    import_answers, serve, setup, cache, budget, selftest, mock,
 )  # fmt: skip
 
 DESCRIPTION = "Weigh language models: how good, how fast, how heavy and how dear, with the uncertainty of every number."

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 ACROSS = ("protocol",)
 FLIPS_SHOWN = 20
+IN_THE_BENCHMARK = ""
 
 
 def add_to(verbs: args.Verbs) -> None:
@@ -49,6 +50,18 @@ def add_to(verbs: args.Verbs) -> None:
         "--across", action="append", choices=ACROSS, default=[], help="let the protocols differ: they are compared too"
     )
     parser.add_argument(
+        "--control-variate",
+        action="store_true",
+        help="the candidate was asked a part of the items: estimate it on all the baseline's, and say what that saves",
+    )
+    parser.add_argument(
+        "--ppi",
+        nargs="?",
+        const=IN_THE_BENCHMARK,
+        metavar="RATINGS",
+        help="put a judge right by people's ratings of some: a file of sample_id and rating, or the benchmark's own",
+    )
+    parser.add_argument(
         "--correlations", action="store_true", help="latency, length and cost against being right, and the Pareto front"
     )
     parser.add_argument("--flips", action="store_true", help="the items that one side got right and the other wrong")
@@ -66,7 +79,9 @@ def execute(parsed: argparse.Namespace) -> int:
     with Store.open(parsed.store, create=False) as store:
         runs = [store.run(reference) for reference in parsed.runs or ["last"]]
         question = _question(parsed)
-        if parsed.correlations:
+        if parsed.ppi is not None:
+            _print_predictions(store, runs, question, parsed)
+        elif parsed.correlations:
             _print_correlations(store, runs, question, as_json=parsed.json)
         elif parsed.flips:
             _print_flips(store, runs, question, parsed)
@@ -85,6 +100,7 @@ def _question(parsed: argparse.Namespace) -> Question:
         margin=parsed.margin,
         detect=parsed.detect,
         across=tuple(parsed.across),
+        control_variate=parsed.control_variate,
     )
 
 
@@ -115,6 +131,21 @@ def _print_flips(store: Store, runs: list[RunInfo], question: Question, parsed: 
     for number, flips in enumerate(found):
         print("\n" * (number > 0), end="")
         print_flips(flips)
+
+
+def _print_predictions(store: Store, runs: list[RunInfo], question: Question, parsed: argparse.Namespace) -> None:
+    from pathlib import Path
+
+    from steelyard.cli.ratings import label_value, read_ratings
+    from steelyard.report.predictions import load_predictions, predictions_document, print_predictions
+
+    ratings = None if parsed.ppi == IN_THE_BENCHMARK else read_ratings(Path(parsed.ppi))
+    found = [load_predictions(store, run, question, ratings, label_value) for run in runs]
+    if parsed.json:
+        args.print_json([predictions_document(one) for one in found])
+        return
+    for one in found:
+        print_predictions(one)
 
 
 def _print_correlations(store: Store, runs: list[RunInfo], question: Question, *, as_json: bool) -> None:

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from steelyard import prices
 from steelyard.cli.power import FIND, PowerForecast, power_forecast, power_words
+from steelyard.engine.budget import costs_nothing, is_free
 from steelyard.engine.cache import count_known
 from steelyard.engine.cells import Cell
 from steelyard.engine.looks import Watched, expansion
@@ -89,7 +90,7 @@ def _cell(cell: Cell, known: int) -> CellForecast:
     cost = batch_cost = None
     if most_output is not None and not info.is_floor:
         usage = Usage(input_tokens=input_tokens, output_tokens=most_output, source="tokenizer")
-        cost = _at_requests(usage, requests, cell, prices.cost_usd)
+        cost = _at_requests(usage, requests, cell, most_usd)
         batch_cost = _at_requests(usage, requests, cell, prices.batch_cost_usd)
     return CellForecast(
         model=info.model,
@@ -124,8 +125,22 @@ def _at_requests(
     return None if cost is None else cost * requests
 
 
+def most_usd(usage: Usage, spec: ModelSpec, at: datetime) -> float | None:
+    """What the calls behind one answer can cost at most: of a cascade both models, of agreement every sample."""
+    if len(spec.asked) == 1 and spec.confidence is None:
+        return prices.cost_usd(usage, spec, at)
+    total_usd = 0.0
+    for asked in spec.asked:
+        each_usd = 0.0 if is_free(asked) and not costs_nothing(spec) else prices.cost_usd(usage, asked, at)
+        if each_usd is None:
+            return None
+        how = asked.confidence
+        total_usd += each_usd * (how.samples if how is not None and how.by == "agreement" else 1)
+    return total_usd
+
+
 def _judge_requests(cell: Cell) -> int:
-    """How often a judge would be asked: about each answer, and about each answer that people rated."""
+    """How often a judge would be asked: about each answer, and about each one in the file beside it."""
     protocol = cell.task.protocol
     if protocol.judge is None:
         return 0

@@ -71,14 +71,15 @@ def _protocols() -> list[dict[str, Any]]:
 
 def _models() -> list[dict[str, Any]]:
     from steelyard.benchmarks.floors import FLOORS
-    from steelyard.providers import provider_names
+    from steelyard.providers import HERE, provider_names
     from steelyard.providers.weights import SHA256, is_present
 
     rows = [{"model": f"local/{name}", "state": _state(is_present(name), name)} for name in SHA256]
     rows += [{"model": "local/PATH.gguf", "state": "any GGUF file"}]
     rows += [{"model": f"baseline/{name}", "state": "a floor: needs no model"} for name in FLOORS]
     rows += [{"model": "python:MODULE:FUNCTION", "state": "any Python callable"}]
-    others = [name for name in provider_names() if name not in ("local", "python")]
+    rows += [{"model": "cascade/CHEAP>DEAR", "state": "two models as one system"}]
+    others = [name for name in provider_names() if name not in HERE]
     rows += [{"model": f"{name}/MODEL", "state": "a provider"} for name in others]
     return rows
 

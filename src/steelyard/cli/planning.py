@@ -11,11 +11,19 @@ import msgspec
 from steelyard.benchmarks import DESCRIPTION_SUFFIXES
 from steelyard.errors import UsageError
 from steelyard.plan.file import distinct_ids, is_plan, read_plan
-from steelyard.plan.names import parse_benchmark, parse_model, parse_price, seconds
+from steelyard.plan.names import (
+    BASELINE,
+    CASCADE,
+    confidence_of,
+    parse_benchmark,
+    parse_model,
+    parse_price,
+    seconds,
+)
 from steelyard.plan.plan import BenchmarkSpec, Plan, plan_from_document
 from steelyard.plan.stopping import Anytime, Cascade, Compare, Stop, cascade_rule, parse_stop
 from steelyard.providers import is_remote
-from steelyard.types import ModelSpec, RunInfo
+from steelyard.types import Confidence, Escalation, ModelSpec, RunInfo
 
 PLAN_OPTIONS = ("limit", "runs", "seed", "order", "concurrency", "workers", "judge_repeats", "name", "fresh")
 FIXED_ON_RESUME = ("seed", "order", "stop")
@@ -92,21 +100,54 @@ def _named(models: tuple[ModelSpec, ...], benchmarks: tuple[BenchmarkSpec, ...])
 
 def _model(word: str, parsed: argparse.Namespace) -> ModelSpec:
     spec = parse_model(word)
+    sampled = {"temperature": parsed.temperature, "max_tokens": parsed.max_tokens, "system": parsed.system}
+    how = _confidence(parsed)
+    if spec.cascade is not None:
+        return msgspec.structs.replace(spec, cascade=_escalation(spec.cascade, parsed, how), **sampled)
+    if parsed.escalate_below is not None and not any(word.startswith(f"{CASCADE}/") for word in parsed.models):
+        raise UsageError("--escalate-below is for a cascade. Try: -m 'cascade/CHEAP>DEAR'")
+    how = how if spec.provider != BASELINE else None
+    settings = sampled | {"confidence": how} | ({"server_pid": parsed.server_pid} if is_remote(spec.provider) else {})
+    return msgspec.structs.replace(_reached(spec, parsed, parsed.price), **settings)
+
+
+def _reached(spec: ModelSpec, parsed: argparse.Namespace, price: str | None) -> ModelSpec:
+    """One model with what says where it is reached, how fast it may be asked, and what that costs."""
     settings: dict[str, Any] = {
-        "temperature": parsed.temperature,
-        "max_tokens": parsed.max_tokens,
-        "system": parsed.system,
         "requests_per_minute": parsed.rpm,
         "tokens_per_minute": parsed.tpm,
-        "price": parse_price(parsed.price) if parsed.price is not None else None,
+        "price": parse_price(price) if price is not None else None,
     }
     if is_remote(spec.provider):
-        settings |= {
-            "base_url": parsed.base_url,
-            "api_key_env": parsed.api_key_env,
-            "server_pid": parsed.server_pid,
-        }
+        settings |= {"base_url": parsed.base_url, "api_key_env": parsed.api_key_env}
     return msgspec.structs.replace(spec, **settings)
+
+
+def _escalation(cascade: Escalation, parsed: argparse.Namespace, how: Confidence | None) -> Escalation:
+    """Both models of a cascade, each at its own price."""
+    prices: list[str | None] = [None, None] if parsed.price is None else [*parsed.price.split(">")]
+    if len(prices) != 2:
+        raise UsageError("a cascade has two prices. Try: --price '0.15/0.60>2.50/10', the cheap model's first")
+    cheap, dear = (
+        _reached(spec, parsed, price) for spec, price in zip((cascade.cheap, cascade.dear), prices, strict=True)
+    )
+    cheap = msgspec.structs.replace(cheap, confidence=how or cheap.confidence)
+    return Escalation(cheap=cheap, dear=dear, threshold=parsed.escalate_below)
+
+
+def _confidence(parsed: argparse.Namespace) -> Confidence | None:
+    """How confidence is found, where the command line says so."""
+    if parsed.confidence is None:
+        if parsed.samples is not None or parsed.confidence_judge is not None:
+            raise UsageError("--samples and --confidence-judge go with --confidence agreement, or judge")
+        return None
+    judge = None
+    if parsed.confidence_judge is not None:
+        judge = msgspec.structs.replace(
+            parse_model(parsed.confidence_judge),
+            base_url=parsed.base_url if is_remote(parse_model(parsed.confidence_judge).provider) else None,
+        )
+    return confidence_of(parsed.confidence, samples=parsed.samples, judge=judge)
 
 
 def _benchmark(word: str, parsed: argparse.Namespace) -> BenchmarkSpec:

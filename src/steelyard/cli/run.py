@@ -59,6 +59,23 @@ def add_to(verbs: args.Verbs) -> None:
     parser.add_argument(
         "--price", metavar="IN/OUT", help="USD per million tokens of all models given with -m: 0.15/0.60[/CACHED]"
     )
+    parser.add_argument(
+        "--confidence",
+        choices=("logprob", "agreement", "judge"),
+        help="give each answer of the models given with -m a confidence; in a cascade the first model's answers",
+    )
+    parser.add_argument(
+        "--samples", type=args.count, metavar="K", help="with --confidence agreement: answers to each question (5)"
+    )
+    parser.add_argument(
+        "--confidence-judge", metavar="PROVIDER/MODEL", help="with --confidence judge: who says whether it is right"
+    )
+    parser.add_argument(
+        "--escalate-below",
+        type=float,
+        metavar="C",
+        help="of -m 'cascade/CHEAP>DEAR': ask DEAR wherever the confidence in CHEAP's answer is below this (0 to 1)",
+    )
     parser.add_argument("--budget", type=args.usd, metavar="USD", help="end the run before it spends more than this")
     parser.add_argument(
         "--stop",
@@ -145,7 +162,9 @@ def _confirm(plan: Plan, store: Store, parsed: argparse.Namespace) -> None:
     from steelyard.benchmarks import DESCRIPTION_SUFFIXES
     from steelyard.errors import UsageError
 
-    costs_nothing = all(spec.provider in ("local", "python", "baseline") for spec in plan.models)
+    costs_nothing = all(
+        asked.provider in ("local", "python", "baseline") for spec in plan.models for asked in spec.asked
+    )
     may_have_a_judge = any(spec.name.endswith(DESCRIPTION_SUFFIXES) for spec in plan.benchmarks)
     if costs_nothing and not may_have_a_judge:
         return

@@ -21,7 +21,7 @@ from steelyard.engine.throttle import GateShut, Throttle
 from steelyard.errors import ProviderError
 from steelyard.providers.interface import Done, FirstByte, LikelihoodProvider, Notice, Pause, Provider, Text
 from steelyard.secrets import scrub
-from steelyard.types import Attempt, Completion, Failure, ModelSpec, Prompt, Request, Timing, Usage
+from steelyard.types import Attempt, Completion, Failure, ModelSpec, Prompt, Request, Stage, Timing, Usage
 
 MOST_TRIES = {"malformed": 2}
 CHARACTERS_PER_TOKEN = 4.0
@@ -65,13 +65,15 @@ class RetryPolicy(Struct, frozen=True, kw_only=True):
 class Outcome(Struct, frozen=True, kw_only=True):
     """How a question ended: an answer, or the failure of the last try; ``attempts`` are the failed ones before it.
 
-    ``last_try_s`` is ``None`` where the clock cannot be trusted.
+    ``last_try_s`` is ``None`` where the clock cannot be trusted. ``stages`` are those of several models that were
+    answered, whether or not the whole was.
     """
 
     attempts: tuple[Attempt, ...]
     completion: Completion | None
     failure: Failure | None
     last_try_s: float | None
+    stages: tuple[Stage, ...] = ()
 
 
 async def always(failure: Failure) -> bool:
@@ -287,6 +289,7 @@ def _completion(
         timing=watch.stop(ended_ns, streamed=provider.streams and done.streamed),
         model_reported=done.model_reported,
         fingerprint=done.fingerprint,
+        confidence=done.confidence,
     )
 
 

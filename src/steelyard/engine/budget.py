@@ -315,14 +315,19 @@ class Till:
             return bill if await bill.open(is_promised=is_promised) else None
 
 
-def costs_nothing(spec: ModelSpec) -> bool:
-    """Whether a model runs here and takes no money that we could count."""
+def is_free(spec: ModelSpec) -> bool:
+    """Whether a model runs here and takes no money that we could count, whoever else is asked for its answers."""
     return spec.price is None and spec.provider in ("local", "baseline")
+
+
+def costs_nothing(spec: ModelSpec) -> bool:
+    """Whether a model, or all of a system, runs here and takes no money that we could count."""
+    return all(map(is_free, spec.asked))
 
 
 def is_priced(spec: ModelSpec) -> bool:
     """Whether what a request to the model costs can be known."""
-    return costs_nothing(spec) or WorstCase(spec).of_tokens(STEP, STEP) is not None
+    return is_free(spec) or WorstCase(spec).of_tokens(STEP, STEP) is not None
 
 
 def check_prices(specs: Iterable[ModelSpec]) -> None:

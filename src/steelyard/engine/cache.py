@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -50,10 +50,19 @@ def why_never(info: CellInfo) -> str | None:
     """Why answers of this cell are never used again; ``None`` where they are."""
     if info.is_floor:
         return "a floor answers anew for nothing"
-    model = info.settings.get("model", {})
-    if model.get("provider") in OF_THE_USER and model.get("version") is None:
+    if any(asked.get("provider") in OF_THE_USER and asked.get("version") is None for asked in _asked(info)):
         return "a function's answers are used again only if it has a version"
     return None
+
+
+def _asked(info: CellInfo) -> Iterator[dict[str, Any]]:
+    """The settings of every model behind a cell's answers."""
+    model = info.settings.get("model", {})
+    cascade = model.get("cascade")
+    for one in (cascade["cheap"], cascade["dear"]) if cascade else (model,):
+        yield one
+        if judge := (one.get("confidence") or {}).get("judge"):
+            yield judge
 
 
 class Cache:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from steelyard import prices
 from steelyard.analysis.metrics import METRICS
 from steelyard.criteria import Threshold, parse_threshold
-from steelyard.engine.budget import costs_nothing
+from steelyard.engine.budget import is_free
 from steelyard.engine.cells import Cell
 from steelyard.errors import UnknownName, UsageError
 from steelyard.types import Estimate, Look, ModelSpec, Usage
@@ -24,11 +24,14 @@ def by_price(specs: Iterable[ModelSpec], at: datetime) -> list[str]:
     """The models' ids, cheapest first by what a typical request costs; of the same price, in the plan's order."""
     costs: dict[str, float] = {}
     for spec in specs:
-        cost = 0.0 if costs_nothing(spec) else prices.cost_usd(TYPICAL, spec, at)
-        if cost is None:
-            raise UsageError(
-                f"a cascade goes by price, and {spec.id} has none. Try: price: {{input: 0.1, output: 0.4}}"
-            )
+        cost = 0.0
+        for asked in spec.asked:  # of a system of several models all of them
+            part = 0.0 if is_free(asked) else prices.cost_usd(TYPICAL, asked, at)
+            if part is None:
+                raise UsageError(
+                    f"a cascade goes by price, and {asked.id} has none. Try: price: {{input: 0.1, output: 0.4}}"
+                )
+            cost += part
         costs[spec.id] = cost
     return sorted(costs, key=lambda model: costs[model])
 

@@ -26,7 +26,8 @@ from steelyard.errors import SteelyardError, UsageError
 from steelyard.plan.names import BASELINE
 from steelyard.plan.plan import BenchmarkSpec, Plan
 from steelyard.providers import connect
-from steelyard.providers.interface import LikelihoodProvider, Provider
+from steelyard.providers.cascade import connected, members_of
+from steelyard.providers.interface import LikelihoodProvider, Provider, origin_of
 from steelyard.types import CellInfo, Message, ModelSpec, Prompt, Request, Sample
 
 PROMPTS_DIGESTED = 32
@@ -67,7 +68,7 @@ class Cell:
         temperature = spec.temperature if spec.temperature is not None else protocol.temperature
         return Request(
             model=spec.model,
-            prompt=_with_system(self.task.prompt(position, sample), spec.system),
+            prompt=with_system(self.task.prompt(position, sample), spec.system),
             temperature=temperature,
             max_tokens=spec.max_tokens or protocol.max_tokens,
             stop=spec.stop or protocol.stop,
@@ -142,7 +143,7 @@ def prepare_cells(plan: Plan, tasks: Sequence[Task], given: Mapping[str, Provide
         seats.of(task.protocol)
     for spec in plan.models:
         try:
-            cells.extend(_cells_of(spec, plan, tasks, given.get(spec.id), seats))
+            cells.extend(_cells_of(spec, plan, tasks, given, seats))
         except SteelyardError as error:
             faults.append(error)
     if len(faults) == 1:
@@ -153,7 +154,7 @@ def prepare_cells(plan: Plan, tasks: Sequence[Task], given: Mapping[str, Provide
 
 
 def _cells_of(
-    spec: ModelSpec, plan: Plan, tasks: Sequence[Task], given: Provider | None, seats: Seats
+    spec: ModelSpec, plan: Plan, tasks: Sequence[Task], given: Mapping[str, Provider], seats: Seats
 ) -> Iterator[Cell]:
     if spec.provider == BASELINE:
         check_server(spec, None)
@@ -163,15 +164,18 @@ def _cells_of(
             judge = seats.of(task.protocol)
             yield Cell(info=_judged_by(judge, info), spec=spec, task=task, provider=None, floor=floor, judge=judge)
         return
-    provider = given or connect(spec)
-    check_server(spec, provider)
+    provider = connected(spec, lambda asked: given.get(asked.id) or connect(asked))
+    for member in members_of(spec, provider):
+        check_server(member.spec, member.provider)
     for task in tasks:
         if task.protocol.kind == "likelihood" and not isinstance(provider, LikelihoodProvider):
             raise UsageError(
                 f"{spec.id} gives no log-likelihoods, which {_label(task)} needs. "
                 f"Try: a protocol that generates, such as {_generating(task)}"
             )
-        info = cell_info(_versioned(spec, provider), plan, task, _origin(provider), is_floor=False)
+        if spec.confidence is not None or spec.cascade is not None:
+            check_sure(spec, task)
+        info = cell_info(_versioned(spec, provider), plan, task, _origin(spec, provider), is_floor=False)
         info = _timed_by(provider, info)
         judge = seats.of(task.protocol)
         yield Cell(info=_judged_by(judge, info), spec=spec, task=task, provider=provider, floor=None, judge=judge)
@@ -183,11 +187,25 @@ def _versioned(spec: ModelSpec, provider: Provider) -> ModelSpec:
     return spec if version is None else msgspec.structs.replace(spec, version=str(version))
 
 
-def _origin(provider: Provider) -> str:
-    """Who answers, with the version of an object that states one."""
-    version = getattr(provider, "version", None)
-    has_it = version is None or provider.origin.endswith(f"@{version}")
-    return provider.origin if has_it else f"{provider.origin}@{version}"
+def _origin(spec: ModelSpec, provider: Provider) -> str:
+    """Who answers, and how it is found how sure that is: of a model asked otherwise nothing is used again."""
+    how = spec.confidence or (spec.cascade.cheap.confidence if spec.cascade else None)
+    if how is None:
+        return origin_of(provider)
+    below = f" below {spec.cascade.threshold:g}" if spec.cascade and spec.cascade.threshold else ""
+    samples = f" of {how.samples} at {how.temperature:g}" if how.by == "agreement" else ""
+    return f"{origin_of(provider)}, {how.by}{samples}{below}"
+
+
+def check_sure(spec: ModelSpec, task: Task) -> None:
+    """Raise where no confidence can be had in answers to this task."""
+    how = spec.confidence or (spec.cascade.cheap.confidence if spec.cascade else None)
+    if task.protocol.kind == "likelihood":
+        raise UsageError(f"{spec.id}: {_label(task)} weighs likelihoods, and gives no answer to be sure of")
+    if how is not None and how.by == "agreement" and task.protocol.deliberate is not None:
+        raise UsageError(
+            f"{spec.id}: {_label(task)} has no short answers that several could agree on. Try: --confidence logprob"
+        )
 
 
 def _timed_by(provider: Provider, info: CellInfo) -> CellInfo:
@@ -271,7 +289,8 @@ def prompt_digest(task: Task) -> str:
     return total.hexdigest()
 
 
-def _with_system(prompt: Prompt, system: str | None) -> Prompt:
+def with_system(prompt: Prompt, system: str | None) -> Prompt:
+    """The prompt under another system message; a text has none."""
     if system is None or prompt.kind != "chat":
         return prompt
     rest = itertools.dropwhile(lambda turn: turn.role == "system", prompt.messages)

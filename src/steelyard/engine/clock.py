@@ -61,5 +61,8 @@ class Clock:
 
 def without_times(outcome: Outcome) -> Outcome:
     """What came back in spite of a pause: its words and tokens, and nothing of how long it took."""
-    completion = outcome.completion and msgspec.structs.replace(outcome.completion, timing=None)
-    return msgspec.structs.replace(outcome, completion=completion, last_try_s=None)
+    stages = tuple(msgspec.structs.replace(stage, took_s=None, ttft_s=None) for stage in outcome.stages)
+    completion = outcome.completion
+    if completion is not None:
+        completion = msgspec.structs.replace(completion, timing=None, stages=stages if completion.stages else ())
+    return msgspec.structs.replace(outcome, completion=completion, last_try_s=None, stages=stages)

@@ -159,15 +159,7 @@ class Crew:
         for spec in self._plan.models:
             if spec.id in self.lanes and (slots := shared(self._concurrency[spec.id], number, (self.workers or 1))):
                 part = slots / self._concurrency[spec.id]
-                specs.append(
-                    replace(
-                        spec,
-                        concurrency=slots,
-                        requests_per_minute=spec.requests_per_minute and spec.requests_per_minute * part,
-                        tokens_per_minute=spec.tokens_per_minute and spec.tokens_per_minute * part,
-                        server_pid=None,
-                    )
-                )
+                specs.append(replace(_part_of(spec, part), concurrency=slots))
         return tuple(specs)
 
     async def _attend(self, hand: Hand) -> None:
@@ -205,10 +197,10 @@ class Crew:
             case Standing():
                 hand.standing[said.model] = said
                 self._count_in_flight(said.model)
-            case Refused(model=model, seconds=seconds):
+            case Refused(model=model, seconds=seconds, gate=gate):
                 for other in self.hands:
                     if other is not hand and model in other.in_hand:
-                        other.say(Held(model=model, seconds=seconds))
+                        other.say(Held(model=model, seconds=seconds, gate=gate))
             case Tell(text=text):
                 self._tell(text)
             case Learnt(settings=settings):
@@ -243,6 +235,24 @@ class Crew:
     def _fail(self, error: Exception) -> None:
         if not self._failed.done():
             self._failed.set_exception(error)
+
+
+def _part_of(spec: ModelSpec, part: float) -> ModelSpec:
+    """The model, and whoever else is asked for its answers, with a part of what each may be asked a minute."""
+    cascade, confidence = spec.cascade, spec.confidence
+    if cascade is not None:
+        cascade = replace(cascade, cheap=_part_of(cascade.cheap, part), dear=_part_of(cascade.dear, part))
+    if confidence is not None and confidence.judge is not None:
+        confidence = replace(confidence, judge=_part_of(confidence.judge, part))
+    return replace(
+        spec,
+        concurrency=spec.concurrency and max(1, round(spec.concurrency * part)),
+        requests_per_minute=spec.requests_per_minute and spec.requests_per_minute * part,
+        tokens_per_minute=spec.tokens_per_minute and spec.tokens_per_minute * part,
+        server_pid=None,
+        cascade=cascade,
+        confidence=confidence,
+    )
 
 
 def shared(total: int, number: int, among: int) -> int:

@@ -84,10 +84,11 @@ class Stop(Said, frozen=True):
 
 
 class Held(Said, frozen=True):
-    """Another worker was told to ask a model for nothing for so long."""
+    """Another worker was told to ask a model for nothing for so long; of a system of several the ``gate``-th."""
 
     model: str
     seconds: float
+    gate: int = 0
 
 
 class End(Said, frozen=True):
@@ -145,10 +146,11 @@ class Standing(Said, frozen=True):
 
 
 class Refused(Said, frozen=True):
-    """A model's service wants nothing for so long."""
+    """A model's service wants nothing for so long; of a system of several the ``gate``-th."""
 
     model: str
     seconds: float
+    gate: int = 0
 
 
 class Tell(Said, frozen=True):

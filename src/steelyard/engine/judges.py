@@ -222,6 +222,8 @@ def _spec(judge: Any) -> tuple[ModelSpec, Provider | None]:
         spec = parse_model(model)
         if spec.provider == BASELINE:
             raise UsageError(f"{model!r} cannot judge: a floor answers without reading")
+        if spec.cascade is not None:
+            raise UsageError(f"{model!r} cannot judge: a judge is one model. Try: one of the two")
         return msgspec.structs.replace(spec, **settings), None
     provider: Provider | None = model if hasattr(model, "generate") else Function(model) if callable(model) else None
     if provider is None:

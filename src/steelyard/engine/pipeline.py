@@ -18,7 +18,7 @@ from functools import partial
 from steelyard import prices
 from steelyard.engine.attempts import Outcome, RetryPolicy, always, ask
 from steelyard.engine.batch_lane import MOST_HELD, BatchLane
-from steelyard.engine.budget import SPENT, Bill, Till
+from steelyard.engine.budget import SPENT, Bill, Ledger, Till, costs_nothing
 from steelyard.engine.cache import Cache
 from steelyard.engine.clock import Clock, without_times
 from steelyard.engine.grade import grade
@@ -26,7 +26,9 @@ from steelyard.engine.horizon import wait_for_move
 from steelyard.engine.progress import Progress
 from steelyard.engine.standings import Standings
 from steelyard.engine.stragglers import Stragglers
-from steelyard.engine.throttle import GateShut
+from steelyard.engine.system import System, Unpaid, system_of
+from steelyard.engine.throttle import GateShut, Throttle
+from steelyard.engine.way import extractor, total_usd
 from steelyard.engine.work import OpenCell, Work
 from steelyard.engine.writer import Keeps
 from steelyard.providers.batches import Answered, BatchService
@@ -73,7 +75,14 @@ class Lane:
         self._generator = random.Random()
         self._on_stop = on_stop
         self.concurrency = concurrency
-        self.throttle = policy.throttle(concurrency, self._spec)
+        self._system = system_of(
+            cells[0].cell,
+            policy=policy,
+            concurrency=concurrency,
+            tell=progress.tell,
+            generator=self._generator,
+        )
+        self.throttle = self._system.first.throttle if self._system else policy.throttle(concurrency, self._spec)
         self._clock = Clock()
         self._stragglers = Stragglers(self.model, self._spec.timeout_s, progress.tell)
         for cell in cells:
@@ -90,13 +99,26 @@ class Lane:
         self._has_answered = False
         self.stopped: str | None = None
 
+    def pay_from(self, ledger: Ledger) -> None:
+        """Let what may cost something be paid from the one ledger."""
+        first, *_ = self._spec.asked
+        self.till = None if costs_nothing(self._spec) else Till(ledger, first)
+        if self._system is not None:
+            self._system.pay_from(ledger)
+
+    @property
+    def throttles(self) -> tuple[Throttle, ...]:
+        """The gate before each model that is asked."""
+        return (self.throttle,) if self._system is None else self._system.throttles
+
     def stop(self, reason: str) -> None:
         """Send nothing more; what is in flight may still come in, and what was reserved before the money ended."""
         self.stopped = self.stopped or reason
         for cell in self.cells:
             cell.horizon.abandon()
         if reason != SPENT:
-            self.throttle.shut()
+            for throttle in self.throttles:
+                throttle.shut()
         self._on_stop(reason)
 
     async def run(self, unscored: Iterable[Work], source: Source | None = None) -> None:
@@ -282,7 +304,11 @@ class Lane:
             return self.stopped is None
         judge = work.cell.cell.judge
         promise_usd = 0.0 if judge is None else judge.most_usd(work.request)
-        work.bill = await self.till.bill(work.request, promise_usd=promise_usd)
+        request = work.request
+        if self._system is not None:
+            request = self._system.first_request(work.request)
+            promise_usd += self._system.most_to_follow_usd(work.request)
+        work.bill = await self.till.bill(request, promise_usd=promise_usd)
         if work.bill is None:
             self.stop(SPENT)
         elif self.stopped:  # while it waited for its turn
@@ -330,9 +356,12 @@ class Lane:
         return self._called(work, outcome, datetime.fromtimestamp(work.started_at_s, UTC), slept_s=slept_s or None)
 
     def _called(self, work: Work, outcome: Outcome, started: datetime, *, slept_s: float | None = None) -> Call:
-        cost_usd = self._cost(outcome.completion, started)
-        if work.bill is not None:
-            work.bill.close(cost_usd, outcome.failure)
+        if self._system is not None:
+            cost_usd = total_usd(outcome.stages)  # each stage has been paid
+        else:
+            cost_usd = self._cost(outcome.completion, started)
+            if work.bill is not None:
+                work.bill.close(cost_usd, outcome.failure)
         return Call(
             sample_id=work.sample.id,
             repeat=work.repeat,
@@ -344,6 +373,7 @@ class Lane:
             failure=outcome.failure,
             failed_after_s=outcome.last_try_s if outcome.failure and self.batches is None else None,
             cost_usd=cost_usd,
+            stages=outcome.stages if outcome.failure else (),
             slept_s=slept_s,
         )
 
@@ -353,6 +383,8 @@ class Lane:
             answer = cell.floor.answer(work.sample, work.repeat)
             return Outcome(attempts=(), completion=answer, failure=None, last_try_s=0.0)
         assert cell.provider is not None
+        if self._system is not None:
+            return await self._through(self._system, work)
         return await ask(
             cell.provider,
             work.request,
@@ -364,6 +396,15 @@ class Lane:
             again=always if work.bill is None else work.bill.again,
         )
 
+    async def _through(self, system: System, work: Work) -> Outcome:
+        """Stage by stage; where the money does not reach for the next one, the item is still to be asked."""
+        extract = extractor(work.cell.cell.task.protocol, work.sample)
+        try:
+            return await system.ask(work.request, work.digest, work.bill, extract)
+        except Unpaid:
+            self.stop(SPENT)
+            raise GateShut from None
+
     def _cost(self, completion: Completion | None, at: datetime) -> float | None:
         return None if completion is None else prices.cost_usd(completion.usage, self._spec, at)
 
@@ -373,7 +414,7 @@ class Lane:
             self._has_answered = True
             return
         self._failures += 1
-        if self.throttle.is_lost:
+        if any(throttle.is_lost for throttle in self.throttles):
             self._give_up(call.failure)
         is_hopeless = not self._has_answered and self._failures >= HOPELESS_AFTER
         if call.failure.is_permanent or is_hopeless:
@@ -386,7 +427,8 @@ class Lane:
         self.stop(said)
         why = f"the first {HOPELESS_AFTER} calls all failed: "
         if failure.is_permanent or self._has_answered:
-            why = "it could not be reached any more: " if self.throttle.is_lost else ""
+            is_lost = any(throttle.is_lost for throttle in self.throttles)
+            why = "it could not be reached any more: " if is_lost else ""
         self._progress.tell(f"{self._spec.id} stopped: {why}{said}")
 
     async def _score(self) -> None:

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from steelyard import prices
 from steelyard.engine.attempts import RetryPolicy
-from steelyard.engine.budget import Ledger, Till, check_prices, costs_nothing
+from steelyard.engine.budget import Ledger, Till, check_prices, costs_nothing, is_free
 from steelyard.engine.cache import Cache, identity, oldest_used_s
 from steelyard.engine.calibration import instrument
 from steelyard.engine.cells import Cell, prepare_cells, prepare_tasks
@@ -98,7 +98,8 @@ def _batch_service(spec: ModelSpec) -> BatchService:
 
 
 def _who_is_paid(cells: Sequence[Cell]) -> list[ModelSpec]:
-    return [*(cell.spec for cell in cells), *(cell.judge.spec for cell in cells if cell.judge is not None)]
+    asked = (asked for cell in cells for asked in cell.spec.asked)
+    return [*asked, *(cell.judge.spec for cell in cells if cell.judge is not None)]
 
 
 async def execute(
@@ -181,7 +182,7 @@ def _quotes(cells: Sequence[Cell], tell: Callable[[str], None]) -> dict[str, Any
     """The rates of everyone who is paid, as they are kept with the session; ``None`` where they are unknown."""
     found: dict[str, Any] = {}
     for spec in _who_is_paid(cells):
-        if costs_nothing(spec) or spec.id in found:
+        if is_free(spec) or spec.id in found:
             continue
         quote = prices.quote(spec, datetime.now(UTC))
         found[spec.id] = msgspec.to_builtins(quote)
@@ -275,8 +276,7 @@ def _set_up_batches(lanes: Sequence[Lane], store: Store, run: RunInfo) -> None:
 def _set_up_tills(lanes: Sequence[Lane], cells: Sequence[Cell], ledger: Ledger) -> None:
     """Let every model and every judge that may cost something pay from the one ledger."""
     for lane in lanes:
-        spec = lane.cells[0].cell.spec
-        lane.till = None if costs_nothing(spec) else Till(ledger, spec)
+        lane.pay_from(ledger)
     for seat in {cell.judge for cell in cells if cell.judge is not None}:
         seat.till = None if costs_nothing(seat.spec) else Till(ledger, seat.spec)
 
@@ -293,12 +293,13 @@ def _share_out(
     shared: list[Lane | SharedLane] = []
     for lane in lanes:
         spec = lane.cells[0].cell.spec
-        has_no_name = spec.provider == "object" or any(
+        has_no_name = any(asked.provider == "object" for asked in spec.asked) or any(
             cell.cell.task.spec.name in given.benchmarks for cell in lane.cells
         )
         if has_no_name:
             tell(f"{spec.id} stays in this process: workers find only what has a name, such as python:MODULE:FUNCTION")
-        if has_no_name or spec.batch or spec.provider in OF_THIS_MACHINE:
+        is_here = any(asked.provider in OF_THIS_MACHINE for asked in spec.asked)
+        if has_no_name or spec.batch or is_here:
             shared.append(lane)
         else:
             shared.append(crew.take(lane, lane.concurrency, partial(_unscored, lane, store)))
@@ -350,7 +351,7 @@ def _pids(cells: Sequence[Cell]) -> dict[str, list[int]]:
 
 def _is_waiting(cells: Sequence[Cell], progress: Progress) -> bool:
     """Whether answers are awaited from outside this process: what a callable computes here is not the client's work."""
-    awaited = {cell.spec.id for cell in cells if cell.spec.provider not in OF_THE_USER}
+    awaited = {cell.spec.id for cell in cells if any(asked.provider not in OF_THE_USER for asked in cell.spec.asked)}
     return any(counters.in_flight for counters in progress.cells if counters.model in awaited)
 
 

@@ -14,6 +14,7 @@ import psutil
 
 from steelyard.engine.gpus import Reading, devices_of, held_by
 from steelyard.errors import UsageError
+from steelyard.providers.cascade import Several
 from steelyard.providers.interface import OwnsProcess, Provider
 from steelyard.types import ModelSpec
 
@@ -152,6 +153,10 @@ def check_server(spec: ModelSpec, provider: Provider | None) -> None:
 
 def served_pids(spec: ModelSpec, provider: Provider | None) -> Iterator[int]:
     """The process that answers for a model, where it is known."""
+    if isinstance(provider, Several):
+        for member in provider.members:
+            yield from served_pids(member.spec, member.provider)
+        return
     owner: object = provider
     pid = owner.pid if isinstance(owner, OwnsProcess) else spec.server_pid
     if pid is not None:

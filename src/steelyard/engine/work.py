@@ -14,6 +14,7 @@ from steelyard.engine.order import grouped
 from steelyard.engine.progress import CellProgress
 from steelyard.store import NewCall, NewScore
 from steelyard.store.answers import Reusable
+from steelyard.store.judgements import reply_to_keep_by
 from steelyard.store.verdicts import NewVerdict
 from steelyard.types import Call, Request, Sample, Score
 
@@ -68,6 +69,7 @@ class Work:
             grader=protocol.name,
             grader_version=protocol.version,
             scores=self.scores,
+            reply=reply_to_keep_by(self.call.completion if self.call else None, self.scores),
             verdicts=self.verdicts,
         )
 

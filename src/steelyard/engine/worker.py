@@ -13,6 +13,7 @@ import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 import msgspec
 
@@ -147,7 +148,7 @@ class Worker:
         """Prepare, work to the end, say what it took."""
         plan = plan_from_document(msgspec.json.decode(self._begin.plan))
         cells = prepare_cells(plan, prepare_tasks(plan, {}), {})
-        if any(prices.price_source(spec) == prices.TABLE for spec in plan.models):
+        if any(prices.price_source(spec) == prices.TABLE for model in plan.models for spec in model.asked):
             await asyncio.to_thread(prices.load_table)
         with Store.open(self._begin.store, create=False) as store:
             self._open_lanes(cells, store, plan.seed)
@@ -183,8 +184,8 @@ class Worker:
             case Stop(model=model, reason=reason):
                 self._lanes[model].stop(reason)
                 self._supplies[model].items(Items(model=model, places=(), is_last=True))
-            case Held(model=model, seconds=seconds):
-                self._lanes[model].throttle.hold(seconds)
+            case Held(model=model, seconds=seconds, gate=gate):
+                self._lanes[model].throttles[gate].hold(seconds)
 
     def _open_lanes(self, cells: list[Cell], store: Store, seed: int) -> None:
         begin = self._begin
@@ -220,12 +221,16 @@ class Worker:
             policy=policy,
             on_stop=lambda reason: self._wire.say(Stopped(model=spec.id, reason=reason)),
         )
-        lane.till = None if costs_nothing(spec) else Till(self._ledger, spec)
-        lane.throttle.on_refusal = lambda seconds: self._wire.say(Refused(model=spec.id, seconds=seconds))
+        lane.pay_from(self._ledger)
+        for gate, throttle in enumerate(lane.throttles):
+            throttle.on_refusal = partial(self._refused, spec.id, gate)
         if self._begin.cache_since_s is not None:
             asked = [cell.cell for cell in cells]
             lane.cache = Cache(store, self._begin.run_id, asked, since_s=self._begin.cache_since_s)
         return lane
+
+    def _refused(self, model: str, gate: int, seconds: float) -> None:
+        self._wire.say(Refused(model=model, seconds=seconds, gate=gate))
 
     async def _draw(self, wanted_usd: float) -> float:
         number = next(self._numbers)

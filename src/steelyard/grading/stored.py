@@ -27,6 +27,7 @@ from steelyard.engine.stage import opened
 from steelyard.engine.verdicts import Verdicts
 from steelyard.errors import SteelyardError, UnknownName, UsageError
 from steelyard.store import NewScore, Store
+from steelyard.store.judgements import reply_to_keep_by
 from steelyard.store.verdicts import NewVerdict
 from steelyard.types import Call, CellInfo, RunInfo, Sample, Score
 
@@ -85,8 +86,9 @@ async def _grade_missing(store: Store, cell: int, protocol: Protocol, seat: Seat
                     grader_version=protocol.version,
                     scores=scores,
                     verdicts=tuple(replies),
+                    reply=reply_to_keep_by(call.completion, scores),
                 )
-                for (call_id, _, _), (scores, replies) in zip(batch, judged, strict=True)
+                for (call_id, _, call), (scores, replies) in zip(batch, judged, strict=True)
             ]
         )
         total += len(batch)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,14 +13,31 @@ from steelyard.benchmarks import FILE_SUFFIXES
 from steelyard.criteria import parse_threshold
 from steelyard.document import Document, Where
 from steelyard.errors import PlanError, UsageError
-from steelyard.plan.names import check_provider, parse_benchmark, parse_model, seconds
+from steelyard.plan.names import (
+    CASCADE,
+    cascade_of,
+    check_provider,
+    confidence_of,
+    parse_benchmark,
+    parse_model,
+    seconds,
+)
 from steelyard.plan.plan import BenchmarkSpec, Order, Plan
 from steelyard.plan.stopping import Stop, cascade_rule, stop_rule
-from steelyard.types import ModelSpec, Price
+from steelyard.types import Confidence, ModelSpec, Price
 
 ALSO_UNDERSTOOD = {"datasets": "benchmarks", "parallel_workers": "workers"}
 
 Count = Annotated[int, Meta(ge=1)]
+
+
+class ConfidenceEntry(Struct, kw_only=True, forbid_unknown_fields=True):
+    """How a model's answers are given a confidence, spelled out; ``judge`` is a name or another entry's id."""
+
+    by: str
+    samples: Count | None = None
+    temperature: Annotated[float, Meta(gt=0)] | None = None
+    judge: str | None = None
 
 
 class ModelEntry(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -45,6 +62,8 @@ class ModelEntry(Struct, kw_only=True, forbid_unknown_fields=True):
     version: str | None = None
     batch: bool = False
     server_pid: Count | None = None
+    confidence: str | ConfidenceEntry | None = None
+    threshold: float | None = None
 
 
 class BenchmarkEntry(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -93,7 +112,7 @@ def read_plan(path: Path) -> Plan:
     """The plan in ``path``; paths in it are relative to the file."""
     document = PlanDocument.read(path)
     entries = document.as_plan_file()
-    models = [_located(document, ("models", i), model_spec, entry) for i, entry in enumerate(entries.models)]
+    models = _models(document, entries.models)
     benchmarks = [
         _located(document, ("benchmarks", i), lambda entry: benchmark_spec(entry, path.parent), entry)
         for i, entry in enumerate(entries.benchmarks)
@@ -124,6 +143,25 @@ def read_plan(path: Path) -> Plan:
         success=entries.success,
         baseline=entries.baseline,
     )
+
+
+def _models(document: Document, entries: Sequence[str | ModelEntry]) -> list[ModelSpec]:
+    """Every entry as a model; those that name others by their ids come after them, wherever they stand."""
+    found: dict[int, ModelSpec] = {}
+    known: dict[str, ModelSpec] = {}
+    for i, entry in sorted(enumerate(entries), key=lambda numbered: _rank(numbered[1])):
+        found[i] = _located(document, ("models", i), lambda entry: model_spec(entry, known), entry)
+        known[found[i].id] = found[i]
+    return [found[i] for i in range(len(entries))]
+
+
+def _rank(entry: str | ModelEntry) -> int:
+    """Plain models, then those that a judge says how sure they are, then cascades."""
+    if isinstance(entry, str):
+        return 2 * entry.startswith(f"{CASCADE}/")
+    if entry.provider == CASCADE or (entry.provider is None and entry.model.startswith(f"{CASCADE}/")):
+        return 2
+    return int(isinstance(entry.confidence, ConfidenceEntry) and entry.confidence.judge is not None)
 
 
 def _stop(document: Document, entries: PlanFile) -> Stop | None:
@@ -186,21 +224,42 @@ def _located(document: Document, path: Where, build: Any, entry: Any) -> Any:
         raise document.fault(str(error), path) from error
 
 
-def model_spec(entry: str | ModelEntry) -> ModelSpec:
-    """The model that an entry names, with its own settings."""
+def model_spec(entry: str | ModelEntry, known: Mapping[str, ModelSpec] | None = None) -> ModelSpec:
+    """The model that an entry names, with its own settings; ``known`` are other entries by their ids."""
     if isinstance(entry, str):
-        return parse_model(entry)
+        provider, _, names = entry.partition("/")
+        return cascade_of(names, known) if provider == CASCADE else parse_model(entry)
+    settings = {name: getattr(entry, name) for name in ModelEntry.__struct_fields__ if name not in _IDENTITY}
+    confidence = _confidence(entry.confidence, known or {})
+    is_named = entry.provider is None and entry.model.startswith(f"{CASCADE}/")
+    if is_named or entry.provider == CASCADE:
+        spec = cascade_of(entry.model.removeprefix(f"{CASCADE}/"), known, threshold=entry.threshold)
+        assert spec.cascade is not None
+        if confidence is not None:
+            cheap = msgspec.structs.replace(spec.cascade.cheap, confidence=confidence)
+            spec = msgspec.structs.replace(spec, cascade=msgspec.structs.replace(spec.cascade, cheap=cheap))
+        return msgspec.structs.replace(spec, id=entry.id or spec.id, **settings)
+    if entry.threshold is not None:
+        raise UsageError(f"{entry.model}: a threshold is for a cascade. Try: provider: cascade, model: 'CHEAP>DEAR'")
     if entry.provider is None:
         named = parse_model(entry.model)
         provider, model, label = named.provider, named.model, named.id
     else:
         check_provider(entry.provider)
         provider, model, label = entry.provider, entry.model, f"{entry.provider}/{entry.model}"
-    settings = {name: getattr(entry, name) for name in ModelEntry.__struct_fields__ if name not in _IDENTITY}
-    return ModelSpec(id=entry.id or label, provider=provider, model=model, **settings)
+    return ModelSpec(id=entry.id or label, provider=provider, model=model, confidence=confidence, **settings)
 
 
-_IDENTITY = ("provider", "model", "id")
+_IDENTITY = ("provider", "model", "id", "confidence", "threshold")
+
+
+def _confidence(entry: str | ConfidenceEntry | None, known: Mapping[str, ModelSpec]) -> Confidence | None:
+    if entry is None:
+        return None
+    if isinstance(entry, str):
+        return confidence_of(entry)
+    judge = known.get(entry.judge, entry.judge) if entry.judge is not None else None
+    return confidence_of(entry.by, samples=entry.samples, temperature=entry.temperature, judge=judge)
 
 
 def benchmark_spec(entry: str | BenchmarkEntry, folder: Path = Path()) -> BenchmarkSpec:

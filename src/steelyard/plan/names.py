@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, cast
+
+from msgspec import structs
 
 from steelyard.benchmarks import FILE_SUFFIXES, benchmark_names
 from steelyard.errors import UnknownName, UsageError
 from steelyard.plan.plan import BenchmarkSpec
 from steelyard.providers import models_like, provider_names
-from steelyard.types import ModelSpec, Price
+from steelyard.types import Confidence, Escalation, ModelSpec, Price
+
+if TYPE_CHECKING:
+    from steelyard.types import ConfidenceBy
 
 BASELINE = "baseline"
+CASCADE = "cascade"
+CONFIDENCES = ("logprob", "agreement", "judge")
 OF_THE_USER = ("python", "object")
 """Providers that are code of the user's: what it does is known by its version alone."""
 SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
@@ -44,7 +53,7 @@ def parse_price(text: str) -> Price:
 
 
 def parse_model(word: str) -> ModelSpec:
-    """``PROVIDER/MODEL``, ``baseline/FLOOR``, ``python:MODULE:FUNCTION``, or a bare name such as ``gpt-4o-mini``."""
+    """``PROVIDER/MODEL``, ``baseline/FLOOR``, ``python:MODULE:FUNCTION``, ``cascade/CHEAP>DEAR``, or a bare name."""
     if word.startswith("python:"):
         return ModelSpec(id=word.removeprefix("python:"), provider="python", model=word.removeprefix("python:"))
     provider, slash, model = word.partition("/")
@@ -52,9 +61,48 @@ def parse_model(word: str) -> ModelSpec:
         provider, model = _provider_of(word), word
     elif not model:
         raise UsageError(f"model {word!r} names a provider only. Try: {provider}/MODEL")
+    elif provider == CASCADE:
+        return cascade_of(model)
     elif provider not in known_providers():
         raise _unknown_provider(provider, word)
     return ModelSpec(id=f"{provider}/{model}", provider=provider, model=model)
+
+
+def cascade_of(
+    names: str, known: Mapping[str, ModelSpec] | None = None, *, threshold: float | None = None
+) -> ModelSpec:
+    """The system that ``CHEAP>DEAR`` names; ``known`` are models with settings, by the id that may stand for one."""
+    parts = [name.strip() for name in names.split(">")]
+    if len(parts) != 2 or not all(parts):
+        raise UsageError(f"{names!r} is no cascade. Try: {CASCADE}/CHEAP>DEAR, in quotes, with two models")
+    cheap, dear = (structs.replace((known or {}).get(name) or parse_model(name), server_pid=None) for name in parts)
+    if cheap.confidence is None:
+        cheap = structs.replace(cheap, confidence=Confidence(by="logprob"))
+    escalation = Escalation(cheap=cheap, dear=structs.replace(dear, confidence=None), threshold=threshold)
+    model = f"{cheap.id}>{dear.id}"
+    return ModelSpec(id=f"{CASCADE}/{model}", provider=CASCADE, model=model, cascade=escalation)
+
+
+def confidence_of(
+    by: str, *, samples: int | None = None, temperature: float | None = None, judge: str | ModelSpec | None = None
+) -> Confidence:
+    """How answers are given a confidence, in words."""
+    if by not in CONFIDENCES:
+        raise UnknownName("confidence", by, CONFIDENCES)
+    if (by == "agreement") < (samples is not None or temperature is not None):
+        raise UsageError(f"samples are what agreement is found in, and confidence is by {by}")
+    if (by == "judge") != (judge is not None):
+        raise UsageError("a judge goes with confidence by judge. Try: --confidence judge --confidence-judge MODEL")
+    usual = Confidence(by="agreement")
+    asked = parse_model(judge) if isinstance(judge, str) else judge
+    if asked is not None and (asked.cascade is not None or asked.provider == BASELINE):
+        raise UsageError(f"{asked.id} cannot say whether an answer is right. Try: one model")
+    return Confidence(
+        by=cast("ConfidenceBy", by),
+        samples=usual.samples if samples is None else samples,
+        temperature=usual.temperature if temperature is None else temperature,
+        judge=None if asked is None else structs.replace(asked, confidence=None),
+    )
 
 
 def known_providers() -> list[str]:

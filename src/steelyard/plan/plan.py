@@ -84,6 +84,9 @@ class Plan(Struct, frozen=True, kw_only=True):
             document.pop("stop")  # a plan without one keeps the digest that it had before there were rules
         for model in document["models"]:
             model.pop("server_pid")
+            for name in ("confidence", "cascade"):
+                if model[name] is None:
+                    model.pop(name)  # a plan without one keeps the digest that it had before there were any
         return hashlib.sha256(msgspec.json.encode(document, order="sorted")).hexdigest()
 
 

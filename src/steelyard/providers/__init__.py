@@ -33,10 +33,11 @@ BUILT_IN = {
     "litellm": "steelyard.providers.litellm",
     "local": "steelyard.providers.local",
     "python": "steelyard.providers.function",
+    "cascade": "steelyard.providers.cascade",
 }
 """The module of each provider, whose ``connect`` takes a ``ModelSpec``."""
 
-HERE = ("local", "python")
+HERE = ("local", "python", "cascade")
 ENTRY_POINTS = "steelyard.providers"
 
 

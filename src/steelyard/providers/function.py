@@ -35,6 +35,10 @@ class Function:
         self._is_async = inspect.iscoroutinefunction(body) or inspect.isasyncgenfunction(body)
         self._wants = _first_parameter(call)
 
+    def with_confidence(self, request: Request) -> Request:
+        """The request as it is: a callable states the ``confidence`` of the ``Completion`` that it returns, or none."""
+        return request
+
     async def generate(self, request: Request) -> AsyncIterator[Event]:
         """Call it; a synchronous callable runs in a thread of its own, so that a slow one holds up nobody else."""
         argument = _argument(self._wants, request)
@@ -43,7 +47,8 @@ class Function:
             answer = await answer
         if isinstance(answer, Completion):
             yield Text(answer.text)
-            yield Done(stop_reason=answer.stop_reason or "stop", usage=answer.usage)
+            confidence = answer.confidence
+            yield Done(stop_reason=answer.stop_reason or "stop", usage=answer.usage, confidence=confidence)
             return
         async for piece in _pieces(answer):
             yield Text(_as_text(piece, self.name))

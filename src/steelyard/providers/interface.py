@@ -6,7 +6,8 @@ socket sets ``at_ns`` where the bytes arrive, before it parses them.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import math
+from collections.abc import AsyncIterator, Sequence
 from typing import Protocol, runtime_checkable
 
 from msgspec import Struct
@@ -29,13 +30,17 @@ class Text(Struct, frozen=True):
 
 
 class Done(Struct, frozen=True, kw_only=True):
-    """The reply is complete. ``streamed`` is false where it came in one piece after all."""
+    """The reply is complete. ``streamed`` is false where it came in one piece after all.
+
+    ``confidence`` is the mean probability of the answer's tokens (geometric), where it was asked for.
+    """
 
     stop_reason: str | None = None
     usage: Usage = Usage()
     model_reported: str | None = None
     fingerprint: str | None = None
     streamed: bool = True
+    confidence: float | None = None
     at_ns: int | None = None
 
 
@@ -84,12 +89,33 @@ class LikelihoodProvider(Protocol):
 
 
 @runtime_checkable
+class GivesConfidence(Protocol):
+    """The optional third ability: to say with an answer how probable its tokens were."""
+
+    def with_confidence(self, request: Request) -> Request:
+        """The request as it must be sent for ``Done`` to carry a ``confidence``."""
+        ...
+
+
+@runtime_checkable
 class Probes(Protocol):
     """A provider that cannot know without asking whether its model has an ability."""
 
     async def probe_likelihood(self, model: str) -> None:
         """Raise ``UsageError`` where the model gives no log-likelihoods; asked once, before the first item."""
         ...
+
+
+def origin_of(provider: Provider) -> str:
+    """Who answers, with the version of an object that states one."""
+    version = getattr(provider, "version", None)
+    has_it = version is None or provider.origin.endswith(f"@{version}")
+    return provider.origin if has_it else f"{provider.origin}@{version}"
+
+
+def mean_probability(logprobs: Sequence[float]) -> float | None:
+    """The geometric mean of tokens' probabilities, from their natural logarithms; ``None`` of none."""
+    return math.exp(min(0.0, math.fsum(logprobs) / len(logprobs))) if logprobs else None
 
 
 @runtime_checkable

@@ -103,6 +103,11 @@ class Local:
             async for event in self._chat.generate(as_local(request)):
                 yield msgspec.structs.replace(event, fingerprint=self.runtime) if isinstance(event, Done) else event
 
+    def with_confidence(self, request: Request) -> Request:
+        """The request with its tokens' log-probabilities asked for, and no other tokens' beside them."""
+        asked = {"logprobs": 1} if request.prompt.kind == "completion" else {"logprobs": True, "top_logprobs": 1}
+        return msgspec.structs.replace(request, extra=asked | request.extra)
+
     async def likelihood(self, request: Request) -> tuple[Likelihood, ...]:
         """The log-probability of each continuation, all asked on one slot of the server."""
         prompt = request.prompt

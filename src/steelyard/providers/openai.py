@@ -25,7 +25,7 @@ from steelyard.providers.endpoint import (
     reported,
 )
 from steelyard.providers.http import STALL_TIMEOUT_S, Reply
-from steelyard.providers.interface import Done, Event, Text
+from steelyard.providers.interface import Done, Event, Text, mean_probability
 from steelyard.providers.refusals import classify
 from steelyard.providers.services import address_of, key_of
 from steelyard.secrets import Secret
@@ -50,10 +50,28 @@ class _Delta(Struct):
     refusal: str | None = None
 
 
+class _Token(Struct):
+    logprob: float | None = None
+
+
+class _Logprobs(Struct):
+    """Of chats ``content`` or ``refusal``; of completions ``token_logprobs``, or ``content`` at some servers."""
+
+    content: list[_Token] | None = None
+    refusal: list[_Token] | None = None
+    token_logprobs: list[float | None] | None = None
+
+    @property
+    def values(self) -> list[float]:
+        told = [token.logprob for token in (*(self.content or ()), *(self.refusal or ()))]
+        return [logprob for logprob in told or self.token_logprobs or () if logprob is not None]
+
+
 class _Choice(Struct):
     delta: _Delta | None = None
     message: _Delta | None = None
     text: str | None = None
+    logprobs: _Logprobs | None = None
     finish_reason: str | None = None
 
 
@@ -104,6 +122,11 @@ class OpenAI(Endpoint):
     ) -> None:
         sent = key_headers(key) if headers is None else headers
         super().__init__(CHAT, base_url=base_url, headers=sent, stall_s=stall_s, keep_alive=keep_alive)
+
+    def with_confidence(self, request: Request) -> Request:
+        """The request with its tokens' log-probabilities asked for."""
+        logprobs = 1 if request.prompt.kind == "completion" else True  # there it is how many other tokens are told
+        return msgspec.structs.replace(request, extra={"logprobs": logprobs} | request.extra)
 
     async def likelihood(self, request: Request) -> tuple[Likelihood, ...]:
         """The log-probability of each continuation, from an endpoint that echoes its prompt with them."""
@@ -158,6 +181,7 @@ def wire_body(request: Request, refused: Settings) -> dict[str, Any]:
 async def _streamed(reply: Reply) -> AsyncIterator[Event]:
     done = Done()
     finished = refused = False
+    logprobs: list[float] = []
     async for data, at_ns in reply.events():
         if data == b"[DONE]":
             finished = True
@@ -167,6 +191,8 @@ async def _streamed(reply: Reply) -> AsyncIterator[Event]:
             choice = part.choices[0]
             for text in _texts(choice.delta or _Delta(content=choice.text), at_ns):
                 yield text
+            if choice.logprobs is not None:
+                logprobs += choice.logprobs.values
             refused = refused or bool(choice.delta and choice.delta.refusal)
             if choice.finish_reason:
                 finished = True
@@ -181,7 +207,7 @@ async def _streamed(reply: Reply) -> AsyncIterator[Event]:
     if not finished:
         raise malformed(BROKEN_OFF)
     await reply.finish()
-    yield done
+    yield msgspec.structs.replace(done, confidence=mean_probability(logprobs)) if logprobs else done
 
 
 async def _whole(reply: Reply) -> AsyncIterator[Event]:
@@ -194,7 +220,9 @@ async def _whole(reply: Reply) -> AsyncIterator[Event]:
     for text in _texts(message, at_ns):
         yield text
     reason = "refusal" if message.refusal else choice.finish_reason
-    yield msgspec.structs.replace(_with_origin(Done(at_ns=at_ns, streamed=False), part), stop_reason=reason)
+    confidence = mean_probability(choice.logprobs.values) if choice.logprobs else None
+    done = Done(at_ns=at_ns, streamed=False, confidence=confidence)
+    yield msgspec.structs.replace(_with_origin(done, part), stop_reason=reason)
 
 
 def _texts(delta: _Delta, at_ns: int) -> list[Text]:

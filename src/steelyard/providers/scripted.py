@@ -49,9 +49,14 @@ class Scripted:
             yield Text(text[start : start + size])
         usage = Usage(input_tokens=_words(request), output_tokens=len(text.split()), source="tokenizer")
         if isinstance(reply, Completion):
-            yield Done(stop_reason=reply.stop_reason or "stop", usage=reply.usage)
+            usage, confidence = reply.usage, reply.confidence
+            yield Done(stop_reason=reply.stop_reason or "stop", usage=usage, confidence=confidence)
         else:
             yield Done(stop_reason="stop", usage=usage)
+
+    def with_confidence(self, request: Request) -> Request:
+        """The request as it is: the script's completion states its ``confidence``, or none."""
+        return request
 
     async def likelihood(self, request: Request) -> tuple[Likelihood, ...]:
         """The completion's own likelihoods, or for a text a continuation's likelihood by whether it is that text."""

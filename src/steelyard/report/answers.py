@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from steelyard.types import Completion, Prompt, Record, Sample
+from steelyard.types import Completion, Prompt, Record, Sample, Stage
 
 _CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -31,6 +31,8 @@ def _lines(record: Record) -> list[str]:
     elif call.completion is not None:
         lines += ["answer:", *_indented(answer_text(call.completion, record.sample))]
         lines.append(_footer(call.completion, call.cost_usd, call.slept_s))
+    stages = call.stages if call.completion is None else call.completion.stages
+    lines += [line for stage in stages for line in _stage_lines(stage)]
     lines += [_judged(metric, score.value, score.answer, score.reason) for metric, score in record.scores.items()]
     return lines
 
@@ -69,8 +71,24 @@ def _footer(completion: Completion, cost_usd: float | None, slept_s: float | Non
             parts.append(f"first token after {completion.timing.ttft_s:.3f} s")
     if slept_s:
         parts.append(f"no times: the machine slept, or the client was stopped, for {slept_s:.0f} s")
-    parts.append("cost unknown" if cost_usd is None else f"${cost_usd:.6f}")
+    parts.append(_cost(cost_usd))
+    if completion.confidence is not None:
+        parts.append(f"confidence {completion.confidence:.3f}")
     return " · ".join(parts)
+
+
+def _cost(cost_usd: float | None) -> str:
+    return "cost unknown" if cost_usd is None else f"${cost_usd:.6f}"
+
+
+def _stage_lines(stage: Stage) -> list[str]:
+    """One model's part in the answer, with what it said where that is not the answer."""
+    calls = f"{stage.calls} answers" if stage.calls > 1 else "1 answer"
+    tokens = "tokens unknown" if stage.usage.output_tokens is None else f"{stage.usage.output_tokens} tokens"
+    took = "time unknown" if stage.took_s is None else f"{stage.took_s:.3f} s"
+    line = f"{stage.part} by {stage.model}: {calls} · {tokens} · {took} · {_cost(stage.cost_usd)}"
+    read = [f"    read as {', '.join('nothing' if one is None else repr(plain(one)) for one in stage.answers)}"]
+    return [line, *read * bool(stage.answers), *(_indented(stage.text) if stage.text else [])]
 
 
 def _judged(metric: str, value: float | None, answer: str | None, reason: str | None) -> str:

@@ -12,15 +12,25 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from steelyard.analysis.compare import Family, Side, compare_scores, family_level, in_family, items_to_find
+from steelyard.analysis.compare import (
+    Family,
+    Side,
+    average_over_benchmarks,
+    compare_scores,
+    family_level,
+    in_family,
+    items_to_find,
+    verdict,
+)
 from steelyard.analysis.compare_measures import MEASURES, compare_measure
 from steelyard.analysis.pairing import PROTOCOL, check_pairable, pair_scores
 from steelyard.analysis.places import Ranking, rank
-from steelyard.analysis.sentences import sentence
-from steelyard.analysis.stopped import skipped_cells
+from steelyard.analysis.sentences import names, sentence
+from steelyard.analysis.stopped import as_looked_at, early_end, skipped_cells
+from steelyard.analysis.variates import compare_on_all_items
 from steelyard.errors import UnknownName, UsageError
 from steelyard.store import Store
-from steelyard.types import CellInfo, Columns, Comparison, RunInfo
+from steelyard.types import CellInfo, Columns, Comparison, Estimate, RunInfo, Verdict
 
 BESIDE = ("latency.p50", "ttft.p50", "output_tokens", "cost.per_request")
 """Shown beside a comparison of scores, where they are known."""
@@ -29,7 +39,8 @@ BESIDE = ("latency.p50", "ttft.p50", "output_tokens", "cost.per_request")
 class Question(Struct, frozen=True, kw_only=True):
     """What is asked: which metric, of whom, with what margin; ``across`` names what may differ between the sides.
 
-    ``models``: only these, the first of them the baseline. ``detect`` is a difference to be found, in shares.
+    ``models``: only these, the first of them the baseline. ``detect`` is a difference to be found, in shares. With
+    ``control_variate`` the candidate's score over all the baseline's items is estimated from those it was asked.
     """
 
     metric: str = "accuracy"
@@ -38,6 +49,7 @@ class Question(Struct, frozen=True, kw_only=True):
     margin: float | None = None
     detect: float | None = None
     across: tuple[str, ...] = ()
+    control_variate: bool = False
 
 
 class LeftOut(Struct, frozen=True, kw_only=True):
@@ -70,6 +82,16 @@ class Compared(Struct, frozen=True, kw_only=True):
     available: int
 
 
+class Average(Struct, frozen=True, kw_only=True):
+    """One candidate's mean difference to one baseline over several benchmarks, each weighing the same."""
+
+    baseline: str
+    candidate: str
+    benchmarks: tuple[str, ...]
+    difference: Estimate
+    verdict: Verdict
+
+
 class Comparisons(Struct, frozen=True, kw_only=True):
     """All pairs of one question. ``family`` says how many are judged together: a claim, or a grid one explores."""
 
@@ -77,12 +99,15 @@ class Comparisons(Struct, frozen=True, kw_only=True):
     runs: tuple[RunInfo, ...]
     pairs: tuple[Compared, ...]
     rankings: tuple[Ranking, ...] = ()
+    averages: tuple[Average, ...] = ()
     family: Family = "claim"
     baseline: str = ""
 
 
 def load_comparisons(store: Store, runs: Sequence[RunInfo], question: Question) -> Comparisons:
     """Read the cells of the runs and compare them as the question says."""
+    if question.control_variate and question.metric in MEASURES:
+        raise UsageError(f"--control-variate is for scores, and {question.metric} is none. Try: --metric accuracy")
     cells = {run.number: _cells(store, run, question) for run in runs}
     pairs = list(_within(runs[0], cells, question) if len(runs) == 1 else _between(runs, cells, question))
     for (_, baseline), (_, candidate) in pairs:
@@ -92,13 +117,14 @@ def load_comparisons(store: Store, runs: Sequence[RunInfo], question: Question) 
     level = family_level(len(pairs), family)
     found = [_compared(reader, pair, question, level) for pair in pairs]
     judged = in_family([one.comparison for one in found], family)
-    judged = [_looked_at(pair, comparison) for pair, comparison in zip(pairs, judged, strict=True)]
+    judged = [_looked_at(store, pair, comparison) for pair, comparison in zip(pairs, judged, strict=True)]
     is_alone = len({comparison.benchmark for comparison in judged}) == 1
     return Comparisons(
         question=question,
         runs=tuple(runs),
         pairs=tuple(_told(one, comparison, is_alone=is_alone) for one, comparison in zip(found, judged, strict=True)),
         rankings=tuple(_rankings(pairs, reader, question)),
+        averages=tuple(_averages(judged, question)),
         family=family,
         baseline=_baseline_words(runs, question, found),
     )
@@ -132,13 +158,13 @@ class Reader:
 
     def names(self, info: CellInfo) -> dict[int, str]:
         """What the items of the cell are called, by position."""
-        columns = self._columns(info, with_names=True)
-        return dict(zip(columns.sample.tolist(), columns.names, strict=True))
+        assert info.id is not None
+        return self._store.names(info.id)
 
-    def _columns(self, info: CellInfo, *, with_names: bool = False) -> Columns:
+    def _columns(self, info: CellInfo) -> Columns:
         assert info.id is not None
         grader = (info.protocol, info.protocol_version) if info.asked_as else (None, None)
-        return self._store.columns(info.id, grader=grader[0], grader_version=grader[1], with_names=with_names)
+        return self._store.columns(info.id, grader=grader[0], grader_version=grader[1])
 
 
 def _cells(store: Store, run: RunInfo, question: Question) -> list[CellInfo]:
@@ -247,25 +273,27 @@ def _compared(reader: Reader, pair: Pair, question: Question, level: float) -> C
         beside: tuple[Comparison, ...] = ()
     else:
         _check_metric(metric, baseline, candidate)
-        comparison = compare_scores(baseline, candidate, metric, confidence=level, margin=question.margin)
+        compare = compare_on_all_items if question.control_variate else compare_scores
+        comparison = compare(baseline, candidate, metric, confidence=level, margin=question.margin)
         measures = [compare_measure(baseline, candidate, name) for name in BESIDE]
         beside = tuple(one for one in measures if one.ratio is not None and one.ratio.value is not None)
     detect = _to_find(comparison, question)
-    needed = None if detect is None else items_to_find(comparison, detect)
+    is_of_part = comparison.control_variate is not None
+    needed = None if detect is None or is_of_part else items_to_find(comparison, detect)
     return Compared(
         comparison=comparison,
         beside=beside,
         detect=detect,
         items_needed=needed,
         usd_needed=_price(needed, baseline, candidate, beside),
-        left_out=_left_out(reader, baseline, candidate, metric) if metric not in MEASURES else None,
+        left_out=None if is_of_part or metric in MEASURES else _left_out(reader, baseline, candidate, metric),
         sides=pair,
         available=min(baseline.info.available, candidate.info.available),
     )
 
 
 def _left_out(reader: Reader, baseline: Side, candidate: Side, metric: str) -> LeftOut | None:
-    """Read only where something is left out: names are the slow part of a cell."""
+    """Read only where something is left out."""
     pair = pair_scores(candidate.columns, baseline.columns, metric)
     places = (pair.only_b, pair.only_a, pair.lost_b, pair.lost_a)
     if not any(map(len, places)):
@@ -304,19 +332,51 @@ def _told(compared: Compared, comparison: Comparison, *, is_alone: bool) -> Comp
     return msgspec.structs.replace(compared, comparison=msgspec.structs.replace(comparison, sentence=words))
 
 
-def _looked_at(pair: Pair, comparison: Comparison) -> Comparison:
-    """With a word where the run could end by this very difference, for which its own intervals allow."""
-    (run, _), (other, _) = pair
-    rule = run.plan.get("stop") or {}
-    if run.number != other.number or rule.get("rule") not in ("compare", "anytime", "cascade"):
+def _looked_at(store: Store, pair: Pair, comparison: Comparison) -> Comparison:
+    """With the sides' own repeated intervals and a word on it, where a run could end by what it saw of itself."""
+    (run, baseline), (other, candidate) = pair
+    if not run.plan.get("stop") and not other.plan.get("stop"):
         return comparison
-    note = f"the run could end by a difference, for which this interval does not allow: steelyard show {run.number}"
-    return msgspec.structs.replace(comparison, notes=(*comparison.notes, note))
+    kept = [store.summary(info.id or 0) or () if info.asked_as is None else () for info in (baseline, candidate)]
+    is_within = run.number == other.number
+    rule = run.plan.get("stop") or {}
+    if is_within and rule.get("rule") in ("compare", "anytime", "cascade"):
+        notes = [
+            f"the run could end by a difference, for which this interval does not allow: steelyard show {run.number}"
+        ]
+    else:
+        notes = [early_end(one.number, figures) or "" for one, figures in zip((run, other), kept, strict=True)]
+    sides = comparison.of_baseline, comparison.of_candidate
+    if comparison.control_variate is None:
+        sides = as_looked_at(sides[0], kept[0]), as_looked_at(sides[1], kept[1])
+    told = dict.fromkeys((*comparison.notes, *filter(None, notes)))
+    return msgspec.structs.replace(comparison, of_baseline=sides[0], of_candidate=sides[1], notes=tuple(told))
+
+
+def _averages(judged: Sequence[Comparison], question: Question) -> Iterator[Average]:
+    """Where one candidate stands against one baseline on several benchmarks, none of them twice (graded otherwise)."""
+    if question.control_variate:
+        return
+    groups: dict[tuple[str, int, str, int], list[Comparison]] = {}
+    for one in judged:
+        groups.setdefault((one.baseline, one.baseline_run, one.candidate, one.candidate_run), []).append(one)
+    for group in groups.values():
+        difference = average_over_benchmarks(group)
+        is_once = len({one.benchmark.partition("@")[0] for one in group}) == len(group)
+        if difference is not None and is_once:
+            candidate, baseline = names(group[0])
+            yield Average(
+                baseline=baseline,
+                candidate=candidate,
+                benchmarks=tuple(one.benchmark for one in group),
+                difference=difference,
+                verdict=verdict(difference, margin=question.margin, better="higher"),
+            )
 
 
 def _rankings(pairs: Sequence[Pair], reader: Reader, question: Question) -> Iterator[Ranking]:
     """Places where three or more stand on one benchmark; of two the comparison says it all."""
-    if question.metric in MEASURES:
+    if question.metric in MEASURES or question.control_variate:
         return
     groups: dict[str, dict[tuple[int, str], Side]] = {}
     for pair in pairs:

@@ -12,8 +12,9 @@ from steelyard.analysis.compare import CONFIDENCE, family_level
 from steelyard.analysis.places import Place, Ranking
 from steelyard.analysis.sentences import descriptive, names, points, times
 from steelyard.analysis.wording import written
-from steelyard.report.comparison import Compared, Comparisons
+from steelyard.report.comparison import Average, Compared, Comparisons
 from steelyard.report.terminal import console
+from steelyard.report.variates_text import variate_words
 from steelyard.types import Comparison
 
 HEADINGS = {
@@ -48,11 +49,20 @@ def _render(comparisons: Comparisons, out: Console) -> None:
     out.print()
     for pair in comparisons.pairs:
         out.print(pair.comparison.sentence, markup=False, soft_wrap=True)
-    said = (_estimand_words, _power_words, _notes)
+    for average in comparisons.averages:
+        out.print(_average_words(average), markup=False, soft_wrap=True)
+    said = (variate_words, _estimand_words, _power_words, _notes)
     for line in [*_family_words(comparisons), *(line for words in said for line in words(comparisons.pairs))]:
         out.print(line, markup=False, soft_wrap=True)
     if any(pair.comparison.agreement is not None for pair in comparisons.pairs):
         out.print("The items that turned, both ways: the same command with --flips", markup=False)
+
+
+def _average_words(average: Average) -> str:
+    return (
+        f"{average.candidate} - {average.baseline} on average over {len(average.benchmarks)} benchmarks, each weighing "
+        f"the same: {points(average.difference)} points (95 %, of just these benchmarks): {average.verdict}."
+    )
 
 
 def _standings(pairs: Sequence[Compared]) -> list[str]:

@@ -7,8 +7,8 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from steelyard.report.evidence import Evidence
-from steelyard.report.results import Results
+from steelyard.report.evidence import IMPORTED, Evidence
+from steelyard.report.results import CellResult, Results
 from steelyard.report.spending import Spending, spending_line
 from steelyard.report.stopping import stopping_lines
 from steelyard.types import RunInfo
@@ -40,7 +40,7 @@ def facts(evidence: Evidence) -> list[Fact]:
         ),
         Fact(name="Benchmarks", value=f"{len(evidence.benches):,}", remark=_some([b.label for b in evidence.benches])),
         _cases(evidence.results),
-        Fact(name="Duration", value=_duration(evidence), remark="from the first request to the last, pauses left out"),
+        _duration(evidence),
         _cost([one.spending for one in evidence.results if one.spending is not None]),
     ]
 
@@ -90,17 +90,26 @@ def _cases(results: Sequence[Results]) -> Fact:
     errors = sum(int(cell.value("errored") or 0) for cell in asked)
     items = sum({cell.info.label: cell.info.items for cell in asked}.values())
     failed = f", {errors:,} failed" if errors else ""
-    return Fact(name="Test cases", value=f"{items:,}", remark=f"{total:,} requests to models{failed}")
+    what = "answers made elsewhere" if _is_imported(asked) else "requests to models"
+    return Fact(name="Test cases", value=f"{items:,}", remark=f"{total:,} {what}{failed}")
 
 
-def _duration(evidence: Evidence) -> str:
+def _is_imported(cells: Sequence[CellResult]) -> bool:
+    return bool(cells) and all(cell.info.origin.startswith(IMPORTED) for cell in cells)
+
+
+def _duration(evidence: Evidence) -> Fact:
+    if _is_imported([cell for one in evidence.results for cell in one.cells]):
+        return Fact(name="Duration", value="unknown", remark="the answers were made elsewhere")
     seconds = 0.0
     for document in evidence.provenance:
         for session in document["sessions"]:
             if session.get("ended_at"):
                 started, ended = (datetime.fromisoformat(session[key]) for key in ("started_at", "ended_at"))
                 seconds += (ended - started).total_seconds()
-    return duration_text(seconds)
+    return Fact(
+        name="Duration", value=duration_text(seconds), remark="from the first request to the last, pauses left out"
+    )
 
 
 def _cost(spent: Sequence[Spending]) -> Fact:

@@ -12,6 +12,7 @@ from steelyard.analysis.stopped import Stopped, looks_by_cell, stopped
 from steelyard.report.identity import MixedModel, mixed_models, mixture_warning
 from steelyard.report.machine import busy_client, ended_servers
 from steelyard.report.spending import Spending, spending
+from steelyard.report.systems import SystemResult, system_result
 from steelyard.store import Store
 from steelyard.types import CellInfo, Estimate, RunInfo
 
@@ -24,11 +25,15 @@ UNSAFE = "model-written code was run without a sandbox (--unsafe-code-execution)
 
 
 class CellResult(Struct, frozen=True, kw_only=True):
-    """One cell with every estimate that was computed for it; ``stopped``: how it ended, where it could end early."""
+    """One cell with every estimate that was computed for it; ``stopped``: how it ended, where it could end early.
+
+    ``system``: what the models of a cascade did, where it is one.
+    """
 
     info: CellInfo
     estimates: dict[str, Estimate]
     stopped: Stopped | None = None
+    system: SystemResult | None = None
 
     @property
     def is_skipped(self) -> bool:
@@ -98,7 +103,7 @@ def load_results(store: Store, run: RunInfo) -> Results:
         assert info.id is not None
         found = _result(info, store.summary(info.id) or ())
         ended = stopped(looks.get(info.id, ()), found.estimates)
-        cells.append(msgspec.structs.replace(found, stopped=ended))
+        cells.append(msgspec.structs.replace(found, stopped=ended, system=system_result(store, info)))
     cells += [_result(info, estimates) for info, estimates in store.gradings(run.id)]
     return Results(
         run=run,
@@ -162,6 +167,7 @@ def results_document(results: Results) -> dict[str, Any]:
         msgspec.to_builtins(cell.info)
         | {"label": cell.info.label, "estimates": msgspec.to_builtins(cell.estimates)}
         | ({} if cell.stopped is None else {"stopped": msgspec.to_builtins(cell.stopped)})
+        | ({} if cell.system is None else {"system": msgspec.to_builtins(cell.system)})
         for cell in results.cells
     ]
     spent = msgspec.to_builtins(results.spending)

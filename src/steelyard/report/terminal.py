@@ -14,6 +14,7 @@ from steelyard.analysis.wording import written
 from steelyard.report.results import CellResult, Results, warnings
 from steelyard.report.spending import spending_line
 from steelyard.report.stopping import stopping_lines
+from steelyard.report.systems import system_line
 from steelyard.types import CellInfo, RunInfo
 
 NARROWEST = 100
@@ -105,6 +106,9 @@ def _render(results: Results, out: Console, *, everything: bool) -> None:
         out.print(_every_estimate(results, label) if everything else _benchmark_table(results, label))
         for line in stopping_lines(results.run.plan, label, results.of_benchmark(label)):
             out.print(line, markup=False, soft_wrap=True)
+        for cell in results.of_benchmark(label):
+            if cell.system is not None and (told := system_line(cell.info.model, cell.system)) is not None:
+                out.print(told, markup=False, soft_wrap=True)
         if not everything and (groups := _group_names(results, label)):
             out.print()
             out.print(_group_table(results, label, groups))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
 
+from steelyard.analysis.stopped import early_end
 from steelyard.analysis.trend import Observed, Point, Series, trends, weighed_items
 from steelyard.analysis.wording import change_written, written
 from steelyard.errors import UnknownName, UsageError
@@ -57,11 +58,11 @@ def load_trends(
     if not any(metric in summary for summary in summaries):
         raise UnknownName("metric", metric, {name for summary in summaries for name in summary})
     kept = [
-        (run, info, summary[metric])
+        (run, info, summary)
         for (run, info), summary in zip(cells, summaries, strict=True)
         if metric in summary and not _is_reused(summary)
     ]
-    observed = [_observed(store, run, info, estimate) for run, info, estimate in kept]
+    observed = [_observed(store, run, info, summary, metric) for run, info, summary in kept]
     return Trends(
         metric=metric,
         series=tuple(trends(metric, observed, by=by, margin=margin)),
@@ -86,8 +87,9 @@ def _is_reused(summary: dict[str, Estimate]) -> bool:
     return cached.value > MOSTLY_CACHED * (answered.value or 0)
 
 
-def _observed(store: Store, run: RunInfo, info: CellInfo, estimate: Estimate) -> Observed:
+def _observed(store: Store, run: RunInfo, info: CellInfo, summary: Mapping[str, Estimate], metric: str) -> Observed:
     assert info.id is not None
+    estimate = summary[metric]
     origins = [session.provenance for session in store.sessions(run.id)]
     items, scores = None, None
     if estimate.metric in info.scored:
@@ -101,6 +103,7 @@ def _observed(store: Store, run: RunInfo, info: CellInfo, estimate: Estimate) ->
         estimate=estimate,
         items=items,
         scores=scores,
+        ended=early_end(run.number, tuple(summary.values())),
     )
 
 
@@ -125,6 +128,8 @@ def print_trends(found: Trends) -> None:
             table.add_row(point.label, point.at[:10], written(point.estimate), f"{point.estimate.n:,}",
                           _change_of(point), _mark(point))  # fmt: skip
         out.print(table)
+        for told in (words for point in series.points for words in point.ended):
+            out.print(f"! {told}", markup=False, soft_wrap=True)
         out.print()
     for count, why in ((found.reused, "used answers of earlier runs: --fresh asks anew"),
                        (found.unfinished, "did not finish")):  # fmt: skip

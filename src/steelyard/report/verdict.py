@@ -11,6 +11,7 @@ import msgspec
 from steelyard.analysis.gate import Check, GateReport, Policy, check_margin, check_threshold, verdict_of
 from steelyard.analysis.margins import Cell
 from steelyard.analysis.noise import propose_margin
+from steelyard.analysis.stopped import early_end
 from steelyard.analysis.verdict_words import WORDS, cannot_see, change_of, told
 from steelyard.analysis.wording import written
 from steelyard.criteria import Margin, Threshold
@@ -53,7 +54,7 @@ def gate(store: Store, run: RunInfo, asked: Asked) -> GateReport:
     checks += [check_threshold(one, cell, asked.policy) for cell in cells for one in asked.thresholds]
     called = f"{baseline.label} ({baseline.content.called})" if baseline else asked.baseline
     verdict = verdict_of(checks, policy=asked.policy, run=run.number, baseline=called, faults=faults,
-                         notes=(*_renamed(pairs), *_notes(run, checks)))  # fmt: skip
+                         notes=(*_renamed(pairs), *_ended_early(pairs, cells), *_notes(run, checks)))  # fmt: skip
     return told(verdict)
 
 
@@ -183,6 +184,13 @@ def _renamed(pairs: Sequence[tuple[Cell, Cell]]) -> list[str]:
         for before, after in pairs
         if before.reported and after.reported and before.reported != after.reported
     ]
+
+
+def _ended_early(pairs: Sequence[tuple[Cell, Cell]], cells: Sequence[Cell]) -> list[str]:
+    """What ended before its items were through: the run, and what it is held against."""
+    watched = [*(before for before, _ in pairs), *cells]
+    found = [(cell, early_end(cell.run, cell.estimates)) for cell in watched]
+    return list(dict.fromkeys(f"{cell.info.model} on {cell.info.label}: {words}" for cell, words in found if words))
 
 
 def _notes(run: RunInfo, checks: Sequence[Check]) -> list[str]:

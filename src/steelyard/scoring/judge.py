@@ -164,7 +164,7 @@ class Opinion(Struct, frozen=True, kw_only=True):
 
 
 def metrics_of(judge: Judge, *, is_checked: bool) -> tuple[str, ...]:
-    """The scores that ``grade`` gives, the headline first. ``is_checked``: the items hold answers rated by people."""
+    """The scores that ``grade`` gives, the headline first. ``is_checked``: people rated some of the items' answers."""
     further = [
         *([SWAPPED] if judge.mode == "pairwise" else []),
         *([VARIANCE] if judge.repeats > 1 else []),
@@ -174,7 +174,7 @@ def metrics_of(judge: Judge, *, is_checked: bool) -> tuple[str, ...]:
 
 
 async def grade(judge: Judge, sample: Sample, completion: Completion, ask: Ask) -> dict[str, Score]:
-    """The verdict on the model's answer and, where the sample holds an answer that people rated, on that one too."""
+    """The verdict on the model's answer and, where the sample holds one that people may have rated, on that too."""
     reply = completion.text if completion.likelihoods == () else ""
     mine, rated = await asyncio.gather(_consider(judge, sample, reply, ask), _consider_rated(judge, sample, ask))
     scores = {"accuracy": mine if isinstance(mine, Score) else _score(mine)}
@@ -193,11 +193,13 @@ async def _consider(judge: Judge, sample: Sample, reply: str, ask: Ask) -> Opini
 
 
 async def _consider_rated(judge: Judge, sample: Sample, ask: Ask) -> dict[str, Score]:
-    if HUMAN not in sample.metadata:
+    if RESPONSE not in sample.metadata:
         return {}
     found = await _consider(judge, sample, sample.metadata[RESPONSE], ask)
-    human = Score(value=float(sample.metadata[HUMAN]), answer=sample.metadata[HUMAN])
-    return {RATED: found if isinstance(found, Score) else _score(found), HUMAN: human}
+    scores = {RATED: found if isinstance(found, Score) else _score(found)}
+    if HUMAN in sample.metadata:
+        scores[HUMAN] = Score(value=float(sample.metadata[HUMAN]), answer=sample.metadata[HUMAN])
+    return scores
 
 
 def _score(opinion: Opinion) -> Score:

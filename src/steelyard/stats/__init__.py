@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from steelyard.stats.anytime import eprocess_paired_binary as eprocess_paired_binary
     from steelyard.stats.anytime import hedged_confidence_sequence as hedged_confidence_sequence
     from steelyard.stats.anytime import paired_difference_sequence as paired_difference_sequence
+    from steelyard.stats.control_variates import control_variate_difference as control_variate_difference
+    from steelyard.stats.control_variates import control_variate_gain as control_variate_gain
     from steelyard.stats.control_variates import control_variate_mean as control_variate_mean
     from steelyard.stats.control_variates import ppi_mean as ppi_mean
     from steelyard.stats.correlation import correlation_interval_fisher as correlation_interval_fisher
@@ -88,6 +90,8 @@ _HOMES = {
         "paired_difference_sequence",
     ),
     "control_variates": (
+        "control_variate_difference",
+        "control_variate_gain",
         "control_variate_mean",
         "ppi_mean",
     ),

@@ -5,7 +5,7 @@ All models are resampled on the same items, so what makes an item hard for every
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 from msgspec import Struct
@@ -31,6 +31,7 @@ class Places(Struct, frozen=True, kw_only=True):
 def rank_models(
     *,
     scores: Sequence[Sequence[float]] | np.ndarray,
+    strata: Sequence[Hashable] | np.ndarray | None = None,
     confidence: float = 0.95,
     draws: int = 2000,
     seed: int = 0,
@@ -39,7 +40,8 @@ def rank_models(
 
     Higher is better. A first place that is shared counts in part for each that shares it. The differences from the best
     are judged together: each must be below what the largest of them is by chance (max-type simultaneous bounds). Of
-    fewer than some 30 items a bootstrap is too sure of itself.
+    fewer than some 30 items a bootstrap is too sure of itself. Items of fixed ``strata`` are drawn within each, one
+    fewer than it has, so that the error is right in small ones too (Rao & Wu 1988); lone items are drawn together.
     """
     table = np.asarray(scores, dtype=float)
     models = len(table)
@@ -54,7 +56,8 @@ def rank_models(
             near_best=(True,) * models,
         )
     means = table.mean(axis=1)
-    drawn = _resampled(table, draws, seed)
+    generator = np.random.default_rng(seed)
+    drawn = _resampled(table, draws, generator) if strata is None else _within(table, strata, draws, generator)
     ranks = _ranks(drawn)
     tops = ranks == 1
     tail = (1 - confidence) / 2
@@ -68,17 +71,31 @@ def rank_models(
     )
 
 
-def _resampled(table: np.ndarray, draws: int, seed: int) -> np.ndarray:
+def _resampled(table: np.ndarray, draws: int, generator: np.random.Generator, fewer: int = 0) -> np.ndarray:
     """Means of every model over resampled items, one row for each draw; items scored alike are drawn together."""
-    generator = np.random.default_rng(seed)
-    items = table.shape[1]
+    items, size = table.shape[1], table.shape[1] - fewer
     patterns, alike = np.unique(table, axis=1, return_counts=True)  # the same draws whatever the order of the items
     chunk = max(1, WEIGHTS_AT_ONCE // len(alike))
     parts = []
     for start in range(0, draws, chunk):
-        counts = generator.multinomial(items, alike / items, size=min(chunk, draws - start))
-        parts.append(counts @ patterns.T / items)
+        counts = generator.multinomial(size, alike / items, size=min(chunk, draws - start))
+        parts.append(counts @ patterns.T / size)
     return np.round(np.concatenate(parts), 12)
+
+
+def _within(
+    table: np.ndarray, strata: Sequence[Hashable] | np.ndarray, draws: int, generator: np.random.Generator
+) -> np.ndarray:
+    """The same with every stratum as large as it is."""
+    _, membership, sizes = np.unique(np.asarray(strata), return_inverse=True, return_counts=True)
+    membership = np.where(sizes[membership] == 1, -1, membership)
+    total = np.zeros((draws, len(table)))
+    for stratum in np.unique(membership):
+        part = table[:, membership == stratum]
+        size = part.shape[1]
+        means = _resampled(part, draws, generator, fewer=1) if size > 1 else part.T
+        total += means * size
+    return np.asarray(np.round(total / table.shape[1], 12))
 
 
 def _ranks(means: np.ndarray) -> np.ndarray:

@@ -16,10 +16,11 @@ from sqlalchemy import ColumnElement, Connection, and_, exists, func, or_, selec
 
 from steelyard.errors import UsageError
 from steelyard.store import schema
-from steelyard.store.answers import ORIGINAL, payload_of_answer
+from steelyard.store.answers import answer_columns, read_call, with_original
 from steelyard.store.codec import unpack
+from steelyard.store.judgements import measures_of, scores_of
 from steelyard.store.redaction import redact_answer
-from steelyard.types import Call, CellInfo, Sample
+from steelyard.types import Call, CellInfo, Completion, Sample, Score
 
 Order = Literal["item", "slowest", "dearest", "longest"]
 FIRST_POSITIONS = 16
@@ -82,6 +83,7 @@ def whole_number(text: str) -> int:
 
 
 def answer_page(connection: Connection, cells: Sequence[CellInfo], wanted: AnswersWanted, reveal: bool) -> AnswerPage:
+    """The answers of these cells that fit, from where the page before ended."""
     if wanted.state and wanted.state not in ANSWER_STATES:
         raise UsageError(f"{wanted.state[:40]!r} is no state of an answer. Known: {', '.join(ANSWER_STATES)}")
     if wanted.order != "item" and len(cells) != 1:
@@ -129,7 +131,7 @@ def _in_order(
     while last is not None and place[0] <= last:
         began_s = time.monotonic()
         end = place[0] + positions
-        chosen = _chosen(info, wanted).where(
+        chosen = _chosen(connection, info, wanted).where(
             tuple_(calls.c.position, calls.c.repeat) > tuple_(*place),
             calls.c.position < end,
         )
@@ -149,7 +151,7 @@ def _by_figure(connection: Connection, info: CellInfo, wanted: AnswersWanted) ->
     if int(connection.execute(select(func.count()).select_from(some)).scalar_one()) > MOST_SORTED:
         raise UsageError(f"more than {MOST_SORTED:,} answers are listed by item only, not by time, cost or length")
     figure = calls.c[BY_FIGURE[wanted.order]]
-    chosen = _chosen(info, wanted).where(figure.is_not(None))
+    chosen = _chosen(connection, info, wanted).where(figure.is_not(None))
     if wanted.after:
         value, _, number = wanted.after.rpartition("/")
         try:
@@ -160,26 +162,25 @@ def _by_figure(connection: Connection, info: CellInfo, wanted: AnswersWanted) ->
     return chosen.order_by(figure.desc(), calls.c.id.desc())
 
 
-def _chosen(info: CellInfo, wanted: AnswersWanted) -> Any:
+def _chosen(connection: Connection, info: CellInfo, wanted: AnswersWanted) -> Any:
     """The calls of the cell that count and are in the state wanted, with what a line shows."""
     calls, samples, cells = schema.calls, schema.samples, schema.cells
     names = ("id", "cell", "position", "repeat", "failure", "stop_reason", "cached", "tries")
     figures = ("ttft_s", "total_s", "output_tokens", "cost_usd")
     columns: list[ColumnElement[Any]] = [*(calls.c[name] for name in (*names, *figures)), samples.c.name]
     if wanted.text:
-        columns += [payload_of_answer(), samples.c.content]
-    chosen = (
-        select(*columns)
-        .join(cells, cells.c.id == calls.c.cell)
-        .join(samples, (samples.c.set == cells.c.set) & (samples.c.position == calls.c.position))
-        .where(calls.c.cell == info.id)
-    )
-    if wanted.text:
-        chosen = chosen.outerjoin(ORIGINAL, ORIGINAL.c.id == calls.c.reused_from)
+        chosen = with_original(select(*columns, *answer_columns()[:1], *answer_columns()[2:], samples.c.content))
+    else:
+        chosen = (
+            select(*columns)
+            .join(cells, cells.c.id == calls.c.cell)
+            .join(samples, (samples.c.set == cells.c.set) & (samples.c.position == calls.c.position))
+        )
+    chosen = chosen.where(calls.c.cell == info.id)
     if wanted.stratum:
         chosen = chosen.where(samples.c.stratum == wanted.stratum)
     if wanted.state:
-        chosen = chosen.where(_is_in_state(info, wanted.state))
+        chosen = chosen.where(_is_in_state(connection, info, wanted.state))
     return chosen.where(counts())
 
 
@@ -195,12 +196,12 @@ def counts() -> ColumnElement[bool]:
     return ~exists().where(*same, other.c.id != calls.c.id, takes_over).correlate(calls)
 
 
-def _is_in_state(info: CellInfo, state: str) -> ColumnElement[bool]:
+def _is_in_state(connection: Connection, info: CellInfo, state: str) -> ColumnElement[bool]:
     calls, scores = schema.calls, schema.scores
+    headline = list(measures_of(connection, info.protocol, info.protocol_version, info.scored[:1]))
     last = (
         select(scores.c.value)
-        .where(scores.c.call == calls.c.id, scores.c.metric == info.scored[0])
-        .where(scores.c.grader == info.protocol, scores.c.grader_version == info.protocol_version)
+        .where(schema.is_of_call(calls.c.id), scores.c.measure.in_(headline))
         .order_by(scores.c.id.desc())
         .limit(1)
     )
@@ -222,7 +223,13 @@ def _holds(row: Any, text: str, is_hidden: bool) -> bool:
     wanted = text.casefold()
     if wanted in row.name.casefold():
         return True
-    return not is_hidden and is_in(wanted, unpack(row.payload, Call), unpack(row.content, Sample))
+    return not is_hidden and holds(wanted, row)
+
+
+def holds(wanted: str, row: Any) -> bool:
+    """Whether the text, in lower case, stands in the call of a row or in what it asked."""
+    sample = unpack(row.content, Sample)
+    return is_in(wanted, read_call(row, sample), sample)
 
 
 def is_in(wanted: str, call: Call, sample: Sample) -> bool:
@@ -250,15 +257,16 @@ def _marked(text: str, n: int) -> tuple[int, ...]:
 def _rows(
     connection: Connection, rows: Sequence[Any], cells: dict[int | None, CellInfo], *, reveal: bool
 ) -> tuple[AnswerRow, ...]:
-    scores = schema.scores
-    chosen = select(scores).where(scores.c.call.in_([row.id for row in rows])).order_by(scores.c.id)
-    own: dict[tuple[int, str, str, str], Any] = {}
-    for one in connection.execute(chosen) if rows else ():
-        own[one.call, one.metric, one.grader, one.grader_version] = one
+    completions = _completions(connection, [row.id for row in rows])
+    own: dict[int, Score | None] = {}
+    for info in {row.cell: cells[row.cell] for row in rows}.values():
+        of_cell = {row.id: completions.get(row.id) for row in rows if row.cell == info.id}
+        judged = scores_of(connection, of_cell, info.protocol, info.protocol_version)
+        own |= {number: judged.get(number, {}).get(info.scored[0]) for number in of_cell}
     found = []
     for row in rows:
         info = cells[row.cell]
-        score = own.get((row.id, info.scored[0], info.protocol, info.protocol_version))
+        score = own.get(row.id)
         found.append(
             AnswerRow(
                 id=row.id,
@@ -278,3 +286,13 @@ def _rows(
             )
         )
     return tuple(found)
+
+
+def _completions(connection: Connection, numbers: Sequence[int]) -> dict[int, Completion | None]:
+    """The replies of the calls, in which long answers stand that are not kept again."""
+    calls = schema.calls
+    chosen = with_original(select(calls.c.id, schema.samples.c.content, *answer_columns())).where(
+        calls.c.id.in_(numbers)
+    )
+    rows = connection.execute(chosen).all() if numbers else []
+    return {row.id: read_call(row, unpack(row.content, Sample)).completion for row in rows}

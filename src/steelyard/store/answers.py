@@ -15,21 +15,22 @@ from typing import Any
 
 import msgspec
 from msgspec import Struct
-from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, select, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, case, func, select, update
 from sqlalchemy.dialects.sqlite import insert as insert_or_ignore
 
 from steelyard.store import schema
-from steelyard.store.codec import unpack
+from steelyard.store.payload import packed_for, read_payload
 from steelyard.types import Call, CellInfo, Sample
 
 ORIGINAL = schema.calls.alias("original")
-"""The call that a used answer came from."""
+"""The call that a used answer came from, with its cell and the item that it asked."""
+ORIGINAL_CELL = schema.cells.alias("original_cell")
+ORIGINAL_SAMPLE = schema.samples.alias("original_sample")
 
 Open = Callable[[], AbstractContextManager[Connection]]
 
 AT_ONCE = 500
 ROWS_AT_ONCE = 5_000
-PREFIX_BYTES = 8
 CLEARED = "cache_cleared_at"
 
 
@@ -73,17 +74,17 @@ class Kept(Struct, frozen=True, kw_only=True):
 
 
 class KnownDigests:
-    """The digests of many answers in eight bytes each. A digest that is not known is surely not in the store."""
+    """Many answers' digests, eight bytes of each. A digest that is not known is surely not in the store."""
 
     def __init__(self, digests: Iterable[bytes] = ()) -> None:
-        prefixes = {int.from_bytes(digest[:PREFIX_BYTES], "big", signed=True) for digest in digests}
+        prefixes = {int.from_bytes(digest[: schema.PREFIX_BYTES], "big", signed=True) for digest in digests}
         self._prefixes = array("q", sorted(prefixes))
 
     def __len__(self) -> int:
         return len(self._prefixes)
 
     def __contains__(self, digest: bytes) -> bool:
-        prefix = int.from_bytes(digest[:PREFIX_BYTES], "big", signed=True)
+        prefix = int.from_bytes(digest[: schema.PREFIX_BYTES], "big", signed=True)
         place = bisect_left(self._prefixes, prefix)
         return place < len(self._prefixes) and self._prefixes[place] == prefix
 
@@ -131,15 +132,36 @@ class Answers:
         return None if run_id is None else self._number_of(connection, run_id)
 
 
-def payload_of_answer() -> ColumnElement[bytes]:
-    """The payload of a call, or of the one whose answer it used; ``ORIGINAL`` is to be joined."""
-    return func.coalesce(ORIGINAL.c.payload, schema.calls.c.payload).label("payload")
+def answer_columns() -> tuple[ColumnElement[Any], ...]:
+    """What ``read_call`` reads of a row, from among what ``with_original`` joins."""
+    payload = func.coalesce(ORIGINAL.c.payload, schema.calls.c.payload).label("payload")
+    return schema.calls.c.digest, schema.calls.c.cached, payload, ORIGINAL_SAMPLE.c.content.label("asked")
 
 
-def read_call(payload: bytes, sample: Sample, *, is_reused: bool) -> Call:
-    """The call in a payload; of an answer used again the words alone: it took no time, no tries and no money."""
-    call = unpack(payload, Call)
-    return reused(call, sample.id) if is_reused else call
+def with_original(chosen: Select[Any]) -> Select[Any]:
+    """The selection from calls, joined with their items and with the calls and items whose answers they used."""
+    calls, cells, samples = schema.calls, schema.cells, schema.samples
+    return (
+        chosen.select_from(calls)
+        .join(cells, cells.c.id == calls.c.cell)
+        .join(samples, (samples.c.set == cells.c.set) & (samples.c.position == calls.c.position))
+        .outerjoin(ORIGINAL, ORIGINAL.c.id == calls.c.reused_from)
+        .outerjoin(ORIGINAL_CELL, ORIGINAL_CELL.c.id == ORIGINAL.c.cell)
+        .outerjoin(
+            ORIGINAL_SAMPLE,
+            (ORIGINAL_SAMPLE.c.set == ORIGINAL_CELL.c.set) & (ORIGINAL_SAMPLE.c.position == ORIGINAL.c.position),
+        )
+    )
+
+
+def read_call(row: Any, sample: Sample) -> Call:
+    """The call of a row; of an answer used again the words alone: it took no time, no tries and no money.
+
+    What the payload does not repeat stands in the item that was asked when the answer was given: ``row.asked``, or
+    ``sample`` where that is the row's own.
+    """
+    call = read_payload(row.payload, row.digest, sample if row.asked is None else row.asked)
+    return reused(call, sample.id) if row.cached else call
 
 
 def reused(call: Call, sample_id: str) -> Call:
@@ -167,21 +189,24 @@ def find_answers(
     connection: Connection, digests: Sequence[bytes], *, but_not_run: int | None, since_s: float
 ) -> dict[bytes, Reusable]:
     """The newest answer to each of the digests that has one."""
-    calls, cells = schema.calls, schema.cells
-    figures = [calls.c[name] for name in ("id", "digest", "payload", "started_s", "ended_s", "cached")]
-    cleared = Cleared(connection)
+    calls, cells, samples = schema.calls, schema.cells, schema.samples
+    names = ("id", "digest", "payload", "started_s", "ended_s", "cached", "cost_usd", "saved_usd")
+    figures = [calls.c[name] for name in names]
+    cleared, wanted = Cleared(connection), set(digests)
+    prefixes = sorted({digest[: schema.PREFIX_BYTES] for digest in digests})
     found: dict[bytes, Reusable] = {}
-    for start in range(0, len(digests), AT_ONCE):
+    for start in range(0, len(prefixes), AT_ONCE):
         chosen = (
-            select(*figures, calls.c.cost_usd, calls.c.saved_usd, cells.c.model)
+            select(*figures, cells.c.model, samples.c.content)
             .join(cells, cells.c.id == calls.c.cell)
-            .where(calls.c.digest.in_(digests[start : start + AT_ONCE]), _may_be_used(since_s))
+            .join(samples, (samples.c.set == cells.c.set) & (samples.c.position == calls.c.position))
+            .where(schema.PREFIX.in_(prefixes[start : start + AT_ONCE]), _may_be_used(since_s))
             .order_by(calls.c.started_s, calls.c.id)
         )
         if but_not_run is not None:
             chosen = chosen.where(cells.c.run != but_not_run)
         for row in connection.execute(chosen):
-            if row.started_s > cleared.at_s(row.model):
+            if row.digest in wanted and row.started_s > cleared.at_s(row.model):
                 found[row.digest] = _reusable(row)
     return found
 
@@ -192,7 +217,7 @@ def earlier_calls(
     """What other runs asked about an item before that moment, the newest first."""
     calls, cells, samples = schema.calls, schema.cells, schema.samples
     chosen = (
-        select(cells.c.run, cells.c.id, cells.c.info, calls.c.started_s, calls.c.payload)
+        select(cells.c.run, cells.c.info, calls.c.started_s, calls.c.digest, calls.c.payload, samples.c.content)
         .join(cells, cells.c.id == calls.c.cell)
         .join(samples, (samples.c.set == cells.c.set) & (samples.c.position == calls.c.position))
         .where(samples.c.name == sample_id, cells.c.run != but_not_run, calls.c.reused_from.is_(None))
@@ -204,7 +229,7 @@ def earlier_calls(
         Earlier(
             run=row.run,
             info=msgspec.json.decode(row.info, type=CellInfo),
-            call=unpack(row.payload, Call),
+            call=read_payload(row.payload, row.digest, row.content),
             started_s=row.started_s,
         )
         for row in connection.execute(chosen)
@@ -234,14 +259,17 @@ def kept(connection: Connection) -> list[Kept]:
 
 def hand_over(connection: Connection, cells: Select[Any]) -> None:
     """Before calls of these cells are deleted: whoever points to their answers gets the answer itself."""
-    calls = schema.calls
+    calls, samples = schema.calls, schema.samples
     going = select(calls.c.id).where(calls.c.cell.in_(cells))
-    payload = select(ORIGINAL.c.payload).where(ORIGINAL.c.id == calls.c.reused_from).scalar_subquery()
-    connection.execute(
-        update(calls)
+    pointing = (
+        with_original(select(calls.c.id, samples.c.content, *answer_columns()))
         .where(calls.c.reused_from.in_(going), calls.c.cell.not_in(cells))
-        .values(payload=payload, reused_from=None)
+        .limit(AT_ONCE)
     )
+    handed = update(calls).where(calls.c.id == bindparam("of")).values(payload=bindparam("own"), reused_from=None)
+    while rows := connection.execute(pointing).all():
+        owned = [{"of": row.id, "own": packed_for(row.payload, row.digest, row.asked, row.content)} for row in rows]
+        connection.execute(handed, owned)
 
 
 def clear(connection: Connection, model: str | None) -> None:
@@ -283,7 +311,7 @@ def _cells(connection: Connection, wanted: set[Asked], but_not_run: int | None) 
 def _reusable(row: Any) -> Reusable:
     return Reusable(
         id=row.id,
-        call=unpack(row.payload, Call),
+        call=read_payload(row.payload, row.digest, row.content),
         started_s=row.started_s,
         ended_s=row.ended_s,
         cost_usd=row.saved_usd if row.cached else row.cost_usd,

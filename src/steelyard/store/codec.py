@@ -63,15 +63,26 @@ def pack(value: Any) -> bytes:
     return compress(encode(value))
 
 
+def pack_as(frame: bytes, value: Any) -> bytes:
+    """The value as compressed msgpack, with the dictionary that another frame has, if any."""
+    number = zstandard.get_frame_parameters(frame).dict_id
+    return compress(encode(value), _dictionary(number) if number else None)
+
+
 def unpack(data: bytes, kind: type[T]) -> T:
     """The value that was packed; damage is found by the checksum that stands in every frame of today's."""
+    found: T = unpack_any(data, kind, kind.__name__.lower())
+    return found
+
+
+def unpack_any(data: bytes, kind: Any, name: str) -> Any:
+    """The same of whatever msgspec calls a type; ``name`` is what the user knows it by."""
     try:
         decompressor = _decompressor(zstandard.get_frame_parameters(data).dict_id)
         return msgspec.msgpack.decode(decompressor.decompress(data), type=kind)
     except (zstandard.ZstdError, msgspec.DecodeError) as error:
         raise StoreError(
-            f"a stored {kind.__name__.lower()} is damaged ({error}). Try: an earlier copy of the store, or steelyard "
-            "runs salvage"
+            f"a stored {name} is damaged ({error}). Try: an earlier copy of the store, or steelyard runs salvage"
         ) from error
 
 

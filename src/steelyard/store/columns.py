@@ -7,7 +7,7 @@ a few bytes per figure and never a Python object per row.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -15,20 +15,21 @@ import numpy as np
 from sqlalchemy import Connection, Select, func, select
 
 from steelyard.store import schema
+from steelyard.store.judgements import measures_of
 from steelyard.types import CellInfo, Columns, Spent
 
 ROWS_AT_ONCE = 2_000
 WHOLE = {
-    "id": "q",
-    "position": "q",
-    "repeat": "i",
-    "session": "q",
-    "tries": "i",
-    "cached": "b",
-    "empty": "b",
-    "answer": "q",
+    "id": np.int64,
+    "position": np.int64,
+    "repeat": np.int32,
+    "session": np.int64,
+    "tries": np.int32,
+    "cached": np.int8,
+    "empty": np.int8,
+    "answer": np.int64,
 }
-"""The columns of whole numbers, each with the type code of its array."""
+"""The columns of whole numbers, each with the type of its array."""
 NUMBERS = (
     "started_s",
     "ended_s",
@@ -44,7 +45,6 @@ NUMBERS = (
     "saved_usd",
 )
 WORDS = ("failure", "stop_reason", "stratum", "cluster", "flags", "model_reported", "fingerprint")
-NAN = float("nan")
 
 
 class Words:
@@ -61,7 +61,7 @@ class Words:
 
     def array(self) -> np.ndarray:
         """The codes."""
-        return _as_numpy(self.codes)
+        return np.frombuffer(self.codes, dtype=self.codes.typecode)
 
     def texts(self) -> np.ndarray:
         """The words themselves, "" where there is none."""
@@ -70,25 +70,36 @@ class Words:
 
 
 class Rows:
-    """Every call of the cell while it is being read, in order of item, repeat and time."""
+    """Every call of the cell while it is being read, in order of item, repeat and time.
+
+    A partition becomes arrays at once, a column at a time: numpy makes NaN of what is not known.
+    """
 
     def __init__(self) -> None:
-        self.whole = {name: array(code) for name, code in WHOLE.items()}
-        self.numbers = {name: array("d") for name in NUMBERS}
+        self._whole: dict[str, list[np.ndarray]] = {name: [] for name in WHOLE}
+        self._numbers: dict[str, list[np.ndarray]] = {name: [] for name in NUMBERS}
         self.words = {name: Words() for name in WORDS}
         self.gaps: list[bytes] = []
         self.names: list[str] = []
 
     def extend(self, columns: dict[str, Sequence[Any]]) -> None:
         """Take in one partition, column by column."""
-        for name, codes in self.whole.items():
-            codes.extend(map(int, columns[name]))
-        for name, figures in self.numbers.items():
-            figures.extend([NAN if value is None else value for value in columns[name]])
+        for name, parts in self._whole.items():
+            parts.append(np.array(columns[name], dtype=WHOLE[name]))
+        for name, parts in self._numbers.items():
+            parts.append(np.array(columns[name], dtype=np.float64))
         for name, words in self.words.items():
             words.extend(columns[name])
-        self.gaps.extend(value or b"" for value in columns["gaps_us"])
+        self.gaps.extend([value or b"" for value in columns["gaps_us"]])
         self.names.extend(columns.get("name", ()))
+
+    def whole(self) -> dict[str, np.ndarray]:
+        """The columns of whole numbers."""
+        return {name: _joined(parts, WHOLE[name]) for name, parts in self._whole.items()}
+
+    def numbers(self) -> dict[str, np.ndarray]:
+        """The columns of figures."""
+        return {name: _joined(parts, np.float64) for name, parts in self._numbers.items()}
 
 
 def read_columns(
@@ -98,11 +109,12 @@ def read_columns(
     rows = Rows()
     chosen = _calls(cell, with_names)
     names = [column.name for column in chosen.selected_columns]
-    for partition in connection.execute(chosen).yield_per(ROWS_AT_ONCE).partitions():
-        rows.extend(dict(zip(names, zip(*partition, strict=True), strict=True)))
-    keep, left_out = _the_ones_that_count(rows)
+    for columns in _partitions(connection, chosen):
+        rows.extend(dict(zip(names, columns, strict=True)))
+    whole, numbers = rows.whole(), rows.numbers()
+    keep, left_out = _the_ones_that_count(whole["position"], whole["repeat"], rows.words["failure"])
     gaps = [rows.gaps[index] for index in keep] if len(left_out) else rows.gaps
-    counts = {name: _kept(column, keep, left_out) for name, column in rows.whole.items()}
+    counts = {name: _kept(column, keep, left_out) for name, column in whole.items()}
     words = {name: rows.words[name] for name in WORDS}
     scores, parsed = _scores(connection, cell, grader, grader_version, counts["id"])
     return Columns(
@@ -127,9 +139,9 @@ def read_columns(
         scores=scores,
         parsed=parsed,
         judging=_judging(connection, cell, grader, grader_version),
-        superseded=int(_as_numpy(rows.whole["tries"])[left_out].sum()),
-        superseded_cost_usd=float(np.nansum(_as_numpy(rows.numbers["cost_usd"])[left_out])),
-        **{name: _kept(column, keep, left_out) for name, column in rows.numbers.items()},
+        superseded=int(whole["tries"][left_out].sum()),
+        superseded_cost_usd=float(np.nansum(numbers["cost_usd"][left_out])),
+        **{name: _kept(column, keep, left_out) for name, column in numbers.items()},
     )
 
 
@@ -145,14 +157,12 @@ def _clusters(words: Words) -> np.ndarray:
     return np.where(codes == words.known.get(None, -1), -1, codes)
 
 
-def _the_ones_that_count(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+def _the_ones_that_count(position: np.ndarray, repeat: np.ndarray, failure: Words) -> tuple[np.ndarray, np.ndarray]:
     """``the_one_that_counts`` for all rows at once: where those rows are, and where the superseded ones are."""
-    position, repeat = _as_numpy(rows.whole["position"]), _as_numpy(rows.whole["repeat"])
     n = len(position)
     if n == 0:
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
     starts = np.flatnonzero(np.r_[True, (np.diff(position) != 0) | (np.diff(repeat) != 0)])
-    failure = rows.words["failure"]
     is_answer = failure.array() == failure.known.get(None, -1)
     last_answer = np.maximum.reduceat(np.where(is_answer, np.arange(n), -1), starts)
     last = np.r_[starts[1:], n] - 1
@@ -160,6 +170,26 @@ def _the_ones_that_count(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
     is_left_out = np.ones(n, dtype=bool)
     is_left_out[keep] = False
     return keep, np.flatnonzero(is_left_out)
+
+
+def read_names(connection: Connection, cell: int) -> dict[int, str]:
+    """What the items of the cell that were asked are called, by position."""
+    calls, samples = schema.calls, schema.samples
+    chosen = (
+        select(samples.c.position, samples.c.name)
+        .join(schema.cells, schema.cells.c.set == samples.c.set)
+        .where(schema.cells.c.id == cell)
+        .where(samples.c.position.in_(select(calls.c.position).where(calls.c.cell == cell)))
+    )
+    return {position: name for part in _partitions(connection, chosen) for position, name in zip(*part, strict=True)}
+
+
+def _partitions(connection: Connection, chosen: Select[Any]) -> Iterator[list[tuple[Any, ...]]]:
+    """The rows a partition at a time, as columns. As the driver gives them: its rows need no wrapping to be turned."""
+    cursor = connection.execute(chosen).cursor
+    assert cursor is not None
+    while rows := cursor.fetchmany(ROWS_AT_ONCE):
+        yield list(zip(*rows, strict=True))
 
 
 def _calls(cell: int, with_names: bool) -> Select[Any]:
@@ -184,32 +214,30 @@ def _scores(
     scores, calls = schema.scores, schema.calls
     values: dict[str, np.ndarray] = {}
     parsed: dict[str, np.ndarray] = {}
-    chosen = (
-        select(scores.c.call, scores.c.metric, scores.c.value, scores.c.parsed)
-        .join(calls, calls.c.id == scores.c.call)
-        .where(calls.c.cell == cell)
-        .order_by(scores.c.id)
-    )
+    metrics: tuple[str, ...] | None = None
     if grader is None:
         info = _info(connection, cell)
-        grader, grader_version = info.protocol, info.protocol_version
-        chosen = chosen.where(scores.c.metric.in_(info.scored))
-        for metric in info.scored:
+        grader, grader_version, metrics = info.protocol, info.protocol_version, info.scored
+        for metric in metrics:
             values[metric], parsed[metric] = _unscored(len(ids))
-    chosen = chosen.where(scores.c.grader == grader)
-    if grader_version is not None:
-        chosen = chosen.where(scores.c.grader_version == grader_version)
+    measures = measures_of(connection, grader, grader_version, metrics)
+    chosen = (
+        select(calls.c.id, scores.c.measure, scores.c.value, scores.c.parsed)
+        .join(scores, schema.is_of_call(calls.c.id))
+        .where(calls.c.cell == cell, scores.c.measure.in_(measures))
+        .order_by(scores.c.id)
+    )
     by_id = np.argsort(ids, kind="stable")
-    for partition in connection.execute(chosen).yield_per(ROWS_AT_ONCE).partitions():
-        call, metrics, figures, is_parsed = zip(*partition, strict=True)
+    for call, numbers, figures, is_parsed in _partitions(connection, chosen):
         place = _places(ids, by_id, np.array(call, dtype=np.int64))
         figure = np.array(figures, dtype=np.float64)
         answered = np.array(is_parsed, dtype=bool) & ~np.isnan(figure)
-        named = np.array(metrics, dtype=object)
-        for metric in dict.fromkeys(metrics):
+        measured = np.array(numbers)
+        for metric in dict.fromkeys(measures[number] for number in numbers):
             if metric not in values:
                 values[metric], parsed[metric] = _unscored(len(ids))
-            chosen_rows = (named == metric) & (place >= 0)  # of one call's several, the last one written stays
+            of_metric = np.isin(measured, [number for number, name in measures.items() if name == metric])
+            chosen_rows = of_metric & (place >= 0)  # of one call's several, the last one written stays
             values[metric][place[chosen_rows]] = figure[chosen_rows]
             parsed[metric][place[chosen_rows]] = answered[chosen_rows]
     return values, parsed
@@ -226,10 +254,9 @@ def _judging(connection: Connection, cell: int, grader: str | None, grader_versi
     chosen = (
         select(func.count(), *(figure(column) for column in counts for figure in (func.count, func.sum)), *saved)
         .join(calls, calls.c.id == scores.c.call)
-        .where(calls.c.cell == cell, scores.c.calls.is_not(None), scores.c.grader == grader)
+        .where(calls.c.cell == cell, scores.c.calls.is_not(None))
+        .where(scores.c.measure.in_(measures_of(connection, grader, grader_version)))
     )
-    if grader_version is not None:
-        chosen = chosen.where(scores.c.grader_version == grader_version)
     n, _, sent, *pairs, cached, saved_usd = connection.execute(chosen).one()
     if not n:
         return None
@@ -263,10 +290,10 @@ def _places(ids: np.ndarray, by_id: np.ndarray, wanted: np.ndarray) -> np.ndarra
     return np.where(ids[place] == wanted, place, -1)
 
 
-def _kept(column: array[Any], keep: np.ndarray, left_out: np.ndarray) -> np.ndarray:
+def _kept(column: np.ndarray, keep: np.ndarray, left_out: np.ndarray) -> np.ndarray:
     """The rows that count; the column itself, not a copy of it, where all do."""
-    return _as_numpy(column)[keep] if len(left_out) else _as_numpy(column)
+    return column[keep] if len(left_out) else column
 
 
-def _as_numpy(column: array[Any]) -> np.ndarray:
-    return np.frombuffer(column, dtype=column.typecode)
+def _joined(parts: list[np.ndarray], kind: type) -> np.ndarray:
+    return np.concatenate(parts) if parts else np.zeros(0, dtype=kind)

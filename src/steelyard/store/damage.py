@@ -14,14 +14,18 @@ ONE_BY_ONE = 20_000
 LAST = 2**62
 
 
-def rows_of(raw: sqlite3.Connection, table: str, columns: Iterable[str], lost: Tell) -> Iterator[tuple[int, Row]]:
+def rows_of(
+    raw: sqlite3.Connection, table: str, columns: Iterable[str], lost: Tell, *, stride: int = 1
+) -> Iterator[tuple[int, Row]]:
     """The rows with their numbers, in order; ``lost`` hears of what cannot be reached.
+
+    ``stride`` is how far apart numbers usually are: in such steps a damaged place is gone over.
 
     A row comes without those columns that cannot be read. A damaged page gives an error for every row in it; a damaged
     number stands out between its neighbours.
     """
     there = [row[1] for row in raw.execute(f"PRAGMA table_info({table})")]
-    reader = _Reader(raw, table, [name for name in columns if name in there], lost)
+    reader = _Reader(raw, table, [name for name in columns if name in there], lost, stride)
     waiting: tuple[int, Row] | None = None
     before = -1
     for row in reader.rows():
@@ -47,8 +51,8 @@ def quoted(names: Iterable[str]) -> str:
 class _Reader:
     """One table of one file, read as it lies there."""
 
-    def __init__(self, raw: sqlite3.Connection, table: str, names: list[str], lost: Tell) -> None:
-        self._raw, self._table, self._names, self._lost = raw, table, names, lost
+    def __init__(self, raw: sqlite3.Connection, table: str, names: list[str], lost: Tell, stride: int) -> None:
+        self._raw, self._table, self._names, self._lost, self._stride = raw, table, names, lost, stride
 
     def rows(self) -> Iterator[tuple[int, Row]]:
         start = 0
@@ -76,8 +80,8 @@ class _Reader:
             try:
                 row = self._select("rowid", ">=", number).fetchone()
             except sqlite3.DatabaseError:
-                number += step
-                step = 1 if number - start < ONE_BY_ONE else 2 * step
+                number = (number // self._stride + step) * self._stride
+                step = 1 if number - start < ONE_BY_ONE * self._stride else 2 * step
                 continue
             if number > start:
                 self._lost(_range(start, None if row is None else number), str(error))

@@ -82,7 +82,7 @@ def flat_row(record: Record, cell: CellInfo, metrics: dict[str, str]) -> dict[st
         "text": completion.text if completion else None,
         **{column: _value(record, metric) for metric, column in metrics.items()},
         "started_at": call.started_at,
-        "tries": len(call.attempts) + 1,
+        "tries": call.sent,
         "cached": completion.cached if completion else False,
         "queued_s": timing.queued_s if timing else None,
         "ttft_s": timing.ttft_s if timing else None,

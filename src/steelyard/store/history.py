@@ -13,12 +13,13 @@ from msgspec import Struct
 from sqlalchemy import Connection, func, select
 
 from steelyard.store import schema
-from steelyard.store.answer_pages import is_in
-from steelyard.store.answers import ORIGINAL, payload_of_answer, read_call
+from steelyard.store.answer_pages import holds
+from steelyard.store.answers import answer_columns, read_call, with_original
 from steelyard.store.codec import unpack
+from steelyard.store.judgements import Measure, judgements_of
 from steelyard.store.pages import contains
 from steelyard.store.redaction import redact
-from steelyard.types import Call, CellInfo, Record, RunInfo, Sample, Score, Spent
+from steelyard.types import Call, CellInfo, Record, RunInfo, Sample, Score
 
 Open = Callable[[], AbstractContextManager[Connection]]
 
@@ -137,7 +138,7 @@ class History:
             hidden = {} if reveal else _hidden_cells(connection)
             for row in connection.execute(_newest(before)).yield_per(ROWS_AT_ONCE):
                 looked_at, last = looked_at + 1, row.id
-                if row.cell not in hidden and is_in(wanted, unpack(row.payload, Call), unpack(row.content, Sample)):
+                if row.cell not in hidden and holds(wanted, row):
                     numbers.append(row.id)
                 if len(numbers) == most or time.monotonic() > deadline_s:
                     break
@@ -148,14 +149,9 @@ class History:
 
 
 def _newest(before: int) -> Any:
-    calls, cells, samples = schema.calls, schema.cells, schema.samples
-    chosen = (
-        select(calls.c.id, calls.c.cell, payload_of_answer(), samples.c.content)
-        .outerjoin(ORIGINAL, ORIGINAL.c.id == calls.c.reused_from)
-        .join(cells, cells.c.id == calls.c.cell)
-        .join(samples, (samples.c.set == cells.c.set) & (samples.c.position == calls.c.position))
-        .order_by(calls.c.id.desc())
-    )
+    calls, samples = schema.calls, schema.samples
+    chosen = with_original(select(calls.c.id, calls.c.cell, samples.c.content, *answer_columns()))
+    chosen = chosen.order_by(calls.c.id.desc())
     return chosen.where(calls.c.id < before) if before else chosen
 
 
@@ -201,59 +197,56 @@ def _answered(
 ) -> list[Answered]:
     """The calls in full, in the order of the numbers."""
     calls, cells, samples = schema.calls, schema.cells, schema.samples
-    names = ("id", "cell", "position", "repeat", "cached", "started_s", "gaps_us", "reused_from")
-    chosen = (
-        select(*(calls.c[name] for name in names), payload_of_answer(), samples.c.content, cells.c.run, cells.c.info)
-        .outerjoin(ORIGINAL, ORIGINAL.c.id == calls.c.reused_from)
-        .join(cells, cells.c.id == calls.c.cell)
-        .join(samples, (samples.c.set == cells.c.set) & (samples.c.position == calls.c.position))
-        .where(calls.c.id.in_(numbers))
-    )
+    names = ("id", "cell", "position", "repeat", "started_s", "gaps_us", "reused_from")
+    columns = [*(calls.c[name] for name in names), samples.c.content, cells.c.run, cells.c.info]
+    chosen = with_original(select(*columns, *answer_columns())).where(calls.c.id.in_(numbers))
     rows = {row.id: row for row in connection.execute(chosen)} if numbers else {}
     runs = {number: _run(connection, number, info_of) for number in {row.run for row in rows.values()}}
-    judged = _judgements(connection, list(rows))
+    samples_of = {number: unpack(row.content, Sample) for number, row in rows.items()}
+    calls_of = {number: read_call(row, samples_of[number]) for number, row in rows.items()}
+    judged = judgements_of(connection, {number: call.completion for number, call in calls_of.items()}) if rows else {}
     return [
-        _read(connection, rows[number], runs[rows[number].run], judged.get(number, []), reveal=reveal)
+        _read(connection, rows[number], runs[rows[number].run], samples_of[number], calls_of[number],
+              judged.get(number, []), reveal=reveal)
         for number in numbers
         if number in rows
-    ]
+    ]  # fmt: skip
 
 
 def _run(connection: Connection, number: int, info_of: Callable[[Connection, Any], RunInfo]) -> RunInfo:
     return info_of(connection, connection.execute(select(schema.runs).where(schema.runs.c.id == number)).one())
 
 
-def _judgements(connection: Connection, numbers: Sequence[int]) -> dict[int, list[Any]]:
-    scores = schema.scores
-    found: dict[int, list[Any]] = {}
-    if numbers:
-        for row in connection.execute(select(scores).where(scores.c.call.in_(numbers)).order_by(scores.c.id)):
-            found.setdefault(row.call, []).append(row)
-    return found
-
-
-def _read(connection: Connection, row: Any, run: RunInfo, judged: Sequence[Any], *, reveal: bool) -> Answered:
+def _read(
+    connection: Connection,
+    row: Any,
+    run: RunInfo,
+    sample: Sample,
+    call: Call,
+    judged: Sequence[tuple[Measure, Score]],
+    *,
+    reveal: bool,
+) -> Answered:
     info = msgspec.structs.replace(msgspec.json.decode(row.info, type=CellInfo), id=row.cell)
-    sample = unpack(row.content, Sample)
     whole = Record(
         run=run.id,
         model=info.model,
         benchmark=info.benchmark,
         protocol=info.protocol,
         sample=sample,
-        call=read_call(row.payload, sample, is_reused=row.cached),
-        scores={str(place): _score(one) for place, one in enumerate(judged)},  # all of them, to be redacted as one
+        call=call,
+        scores={str(place): score for place, (_, score) in enumerate(judged)},  # all of them, to be redacted as one
     )
     shown = redact(whole) if info.is_confidential and not reveal else whole
     judgements = tuple(
         Judgement(
-            metric=one.metric,
+            metric=metric,
             score=shown.scores[str(place)],
-            grader=one.grader,
-            grader_version=one.grader_version,
-            is_own=_is_own(one, info),
+            grader=grader,
+            grader_version=version,
+            is_own=(grader, version) == (info.protocol, info.protocol_version),
         )
-        for place, one in enumerate(judged)
+        for place, ((grader, version, metric), _) in enumerate(judged)
     )
     scores = {one.metric: one.score for one in judgements if one.is_own}
     tries = _tries(connection, row)
@@ -278,16 +271,3 @@ def _tries(connection: Connection, row: Any) -> list[tuple[int, str | None]]:
     same = (calls.c.cell == row.cell, calls.c.position == row.position, calls.c.repeat == row.repeat)
     chosen = select(calls.c.id, calls.c.failure).where(*same).order_by(calls.c.id)
     return [(number, failure) for number, failure in connection.execute(chosen)]
-
-
-def _is_own(row: Any, info: CellInfo) -> bool:
-    return bool(row.grader == info.protocol and row.grader_version == info.protocol_version)
-
-
-def _score(row: Any) -> Score:
-    spent = None
-    if row.calls is not None:
-        spent = Spent(
-            calls=row.calls, input_tokens=row.input_tokens, output_tokens=row.output_tokens, cost_usd=row.cost_usd
-        )
-    return Score(value=row.value, answer=row.answer, reason=row.reason, spent=spent)

@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
+from msgspec import Struct
 from sqlalchemy import Connection, select
 
 from steelyard.store import schema
-from steelyard.store.answers import ORIGINAL, payload_of_answer, read_call
+from steelyard.store.answers import answer_columns, read_call, with_original
 from steelyard.store.codec import unpack
 from steelyard.store.columns import the_one_that_counts
-from steelyard.types import CellInfo, Record, Sample, Score, Spent
+from steelyard.store.judgements import scores_of
+from steelyard.types import CellInfo, Record, Sample, Stage
 
 ROWS_AT_ONCE = 500
+
+
+class Weighed(Struct):
+    """Of a completion only how sure the model was of it, and what stages it went through."""
+
+    confidence: float | None = None
+    stages: tuple[Stage, ...] = ()
+
+
+class Answer(Struct):
+    """Of a call only that."""
+
+    completion: Weighed | None = None
 
 
 def read_records(
@@ -30,20 +45,27 @@ def read_records(
     """The cell's records in order of item and repeat, the call that counts for each."""
     counting = _counting(_rows(connection, cell, sample_id))
     for rows in _batches(row for row in counting if row.failure is not None or not errors_only):
-        scores = _scores_of(connection, cell, [row.id for row in rows])
-        for row in rows:
-            sample = unpack(row.content, Sample)
+        samples = [unpack(row.content, Sample) for row in rows]
+        calls = {row.id: read_call(row, sample) for row, sample in zip(rows, samples, strict=True)}
+        completions = {number: call.completion for number, call in calls.items()}
+        scores = scores_of(connection, completions, cell.protocol, cell.protocol_version)
+        for row, sample in zip(rows, samples, strict=True):
             record = Record(
                 run=run_id,
                 model=cell.model,
                 benchmark=cell.benchmark,
                 protocol=cell.protocol,
                 sample=sample,
-                call=read_call(row.payload, sample, is_reused=row.cached),
+                call=calls[row.id],
                 scores=scores.get(row.id, {}),
             )
             if not wrong_only or is_wrong(record, cell.scored[0]):
                 yield record
+
+
+def read_weighed(connection: Connection, cell: CellInfo) -> list[Weighed | None]:
+    """Each (item, repeat) in the order of the cell's columns; ``None`` where the call failed."""
+    return [unpack(row.payload, Answer).completion for row in _counting(_rows(connection, cell, None))]
 
 
 def is_wrong(record: Record, headline: str) -> bool:
@@ -54,12 +76,9 @@ def is_wrong(record: Record, headline: str) -> bool:
 
 def _rows(connection: Connection, cell: CellInfo, sample_id: str | None) -> Iterator[Any]:
     calls, samples = schema.calls, schema.samples
-    figures = (calls.c.id, calls.c.position, calls.c.repeat, calls.c.failure, calls.c.cached)
+    figures = (calls.c.id, calls.c.position, calls.c.repeat, calls.c.failure, samples.c.content)
     chosen = (
-        select(*figures, payload_of_answer(), samples.c.content)
-        .outerjoin(ORIGINAL, ORIGINAL.c.id == calls.c.reused_from)
-        .join(schema.cells, schema.cells.c.id == calls.c.cell)
-        .join(samples, (samples.c.set == schema.cells.c.set) & (samples.c.position == calls.c.position))
+        with_original(select(*figures, *answer_columns()))
         .where(calls.c.cell == cell.id)
         .order_by(calls.c.position, calls.c.repeat, calls.c.id)
     )
@@ -82,32 +101,3 @@ def _batches(rows: Iterator[Any]) -> Iterator[list[Any]]:
             batch = []
     if batch:
         yield batch
-
-
-def _scores_of(connection: Connection, cell: CellInfo, calls: Sequence[int]) -> dict[int, dict[str, Score]]:
-    table = schema.scores
-    chosen = (
-        select(table)
-        .where(table.c.call.in_(calls), table.c.grader == cell.protocol)
-        .where(table.c.grader_version == cell.protocol_version)
-        .order_by(table.c.id)
-    )
-    found: dict[int, dict[str, Score]] = {}
-    for row in connection.execute(chosen):
-        found.setdefault(row.call, {})[row.metric] = Score(
-            value=row.value, answer=row.answer, reason=row.reason, spent=_spent(row)
-        )
-    return found
-
-
-def _spent(row: Any) -> Spent | None:
-    if row.calls is None:
-        return None
-    return Spent(
-        calls=row.calls,
-        input_tokens=row.input_tokens,
-        output_tokens=row.output_tokens,
-        cost_usd=row.cost_usd,
-        cached=row.cached or 0,
-        saved_usd=row.saved_usd if row.cached else 0.0,
-    )

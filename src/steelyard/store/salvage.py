@@ -24,6 +24,7 @@ from steelyard.errors import StoreError
 from steelyard.store import schema
 from steelyard.store.codec import fingerprint, pack, prepared, unpack
 from steelyard.store.damage import Row, quoted, rows_of
+from steelyard.store.payload import LOST, kept_call
 from steelyard.store.snapshots import Snapshot
 from steelyard.store.store import Store
 from steelyard.types import LOST_TEXT, Call, CellInfo, Estimate, RunStatus, Sample
@@ -103,6 +104,8 @@ class _Salvage:
         self._set_of: dict[int, int] = {}
         self._names: dict[tuple[int, int], str] = {}
         self._cell_of_call: dict[int, int] = {}
+        self._measures: dict[tuple[str, ...], int] = {}
+        self._scores_of_call: Counter[int] = Counter()
         self._hurt: set[int] = set()
 
     def run(self) -> Salvaged:
@@ -117,6 +120,7 @@ class _Salvage:
         self._copy("run_tags", lambda row: None if self._is_there("runs", row["run"]) else "its run is lost")
         self._copy("samples", self._sample)
         self._copy("calls", self._call)
+        self._copy("measures", self._measure)
         self._copy("scores", self._score)
         self._copy("gradings", self._grading)
         self._copy("budget_shares", lambda row: None)
@@ -130,12 +134,17 @@ class _Salvage:
 
     def _copy(self, table: str, fault: Callable[[Row], str | None]) -> None:
         """Copy the rows in which no fault is found; "" stands for a row that is not wanted."""
-        columns = [column.name for column in schema.METADATA.tables[table].columns]
-        needed = [column.name for column in schema.METADATA.tables[table].columns if not column.nullable]
+        stored = [column for column in schema.METADATA.tables[table].columns if column.computed is None]
+        columns = [column.name for column in stored] + [*(OF_OLDER_SCORES if table == "scores" else ())]
+        needed = [column.name for column in stored if not column.nullable]
         try:
-            for number, row in rows_of(self._damaged, table, columns, lambda which, why: self._lose(table, which, why)):
+            stride = schema.JUDGEMENTS if table == "scores" and self._is_numbered_by_call() else 1
+            for number, row in rows_of(
+                self._damaged, table, columns, lambda which, why: self._lose(table, which, why), stride=stride
+            ):
+                reason = self._try(self._numbered_score, row) if table == "scores" else None
                 unread = [name for name in needed if name not in row]
-                reason = f"its {unread[0]} cannot be read" if unread else self._try(fault, row)
+                reason = reason or (f"its {unread[0]} cannot be read" if unread else self._try(fault, row))
                 if reason is None:
                     reason = self._insert(table, row)
                 if reason:
@@ -150,6 +159,26 @@ class _Salvage:
             return fault(row)
         except (StoreError, msgspec.MsgspecError, ValueError, TypeError, KeyError) as error:
             return str(error).partition(". Try:")[0]
+
+    def _is_numbered_by_call(self) -> bool:
+        return any(row[1] == "measure" for row in self._damaged.execute("PRAGMA table_info(scores)"))
+
+    def _numbered_score(self, row: Row) -> None:
+        """Give a score of an older store the number and the measure that it has today."""
+        if "call" not in row:
+            return
+        call = row.pop("call")
+        row["id"] = call * schema.JUDGEMENTS + self._scores_of_call[call]
+        self._scores_of_call[call] += 1
+        measure = tuple(row.pop(name) for name in ("grader", "grader_version", "metric"))
+        if measure not in self._measures:
+            self._measures[measure] = len(self._measures) + 1
+            number = self._measures[measure]
+            self._insert(
+                "measures", {"id": number, **dict(zip(("grader", "grader_version", "metric"), measure, strict=True))}
+            )
+            self._kept["measures"] -= 1
+        row["measure"] = self._measures[measure]
 
     def _insert(self, table: str, row: Row) -> str | None:
         into = f"INSERT INTO {table} ({quoted(row)}) VALUES ({', '.join('?' * len(row))})"  # noqa: S608 - our own names
@@ -201,9 +230,9 @@ class _Salvage:
             if row["reused_from"] not in self._cell_of_call:
                 return "the answer that it used again is lost"
         else:
-            call = unpack(row["payload"], Call)
+            call, has_marks = kept_call(row["payload"])
             self._mend(row, call)
-            self._name_item(self._set_of[cell], row["position"], call)
+            self._name_item((self._set_of[cell], row["position"]), call, has_marks)
         self._cell_of_call[row["id"]] = cell
         return None
 
@@ -216,24 +245,32 @@ class _Salvage:
         row |= true
         self._mended["calls"] += bool(true)
 
-    def _name_item(self, item_set: int, position: int, call: Call) -> None:
-        """An item whose text is lost keeps its name and what was asked, so that its answers and scores still count."""
-        known = self._names.get((item_set, position))
+    def _name_item(self, place: tuple[int, int], call: Call, has_marks: bool) -> None:
+        """An item whose text is lost keeps its name, so that its answers and scores still count.
+
+        It also keeps what was asked, where the call says so in full.
+        """
+        known = self._names.get(place)
         if known is None:
             prompt = call.request.prompt
             asked = prompt.messages[-1].content if prompt.messages else prompt.text
-            stub = Sample(id=call.sample_id, input=asked, target="", flags=(LOST_TEXT,))
-            self._names[item_set, position] = call.sample_id
-            row = {"set": item_set, "position": position, "name": stub.id, "flags": LOST_TEXT, "content": pack(stub)}
+            stub = Sample(id=call.sample_id, input=LOST if has_marks else asked, target="", flags=(LOST_TEXT,))
+            self._names[place] = call.sample_id
+            row = {"set": place[0], "position": place[1], "name": stub.id, "flags": LOST_TEXT, "content": pack(stub)}
             self._insert("samples", row)
             self._kept["samples"] -= 1
             self._mended["samples"] += 1
         elif known != call.sample_id:
             raise StoreError(f"it stands at the place of {known} and answers {call.sample_id}")
 
+    def _measure(self, row: Row) -> None:
+        self._measures[row["grader"], row["grader_version"], row["metric"]] = row["id"]
+
     def _score(self, row: Row) -> str | None:
-        if row["call"] not in self._cell_of_call:
+        if row["id"] // schema.JUDGEMENTS not in self._cell_of_call:
             return "the answer that it judges is lost"
+        if row["measure"] not in self._measures.values():
+            return "what it is a score of is lost"
         if row.get("value") is not None and not math.isfinite(row["value"]):
             return f"its value is {row['value']}"
         return None
@@ -276,7 +313,7 @@ class _Salvage:
     def _runs_that_miss_something(self) -> Iterator[int]:
         """The runs that were done and whose cells lack calls, or whose answers lack a score."""
         asked = "SELECT count(*) FROM (SELECT DISTINCT position, repeat FROM calls WHERE cell = ?)"
-        unjudged = "SELECT 1 FROM calls WHERE cell = ? AND failure IS NULL AND id NOT IN (SELECT call FROM scores)"
+        unjudged = "SELECT 1 FROM calls WHERE cell = ? AND failure IS NULL AND id NOT IN (SELECT id >> 16 FROM scores)"
         for cell, info in self._infos.items():
             run = self._run_of[cell]
             is_over = self._whole.execute("SELECT 1 FROM runs WHERE id = ? AND status = 'done'", (run,)).fetchone()
@@ -288,6 +325,10 @@ class _Salvage:
 
 NO_RUN = {"status": "interrupted", "created_at": "", "plan": b"{}", "plan_digest": ""}
 NO_SESSION = {"started_at": "1970-01-01T00:00:00.000+00:00", "ended_at": "", "provenance": b"{}"}
+
+
+OF_OLDER_SCORES = ("call", "metric", "grader", "grader_version")
+"""Columns that are no more, of which today's follow."""
 
 
 def _dictionary(row: Row) -> str | None:
@@ -317,7 +358,6 @@ def _figures(call: Call) -> Row:
     timing, usage = (completion.timing, completion.usage) if completion else (None, None)
     return {
         "repeat": call.repeat,
-        "digest": call.digest,
         "failure": call.failure.kind if call.failure else None,
         "stop_reason": completion.stop_reason if completion else None,
         "tries": len(call.attempts) + 1,

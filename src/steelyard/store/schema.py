@@ -1,10 +1,12 @@
 """The tables, and how an older store becomes a newer one.
 
 ``calls`` and ``scores`` are append-only: an answer is written when it has arrived, a judgement of it later, and again
-by another grader. A call's hot figures stand in columns; the rest is one compressed payload. An answer that was used
-again is a row with an empty payload that points to the call it came from. ``dictionaries`` holds what the payloads of a
-set of items have in common, ``verdicts`` what judges said. ``looks`` are what a run saw of itself where it might have
-ended early, and decided.
+by another grader. A call's hot figures stand in columns; the rest is one compressed payload, which does not repeat what
+its item says. An answer that was used again is a row with an empty payload that points to the call it came from.
+``dictionaries`` holds what the payloads of a set of items have in common, ``measures`` what scores are scores of,
+``verdicts`` what judges said. ``looks`` are what a run saw of itself where it might have ended early, and decided.
+
+A score's number holds the number of its call, so that a call's scores are found without an index.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ from collections.abc import Callable
 from sqlalchemy import (
     Boolean,
     Column,
+    ColumnElement,
+    Computed,
     Connection,
     Float,
     ForeignKey,
@@ -25,6 +29,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    func,
     inspect,
     literal_column,
     select,
@@ -33,6 +38,11 @@ from sqlalchemy import (
 from steelyard.errors import StoreError
 
 METADATA = MetaData()
+
+JUDGEMENTS = 2**16
+"""How many scores a call can have."""
+PREFIX_BYTES = 8
+"""So much of a digest is in its index."""
 
 meta = Table("meta", METADATA, Column("key", Text, primary_key=True), Column("value", Text, nullable=False))
 
@@ -140,33 +150,44 @@ calls = Table(
     Column("reused_from", Integer),
     Column("saved_usd", Float),
     Index("calls_by_item", "cell", "position", "repeat"),
-    Index("calls_by_digest", "digest"),
 )
+PREFIX = func.substr(calls.c.digest, literal_column("1"), literal_column(str(PREFIX_BYTES)))
+Index("calls_by_digest", PREFIX)
 Index("calls_by_source", calls.c.reused_from, sqlite_where=calls.c.reused_from.is_not(None))
 HAS_COST = calls.c.cost_usd > literal_column("0")
 """In words that SQLite finds again in the index: with a bound parameter it would read every row."""
 Index("calls_by_cost", calls.c.cell, calls.c.cost_usd, sqlite_where=HAS_COST)
 
+measures = Table(
+    "measures",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("metric", Text, nullable=False),
+    Column("grader", Text, nullable=False),
+    Column("grader_version", Text, nullable=False),
+    UniqueConstraint("grader", "grader_version", "metric"),
+)
+
 scores = Table(
     "scores",
     METADATA,
     Column("id", Integer, primary_key=True),
-    Column("call", ForeignKey("calls.id"), nullable=False),
-    Column("metric", Text, nullable=False),
+    Column("call", Integer, Computed("id >> 16", persisted=False)),
+    Column("measure", ForeignKey("measures.id"), nullable=False),
     Column("value", Float),
     Column("parsed", Boolean, nullable=False),
     Column("answer", Text),
     Column("reason", Text),
-    Column("grader", Text, nullable=False),
-    Column("grader_version", Text, nullable=False),
     Column("calls", Integer),
     Column("input_tokens", Integer),
     Column("output_tokens", Integer),
     Column("cost_usd", Float),
     Column("cached", Integer),
     Column("saved_usd", Float),
-    Index("scores_by_call", "call"),
+    Column("answer_at", Integer),
+    Column("answer_length", Integer),
 )
+"""An answer that stands in the reply to the letter is kept as the place where it begins there, and its length."""
 Index(
     "scores_by_a_judge",
     scores.c.call,
@@ -241,6 +262,11 @@ baselines = Table(
 """No foreign key to the run: a baseline holds its own figures and outlives it."""
 
 
+def is_of_call(call: ColumnElement[int]) -> ColumnElement[bool]:
+    """Whether a score is one of the call's, in words for which SQLite goes to it without an index."""
+    return scores.c.id.between(call * JUDGEMENTS, call * JUDGEMENTS + (JUDGEMENTS - 1))
+
+
 def _judgements_have_costs(connection: Connection) -> None:
     for column in ("calls INTEGER", "input_tokens INTEGER", "output_tokens INTEGER", "cost_usd FLOAT"):
         connection.exec_driver_sql(f"ALTER TABLE scores ADD COLUMN {column}")
@@ -286,6 +312,31 @@ def _verdicts_are_used_again(connection: Connection) -> None:
     verdicts.create(connection)
 
 
+def _nothing_is_kept_twice(connection: Connection) -> None:
+    """Scores take numbers that say where they belong; payloads stay as they are."""
+    for statement in (
+        "DROP INDEX calls_by_digest",
+        "CREATE INDEX calls_by_digest ON calls (substr(digest, 1, 8))",
+        "CREATE TABLE measures (id INTEGER PRIMARY KEY NOT NULL, metric TEXT NOT NULL, grader TEXT NOT NULL, "
+        "grader_version TEXT NOT NULL, UNIQUE (grader, grader_version, metric))",
+        "INSERT INTO measures (metric, grader, grader_version) SELECT metric, grader, grader_version FROM scores "
+        "GROUP BY grader, grader_version, metric ORDER BY min(id)",
+        "ALTER TABLE scores RENAME TO old_scores",
+        "DROP INDEX scores_by_a_judge",
+        "CREATE TABLE scores (id INTEGER PRIMARY KEY NOT NULL, call INTEGER GENERATED ALWAYS AS (id >> 16) VIRTUAL, "
+        "measure INTEGER NOT NULL REFERENCES measures (id), value FLOAT, parsed BOOLEAN NOT NULL, answer TEXT, "
+        "reason TEXT, calls INTEGER, input_tokens INTEGER, output_tokens INTEGER, cost_usd FLOAT, cached INTEGER, "
+        "saved_usd FLOAT, answer_at INTEGER, answer_length INTEGER)",
+        "INSERT INTO scores (id, measure, value, parsed, answer, reason, calls, input_tokens, output_tokens, cost_usd, "
+        "cached, saved_usd) SELECT (call << 16) + row_number() OVER (PARTITION BY call ORDER BY o.id) - 1, m.id, "
+        "value, parsed, answer, reason, calls, input_tokens, output_tokens, cost_usd, cached, saved_usd "
+        "FROM old_scores o JOIN measures m USING (grader, grader_version, metric)",
+        "DROP TABLE old_scores",
+        "CREATE INDEX scores_by_a_judge ON scores (call) WHERE calls IS NOT NULL",
+    ):
+        connection.exec_driver_sql(statement)
+
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     _judgements_have_costs,
     _answers_are_used_again,
@@ -295,6 +346,7 @@ MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     _runs_are_blessed_as_baselines,
     _looks_are_kept,
     _verdicts_are_used_again,
+    _nothing_is_kept_twice,
 )
 """Step ``i`` turns a store of version ``i + 1`` into one of version ``i + 2``; steps are added, never changed."""
 

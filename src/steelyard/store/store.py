@@ -11,7 +11,7 @@ import secrets
 import socket
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -32,19 +32,22 @@ from steelyard.errors import StoreError, StoreFull, UnknownName, UsageError
 from steelyard.secrets import known_forms
 from steelyard.store import schema, verdicts
 from steelyard.store.account import Budget
-from steelyard.store.answers import ORIGINAL, Answers, hand_over, payload_of_answer, read_call
+from steelyard.store.answers import Answers, answer_columns, hand_over, read_call, with_original
 from steelyard.store.backup import keep_copy
 from steelyard.store.baselines import Baselines
-from steelyard.store.codec import fingerprint, mended, pack, unpack, well_formed
-from steelyard.store.columns import read_columns
+from steelyard.store.codec import fingerprint, mended, unpack
+from steelyard.store.columns import read_columns, read_names
 from steelyard.store.dictionaries import Dictionaries, Packing
 from steelyard.store.history import History
-from steelyard.store.keys import keyless, keyless_call
+from steelyard.store.items import Items, Key, print_of, prints_here
+from steelyard.store.judgements import Measure, Measures, NewScore, delete_scores, measures_of, number_rows, score_rows
+from steelyard.store.keys import keyless_call
 from steelyard.store.pages import Pages
+from steelyard.store.payload import to_keep
 from steelyard.store.progress import Progress, progress
-from steelyard.store.records import read_records
+from steelyard.store.records import Weighed, read_records, read_weighed
 from steelyard.store.redaction import redact
-from steelyard.store.verdicts import NewVerdict, VerdictStore
+from steelyard.store.verdicts import VerdictStore
 from steelyard.types import (
     Call,
     CellInfo,
@@ -55,7 +58,6 @@ from steelyard.types import (
     RunInfo,
     RunStatus,
     Sample,
-    Score,
     SessionInfo,
 )
 
@@ -100,16 +102,6 @@ class NewCall(Struct, frozen=True, kw_only=True):
     saved_usd: float | None = None
 
 
-class NewScore(Struct, frozen=True, kw_only=True):
-    """What one grader says of one call: a score per metric, and what a judge said for it where one was asked."""
-
-    call: int
-    grader: str
-    grader_version: str
-    scores: dict[str, Score]
-    verdicts: tuple[NewVerdict, ...] = ()
-
-
 class Store:
     """An open store; use it as a context manager.
 
@@ -122,7 +114,8 @@ class Store:
         self._engine = engine
         self.location = location
         self._dictionaries = Dictionaries(self._reading, self._writing)
-        self._present: dict[int, bytearray] = {}
+        self._items = Items()
+        self._measures = Measures()
         self.answers = Answers(self._reading, self._writing, _number)
         self.verdicts = VerdictStore(self._reading)
         self.baselines = Baselines(self._reading, self._writing)
@@ -269,7 +262,7 @@ class Store:
             of_run = select(schema.cells.c.id).where(schema.cells.c.run == number)
             of_cells = select(schema.calls.c.id).where(schema.calls.c.cell.in_(of_run))
             hand_over(connection, of_run)
-            connection.execute(delete(schema.scores).where(schema.scores.c.call.in_(of_cells)))
+            delete_scores(connection, of_run)
             connection.execute(delete(schema.verdicts).where(schema.verdicts.c.call.in_(of_cells)))
             connection.execute(delete(schema.calls).where(schema.calls.c.cell.in_(of_run)))
             for of_cell in (schema.gradings, schema.looks):
@@ -419,45 +412,58 @@ class Store:
 
     def append(self, calls: Sequence[NewCall], scores: Sequence[NewScore]) -> list[int]:
         """Write calls, and judgements of earlier ones, in one transaction; return the calls' ids when it is durable."""
-        keys = known_forms()
-        packings = self._dictionaries.of({row.cell for row in calls})
         # compressing is done before the write lock is taken
-        new_calls = [_call_row(row, keys, packings[row.cell]) for row in calls]
-        new_scores = [
-            _score_row(row, metric, keyless(score, keys)) for row in scores for metric, score in row.scores.items()
-        ]
-        new_verdicts = [verdicts.row_of(row.call, said, keys) for row in scores for said in row.verdicts]
-        if not new_calls and not new_scores:
+        batch = self._prepared(calls, known_forms())
+        new_scores = score_rows(scores, batch.keys)
+        new_verdicts = [verdicts.row_of(row.call, said, batch.keys) for row in scores for said in row.verdicts]
+        if not batch.calls and not new_scores:
             return []
         ids: list[int] = []
-        items: dict[tuple[int, int], Sample] = {}
+        measures: dict[Measure, int] = {}
         with self._writing() as connection:
-            if new_calls:
-                _keep_answers_at_hand(connection, calls, new_calls)
-                item_sets = _sets_of(connection, {row.cell for row in calls})
-                items = {(item_sets[row.cell], row.position): row.sample for row in calls}
-                of_sets = {item_sets[cell]: packing for cell, packing in packings.items()}
-                _keep_samples(connection, items, of_sets, self._present)
+            if batch.calls:
+                _check_cells(connection, {row.cell for row in calls})
+                _keep_samples(connection, batch)
+                _keep_answers_at_hand(connection, batch)
                 first = int(connection.execute(select(func.coalesce(func.max(schema.calls.c.id), 0))).scalar_one()) + 1
                 ids = list(range(first, first + len(calls)))
-                for call_id, values in zip(ids, new_calls, strict=True):
+                for call_id, values in zip(ids, batch.calls, strict=True):
                     values["id"] = call_id
-                _insert_many(connection, INSERT_CALLS, new_calls)
+                _insert_many(connection, INSERT_CALLS, batch.calls)
             if new_scores:
+                measures = self._measures.numbers(connection, scores)
+                number_rows(connection, scores, new_scores, measures)
                 _insert_many(connection, INSERT_SCORES, new_scores)
             if new_verdicts:
                 _insert_many(connection, verdicts.INSERT, new_verdicts)
-        self._note_present(items)
-        self._dictionaries.learn(packings.values())
+        self._items.note(batch.prints)
+        self._measures.note(measures)
+        self._dictionaries.learn(batch.packings.values())
         return ids
 
-    def _note_present(self, items: Iterable[tuple[int, int]]) -> None:
-        """These items are durable: they need not be written again."""
-        for item_set, position in items:
-            present = self._present[item_set]
-            if position >= len(present):
-                present.extend(bytes(position + 1 - len(present)))
-            present[position] = 1
+    def _prepared(self, calls: Sequence[NewCall], keys: Sequence[bytes]) -> _Batch:
+        """The rows of these calls and of the items that no run has asked yet."""
+        packings = self._dictionaries.of({row.cell for row in calls})
+        places = [(packings[row.cell].item_set, row.position) for row in calls]
+        items = {place: row.sample for place, row in zip(places, calls, strict=True)}
+        if not self._items.know(items):
+            with self._reading() as connection:
+                self._items.learn(connection, items)
+        prints = {place: print_of(sample) for place, sample in items.items() if not self._items.print_at(place)}
+        new_calls = []
+        for place, row in zip(places, calls, strict=True):
+            is_kept_so = print_of(row.sample) == (self._items.print_at(place) or prints[place])
+            new_calls.append(_call_row(row, keys, packings[row.cell], row.sample if is_kept_so else None))
+        of_sets = {packing.item_set: packing for packing in packings.values()}
+        return _Batch(
+            keys=keys,
+            new=calls,
+            places=places,
+            packings=packings,
+            calls=new_calls,
+            samples=[_sample_row(place, items[place], of_sets[place[0]]) for place in prints],
+            prints=prints,
+        )
 
     def append_calls(self, rows: Sequence[NewCall]) -> list[int]:
         """Write calls in one transaction; return their ids when they are durable."""
@@ -487,24 +493,21 @@ class Store:
             .where(later.c.repeat == calls.c.repeat, later.c.failure.is_(None), later.c.id > calls.c.id)
             .exists()
         )
-        judged = (
-            select(scores.c.id)
-            .where(scores.c.call == calls.c.id, scores.c.grader == grader, scores.c.grader_version == grader_version)
-            .where(scores.c.value.is_not(None))
-            .exists()
-        )
-        chosen = (
-            select(calls.c.id, calls.c.cached, payload_of_answer(), samples.c.content)
-            .outerjoin(ORIGINAL, ORIGINAL.c.id == calls.c.reused_from)
-            .join(schema.cells, schema.cells.c.id == calls.c.cell)
-            .join(samples, (samples.c.set == schema.cells.c.set) & (samples.c.position == calls.c.position))
-            .where(calls.c.cell == cell, calls.c.failure.is_(None), ~judged, ~asked_again)
-            .order_by(calls.c.id)
-        )
         with self._reading() as connection:
+            measures = measures_of(connection, grader, grader_version)
+            judged = (
+                select(scores.c.id)
+                .where(schema.is_of_call(calls.c.id), scores.c.measure.in_(measures), scores.c.value.is_not(None))
+                .exists()
+            )
+            chosen = (
+                with_original(select(calls.c.id, samples.c.content, *answer_columns()))
+                .where(calls.c.cell == cell, calls.c.failure.is_(None), ~judged, ~asked_again)
+                .order_by(calls.c.id)
+            )
             for row in connection.execute(chosen).yield_per(MOST_READ_AT_ONCE):
                 sample = unpack(row.content, Sample)
-                yield row.id, sample, read_call(row.payload, sample, is_reused=row.cached)
+                yield row.id, sample, read_call(row, sample)
 
     # Columns and records
 
@@ -518,6 +521,11 @@ class Store:
         """
         with self._reading() as connection:
             return read_columns(connection, cell, grader, grader_version, with_names=with_names)
+
+    def names(self, cell: int) -> dict[int, str]:
+        """What the items of a cell that were asked are called, by their position."""
+        with self._reading() as connection:
+            return read_names(connection, cell)
 
     def records(
         self,
@@ -546,6 +554,11 @@ class Store:
                 )
             )
             yield from islice(found, limit)
+
+    def weighed(self, info: CellInfo) -> list[Weighed | None]:
+        """How sure the model was of each answer and which stages it took, in the order of the cell's columns."""
+        with self._reading() as connection:
+            return read_weighed(connection, info)
 
     def reported(self, cell: int) -> list[dict[str, Any]]:
         """What the service said that it is: each (model, fingerprint) with its number of answers. Reads them all."""
@@ -789,72 +802,70 @@ def _check_same_cell(before: CellInfo, now: CellInfo) -> None:
             )
 
 
-def _sets_of(connection: Connection, cells: set[int]) -> dict[int, int]:
+def _check_cells(connection: Connection, cells: set[int]) -> None:
     table = schema.cells
-    rows = connection.execute(select(table.c.id, table.c.set).where(table.c.id.in_(cells)))
-    found = {row.id: row.set for row in rows}
-    if gone := sorted(cells - found.keys()):
+    here = connection.execute(select(table.c.id).where(table.c.id.in_(cells))).scalars()
+    if gone := sorted(cells.difference(here)):
         raise StoreError(f"cell {gone[0]} is not in the store (any more). Was its run deleted meanwhile?")
-    return found
 
 
-def _keep_answers_at_hand(connection: Connection, calls: Sequence[NewCall], rows: Sequence[dict[str, Any]]) -> None:
+class _Batch(Struct, kw_only=True):
+    """Calls on their way into the store, with the items among them that it lacks and the prints of those."""
+
+    keys: Sequence[bytes]
+    new: Sequence[NewCall]
+    places: list[Key]
+    packings: dict[int, Packing]
+    calls: list[dict[str, Any]]
+    samples: list[dict[str, Any]]
+    prints: dict[Key, int]
+
+    def keep_whole(self, index: int) -> None:
+        """Give the call's row all of its answer, and of its request all that its item might say in other words."""
+        row = msgspec.structs.replace(self.new[index], reused_from=None)
+        self.calls[index] |= _call_row(row, self.keys, self.packings[row.cell], None)
+
+
+def _keep_answers_at_hand(connection: Connection, batch: _Batch) -> None:
     """A row whose answer stood in a run that was deleted meanwhile gets the answer itself."""
-    sources = {call.reused_from for call in calls if call.reused_from is not None}
+    sources = {call.reused_from for call in batch.new if call.reused_from is not None}
     if not sources:
         return
     here = set(connection.execute(select(schema.calls.c.id).where(schema.calls.c.id.in_(sources))).scalars())
-    for call, row in zip(calls, rows, strict=True):
+    for index, call in enumerate(batch.new):
         if call.reused_from is not None and call.reused_from not in here:
-            row |= {"reused_from": None, "payload": pack(call.call)}
+            batch.keep_whole(index)
 
 
-def _keep_samples(
-    connection: Connection,
-    items: dict[tuple[int, int], Sample],
-    packings: dict[int, Packing],
-    present: dict[int, bytearray],
-) -> None:
-    """Insert the items that no run has asked yet; looking first costs less than compressing them in vain."""
-    for item_set in {item_set for item_set, _ in items} - present.keys():
-        present[item_set] = _positions_here(connection, item_set)
-    new_samples = [
-        _sample_row(key, sample, packings[key[0]])
-        for key, sample in items.items()
-        if not any(present[key[0]][key[1] : key[1] + 1])
-    ]
-    if new_samples:
-        _insert_many(connection, INSERT_SAMPLES, new_samples)
+def _keep_samples(connection: Connection, batch: _Batch) -> None:
+    """Insert the items that no run has asked yet. Another process may have been first, with other words."""
+    if not batch.samples or _insert_many(connection, INSERT_SAMPLES, batch.samples) == len(batch.samples):
+        return
+    batch.prints |= prints_here(connection, batch.prints)
+    for index, (place, call) in enumerate(zip(batch.places, batch.new, strict=True)):
+        if call.reused_from is None and batch.prints.get(place) not in (None, print_of(call.sample)):
+            batch.keep_whole(index)
 
 
-def _positions_here(connection: Connection, item_set: int) -> bytearray:
-    """A byte for each position of the set up to the last one that is stored: whether it is."""
-    table = schema.samples
-    positions = connection.execute(select(table.c.position).where(table.c.set == item_set)).scalars().all()
-    present = bytearray(max(positions, default=-1) + 1)
-    for position in positions:
-        present[position] = 1
-    return present
-
-
-def _insert_many(connection: Connection, statement: Insert, rows: Sequence[dict[str, Any]]) -> None:
-    """Insert the rows, many of them by one statement.
+def _insert_many(connection: Connection, statement: Insert, rows: Sequence[dict[str, Any]]) -> int:
+    """Insert the rows, many of them by one statement; return how many there was room for.
 
     SQLite's driver lets go of the interpreter for each row it inserts, and waits until a busy event loop gives it back;
     a statement of many rows waits once.
     """
     sql, names = _compiled(statement, connection.dialect, tuple(rows[0]))
     if names is None:
-        connection.execute(statement, rows)
-        return
+        return connection.execute(statement, rows).rowcount
     values_of = itemgetter(*names)
-    execute = connection.connection.cursor().execute  # the driver's own: a statement costs a fifth of the time
-    start = 0
+    cursor = connection.connection.cursor()  # the driver's own: a statement costs a fifth of the time
+    start = inserted = 0
     for size in ROWS_OF_A_STATEMENT:
         while len(rows) - start >= size:
             values = tuple(chain.from_iterable(map(values_of, rows[start : start + size])))
-            execute(_of_many_rows(sql, size), values)
+            cursor.execute(_of_many_rows(sql, size), values)
             start += size
+            inserted += cursor.rowcount
+    return inserted
 
 
 @lru_cache(maxsize=16)
@@ -870,10 +881,10 @@ def _of_many_rows(sql: str, size: int) -> str:
     return head + values + ", ".join([row + end] * size) + clause
 
 
-def _sample_row(key: tuple[int, int], sample: Sample, packing: Packing) -> dict[str, Any]:
+def _sample_row(place: Key, sample: Sample, packing: Packing) -> dict[str, Any]:
     return {
-        "set": key[0],
-        "position": key[1],
+        "set": place[0],
+        "position": place[1],
         "name": sample.id,
         "stratum": sample.stratum,
         "cluster": sample.cluster,
@@ -882,33 +893,14 @@ def _sample_row(key: tuple[int, int], sample: Sample, packing: Packing) -> dict[
     }
 
 
-def _score_row(row: NewScore, metric: str, score: Score) -> dict[str, Any]:
-    spent = score.spent
-    return {
-        "call": row.call,
-        "metric": metric,
-        "value": score.value,
-        "parsed": score.answer is not None,
-        "answer": well_formed(score.answer),
-        "reason": well_formed(score.reason),
-        "grader": row.grader,
-        "grader_version": row.grader_version,
-        "calls": spent and spent.calls,
-        "input_tokens": spent and spent.input_tokens,
-        "output_tokens": spent and spent.output_tokens,
-        "cost_usd": spent and spent.cost_usd,
-        "cached": spent and spent.cached,
-        "saved_usd": spent and spent.saved_usd,
-    }
-
-
-def _call_row(row: NewCall, keys: Sequence[bytes], packing: Packing) -> dict[str, Any]:
+def _call_row(row: NewCall, keys: Sequence[bytes], packing: Packing, item: Sample | None) -> dict[str, Any]:
+    """The call's row; ``item`` is the one it asked where the store holds that in these very words."""
     call = keyless_call(row.call, keys)
     try:
-        payload = packing.pack(_without_gaps(call)) if row.reused_from is None else b""
+        payload = packing.pack(to_keep(_without_gaps(call), item)) if row.reused_from is None else b""
     except UnicodeEncodeError:  # half a surrogate pair in an answer: kept with a replacement character, not lost
         call = mended(call)
-        payload = packing.pack(_without_gaps(call))
+        payload = packing.pack(to_keep(_without_gaps(call), item))
     completion = call.completion
     timing = completion.timing if completion else None
     usage = completion.usage if completion else None
@@ -922,7 +914,7 @@ def _call_row(row: NewCall, keys: Sequence[bytes], packing: Packing) -> dict[str
         "stop_reason": completion.stop_reason if completion else None,
         "empty": completion is not None and not completion.likelihoods and not completion.text.strip(),
         "cached": completion is not None and completion.cached,
-        "tries": len(call.attempts) + 1,
+        "tries": call.sent,
         "answer": fingerprint(completion),
         "started_s": row.started_at_s,
         "ended_s": row.ended_at_s,

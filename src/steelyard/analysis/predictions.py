@@ -1,0 +1,209 @@
+"""A judge's scores of everything, put right by people's on a few: prediction-powered inference.
+
+People's ratings say how far the judge is off; the judge says what people were not asked. The estimate is of what people
+would say, whatever the judge is like, as long as the answers that people rated were drawn at random.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
+
+from steelyard import stats
+from steelyard.analysis.accuracy import is_binary
+from steelyard.analysis.compare import CONFIDENCE, verdict
+from steelyard.analysis.estimates import Context, share, unknown
+from steelyard.stats.control_variates import AdjustedDifference, ControlVariateGain, PredictedMean
+from steelyard.types import CellInfo, Estimate, Verdict
+
+FEWEST_RATED = 30
+ROUGH_BELOW = 100
+WORTH_IT = 0.3
+
+Rated = Literal["the model's answers", "the replies in the file"]
+
+
+class Ratings(Struct, frozen=True, kw_only=True):
+    """A cell's items as judge and people see them: parallel arrays, NaN where the one or the other gave no word."""
+
+    items: np.ndarray
+    judged: np.ndarray
+    human: np.ndarray
+
+
+class Corrected(Struct, frozen=True, kw_only=True):
+    """What people would say of ``rated``, from the judge's word on ``n_judged`` and people's on ``n_rated`` of them.
+
+    ``judge`` is the judge's own mean and ``people`` that of the rated ones alone. ``corrected`` is for questions like
+    these, leaning on the judge by ``lam``; ``of_benchmark`` for just these items, by regression. ``phi`` is the
+    correlation of the two. ``worth_items`` ratings without a judge would be as good; ``n_undecided`` are those on which
+    the judge gave no verdict, taken at its mean. Of a difference all are differences, and ``verdict`` is its word.
+    """
+
+    model: str
+    benchmark: str
+    rated: Rated
+    against: str | None = None
+    n_judged: int
+    n_rated: int
+    n_undecided: int
+    judge: Estimate
+    people: Estimate
+    corrected: Estimate
+    of_benchmark: Estimate
+    lam: float | None = None
+    phi: Estimate
+    worth_items: float | None = None
+    saved_items: float | None = None
+    is_worth_it: bool = False
+    verdict: Verdict | None = None
+
+
+def correct_by_people(ratings: Ratings, info: CellInfo, rated: Rated) -> Corrected:
+    """One model's mean as people would rate it."""
+    judged, undecided = _at_the_mean(ratings.judged)
+    return _corrected(judged, ratings.human, undecided, info, rated, against=None)
+
+
+def correct_difference(baseline: Ratings, candidate: Ratings, infos: tuple[CellInfo, CellInfo]) -> Corrected:
+    """Candidate - baseline as people would rate them, over the items that both have; people's word must be on both."""
+    _, at_a, at_b = np.intersect1d(baseline.items, candidate.items, assume_unique=True, return_indices=True)
+    (of_a, lost_a), (of_b, lost_b) = _at_the_mean(baseline.judged[at_a]), _at_the_mean(candidate.judged[at_b])
+    human = candidate.human[at_b] - baseline.human[at_a]
+    return _corrected(of_b - of_a, human, lost_a | lost_b, infos[1], "the model's answers", against=infos[0].model)
+
+
+def _at_the_mean(judged: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The judge's word, its mean where it gave none: any prediction will do, as long as it looks at no person's."""
+    undecided = np.isnan(judged)
+    mean = float(judged[~undecided].mean()) if (~undecided).any() else 0.0
+    return np.where(undecided, mean, judged), undecided
+
+
+def _corrected(
+    judged: np.ndarray, human: np.ndarray, undecided: np.ndarray, info: CellInfo, rated: Rated, against: str | None
+) -> Corrected:
+    labelled = ~np.isnan(human)
+    y, f = human[labelled], judged[labelled]
+    metric, lowest = ("accuracy", 0.0) if against is None else ("difference", -1.0)
+    found = stats.ppi_mean(labeled=y, predictions_labeled=f, predictions_unlabeled=judged[~labelled])
+    gain = stats.control_variate_gain(new=y, baseline_same_items=f, population=max(1, len(judged)))
+    if len(y) < FEWEST_RATED:
+        few = f"{len(y)} are rated by people, and it takes {FEWEST_RATED}"
+        corrected = of_benchmark = unknown(metric, "share", few, n=len(y))
+    else:
+        bounds = _by_score(y, f, judged) or _by_t(found)
+        how = f"PPI++ at lambda {found.lam:.2f}, {'Tango score shrunk alike' if _by_score(y, f, judged) else 't'}"
+        corrected = _estimate(metric, found.estimate, bounds, lowest, len(y), how)
+        of_benchmark = _of_benchmark(metric, y, f, judged, lowest)
+    worth = float(y.var()) / found.se**2 if found.se else None
+    return Corrected(
+        model=info.model,
+        benchmark=info.label,
+        rated=rated,
+        against=against,
+        n_judged=len(judged),
+        n_rated=len(y),
+        n_undecided=int(undecided.sum()),
+        judge=_plain(metric, judged[~undecided], info, lowest),
+        people=_plain(metric, y, info, lowest),
+        corrected=corrected,
+        of_benchmark=of_benchmark,
+        lam=found.lam if len(y) else None,
+        phi=_phi(gain, len(y)),
+        worth_items=worth,
+        saved_items=None if worth is None else worth - len(y),
+        is_worth_it=gain.phi is not None and gain.phi >= WORTH_IT,
+        verdict=None if against is None else verdict(corrected, margin=None, better="higher"),
+    )
+
+
+Bounds = tuple[float | None, float | None]
+
+
+def _regression(y: np.ndarray, f: np.ndarray, judged: np.ndarray, variance: float | None) -> AdjustedDifference:
+    return stats.control_variate_difference(
+        new=y,
+        baseline_same_items=f,
+        baseline_full_mean=float(judged.mean()),
+        population=len(judged),
+        baseline_variance=variance,
+    )
+
+
+def _of_benchmark(metric: str, y: np.ndarray, f: np.ndarray, judged: np.ndarray, lowest: float) -> Estimate:
+    """People's mean over just these items: the rated ones are a part of them, so the judge is a control variate."""
+    found, mean = _regression(y, f, judged, None), float(judged.mean())
+    value, low, high = (None if one is None else one + mean for one in (found.diff, found.low, found.high))
+    how = {"t": ", t", "score": ", Tango score shrunk alike", "none": ""}[found.method]
+    estimate = _estimate(metric, value, (low, high), lowest, len(y), f"regression on the judge's scores{how}")
+    return replace(estimate, estimand="this benchmark")
+
+
+def _by_score(y: np.ndarray, f: np.ndarray, judged: np.ndarray) -> Bounds | None:
+    """Where people and judge differ on fewer than ten answers, too few for t; the regression estimator is the same."""
+    found, mean = _regression(y, f, judged, float(judged.var(ddof=1))), float(judged.mean())
+    if found.method != "score" or found.low is None or found.high is None:
+        return None
+    return found.low + mean, found.high + mean
+
+
+def _by_t(found: PredictedMean) -> Bounds:
+    """The normal interval's bounds as t has them: few ratings know their own spread little."""
+    if found.se is None or found.estimate is None:
+        return None, None
+    reach = stats.t_quantile(found.n - 2, 0.5 + CONFIDENCE / 2) * found.se * math.sqrt(found.n / (found.n - 1))
+    return found.estimate - reach, found.estimate + reach
+
+
+def _estimate(
+    metric: str,
+    value: float | None,
+    bounds: Bounds,
+    lowest: float,
+    n: int,
+    method: str,
+) -> Estimate:
+    low, high = bounds
+    status = "no spread to build an interval on" if low is None else "ok"
+    if low is not None and n < ROUGH_BELOW:
+        status = f"only {n} are rated by people: the interval is rough"
+    return Estimate(
+        metric=metric,
+        value=None if value is None else min(1.0, max(lowest, value)),
+        low=None if low is None else min(1.0, max(lowest, low)),
+        high=None if high is None else min(1.0, max(lowest, high)),
+        level=None if low is None else CONFIDENCE,
+        n=n,
+        method=method,
+        unit="share",
+        status=status,
+    )
+
+
+def _plain(metric: str, values: np.ndarray, info: CellInfo, lowest: float) -> Estimate:
+    """The mean of one side alone."""
+    if not len(values):
+        return unknown(metric, "share", "none")
+    if is_binary(values):
+        return share(metric, float(values.sum()), len(values), Context(info=info))
+    found = stats.mean_interval(values=values)
+    return _estimate(metric, float(values.mean()), (found.low, found.high), lowest, len(values), "t")
+
+
+def _phi(gain: ControlVariateGain, n: int) -> Estimate:
+    return Estimate(
+        metric="phi",
+        value=gain.phi,
+        low=gain.phi_low,
+        high=gain.phi_high,
+        level=None if gain.phi_low is None else CONFIDENCE,
+        n=n,
+        method="Pearson's correlation of judge and people, delta method on Fisher's scale",
+        unit="correlation",
+        status="ok" if gain.phi is not None else "judge or people say the same of everything",
+    )

@@ -1,0 +1,105 @@
+"""What a call's payload holds: all of the call but what stands beside it already, which is put back when it is read.
+
+That is its digest, which is a column, and texts of its item.
+A prompt mostly repeats the item's question, or its choices, to the letter. Each such text is kept as a mark: which of
+the item's texts stands there, between two control characters that the prompt does not hold itself. A payload with marks
+is a pair, one without is the bare call, so payloads of every age are told apart by their shape.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from msgspec.structs import replace
+
+from steelyard.store import codec
+from steelyard.types import LOST_TEXT, Call, Message, Prompt, Sample
+
+SHORTEST = 40
+"""Characters from which on a text is not kept twice; below, a mark and the look for it save next to nothing."""
+MARK = "\0"
+FIRST = 0x20
+MOST = 64
+MARKED = re.compile(f"{MARK}([^{MARK}]){MARK}")
+LOST = "[lost with the item's text in a damaged store]"
+
+Kept = Call | tuple[Call, int]
+"""A call as it is, or one with marks and their kind, of which there is one so far."""
+KIND = 1
+
+
+def texts_of(sample: Sample) -> tuple[str, ...]:
+    """The item's texts, in the order in which marks count them."""
+    asked = (sample.input,) if isinstance(sample.input, str) else tuple([turn.content for turn in sample.input])
+    return asked + sample.choices
+
+
+def to_keep(call: Call, sample: Sample | None) -> Kept:
+    """The call without its digest, and with marks for what it shares with the item as it is stored, if it is."""
+    prompt = None if sample is None else _marked(call.request.prompt, texts_of(sample)[:MOST])
+    if prompt is None:
+        return replace(call, digest=b"")
+    return replace(call, digest=b"", request=replace(call.request, prompt=prompt)), KIND
+
+
+def kept_call(payload: bytes) -> tuple[Call, bool]:
+    """The call in a payload as it lies there, and whether there are marks in its prompt."""
+    kept: Kept = codec.unpack_any(payload, Kept, "call")
+    return (kept[0], True) if isinstance(kept, tuple) else (kept, False)
+
+
+def read_payload(payload: bytes, digest: bytes, sample: Sample | bytes) -> Call:
+    """The call in a payload, with what stands beside it: its digest, and the texts of the item that it asked.
+
+    The item may be given as the store holds it, which is then only read where it is needed.
+    """
+    call, has_marks = kept_call(payload)
+    if not call.digest:
+        call = replace(call, digest=digest)
+    if not has_marks:
+        return call
+    item = codec.unpack(sample, Sample) if isinstance(sample, bytes) else sample
+    texts = () if LOST_TEXT in item.flags else texts_of(item)
+
+    def text_there(mark: re.Match[str]) -> str:
+        place = ord(mark[1]) - FIRST
+        return texts[place] if place < len(texts) else LOST
+
+    prompt = _with_texts(call.request.prompt, lambda text: MARKED.sub(text_there, text))
+    return replace(call, request=replace(call.request, prompt=prompt))
+
+
+def packed_for(payload: bytes, digest: bytes, asked: bytes, item: bytes) -> bytes:
+    """The payload of a call about one item as it is to be kept beside another, both as the store holds them."""
+    call = read_payload(payload, digest, asked)
+    return codec.pack_as(payload, to_keep(call, codec.unpack(item, Sample)))
+
+
+def _marked(prompt: Prompt, texts: tuple[str, ...]) -> Prompt | None:
+    """The prompt with marks, longest texts first; ``None`` where none is to be made, or one would be unclear."""
+    long = [(text, f"{MARK}{chr(FIRST + place)}{MARK}") for place, text in enumerate(texts) if len(text) >= SHORTEST]
+    if not long:
+        return None
+    words = [*[turn.content for turn in prompt.messages], prompt.text, *prompt.continuations]
+    found = [pair for pair in long if any(pair[0] in each for each in words)]
+    if not found or any(MARK in each for each in words):
+        return None
+    found.sort(key=lambda pair: -len(pair[0]))
+
+    def with_marks(text: str) -> str:
+        for part, mark in found:
+            text = text.replace(part, mark)
+        return text
+
+    return _with_texts(prompt, with_marks)
+
+
+def _with_texts(prompt: Prompt, change: Callable[[str], str]) -> Prompt:
+    """The prompt with each of its texts changed."""
+    return Prompt(
+        kind=prompt.kind,
+        messages=tuple([Message(role=turn.role, content=change(turn.content)) for turn in prompt.messages]),
+        text=change(prompt.text),
+        continuations=tuple([change(text) for text in prompt.continuations]),
+    )

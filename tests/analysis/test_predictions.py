@@ -1,0 +1,96 @@
+"""A judge put right by people: covered whatever the judge is like, and silent where people said too little."""
+
+import numpy as np
+import pytest
+from test_metrics import INFO
+
+from steelyard.analysis.predictions import Ratings, correct_by_people, correct_difference
+
+ANSWERS = "the model's answers"
+
+
+def rated(generator, n=100, others=900, right=0.7, quality=0.85, lenient=0.1, undecided=0.0):
+    """People's word on a random ``n``; a judge that agrees so often, lets wrong ones pass, at times is silent."""
+    size = n + others
+    truth = (generator.random(size) < right).astype(float)
+    judge = np.where(generator.random(size) < quality, truth, 1 - truth)
+    judge = np.where(generator.random(size) < lenient, 1.0, judge)
+    judge = np.where(generator.random(size) < undecided, np.nan, judge)
+    human = np.full(size, np.nan)
+    part = generator.permutation(size)[:n]
+    human[part] = truth[part]
+    return Ratings(items=np.arange(size), judged=judge, human=human), truth
+
+
+def test_a_lenient_judge_is_put_right_with_fewer_ratings_than_people_alone():
+    found = correct_by_people(rated(np.random.default_rng(1), quality=0.95, lenient=0.5)[0], INFO, ANSWERS)
+    assert found.judge.value > 0.8
+    assert found.corrected.low < 0.7 < found.corrected.high
+    assert found.corrected.high - found.corrected.low < found.people.high - found.people.low
+    assert (found.n_judged, found.n_rated, found.corrected.n) == (1000, 100, 100)
+    assert found.saved_items == pytest.approx(found.worth_items - 100)
+    assert (found.corrected.estimand, found.of_benchmark.estimand) == ("questions like these", "this benchmark")
+    assert found.is_worth_it
+
+
+@pytest.mark.parametrize("judge", [{"quality": 0.5}, {"quality": 0.9}, {"undecided": 0.3}, {"lenient": 0.9}])
+def test_the_corrected_interval_covers_whatever_the_judge_is_like(judge):
+    generator = np.random.default_rng(2)
+    hits, of_these = [], []
+    for _ in range(150):
+        ratings, truth = rated(generator, **judge)
+        found = correct_by_people(ratings, INFO, ANSWERS)
+        hits.append(found.corrected.low <= 0.7 <= found.corrected.high)
+        of_these.append(found.of_benchmark.low <= truth.mean() <= found.of_benchmark.high)
+    assert np.mean(hits) >= 0.91
+    assert np.mean(of_these) >= 0.91
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("n", [50, 100, 200])
+@pytest.mark.parametrize("quality", [0.5, 0.7, 0.9, 0.97])
+def test_the_corrected_interval_covers_from_few_ratings_on(n, quality):
+    generator = np.random.default_rng(n)
+    hits = []
+    for _ in range(3000):
+        found = correct_by_people(rated(generator, n=n, quality=quality)[0], INFO, ANSWERS)
+        hits.append(found.corrected.low is not None and found.corrected.low <= 0.7 <= found.corrected.high)
+    assert 0.92 <= np.mean(hits) <= 0.985
+
+
+def test_a_difference_is_that_of_people_on_items_rated_for_both():
+    generator = np.random.default_rng(3)
+    weak, _ = rated(generator, n=300, right=0.5)
+    strong, _ = rated(generator, n=300, right=0.8)
+    both = int((~np.isnan(weak.human) & ~np.isnan(strong.human)).sum())
+    found = correct_difference(weak, strong, (INFO, INFO))
+    assert (found.n_rated, found.against) == (both, "m")
+    assert found.corrected.low < 0.3 < found.corrected.high
+    assert found.verdict == "improved"
+    back = correct_difference(strong, weak, (INFO, INFO))
+    assert back.verdict == "regressed"
+    assert back.corrected.low == pytest.approx(-found.corrected.high)
+
+
+def test_too_few_ratings_say_nothing_and_few_are_rough():
+    none = correct_by_people(rated(np.random.default_rng(4), n=0)[0], INFO, ANSWERS)
+    assert (none.corrected.value, none.phi.value, none.people.value) == (None, None, None)
+    few = correct_by_people(rated(np.random.default_rng(4), n=29)[0], INFO, ANSWERS)
+    assert few.corrected.status == "29 are rated by people, and it takes 30"
+    assert few.of_benchmark.value is None
+    assert "rough" in correct_by_people(rated(np.random.default_rng(4), n=60)[0], INFO, ANSWERS).corrected.status
+
+
+def test_where_people_rated_everything_the_judge_counts_for_nothing():
+    ratings, truth = rated(np.random.default_rng(5), n=200, others=0)
+    found = correct_by_people(ratings, INFO, ANSWERS)
+    assert (found.lam, found.corrected.value) == (0.0, pytest.approx(truth.mean()))
+    assert found.of_benchmark.low == found.of_benchmark.high == pytest.approx(truth.mean())
+
+
+def test_a_judge_that_never_decides_leaves_people_alone():
+    ratings, _ = rated(np.random.default_rng(6), undecided=1.0)
+    found = correct_by_people(ratings, INFO, ANSWERS)
+    assert (found.n_undecided, found.judge.value) == (1000, None)
+    assert found.corrected.value == pytest.approx(found.people.value)
+    assert not found.is_worth_it

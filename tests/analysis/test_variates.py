@@ -1,0 +1,111 @@
+"""A candidate on a part of the items, with the help of a baseline on all: estimated, covered, or refused."""
+
+import msgspec
+import numpy as np
+import pytest
+from test_comparing import side
+from test_metrics import INFO
+
+from steelyard.analysis.sentences import sentence
+from steelyard.analysis.variates import compare_on_all_items
+from steelyard.errors import UsageError
+
+ALL = 1319
+WHOLE = msgspec.structs.replace(INFO, items=ALL, available=ALL)
+
+
+def versions(seed, phi, n=330, right=0.7):
+    """A baseline on all items, a candidate on a random part, and the candidate's true score on all of them."""
+    generator = np.random.default_rng(seed)
+    both = right**2 + phi * right * (1 - right)
+    kind = generator.choice(4, size=ALL, p=[both, right - both, right - both, 1 - 2 * right + both])
+    part = np.sort(generator.permutation(ALL)[:n])
+    candidate = ((kind == 0) | (kind == 2)).astype(float)
+    info = msgspec.structs.replace(WHOLE, items=n)
+    old = side((kind <= 1).astype(float), "old", info=WHOLE)
+    return old, side(candidate[part], "new", 2, info=info, sample=part), float(candidate.mean())
+
+
+def test_the_candidate_is_estimated_on_all_the_baselines_items():
+    old, new, truth = versions(1, 0.8)
+    found = compare_on_all_items(old, new)
+    variate = found.control_variate
+    assert (found.of_baseline.n, found.difference.n, found.test) == (ALL, 330, "t, regression")
+    assert (found.difference.estimand, variate.is_whole, variate.population) == ("this benchmark", True, ALL)
+    assert found.of_candidate.low < truth < found.of_candidate.high
+    assert found.of_candidate.value - found.of_baseline.value == pytest.approx(found.difference.value)
+    assert found.of_candidate.high - found.of_candidate.low < 0.75 * (variate.plain.high - variate.plain.low)
+    assert variate.phi.low < 0.8 < variate.phi.high
+    assert variate.variance_left == pytest.approx(1 - variate.phi.value**2)
+    assert variate.saved_items == pytest.approx(variate.worth_items - 330)
+    assert variate.worth_low < variate.worth_items < variate.worth_high
+    assert variate.paired_worth_items < variate.worth_items
+    assert variate.is_worth_it
+    assert variate.beyond.high - variate.beyond.low > found.difference.high - found.difference.low
+    assert "of this benchmark, regression estimator, n = 330 of 1,319)" in sentence(found)
+
+
+def test_a_baseline_that_has_nothing_to_do_with_it_is_not_worth_it():
+    old, new, _ = versions(2, 0.0)
+    variate = compare_on_all_items(old, new).control_variate
+    assert not variate.is_worth_it
+    assert variate.worth_items == pytest.approx(330, rel=0.05)
+    assert variate.phi.low < 0 < variate.phi.high
+
+
+def changed(one, **fields):
+    return msgspec.structs.replace(one, info=msgspec.structs.replace(one.info, **fields))
+
+
+def test_what_is_no_random_part_of_the_baselines_items_is_refused_with_its_reason():
+    old, new, _ = versions(3, 0.7)
+    with pytest.raises(UsageError, match="in the file's order, and the first ones of a file are no random sample"):
+        compare_on_all_items(old, changed(new, order="file"))
+    with pytest.raises(UsageError, match="it was asked as many items as new in run #2, so there is nothing to save"):
+        compare_on_all_items(new, old)
+    with pytest.raises(UsageError, match="80 items are scored on both sides; with fewer than 100"):
+        compare_on_all_items(*versions(3, 0.7, n=80)[:2])
+    with pytest.raises(UsageError, match="likelihoods are asked one stratum after another"):
+        compare_on_all_items(old, changed(new, items=400, kind="likelihood"))
+
+
+def test_what_limits_the_estimate_is_said():
+    old, new, _ = versions(4, 0.7)
+    few = changed(old, available=5000)
+    assert "for the 1,319 items that old was asked" in compare_on_all_items(few, new).notes[0]
+    assert not compare_on_all_items(few, new).control_variate.is_whole
+    assert "ended at 330 of 400 items" in compare_on_all_items(old, changed(new, items=400)).notes[0]
+    scores = new.columns.scores["accuracy"].copy()
+    scores[:20] = np.nan
+    columns = msgspec.structs.replace(new.columns, scores={"accuracy": scores})
+    lost = compare_on_all_items(old, msgspec.structs.replace(new, columns=columns))
+    assert "20 items of run #2 have no score" in lost.notes[0]
+    assert "--resume" in lost.notes[0]
+    assert lost.control_variate.items == 310
+
+
+def test_repeats_are_item_means_and_clusters_say_nothing_beyond_the_benchmark():
+    old, new, _ = versions(5, 0.7)
+    cluster = np.arange(ALL) // 10
+    found = compare_on_all_items(
+        msgspec.structs.replace(old, columns=msgspec.structs.replace(old.columns, cluster=cluster)),
+        msgspec.structs.replace(new, columns=msgspec.structs.replace(new.columns, cluster=cluster[new.columns.sample])),
+    )
+    assert found.control_variate.beyond is None
+    assert found.difference.low is not None
+    twice = side(
+        np.repeat(new.columns.scores["accuracy"], 2), "new", 2, info=new.info, sample=np.repeat(new.columns.sample, 2)
+    )
+    assert compare_on_all_items(old, twice).difference.value == pytest.approx(
+        compare_on_all_items(old, new).difference.value
+    )
+
+
+@pytest.mark.parametrize("phi", [0.5, 0.9])
+def test_the_interval_printed_covers_what_the_whole_run_would_have_given(phi):
+    hits = []
+    for seed in range(150):
+        old, new, truth = versions(100 + seed, phi, n=132)
+        found = compare_on_all_items(old, new)
+        hits.append(found.of_candidate.low <= truth <= found.of_candidate.high)
+    assert np.mean(hits) >= 0.92
