@@ -30,6 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "grading": GROUND | NUMBERS | {"benchmarks", "scoring", "store", "plan", "engine", "analysis"},
     "instrument": GROUND | NUMBERS | {"providers", "engine"},
     "report": GROUND | {"analysis", "criteria", "store"},
+    "dashboard": GROUND | {"analysis", "criteria", "store", "report"},
     "api": GROUND
     | NUMBERS
     | {"criteria", "analysis", "benchmarks", "providers", "store", "plan", "engine", "grading", "report"},

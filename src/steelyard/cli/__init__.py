@@ -32,6 +32,7 @@ from steelyard.cli import (
     run,
     runs,
     selftest,
+    serve,
     setup,
     show,
     trend,
@@ -40,7 +41,7 @@ from steelyard.errors import SteelyardError
 
 VERBS = (
     run, show, compare, gate, trend, baseline, cascade, runs, list_names, prompts, check, rescore, report, export,
-    import_answers, setup, cache, budget, selftest, mock,
+    import_answers, serve, setup, cache, budget, selftest, mock,
 )  # fmt: skip
 
 DESCRIPTION = "Weigh language models: how good, how fast, how heavy and how dear, with the uncertainty of every number."

@@ -8,18 +8,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from html import escape
 from itertools import pairwise
 
 from msgspec import Struct
 
-from steelyard.report.axes import Scale, Unit, fitted, interval_text, shares, shortened, tick_text, value_text
+from steelyard.report.axes import Scale, Unit, fitted, interval_text, shares, shortened, value_text
+from steelyard.report.marks import (
+    CHARACTER,
+    SLOTS,
+    WIDTH,
+    dashed,
+    group,
+    marker,
+    scale_words,
+    svg,
+    words_at,
+    x_axis,
+    y_axis,
+)
 
-SLOTS = 8
-WIDTH = 560
-CHARACTER = 6.3
-"""Mean width of a character at 12 px, for telling what fits."""
-DASHES = ("", "7 3", "2 3", "9 3 2 3", "5 2", "1 2", "12 4", "4 4 1 4")
 MOST_STEPS = 160
 MOST_DOTS = 300
 LABELLED = 12
@@ -84,13 +91,13 @@ def intervals(rows: Sequence[Row], *, label: str, unit: Unit = "share", chance: 
     measure = shares if unit == "share" else fitted
     scale = measure([*ends, *([] if chance is None else [chance])], left, WIDTH - right)
     foot = top + step * len(rows)
-    parts = [_x_axis(scale, unit, top, foot)]
+    parts = [x_axis(scale, unit, top, foot)]
     if chance is not None:
         at = scale.at(chance)
         parts.append(f'<line class="chance" x1="{at:.1f}" x2="{at:.1f}" y1="{top}" y2="{foot}"/>')
     for place, row in enumerate(rows):
         parts.append(_interval_row(row, scale, unit, top + step * place + step / 2, left))
-    return _svg(height, label, parts)
+    return svg(height, label, parts)
 
 
 def _interval_row(row: Row, scale: Scale, unit: Unit, y: float, left: float) -> str:
@@ -98,14 +105,14 @@ def _interval_row(row: Row, scale: Scale, unit: Unit, y: float, left: float) -> 
     told = interval_text(row.value, row.low, row.high, unit)
     hover = f"{row.name}: {told}" + ("; not told from the best" if row.is_tied else "")
     most = int(left / CHARACTER) - 2
-    parts = [_text(left - 8, y + 4, shortened(row.name, most), "end", "name")]
+    parts = [words_at(left - 8, y + 4, shortened(row.name, most), "end", "name")]
     if row.low is not None and row.high is not None:
         low, high = scale.at(row.low), scale.at(row.high)
         parts.append(f'<path d="M{low:.1f} {y - 4:.1f}V{y + 4:.1f}M{low:.1f} {y:.1f}H{high:.1f}M{high:.1f} {y - 4:.1f}'
                      f'V{y + 4:.1f}" class="line"/>')  # fmt: skip
-    parts.append(_marker(row.slot or 0, at, y, is_hollow=not row.is_tied))
-    parts.append(_text(scale.end + 10, y + 4, told, "start"))
-    return _group("floor" if row.slot is None else f"s{row.slot % SLOTS}", hover, parts)
+    parts.append(marker(row.slot or 0, at, y, is_hollow=not row.is_tied))
+    parts.append(words_at(scale.end + 10, y + 4, told, "start"))
+    return group("floor" if row.slot is None else f"s{row.slot % SLOTS}", hover, parts)
 
 
 def scatter(marks: Sequence[Mark], *, label: str, x_name: str, y_name: str, x_unit: Unit, y_unit: Unit) -> str:
@@ -113,9 +120,9 @@ def scatter(marks: Sequence[Mark], *, label: str, x_name: str, y_name: str, x_un
     left, right, top, foot, height = 58, 16, 26, 296, 340
     across = fitted(_ends(marks, "x"), left, WIDTH - right, may_be_log=True)
     up = (shares if y_unit == "share" else fitted)(_ends(marks, "y"), foot, top)
-    parts = [_x_axis(across, x_unit, top, foot), _y_axis(up, y_unit, left, WIDTH - right)]
-    parts.append(_text((left + WIDTH - right) / 2, height - 6, x_name + _scale_words(across), "middle", "axis"))
-    parts.append(_text(8, 12, y_name, "start", "axis"))
+    parts = [x_axis(across, x_unit, top, foot), y_axis(up, y_unit, left, WIDTH - right)]
+    parts.append(words_at((left + WIDTH - right) / 2, height - 6, x_name + scale_words(across), "middle", "axis"))
+    parts.append(words_at(8, 12, y_name, "start", "axis"))
     parts.append(_front_line(marks, across, up))
     taken = [box for mark in marks for box in _boxes(mark, across, up, len(marks))] + _front_boxes(marks, across, up)
     for mark in sorted(marks, key=lambda mark: not mark.is_front):
@@ -125,12 +132,12 @@ def scatter(marks: Sequence[Mark], *, label: str, x_name: str, y_name: str, x_un
             f"{interval_text(mark.x, mark.x_low, mark.x_high, x_unit)}" + ("; on the front" if mark.is_front else "")
         )
         is_told = len(marks) <= LABELLED or mark.is_front
-        pieces = [_marker(mark.slot, x, y, is_hollow=not mark.is_front)]
+        pieces = [marker(mark.slot, x, y, is_hollow=not mark.is_front)]
         if is_told:
             pieces.insert(0, _whiskers(mark, across, up))
             pieces.append(_placed_label(mark.name, x, y, (left, top, WIDTH - right, foot + 8), taken))
-        parts.append(_group(f"s{mark.slot % SLOTS}", told, pieces))
-    return _svg(height, label, parts)
+        parts.append(group(f"s{mark.slot % SLOTS}", told, pieces))
+    return svg(height, label, parts)
 
 
 def _ends(marks: Sequence[Mark], field: str) -> list[float]:
@@ -196,7 +203,7 @@ def _placed_label(
         is_inside = box[0] >= field[0] and box[1] >= field[1] and box[2] <= field[2] and box[3] <= field[3]
         if is_inside and not any(_overlap(box, other) for other in taken):
             taken.append(box)
-            return _text(at, base, text, anchor, "name")
+            return words_at(at, base, text, anchor, "name")
     return ""
 
 
@@ -210,20 +217,20 @@ def ecdf(series: Sequence[Series], *, label: str, x_name: str, unit: Unit = "s")
     foot = top + 240
     across = fitted([value for one in series for value in one.values], left, WIDTH - right, may_be_log=True)
     up = Scale(low=0.0, high=1.0, start=foot, end=top)
-    parts = [_legend(series), _x_axis(across, unit, top, foot), _y_axis(up, "share", left, WIDTH - right)]
-    parts.append(_text((left + WIDTH - right) / 2, foot + 40, x_name + _scale_words(across), "middle", "axis"))
+    parts = [_legend(series), x_axis(across, unit, top, foot), y_axis(up, "share", left, WIDTH - right)]
+    parts.append(words_at((left + WIDTH - right) / 2, foot + 40, x_name + scale_words(across), "middle", "axis"))
     for one in series:
         ordered = sorted(one.values)
         path = f"M{across.at(ordered[0]):.1f} {foot:.1f}"
         for place in _steps(len(ordered)):
             path += f"H{across.at(ordered[place]):.1f}V{up.at((place + 1) / len(ordered)):.1f}"
-        pieces = [_path(path, one.slot)]
+        pieces = [dashed(path, one.slot)]
         for share in (0.50, 0.95, 0.99):
             at = ordered[min(len(ordered) - 1, math.ceil(share * len(ordered)) - 1)]
             tip = f"{one.name}: P{100 * share:.0f} {value_text(at, unit)} of {len(ordered):,} requests"
-            pieces.append(_group("", tip, [_marker(one.slot, across.at(at), up.at(share), is_hollow=False)]))
-        parts.append(_group(f"s{one.slot % SLOTS}", one.name, pieces))
-    return _svg(foot + 48, label, parts)
+            pieces.append(group("", tip, [marker(one.slot, across.at(at), up.at(share), is_hollow=False)]))
+        parts.append(group(f"s{one.slot % SLOTS}", one.name, pieces))
+    return svg(foot + 48, label, parts)
 
 
 def _steps(n: int) -> list[int]:
@@ -233,19 +240,26 @@ def _steps(n: int) -> list[int]:
     return sorted({round(place * (n - 1) / (MOST_STEPS - 1)) for place in range(MOST_STEPS)})
 
 
-def over_requests(series: Sequence[Series], *, label: str, y_name: str, unit: Unit = "s") -> str:
+def over_requests(
+    series: Sequence[Series],
+    *,
+    label: str,
+    y_name: str,
+    x_name: str = "request, in the order sent",
+    unit: Unit = "s",
+) -> str:
     """Each request's value in the order in which they were sent, and the running median of each model."""
     left, right, top = 62, 16, 36 + _legend_height(series)
     foot = top + 220
     longest = max(len(one.values) for one in series)
     across = Scale(low=1, high=max(2, longest), start=left, end=WIDTH - right)
     up = fitted([value for one in series for value in one.values], foot, top, may_be_log=True)
-    parts = [_legend(series), _x_axis(across, "count", top, foot), _y_axis(up, unit, left, WIDTH - right)]
-    parts.append(_text((left + WIDTH - right) / 2, foot + 40, "request, in the order sent", "middle", "axis"))
-    parts.append(_text(8, top - 12, y_name + _scale_words(up), "start", "axis"))
+    parts = [_legend(series), x_axis(across, "count", top, foot), y_axis(up, unit, left, WIDTH - right)]
+    parts.append(words_at((left + WIDTH - right) / 2, foot + 40, x_name, "middle", "axis"))
+    parts.append(words_at(8, top - 12, y_name + scale_words(up), "start", "axis"))
     for one in series:
-        parts.append(_group(f"s{one.slot % SLOTS}", one.name, [_dots(one, across, up), _running(one, across, up)]))
-    return _svg(foot + 48, label, parts)
+        parts.append(group(f"s{one.slot % SLOTS}", one.name, [_dots(one, across, up), _running(one, across, up)]))
+    return svg(foot + 48, label, parts)
 
 
 def _dots(one: Series, across: Scale, up: Scale) -> str:
@@ -268,7 +282,7 @@ def _running(one: Series, across: Scale, up: Scale) -> str:
     for start in range(0, n - window + 1, stride):
         middle = sorted(one.values[start : start + window])[window // 2]
         points.append(f"{across.at(start + (window + 1) / 2):.1f} {up.at(middle):.1f}")
-    return _path("M" + "L".join(points), one.slot)
+    return dashed("M" + "L".join(points), one.slot)
 
 
 def radar(spokes: Sequence[Spoke], outlines: Sequence[Outline], *, label: str) -> str:
@@ -294,13 +308,13 @@ def radar(spokes: Sequence[Spoke], outlines: Sequence[Outline], *, label: str) -
         ]
         known = [end for end in ends if end is not None]
         path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in known) + ("Z" if len(known) == len(ends) else "")
-        pieces = [_path(path, outline.slot)] if known else []
+        pieces = [dashed(path, outline.slot)] if known else []
         for end, spoke, text in zip(ends, spokes, outline.texts, strict=True):
             if end is not None:
                 tip = f"{outline.name}: {spoke.name} {text}"
-                pieces.append(_group("", tip, [_marker(outline.slot, *end, is_hollow=False)]))
-        parts.append(_group(f"s{outline.slot % SLOTS}", outline.name, pieces))
-    return _svg(middle_y + radius * max(map(math.sin, turns)) + 46, label, parts)
+                pieces.append(group("", tip, [marker(outline.slot, *end, is_hollow=False)]))
+        parts.append(group(f"s{outline.slot % SLOTS}", outline.name, pieces))
+    return svg(middle_y + radius * max(map(math.sin, turns)) + 46, label, parts)
 
 
 def _spoke_words(spoke: Spoke, x: float, y: float, turn: float, middle: float) -> str:
@@ -308,7 +322,7 @@ def _spoke_words(spoke: Spoke, x: float, y: float, turn: float, middle: float) -
     room = int((WIDTH / 2 if anchor == "middle" else WIDTH - x if anchor == "start" else x) / CHARACTER) - 1
     second = f"{spoke.centre} to {spoke.rim}"
     y += 10 if y > middle and anchor == "middle" else -10 if anchor == "middle" else 0
-    return _text(x, y, shortened(spoke.name, room), anchor, "name") + _text(x, y + 14, second, anchor)
+    return words_at(x, y, shortened(spoke.name, room), anchor, "name") + words_at(x, y + 14, second, anchor)
 
 
 def _legend_height(items: Sequence[Series | Outline]) -> float:
@@ -334,70 +348,9 @@ def _legend(items: Sequence[Series | Outline]) -> str:
         x, y = 8.0, 12.0 + 18 * place
         for item in line:
             name = shortened(item.name, 40)
-            sample = _path(f"M{x:.1f} {y - 4:.1f}h22", item.slot) + _marker(item.slot, x + 11, y - 4, is_hollow=False)
-            parts.append(_group(f"s{item.slot % SLOTS}", item.name, [sample, _text(x + 27, y, name, "start", "name")]))
+            sample = dashed(f"M{x:.1f} {y - 4:.1f}h22", item.slot) + marker(item.slot, x + 11, y - 4, is_hollow=False)
+            parts.append(
+                group(f"s{item.slot % SLOTS}", item.name, [sample, words_at(x + 27, y, name, "start", "name")])
+            )
             x += 40 + CHARACTER * len(name)
     return "".join(parts)
-
-
-def _x_axis(scale: Scale, unit: Unit, top: float, foot: float) -> str:
-    parts = []
-    free = -math.inf
-    for tick in scale.ticks():
-        at, text = scale.at(tick), tick_text(tick, unit)
-        parts.append(f'<path d="M{at:.1f} {top:.1f}V{foot:.1f}" class="grid"/>')
-        half = CHARACTER * len(text) / 2
-        if at - half > free:
-            parts.append(_text(at, foot + 17, text, "middle"))
-            free = at + half + 4
-    parts.append(f'<path d="M{scale.start:.1f} {foot:.1f}H{scale.end:.1f}" class="base"/>')
-    return "".join(parts)
-
-
-def _y_axis(scale: Scale, unit: Unit, left: float, right: float) -> str:
-    parts = []
-    for tick in scale.ticks():
-        at = scale.at(tick)
-        parts.append(f'<path d="M{left:.1f} {at:.1f}H{right:.1f}" class="grid"/>')
-        parts.append(_text(left - 7, at + 4, tick_text(tick, unit), "end"))
-    return "".join(parts)
-
-
-def _scale_words(scale: Scale) -> str:
-    return " (logarithmic)" if scale.is_log else ""
-
-
-def _marker(slot: int, x: float, y: float, *, is_hollow: bool) -> str:
-    """A shape for each slot, so that colour is not needed to tell them apart."""
-    kind = "hollow" if is_hollow else "solid"
-    shapes = (
-        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4.5" class="{kind}"/>',
-        f'<path d="M{x - 4:.1f} {y - 4:.1f}h8v8h-8z" class="{kind}"/>',
-        f'<path d="M{x:.1f} {y - 5.5:.1f}l5.2 9.2h-10.4z" class="{kind}"/>',
-        f'<path d="M{x:.1f} {y - 5.6:.1f}l5.6 5.6l-5.6 5.6l-5.6 -5.6z" class="{kind}"/>',
-        f'<path d="M{x:.1f} {y + 5.5:.1f}l-5.2 -9.2h10.4z" class="{kind}"/>',
-        f'<path d="M{x - 4:.1f} {y - 2:.1f}l4 -3.2l4 3.2l-1.6 5.6h-4.8z" class="{kind}"/>',
-        f'<path d="M{x - 5:.1f} {y - 2:.1f}h10v4h-10z" class="{kind}"/>',
-        f'<path d="M{x - 2:.1f} {y - 5:.1f}h4v10h-4z" class="{kind}"/>',
-    )
-    return shapes[slot % SLOTS]
-
-
-def _path(path: str, slot: int) -> str:
-    dash = DASHES[slot % SLOTS]
-    return f'<path d="{path}" class="line"' + (f' stroke-dasharray="{dash}"' if dash else "") + "/>"
-
-
-def _text(x: float, y: float, text: str, anchor: str, kind: str = "tick") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" class="{kind}">{escape(text)}</text>'
-
-
-def _group(kind: str, hover: str, parts: Sequence[str]) -> str:
-    return f'<g class="{kind}"><title>{escape(hover)}</title>{"".join(parts)}</g>'
-
-
-def _svg(height: float, label: str, parts: Sequence[str]) -> str:
-    return (
-        f'<svg class="chart" viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{escape(label)}">'
-        f"{''.join(parts)}</svg>"
-    )

@@ -53,9 +53,24 @@ def html_report(store: Store, evidence: Evidence, verdict: GateReport | None = N
 
 def _parts(store: Store, evidence: Evidence, *, reveal: bool) -> dict[str, Any]:
     """What the template shows, in the page's order."""
+    return {
+        **results_parts(evidence),
+        "models": evidence.models,
+        "spending": spending_lines(evidence),
+        "samples": [_sample(item) for item in load_samples(store, evidence, slots(evidence), reveal=reveal)],
+        "answers": sum(len(one.side.columns.sample) for bench in evidence.benches for one in bench.models),
+        "is_redacted": evidence.is_confidential and not reveal,
+        "origins": origins(evidence),
+        "provenance": in_full(evidence),
+        "commands": commands(evidence),
+        "attachments": attachments(store, evidence),
+    }
+
+
+def results_parts(evidence: Evidence) -> dict[str, Any]:
+    """The results alone, as ``findings.html.j2``, ``table.html.j2`` and ``bench.html.j2`` show them."""
     slot_of = slots(evidence)
     return {
-        "models": evidence.models,
         "facts": facts(evidence),
         "findings": _sorted_out(evidence.findings),
         "recommendations": evidence.recommendations,
@@ -70,14 +85,6 @@ def _parts(store: Store, evidence: Evidence, *, reveal: bool) -> dict[str, Any]:
             }
             for bench in evidence.benches
         ],
-        "spending": spending_lines(evidence),
-        "samples": [_sample(item) for item in load_samples(store, evidence, slot_of, reveal=reveal)],
-        "answers": sum(len(one.side.columns.sample) for bench in evidence.benches for one in bench.models),
-        "is_redacted": evidence.is_confidential and not reveal,
-        "origins": origins(evidence),
-        "provenance": in_full(evidence),
-        "commands": commands(evidence),
-        "attachments": attachments(store, evidence),
     }
 
 

@@ -130,6 +130,27 @@ def scores_of(
     return found
 
 
+def judgements_of(
+    connection: Connection, calls: Mapping[int, Completion | None]
+) -> dict[int, list[tuple[Measure, Score]]]:
+    """What every grader said of each of these calls, in the order in which it was said."""
+    table, measures = schema.scores, schema.measures
+    named = [measures.c[name] for name in ("grader", "grader_version", "metric")]
+    chosen = (
+        select(table, *named, schema.calls.c.id.label("of_call"))
+        .join(table, schema.is_of_call(schema.calls.c.id))
+        .join(measures, measures.c.id == table.c.measure)
+        .where(schema.calls.c.id.in_(calls.keys()))
+        .order_by(table.c.id)
+    )
+    found: dict[int, list[tuple[Measure, Score]]] = {}
+    for row in connection.execute(chosen):
+        answer = _answer(row, calls[row.of_call])
+        score = Score(value=row.value, answer=answer, reason=row.reason, spent=_spent(row))
+        found.setdefault(row.of_call, []).append(((row.grader, row.grader_version, row.metric), score))
+    return found
+
+
 def delete_scores(connection: Connection, cells: Select[Any]) -> None:
     """Remove all scores of the calls of these cells."""
     calls, scores = schema.calls, schema.scores

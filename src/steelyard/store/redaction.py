@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from steelyard.types import Attempt, Call, Completion, Failure, Message, Prompt, Record, Sample, Score
+from steelyard.types import Attempt, Call, CellInfo, Completion, Failure, Message, Prompt, Record, Sample, Score
 
 REDACTED = "[redacted: the authors of this benchmark ask that its items are not shown; --reveal shows them]"
 LONGEST_ANSWER = 3
@@ -31,6 +31,12 @@ def redact_prompt(prompt: Prompt) -> Prompt:
         text=_text(prompt.text),
         continuations=tuple(text if len(text.strip()) <= LONGEST_ANSWER else REDACTED for text in prompt.continuations),
     )
+
+
+def redact_answer(answer: str | None, cell: CellInfo, *, reveal: bool) -> str | None:
+    """What was read as the answer: of a confidential benchmark only letters and the like."""
+    is_shown = reveal or not cell.is_confidential or answer is None or len(answer) <= LONGEST_ANSWER
+    return answer if is_shown else REDACTED
 
 
 def _sample(sample: Sample) -> Sample:

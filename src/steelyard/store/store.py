@@ -38,10 +38,13 @@ from steelyard.store.baselines import Baselines
 from steelyard.store.codec import fingerprint, mended, unpack
 from steelyard.store.columns import read_columns, read_names
 from steelyard.store.dictionaries import Dictionaries, Packing
+from steelyard.store.history import History
 from steelyard.store.items import Items, Key, print_of, prints_here
 from steelyard.store.judgements import Measure, Measures, NewScore, delete_scores, measures_of, number_rows, score_rows
 from steelyard.store.keys import keyless_call
+from steelyard.store.pages import Pages
 from steelyard.store.payload import to_keep
+from steelyard.store.progress import Progress, progress
 from steelyard.store.records import Weighed, read_records, read_weighed
 from steelyard.store.redaction import redact
 from steelyard.store.verdicts import VerdictStore
@@ -103,7 +106,8 @@ class Store:
     """An open store; use it as a context manager.
 
     ``answers`` and ``verdicts`` find what may be used again, ``budget`` is what stands over all its runs, ``baselines``
-    are the runs that others are held against.
+    are the runs that others are held against; ``pages`` reads runs and answers a page at a time, ``history`` what
+    became of an item.
     """
 
     def __init__(self, engine: Engine, location: str) -> None:
@@ -115,6 +119,8 @@ class Store:
         self.answers = Answers(self._reading, self._writing, _number)
         self.verdicts = VerdictStore(self._reading)
         self.baselines = Baselines(self._reading, self._writing)
+        self.pages = Pages(self._reading, _number, _run_info)
+        self.history = History(self._reading, _run_info)
         self.budget = Budget(self._reading, self._writing, _number, lambda pid, at: _is_alive(pid, at))
 
     @staticmethod
@@ -264,6 +270,11 @@ class Store:
             for table in (schema.cells, schema.sessions, schema.run_tags):
                 connection.execute(delete(table).where(table.c.run == number))
             connection.execute(delete(schema.runs).where(schema.runs.c.id == number))
+
+    def progress(self, run_id: str) -> Progress:
+        """How far the run has come, and at what pace, from what it has written so far."""
+        with self._reading() as connection:
+            return progress(connection, _number(connection, run_id))
 
     # Sessions and cells
 

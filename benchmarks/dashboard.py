@@ -1,0 +1,93 @@
+"""How soon the dashboard answers over a store of a million records: each page as a browser asks for it, on one machine.
+
+The store is that of ``memory.py --show``: one run, 2,000 items, each asked 500 times. A page's time is the median of
+five, after one that is not counted. The first pages of everything must come within 300 ms; a search in all texts is cut
+after 0.8 s and goes on by a link.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import uvicorn
+from memory import RECORDS, SMALL, measure, multiply
+
+from steelyard.dashboard.app import access, dashboard
+from steelyard.store import Store
+
+AT_MOST_S, AT_MOST_SEARCH_S = 0.3, 1.2
+PAGES = {
+    "/": "runs",
+    "/runs/1": "a run of a million answers",
+    "/runs/1/answers": "its answers, first page",
+    "/runs/1/answers?after=1.1000.20": "its answers, from the middle",
+    "/runs/1/answers?state=right": "those that are right",
+    "/answers/500000": "one answer",
+    f"/item?name={SMALL}/5": "an item that was answered 500 times",
+    "/money": "cost",
+    "/baselines": "baselines",
+}
+SEARCHES = {
+    "/runs/1/answers?state=wrong": "wrong ones, of which there are none",
+    "/runs/1/answers?text=nowhere": "a text that stands nowhere, in the run",
+    "/search?q=nowhere": "a text that stands nowhere, in all runs",
+}
+
+
+def seconds(connection: http.client.HTTPConnection, path: str) -> float:
+    """The median of five requests, after a first one."""
+    taken = []
+    for _ in range(6):
+        began = time.perf_counter()
+        connection.request("GET", path)
+        response = connection.getresponse()
+        body = response.read()
+        assert response.status == 200, (path, response.status, body[-300:])
+        taken.append(time.perf_counter() - began)
+    return statistics.median(taken[1:])
+
+
+def report(store: Store) -> bool:
+    """Serve, ask, print; whether every page kept its bound."""
+    app = dashboard(store, access("127.0.0.1", is_open=True), on_fault=print)
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, lifespan="off"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    connection = http.client.HTTPConnection("127.0.0.1", server.servers[0].sockets[0].getsockname()[1])
+    is_kept = True
+    for pages, bound in ((PAGES, AT_MOST_S), (SEARCHES, AT_MOST_SEARCH_S)):
+        for path, what in pages.items():
+            taken = seconds(connection, path)
+            is_kept &= taken <= bound
+            print(f"{1000 * taken:8.1f} ms  {what}")
+    connection.close()
+    server.should_exit = True
+    thread.join()
+    return is_kept
+
+
+def main() -> int:
+    """Make the store, or take one that was made, and measure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--store", type=Path, help="a store that was made so before")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        place = options.store or Path(name) / f"{SMALL}.db"
+        if options.store is None:
+            measure(Path(name), SMALL)
+            multiply(place, SMALL, RECORDS // SMALL)
+        with Store.open(place) as store:
+            return 0 if report(store) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

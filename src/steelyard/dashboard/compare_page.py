@@ -1,0 +1,186 @@
+"""Runs or models against each other on the same items, with the items that turned side by side."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from steelyard.analysis.compare_measures import MEASURES
+from steelyard.analysis.sentences import descriptive, names, points, times
+from steelyard.analysis.wording import written
+from steelyard.dashboard.board import Board, board_of, number, word, words
+from steelyard.dashboard.shown import reply
+from steelyard.errors import UsageError
+from steelyard.report.comparison import Compared, Comparisons, Question, load_comparisons
+from steelyard.report.flips import Flip, Flips, load_flips
+from steelyard.report.samples import cut, visible
+from steelyard.store.pages import RunsWanted
+from steelyard.types import Comparison, Record, RunInfo
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+FLIPS, MOST_FLIPS = 10, 200
+LONGEST = 2_500
+OFFERED = 60
+MOST_RUNS = 12
+
+
+class Turned(Struct, frozen=True, kw_only=True):
+    """An item that turned, with what either side replied."""
+
+    flip: Flip
+    baseline_text: str
+    candidate_text: str
+
+
+class TurnedItems(Struct, frozen=True, kw_only=True):
+    """A pair's items that turned, both ways."""
+
+    flips: Flips
+    won: tuple[Turned, ...]
+    lost: tuple[Turned, ...]
+
+
+def compare(request: Request) -> Response:
+    """The page; without runs it offers the choice."""
+    board = board_of(request)
+    references = [part for text in words(request, "run") for part in text.replace(",", " ").split()]
+    runs = [board.store.run(reference) for reference in dict.fromkeys(references)]
+    if len(runs) > MOST_RUNS:
+        raise UsageError(f"{len(runs)} runs on one page; at most {MOST_RUNS}")
+    question = Question(
+        metric=word(request, "metric", default="accuracy"),
+        models=tuple(words(request, "model")),
+        benchmark=word(request, "benchmark") or None,
+        margin=_points(word(request, "margin")),
+        across=("protocol",) if word(request, "across", ("protocol",)) else (),
+    )
+    most = min(MOST_FLIPS, max(1, number(request, "most", FLIPS)))
+    found, problem = _found(board, runs, question, most) if runs else (None, None)
+    comparisons, turned = found or (None, [])
+    return board.page(
+        "compare.html.j2",
+        request,
+        status=400 if problem else 200,
+        title="Compare",
+        problem=problem,
+        runs=runs,
+        question=question,
+        comparisons=comparisons,
+        turned=turned,
+        models=list(dict.fromkeys(cell.model for run in runs for cell in board.store.cells(run.id))),
+        benchmarks=list(dict.fromkeys(cell.label for run in runs for cell in board.store.cells(run.id))),
+        measures=["accuracy", *MEASURES],
+        offered=[one.info for one in board.store.pages.runs(RunsWanted(), most=OFFERED).runs],
+        rows=[] if comparisons is None else [_row(pair) for pair in comparisons.pairs],
+        sides=[] if comparisons is None else _sides(comparisons),
+        most=most,
+        more=min(MOST_FLIPS, 5 * most),
+        is_more=most < MOST_FLIPS and any(max(one.flips.n_won, one.flips.n_lost) > most for one in turned),
+    )
+
+
+def _points(text: str) -> float | None:
+    """A margin in points, as a share."""
+    if not text:
+        return None
+    try:
+        value = float(text.removesuffix("%")) / 100
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1e6:
+        raise UsageError(f"a margin is a number of points above 0, not {text[:40]!r}")
+    return value
+
+
+def _found(
+    board: Board, runs: list[RunInfo], question: Question, most: int
+) -> tuple[tuple[Comparisons, list[TurnedItems]] | None, str | None]:
+    """The comparisons, or why there are none: what was chosen stays in the form."""
+    key = (tuple((run.id, run.name) for run in runs), question, most)
+    try:
+        return board.remember("comparisons", key, lambda: _load(board, runs, question, most)), None
+    except UsageError as error:
+        return None, str(error)
+
+
+def _load(board: Board, runs: list[RunInfo], question: Question, most: int) -> tuple[Comparisons, list[TurnedItems]]:
+    found = load_comparisons(board.store, runs, question)
+    if question.metric in MEASURES:
+        return found, []
+    flips = load_flips(board.store, found, most=most)
+    return found, [_turned(board, *both, question.metric) for both in zip(found.pairs, flips, strict=True)]
+
+
+def _turned(board: Board, pair: Compared, flips: Flips, metric: str) -> TurnedItems:
+    def side(flip: Flip, place: int) -> str:
+        run, info = pair.sides[place]
+        # of an item asked several times the reply that shows the turn: the first that scored as its side is told to
+        is_better = (flip.candidate > flip.baseline) == (place == 1)
+        records = list(board.store.records(run.id, cell=info.id, sample_id=flip.item, reveal=board.reveal))
+        records.sort(key=lambda one: _value(one, metric), reverse=is_better)
+        return cut(visible(reply(records[0].call, records[0].sample)), LONGEST) if records else ""
+
+    def both(some: tuple[Flip, ...]) -> tuple[Turned, ...]:
+        return tuple(Turned(flip=one, baseline_text=side(one, 0), candidate_text=side(one, 1)) for one in some)
+
+    return TurnedItems(flips=flips, won=both(flips.won), lost=both(flips.lost))
+
+
+def _value(record: Record, metric: str) -> float:
+    score = record.scores.get(metric)
+    return -1.0 if score is None or score.value is None else score.value
+
+
+def _sides(comparisons: Comparisons) -> list[str]:
+    """Each side as people expect it, once."""
+    found: dict[str, str] = {}
+    for pair in comparisons.pairs:
+        one = pair.comparison
+        who, other = names(one)
+        for name, estimate in ((other, one.of_baseline), (who, one.of_candidate)):
+            found.setdefault(f"{name} on {one.benchmark}", descriptive(estimate))
+    return [f"{name}: {text}" for name, text in found.items()]
+
+
+class _Row(Struct, frozen=True, kw_only=True):
+    benchmark: str
+    who: str
+    difference: str
+    p: str
+    agreement: str
+    beside: str
+    verdict: str
+    sentence: str
+    notes: tuple[str, ...]
+
+
+def _row(pair: Compared) -> _Row:
+    one = pair.comparison
+    who, other = names(one)
+    seen = one.agreement
+    counts = (seen.both, seen.only_baseline, seen.only_candidate, seen.neither) if seen else ()
+    return _Row(
+        benchmark=one.benchmark,
+        who=f"{who} against {other}",
+        difference=f"{times(one.ratio)}; {written(one.difference)}"
+        if one.ratio
+        else f"{points(one.difference)} points",
+        p=_p(one),
+        agreement=" / ".join(f"{count:,}" for count in counts),
+        beside=", ".join(f"{each.metric} {times(each.ratio)}" for each in pair.beside),
+        verdict=one.verdict,
+        sentence=one.sentence,
+        notes=one.notes,
+    )
+
+
+def _p(one: Comparison) -> str:
+    if one.p_value is None:
+        return ""
+    p = one.p_value if one.adjusted_p is None else one.adjusted_p
+    adjusted = {"none": "", "holm": ", Holm", "bh": ", Benjamini-Hochberg"}[one.adjustment]
+    return f"{'< 0.0001' if p < 0.0001 else f'{p:.2g}'} ({one.test}{adjusted})"

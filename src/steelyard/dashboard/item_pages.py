@@ -1,0 +1,87 @@
+"""One item over all runs and models, and one answer in full."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from steelyard.dashboard.board import board_of, number, word
+from steelyard.dashboard.rendering import drawn
+from steelyard.dashboard.shown import TONES, is_timed, lane, question, shown
+from steelyard.errors import UnknownName, UsageError
+from steelyard.report import charts, timelines
+from steelyard.report.figures import Figure
+from steelyard.report.samples import cut, visible
+from steelyard.store.history import Answered
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+LONGEST, LONGEST_OF_MANY = 200_000, 4_000
+AT_ONCE = 25
+OF_TIME = (
+    "From when the item was ready to be sent to the last token. Waiting and failed tries are no latency of the model."
+)
+
+
+def item(request: Request) -> Response:
+    """What became of an item, the newest answers first."""
+    board = board_of(request)
+    name = request.query_params.get("name", "")
+    if not name:
+        raise UsageError("which item? Search for a part of its name")
+    found = board.store.history.item(name, before=number(request, "before"), most=AT_ONCE, reveal=board.reveal)
+    if found is None:
+        raise UnknownName("item", name, board.store.history.names(word(request, "name"), most=12))
+    lanes = [lane(one, f"#{one.run.number} {one.cell.model}") for one in found.answers]
+    figures = []
+    if is_timed(lanes):
+        svg = timelines.waterfall(lanes, label=f"Where the time of each answer to {visible(name)} went")
+        figures = drawn([Figure(title="Where the time went", note=OF_TIME, svg=svg)])
+    return board.page(
+        "item.html.j2",
+        request,
+        title=f"Item {visible(name)}",
+        found=found,
+        asked=cut(visible(question(found.sample)), LONGEST_OF_MANY),
+        answers=[shown(one, LONGEST_OF_MANY) for one in found.answers],
+        figures=figures,
+        tones=TONES,
+    )
+
+
+def answer(request: Request) -> Response:
+    """One answer: what was asked, what came back, how it was judged, where its time went."""
+    board = board_of(request)
+    call = int(request.path_params["call"])
+    found = None if call >= 2**63 else board.store.history.call(call, reveal=board.reveal)
+    if found is None:
+        raise UnknownName("answer", str(call), ["those of a run's page"])
+    return board.page(
+        "answer.html.j2",
+        request,
+        title=f"Answer {found.id}",
+        found=found,
+        one=shown(found, LONGEST),
+        completion=found.record.call.completion,
+        call=found.record.call,
+        judgements=found.judgements,
+        figures=drawn(_figures(found)),
+        tones=TONES,
+        visible=visible,
+    )
+
+
+def _figures(found: Answered) -> list[Figure]:
+    lanes = [lane(found, found.cell.model)]
+    figures = []
+    if is_timed(lanes):
+        svg = timelines.waterfall(lanes, label="Where the time of this answer went")
+        figures.append(Figure(title="Where the time went", note=OF_TIME, svg=svg))
+    if len(found.gaps_s) > 1:
+        gaps = charts.Series(name=found.cell.model, slot=0, values=found.gaps_s)
+        svg = charts.over_requests([gaps], label="Gaps between the chunks of this answer", y_name="gap",
+                                   x_name="chunk, in the order received")  # fmt: skip
+        note = "The time between neighbouring chunks that carried text, with its running median."
+        figures.append(Figure(title="Between the tokens", note=note, svg=svg))
+    return figures

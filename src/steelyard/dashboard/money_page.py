@@ -1,0 +1,153 @@
+"""What the runs cost, day by day and model by model, what was saved, and what no price is known for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from steelyard.dashboard.board import Board, board_of, number
+from steelyard.dashboard.rendering import drawn
+from steelyard.report.figures import Figure
+from steelyard.report.timelines import Day, per_day
+from steelyard.store.pages import ListedRun, RunsWanted
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+MOST_RUNS, MOST_DAYS = 500, 60
+JUDGES, OTHER = "judges", "not summarised yet"
+
+
+class Cost(Struct, frozen=True, kw_only=True):
+    """What one model took in one run. ``usd`` is ``None`` where a price is not known."""
+
+    day: str
+    run: int
+    run_name: str
+    model: str
+    usd: float | None
+    saved_usd: float
+    answers: int
+
+
+class Total(Struct, frozen=True, kw_only=True):
+    """What one model took over all runs shown; ``usd`` sums what is known, ``unknown`` counts the runs it is not of."""
+
+    model: str
+    slot: int
+    usd: float
+    saved_usd: float
+    answers: int
+    runs: int
+    unknown: int
+
+
+def money(request: Request) -> Response:
+    """The page."""
+    board = board_of(request)
+    most = min(MOST_RUNS, number(request, "most", MOST_RUNS) or MOST_RUNS)
+    page = board.store.pages.runs(RunsWanted(), most=most)
+    costs = [cost for run in page.runs for cost in _costs(board, run)]
+    totals = _totals(costs)
+    days = _days(costs, {one.model: one.slot for one in totals})
+    figures = []
+    if any(day.parts for day in days):
+        svg = per_day(days[-MOST_DAYS:], label="USD spent a day, by model")
+        note = "USD a day by when the run began (UTC). What has no known price is not in it."
+        figures = drawn([Figure(title="Spent a day", note=note, svg=svg)])
+    return board.page(
+        "money.html.j2",
+        request,
+        title="Cost",
+        figures=figures,
+        totals=totals,
+        runs=_by_run(costs),
+        spent_usd=sum(one.usd for one in totals),
+        saved_usd=sum(one.saved_usd for one in totals),
+        unknown=[one.model for one in totals if one.unknown],
+        budget=board.store.budget.account(),
+        is_cut=bool(page.next),
+        shown=len(page.runs),
+    )
+
+
+def _costs(board: Board, run: ListedRun) -> Iterator[Cost]:
+    """A model's line a benchmark; a run that was not summarised has what its answers came to."""
+
+    def cost(model: str, usd: float | None, saved_usd: float = 0.0, answers: int = 0) -> Cost:
+        info = run.info
+        return Cost(
+            day=info.created_at[:10],
+            run=info.number,
+            run_name=info.name,
+            model=model,
+            usd=usd,
+            saved_usd=saved_usd,
+            answers=answers,
+        )
+
+    if not any(run.estimates.values()):
+        if spent_usd := board.store.budget.spent_of_run(run.info.id):
+            yield cost(OTHER, spent_usd)
+        return
+    for cell in run.cells:
+        values = {name: one.value for name, one in run.estimates.get(cell.id or 0, {}).items()}
+        if cell.is_floor or not values.get("answered"):
+            continue
+        saved_usd, answers = values.get("cost.saved") or 0.0, int(values["answered"] or 0)
+        yield cost(cell.model, values.get("cost.total"), saved_usd, answers)
+        if judged_usd := values.get("judge.cost.total"):
+            yield cost(JUDGES, judged_usd)
+
+
+def _totals(costs: Sequence[Cost]) -> list[Total]:
+    """Dearest first; each keeps its colour over the page."""
+    named: dict[str, list[Cost]] = {}
+    for cost in costs:
+        named.setdefault(cost.model, []).append(cost)
+    ordered = sorted(named, key=lambda name: -sum(cost.usd or 0.0 for cost in named[name]))
+    return [
+        Total(
+            model=name,
+            slot=place,
+            usd=sum(cost.usd or 0.0 for cost in named[name]),
+            saved_usd=sum(cost.saved_usd for cost in named[name]),
+            answers=sum(cost.answers for cost in named[name]),
+            runs=len({cost.run for cost in named[name]}),
+            unknown=len({cost.run for cost in named[name] if cost.usd is None}),
+        )
+        for place, name in enumerate(ordered)
+    ]
+
+
+def _days(costs: Sequence[Cost], slot_of: dict[str, int]) -> list[Day]:
+    spent: dict[str, dict[str, float]] = {}
+    for cost in costs:
+        if cost.usd:
+            of_day = spent.setdefault(cost.day, {})
+            of_day[cost.model] = of_day.get(cost.model, 0.0) + cost.usd
+    return [
+        Day(name=day, parts=tuple((name, slot_of[name], usd) for name, usd in spent[day].items()))
+        for day in sorted(spent)
+    ]
+
+
+def _by_run(costs: Sequence[Cost]) -> list[dict[str, object]]:
+    found: dict[int, list[Cost]] = {}
+    for cost in costs:
+        found.setdefault(cost.run, []).append(cost)
+    return [
+        {
+            "number": run,
+            "name": some[0].run_name,
+            "day": some[0].day,
+            "usd": sum(cost.usd or 0.0 for cost in some),
+            "saved_usd": sum(cost.saved_usd for cost in some),
+            "answers": sum(cost.answers for cost in some),
+            "unknown": ", ".join(dict.fromkeys(cost.model for cost in some if cost.usd is None)),
+        }
+        for run, some in found.items()
+    ]

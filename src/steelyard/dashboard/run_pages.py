@@ -1,0 +1,176 @@
+"""A run: live while it goes on, its results with charts, its answers by pages, and where its numbers come from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, quote
+
+from steelyard.dashboard.board import Board, board_of, word
+from steelyard.dashboard.shown import TONES, state_of
+from steelyard.errors import UsageError
+from steelyard.report.evidence import Evidence, load_evidence
+from steelyard.report.html import html_report, results_parts
+from steelyard.report.matrix import FIGURES, Line, Table, cell
+from steelyard.report.provenance import provenance_document, provenance_text
+from steelyard.report.results import Results, load_results, warnings
+from steelyard.report.samples import visible
+from steelyard.report.spending import spending_line
+from steelyard.store.answer_pages import ANSWER_STATES, AnswersWanted, Order
+from steelyard.types import RunInfo
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+MOST_AT_ONCE = 20_000
+"""So many answers are read for charts without being asked to; of more the kept estimates are shown first."""
+ORDERS: tuple[Order, ...] = ("item", "slowest", "dearest", "longest")
+LONGEST_NAME = 200
+FIGURE_COLUMNS = ("ttft_s", "total_s", "output_tokens", "cost_usd", "stop_reason")
+HIDDEN = "left out: a benchmark here is confidential. steelyard show --provenance has it"
+
+
+def run(request: Request) -> Response:
+    """The run's own page: while it is on its way its progress, then its results."""
+    board = board_of(request)
+    info = _run(request)
+    is_running = info.status == "running"
+    is_long = not is_running and board.store.pages.holds_more_than(info.id, MOST_AT_ONCE)
+    results = None if is_running else board.remember("results", _key(info), lambda: load_results(board.store, info))
+    is_asked = results is not None and any(one.value("attempted") for one in results.cells)
+    is_whole = is_asked and (not is_long or bool(word(request, "charts")))
+    return board.page(
+        "run.html.j2",
+        request,
+        title=f"#{info.number} {visible(info.name)}",
+        run=info,
+        progress=None if info.status == "done" else board.store.progress(info.id),
+        models=list(dict.fromkeys(one.model for one in board.store.cells(info.id))),
+        warnings=warnings(results) if results and not is_whole else [],
+        spending=spending_line(info.number, results.spending) if results and results.spending and is_asked else "",
+        tables=[_kept_table(results, label) for label in results.benchmarks()] if results and not is_whole else [],
+        whole=board.remember("whole", _key(info), lambda: results_parts(_evidence(board, info))) if is_whole else None,
+        is_long=is_long and not is_whole,
+        sessions=board.store.sessions(info.id),
+    )
+
+
+def _run(request: Request) -> RunInfo:
+    return board_of(request).store.run(request.path_params["run"])
+
+
+def _key(info: RunInfo) -> tuple[str, str, str]:
+    return (info.id, info.name, info.status)
+
+
+def _evidence(board: Board, info: RunInfo) -> Evidence:
+    return load_evidence(board.store, [info])
+
+
+def _kept_table(results: Results, label: str) -> Table:
+    """A benchmark's figures as they were kept, without reading its answers."""
+    cells = results.of_benchmark(label)
+    shown = [(name, heading) for name, heading in FIGURES if any(one.value(name) is not None for one in cells)]
+    models = [one.info.model for one in cells if not one.info.is_floor]
+    lines = [
+        Line(
+            name=one.info.model,
+            slot=None if one.info.is_floor else models.index(one.info.model),
+            cells=tuple(cell(one.estimates.get(name)) for name, _ in shown),
+        )
+        for one in cells
+    ]
+    return Table(caption=label, headings=tuple(heading for _, heading in shown), lines=tuple(lines))
+
+
+def answers(request: Request) -> Response:
+    """The run's answers, sought and by pages."""
+    board = board_of(request)
+    info = _run(request)
+    cells = board.store.cells(info.id)
+    model, benchmark = word(request, "model"), word(request, "benchmark")
+    chosen = [one for one in cells if model in ("", one.model) and benchmark in ("", one.label)]
+    order = next(one for one in ORDERS if one == word(request, "order", ORDERS, "item"))
+    wanted = AnswersWanted(
+        cells=tuple(one.id or 0 for one in chosen),
+        state=word(request, "state", ANSWER_STATES),
+        stratum=word(request, "stratum"),
+        text=word(request, "text"),
+        order=order,
+        after=word(request, "after"),
+    )
+    found = board.store.pages.answers(info.id, wanted, reveal=board.reveal)
+    named = {one.id: one for one in cells}
+    return board.page(
+        "answers.html.j2",
+        request,
+        title=f"Answers of #{info.number} {visible(info.name)}",
+        run=info,
+        found=found,
+        rows=[{"row": row, "cell": named[row.cell], "state": state_of(row.failure, row.value)} for row in found.rows],
+        wanted=wanted,
+        model=model,
+        benchmark=benchmark,
+        models=list(dict.fromkeys(one.model for one in cells)),
+        benchmarks=list(dict.fromkeys(one.label for one in cells)),
+        strata=board.store.pages.strata(chosen[0].id or 0) if chosen else [],
+        columns={name for name in FIGURE_COLUMNS if any(getattr(row, name) is not None for row in found.rows)},
+        states=ANSWER_STATES,
+        orders=ORDERS,
+        can_sort=len(chosen) == 1,
+        tones=TONES,
+        visible=visible,
+    )
+
+
+def provenance(request: Request) -> Response:
+    """Plan, data, settings, code, machine and packages, in full."""
+    board = board_of(request)
+    info = _run(request)
+    is_hidden = not board.reveal and any(one.is_confidential for one in board.store.cells(info.id))
+    text = HIDDEN if is_hidden else visible(provenance_text(provenance_document(board.store, info)))
+    return board.page("provenance.html.j2", request, title=f"Where #{info.number} comes from", run=info, text=text)
+
+
+def report(request: Request) -> Response:
+    """The run as one file to be sent: a download, since it carries a style and a script of its own."""
+    from starlette.responses import Response
+
+    board = board_of(request)
+    info = _run(request)
+    text = board.remember(
+        "report",
+        _key(info),
+        lambda: html_report(board.store, _evidence(board, info), reveal=board.reveal),
+    )
+    headers = {"content-disposition": f'attachment; filename="steelyard-run-{info.number}.html"'}
+    return Response(text, media_type="text/html; charset=utf-8", headers=headers)
+
+
+async def rename(request: Request) -> Response:
+    """Give the run another name."""
+    return await _changed(request, "name", "rename")
+
+
+async def tag(request: Request) -> Response:
+    """Add a tag."""
+    return await _changed(request, "tag", "tag")
+
+
+async def untag(request: Request) -> Response:
+    """Take a tag away."""
+    return await _changed(request, "tag", "untag")
+
+
+async def _changed(request: Request, field: str, change: str) -> Response:
+    from starlette.concurrency import run_in_threadpool
+    from starlette.responses import RedirectResponse
+
+    form = parse_qs((await request.body()).decode("utf-8", "replace"))
+    value = form.get(field, [""])[0].strip()[:LONGEST_NAME]
+    if not value or any(not sign.isprintable() for sign in value):
+        raise UsageError(f"a {field} is a few words on one line")
+    store = board_of(request).store
+    info = await run_in_threadpool(_run, request)
+    await run_in_threadpool({"rename": store.rename, "tag": store.tag, "untag": store.untag}[change], info.id, value)
+    return RedirectResponse(f"/runs/{quote(str(info.number))}", status_code=303)

@@ -1,0 +1,130 @@
+"""The first page: every run with who was asked what, how it stands, score and cost; sorted, filtered, in pages."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct
+
+from steelyard.analysis.wording import written
+from steelyard.dashboard.board import Board, board_of, number, word
+from steelyard.store.pages import ListedRun, RunsWanted
+from steelyard.types import CellInfo, Estimate
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+STATUSES = ("running", "done", "budget", "interrupted", "failed")
+ORDERS = ("newest", "oldest", "name", "score", "cost")
+COMPUTED = ("score", "cost")
+AT_ONCE = 50
+MOST_SORTED = 500
+NAMED = 3
+
+
+class Line(Struct, frozen=True, kw_only=True):
+    """One run as the list shows it. ``best`` is the best score of a benchmark, ``best_of`` whose and on what."""
+
+    number: int
+    name: str
+    status: str
+    tags: tuple[str, ...]
+    created_at: str
+    models: str
+    benchmarks: str
+    best: str
+    best_of: str
+    score: float | None
+    requests: int
+    cost_usd: float | None
+    is_cost_known: bool
+
+
+def runs(request: Request) -> Response:
+    """The page."""
+    board = board_of(request)
+    order = word(request, "order", ORDERS, "newest")
+    fields = {name: word(request, name) for name in ("text", "tag", "model", "benchmark", "after")}
+    stored: Literal["newest", "oldest", "name"] = (
+        "oldest" if order == "oldest" else "name" if order == "name" else "newest"
+    )
+    wanted = RunsWanted(**fields, status=word(request, "status", STATUSES), order=stored)
+    start = number(request, "start")
+    lines, following, is_cut = _computed(board, wanted, order, start) if order in COMPUTED else _stored(board, wanted)
+    pages = board.store.pages
+    return board.page(
+        "runs.html.j2",
+        request,
+        title="Runs",
+        lines=lines,
+        wanted=wanted,
+        order=order,
+        orders=ORDERS,
+        statuses=STATUSES,
+        tags=pages.tags(),
+        models=pages.models(),
+        benchmarks=pages.benchmarks(),
+        following=following,
+        is_cut=is_cut,
+        most_sorted=MOST_SORTED,
+        is_running=any(line.status == "running" for line in lines),
+    )
+
+
+def _stored(board: Board, wanted: RunsWanted) -> tuple[list[Line], dict[str, object], bool]:
+    page = board.store.pages.runs(wanted, most=AT_ONCE)
+    return [line_of(run) for run in page.runs], {"after": page.next} if page.next else {}, False
+
+
+def _computed(board: Board, wanted: RunsWanted, order: str, start: int) -> tuple[list[Line], dict[str, object], bool]:
+    """By what is not a column of the store: the newest runs that fit are sorted."""
+    page = board.store.pages.runs(wanted, most=MOST_SORTED)
+    lines = [line_of(run) for run in page.runs]
+    figure = {line.number: line.score if order == "score" else line.cost_usd for line in lines}
+    lines.sort(key=lambda line: -(figure[line.number] or 0.0) if figure[line.number] is not None else 1.0)
+    end = start + AT_ONCE
+    return lines[start:end], {"start": end} if end < len(lines) else {}, bool(page.next)
+
+
+def line_of(run: ListedRun) -> Line:
+    """A run in a line."""
+    asked = [cell for cell in run.cells if not cell.is_floor]
+    cells = asked or list(run.cells)
+    best = max((cell for cell in cells if _score(run, cell) is not None), key=lambda cell: _score(run, cell) or 0.0,
+               default=None)  # fmt: skip
+    costs = [_value(run, cell, "cost.total") for cell in asked if _value(run, cell, "answered")]
+    return Line(
+        number=run.info.number,
+        name=run.info.name,
+        status=run.info.status,
+        tags=run.info.tags,
+        created_at=run.info.created_at,
+        models=_named([cell.model for cell in run.cells]),
+        benchmarks=_named([cell.label for cell in run.cells]),
+        best="" if best is None else written(_estimate(run, best, "accuracy")),
+        best_of="" if best is None or len(cells) < 2 else f"{best.model} on {best.label}",
+        score=None if best is None else _score(run, best),
+        requests=int(sum(_value(run, cell, "attempted") or 0 for cell in run.cells)),
+        cost_usd=sum(cost for cost in costs if cost is not None) if any(cost is not None for cost in costs) else None,
+        is_cost_known=None not in costs,
+    )
+
+
+def _named(names: list[str]) -> str:
+    several = list(dict.fromkeys(names))
+    more = f" and {len(several) - NAMED} more" if len(several) > NAMED else ""
+    return ", ".join(several[:NAMED]) + more
+
+
+def _score(run: ListedRun, cell: CellInfo) -> float | None:
+    return _value(run, cell, "accuracy")
+
+
+def _value(run: ListedRun, cell: CellInfo, metric: str) -> float | None:
+    found = _estimate(run, cell, metric)
+    return None if found is None else found.value
+
+
+def _estimate(run: ListedRun, cell: CellInfo, metric: str) -> Estimate | None:
+    return run.estimates.get(cell.id or 0, {}).get(metric)

@@ -1,0 +1,140 @@
+"""An answer as pages show it: its state in a word, its texts with nothing hidden in them, and where its time went."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from msgspec import Struct
+
+from steelyard.report.answers import answer_text, asked, gold
+from steelyard.report.samples import cut, visible
+from steelyard.report.timelines import Lane, Span
+from steelyard.store.history import Answered
+from steelyard.types import Call, Sample, Score, Timing
+
+TONES = {"right": "pass", "wrong": "fail", "failed": "fail", "partly": "open", "unscored": "open"}
+"""The tag of each state, as the report's style sheet colours it."""
+
+
+class ShownAnswer(Struct, frozen=True, kw_only=True):
+    """One answer with its texts made visible and cut to a length."""
+
+    id: int
+    run: int
+    run_name: str
+    model: str
+    benchmark: str
+    item: str
+    repeat: int
+    state: str
+    prompt: str
+    gold: str
+    text: str
+    score: str
+    extracted: str | None
+    reason: str
+    started_s: float
+    ttft_s: float | None
+    total_s: float | None
+    output_tokens: int | None
+    cost_usd: float | None
+    tries: int
+    is_reused: bool
+    counts: bool
+
+
+def state_of(failure: str | None, value: float | None) -> str:
+    """How an answer stands, in a word."""
+    if failure is not None:
+        return "failed"
+    if value is None:
+        return "unscored"
+    return "right" if value >= 1 else "wrong" if value <= 0 else "partly"
+
+
+def shown(one: Answered, longest: int) -> ShownAnswer:
+    """The answer for a page, no text longer than that many characters."""
+    call, sample = one.record.call, one.record.sample
+    timing = call.completion.timing if call.completion else None
+    usage = call.completion.usage if call.completion else None
+    return ShownAnswer(
+        id=one.id,
+        run=one.run.number,
+        run_name=one.run.name,
+        model=one.cell.model,
+        benchmark=one.cell.label,
+        item=sample.id,
+        repeat=call.repeat,
+        state=state_of(call.failure.kind if call.failure else None, one.headline.value if one.headline else None),
+        prompt=cut(visible(asked(call.request.prompt)), longest),
+        gold=cut(visible(gold(sample)), longest),
+        text=cut(visible(reply(call, sample)), longest),
+        score=_score(one.headline),
+        extracted=None
+        if one.headline is None or one.headline.answer is None
+        else cut(visible(one.headline.answer), 400),
+        reason="" if one.headline is None or one.headline.reason is None else cut(visible(one.headline.reason), 2_000),
+        started_s=one.started_s,
+        ttft_s=timing.ttft_s if timing else None,
+        total_s=timing.total_s if timing else call.failed_after_s,
+        output_tokens=usage.output_tokens if usage else None,
+        cost_usd=call.cost_usd,
+        tries=len(call.attempts) + 1,
+        is_reused=bool(call.completion and call.completion.cached),
+        counts=one.counts,
+    )
+
+
+def reply(call: Call, sample: Sample) -> str:
+    """What came back, or why nothing did."""
+    if call.failure is not None:
+        return f"{call.failure.kind}: {call.failure.message}"
+    return "" if call.completion is None else answer_text(call.completion, sample)
+
+
+def question(sample: Sample) -> str:
+    """The item as its benchmark has it, before a protocol put it into words."""
+    turns = [sample.input] if isinstance(sample.input, str) else [f"[{one.role}] {one.content}" for one in sample.input]
+    choices = [f"{chr(ord('A') + place)}) {choice}" for place, choice in enumerate(sample.choices)]
+    return "\n".join([*turns, *choices])
+
+
+def _score(score: Score | None) -> str:
+    return "not scored" if score is None or score.value is None else f"{score.value:g}"
+
+
+def lane(one: Answered, name: str) -> Lane:
+    """Where the time of an answer went, from when it was ready to be sent."""
+    call = one.record.call
+    timing = call.completion.timing if call.completion else None
+    if timing is None and call.failure is None:
+        return Lane(name=name, spans=(), remark="given in an earlier run" if one.reused_from else "not timed")
+    return Lane(name=name, spans=tuple(span for span in _spans(call, timing) if span.length_s > 0))
+
+
+def _spans(call: Call, timing: Timing | None) -> Iterator[Span]:
+    tried_s = sum(attempt.duration_s + attempt.wait_s for attempt in call.attempts)
+    at_s = 0.0
+    if timing is not None:
+        queued_s = max(0.0, timing.queued_s - tried_s)
+        yield Span(kind="queued", start_s=0.0, length_s=queued_s)
+        at_s = queued_s
+    for number, attempt in enumerate(call.attempts, start=1):
+        told = f"try {number} failed: {attempt.failure.kind}"
+        yield Span(kind="failed", start_s=at_s, length_s=attempt.duration_s, told=told)
+        at_s += attempt.duration_s
+        yield Span(kind="pause", start_s=at_s, length_s=attempt.wait_s)
+        at_s += attempt.wait_s
+    if timing is None:
+        kind = call.failure.kind if call.failure else ""
+        yield Span(kind="failed", start_s=at_s, length_s=call.failed_after_s or 0.0, told=f"failed: {kind}")
+    elif timing.ttft_s is None:
+        yield Span(kind="whole", start_s=at_s, length_s=timing.total_s)
+    else:
+        yield Span(kind="first", start_s=at_s, length_s=timing.ttft_s)
+        yield Span(kind="answer", start_s=at_s + timing.ttft_s, length_s=timing.total_s - timing.ttft_s)
+
+
+def is_timed(lanes: Sequence[Lane]) -> bool:
+    """Whether a chart of the lanes would show anything."""
+    return any(one.spans for one in lanes)

@@ -1,0 +1,39 @@
+"use strict";
+(() => {
+  document.addEventListener("keydown", (event) => {
+    const isTyping = event.target.closest("input, select, textarea");
+    if (event.key === "/" && !isTyping && !event.ctrlKey && !event.metaKey && !event.altKey) {
+      event.preventDefault();
+      document.getElementById("q").focus();
+    }
+    if (isTyping) return;
+    const step = { ArrowLeft: "a[rel=prev]", ArrowRight: "a[rel=next]" }[event.key];
+    const link = step && document.querySelector(step);
+    if (link) link.click();
+  });
+  for (const select of document.querySelectorAll("form.filters select:not([multiple])")) {
+    select.addEventListener("change", () => select.form.requestSubmit());
+  }
+  // A page that is live fetches itself, and only its live part is exchanged: nothing that is typed or ticked is lost.
+  const follow = () => {
+    const live = document.getElementById("live");
+    const seconds = live ? Number(live.dataset.live) : 0;
+    if (!seconds) return;
+    setTimeout(() => {
+      if (document.hidden || live.contains(document.activeElement) || live.querySelector("input:checked")) return follow();
+      const request = new XMLHttpRequest();
+      request.open("GET", location.href);
+      request.responseType = "document";
+      request.onload = () => {
+        const next = request.response && request.response.getElementById("live");
+        if (!next) return follow();
+        if (next.dataset.state !== live.dataset.state) return location.reload();
+        live.replaceWith(next);
+        follow();
+      };
+      request.onerror = follow;
+      request.send();
+    }, 1000 * seconds);
+  };
+  follow();
+})();

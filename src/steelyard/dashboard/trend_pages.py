@@ -1,0 +1,150 @@
+"""Metrics over runs with the changes that were detected, and the baselines that runs are held against."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from steelyard.analysis.trend import Series
+from steelyard.analysis.wording import change_written, written
+from steelyard.dashboard.board import board_of, number, word
+from steelyard.dashboard.rendering import drawn
+from steelyard.report.axes import Unit
+from steelyard.report.baselines import SHOWN, weaknesses
+from steelyard.report.figures import Figure
+from steelyard.report.timelines import RunPoint, Step, over_runs
+from steelyard.report.trends import ARROWS, load_trends, trend_sentence
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+MOST_RUNS, MOST_POINTS = 100, 60
+METRICS = ("accuracy", "latency.p50", "latency.p95", "ttft.p50", "tokens_per_second", "cost.per_request",
+           "cost.per_correct", "reliability", "unparsed", "truncated")  # fmt: skip
+UNITS: dict[str, Unit] = {"share": "share", "s": "s", "USD": "USD"}
+PERIODS: tuple[Literal["run", "day", "week"], ...] = ("run", "day", "week")
+
+
+def trends(request: Request) -> Response:
+    """Every series of a metric."""
+    board = board_of(request)
+    metric = word(request, "metric", default="accuracy")
+    by = next(one for one in PERIODS if one == word(request, "by", PERIODS, "run"))
+    model, benchmark = word(request, "model") or None, word(request, "benchmark") or None
+    most = min(1_000, number(request, "most", MOST_RUNS)) or MOST_RUNS
+    pages = board.store.pages
+    states = tuple((run.id, run.name, run.status) for run in board.store.runs(most))
+    found = board.remember(
+        "trends",
+        (metric, by, model, benchmark, most, states),
+        lambda: load_trends(board.store, metric, by=by, model=model, benchmark=benchmark, most=most),
+    )
+    return board.page(
+        "trends.html.j2",
+        request,
+        title="Trends",
+        found=found,
+        series=[
+            {
+                "one": one,
+                "sentence": trend_sentence(one),
+                "figures": drawn(_figures(one)),
+                "rows": _rows(one),
+                "word": _word(one),
+            }
+            for one in found.series
+        ],
+        metric=metric,
+        metrics=METRICS,
+        by=by,
+        model=model,
+        benchmark=benchmark,
+        models=pages.models(),
+        benchmarks=pages.benchmarks(),
+    )
+
+
+def _word(series: Series) -> str:
+    """The state in a word; that of a series of which nothing can be said is not that of one without a change."""
+    if series.difference is None:
+        return "no statement yet"
+    return ARROWS[series.state]
+
+
+def _figures(series: Series) -> list[Figure]:
+    points = series.points[-MOST_POINTS:]
+    if sum(point.estimate.value is not None for point in points) < 2:
+        return []
+    place = {point.label: at for at, point in enumerate(points)}
+    steps = [
+        Step(
+            earliest=place.get(one.earliest, place[one.at]),
+            at=place[one.at],
+            latest=place.get(one.latest, place[one.at]),
+            told=f"the level changed at {one.at}: {change_written(one.after - one.before, series.unit)}",
+        )
+        for one in series.changes
+        if one.at in place
+    ]
+    svg = over_runs(
+        [_point(point.label, point.estimate.value, point.estimate.low, point.estimate.high, point.is_signal)
+         for point in points],
+        steps,
+        label=f"{series.metric} of {series.model} on {series.benchmark}",
+        unit=UNITS.get(series.unit, ""),
+        reference=series.reference,
+    )  # fmt: skip
+    note = "Bars are 95 % intervals. Filled: told from the first runs. The line across is what these came to."
+    note += " Shaded: where the level changed." if steps else ""
+    return [Figure(title=f"{series.model} on {series.benchmark}", note=note, svg=svg)]
+
+
+def _point(name: str, value: float | None, low: float | None, high: float | None, is_signal: bool) -> RunPoint:
+    return RunPoint(name=name, value=value, low=low, high=high, is_signal=is_signal)
+
+
+def _rows(series: Series) -> list[dict[str, object]]:
+    return [
+        {
+            "label": point.label,
+            "run": point.runs[0] if len(point.runs) == 1 else None,
+            "at": point.at,
+            "value": written(point.estimate),
+            "n": point.estimate.n,
+            "change": "" if point.change is None else change_written(point.change, point.estimate.unit),
+            "is_signal": point.is_signal,
+        }
+        for point in reversed(series.points)
+    ]
+
+
+def baselines(request: Request) -> Response:
+    """Every version of every baseline."""
+    board = board_of(request)
+    return board.page("baselines.html.j2", request, title="Baselines", found=board.store.baselines.all())
+
+
+def baseline(request: Request) -> Response:
+    """One baseline: what its cells hold, and what a gate against it would say nothing of."""
+    board = board_of(request)
+    found = board.store.baselines.get(request.path_params["reference"])
+    rows = [
+        {
+            "model": cell.info.model,
+            "label": cell.info.label,
+            "items": len(set(cell.requests.item)),
+            "values": [written(cell.estimate(metric)) for metric in SHOWN],
+            "weaknesses": weaknesses(cell),
+        }
+        for cell in found.content.cells
+    ]
+    known = {run.id for run in board.store.runs()}
+    return board.page(
+        "baseline.html.j2",
+        request,
+        title=f"Baseline {found.label}",
+        found=found,
+        rows=rows,
+        metrics=SHOWN,
+        is_run_here=found.content.run in known,
+    )

@@ -1,0 +1,85 @@
+"""What every chart is drawn of: axes, markers, lines, words; each colour, dash and shape by slot."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from html import escape
+
+from steelyard.report.axes import Scale, Unit, tick_text
+
+SLOTS = 8
+WIDTH = 560
+CHARACTER = 6.3
+"""Mean width of a character at 12 px, for telling what fits."""
+DASHES = ("", "7 3", "2 3", "9 3 2 3", "5 2", "1 2", "12 4", "4 4 1 4")
+
+
+def x_axis(scale: Scale, unit: Unit, top: float, foot: float) -> str:
+    """The scale along the foot, with its grid."""
+    parts = []
+    free = -math.inf
+    for tick in scale.ticks():
+        at, text = scale.at(tick), tick_text(tick, unit)
+        parts.append(f'<path d="M{at:.1f} {top:.1f}V{foot:.1f}" class="grid"/>')
+        half = CHARACTER * len(text) / 2
+        if at - half > free:
+            parts.append(words_at(at, foot + 17, text, "middle"))
+            free = at + half + 4
+    parts.append(f'<path d="M{scale.start:.1f} {foot:.1f}H{scale.end:.1f}" class="base"/>')
+    return "".join(parts)
+
+
+def y_axis(scale: Scale, unit: Unit, left: float, right: float) -> str:
+    """The scale along the left, with its grid."""
+    parts = []
+    for tick in scale.ticks():
+        at = scale.at(tick)
+        parts.append(f'<path d="M{left:.1f} {at:.1f}H{right:.1f}" class="grid"/>')
+        parts.append(words_at(left - 7, at + 4, tick_text(tick, unit), "end"))
+    return "".join(parts)
+
+
+def scale_words(scale: Scale) -> str:
+    """What a reader must know of the scale."""
+    return " (logarithmic)" if scale.is_log else ""
+
+
+def marker(slot: int, x: float, y: float, *, is_hollow: bool) -> str:
+    """A shape for each slot, so that colour is not needed to tell them apart."""
+    kind = "hollow" if is_hollow else "solid"
+    shapes = (
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4.5" class="{kind}"/>',
+        f'<path d="M{x - 4:.1f} {y - 4:.1f}h8v8h-8z" class="{kind}"/>',
+        f'<path d="M{x:.1f} {y - 5.5:.1f}l5.2 9.2h-10.4z" class="{kind}"/>',
+        f'<path d="M{x:.1f} {y - 5.6:.1f}l5.6 5.6l-5.6 5.6l-5.6 -5.6z" class="{kind}"/>',
+        f'<path d="M{x:.1f} {y + 5.5:.1f}l-5.2 -9.2h10.4z" class="{kind}"/>',
+        f'<path d="M{x - 4:.1f} {y - 2:.1f}l4 -3.2l4 3.2l-1.6 5.6h-4.8z" class="{kind}"/>',
+        f'<path d="M{x - 5:.1f} {y - 2:.1f}h10v4h-10z" class="{kind}"/>',
+        f'<path d="M{x - 2:.1f} {y - 5:.1f}h4v10h-4z" class="{kind}"/>',
+    )
+    return shapes[slot % SLOTS]
+
+
+def dashed(points: str, slot: int) -> str:
+    """A line in the dash of its slot."""
+    dash = DASHES[slot % SLOTS]
+    return f'<path d="{points}" class="line"' + (f' stroke-dasharray="{dash}"' if dash else "") + "/>"
+
+
+def words_at(x: float, y: float, text: str, anchor: str, kind: str = "tick") -> str:
+    """Words at a place, escaped."""
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" class="{kind}">{escape(text)}</text>'
+
+
+def group(kind: str, hover: str, parts: Sequence[str]) -> str:
+    """What belongs together, with the words that hovering tells."""
+    return f'<g class="{kind}"><title>{escape(hover)}</title>{"".join(parts)}</g>'
+
+
+def svg(height: float, label: str, parts: Sequence[str]) -> str:
+    """The whole chart, with the words that are read aloud."""
+    return (
+        f'<svg class="chart" viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{escape(label)}">'
+        f"{''.join(parts)}</svg>"
+    )

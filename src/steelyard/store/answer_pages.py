@@ -1,0 +1,298 @@
+"""The answers of a run, a page at a time, by what became of them and what stands in them.
+
+A page goes on where the one before ended (by key, never by counting rows from the start), and reading it is bounded: by
+its length where nothing is sought, and by time where few rows fit. What was looked through is said, and the next page
+goes on from there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+from msgspec import Struct
+from sqlalchemy import ColumnElement, Connection, and_, exists, func, or_, select, tuple_
+
+from steelyard.errors import UsageError
+from steelyard.store import schema
+from steelyard.store.answers import answer_columns, read_call, with_original
+from steelyard.store.codec import unpack
+from steelyard.store.judgements import measures_of, scores_of
+from steelyard.store.redaction import redact_answer
+from steelyard.types import Call, CellInfo, Completion, Sample, Score
+
+Order = Literal["item", "slowest", "dearest", "longest"]
+FIRST_POSITIONS = 16
+GROWTH = 8
+LOOKED_AT_ONCE = 50
+MOST_SORTED = 50_000
+ANSWER_STATES = ("right", "wrong", "unparsed", "failed", "unscored", "truncated", "reused", "retried")
+BY_FIGURE = {"slowest": "total_s", "dearest": "cost_usd", "longest": "output_tokens"}
+
+
+class AnswersWanted(Struct, frozen=True, kw_only=True):
+    """Which answers of a run, of which of its cells. ``state`` is one of ``ANSWER_STATES``; ``text`` stands in question
+    or reply.
+
+    ``within_s`` is how long to look for what fits before the page is given as it is.
+    """
+
+    cells: tuple[int, ...] | None = None
+    state: str = ""
+    stratum: str = ""
+    text: str = ""
+    order: Order = "item"
+    after: str = ""
+    most: int = 50
+    within_s: float = 0.8
+
+
+class AnswerRow(Struct, frozen=True, kw_only=True):
+    """One answer as a line of a table: its figures, what its own grader made of it, and no text of the benchmark's."""
+
+    id: int
+    cell: int
+    item: str
+    repeat: int
+    failure: str | None
+    stop_reason: str | None
+    is_reused: bool
+    tries: int
+    ttft_s: float | None
+    total_s: float | None
+    output_tokens: int | None
+    cost_usd: float | None
+    value: float | None = None
+    answer: str | None = None
+
+
+class AnswerPage(Struct, frozen=True, kw_only=True):
+    """Some answers and where the next page begins ("" for the end); ``is_cut``: time was up before it was full."""
+
+    rows: tuple[AnswerRow, ...]
+    next: str
+    is_cut: bool = False
+
+
+def whole_number(text: str) -> int:
+    """A number that stands in the name of a place; anything else is no place."""
+    if not text.isdecimal() or len(text) > 18:
+        raise UsageError(f"{text[:40]!r} is no place in a list")
+    return int(text)
+
+
+def answer_page(connection: Connection, cells: Sequence[CellInfo], wanted: AnswersWanted, reveal: bool) -> AnswerPage:
+    """The answers of these cells that fit, from where the page before ended."""
+    if wanted.state and wanted.state not in ANSWER_STATES:
+        raise UsageError(f"{wanted.state[:40]!r} is no state of an answer. Known: {', '.join(ANSWER_STATES)}")
+    if wanted.order != "item" and len(cells) != 1:
+        raise UsageError("answers are put in order of time, cost or length one model and benchmark at a time")
+    deadline_s = time.monotonic() + wanted.within_s
+    known = {info.id: info for info in cells}
+    found: list[Any] = []
+    seen = ""
+    for row in _candidates(connection, cells, wanted, deadline_s):
+        if isinstance(row, str):  # time was up, and this is how far it came
+            return AnswerPage(rows=_rows(connection, found, known, reveal=reveal), next=row, is_cut=True)
+        if len(found) == wanted.most:
+            return AnswerPage(rows=_rows(connection, found, known, reveal=reveal), next=seen)
+        if not wanted.text or _holds(row, wanted.text, known[row.cell].is_confidential and not reveal):
+            found.append(row)
+        seen = _mark(row, wanted.order)
+        if wanted.text and time.monotonic() > deadline_s:
+            return AnswerPage(rows=_rows(connection, found, known, reveal=reveal), next=seen, is_cut=True)
+    return AnswerPage(rows=_rows(connection, found, known, reveal=reveal), next="")
+
+
+def _candidates(
+    connection: Connection, cells: Sequence[CellInfo], wanted: AnswersWanted, deadline_s: float
+) -> Iterator[Any]:
+    """The rows that may fit, in order; a text instead, where time was up: the place to go on from."""
+    if wanted.order != "item":
+        yield from connection.execute(_by_figure(connection, cells[0], wanted)).yield_per(LOOKED_AT_ONCE)
+        return
+    after = _marked(wanted.after, 3) if wanted.after else (0, 0, -1)
+    for info in cells:
+        assert info.id is not None
+        if info.id < after[0]:
+            continue
+        place = after[1:] if info.id == after[0] else (0, -1)
+        yield from _in_order(connection, info, wanted, place, deadline_s)
+
+
+def _in_order(
+    connection: Connection, info: CellInfo, wanted: AnswersWanted, place: Sequence[int], deadline_s: float
+) -> Iterator[Any]:
+    """The cell's rows from a place on, some positions at once: as many as can be looked through in the time left."""
+    calls = schema.calls
+    last = connection.execute(select(func.max(calls.c.position)).where(calls.c.cell == info.id)).scalar()
+    positions = FIRST_POSITIONS
+    while last is not None and place[0] <= last:
+        began_s = time.monotonic()
+        end = place[0] + positions
+        chosen = _chosen(connection, info, wanted).where(
+            tuple_(calls.c.position, calls.c.repeat) > tuple_(*place),
+            calls.c.position < end,
+        )
+        yield from connection.execute(chosen.order_by(calls.c.position, calls.c.repeat)).yield_per(LOOKED_AT_ONCE)
+        place = (end, -1)
+        now_s = time.monotonic()
+        if now_s > deadline_s and end <= last:
+            yield f"{info.id}.{end}.-1"
+            return
+        pace = positions / max(now_s - began_s, 1e-4)
+        positions = max(1, min(positions * GROWTH, int(pace * (deadline_s - now_s))))
+
+
+def _by_figure(connection: Connection, info: CellInfo, wanted: AnswersWanted) -> Any:
+    calls = schema.calls
+    some = select(calls.c.id).where(calls.c.cell == info.id).limit(MOST_SORTED + 1).subquery()
+    if int(connection.execute(select(func.count()).select_from(some)).scalar_one()) > MOST_SORTED:
+        raise UsageError(f"more than {MOST_SORTED:,} answers are listed by item only, not by time, cost or length")
+    figure = calls.c[BY_FIGURE[wanted.order]]
+    chosen = _chosen(connection, info, wanted).where(figure.is_not(None))
+    if wanted.after:
+        value, _, number = wanted.after.rpartition("/")
+        try:
+            place = (float(value), whole_number(number))
+        except ValueError as error:
+            raise UsageError(f"{wanted.after[:40]!r} is no place in a list") from error
+        chosen = chosen.where(tuple_(figure, calls.c.id) < tuple_(*place))
+    return chosen.order_by(figure.desc(), calls.c.id.desc())
+
+
+def _chosen(connection: Connection, info: CellInfo, wanted: AnswersWanted) -> Any:
+    """The calls of the cell that count and are in the state wanted, with what a line shows."""
+    calls, samples, cells = schema.calls, schema.samples, schema.cells
+    names = ("id", "cell", "position", "repeat", "failure", "stop_reason", "cached", "tries")
+    figures = ("ttft_s", "total_s", "output_tokens", "cost_usd")
+    columns: list[ColumnElement[Any]] = [*(calls.c[name] for name in (*names, *figures)), samples.c.name]
+    if wanted.text:
+        chosen = with_original(select(*columns, *answer_columns()[:1], *answer_columns()[2:], samples.c.content))
+    else:
+        chosen = (
+            select(*columns)
+            .join(cells, cells.c.id == calls.c.cell)
+            .join(samples, (samples.c.set == cells.c.set) & (samples.c.position == calls.c.position))
+        )
+    chosen = chosen.where(calls.c.cell == info.id)
+    if wanted.stratum:
+        chosen = chosen.where(samples.c.stratum == wanted.stratum)
+    if wanted.state:
+        chosen = chosen.where(_is_in_state(connection, info, wanted.state))
+    return chosen.where(counts())
+
+
+def counts() -> ColumnElement[bool]:
+    """Whether a call is the one that counts for its item and repeat: the last answer, else the last failure."""
+    calls = schema.calls
+    other = calls.alias()
+    takes_over = or_(
+        and_(other.c.failure.is_(None), or_(calls.c.failure.is_not(None), other.c.id > calls.c.id)),
+        and_(calls.c.failure.is_not(None), other.c.id > calls.c.id),
+    )
+    same = (other.c.cell == calls.c.cell, other.c.position == calls.c.position, other.c.repeat == calls.c.repeat)
+    return ~exists().where(*same, other.c.id != calls.c.id, takes_over).correlate(calls)
+
+
+def _is_in_state(connection: Connection, info: CellInfo, state: str) -> ColumnElement[bool]:
+    calls, scores = schema.calls, schema.scores
+    headline = list(measures_of(connection, info.protocol, info.protocol_version, info.scored[:1]))
+    last = (
+        select(scores.c.value)
+        .where(schema.is_of_call(calls.c.id), scores.c.measure.in_(headline))
+        .order_by(scores.c.id.desc())
+        .limit(1)
+    )
+    value = last.scalar_subquery()
+    is_parsed = last.with_only_columns(scores.c.parsed).scalar_subquery()
+    return {
+        "right": value >= 1.0,
+        "wrong": value < 1.0,
+        "unparsed": and_(value.is_not(None), is_parsed.is_(False)),
+        "failed": calls.c.failure.is_not(None),
+        "unscored": and_(calls.c.failure.is_(None), value.is_(None)),
+        "truncated": calls.c.stop_reason == "length",
+        "reused": calls.c.cached.is_(True),
+        "retried": calls.c.tries > 1,
+    }[state]
+
+
+def _holds(row: Any, text: str, is_hidden: bool) -> bool:
+    wanted = text.casefold()
+    if wanted in row.name.casefold():
+        return True
+    return not is_hidden and holds(wanted, row)
+
+
+def holds(wanted: str, row: Any) -> bool:
+    """Whether the text, in lower case, stands in the call of a row or in what it asked."""
+    sample = unpack(row.content, Sample)
+    return is_in(wanted, read_call(row, sample), sample)
+
+
+def is_in(wanted: str, call: Call, sample: Sample) -> bool:
+    """Whether the text, in lower case, stands in what came back or in the question."""
+    completion, failure = call.completion, call.failure
+    texts = [completion.text, completion.reasoning] if completion else []
+    texts += [failure.message] if failure else []
+    texts += [sample.input] if isinstance(sample.input, str) else [turn.content for turn in sample.input]
+    return any(wanted in text.casefold() for text in (*texts, *sample.choices))
+
+
+def _mark(row: Any, order: Order) -> str:
+    if order == "item":
+        return f"{row.cell}.{row.position}.{row.repeat}"
+    return f"{getattr(row, BY_FIGURE[order])!r}/{row.id}"
+
+
+def _marked(text: str, n: int) -> tuple[int, ...]:
+    parts = text.split(".")
+    if len(parts) != n:
+        raise UsageError(f"{text[:40]!r} is no place in a list")
+    return tuple(-1 if part == "-1" else whole_number(part) for part in parts)
+
+
+def _rows(
+    connection: Connection, rows: Sequence[Any], cells: dict[int | None, CellInfo], *, reveal: bool
+) -> tuple[AnswerRow, ...]:
+    completions = _completions(connection, [row.id for row in rows])
+    own: dict[int, Score | None] = {}
+    for info in {row.cell: cells[row.cell] for row in rows}.values():
+        of_cell = {row.id: completions.get(row.id) for row in rows if row.cell == info.id}
+        judged = scores_of(connection, of_cell, info.protocol, info.protocol_version)
+        own |= {number: judged.get(number, {}).get(info.scored[0]) for number in of_cell}
+    found = []
+    for row in rows:
+        info = cells[row.cell]
+        score = own.get(row.id)
+        found.append(
+            AnswerRow(
+                id=row.id,
+                cell=row.cell,
+                item=row.name,
+                repeat=row.repeat,
+                failure=row.failure,
+                stop_reason=row.stop_reason,
+                is_reused=row.cached,
+                tries=row.tries,
+                ttft_s=row.ttft_s,
+                total_s=row.total_s,
+                output_tokens=row.output_tokens,
+                cost_usd=row.cost_usd,
+                value=score.value if score else None,
+                answer=redact_answer(score.answer, info, reveal=reveal) if score else None,
+            )
+        )
+    return tuple(found)
+
+
+def _completions(connection: Connection, numbers: Sequence[int]) -> dict[int, Completion | None]:
+    """The replies of the calls, in which long answers stand that are not kept again."""
+    calls = schema.calls
+    chosen = with_original(select(calls.c.id, schema.samples.c.content, *answer_columns())).where(
+        calls.c.id.in_(numbers)
+    )
+    rows = connection.execute(chosen).all() if numbers else []
+    return {row.id: read_call(row, unpack(row.content, Sample)).completion for row in rows}

@@ -1,0 +1,132 @@
+"""How far a run has come: counted from the answers that are durable, so any process can tell it of any run.
+
+Pace and trouble are those of the newest answers; counts and money are of the whole run.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+from sqlalchemy import Connection, func, select
+
+from steelyard.store import schema
+from steelyard.store.account import spent_of_run
+from steelyard.types import CellInfo
+
+NEWEST = 2_000
+MANY = 50_000
+WINDOW_S = 60.0
+TROUBLES = 5
+
+
+class CellProgress(Struct, frozen=True, kw_only=True):
+    """How many of a cell's requests have come back, failed ones included; ``planned`` counts repeats."""
+
+    cell: CellInfo
+    done: int
+    planned: int
+
+
+class Trouble(Struct, frozen=True, kw_only=True):
+    """A call that failed lately."""
+
+    call: int
+    kind: str
+    ended_s: float
+
+
+class Progress(Struct, frozen=True, kw_only=True):
+    """A run on its way. ``rate`` is models' answers a second over the last minute of what came in, ``None`` where
+    nothing did; floors answer at once and tell no pace.
+
+    ``failed`` of the ``looked_at`` newest calls failed. ``ended_s`` is when the last call ended, since the epoch.
+    """
+
+    cells: tuple[CellProgress, ...]
+    spent_usd: float
+    looked_at: int
+    failed: dict[str, int]
+    troubles: tuple[Trouble, ...]
+    rate: float | None
+    ended_s: float | None
+
+    @property
+    def done(self) -> int:
+        """Requests that have come back."""
+        return sum(one.done for one in self.cells)
+
+    @property
+    def planned(self) -> int:
+        """Requests that the run means to send."""
+        return sum(one.planned for one in self.cells)
+
+    @property
+    def remaining_s(self) -> float | None:
+        """Seconds until the end at this pace; an upper bound where the run may end early."""
+        left = sum(one.planned - one.done for one in self.cells if not one.cell.is_floor)
+        return None if not self.rate else left / self.rate
+
+
+def progress(connection: Connection, run: int) -> Progress:
+    """Count what is there."""
+    cells = schema.cells
+    rows = connection.execute(select(cells.c.id, cells.c.info).where(cells.c.run == run).order_by(cells.c.id)).all()
+    infos = [msgspec.structs.replace(msgspec.json.decode(row.info, type=CellInfo), id=row.id) for row in rows]
+    newest = _newest(connection, [info.id or 0 for info in infos])
+    asked = {info.id for info in infos if not info.is_floor}
+    failed: dict[str, int] = {}
+    for row in newest:
+        if row.failure is not None:
+            failed[row.failure] = failed.get(row.failure, 0) + 1
+    troubles = [row for row in newest if row.failure is not None][:TROUBLES]
+    return Progress(
+        cells=tuple(
+            CellProgress(cell=info, done=min(_done(connection, info.id or 0), planned), planned=planned)
+            for info in infos
+            for planned in (info.items * info.repeats,)
+        ),
+        spent_usd=spent_of_run(connection, run),
+        looked_at=len(newest),
+        failed=failed,
+        troubles=tuple(Trouble(call=row.id, kind=row.failure, ended_s=row.ended_s) for row in troubles),
+        rate=_rate([row.ended_s for row in newest if not row.cached and row.cell in asked]),
+        ended_s=max((row.ended_s for row in newest), default=None),
+    )
+
+
+def _done(connection: Connection, cell: int) -> int:
+    """(Item, repeat) pairs with a call, read from the index alone; of very many the calls, since telling takes long."""
+    calls = schema.calls
+    n = int(connection.execute(select(func.count()).where(calls.c.cell == cell)).scalar_one())
+    if n > MANY:
+        return n
+    pairs = select(calls.c.position, calls.c.repeat).where(calls.c.cell == cell).distinct().subquery()
+    return int(connection.execute(select(func.count()).select_from(pairs)).scalar_one())
+
+
+def _newest(connection: Connection, cells: list[int]) -> list[Any]:
+    """The newest calls of the cells, the last one first."""
+    calls = schema.calls
+    last = connection.execute(select(func.max(calls.c.id))).scalar()
+    if last is None or not cells:
+        return []
+    figures = [calls.c[name] for name in ("id", "cell", "failure", "ended_s", "cached")]
+    chosen = (
+        select(*figures)
+        .where((calls.c.cell + 0).in_(cells), calls.c.id > last - 10 * NEWEST)  # + 0: by id, not all calls of the cells
+        .order_by(calls.c.id.desc())
+        .limit(NEWEST)
+    )
+    return list(connection.execute(chosen).all())
+
+
+def _rate(ended_s: list[float]) -> float | None:
+    """Calls a second within the last minute of them: what the newest ones span, if that is shorter."""
+    if len(ended_s) < 2:
+        return None
+    last = max(ended_s)
+    within = [at for at in ended_s if at > last - WINDOW_S]
+    spans_s = last - min(within)
+    return (len(within) - 1) / spans_s if spans_s > 0 else None

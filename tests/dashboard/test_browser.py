@@ -1,0 +1,349 @@
+"""In a real browser: whatever a model, a data set or an address says stays text; scripts are a help, not a need.
+
+Needs Playwright and a Chromium (``STEELYARD_CHROMIUM`` names it, else it is looked for); left out where there is none.
+"""
+
+import os
+import shutil
+import threading
+import time
+from urllib.parse import quote, urlencode
+
+import pytest
+from boards import REFUSED, TOKEN, TRIED, cell_info, estimate, judged, new_call, served
+
+from steelyard.store import Store
+from steelyard.types import Attempt, Failure
+
+playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: no browser is driven")
+CHROMIUM = os.environ.get("STEELYARD_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium"),
+]
+
+RAN = "window.ran=(window.ran||0)+1"
+HOSTILE = [
+    f"<script>{RAN}</script>",
+    f"<img src=x onerror='{RAN}'>",
+    f"<svg/onload={RAN}>",
+    f"<svg><script>{RAN}</script></svg>",
+    f"<iframe srcdoc='<script>parent.{RAN}</script>'></iframe>",
+    f"<details open ontoggle={RAN}><summary>x</summary></details>",
+    f"<body onload={RAN}>",
+    f"<input autofocus onfocus={RAN}>",
+    f"<video><source onerror={RAN}></video>",
+    f"<marquee onstart={RAN}>x</marquee>",
+    f"<math><mtext><table><mglyph><style><img src=x onerror={RAN}>",
+    f"</pre><script>{RAN}</script>",
+    f"</textarea></title></style></script><script>{RAN}</script>",
+    f"--><script>{RAN}</script><!--",
+    f'"><script>{RAN}</script>',
+    f"'><img src=x onerror={RAN}>",
+    f'" onmouseover="{RAN}" autofocus onfocus="{RAN}" x="',
+    f"javascript:{RAN}",
+    f"[link](javascript:{RAN})",
+    f"{{{{ {RAN} }}}}{{% raw %}}{{{{ 7*7 }}}}{{{{ cycler.__init__.__globals__.os.popen('id').read() }}}}",
+    f"${{{RAN}}}`{RAN}`",
+    f"<a href='javascript:{RAN}'>click</a>",
+    f"<form action='javascript:{RAN}'><button>send</button></form>",
+    "<meta http-equiv=refresh content='0;url=http://evil.example/'>",
+    "<base href='http://evil.example/'>",
+    "<link rel=stylesheet href='http://evil.example/x.css'>",
+    "<style>@import 'http://evil.example/x.css'; body{display:none}</style>",
+    "<img src='http://evil.example/x.png'>",
+    f"<object data='data:text/html,<script>{RAN}</script>'></object>",
+    f"<embed src='data:text/html,<script>{RAN}</script>'>",
+    "\u003cscript\u003e\\u003cscript\\u003e",
+    "+ADw-script+AD4-" + RAN,
+    f"<scr\x00ipt>{RAN}</scr\x00ipt>",
+    f"<<script>script>{RAN}<</script>/script>",
+    f"&lt;script&gt;{RAN}&lt;/script&gt;",
+    "\u202e\u2066right to left\u2069\u200b",
+    "]]><![CDATA[<script>" + RAN + "</script>",
+    f"<noscript><p title='</noscript><img src=x onerror={RAN}>'></noscript>",
+    f"<title><script>{RAN}</script></title>",
+    f"<template><script>{RAN}</script></template><portal src='javascript:{RAN}'>",
+]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    with Store.open(tmp_path_factory.mktemp("hostile") / "s.db") as opened:
+        for place in range(2):
+            fill(opened, place)
+        yield opened
+
+
+def fill(store, turn):
+    """A run in which every text that anyone else may choose is hostile."""
+    mark = HOSTILE[12]
+    run = store.create_run(name=f"run {turn} {mark}", plan={"note": mark}, plan_digest="0" * 64, tags=[mark])
+    session = store.begin_session(run.id, {"git": mark, "packages": {mark: mark}})
+    for model in (f"good {mark}", f"bad {HOSTILE[16]}"):
+        info = cell_info(model=model, benchmark="quiz", part=mark, items=len(HOSTILE), available=len(HOSTILE))
+        cell = store.add_cell(run.id, info)
+        calls = [hostile_call(cell, session, place, model) for place in range(len(HOSTILE))]
+        ids = store.append_calls(calls)
+        values = [float((place + turn + len(model)) % 2) for place in range(len(HOSTILE))]
+        store.append_scores(
+            [
+                judged(number, value, answer=text, reason=text, cell=info)
+                for number, value, text in zip(ids, values, HOSTILE, strict=True)
+            ]
+        )
+        store.set_summary(cell, [estimate("accuracy", sum(values) / len(values)), estimate(f"accuracy/{mark}", 0.5)])
+    store.end_session(session, {})
+    store.set_status(run.id, "done")
+
+
+def hostile_call(cell, session, place, model):
+    text = HOSTILE[place]
+    failure = Failure(kind="server", message=text, status=500)
+    tried = (Attempt(failure=failure, duration_s=0.1, wait_s=0.1),)
+    return new_call(
+        cell,
+        session,
+        place,
+        text=text,
+        question=text,
+        name=f"{place}/{text}",
+        attempts=tried,
+        model=model,
+        reported=text,
+    )
+
+
+PATHS = [
+    "/",
+    "/?" + urlencode({"text": HOSTILE[14], "tag": HOSTILE[16]}),
+    "/runs/1",
+    "/runs/1/answers",
+    "/runs/1/answers?" + urlencode({"text": HOSTILE[14], "model": HOSTILE[15]}),
+    "/runs/1/provenance",
+    *(f"/answers/{number}" for number in range(1, len(HOSTILE) + 1)),
+    *("/item?" + urlencode({"name": f"{place}/{text}"}) for place, text in enumerate(HOSTILE)),
+    "/item?" + urlencode({"name": HOSTILE[0]}),
+    "/compare?run=1&run=2&most=200",
+    "/compare?" + urlencode({"run": HOSTILE[0]}),
+    "/compare?" + urlencode({"run": 1, "metric": HOSTILE[14]}),
+    "/trends",
+    "/trends?" + urlencode({"metric": HOSTILE[0]}),
+    "/baselines/" + quote(HOSTILE[0], safe=""),
+    "/money",
+    "/search?" + urlencode({"q": "x"}),
+    "/search?" + urlencode({"q": HOSTILE[14]}),
+    "/" + quote(HOSTILE[1], safe=""),
+]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as started:
+        opened = started.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"],
+        )
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def port(store):
+    with served(store) as at:
+        yield at
+
+
+class Watched:
+    """A page whose every complaint, dialog and request is kept."""
+
+    def __init__(self, browser, port, **context):
+        self.port, self.said, self.requests = port, [], []
+        self.context = browser.new_context(**context)
+        self.context.add_init_script(
+            "document.addEventListener('securitypolicyviolation', "
+            "one => console.error('violation: ' + one.violatedDirective))"
+        )
+        self.page = self.context.new_page()
+        self.page.on("console", lambda message: self.said.append(message.text))
+        self.page.on("pageerror", lambda error: self.said.append(str(error)))
+        self.page.on("dialog", lambda dialog: (self.said.append(dialog.message), dialog.dismiss()))
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.open(f"/?token={TOKEN}")
+
+    def open(self, path):
+        return self.page.goto(f"http://127.0.0.1:{self.port}{path}", wait_until="load")
+
+    @property
+    def complaints(self):
+        return [text for text in self.said if "status of 404" not in text and "status of 400" not in text]
+
+    @property
+    def strangers(self):
+        return [url for url in self.requests if not url.startswith(f"http://127.0.0.1:{self.port}/")]
+
+
+def test_nothing_hostile_runs_and_the_policy_is_never_broken(browser, port):
+    watched = Watched(browser, port)
+    for path in PATHS:
+        watched.open(path)
+        page = watched.page
+        page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+        assert page.evaluate("window.ran") is None, path
+        assert (
+            page.evaluate("document.querySelectorAll('main script, main style, main iframe, main object').length") == 0
+        )
+        assert page.evaluate("document.querySelectorAll('main [onerror], main [onload], main [style]').length") == 0
+        assert page.evaluate("[...document.links].every(one => one.protocol === 'http:')"), path
+    assert watched.complaints == []
+    assert watched.strangers == []
+    watched.context.close()
+
+
+def test_what_a_model_wrote_is_read_to_the_letter(browser, port):
+    watched = Watched(browser, port)
+    for number, text in enumerate(HOSTILE, start=1):
+        if text.isprintable():
+            watched.open(f"/answers/{number}")
+            assert watched.page.locator("pre").nth(1).text_content() == text
+    watched.open(
+        f"/answers/{1 + HOSTILE.index(chr(0x202E) + chr(0x2066) + 'right to left' + chr(0x2069) + chr(0x200B))}"
+    )
+    assert watched.page.locator("pre").nth(1).text_content() == "\\u202e\\u2066right to left\\u2069\\u200b"
+    watched.context.close()
+
+
+def test_hover_focus_and_clicks_run_nothing_either(browser, port):
+    watched = Watched(browser, port)
+    for path in ("/", "/runs/1/answers", "/compare?run=1&run=2", "/money", "/trends"):
+        watched.open(path)
+        for link in watched.page.locator("main a, main g, main summary").all()[:25]:
+            link.hover(force=True, timeout=2_000)
+        for _ in range(25):
+            watched.page.keyboard.press("Tab")
+    assert watched.page.evaluate("window.ran") is None
+    assert watched.complaints == []
+    watched.context.close()
+
+
+def test_the_policy_would_stop_what_escaping_let_through(browser, port):
+    """The second lock: markup that is put into the page by force runs nothing and fetches nothing."""
+    watched = Watched(browser, port, bypass_csp=False)
+    watched.open("/")
+    watched.page.evaluate(
+        "() => { const image = document.createElement('img'); image.src = 'http://evil.example/x.png';"
+        "document.body.append(image); const script = document.createElement('script');"
+        f"try {{ script.textContent = '{RAN}'; document.body.append(script); }}"
+        "catch (error) { console.error('violation: ' + error.name); } }"
+    )
+    watched.page.wait_for_timeout(300)
+    assert watched.page.evaluate("window.ran") is None
+    assert any("violation" in text for text in watched.said)
+    watched.context.close()
+
+
+def test_another_sites_page_reads_and_changes_nothing(browser, port):
+    watched = Watched(browser, port)
+    foreign = watched.context.new_page()
+    body = (
+        f"<iframe src='http://127.0.0.1:{port}/'></iframe><img src='http://127.0.0.1:{port}/static/x'>"
+        f"<form method=post action='http://127.0.0.1:{port}/runs/1/tag'><input name=tag value=stolen></form>"
+    )
+    foreign.route("http://localhost:1/", lambda route: route.fulfill(body=body, content_type="text/html"))
+    foreign.goto("http://localhost:1/")
+    read = foreign.evaluate(
+        f"fetch('http://127.0.0.1:{port}/', {{credentials: 'include'}}).then(r => r.text(), e => 'refused')"
+    )
+    assert read == "refused"
+    assert "Runs" not in (foreign.frames[1].content() if len(foreign.frames) > 1 else "")
+    with foreign.expect_navigation():
+        foreign.evaluate("document.forms[0].submit()")
+    assert "Refused" in foreign.content()
+    watched.open("/")
+    assert "stolen" not in watched.page.content()
+    watched.context.close()
+
+
+def test_a_link_from_elsewhere_opens_with_one_more_click(browser, port):
+    watched = Watched(browser, port)
+    foreign = watched.context.new_page()
+    link = f"<a href='http://127.0.0.1:{port}/runs/1/answers?state=wrong'>look</a>"
+    foreign.route("http://localhost:1/", lambda route: route.fulfill(body=link, content_type="text/html"))
+    foreign.goto("http://localhost:1/")
+    foreign.click("text=look")
+    assert "Refused" in foreign.content()
+    foreign.click("text=open the page")
+    assert foreign.locator("h1").inner_text().startswith("Answers of")
+    watched.context.close()
+
+
+def test_the_pages_work_without_scripts(browser, port):
+    watched = Watched(browser, port, java_script_enabled=False)
+    page = watched.page
+    page.check("input[value='1']")
+    page.check("input[value='2']")
+    page.click("text=Compare those ticked")
+    assert "What turned" in page.inner_text("main")
+    page.fill("#q", "9/")
+    page.press("#q", "Enter")
+    assert "Items" in page.inner_text("main")
+    watched.open("/runs/1/answers")
+    page.select_option("select[name=state]", "wrong")
+    page.click("form.filters button")
+    assert "state=wrong" in page.url
+    page.locator("tbody th a").first.click()
+    assert "How it was judged" in page.inner_text("main")
+    watched.open("/runs/2")
+    page.fill("#tag", "by hand")
+    page.click("button:text-is('Tag')")
+    assert "by hand" in page.inner_text(".tools")
+    page.click("button[aria-label='remove the tag by hand']")
+    assert "by hand" not in page.inner_text(".tools")
+    assert watched.complaints == []
+    watched.context.close()
+
+
+def test_scripts_make_filters_and_search_quicker(browser, port):
+    watched = Watched(browser, port)
+    watched.open("/runs/1/answers")
+    with watched.page.expect_navigation():
+        watched.page.select_option("select[name=state]", "wrong")
+    assert "state=wrong" in watched.page.url
+    watched.page.keyboard.press("/")
+    assert watched.page.evaluate("document.activeElement.id") == "q"
+    assert watched.complaints == []
+    watched.context.close()
+
+
+def test_a_run_is_followed_until_it_ends(browser, tmp_path):
+    with Store.open(tmp_path / "s.db") as store:
+        run = store.create_run(name="on its way", plan={}, plan_digest="0" * 64)
+        session = store.begin_session(run.id, {})
+        cell = store.add_cell(run.id, cell_info(items=20, available=20))
+        store.append_calls([new_call(cell, session, 0, at_s=time.time())])
+        with served(store) as port:
+            watched = Watched(browser, port)
+            watched.open("/runs/1")
+            assert "1 of 20" in watched.page.inner_text("#live")
+            more = [new_call(cell, session, place, at_s=time.time(), attempts=TRIED) for place in range(1, 12)]
+            threading.Thread(target=store.append_calls, args=[more]).start()
+            watched.page.wait_for_selector("text=12 of 20", timeout=10_000)
+            store.append_calls([new_call(cell, session, 12, failure=REFUSED)])
+            watched.page.wait_for_selector("text=of the newest 13; 1 server", timeout=10_000)
+            store.end_session(session, {})
+            store.set_status(run.id, "done")
+            watched.page.wait_for_selector("h1 .tag:text-is('done')", timeout=10_000)
+            assert watched.complaints == []
+            assert watched.strangers == []
+            watched.context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_no_page_is_wider_than_the_window(browser, port, scheme, width):
+    watched = Watched(browser, port, color_scheme=scheme, viewport={"width": width, "height": 800})
+    for path in ("/", "/runs/1", "/runs/1/answers", "/answers/1", "/item?name=" + quote(f"0/{HOSTILE[0]}"),
+                 "/compare?run=1&run=2", "/trends", "/baselines", "/money", "/search?q=x", "/none"):  # fmt: skip
+        watched.open(path)
+        assert watched.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), path
+    watched.context.close()

@@ -1,0 +1,318 @@
+"""Every page shows what the store holds, as text, from an address that can be sent."""
+
+import re
+import time
+
+import pytest
+from boards import REFUSED, TRIED, Visitor, cell_info, estimate, judged, new_call, one_run, served
+
+from steelyard.report.baselines import SHOWN
+from steelyard.store import Store
+from steelyard.store.snapshots import Snapshot
+from steelyard.types import Attempt
+
+GPQA = {"benchmark": "gpqa", "is_confidential": True}
+SECRET = "the secret question"
+
+
+@pytest.fixture
+def store(tmp_path):
+    with Store.open(tmp_path / "s.db") as opened:
+        yield opened
+
+
+def words(page):
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page))
+
+
+def test_the_list_has_every_run_and_leads_to_it(store):
+    one_run(store, ["yes", "no"], scores=[1.0, 0.0], name="first")
+    one_run(store, ["yes"], name="second")
+    with served(store) as port:
+        page = Visitor(port).page("/")
+    assert page.index("second") < page.index("first")
+    assert 'href="/runs/1"' in page
+    assert "50.0 %" in page
+
+
+def test_the_list_is_filtered_sorted_and_paged_by_its_address(store):
+    for place in range(60):
+        one_run(store, ["yes", "no"], scores=[1.0, float(place % 2)], name=f"run {place:02}",
+                info=cell_info(model=f"model-{place % 3}", items=2))  # fmt: skip
+    store.tag(store.run("run 07").id, "blessed")
+    with served(store) as port:
+        visitor = Visitor(port)
+        first = visitor.page("/")
+        following = re.search(r'class="next" href="([^"]+)"', first)[1].replace("&amp;", "&")
+        names = re.findall(r">(run \d\d)</a>", first) + re.findall(r">(run \d\d)</a>", visitor.page(following))
+        assert names == [f"run {place:02}" for place in range(59, -1, -1)]
+        assert re.findall(r">(run \d\d)</a>", visitor.page("/?tag=blessed")) == ["run 07"]
+        assert re.findall(r">(run \d\d)</a>", visitor.page("/?text=RUN+5&order=name")) == [
+            f"run 5{n}" for n in range(10)
+        ]
+        assert len(re.findall(r">(run \d\d)</a>", visitor.page("/?model=model-1"))) == 20
+        best = re.findall(r">(run \d\d)</a>", visitor.page("/?order=score"))
+        assert {int(name[-2:]) % 2 for name in best[:30]} == {1}
+        assert "No run fits" in visitor.page("/?benchmark=none")
+        assert "No run fits" in visitor.page("/?text=%25")  # a sign of LIKE is a sign
+
+
+def test_a_run_shows_charts_findings_and_what_it_cost(store):
+    one_run(store, ["yes", "no"] * 20, scores=[1.0, 0.0] * 20)
+    with served(store) as port:
+        page = Visitor(port).page("/runs/1")
+    for text in ("Key findings", "Recommendations", "quiz@p", "Latency distribution", "<svg"):
+        assert text in page
+    assert 'http-equiv="refresh"' not in page
+
+
+def test_a_run_on_its_way_is_live(store):
+    info = cell_info(items=40, available=40)
+    run, cell, _ = one_run(store, ["yes"] * 9, status="running", info=info, at_s=time.time(), cost_usd=0.01)
+    session = store.sessions(run.id)[0].id
+    store.append_calls([new_call(cell, session, 9, failure=REFUSED, at_s=time.time() + 3)])
+    with served(store) as port:
+        page = Visitor(port).page("/runs/1")
+        assert '<noscript><meta http-equiv="refresh"' in page
+        assert 'data-live="2"' in page
+        shown = words(page)
+        assert "10 of 40" in shown
+        assert "0.0900 USD" in shown
+        assert "1 of the newest 10; 1 server" in shown.replace("Failed 1", "1")
+        assert "answers/s" in shown
+        store.append_calls([new_call(cell, session, 10)])
+        assert "11 of 40" in words(Visitor(port).page("/runs/1"))
+
+
+def test_answers_are_found_by_outcome_text_subject_and_order(store):
+    texts = [f"answer {place}" for place in range(120)]
+    scores = [float(place % 4 > 0) for place in range(120)]
+    run, cell, _ = one_run(store, texts, scores=scores)
+    session = store.sessions(run.id)[0].id
+    store.append_calls([new_call(cell, session, 120, failure=REFUSED, attempts=TRIED)])
+    with served(store) as port:
+        visitor = Visitor(port)
+
+        def items(path):
+            found, place = [], path
+            while place:
+                page = visitor.page(place)
+                found += re.findall(r">(quiz/\d+)</a>", page)
+                following = re.search(r'class="next" href="([^"]+)"', page)
+                place = following[1].replace("&amp;", "&") if following else None
+            return [int(name.partition("/")[2]) for name in found]
+
+        assert items("/runs/1/answers") == list(range(121))
+        assert items("/runs/1/answers?state=wrong") == list(range(0, 120, 4))
+        assert items("/runs/1/answers?state=failed") == [120]
+        assert items("/runs/1/answers?state=retried") == [120]
+        assert items("/runs/1/answers?state=unscored") == []
+        assert items("/runs/1/answers?stratum=part+1&state=right") == [n for n in range(120) if n % 2]
+        assert items("/runs/1/answers?text=ANSWER+11") == [11, *range(110, 120)]
+        assert items("/runs/1/answers?text=nowhere") == []
+        assert sorted(items("/runs/1/answers?order=longest")) == list(range(120))
+
+
+def test_an_item_has_its_history_over_runs_and_models(store):
+    one_run(store, ["three"], info=cell_info(items=1), name="old")
+    one_run(store, ["four"], info=cell_info(items=1, model="other"), name="new", scores=[0.0], attempts=TRIED)
+    with served(store) as port:
+        page = Visitor(port).page("/item?name=quiz/0")
+    assert page.index("#2 new") < page.index("#1 old")
+    assert "three" in page
+    assert "four" in page
+    assert "try 1 failed: server" in page  # the waterfall says so
+    assert "pause before the next try" in page
+
+
+def test_an_answer_stands_alone_with_all_that_is_known_of_it(store):
+    _, _, ids = one_run(store, ["three"], attempts=TRIED, cost_usd=0.25)
+    store.append_scores([judged(ids[0], 0.0, answer="3", reason="not four", cell=cell_info(protocol="strict"))])
+    with served(store) as port:
+        page = words(Visitor(port).page(f"/answers/{ids[0]}"))
+    for text in (
+        "what?",
+        "three",
+        "not four",
+        "strict, version 1",
+        "200 ms",
+        "800 ms",
+        "$0.25",
+        "Tries 2",
+        "5 in, 3 out",
+        "Where the time went",
+        "Between the tokens",
+        "server after 200 ms, then 500 ms of waiting",
+    ):
+        assert text in page, text
+
+
+def test_a_try_that_was_asked_again_says_so(store):
+    run, cell, _ = one_run(store, ["yes"])
+    session = store.sessions(run.id)[0].id
+    lost, found = store.append_calls([new_call(cell, session, 1, failure=REFUSED), new_call(cell, session, 1)])
+    with served(store) as port:
+        visitor = Visitor(port)
+        assert f'href="/answers/{found}"' in visitor.page(f"/answers/{lost}")
+        assert "does not count" not in visitor.page(f"/answers/{found}")
+        assert f'href="/answers/{lost}"' not in visitor.page("/runs/1/answers")
+
+
+def test_flips_stand_side_by_side(store):
+    one_run(store, ["right"] * 30 + ["wrong"] * 10, scores=[1.0] * 30 + [0.0] * 10)
+    one_run(store, ["wrong"] * 4 + ["right"] * 36, scores=[0.0] * 4 + [1.0] * 36)
+    with served(store) as port:
+        visitor = Visitor(port)
+        page = visitor.page("/compare?run=1&run=2")
+        assert page == visitor.page("/compare?run=1+2")
+        shown = words(page)
+    assert "10 better with" in shown
+    assert "4 better with" in shown
+    assert re.search(r"<pre[^>]*>wrong</pre></section>\s*<section><h5>.*?</h5><pre[^>]*>right</pre>", page)
+    assert "McNemar" in shown
+
+
+def test_what_cannot_be_compared_is_said(store):
+    one_run(store, ["yes"])
+    one_run(store, ["yes"], info=cell_info(dataset_digest="f" * 64))
+    with served(store) as port:
+        status, _, page = Visitor(port).ask("/compare?run=1+2")
+    assert status == 400
+    assert "dataset" in page
+
+
+def test_a_trend_marks_the_runs_that_changed(store):
+    for place in range(10):
+        good = 0.9 if place < 5 else 0.3
+        scores = [float(n < 200 * good) for n in range(200)]
+        _run, cell, _ = one_run(store, ["yes"] * 200, scores=scores, name=f"night {place}")
+        store.set_summary(cell, [estimate("accuracy", good, n=200, low=good - 0.05, high=good + 0.05)])
+    with served(store) as port:
+        page = Visitor(port).page("/trends?metric=accuracy")
+    assert "↓ down" in page
+    assert "a change was detected" in page
+    assert 'class="band"' in page
+
+
+def test_baselines_are_listed_and_shown(store):
+    run, _, _ = one_run(store, ["yes"], name="good")
+    content = Snapshot(run=run.id, number=run.number, name=run.name, created_at=run.created_at, status="done", cells=())
+    store.baselines.set("main", content, note="<i>why</i>")
+    with served(store) as port:
+        visitor = Visitor(port)
+        assert 'href="/baselines/main@1"' in visitor.page("/baselines")
+        page = visitor.page("/baselines/main@1")
+    assert "&lt;i&gt;why" in page
+    assert all(metric in page for metric in SHOWN)
+
+
+def test_money_is_summed_by_day_and_model_and_the_unknown_stays_unknown(store):
+    for name, cost in (("a", 1.5), ("b", 0.25), ("c", None)):
+        _, cell, _ = one_run(store, ["yes"], info=cell_info(model=name, items=1))
+        found = [estimate("answered", 1.0, unit="requests"), estimate("cost.total", cost, unit="USD")]
+        store.set_summary(cell, found)
+    with served(store) as port:
+        page = words(Visitor(port).page("/money"))
+    assert "at least 1.7500 USD" in page
+    assert "No known price c" in page
+    assert "a: $1.5" in page
+
+
+def test_search_finds_runs_items_and_answers(store):
+    one_run(store, ["a needle in it"], name="haystack")
+    with served(store) as port:
+        visitor = Visitor(port)
+        assert "#1 haystack" in visitor.page("/search?q=hayst")
+        assert 'href="/item?name=quiz%2F0"' in visitor.page("/search?q=quiz")
+        assert "a needle in it" in visitor.page("/search?q=NEEDLE")
+        assert "0 in the newest 1 answers" in words(visitor.page("/search?q=nowhere"))
+
+
+def confidential(store):
+    _run, _cell, ids = one_run(
+        store,
+        ["it quotes " + SECRET],
+        scores=[0.0],
+        info=cell_info(items=1, **GPQA),
+        question=SECRET,
+        name="graduate",
+        attempts=(Attempt(failure=REFUSED, duration_s=0.1, wait_s=0.1),),
+    )
+    one_run(store, ["it quotes " + SECRET], info=cell_info(items=1, model="other", **GPQA), question=SECRET)
+    return ids[0]
+
+
+REDACTED_PATHS = ("/", "/runs/1", "/runs/1/answers", "/answers/{}", "/item?name=quiz/0", "/compare?run=1+2",
+                  "/runs/1/report.html", "/runs/1/provenance", "/search?q=quiz", "/trends", "/money")  # fmt: skip
+
+
+def test_a_confidential_text_is_on_no_page(store):
+    number = confidential(store)
+    with served(store) as port:
+        visitor = Visitor(port)
+        for path in REDACTED_PATHS:
+            assert SECRET not in visitor.page(path.format(number)), path
+
+
+def test_no_search_tells_what_a_confidential_text_holds(store):
+    confidential(store)
+    with served(store) as port:
+        visitor = Visitor(port)
+        assert "0 in the newest" in words(visitor.page("/search?q=secret"))
+        assert "There is no such answer" in visitor.page("/runs/1/answers?text=secret")
+        assert "quiz/0" in visitor.page("/runs/1/answers?text=quiz")
+
+
+def test_a_confidential_text_is_shown_to_who_asked_for_it(store):
+    number = confidential(store)
+    with served(store, reveal=True) as port:
+        assert SECRET in Visitor(port).page(f"/answers/{number}")
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("/runs/9", 404), ("/answers/9", 404), ("/answers/99999999999999999999", 404), ("/item?name=none", 404),
+     ("/item", 400), ("/baselines/none", 404), ("/runs/1/answers?state=x", 400), ("/runs/1/answers?after=x", 400),
+     ("/runs/1/answers?after=1.2.3.4", 400), ("/runs/1/answers?order=slowest&after=x/y", 400), ("/?after=x", 400),
+     ("/?order=x", 400), ("/?start=-1", 400), ("/compare?run=1&run=2&metric=x", 400), ("/compare?run=1&margin=x", 400),
+     ("/trends?metric=x", 404), ("/trends?by=x", 400), ("/search?q=a&before=x", 400), ("/none", 404),
+     ("/runs/%00", 404), ("/runs/..%2f..%2fetc%2fpasswd", 404), ("/static/0/../../app.py", 404),
+     ("/?after=99999999999999999999", 400), ("/item?name=%ff%00", 404), ("/runs/1/answers?model=none", 200)],
+)  # fmt: skip
+def test_what_is_not_there_is_said_and_no_fault(store, path, status):
+    one_run(store, ["yes", "no"])
+    one_run(store, ["yes", "no"])
+    faults = []
+    with served(store, faults=faults) as port:
+        found, _, page = Visitor(port).ask(path)
+    assert (found, faults) == (status, [])
+    assert "Traceback" not in page
+
+
+def test_a_fault_of_ours_is_told_where_it_is_served_and_not_on_the_page(store, monkeypatch):
+    one_run(store, ["yes"])
+
+    def broken(*_, **__):
+        raise RuntimeError("at /home/somebody")
+
+    monkeypatch.setattr(store.pages, "runs", broken)
+    faults = []
+    with served(store, faults=faults) as port:
+        status, _, page = Visitor(port).ask("/")
+    assert status == 500
+    assert "somebody" not in page
+    assert "RuntimeError: at /home/somebody" in faults[0]
+
+
+def test_what_was_computed_is_new_when_an_answer_is(store):
+    run, cell, _ = one_run(store, ["right"] * 20, scores=[1.0] * 20)
+    one_run(store, ["wrong"] * 20, scores=[0.0] * 20)
+    with served(store) as port:
+        visitor = Visitor(port)
+        assert "(n = 20" in words(visitor.page("/compare?run=1+2")) or "n = 20" in words(
+            visitor.page("/compare?run=1+2")
+        )
+        session = store.sessions(run.id)[0].id
+        (number,) = store.append_calls([new_call(cell, session, 0, text="again")])
+        store.append_scores([judged(number, 0.0)])
+        assert "19 better with" in words(visitor.page("/compare?run=1+2"))

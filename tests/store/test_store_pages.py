@@ -1,0 +1,208 @@
+"""Pages over a store: each answer once, in order, the same ones that its records are; bounded in time."""
+
+import random
+
+import pytest
+from test_store import cell_info, new_call
+
+from steelyard.errors import UsageError
+from steelyard.store import NewScore, Store
+from steelyard.store.answer_pages import ANSWER_STATES, AnswersWanted
+from steelyard.store.pages import RunsWanted
+from steelyard.types import Failure, Score
+
+FAILED = Failure(kind="server", message="no", status=500)
+
+
+@pytest.fixture
+def store(tmp_path):
+    with Store.open(tmp_path / "s.db") as opened:
+        yield opened
+
+
+def filled(store, *, seed=0, items=40, repeats=3):
+    """A run with two cells, tries that were repeated, scores given twice, in an order of no rule."""
+    draw = random.Random(seed)
+    run = store.create_run(name="filled", plan={}, plan_digest="0" * 64)
+    session = store.begin_session(run.id, {})
+    for model in ("a", "b"):
+        info = cell_info(model=model, items=items, repeats=repeats)
+        cell = store.add_cell(run.id, info)
+        asked = [(place, repeat) for place in range(items) for repeat in range(repeats)]
+        draw.shuffle(asked)
+        for place, repeat in asked:
+            for _ in range(draw.choice([0, 0, 0, 1, 2])):
+                store.append_calls([new_call(cell, session, place, repeat=repeat, failure=FAILED)])
+            failure = draw.choice([None, None, None, None, FAILED])
+            text = draw.choice(["yes", "no", "a needle"])
+            (call,) = store.append_calls([new_call(cell, session, place, repeat=repeat, failure=failure, text=text)])
+            for _ in range(draw.choice([0, 1, 1, 1, 2])):
+                score = Score(value=draw.choice([0.0, 0.5, 1.0, None]), answer=draw.choice(["x", None]))
+                store.append_scores([NewScore(call=call, grader="p", grader_version="1", scores={"accuracy": score})])
+    return run
+
+
+def listed(store, run, **wanted):
+    """Every row, page after page."""
+    rows, after = [], ""
+    for _ in range(2_000):
+        page = store.pages.answers(run.id, AnswersWanted(after=after, **wanted))
+        rows += page.rows
+        after = page.next
+        if not after:
+            return rows
+    raise AssertionError("the pages never end")
+
+
+def key(record):
+    return (record.model, record.sample.id, record.call.repeat)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(("most", "within_s"), [(50, 5.0), (7, 5.0), (1, 5.0), (50, 0.0), (3, 0.0)])
+def test_every_answer_that_counts_is_listed_once_in_order(store, seed, most, within_s):
+    run = filled(store, seed=seed, items=20, repeats=2)
+    models = {info.id: info.model for info in store.cells(run.id)}
+    rows = listed(store, run, most=most, within_s=within_s)
+    assert [(models[row.cell], row.item, row.repeat) for row in rows] == [key(one) for one in store.records(run.id)]
+
+
+@pytest.mark.parametrize("state", ANSWER_STATES)
+def test_a_state_holds_the_answers_that_are_in_it(store, state):
+    run = filled(store)
+    models = {info.id: info.model for info in store.cells(run.id)}
+
+    def fits(record):
+        score = record.scores.get("accuracy")
+        value = None if score is None else score.value
+        completion = record.call.completion
+        return {
+            "right": value == 1.0,
+            "wrong": value is not None and value < 1.0,
+            "unparsed": value is not None and score.answer is None,
+            "failed": record.call.failure is not None,
+            "unscored": record.call.failure is None and value is None,
+            "truncated": completion is not None and completion.stop_reason == "length",
+            "reused": completion is not None and completion.cached,
+            "retried": bool(record.call.attempts),
+        }[state]
+
+    rows = listed(store, run, state=state, most=9)
+    found = {(models[row.cell], row.item, row.repeat) for row in rows}
+    assert len(found) == len(rows)
+    assert found == {key(record) for record in store.records(run.id) if fits(record)}
+
+
+@pytest.mark.parametrize("within_s", [5.0, 0.0])
+def test_a_search_that_is_cut_goes_on_where_it_ended(store, within_s):
+    run = filled(store)
+    rows = listed(store, run, text="NEEDLE", within_s=within_s, most=10)
+    texts = [one.call.completion.text for one in store.records(run.id) if one.call.completion]
+    assert len(rows) == texts.count("a needle") > 10
+
+
+def test_an_order_by_a_figure_misses_none_of_a_tie(store):
+    run = filled(store)
+    cell = store.cells(run.id)[0].id
+    rows = listed(store, run, cells=(cell,), order="longest", most=7)
+    assert len(rows) == len({row.id for row in rows})
+    known = [one for one in store.records(run.id, cell=cell) if one.call.completion]
+    assert len(rows) == len(known)
+    with pytest.raises(UsageError, match="one model and benchmark"):
+        store.pages.answers(run.id, AnswersWanted(order="longest"))
+
+
+def test_runs_are_paged_in_every_order_while_new_ones_come(store):
+    for place in range(12):
+        store.create_run(name=f"n{place % 3}", plan={}, plan_digest="0" * 64)
+    for order in ("newest", "oldest", "name"):
+        seen, after = [], ""
+        while True:
+            page = store.pages.runs(RunsWanted(order=order, after=after), most=5)
+            seen += [run.info.number for run in page.runs if run.info.number <= 12]
+            store.create_run(name="~late", plan={}, plan_digest="0" * 64)
+            after = page.next
+            if not after:
+                break
+        assert sorted(seen) == list(range(1, 13))
+
+
+def test_a_status_is_the_true_one(store):
+    done = store.create_run(name="done", plan={}, plan_digest="0" * 64)
+    store.set_status(done.id, "done")
+    alive = store.create_run(name="alive", plan={}, plan_digest="0" * 64)
+    store.begin_session(alive.id, {})
+    for status, name in (("done", "done"), ("running", "alive")):
+        assert [run.info.name for run in store.pages.runs(RunsWanted(status=status)).runs] == [name]
+
+
+def test_progress_counts_items_once_however_often_they_were_tried(store):
+    run = store.create_run(name="r", plan={}, plan_digest="0" * 64)
+    session = store.begin_session(run.id, {})
+    cell = store.add_cell(run.id, cell_info(items=4))
+    store.append_calls([new_call(cell, session, 0, failure=FAILED, at_s=10.0) for _ in range(3)])
+    store.append_calls([new_call(cell, session, place, cost_usd=0.5, at_s=20.0 + place) for place in range(2)])
+    found = store.progress(run.id)
+    assert (found.done, found.planned, found.spent_usd) == (2, 4, 1.0)
+    assert found.failed == {"server": 3}
+    assert found.rate == pytest.approx(4 / 11)
+    assert found.remaining_s == pytest.approx(2 / found.rate)
+
+
+def test_progress_of_nothing_is_nothing(store):
+    run = store.create_run(name="r", plan={}, plan_digest="0" * 64)
+    found = store.progress(run.id)
+    assert (found.done, found.rate, found.remaining_s, found.ended_s) == (0, None, None, None)
+
+
+def test_an_items_history_goes_back_over_runs_page_by_page(store):
+    for _ in range(3):
+        filled(store, items=2, repeats=2)
+    seen, before = [], 0
+    while True:
+        page = store.history.item("quiz/1", before=before, most=5)
+        seen += [one.id for one in page.answers]
+        before = page.next
+        if not before:
+            break
+    assert seen == sorted(set(seen), reverse=True)
+    assert {one.run.number for one in map(store.history.call, seen)} == {1, 2, 3}
+    assert (page.before, page.after) == ("quiz/0", None)
+    assert store.history.item("quiz/9") is None
+    assert store.history.call(10**9) is None
+
+
+def test_one_try_of_several_counts(store):
+    run = filled(store)
+    counting = {row.id for row in listed(store, run)}
+    for number in range(1, max(counting) + 1, 7):
+        found = store.history.call(number)
+        assert found.counts == (number in counting)
+        assert found.tries.count(number) == 1
+
+
+def test_a_search_over_all_runs_goes_back_to_the_first_answer(store):
+    filled(store)
+    filled(store, seed=1)
+    seen, before = [], 0
+    while True:
+        found = store.history.search("needle", before=before, most=7, within_s=0.0)
+        seen += [one.id for one in found.answers]
+        before = found.next
+        if not before:
+            break
+    assert seen == sorted(set(seen), reverse=True)
+    assert {store.history.call(number).run.number for number in seen} == {1, 2}
+
+
+def test_an_answer_that_is_kept_as_its_place_in_the_reply_is_shown_whole(store):
+    run = store.create_run(name="r", plan={}, plan_digest="0" * 64)
+    cell = store.add_cell(run.id, cell_info())
+    long = "an answer of many words that stands in the reply to the letter"
+    reply = f"So: {long}."
+    (call,) = store.append_calls([new_call(cell, store.begin_session(run.id, {}), 0, text=reply)])
+    score = {"accuracy": Score(value=1.0, answer=long)}
+    store.append_scores([NewScore(call=call, grader="p", grader_version="1", scores=score, reply=reply)])
+    assert [row.answer for row in listed(store, run)] == [long]
+    found = store.history.call(call)
+    assert (found.headline.answer, found.judgements[0].score.answer) == (long, long)
