@@ -16,8 +16,9 @@ from steelyard.cli import main
 from steelyard.engine.grade import grade
 from steelyard.errors import StoreError
 from steelyard.store import Store, schema
+from steelyard.store.codec import pack
 from steelyard.store.salvage import salvage
-from steelyard.types import Prompt
+from steelyard.types import Completion, Prompt
 
 ITEMS = 400
 
@@ -89,6 +90,28 @@ def test_a_whole_store_is_salvaged_whole(whole):
     assert found.kept["calls"] == found.kept["scores"] == 2 * ITEMS
     assert texts_of("new.db") == texts
     assert Path("s.db").read_bytes() == data
+
+
+def test_what_a_rule_saw_and_what_a_judge_said_are_salvaged_too():
+    quiz = sy.Benchmark(
+        name="quiz",
+        version="1",
+        load=lambda selection: [sy.Sample(id=f"quiz/{i}", input=f"q{i}?", target=f"{i % 2}") for i in range(ITEMS)],
+        grade=lambda sample, completion: completion.text == sample.target,
+    )
+    run = sy.run([lambda prompt: "1"], [quiz], store="s.db", stop={"half_width": 0.2})
+    verdict = (1, b"d" * 32, "judge", 1.0, pack(Completion(text="[[yes]]")))
+    with closing(sqlite3.connect("s.db")) as raw:
+        row = "INSERT INTO verdicts (call, digest, judge, started_s, payload) VALUES (?, ?, ?, ?, ?)"
+        raw.execute(row, verdict)
+        raw.execute(row, (1, b"e" * 32, "judge", 1.0, b"no frame"))
+        raw.commit()
+    salvaged = salvage(Path("s.db"), Path("whole.db"))
+    with Store.open("s.db") as before, Store.open("whole.db") as after:
+        assert before.looks(run.info.id)
+        assert after.looks(run.info.id) == before.looks(run.info.id)
+    assert (salvaged.kept["looks"] > 0, salvaged.kept["verdicts"]) == (True, 1)
+    assert [bad.table for bad in salvaged.bad] == ["verdicts"]
 
 
 def test_a_page_that_is_gone_costs_its_own_rows_which_are_named_and_the_run_goes_on(whole, capsys):

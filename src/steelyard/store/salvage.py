@@ -28,7 +28,7 @@ from steelyard.store.damage import Row, quoted, rows_of
 from steelyard.store.payload import LOST, kept_call
 from steelyard.store.snapshots import Snapshot
 from steelyard.store.store import Store
-from steelyard.types import LOST_TEXT, Call, CellInfo, Estimate, RunStatus, Sample
+from steelyard.types import LOST_TEXT, Call, CellInfo, Completion, Estimate, Look, RunStatus, Sample
 
 BESIDE = ("", "-wal", "-shm")
 CLOCKS_APART_S = 1.0
@@ -123,7 +123,9 @@ class _Salvage:
         self._copy("calls", self._call)
         self._copy("measures", self._measure)
         self._copy("scores", self._score)
+        self._copy("verdicts", self._verdict)
         self._copy("gradings", self._grading)
+        self._copy("looks", self._look)
         self._copy("budget_shares", lambda row: None)
         self._copy("baselines", _baseline)
         self._hold_together()
@@ -204,6 +206,14 @@ class _Salvage:
 
     def _is_there(self, table: str, number: Any) -> bool:
         return self._whole.execute(f"SELECT 1 FROM {table} WHERE id = ?", (number,)).fetchone() is not None  # noqa: S608 - names of our own schema
+
+    def _verdict(self, row: Row) -> str | None:
+        unpack(row["payload"], Completion)
+        return None if self._is_there("calls", row["call"]) else "the call whose answer it judges is lost"
+
+    def _look(self, row: Row) -> str | None:
+        msgspec.json.decode(row["content"], type=Look)
+        return None if self._is_there("cells", row["cell"]) else "its cell is lost"
 
     def _cell(self, row: Row) -> str | None:
         info = msgspec.json.decode(row["info"], type=CellInfo)
