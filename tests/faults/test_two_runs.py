@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -114,6 +115,7 @@ def test_a_run_that_is_being_worked_on_cannot_be_resumed_beside(server):
     assert beside.returncode == 2
     assert f"is being worked on by process {process.pid}" in told
     process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and is still there to be asked about
     with Store.open() as store:
         assert store.run("slow").status == "interrupted"  # also before anybody has asked how the process ended
     process.communicate()
