@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import sqlite3
 import subprocess
 import sys
@@ -10,6 +9,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+import psutil
 import pytest
 
 from server import chunk, finish, serving, stream, usage
@@ -115,7 +115,8 @@ def test_a_run_that_is_being_worked_on_cannot_be_resumed_beside(server):
     assert beside.returncode == 2
     assert f"is being worked on by process {process.pid}" in told
     process.kill()
-    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and is still there to be asked about
+    while psutil.Process(process.pid).status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
     with Store.open() as store:
         assert store.run("slow").status == "interrupted"  # also before anybody has asked how the process ended
     process.communicate()
