@@ -114,6 +114,25 @@ def test_what_a_rule_saw_and_what_a_judge_said_are_salvaged_too():
     assert [bad.table for bad in salvaged.bad] == ["verdicts"]
 
 
+def test_what_a_cascade_sent_is_counted_after_salvage_as_before():
+    def unsure(request):
+        return Completion(text="?", confidence=0.2)
+
+    def knows(prompt):
+        return "1"
+
+    quiz = sy.Benchmark(
+        name="quiz",
+        version="1",
+        load=lambda selection: [sy.Sample(id=f"quiz/{i}", input=f"q{i}?", target="1") for i in range(5)],
+        grade=lambda sample, completion: completion.text == sample.target,
+    )
+    sy.run([sy.Cascade(cheap=unsure, dear=knows, below=0.5)], [quiz], store="s.db", on_message=lambda text: None)
+    assert salvage(Path("s.db"), Path("whole.db")).mended == {}
+    with closing(sqlite3.connect("whole.db")) as raw:
+        assert raw.execute("SELECT DISTINCT tries FROM calls").fetchall() == [(2,)]
+
+
 def test_a_page_that_is_gone_costs_its_own_rows_which_are_named_and_the_run_goes_on(whole, capsys):
     data, texts = whole
     Path("s.db").write_bytes(data)

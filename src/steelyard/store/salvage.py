@@ -23,8 +23,9 @@ from msgspec import Struct
 from steelyard.errors import StoreError
 from steelyard.store import schema
 from steelyard.store.answers import reused
-from steelyard.store.codec import fingerprint, pack, prepared, unpack
+from steelyard.store.codec import pack, prepared, unpack
 from steelyard.store.damage import Row, quoted, rows_of
+from steelyard.store.figures import figures_of
 from steelyard.store.payload import LOST, kept_call
 from steelyard.store.snapshots import Snapshot
 from steelyard.store.store import Store
@@ -249,7 +250,7 @@ class _Salvage:
 
     def _mend(self, row: Row, call: Call) -> None:
         """Let the figures beside a payload be those that follow from it."""
-        true = {name: value for name, value in _figures(call).items() if row.get(name) != value}
+        true = {name: value for name, value in figures_of(call).items() if row.get(name) != value}
         started_s = datetime.fromisoformat(call.started_at).timestamp()
         if abs(row["started_s"] - started_s) > CLOCKS_APART_S:
             true |= {"started_s": started_s, "ended_s": started_s + (row["total_s"] or 0.0)}
@@ -361,27 +362,3 @@ def _session(row: Row) -> str | None:
 def _baseline(row: Row) -> str | None:
     unpack(row["content"], Snapshot)
     return None
-
-
-def _figures(call: Call) -> Row:
-    """The columns that follow from a call's payload."""
-    completion = call.completion
-    timing, usage = (completion.timing, completion.usage) if completion else (None, None)
-    return {
-        "repeat": call.repeat,
-        "failure": call.failure.kind if call.failure else None,
-        "stop_reason": completion.stop_reason if completion else None,
-        "tries": len(call.attempts) + 1,
-        "answer": fingerprint(completion),
-        "queued_s": timing.queued_s if timing else None,
-        "ttft_s": timing.ttft_s if timing else None,
-        "total_s": timing.total_s if timing else call.failed_after_s,
-        "tpot_s": timing.tpot_s(usage.output_tokens if usage else None) if timing else None,
-        "input_tokens": usage.input_tokens if usage else None,
-        "output_tokens": usage.output_tokens if usage else None,
-        "cached_input_tokens": usage.cached_input_tokens if usage else None,
-        "reasoning_tokens": usage.reasoning_tokens if usage else None,
-        "cost_usd": call.cost_usd,
-        "model_reported": completion.model_reported if completion else None,
-        "fingerprint": completion.fingerprint if completion else None,
-    }

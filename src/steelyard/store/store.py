@@ -35,9 +35,10 @@ from steelyard.store.account import Budget
 from steelyard.store.answers import Answers, answer_columns, hand_over, read_call, with_original
 from steelyard.store.backup import keep_copy
 from steelyard.store.baselines import Baselines
-from steelyard.store.codec import fingerprint, mended, unpack
+from steelyard.store.codec import mended, unpack
 from steelyard.store.columns import read_columns, read_names
 from steelyard.store.dictionaries import Dictionaries, Packing
+from steelyard.store.figures import figures_of
 from steelyard.store.history import History
 from steelyard.store.items import Items, Key, print_of, prints_here
 from steelyard.store.judgements import Measure, Measures, NewScore, delete_scores, measures_of, number_rows, score_rows
@@ -903,32 +904,16 @@ def _call_row(row: NewCall, keys: Sequence[bytes], packing: Packing, item: Sampl
         payload = packing.pack(to_keep(_without_gaps(call), item))
     completion = call.completion
     timing = completion.timing if completion else None
-    usage = completion.usage if completion else None
     return {
+        **figures_of(call),
         "cell": row.cell,
         "session": row.session,
         "position": row.position,
-        "repeat": call.repeat,
         "digest": call.digest,
-        "failure": call.failure.kind if call.failure else None,
-        "stop_reason": completion.stop_reason if completion else None,
         "empty": completion is not None and not completion.likelihoods and not completion.text.strip(),
         "cached": completion is not None and completion.cached,
-        "tries": call.sent,
-        "answer": fingerprint(completion),
         "started_s": row.started_at_s,
         "ended_s": row.ended_at_s,
-        "queued_s": timing.queued_s if timing else None,
-        "ttft_s": timing.ttft_s if timing else None,
-        "total_s": timing.total_s if timing else call.failed_after_s,
-        "tpot_s": timing.tpot_s(usage.output_tokens if usage else None) if timing else None,
-        "input_tokens": usage.input_tokens if usage else None,
-        "output_tokens": usage.output_tokens if usage else None,
-        "cached_input_tokens": usage.cached_input_tokens if usage else None,
-        "reasoning_tokens": usage.reasoning_tokens if usage else None,
-        "cost_usd": call.cost_usd,
-        "model_reported": completion.model_reported if completion else None,
-        "fingerprint": completion.fingerprint if completion else None,
         "gaps_us": _gaps_us(timing.gaps_ns) if timing else None,
         "payload": payload,
         "reused_from": row.reused_from,
