@@ -96,10 +96,8 @@ class ToHalfWidth(Struct, frozen=True, kw_only=True):
         verdict: LookVerdict = "go_on"
         if found.low is not None and found.high is not None:
             verdict = "precise" if (found.high - found.low) / 2 <= self.stop.half_width else "go_on"
-        following = None
-        if verdict == "go_on":
-            verdict, following = _next(n, self._needed(n, seen, found, worth), self.planned)
-        return _look(self, number, seen, found, level=1 - self.stop.alpha, verdict=verdict, following=following)
+        wanted = self._needed(n, seen, found, worth) if verdict == "go_on" else n
+        return _look(self, number, seen, found, verdict, wanted, alpha=self.stop.alpha)
 
     def reach(self, n: int) -> int:
         """Not beyond the look."""
@@ -145,13 +143,7 @@ class OnLadder(Struct, frozen=True, kw_only=True):
         if now.low is not None and now.high is not None:
             reach = (now.high - now.low) / 2 / NormalDist().inv_cdf(1 - self.stop.alpha / 2)
             verdict = "precise" if reach**2 <= self.stop.variance else "go_on"
-        following = None
-        if verdict == "go_on":
-            verdict, following = _next(n, _after(rungs, n), self.planned)
-        return _look(
-            self, number, seen, found, level=1 - self.stop.alpha, z=z, verdict=verdict, following=following,
-            looks=len(rungs),
-        )  # fmt: skip
+        return _look(self, number, seen, found, verdict, _after(rungs, n), alpha=self.stop.alpha, z=z)
 
     def reach(self, n: int) -> int:
         """Not beyond the look."""
@@ -179,13 +171,7 @@ class ToDifference(Struct, frozen=True, kw_only=True):
         verdict = _told_apart(found, self.stop.margin)
         if verdict in ("ahead", "behind") and z is not None and not are_enough(seen):
             verdict = "go_on"
-        following = None
-        if verdict == "go_on":
-            verdict, following = _next(n, _after(points, n), self.planned)
-        return _look(
-            self, number, seen, found, level=1 - self.alpha, z=z, verdict=verdict, following=following,
-            looks=len(points), estimand=self.stop.estimand,
-        )  # fmt: skip
+        return _look(self, number, seen, found, verdict, _after(points, n), alpha=self.alpha, z=z)
 
     def reach(self, n: int) -> int:
         """Not beyond the look."""
@@ -220,13 +206,7 @@ class ToDrop(Struct, frozen=True, kw_only=True):
         found = difference_within(seen, population=self.population, z=z)
         is_clear = found.high is not None and found.high < -(self.stop.worse_by or 0.0)
         verdict: LookVerdict = "behind" if is_clear and (z is None or are_enough(seen)) else "go_on"
-        following = None
-        if verdict == "go_on":
-            verdict, following = _next(n, _after(points, n), self.planned)
-        return _look(
-            self, number, seen, found, level=1 - self.alpha, z=z, verdict=verdict, following=following,
-            looks=len(points),
-        )  # fmt: skip
+        return _look(self, number, seen, found, verdict, _after(points, n), alpha=self.alpha, z=z)
 
     def reach(self, n: int) -> int:
         """Not beyond the look."""
@@ -251,13 +231,7 @@ class ToDifferenceAnytime(Struct, frozen=True, kw_only=True):
         points = look_points(self.stop, self.planned)
         found = self._sequence(seen) if self._is_worth_it(seen, is_last=n >= self.planned) else Found(None, None, None)
         verdict = _told_apart(found, self.stop.margin) if found.value is not None else "go_on"
-        following = None
-        if verdict == "go_on":
-            verdict, following = _next(n, _after(points, n), self.planned)
-        return _look(
-            self, number, seen, found, level=1 - self.alpha, verdict=verdict, following=following,
-            looks=len(points), estimand=self.stop.estimand,
-        )  # fmt: skip
+        return _look(self, number, seen, found, verdict, _after(points, n), alpha=self.alpha)
 
     def reach(self, n: int) -> int:
         """One look ahead, so that nobody waits: the bounds hold whatever has been sent meanwhile."""
@@ -343,30 +317,38 @@ def _look(
     number: int,
     seen: Seen,
     found: Found,
-    *,
-    level: float,
     verdict: LookVerdict,
-    following: int | None,
+    wanted: int,
+    *,
+    alpha: float,
     z: float | None = None,
-    looks: int | None = None,
-    estimand: str | None = None,
 ) -> Look:
+    """The look as it is kept; where the question is open, with the items ``wanted`` before the next one."""
+    stop, n, following = rule.stop, len(seen.a), None
+    if verdict == "go_on":
+        verdict, following = _next(n, wanted, rule.planned)
     scored = ~np.isnan(seen.a if seen.b is None else seen.a + seen.b)
-    kind = str(rule.stop.__struct_config__.tag)
     return Look(
-        rule=kind,
+        rule=str(stop.__struct_config__.tag),
         number=number,
-        looks=looks,
-        n=len(seen.a),
+        looks=None if isinstance(stop, HalfWidth) else len(look_points(stop, rule.planned)),
+        n=n,
         scored=int(scored.sum()),
         planned=rule.planned,
         population=None if rule.population == ENDLESS else rule.population,
         value=found.value,
         low=found.low,
         high=found.high,
-        level=level,
+        level=1 - alpha,
         z=z,
-        estimand=ESTIMANDS[estimand or ("questions" if isinstance(rule.stop, Ladder) else "benchmark")],
+        estimand=ESTIMANDS[_asks(stop)],
         verdict=verdict,
         next=following,
     )
+
+
+def _asks(stop: Stop) -> str:
+    """Which question a rule's interval answers."""
+    if isinstance(stop, Ladder):
+        return "questions"
+    return stop.estimand if isinstance(stop, Compare | Anytime) else "benchmark"
