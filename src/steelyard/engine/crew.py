@@ -74,16 +74,14 @@ class Crew:
         self._plan, self.workers = plan, plan.workers
         self._run_id, self._session, self._store = run_id, session, store
         self._writer, self._tell, self._policy = writer, tell, policy
-        self._concurrency: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._is_ending = False
         writer.on_room = self._room
 
-    def take(self, inner: Lane, concurrency: int, left_over: Callable[[], Iterable[Work]]) -> SharedLane:
+    def take(self, inner: Lane, left_over: Callable[[], Iterable[Work]]) -> SharedLane:
         """The lane, shared out; to be called before the workers are hired."""
         lane = self.lanes[inner.model] = SharedLane(inner, self, left_over)
-        self._concurrency[inner.model] = concurrency
         return lane
 
     @property
@@ -138,7 +136,7 @@ class Crew:
         await hand.begin(
             Begin(
                 plan=msgspec.json.encode(replace(self._plan, models=specs, workers=None)),
-                workers=(self.workers or 1),
+                workers=self.workers or 1,
                 run_id=self._run_id,
                 session=self._session,
                 rows=tuple(cell.row for cell in cells),
@@ -157,9 +155,11 @@ class Crew:
         """The models as one worker asks them: with its share of what may be in flight, and of requests a minute."""
         specs = []
         for spec in self._plan.models:
-            if spec.id in self.lanes and (slots := shared(self._concurrency[spec.id], number, (self.workers or 1))):
-                part = slots / self._concurrency[spec.id]
-                specs.append(replace(_part_of(spec, part), concurrency=slots))
+            if spec.id not in self.lanes:
+                continue
+            whole = self.lanes[spec.id].concurrency
+            if slots := shared(whole, number, self.workers or 1):
+                specs.append(replace(_part_of(spec, slots / whole), concurrency=slots))
         return tuple(specs)
 
     async def _attend(self, hand: Hand) -> None:

@@ -18,7 +18,6 @@ from steelyard.store import NewCall, NewScore
 from steelyard.store.codec import mended
 
 LENGTH_BYTES = 4
-LARGEST_BYTES = 2**32 - 1
 
 Place = tuple[int, int, int]
 """A cell's number in the worker's share of the plan, the position of an item, and which repeat of it."""

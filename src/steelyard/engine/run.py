@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,41 +15,41 @@ from msgspec import Struct
 
 from steelyard import prices
 from steelyard.engine.attempts import RetryPolicy
-from steelyard.engine.budget import Ledger, Till, check_prices, costs_nothing, is_free
-from steelyard.engine.cache import Cache, identity, oldest_used_s
+from steelyard.engine.budget import check_prices, is_free
 from steelyard.engine.calibration import instrument
 from steelyard.engine.cells import Cell, prepare_cells, prepare_tasks
 from steelyard.engine.crew import Crew
 from steelyard.engine.driving import drive
 from steelyard.engine.gpus import open_gpus
-from steelyard.engine.horizon import Horizon
+from steelyard.engine.lanes import (
+    batch_service_of,
+    concurrency_of,
+    lanes_of,
+    lend_earlier_answers,
+    open_cell,
+    set_up_batches,
+    set_up_tills,
+    share_out,
+    unscored,
+)
 from steelyard.engine.learnt import learnt_by, noted, together
 from steelyard.engine.looks import check_stop
 from steelyard.engine.loops import loop_name
-from steelyard.engine.pipeline import Lane
-from steelyard.engine.progress import CellProgress, Progress
+from steelyard.engine.progress import Progress
 from steelyard.engine.provenance import provenance
 from steelyard.engine.purse import Purse, check_store_budget
 from steelyard.engine.resources import Resources
 from steelyard.engine.served import served_pids
-from steelyard.engine.shared_lane import SharedLane
 from steelyard.engine.stage import distinct_providers, measuring, opened, probe, watched
-from steelyard.engine.standings import Standings
 from steelyard.engine.summary import summarise_run
 from steelyard.engine.turns import looks_of
-from steelyard.engine.verdicts import Verdicts
-from steelyard.engine.work import OpenCell, Work
 from steelyard.engine.writer import Writer
 from steelyard.errors import StoreFull, UsageError
 from steelyard.plan.names import OF_THE_USER
 from steelyard.plan.plan import Plan
-from steelyard.providers.batches import BatchService
 from steelyard.store import Store
 from steelyard.store.places import network_file_system, warning
 from steelyard.types import ModelSpec, RunInfo, RunStatus
-
-FLOOR_CONCURRENCY = 64
-OF_THIS_MACHINE = ("local", "baseline")
 
 
 class Given(Struct, frozen=True, kw_only=True):
@@ -88,13 +87,7 @@ def _check_batches(cells: Sequence[Cell], plan: Plan) -> None:
             raise UsageError(f"{cell.spec.id}: {cell.info.label} weighs likelihoods, which no batch API gives")
         if "latency" in plan.metrics:
             raise UsageError(f"{cell.spec.id}: a batch has no latency. Try: without 'latency' in metrics, or no batch")
-        _batch_service(cell.spec)
-
-
-def _batch_service(spec: ModelSpec) -> BatchService:
-    from steelyard.providers.batch_services import batch_service  # its client takes longer to load than a short run
-
-    return batch_service(spec)
+        batch_service_of(cell.spec)
 
 
 def _who_is_paid(cells: Sequence[Cell]) -> list[ModelSpec]:
@@ -113,37 +106,32 @@ async def execute(
     policy: RetryPolicy | None = None,
 ) -> Ended:
     """Carry out a plan, or go on with a run of it, and leave records and summaries in the store."""
+    policy = policy or RetryPolicy()
     cells = prepare(plan, given)
     if store.budget.account() is not None:
         check_store_budget(_who_is_paid(cells), progress.tell)
     if any(prices.price_source(spec) == prices.TABLE for spec in _who_is_paid(cells)):
         await asyncio.to_thread(prices.load_table)
-    origin = provenance(loop_name()) | {"prices": _quotes(cells, progress.tell)}
-    origin["workers"] = plan.workers
-    origin["instrument"] = instrument(_streams(cells, plan), origin)
+    origin = _origin(cells, plan, progress.tell)
     if resume is not None:
         store.check_free(resume.id)
-    if (kind := network_file_system(Path(store.location))) is not None:
-        progress.tell(warning(Path(store.location), kind))
     run = _register(plan, store, resume)
-    if resume is not None and _was_killed(store, resume) and (at_risk := _paid_twice(cells, plan)):
-        progress.tell(f"the run was killed: up to {at_risk} calls without a record may be paid for twice")
+    for doubt in _doubts(cells, plan, store, resume):
+        progress.tell(doubt)
     session = store.begin_session(run.id, origin)
     providers = distinct_providers(cells)
-    for note in _notes(cells):
-        progress.tell(note)
     resources = Resources(
         lambda: _pids(cells), is_waiting=lambda: _is_waiting(cells, progress), gpus=await asyncio.to_thread(open_gpus)
     )
     writer = Writer(store, progress.tell)
-    open_cells = [_open_cell(store, run, session, cell, progress) for cell in cells]
+    open_cells = [open_cell(store, run, session, cell, progress) for cell in cells]
     looks = looks_of(store, plan, open_cells, run.id, progress.tell)
-    lanes = _lanes(open_cells, writer, plan, progress, policy)
-    _lend_earlier_answers(lanes, store, run, plan)
-    _set_up_batches(lanes, store, run)
+    lanes = lanes_of(open_cells, writer, plan, progress, policy)
+    lend_earlier_answers(lanes, store, run, plan)
+    set_up_batches(lanes, store, run)
     purse = Purse(store, run.id, plan.budget_usd)
     progress.ledger = purse.ledger
-    _set_up_tills(lanes, cells, purse.ledger)
+    set_up_tills(lanes, cells, purse.ledger)
     crew = Crew(
         plan,
         run_id=run.id,
@@ -152,17 +140,16 @@ async def execute(
         ledger=purse.ledger,
         writer=writer,
         tell=progress.tell,
-        policy=policy or RetryPolicy(),
+        policy=policy,
     )
-    shared = _share_out(lanes, crew, store, given, progress.tell)
+    shared = share_out(lanes, crew, store, given.benchmarks, progress.tell)
     on_start(run)
     status: RunStatus = "failed"
     try:
         async with opened(providers), watched(resources), measuring():
             await probe(cells)
             async with crew, noted(store, session, lambda: together(learnt_by(cells, lanes), crew.learnt)):
-                unscored = {lane: _unscored(lane, store) for lane in shared}
-                status = await drive(unscored, looks, writer, purse.ledger)
+                status = await drive({lane: unscored(lane, store) for lane in shared}, looks, writer, purse.ledger)
     finally:
         writer.close()
         resources.close()
@@ -176,6 +163,22 @@ async def execute(
         status=status,
         stopped={lane.model: lane.stopped for lane in lanes if lane.stopped and status == "failed"},
     )
+
+
+def _origin(cells: Sequence[Cell], plan: Plan, tell: Callable[[str], None]) -> dict[str, Any]:
+    """Where the figures of this session come from: code, machine, prices, workers, and the clock that reads them."""
+    origin = provenance(loop_name()) | {"prices": _quotes(cells, tell), "workers": plan.workers}
+    return origin | {"instrument": instrument(_streams(cells, plan), origin)}
+
+
+def _doubts(cells: Sequence[Cell], plan: Plan, store: Store, resume: RunInfo | None) -> Iterator[str]:
+    """What the user should hear before anything is sent."""
+    location = Path(store.location)
+    if (kind := network_file_system(location)) is not None:
+        yield warning(location, kind)
+    if resume is not None and _was_killed(store, resume) and (at_risk := _paid_twice(cells, plan)):
+        yield f"the run was killed: up to {at_risk} calls without a record may be paid for twice"
+    yield from _notes(cells)
 
 
 def _quotes(cells: Sequence[Cell], tell: Callable[[str], None]) -> dict[str, Any]:
@@ -211,105 +214,7 @@ def _paid_twice(cells: Sequence[Cell], plan: Plan) -> int:
     Batches are found again at the service.
     """
     one_by_one = (cell for cell in cells if cell.provider is not None and not cell.spec.batch)
-    return 2 * sum({cell.spec.id: _concurrency(cell, plan) for cell in one_by_one}.values())
-
-
-def _open_cell(store: Store, run: RunInfo, session: int, cell: Cell, progress: Progress) -> OpenCell:
-    row = store.add_cell(run.id, cell.info)
-    done = store.completed(row)
-    planned = len(cell.task.positions) * cell.info.repeats
-    counters = CellProgress(model=cell.spec.id, label=cell.info.label, planned=planned, reused=min(planned, len(done)))
-    progress.cells.append(counters)
-    horizon = Horizon(len(cell.task.positions))
-    return OpenCell(
-        cell=cell,
-        row=row,
-        session=session,
-        done=done,
-        progress=counters,
-        identity=identity(cell.info),
-        horizon=horizon,
-    )
-
-
-def _lanes(
-    cells: Sequence[OpenCell], writer: Writer, plan: Plan, progress: Progress, policy: RetryPolicy | None
-) -> list[Lane]:
-    by_model: dict[str, list[OpenCell]] = {}
-    for seat in {cell.cell.judge for cell in cells if cell.cell.judge is not None}:
-        seat.policy, seat.tell = policy or RetryPolicy(), progress.tell
-    for cell in cells:
-        by_model.setdefault(cell.cell.spec.id, []).append(cell)
-    return [
-        Lane(
-            group,
-            writer=writer,
-            progress=progress,
-            concurrency=_concurrency(group[0].cell, plan),
-            seed=plan.seed,
-            policy=policy or RetryPolicy(),
-        )
-        for group in by_model.values()
-    ]
-
-
-def _lend_earlier_answers(lanes: Sequence[Lane], store: Store, run: RunInfo, plan: Plan) -> None:
-    """Let each lane and judge use again what other runs were answered, unless the plan asks for fresh answers."""
-    since_s = oldest_used_s(plan)
-    if since_s is not None:
-        for lane in lanes:
-            lane.cache = Cache(store, run.id, [cell.cell for cell in lane.cells], since_s=since_s)
-        memory = Verdicts(store, run.id, since_s=since_s)
-        for seat in {cell.cell.judge for lane in lanes for cell in lane.cells if cell.cell.judge is not None}:
-            seat.memory = memory
-
-
-def _set_up_batches(lanes: Sequence[Lane], store: Store, run: RunInfo) -> None:
-    """Let every model that is to be asked by batches hand them in, and keep account of them beside the store."""
-    folder = Path(store.location).parent / "batches"
-    for lane in lanes:
-        cell = lane.cells[0].cell
-        if cell.spec.batch and cell.floor is None:
-            lane.ask_by_batches(_batch_service(cell.spec), Standings(folder, run.id, cell.spec.id))
-
-
-def _set_up_tills(lanes: Sequence[Lane], cells: Sequence[Cell], ledger: Ledger) -> None:
-    """Let every model and every judge that may cost something pay from the one ledger."""
-    for lane in lanes:
-        lane.pay_from(ledger)
-    for seat in {cell.judge for cell in cells if cell.judge is not None}:
-        seat.till = None if costs_nothing(seat.spec) else Till(ledger, seat.spec)
-
-
-def _share_out(
-    lanes: Sequence[Lane], crew: Crew, store: Store, given: Given, tell: Callable[[str], None]
-) -> list[Lane | SharedLane]:
-    """Deal the lanes out among workers where the plan asks for some, but for those that have to stay in this process.
-
-    A server or a floor of this machine gains nothing by it; what was given as an object has no name to be found by.
-    """
-    if crew.workers is None:
-        return list(lanes)
-    shared: list[Lane | SharedLane] = []
-    for lane in lanes:
-        spec = lane.cells[0].cell.spec
-        has_no_name = any(asked.provider == "object" for asked in spec.asked) or any(
-            cell.cell.task.spec.name in given.benchmarks for cell in lane.cells
-        )
-        if has_no_name:
-            tell(f"{spec.id} stays in this process: workers find only what has a name, such as python:MODULE:FUNCTION")
-        is_here = any(asked.provider in OF_THIS_MACHINE for asked in spec.asked)
-        if has_no_name or spec.batch or is_here:
-            shared.append(lane)
-        else:
-            shared.append(crew.take(lane, lane.concurrency, partial(_unscored, lane, store)))
-    return shared
-
-
-def _concurrency(cell: Cell, plan: Plan) -> int:
-    if cell.provider is None:
-        return FLOOR_CONCURRENCY
-    return cell.spec.concurrency or plan.concurrency or cell.provider.concurrency
+    return 2 * sum({cell.spec.id: concurrency_of(cell, plan) for cell in one_by_one}.values())
 
 
 def _streams(cells: Sequence[Cell], plan: Plan) -> int:
@@ -319,24 +224,8 @@ def _streams(cells: Sequence[Cell], plan: Plan) -> int:
         is_streamed = cell.provider is not None and cell.provider.streams and not cell.spec.batch
         if is_streamed and cell.info.kind != "likelihood":
             asked = by_model.get(cell.spec.id, 0) + len(cell.task.positions) * cell.info.repeats
-            by_model[cell.spec.id] = min(asked, _concurrency(cell, plan))
+            by_model[cell.spec.id] = min(asked, concurrency_of(cell, plan))
     return sum(by_model.values())
-
-
-def _unscored(lane: Lane | SharedLane, store: Store) -> Iterator[Work]:
-    for cell in lane.cells:
-        protocol = cell.cell.task.protocol
-        for call_id, sample, call in store.unscored(cell.row, protocol.name, protocol.version):
-            yield Work(
-                cell=cell,
-                position=-1,
-                repeat=call.repeat,
-                sample=sample,
-                request=call.request,
-                call=call,
-                call_id=call_id,
-                answered_before=True,
-            )
 
 
 def _notes(cells: Sequence[Cell]) -> list[str]:

@@ -62,7 +62,7 @@ class SharedLane:
     """All cells of one model, dealt out among workers. Answers that were never scored are scored in this process."""
 
     def __init__(self, inner: Lane, crew: Crew, left_over: Callable[[], Iterable[Work]]) -> None:
-        self.model, self.cells = inner.model, inner.cells
+        self.model, self.cells, self.concurrency = inner.model, inner.cells, inner.concurrency
         self._inner, self._crew, self._left_over = inner, crew, left_over
         self._ready: deque[Item] = deque()
         self._asking: deque[tuple[Hand, int]] = deque()

@@ -1,0 +1,154 @@
+"""From cells to lanes: opened in the store, given earlier answers, batches and money, and dealt out among workers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+from steelyard.engine.attempts import RetryPolicy
+from steelyard.engine.budget import Ledger, Till, costs_nothing
+from steelyard.engine.cache import Cache, identity, oldest_used_s
+from steelyard.engine.cells import Cell
+from steelyard.engine.crew import Crew
+from steelyard.engine.horizon import Horizon
+from steelyard.engine.pipeline import Lane
+from steelyard.engine.progress import CellProgress, Progress
+from steelyard.engine.shared_lane import SharedLane
+from steelyard.engine.standings import Standings
+from steelyard.engine.verdicts import Verdicts
+from steelyard.engine.work import OpenCell, Work
+from steelyard.engine.writer import Writer
+from steelyard.plan.plan import Plan
+from steelyard.providers.batches import BatchService
+from steelyard.store import Store
+from steelyard.types import ModelSpec, RunInfo
+
+FLOOR_CONCURRENCY = 64
+OF_THIS_MACHINE = ("local", "baseline")
+
+
+def open_cell(store: Store, run: RunInfo, session: int, cell: Cell, progress: Progress) -> OpenCell:
+    """The cell's row in the store, what is done of it, and the counters that a display reads."""
+    row = store.add_cell(run.id, cell.info)
+    done = store.completed(row)
+    planned = len(cell.task.positions) * cell.info.repeats
+    counters = CellProgress(model=cell.spec.id, label=cell.info.label, planned=planned, reused=min(planned, len(done)))
+    progress.cells.append(counters)
+    horizon = Horizon(len(cell.task.positions))
+    return OpenCell(
+        cell=cell,
+        row=row,
+        session=session,
+        done=done,
+        progress=counters,
+        identity=identity(cell.info),
+        horizon=horizon,
+    )
+
+
+def lanes_of(
+    cells: Sequence[OpenCell], writer: Writer, plan: Plan, progress: Progress, policy: RetryPolicy
+) -> list[Lane]:
+    """A lane for each model, over all its cells."""
+    by_model: dict[str, list[OpenCell]] = {}
+    for seat in {cell.cell.judge for cell in cells if cell.cell.judge is not None}:
+        seat.policy, seat.tell = policy, progress.tell
+    for cell in cells:
+        by_model.setdefault(cell.cell.spec.id, []).append(cell)
+    return [
+        Lane(
+            group,
+            writer=writer,
+            progress=progress,
+            concurrency=concurrency_of(group[0].cell, plan),
+            seed=plan.seed,
+            policy=policy,
+        )
+        for group in by_model.values()
+    ]
+
+
+def lend_earlier_answers(lanes: Sequence[Lane], store: Store, run: RunInfo, plan: Plan) -> None:
+    """Let each lane and judge use again what other runs were answered, unless the plan asks for fresh answers."""
+    since_s = oldest_used_s(plan)
+    if since_s is not None:
+        for lane in lanes:
+            lane.cache = Cache(store, run.id, [cell.cell for cell in lane.cells], since_s=since_s)
+        memory = Verdicts(store, run.id, since_s=since_s)
+        for seat in {cell.cell.judge for lane in lanes for cell in lane.cells if cell.cell.judge is not None}:
+            seat.memory = memory
+
+
+def set_up_batches(lanes: Sequence[Lane], store: Store, run: RunInfo) -> None:
+    """Let every model that is to be asked by batches hand them in, and keep account of them beside the store."""
+    folder = Path(store.location).parent / "batches"
+    for lane in lanes:
+        cell = lane.cells[0].cell
+        if cell.spec.batch and cell.floor is None:
+            lane.ask_by_batches(batch_service_of(cell.spec), Standings(folder, run.id, cell.spec.id))
+
+
+def set_up_tills(lanes: Sequence[Lane], cells: Sequence[Cell], ledger: Ledger) -> None:
+    """Let every model and every judge that may cost something pay from the one ledger."""
+    for lane in lanes:
+        lane.pay_from(ledger)
+    for seat in {cell.judge for cell in cells if cell.judge is not None}:
+        seat.till = None if costs_nothing(seat.spec) else Till(ledger, seat.spec)
+
+
+def share_out(
+    lanes: Sequence[Lane], crew: Crew, store: Store, nameless: Container[str], tell: Callable[[str], None]
+) -> list[Lane | SharedLane]:
+    """Deal the lanes out among workers where the plan asks for some, but for those that have to stay in this process.
+
+    A server or a floor of this machine gains nothing by it; what was given as an object has no name to be found by
+    (``nameless`` are the benchmarks that were).
+    """
+    if crew.workers is None:
+        return list(lanes)
+    shared: list[Lane | SharedLane] = []
+    for lane in lanes:
+        spec = lane.cells[0].cell.spec
+        has_no_name = any(asked.provider == "object" for asked in spec.asked) or any(
+            cell.cell.task.spec.name in nameless for cell in lane.cells
+        )
+        if has_no_name:
+            tell(f"{spec.id} stays in this process: workers find only what has a name, such as python:MODULE:FUNCTION")
+        is_here = any(asked.provider in OF_THIS_MACHINE for asked in spec.asked)
+        if has_no_name or spec.batch or is_here:
+            shared.append(lane)
+        else:
+            shared.append(crew.take(lane, partial(unscored, lane, store)))
+    return shared
+
+
+def concurrency_of(cell: Cell, plan: Plan) -> int:
+    """Requests in flight at the utmost: the model's own setting, the plan's, or what its provider suits."""
+    if cell.provider is None:
+        return FLOOR_CONCURRENCY
+    return cell.spec.concurrency or plan.concurrency or cell.provider.concurrency
+
+
+def unscored(lane: Lane | SharedLane, store: Store) -> Iterator[Work]:
+    """What was answered in an earlier stretch of the run and never scored."""
+    for cell in lane.cells:
+        protocol = cell.cell.task.protocol
+        for call_id, sample, call in store.unscored(cell.row, protocol.name, protocol.version):
+            yield Work(
+                cell=cell,
+                position=-1,
+                repeat=call.repeat,
+                sample=sample,
+                request=call.request,
+                call=call,
+                call_id=call_id,
+                answered_before=True,
+            )
+
+
+def batch_service_of(spec: ModelSpec) -> BatchService:
+    """Where the model's batches are handed in."""
+    from steelyard.providers.batch_services import batch_service  # its client takes longer to load than a short run
+
+    return batch_service(spec)
