@@ -17,6 +17,7 @@ from aiohttp import web
 
 import steelyard as sy
 from server import chunk, finish, serving, stream, usage
+from steelyard.errors import StoreError
 from steelyard.store import Store
 from steelyard.types import Price
 
@@ -181,6 +182,16 @@ def test_workers_share_a_budget_that_is_never_overspent():
     assert ended.status == "budget"
     assert 40 <= asked <= 50
     assert ended.estimate("cost.total").value == pytest.approx(0.02 * asked)
+
+
+def test_what_goes_wrong_between_a_worker_and_the_run_ends_the_run(monkeypatch):
+    async def broken(grant, wanted_usd):
+        raise StoreError("the store's budget cannot be read")
+
+    monkeypatch.setattr("steelyard.engine.budget.Grant.more", broken)
+    with serving(parity) as server, pytest.raises(StoreError, match="cannot be read"):
+        run([endpoint(server, price=Price(input=1.0, output=1.0), max_tokens=10)], 40, workers=2, budget_usd=1.0)
+    assert workers_of() == []
 
 
 def test_workers_share_a_limit_of_requests_a_minute():

@@ -8,7 +8,7 @@ items and ends with the same records; nothing but values crosses, so a worker ma
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 
 import msgspec
 from msgspec.structs import replace
@@ -102,6 +102,7 @@ class Crew:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._failed.cancel()
         for hand in self.hands:
             hand.grant.close()
 
@@ -148,8 +149,7 @@ class Crew:
             )
         )
         hand.done = self.lanes.keys() - hand.in_hand.keys()
-        task = asyncio.create_task(self._attend(hand))
-        self._tasks.add(task)
+        self._begin(self._attend(hand))
 
     def _share(self, number: int) -> tuple[ModelSpec, ...]:
         """The models as one worker asks them: with its share of what may be in flight, and of requests a minute."""
@@ -191,7 +191,7 @@ class Crew:
             case Wanted(model=model, most=most):
                 self.lanes[model].wanted(hand, most)
             case Draw():
-                self._attend_to(self._give(hand, said))
+                self._begin(self._give(hand, said))
             case Books():
                 hand.grant.told(said.spent_usd, said.doubtful_usd, said.doubtful_tries)
             case Standing():
@@ -216,10 +216,16 @@ class Crew:
             case Broken(text=text):
                 self._fail(EnvironmentFault(f"worker {hand.number + 1} cannot go on: {text}"))
 
-    def _attend_to(self, work: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(work)
+    def _begin(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """What goes wrong between a worker and the run ends the run: nobody is left to wait for an answer."""
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fail(error)
 
     async def _give(self, hand: Hand, said: Draw) -> None:
         hand.say(Granted(number=said.number, usd=await hand.grant.more(said.usd)))
@@ -232,7 +238,7 @@ class Crew:
         for hand in self.hands:
             hand.say(Room(is_there=is_there))
 
-    def _fail(self, error: Exception) -> None:
+    def _fail(self, error: BaseException) -> None:
         if not self._failed.done():
             self._failed.set_exception(error)
 
