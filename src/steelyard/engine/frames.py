@@ -19,7 +19,7 @@ from steelyard.store.codec import mended
 
 LENGTH_BYTES = 4
 
-Place = tuple[int, int, int]
+Errand = tuple[int, int, int]
 """A cell's number in the worker's share of the plan, the position of an item, and which repeat of it."""
 
 
@@ -52,7 +52,7 @@ class Items(Said, frozen=True):
     """Items of one model to be asked; ``is_last``: there will be no more of them."""
 
     model: str
-    places: tuple[Place, ...]
+    errands: tuple[Errand, ...]
     is_last: bool
 
 
@@ -105,7 +105,7 @@ class Wanted(Said, frozen=True):
 
 
 class CallRow(Said, frozen=True):
-    """A call to be kept, as the ``number``-th row of this worker; ``cell`` as in ``Place``."""
+    """A call to be kept, as the ``number``-th row of this worker; ``cell`` as in ``Errand``."""
 
     number: int
     cell: int
@@ -185,9 +185,8 @@ class Weighed(Said, frozen=True):
 
 
 class Broken(Said, frozen=True):
-    """The worker cannot go on, and why; ``kind`` is the name of the error's class."""
+    """The worker cannot go on, and why."""
 
-    kind: str
     text: str
 
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 import msgspec
 
 from steelyard.engine.budget import Grant
-from steelyard.engine.frames import Begin, End, Kept, Place, Standing, ToRun, ToWorker, Wire
+from steelyard.engine.frames import Begin, End, Errand, Kept, Standing, ToRun, ToWorker, Wire
 from steelyard.engine.work import OpenCell
 
 GRACE_S = 5.0
@@ -25,7 +25,7 @@ class Hand:
     def __init__(self, number: int, cells: Sequence[OpenCell], grant: Grant) -> None:
         self.number, self.cells, self.grant = number, cells, grant
         self.number_of = {cell.row: number for number, cell in enumerate(cells)}
-        self.in_hand: dict[str, set[Place]] = {cell.cell.spec.id: set() for cell in cells}
+        self.in_hand: dict[str, set[Errand]] = {cell.cell.spec.id: set() for cell in cells}
         self.done: set[str] = set()
         self.standing: dict[str, Standing] = {}
         self.figures: dict[str, float] = {}

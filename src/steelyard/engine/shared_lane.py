@@ -116,9 +116,9 @@ class SharedLane:
     def call(self, hand: Hand, said: CallRow, keep: Writer) -> None:
         """A worker hands in a call."""
         cell = hand.cells[said.cell]
-        place = (said.cell, said.row.position, said.row.call.repeat)
-        if place in hand.in_hand[self.model]:
-            hand.in_hand[self.model].discard(place)
+        errand = (said.cell, said.row.position, said.row.call.repeat)
+        if errand in hand.in_hand[self.model]:
+            hand.in_hand[self.model].discard(errand)
             self._in_hand -= 1
         keep.call(said.row, partial(self._call_is_kept, hand, said, cell))
         if not self._in_hand:
@@ -168,17 +168,17 @@ class SharedLane:
         while self._asking and self._ready and self.stopped is None:
             hand, most = self._asking.popleft()
             items = [self._ready.popleft() for _ in range(min(self._fair(most), len(self._ready)))]
-            places = tuple((hand.number_of[cell.row], position, repeat) for cell, position, repeat in items)
-            hand.in_hand[self.model].update(places)
-            self._in_hand += len(places)
+            errands = tuple((hand.number_of[cell.row], position, repeat) for cell, position, repeat in items)
+            hand.in_hand[self.model].update(errands)
+            self._in_hand += len(errands)
             for cell, _, _ in items:
                 cell.progress.started_s = cell.progress.started_s or time.monotonic()
-            hand.say(Items(model=self.model, places=places, is_last=False))
+            hand.say(Items(model=self.model, errands=errands, is_last=False))
         self._is_wanted.set()
         if self.stopped is not None or (self._is_drawn and not self._ready and not self._in_hand):
             while self._asking:
                 hand, _ = self._asking.popleft()
-                hand.say(Items(model=self.model, places=(), is_last=True))
+                hand.say(Items(model=self.model, errands=(), is_last=True))
 
     def _fair(self, most: int) -> int:
         """Towards the end smaller shares, so that all workers end at about the same time."""

@@ -116,7 +116,7 @@ class Supply:
 
     def items(self, said: Items) -> None:
         """Some more, or the word that there will be none."""
-        self._items.extend((self._cells[cell], position, repeat) for cell, position, repeat in said.places)
+        self._items.extend((self._cells[cell], position, repeat) for cell, position, repeat in said.errands)
         self._is_last = said.is_last
         self._came.set()
 
@@ -183,7 +183,7 @@ class Worker:
                 self._keeper.room(said)
             case Stop(model=model, reason=reason):
                 self._lanes[model].stop(reason)
-                self._supplies[model].items(Items(model=model, places=(), is_last=True))
+                self._supplies[model].items(Items(model=model, errands=(), is_last=True))
             case Held(model=model, seconds=seconds, gate=gate):
                 self._lanes[model].throttles[gate].hold(seconds)
 
@@ -289,7 +289,7 @@ async def _serve(end: socket.socket) -> None:
     if not working.done():
         os._exit(0)  # the run is gone, or wants no more of this: what is in flight is nobody's any more
     if (error := working.exception()) is not None:
-        wire.say(Broken(kind=type(error).__name__, text=_words(error)))
+        wire.say(Broken(text=_words(error)))
     await wire.flush()
     await hearing
 
