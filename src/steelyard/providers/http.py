@@ -317,6 +317,8 @@ class EventStream:
 
     def feed(self, piece: bytes) -> list[bytes]:
         """The events that this piece completes."""
+        if not self._pending and not self._data and _is_one_event(piece):
+            return [piece[6:-2].rstrip(b"\r")]
         *lines, self._pending = (self._pending + piece).split(b"\n")
         found = []
         for line in lines:
@@ -333,6 +335,11 @@ class EventStream:
         if self._pending.startswith(b"data:"):
             self._data.append(self._pending[5:].strip())
         return [b"\n".join(self._data)] if self._data else []
+
+
+def _is_one_event(piece: bytes) -> bool:
+    """Whether it is one event of one line and nothing else, as most services send them."""
+    return piece.startswith(b"data: ") and piece.endswith(b"\n\n") and piece.count(b"\n") == 2
 
 
 def _too_long() -> ProviderError:
