@@ -345,6 +345,14 @@ def test_events_are_the_same_however_they_are_cut(size):
     assert [*found, *stream.end()] == ["é1".encode(), b"two\nlines", b"last"]
 
 
+@pytest.mark.parametrize("piece", [b"data: x\n\n", b"data: x\r\n\n", b"data:  x\n\n", b"data: \n\n", b": data: x\n\n"])
+def test_an_event_that_comes_alone_reads_as_one_that_comes_in_parts(piece):
+    whole, parts = EventStream(), EventStream()
+    parts.feed(b"\n" + piece[:3])
+    assert whole.feed(piece) == parts.feed(piece[3:])
+    assert whole.end() == parts.end() == []
+
+
 DATE = "Wed, 25 Nov 2026 12:00:00 GMT"
 
 
