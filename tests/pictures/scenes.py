@@ -148,7 +148,7 @@ def forty_models() -> None:
     ask(
         [Served(name=name, right=0.3 + 0.6 * draw.random(), ttft_ms=2 + 30 * draw.random(),
                 itl_ms=3 * draw.random(), usd=0.05 * 400 ** draw.random()) for name in names],
-        name="a run with a name that is far too long for one line of a heading, as names that scripts make up often are",
+        name="a run with a name that is far too long for one line of a heading, as those that scripts make up",
     )  # fmt: skip
 
 
@@ -180,8 +180,8 @@ def early_stopped() -> None:
 
 
 def all_scripts() -> None:
-    ask([Served(name="many-scripts", right=0.7, says=SCRIPTS), Served(name="模型-七十亿-指令微调", right=0.6, says=SCRIPTS)],
-        name="نماذج و 模型 und Modèles")  # fmt: skip
+    names = ("many-scripts", "模型-七十亿-指令微调")
+    ask([Served(name=name, right=0.7, says=SCRIPTS) for name in names], name="نماذج و 模型 und Modèles")
 
 
 def verdict() -> None:

@@ -16,7 +16,7 @@ from steelyard.analysis.compare import items_to_find
 from steelyard.analysis.margins import Standing, standing
 from steelyard.analysis.pairing import differing_fields
 from steelyard.analysis.sentences import sentence
-from steelyard.analysis.wording import written
+from steelyard.analysis.wording import dollars, thousandfold, written
 from steelyard.types import Comparison, Estimate
 
 Kind = Literal["told", "open", "beware"]
@@ -125,6 +125,10 @@ def above_floor(bench: Bench) -> Iterator[Finding]:
     yield Finding(rule="floor", kind="told", benchmark=bench.label, sentence=text, method=method, numbers=numbers)
 
 
+def _dear(cost: Estimate) -> str:
+    return written(thousandfold(cost))
+
+
 def cheapest_answer(bench: Bench) -> Iterator[Finding]:
     """Which model's right answers cost least, wrong ones paid for."""
     known = sorted(_with(bench, "cost.per_correct"), key=lambda one: one.value("cost.per_correct") or 0.0)
@@ -135,7 +139,7 @@ def cheapest_answer(bench: Bench) -> Iterator[Finding]:
     unknown = [one.name for one in bench.scored if one not in known]
     rest = f" What {listed(unknown)} cost is not known." if unknown else ""
     if not others:
-        text = f"A right answer of {best.name} on {bench.label} costs {written(own)}.{rest}"
+        text = f"1,000 right answers of {best.name} on {bench.label} cost {_dear(own)}.{rest}"
         yield Finding(rule="cost", kind="told", benchmark=bench.label, sentence=text, method=own.method, numbers=(own,))
         return
     found = standing("cost.per_correct", others[0].cell, best.cell, "ratio")
@@ -143,13 +147,13 @@ def cheapest_answer(bench: Bench) -> Iterator[Finding]:
     is_told = found.high is not None and found.high < 1
     if is_told:
         text = (
-            f"A right answer on {bench.label} costs least with {best.name}: {written(own)}, "
+            f"Right answers on {bench.label} cost least with {best.name}: {_dear(own)} for 1,000, "
             f"{_times(found.value)} times that of {others[0].name}, the next.{rest}"
         )
     else:
         text = (
-            f"Whose right answers cost least on {bench.label} is not decided: {best.name} with {written(own)} and "
-            f"{others[0].name} with {written(numbers[1])} are not told apart.{rest}"
+            f"Whose right answers cost least on {bench.label} is not decided: {best.name} with {_dear(own)} for 1,000 "
+            f"and {others[0].name} with {_dear(numbers[1])} are not told apart.{rest}"
         )
     yield Finding(rule="cost", kind="told" if is_told else "open", benchmark=bench.label, sentence=text,
                   method=_ratio_words(found), numbers=numbers)  # fmt: skip
@@ -326,7 +330,7 @@ def _to_settle(bench: Bench, compared: Comparison) -> str:
     sides = [one for one in bench.models if one.name in (compared.candidate, compared.baseline)]
     more = max(0, needed - compared.pairing.n)
     price = cost_of_items(sides, more)
-    money = "" if price is None else f", for about {price:.2g} USD"
+    money = "" if price is None else f", for about {dollars(price)}"
     has = min(one.side.info.available for one in sides)
     short = f"; {bench.label} has {has:,}" if needed > has else ""
     other = compared.baseline if bench.leader is None or compared.candidate == bench.leader.name else compared.candidate

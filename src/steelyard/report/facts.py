@@ -107,9 +107,7 @@ def _duration(evidence: Evidence) -> Fact:
             if session.get("ended_at"):
                 started, ended = (datetime.fromisoformat(session[key]) for key in ("started_at", "ended_at"))
                 seconds += (ended - started).total_seconds()
-    return Fact(
-        name="Duration", value=duration_text(seconds), remark="from the first request to the last, pauses left out"
-    )
+    return Fact(name="Duration", value=duration_text(seconds), remark="pauses left out")
 
 
 def _cost(spent: Sequence[Spending]) -> Fact:
@@ -118,6 +116,6 @@ def _cost(spent: Sequence[Spending]) -> Fact:
     saved = sum(one.saved_usd for one in spent)
     remark = f"{saved:.4f} USD saved by answers used again" if saved else ""
     if not unknown:
-        return Fact(name="Cost", value=f"{usd:.4f} USD", remark=remark)
+        return Fact(name="Cost", value=f"{usd:.4f} USD" if usd else "0 USD", remark=remark)
     value = f"at least {usd:.4f} USD" if usd else "unknown"
     return Fact(name="Cost", value=value, remark="; ".join(filter(None, [f"no known price: {_some(unknown)}", remark])))

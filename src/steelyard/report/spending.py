@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from steelyard.report.axes import plain
 from steelyard.store import Store
 from steelyard.store.account import DOUBTFUL
 from steelyard.types import RunInfo
@@ -89,7 +90,7 @@ def _parts(spent: Spending) -> Iterator[str]:
     else:
         yield f"cost unknown ({', '.join(spent.unknown)})"
     if spent.per_answer_usd is not None:
-        yield f"{spent.per_answer_usd:.3g} USD an answer"
+        yield f"{plain(spent.per_answer_usd)} USD an answer"
     if spent.doubtful_tries:
         why = f"{spent.doubtful_tries:,} replies cut off or without token counts"
         yield f"up to {spent.doubtful_usd:.4f} USD more in doubt ({why})"
@@ -97,6 +98,6 @@ def _parts(spent: Spending) -> Iterator[str]:
         saved = f", which saved {spent.saved_usd:.4f} USD" if spent.saved_usd else ""
         yield f"{spent.cached:,} answers used again{saved}"
     if spent.budget_usd is not None:
-        yield f"{spent.remaining_usd:.4f} of {spent.budget_usd:g} USD left"
+        yield f"{spent.remaining_usd:.4f} of {plain(spent.budget_usd)} USD left"
     if spent.store_budget_usd is not None:
-        yield f"{spent.store_remaining_usd:.4f} of the store's {spent.store_budget_usd:g} USD left"
+        yield f"{spent.store_remaining_usd:.4f} of the store's {plain(spent.store_budget_usd)} USD left"
