@@ -11,7 +11,7 @@ import io
 import json
 import os
 import random
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -128,6 +128,14 @@ def ask(models: Sequence[Served], *, benchmarks: Sequence[str] = ("cases.jsonl",
 def report(*runs: object) -> None:
     """The page of these runs, the last one if none is named."""
     ok("report", *runs, "--html", "report.html", "--store", "s.db")
+
+
+def enact(scene: Callable[..., None], folder: Path, *given: Path) -> None:
+    """Play a scene in its own folder, to its report."""
+    with inside(folder):
+        scene(*given)
+        if not Path("report.html").exists():
+            report()
 
 
 def four_models() -> None:

@@ -89,7 +89,7 @@ class Outline(Struct, frozen=True, kw_only=True):
 def intervals(rows: Sequence[Row], *, label: str, unit: Unit = "share", chance: float | None = None) -> str:
     """A line a model: its value with its interval, ties of the best filled, ``chance`` as a line across."""
     told = [interval_text(row.value, row.low, row.high, unit) for row in rows]
-    names = told_apart([row.name for row in rows], 20)
+    names = told_apart([row.name for row in rows], LONGEST_NAME)
     left = 14 + max(map(width_of, names.values()), default=0.0)
     right = 12 + max(map(width_of, told), default=0.0)
     top, step = 8, 24

@@ -118,4 +118,8 @@ def _cost(spent: Sequence[Spending]) -> Fact:
     if not unknown:
         return Fact(name="Cost", value=f"{usd:.4f} USD" if usd else "0 USD", remark=remark)
     value = f"at least {usd:.4f} USD" if usd else "unknown"
-    return Fact(name="Cost", value=value, remark="; ".join(filter(None, [f"no known price: {_some(unknown)}", remark])))
+    return Fact(name="Cost", value=value, remark="; ".join(filter(None, [_unpriced(unknown), remark])))
+
+
+def _unpriced(names: Sequence[str]) -> str:
+    return f"no known price: {names[0]}" if len(names) == 1 else f"no known price of {len(names):,} models"

@@ -18,17 +18,25 @@ WIDE = frozenset("%mwMW@…")
 
 def x_axis(scale: Scale, unit: Unit, top: float, foot: float) -> str:
     """The scale along the foot, with its grid."""
-    parts = []
+    parts = [f'<path d="M{scale.at(tick):.1f} {top:.1f}V{foot:.1f}" class="grid"/>' for tick in scale.ticks()]
     free = -math.inf
-    for tick in scale.ticks():
+    for tick in scale.ticks()[:: _stride(scale, unit)]:
         at, text = scale.at(tick), tick_text(tick, unit)
-        parts.append(f'<path d="M{at:.1f} {top:.1f}V{foot:.1f}" class="grid"/>')
         half = width_of(text) / 2
         if at - half > free:
             parts.append(words_at(at, foot + 17, text, "middle"))
             free = at + half + 4
     parts.append(f'<path d="M{scale.start:.1f} {foot:.1f}H{scale.end:.1f}" class="base"/>')
     return "".join(parts)
+
+
+def _stride(scale: Scale, unit: Unit) -> int:
+    """Every how many-th tick of an even scale has room for its words; of a logarithmic one, as many as fit."""
+    ticks = scale.ticks()
+    if scale.is_log or len(ticks) < 2:
+        return 1
+    widest = max(width_of(tick_text(tick, unit)) for tick in ticks) + 5
+    return max(1, math.ceil(widest / abs(scale.at(ticks[1]) - scale.at(ticks[0]))))
 
 
 def y_axis(scale: Scale, unit: Unit, left: float, right: float) -> str:
