@@ -47,5 +47,5 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 $(EXTRAS): $(STAMP)
-	@$(PIP) install -c constraints.txt -e '.[reasoning-gym]' openai anthropic google-genai playwright
+	@$(PIP) install -c constraints.txt -e '.[reasoning-gym]' openai anthropic google-genai playwright axe-playwright-python
 	@touch $@

@@ -80,7 +80,7 @@ def test_a_floor_that_is_not_beaten_is_told():
 def test_the_cheapest_right_answer_is_decided_by_the_ratio_of_costs():
     (found,) = of("cost", contender("a", 300), contender("b", 290, cost=COST / 4))
     assert found.kind == "told"
-    assert found.sentence.startswith("A right answer on b@p costs least with b: ")
+    assert found.sentence.startswith("Right answers on b@p cost least with b: ")
     (found,) = of("cost", contender("a", 300), contender("b", 299))
     assert found.kind == "open"
 

@@ -226,9 +226,20 @@ def published_bbh(data: Path) -> None:
 
 
 def local_model(data: Path) -> None:
-    """The local model itself on four benchmarks, with its floor."""
+    """The local model itself, with its floor: choices by likelihood, and sums worked out in words."""
     common = ("-m", "local/smollm2-135m", "-m", "baseline/random", "--fresh", "--store", "s.db")
-    ok("run", "starter@cloze", "mmlu@cloze", "gsm8k", "--limit", 24, "--max-tokens", 96, *common, "--name", "local")
+    ok("run", "starter@cloze", "mmlu@cloze", "--limit", 40, *common, "--name", "local")
+    ok("run", "gsm8k", "--limit", 8, "--max-tokens", 64, *common, "--name", "sums")
+    report(1, 2)
+
+
+def formats(limit: int = 80) -> None:
+    """The local model in its three formats, by likelihood and in words: for the picture in the README."""
+    names = ("smollm2-135m", "smollm2-135m-q8_0", "smollm2-135m-q4_0")
+    ok("setup", *names)
+    models = [word for name in names for word in ("-m", f"local/{name}")]
+    ok("run", "starter@cloze", *models, "-m", "baseline/random", "--limit", limit, "--concurrency", 1, "--fresh",
+       "--store", "s.db", "--name", "three formats")  # fmt: skip
 
 
 def _rows(path: Path) -> list[dict]:  # type: ignore[type-arg]

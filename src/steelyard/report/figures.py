@@ -72,12 +72,13 @@ def _over_benchmarks(name: str, slot: int, benches: Sequence[Bench]) -> charts.O
 def _intervals(bench: Bench, slot_of: dict[str, int]) -> Figure | None:
     if not bench.scored:
         return None
-    tied = {one.name for one in bench.tied()}
+    tied = set() if bench.settled else {one.name for one in bench.tied()}
     rows = [_row(one, slot_of[one.name], one.name in tied) for one in bench.scored]
     floors = [_row(one, None, False) for one in bench.floors if one.value("accuracy") is not None]
     chance = max((row.value for row in floors), default=None)
     svg = charts.intervals([*rows, *floors], label=f"Accuracy on {bench.label} with 95 % intervals", chance=chance)
-    note = "Filled: the best one seen and every model that is not told from it. Bars are 95 % intervals."
+    filled = "" if bench.settled else "Filled: the best one seen and every model that is not told from it. "
+    note = f"{filled}Bars are 95 % intervals."
     line = " The line across is the best floor: what needs no model." if floors else ""
     return Figure(title="Accuracy", note=note + line, svg=svg)
 

@@ -24,7 +24,7 @@ def x_axis(scale: Scale, unit: Unit, top: float, foot: float) -> str:
         at, text = scale.at(tick), tick_text(tick, unit)
         half = width_of(text) / 2
         if at - half > free:
-            parts.append(words_at(at, foot + 17, text, "middle"))
+            parts.append(words_at(min(at, WIDTH - 2 - half), foot + 17, text, "middle"))
             free = at + half + 4
     parts.append(f'<path d="M{scale.start:.1f} {foot:.1f}H{scale.end:.1f}" class="base"/>')
     return "".join(parts)

@@ -210,7 +210,10 @@ def _score(one: Contender | None, bench: Bench, tied: set[str]) -> Cell:
         return Cell(text="", why="not asked")
     estimate = one.estimates.get("accuracy")
     found = cell(estimate)
-    is_marked = not one.side.info.is_floor and len(bench.pairable) > 1 and one.name in tied
+    is_judged = (
+        len(bench.pairable) > 1 and not bench.settled
+    )  # of a run that ended by a difference its looks alone tell
+    is_marked = is_judged and not one.side.info.is_floor and one.name in tied
     mark = ("leads" if len(tied) == 1 else "tied") if is_marked else ""
     return Cell(text=found.text, interval=found.interval, why=found.why, mark=mark, reach=_reach(estimate))
 
