@@ -96,7 +96,8 @@ def intervals(rows: Sequence[Row], *, label: str, unit: Unit = "share", chance: 
     height = top + step * len(rows) + 26
     ends = [end for row in rows for end in (row.value, row.low, row.high) if end is not None]
     measure = shares if unit == "share" else fitted
-    scale = measure([*ends, *([] if chance is None else [chance])], left, WIDTH - right)
+    whole = [0.0, 1.0] if len(rows) == 1 and unit == "share" else []  # alone, a short interval would fill the chart
+    scale = measure([*ends, *whole, *([] if chance is None else [chance])], left, WIDTH - right)
     foot = top + step * len(rows)
     parts = [x_axis(scale, unit, top, foot)]
     if chance is not None:

@@ -77,7 +77,11 @@ def _intervals(bench: Bench, slot_of: dict[str, int]) -> Figure | None:
     floors = [_row(one, None, False) for one in bench.floors if one.value("accuracy") is not None]
     chance = max((row.value for row in floors), default=None)
     svg = charts.intervals([*rows, *floors], label=f"Accuracy on {bench.label} with 95 % intervals", chance=chance)
-    filled = "" if bench.settled else "Filled: the best one seen and every model that is not told from it. "
+    filled = (
+        ""
+        if bench.settled or len(bench.scored) < 2
+        else "Filled: the best one seen and every model that is not told from it. "
+    )
     note = f"{filled}Bars are 95 % intervals."
     line = " The line across is the best floor: what needs no model." if floors else ""
     return Figure(title="Accuracy", note=note + line, svg=svg)

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from steelyard.analysis.bench import Bench, Contender
 from steelyard.analysis.wording import thousandfold, written
-from steelyard.report.axes import Unit, value_text
+from steelyard.report.axes import Unit, plain, value_text
 from steelyard.report.evidence import Evidence
 from steelyard.types import Estimate
 
@@ -250,15 +250,20 @@ def _span(known: Sequence[Contender], name: str) -> Cell:
         return _nothing(known, name)
     values = [one.value or 0.0 for one in found]
     unit: Unit = "share" if found[0].unit == "share" else "s" if found[0].unit == "s" else "USD"
-    low, high = value_text(min(values), unit), value_text(max(values), unit)
-    return Cell(text=low if low == high else f"{low} to {high}")
+    low, high = (_plain(end, unit) for end in (min(values), max(values)))
+    return Cell(text=low if low == high else f"{low.removesuffix(' USD')} to {high}")
 
 
 def _sum(known: Sequence[Contender], name: str) -> Cell:
     values = [one.value(name) for one in known]
     if any(value is None for value in values):
         return _nothing(known, name)
-    return Cell(text=f"{value_text(sum(value or 0.0 for value in values), 'USD')} in all")
+    return Cell(text=f"{_plain(sum(value or 0.0 for value in values), 'USD')} in all")
+
+
+def _plain(value: float, unit: Unit) -> str:
+    """A value without an interval, money as the other cells write it."""
+    return f"{plain(value)} USD" if unit == "USD" else value_text(value, unit)
 
 
 def _nothing(known: Sequence[Contender], name: str) -> Cell:
