@@ -5,12 +5,14 @@ The local model in three formats with its floor, really run here; the head of th
 
 from __future__ import annotations
 
+import io
 import sys
 import tempfile
 from pathlib import Path
 
 import scenes
 from looking import CHROMIUM, shown
+from PIL import Image
 from playwright.sync_api import sync_playwright
 
 ENDS_BEFORE = "#bench1 details"
@@ -26,8 +28,9 @@ def main(target: Path) -> None:
                 height = page.locator(ENDS_BEFORE).first.bounding_box()["y"]
                 clip = {"x": 0, "y": 0, "width": 1200, "height": height}
                 target.parent.mkdir(parents=True, exist_ok=True)
-                page.screenshot(path=target, full_page=True, clip=clip)
+                taken = page.screenshot(full_page=True, clip=clip)
             browser.close()
+    Image.open(io.BytesIO(taken)).convert("RGB").quantize(256).save(target, optimize=True)
     print(f"{target}: {target.stat().st_size / 1000:.0f} kB")
 
 

@@ -233,8 +233,8 @@ def local_model(data: Path) -> None:
     report(1, 2)
 
 
-def formats(limit: int = 80) -> None:
-    """The local model in its three formats, by likelihood and in words: for the picture in the README."""
+def formats(limit: int = 176) -> None:
+    """The local model in its three formats with its floor, for the picture in the README."""
     names = ("smollm2-135m", "smollm2-135m-q8_0", "smollm2-135m-q4_0")
     ok("setup", *names)
     models = [word for name in names for word in ("-m", f"local/{name}")]

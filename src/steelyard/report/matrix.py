@@ -90,7 +90,7 @@ def matrix(evidence: Evidence, slot_of: dict[str, int]) -> Table:
         scores = [_score(found[bench.label], bench, tied[bench.label]) for bench in benches]
         known = [one for one in found.values() if one is not None]
         lines.append(Line(name=name, slot=slot_of.get(name), cells=(*scores, *_speed_and_cost(known))))
-    cost = PER_THOUSAND["cost.per_request"] if len(benches) == 1 else "cost"
+    cost = PER_THOUSAND["cost.per_request"] if len(benches) == 1 else "cost in all"
     headings = (*(bench.label for bench in benches), *OF_SPEED, cost, PER_THOUSAND["cost.per_correct"], "reliability")
     marks = {cell.mark for line in lines for cell in line.cells}
     caption = " ".join(["95 % intervals below each value.", *(MARKS[mark] for mark in MARKS if mark in marks)])
@@ -251,14 +251,17 @@ def _span(known: Sequence[Contender], name: str) -> Cell:
     values = [one.value or 0.0 for one in found]
     unit: Unit = "share" if found[0].unit == "share" else "s" if found[0].unit == "s" else "USD"
     low, high = (_plain(end, unit) for end in (min(values), max(values)))
-    return Cell(text=low if low == high else f"{low.removesuffix(' USD')} to {high}")
+    if low == high:
+        return Cell(text=low)
+    number, _, suffix = low.partition(" ")
+    return Cell(text=f"{number if high.endswith(f' {suffix}') else low} to {high}")
 
 
 def _sum(known: Sequence[Contender], name: str) -> Cell:
     values = [one.value(name) for one in known]
     if any(value is None for value in values):
         return _nothing(known, name)
-    return Cell(text=f"{_plain(sum(value or 0.0 for value in values), 'USD')} in all")
+    return Cell(text=_plain(sum(value or 0.0 for value in values), "USD"))
 
 
 def _plain(value: float, unit: Unit) -> str:
