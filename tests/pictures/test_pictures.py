@@ -81,10 +81,16 @@ def test_a_report_is_fit_to_be_seen(name, browser, album, reports, request, tmp_
     assert found == {}
 
 
-def test_axe_is_here_where_the_browser_is():
+def test_axe_sees_what_nobody_can_read(browser, reports, request, tmp_path_factory):
     """Without it the pages above are looked at by half."""
-    if axe_source() is None:
+    axe = axe_source()
+    if axe is None:
         pytest.skip("axe-core is not here: make extras")
+    address = address_of("four_models", reports, request, tmp_path_factory)
+    with shown(browser, address, "light") as page:
+        page.evaluate("document.querySelector('main').insertAdjacentHTML('beforeend', '<input type=text>')")
+        page.evaluate(axe)
+        assert [fault.partition(":")[0] for fault in page.evaluate(AXE)] == ["label"]
 
 
 def test_a_model_is_hidden_by_its_legend_with_the_keyboard_and_without_scripts(
