@@ -135,7 +135,7 @@ def clopper_pearson_interval(*, successes: int, n: int, confidence: float = 0.95
     return _beta_interval(successes, n - successes + 1, successes + 1, n - successes, confidence)
 
 
-def jeffreys_interval(*, successes: int, n: int, confidence: float = 0.95) -> Interval:
+def jeffreys_interval(*, successes: float, n: float, confidence: float = 0.95) -> Interval:
     """Equal-tailed interval of the posterior under Beta(1/2, 1/2) (Brown, Cai & DasGupta 2001)."""
     a, b = successes + 0.5, n - successes + 0.5
     found = _beta_interval(a, b, a, b, confidence)
