@@ -42,8 +42,8 @@ def ratio_interval_bca(
 ) -> BootstrapInterval:
     """sum(numerator) / sum(denominator), or a mean without denominator, by the BCa bootstrap.
 
-    Bias-corrected and accelerated: Efron 1987; Efron & Tibshirani 1993, chapter 14. A check on t and Fieller's set, which lean on normal sums, by other
-    means and not a closer one: of few and skewed values it covers no more often than they do.
+    Bias-corrected and accelerated: Efron 1987; Efron & Tibshirani 1993, chapter 14. A check on t and Fieller's set by
+    other means, without normal sums, and not a closer one: of few and skewed values it covers no more often.
     """
     above = np.asarray(numerator, dtype=float)
     below = np.ones(len(above)) if denominator is None else np.asarray(denominator, dtype=float)
