@@ -114,13 +114,11 @@ def _cost_ratio(
         n=len(above),
         method="ratio of sums, Fieller",
         unit="USD",
-        status="ok" if is_bounded else _why_unbounded(metric, found.ratio, above, under),
+        status="ok" if is_bounded else _why_unbounded(metric, found.ratio),
     )
 
 
-def _why_unbounded(metric: str, ratio: float | None, above: np.ndarray, under: np.ndarray) -> str:
-    if ratio is not None and len(above) > 1 and np.allclose(above, ratio * under, rtol=1e-9, atol=0.0):
-        return "the same for every item"
+def _why_unbounded(metric: str, ratio: float | None) -> str:
     if metric != "cost.per_correct":
         return "not estimable: too few requests, or too unlike each other"
     return "not estimable: no right answer" if ratio is None else "not estimable: too few right answers"

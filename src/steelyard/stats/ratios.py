@@ -26,14 +26,14 @@ def ratio_interval_fieller(
     """Interval of sum(numerator) / sum(denominator) over items (Fieller 1954).
 
     It holds every theta for which the mean of numerator - theta * denominator does not differ from 0 by a t test. Where
-    every item has the same ratio there is no spread, and no interval.
+    every item has the same ratio, as of two prices for the same tokens, the set is no wider than rounding.
     """
     above, below = np.asarray(numerator, dtype=float), np.asarray(denominator, dtype=float)
     n = len(above)
     if n == 0 or not below.sum() or not np.isfinite(above.sum() + below.sum()):
         return RatioInterval(ratio=None, low=None, high=None)
     ratio = float(above.sum() / below.sum())
-    if n < 2 or float(np.abs(above - ratio * below).max()) <= 1e-12 * float(np.abs(above).max()):
+    if n < 2:
         return RatioInterval(ratio=ratio, low=None, high=None)
     t2 = t_quantile(n - 1, 0.5 + confidence / 2) ** 2
     covariance = np.cov(above, below, ddof=1) / n
