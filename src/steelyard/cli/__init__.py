@@ -9,6 +9,8 @@ measured until then is valid; 130 interrupted and resumable.
 from __future__ import annotations
 
 import argparse
+import atexit
+import gc
 import io
 import os
 import sys
@@ -46,10 +48,13 @@ VERBS = (
 
 DESCRIPTION = "Weigh language models: how good, how fast, how heavy and how dear, with the uncertainty of every number."
 EPILOG = "Try: steelyard run starter -m local/smollm2-135m -m baseline/random"
+SELDOM = 10_000
+"""So many new objects are between two rounds of the garbage collector while a command starts; Python's own is 700."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one verb; return the exit code."""
+    _look_for_garbage_seldom()
     _print_anything()
     parser = build_parser()
     parsed = parser.parse_args(arguments)
@@ -71,6 +76,12 @@ def main(arguments: list[str] | None = None) -> int:
         _complain(f"{traceback.format_exc()}steelyard: this is a fault of steelyard. Please report it with these lines")
         return 4
     return code
+
+
+def _look_for_garbage_seldom() -> None:
+    """A start makes modules, which stay: looking for garbage among them takes long, most of all as the process ends."""
+    gc.set_threshold(SELDOM)
+    atexit.register(gc.freeze)
 
 
 def _print_anything() -> None:

@@ -188,12 +188,7 @@ scores = Table(
     Column("answer_length", Integer),
 )
 """An answer that stands in the reply to the letter is kept as the place where it begins there, and its length."""
-Index(
-    "scores_by_a_judge",
-    scores.c.call,
-    sqlite_where=scores.c.calls.is_not(None),
-    postgresql_where=scores.c.calls.is_not(None),
-)
+Index("scores_by_a_judge", scores.c.call, sqlite_where=scores.c.calls.is_not(None))
 
 verdicts = Table(
     "verdicts",
