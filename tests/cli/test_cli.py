@@ -343,6 +343,12 @@ def test_a_run_of_one_item_loads_nothing_that_it_has_no_use_for():
     assert done.stdout.splitlines()[-1:] == ["[]"], done.stdout + done.stderr
 
 
+def test_a_command_that_writes_parquet_ends_without_a_word_of_leaks():
+    ok("run", "starter", "--limit", "3", "-m", "baseline/random", "--quiet")
+    done = steelyard("export", "--format", "parquet", "--output", "answers.parquet")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_server_named_by_its_process_is_weighed_and_a_resumed_run_asks_for_it_anew():
     write_cases(3)
     with serving(echo) as server:

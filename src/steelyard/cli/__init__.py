@@ -14,6 +14,7 @@ import gc
 import io
 import os
 import sys
+from importlib.machinery import ExtensionFileLoader
 from typing import NoReturn
 
 from steelyard.cli import (
@@ -81,7 +82,15 @@ def main(arguments: list[str] | None = None) -> int:
 def _look_for_garbage_seldom() -> None:
     """A start makes modules, which stay: looking for garbage among them takes long, most of all as the process ends."""
     gc.set_threshold(SELDOM)
-    atexit.register(gc.freeze)
+    atexit.register(_spare_the_last_rounds)
+
+
+def _spare_the_last_rounds() -> None:
+    """Let nothing be looked for as the process ends, but where nanobind's modules would call that a leak."""
+    modules = list(sys.modules.values())
+    compiled = [module for module in modules if isinstance(getattr(module, "__loader__", None), ExtensionFileLoader)]
+    if not any(type(value).__name__.startswith("nb_") for module in compiled for value in vars(module).values()):
+        gc.freeze()
 
 
 def _print_anything() -> None:

@@ -36,6 +36,7 @@ from sqlalchemy import (
 )
 
 from steelyard.errors import StoreError
+from steelyard.store.codec import squeezed
 
 METADATA = MetaData()
 
@@ -332,6 +333,11 @@ def _nothing_is_kept_twice(connection: Connection) -> None:
         connection.exec_driver_sql(statement)
 
 
+def _dictionaries_are_squeezed(connection: Connection) -> None:
+    for number, content in connection.exec_driver_sql("SELECT id, content FROM dictionaries").all():
+        connection.exec_driver_sql("UPDATE dictionaries SET content = ? WHERE id = ?", (squeezed(content), number))
+
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     _judgements_have_costs,
     _answers_are_used_again,
@@ -342,6 +348,7 @@ MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     _looks_are_kept,
     _verdicts_are_used_again,
     _nothing_is_kept_twice,
+    _dictionaries_are_squeezed,
 )
 """Step ``i`` turns a store of version ``i + 1`` into one of version ``i + 2``; steps are added, never changed."""
 
