@@ -92,18 +92,19 @@ def _from_first(timing: Timing) -> Timing:
 
 def _shifted(timing: Timing, by_ns: int) -> Timing:
     """All stamps but the first, so many nanoseconds later."""
-
-    def later(at_ns: int | None) -> int | None:
-        return None if at_ns is None else at_ns + by_ns
-
-    return replace(
-        timing,
+    byte_ns, token_ns, answer_ns, last_ns = (
+        timing.first_byte_ns, timing.first_token_ns, timing.first_answer_ns, timing.last_token_ns,
+    )  # fmt: skip
+    return Timing(
+        scheduled_ns=timing.scheduled_ns,
         dispatched_ns=timing.dispatched_ns + by_ns,
-        first_byte_ns=later(timing.first_byte_ns),
-        first_token_ns=later(timing.first_token_ns),
-        first_answer_ns=later(timing.first_answer_ns),
-        last_token_ns=later(timing.last_token_ns),
+        first_byte_ns=None if byte_ns is None else byte_ns + by_ns,
+        first_token_ns=None if token_ns is None else token_ns + by_ns,
+        first_answer_ns=None if answer_ns is None else answer_ns + by_ns,
+        last_token_ns=None if last_ns is None else last_ns + by_ns,
         ended_ns=timing.ended_ns + by_ns,
+        streamed=timing.streamed,
+        gaps_ns=timing.gaps_ns,
     )
 
 
