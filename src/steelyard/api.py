@@ -25,9 +25,8 @@ from steelyard.engine.progress import Progress
 from steelyard.engine.run import Ended, Given, execute
 from steelyard.engine.stage import opened
 from steelyard.errors import ProviderError, UnknownName, UsageError
-from steelyard.plan.file import distinct_ids
 from steelyard.plan.names import confidence_of, parse_benchmark, parse_model
-from steelyard.plan.plan import BenchmarkSpec, Order, Plan
+from steelyard.plan.plan import BenchmarkSpec, Order, Plan, distinct_ids
 from steelyard.plan.stopping import Stop, cascade_rule, stop_rule
 from steelyard.providers import connect
 from steelyard.providers.function import Function

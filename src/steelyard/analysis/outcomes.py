@@ -68,8 +68,7 @@ def distinct(metric: str, column: str, columns: Columns, context: Context) -> Es
     said = getattr(columns, column)
     if said is None:
         return unknown(metric, "names", "not read")
-    names = np.unique(said[is_answered(columns)].astype(str))
-    found = int((names != "").sum())
+    found = len({str(name) for name in said[is_answered(columns)].tolist()} - {""})
     return counted(metric, "names", found) if found else unknown(metric, "names", "the service said nothing")
 
 

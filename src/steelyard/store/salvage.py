@@ -23,7 +23,7 @@ from msgspec import Struct
 from steelyard.errors import StoreError
 from steelyard.store import schema
 from steelyard.store.answers import reused
-from steelyard.store.codec import pack, prepared, unpack
+from steelyard.store.codec import pack, prepared, squeezed, unpack
 from steelyard.store.damage import Row, quoted, rows_of
 from steelyard.store.figures import figures_of
 from steelyard.store.payload import LOST, kept_call
@@ -344,6 +344,7 @@ OF_OLDER_SCORES = ("call", "metric", "grader", "grader_version")
 
 
 def _dictionary(row: Row) -> str | None:
+    row["content"] = squeezed(row["content"])  # in an older store it lies as it is used
     return None if prepared(row["content"]).dict_id() == row["id"] else "its number is not the one it names"
 
 
