@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, quote
 
+from steelyard.analysis.wording import written
 from steelyard.dashboard.board import Board, board_of, word
 from steelyard.dashboard.shown import TONES, state_of
 from steelyard.errors import UsageError
@@ -15,7 +17,9 @@ from steelyard.report.provenance import provenance_document, provenance_text
 from steelyard.report.results import Results, load_results, warnings
 from steelyard.report.samples import visible
 from steelyard.report.spending import spending_line
+from steelyard.report.standing import Standing, standing
 from steelyard.store.answer_pages import ANSWER_STATES, AnswersWanted, Order
+from steelyard.store.progress import CellProgress, Progress
 from steelyard.types import RunInfo
 
 if TYPE_CHECKING:
@@ -26,6 +30,10 @@ MOST_AT_ONCE = 20_000
 """So many answers are read for charts without being asked to; of more the kept estimates are shown first."""
 ORDERS: tuple[Order, ...] = ("item", "slowest", "dearest", "longest")
 LONGEST_NAME = 200
+MOST_LIVE = 50_000
+"""Answers of a cell up to which its score is computed while it runs."""
+FRESH = 50
+"""A live score is computed again once this part more is answered: every 2 percent."""
 FIGURE_COLUMNS = ("ttft_s", "total_s", "output_tokens", "cost_usd", "stop_reason")
 HIDDEN = "left out: a benchmark here is confidential. steelyard show --provenance has it"
 
@@ -39,12 +47,14 @@ def run(request: Request) -> Response:
     results = None if is_running else board.remember("results", _key(info), lambda: load_results(board.store, info))
     is_asked = results is not None and any(one.value("attempted") for one in results.cells)
     is_whole = is_asked and (not is_long or bool(word(request, "charts")))
+    progress = None if info.status == "done" else board.store.progress(info.id)
     return board.page(
         "run.html.j2",
         request,
         title=f"#{info.number} {visible(info.name)}",
         run=info,
-        progress=None if info.status == "done" else board.store.progress(info.id),
+        progress=progress,
+        standings=_standings(board, info, progress) if progress and is_running else {},
         models=list(dict.fromkeys(one.model for one in board.store.cells(info.id))),
         warnings=warnings(results) if results and not is_whole else [],
         spending=spending_line(info.number, results.spending) if results and results.spending and is_asked else "",
@@ -53,6 +63,34 @@ def run(request: Request) -> Response:
         is_long=is_long and not is_whole,
         sessions=board.store.sessions(info.id),
     )
+
+
+def _standings(board: Board, info: RunInfo, progress: Progress) -> dict[int, dict[str, str]]:
+    """What each cell has scored so far, by the cell's id: the score, and what it is a score of."""
+    found = {}
+    for one in progress.cells:
+        if 0 < one.done <= MOST_LIVE and (stands := _standing(board, info, one)) is not None:
+            found[one.cell.id or 0] = {"score": written(stands.estimate), "of": _counted(stands)}
+        elif one.done:
+            found[one.cell.id or 0] = {"score": "", "of": "not judged yet" if one.done <= MOST_LIVE else "at the end"}
+    return found
+
+
+def _standing(board: Board, info: RunInfo, one: CellProgress) -> Standing | None:
+    step = int(FRESH * math.log1p(one.done))
+    return board.remembered.get(
+        ("standing", one.cell.id, step, one.done == one.planned), lambda: standing(board.store, info, one.cell)
+    )
+
+
+def _counted(stands: Standing) -> str:
+    items = f"{stands.n_items:,}"
+    lost = f"; {stands.lost:,} of them failed and have no score" if stands.lost else ""
+    if not stands.is_prefix:
+        return f"of the {items} items answered so far, the quick ones first: not a random part{lost}"
+    if stands.n_items == stands.items:
+        return f"of all {items} items{lost}"
+    return f"of the first {items} of {stands.items:,} items{lost}"
 
 
 def _run(request: Request) -> RunInfo:

@@ -88,6 +88,19 @@ class Pages:
         prefix = "accuracy/"
         return sorted(name.removeprefix(prefix) for name in _estimates(kept) if name.startswith(prefix))
 
+    def strata_of_items(self, cell: int, available: int) -> list[str] | None:
+        """The stratum of each item that the cell could draw, by position; ``None`` unless all of them are kept."""
+        samples, cells = schema.samples, schema.cells
+        chosen = (
+            select(samples.c.stratum)
+            .join(cells, cells.c.set == samples.c.set)
+            .where(cells.c.id == cell)
+            .order_by(samples.c.position)
+        )
+        with self._reading() as connection:
+            found = [stratum or "" for stratum in connection.execute(chosen.limit(available + 1)).scalars()]
+        return found if len(found) == available else None
+
     def answers(self, run_id: str, wanted: AnswersWanted, *, reveal: bool = False) -> AnswerPage:
         """The run's answers that fit, a page of them; of a confidential benchmark's only ids are searched."""
         with self._reading() as connection:
