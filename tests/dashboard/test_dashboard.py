@@ -168,7 +168,7 @@ def test_flips_stand_side_by_side(store):
         shown = words(page)
     assert "10 better with" in shown
     assert "4 better with" in shown
-    assert re.search(r"<pre[^>]*>wrong</pre></section>\s*<section><h5>.*?</h5><pre[^>]*>right</pre>", page)
+    assert re.search(r"<pre[^>]*>wrong</pre></section>\s*<section><h4>.*?</h4><pre[^>]*>right</pre>", page)
     assert "McNemar" in shown
 
 
@@ -214,7 +214,7 @@ def test_money_is_summed_by_day_and_model_and_the_unknown_stays_unknown(store):
     with served(store) as port:
         page = words(Visitor(port).page("/money"))
     assert "at least 1.7500 USD" in page
-    assert "No known price c" in page
+    assert "No known price 1 model c" in page
     assert "a: $1.5" in page
 
 

@@ -79,7 +79,7 @@ def _import(store, file, form, data):
     import_file(store, file, f"bbh@paper-{form}", "code-davinci-002", name=f"BBH {form}")
 
 
-def summarised(store, cell, values, *, cost=None, answered=None):
+def summarised(store, cell, values, *, cost=None, asked=0):
     n = len(values)
     share = sum(values) / n if n else None
     store.set_summary(
@@ -88,8 +88,8 @@ def summarised(store, cell, values, *, cost=None, answered=None):
             estimate("accuracy", share, n=n, low=max(0.0, share - 0.1), high=min(1.0, share + 0.1))
             if n
             else estimate("accuracy", None, n=0),
-            *(estimate(name, float(n), unit="requests") for name in ("attempted", "scored")),
-            estimate("answered", float(n if answered is None else answered), unit="requests"),
+            estimate("attempted", float(n or asked), unit="requests"),
+            *(estimate(name, float(n), unit="requests") for name in ("answered", "scored")),
             estimate("cost.total", cost, unit="USD"),
         ],
     )
@@ -112,7 +112,7 @@ def many(store, names, *, name, items=30, status="done", cost_usd=None, failure=
                 store.append_scores([judged(i, value, cell=info) for i, value in zip(ids, values, strict=True)])
             if status == "done":
                 cost = None if cost_usd is None else cost_usd * items * (place + 1)
-                summarised(store, cell, values if failure is None else [], cost=cost, answered=0 if failure else None)
+                summarised(store, cell, values if failure is None else [], cost=cost, asked=items)
     if status == "done":
         store.end_session(session, {})
         store.set_status(run.id, "done")

@@ -35,8 +35,8 @@ REAL = {
     "run": "/runs/2",
     "answers": "/runs/2/answers?benchmark=starter@cloze&model=local/smollm2-135m",
     "slowest": "/runs/2/answers?benchmark=starter@cloze&model=local/smollm2-135m&order=slowest",
-    "answer": "/answers/5",
-    "item": "/item?name=starter/arithmetic/1",
+    "answer": "/answers/360",
+    "item": "/item?name=starter/biology/2",
     "compare": "/compare?run=1&run=2",
     "trends": "/trends",
     "baselines": "/baselines",
@@ -90,6 +90,9 @@ EMPTY = {
     "search": "/search",
 }
 
+TALLEST = 7_000
+"""Pixels of a page that a picture shows."""
+PATIENCE_MS = 120_000
 OVERFLOW = "document.documentElement.scrollWidth - window.innerWidth"
 
 
@@ -129,9 +132,12 @@ def look_at(browser, folder, scene, port, pages):
         page = context.new_page()
         page.goto(f"http://127.0.0.1:{port}/?token={TOKEN}")
         for name, path in pages.items():
-            page.goto(f"http://127.0.0.1:{port}{path}")
+            page.goto(f"http://127.0.0.1:{port}{path}", timeout=PATIENCE_MS)
             (folder / look).mkdir(exist_ok=True)
-            page.screenshot(path=folder / look / f"dashboard-{scene}-{name}.png", full_page=True)
+            height = min(TALLEST, page.evaluate("document.documentElement.scrollHeight"))
+            shot = {"x": 0, "y": 0, "width": settings["viewport"]["width"], "height": height}
+            picture = folder / look / f"dashboard-{scene}-{name}.png"
+            page.screenshot(path=picture, full_page=True, clip=shot, timeout=PATIENCE_MS)
             if (pixels := page.evaluate(OVERFLOW)) > 0:
                 wrong.append(f"{scene} {name}, {look}: {pixels} pixels wider than the window")
             wrong += [f"{scene} {name}, {look}: {text}" for text in broken_rules(page)]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote
 
 from steelyard.analysis.wording import written
 from steelyard.dashboard.board import Board, board_of, word
+from steelyard.dashboard.links import with_links
 from steelyard.dashboard.shown import TONES, state_of
 from steelyard.errors import UsageError
 from steelyard.report.evidence import Evidence, load_evidence
@@ -58,8 +59,10 @@ def run(request: Request) -> Response:
         models=list(dict.fromkeys(one.model for one in board.store.cells(info.id))),
         warnings=warnings(results) if results and not is_whole else [],
         spending=spending_line(info.number, results.spending) if results and results.spending and is_asked else "",
-        tables=[_kept_table(results, label) for label in results.benchmarks()] if results and not is_whole else [],
-        whole=board.remember("whole", _key(info), lambda: results_parts(_evidence(board, info))) if is_whole else None,
+        tables=[_kept_table(results, info.number, label) for label in results.benchmarks()]
+        if results and not is_whole
+        else [],
+        whole=board.remember("whole", _key(info), lambda: _whole(board, info)) if is_whole else None,
         is_long=is_long and not is_whole,
         sessions=board.store.sessions(info.id),
     )
@@ -105,7 +108,20 @@ def _evidence(board: Board, info: RunInfo) -> Evidence:
     return load_evidence(board.store, [info])
 
 
-def _kept_table(results: Results, label: str) -> Table:
+def _whole(board: Board, info: RunInfo) -> dict[str, Any]:
+    """Everything that the report says of the run, each number leading to its answers."""
+    parts = results_parts(_evidence(board, info))
+    parts["matrix"] = with_links(parts["matrix"], info.number)
+    cells = {one.label: one.id or 0 for one in board.store.cells(info.id)}
+    for bench in parts["benches"]:
+        strata = set(board.store.pages.strata(cells[bench["label"]])) if bench["label"] in cells else set()
+        for name in ("table", "subjects"):
+            if bench[name]:
+                bench[name] = with_links(bench[name], info.number, benchmark=bench["label"], strata=strata)
+    return parts
+
+
+def _kept_table(results: Results, run: int, label: str) -> Table:
     """A benchmark's figures as they were kept, without reading its answers."""
     cells = results.of_benchmark(label)
     shown = [(name, heading) for name, heading in FIGURES if any(one.value(name) is not None for one in cells)]
@@ -118,7 +134,8 @@ def _kept_table(results: Results, label: str) -> Table:
         )
         for one in cells
     ]
-    return Table(caption=label, headings=tuple(heading for _, heading in shown), lines=tuple(lines))
+    table = Table(caption=label, headings=tuple(heading for _, heading in shown), lines=tuple(lines))
+    return with_links(table, run, benchmark=label)
 
 
 def answers(request: Request) -> Response:

@@ -69,6 +69,7 @@ def runs(request: Request) -> Response:
         is_cut=is_cut,
         most_sorted=MOST_SORTED,
         is_running=any(line.status == "running" for line in lines),
+        is_new=not lines and not any((*fields.values(), wanted.status, start)) and not pages.models(),
     )
 
 

@@ -39,21 +39,23 @@ def trends(request: Request) -> Response:
         (metric, by, model, benchmark, most, states),
         lambda: load_trends(board.store, metric, by=by, model=model, benchmark=benchmark, most=most),
     )
+    series = [
+        {
+            "one": one,
+            "sentence": trend_sentence(one),
+            "figures": drawn(_figures(one)),
+            "rows": _rows(one),
+            "word": _word(one),
+        }
+        for one in found.series
+    ]
     return board.page(
         "trends.html.j2",
         request,
         title="Trends",
         found=found,
-        series=[
-            {
-                "one": one,
-                "sentence": trend_sentence(one),
-                "figures": drawn(_figures(one)),
-                "rows": _rows(one),
-                "word": _word(one),
-            }
-            for one in found.series
-        ],
+        series=series,
+        single=[each for each, one in zip(series, found.series, strict=True) if len(one.points) == 1],
         metric=metric,
         metrics=METRICS,
         by=by,
