@@ -1,6 +1,6 @@
 """The order in which items are asked: a permutation fixed by a seed, every prefix of which is a valid sample.
 
-So what a run has answered of the first items says something of all of them, while whatever came in first does not: quick
+So what a run has answered of the first items says something of all of them. What merely came in first does not: quick
 answers come before slow ones.
 """
 

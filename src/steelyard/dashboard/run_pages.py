@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote
 
 from steelyard.analysis.wording import written
-from steelyard.dashboard.board import Board, board_of, word
+from steelyard.dashboard.board import LONGEST_PARAMETER, Board, board_of, number, word
 from steelyard.dashboard.links import with_links
 from steelyard.dashboard.shown import TONES, state_of
 from steelyard.errors import UsageError
@@ -31,6 +31,7 @@ MOST_AT_ONCE = 20_000
 """So many answers are read for charts without being asked to; of more the kept estimates are shown first."""
 ORDERS: tuple[Order, ...] = ("item", "slowest", "dearest", "longest")
 LONGEST_NAME = 200
+A_PAGE, MOST_A_PAGE = 100, 500
 MOST_LIVE = 50_000
 """Answers of a cell up to which its score is computed while it runs."""
 FRESH = 50
@@ -153,7 +154,9 @@ def answers(request: Request) -> Response:
         text=word(request, "text"),
         order=order,
         after=word(request, "after"),
+        most=min(MOST_A_PAGE, number(request, "most", A_PAGE) or A_PAGE),
     )
+    trail = [place for place in word(request, "trail").split(",") if place]
     found = board.store.pages.answers(info.id, wanted, reveal=board.reveal)
     named = {one.id: one for one in cells}
     return board.page(
@@ -164,6 +167,9 @@ def answers(request: Request) -> Response:
         found=found,
         rows=[{"row": row, "cell": named[row.cell], "state": state_of(row.failure, row.value)} for row in found.rows],
         wanted=wanted,
+        pages=_around(wanted, trail, found.next),
+        is_first=not wanted.after,
+        a_page=A_PAGE,
         model=model,
         benchmark=benchmark,
         models=list(dict.fromkeys(one.model for one in cells)),
@@ -176,6 +182,20 @@ def answers(request: Request) -> Response:
         tones=TONES,
         visible=visible,
     )
+
+
+def _around(wanted: AnswersWanted, trail: list[str], following: str) -> dict[str, dict[str, str]]:
+    """What the addresses of the next page and of the one before say of their place.
+
+    A page knows where those before it began: the ``trail``, as far as an address holds it; before that is the first.
+    """
+    longer = [*trail, wanted.after] if wanted.after else []
+    while len(",".join(longer)) > LONGEST_PARAMETER:
+        longer.pop(0)
+    return {
+        "next": {"after": following, "trail": ",".join(longer)},
+        "before": {"after": trail[-1] if trail else "", "trail": ",".join(trail[:-1])},
+    }
 
 
 def provenance(request: Request) -> Response:

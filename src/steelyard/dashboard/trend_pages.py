@@ -12,7 +12,7 @@ from steelyard.report.axes import Unit
 from steelyard.report.baselines import SHOWN, weaknesses
 from steelyard.report.figures import Figure
 from steelyard.report.timelines import RunPoint, Step, over_runs
-from steelyard.report.trends import ARROWS, load_trends, trend_sentence
+from steelyard.report.trends import ARROWS, Trends, load_trends, trend_sentence
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -34,11 +34,13 @@ def trends(request: Request) -> Response:
     most = min(1_000, number(request, "most", MOST_RUNS)) or MOST_RUNS
     pages = board.store.pages
     states = tuple((run.id, run.name, run.status) for run in board.store.runs(most))
-    found = board.remember(
-        "trends",
-        (metric, by, model, benchmark, most, states),
-        lambda: load_trends(board.store, metric, by=by, model=model, benchmark=benchmark, most=most),
-    )
+
+    def load() -> Trends:
+        if not any(status != "running" for *_, status in states):
+            return Trends(metric=metric, series=(), unfinished=len(states), reused=0)
+        return load_trends(board.store, metric, by=by, model=model, benchmark=benchmark, most=most)
+
+    found = board.remember("trends", (metric, by, model, benchmark, most, states), load)
     series = [
         {
             "one": one,
