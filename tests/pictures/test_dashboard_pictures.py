@@ -2,12 +2,13 @@
 
 The pictures go to the folder that ``STEELYARD_PICTURES`` names, where CI keeps them; the stores behind them stay there
 too, so that a second look takes seconds. What a machine can see of a page is asserted: nothing is wider than the
-window, no text is cut off, nothing is written over another thing in a chart.
+window, and axe, where it is installed, finds nothing against WCAG 2 A and AA.
 """
 
 import importlib.util
 import os
 import shutil
+import time
 from functools import partial
 from pathlib import Path
 
@@ -90,6 +91,9 @@ EMPTY = {
     "search": "/search",
 }
 
+PICTURED = "/runs/1"
+"""What docs/pictures/dashboard.png shows."""
+LARGEST_PICTURE = 250_000
 TALLEST = 7_000
 """Pixels of a page that a picture shows."""
 PATIENCE_MS = 120_000
@@ -182,3 +186,36 @@ def test_pages_under_strain_are_well_made(browser, folder, tmp_path):
 def test_an_empty_store_says_what_to_do_next(browser, folder, tmp_path):
     with Store.open(tmp_path / "empty.db") as store, served(store) as port:
         assert look_at(browser, folder, "empty", port, EMPTY) == []
+
+
+@pytest.mark.model
+@pytest.mark.data
+def test_a_run_on_its_way_and_the_picture_of_the_readme(browser, folder, data_folder, tmp_path, monkeypatch):
+    """The page of a run that the local model is in the middle of; then the picture that the README shows."""
+    shutil.copy(made(folder, "real", scenes.real), tmp_path / "live.db")
+    process = scenes.ask_local_model(tmp_path / "live.db", name="third night")
+    try:
+        with Store.open(tmp_path / "live.db") as store, served(store) as port:
+            wait_for(lambda: store.runs(1)[0].number == 3 and store.progress(store.runs(1)[0].id).done > 400)
+            assert look_at(browser, folder, "live", port, {"run": "/runs/3", "runs": "/"}) == []
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
+    monkeypatch.setenv("STEELYARD_DATA", str(data_folder))
+    place = made(folder, "published", partial(scenes.published, data=data_folder))
+    with Store.open(place) as store, served(store) as port:
+        context = browser.new_context(color_scheme="light", viewport={"width": 1200, "height": 900})
+        page = context.new_page()
+        page.goto(f"http://127.0.0.1:{port}/?token={TOKEN}")
+        page.goto(f"http://127.0.0.1:{port}{PICTURED}", timeout=PATIENCE_MS)
+        picture = folder / "dashboard.png"
+        page.screenshot(path=picture, timeout=PATIENCE_MS)
+        context.close()
+    assert picture.stat().st_size < LARGEST_PICTURE
+
+
+def wait_for(is_so, within_s=300.0):
+    deadline_s = time.monotonic() + within_s
+    while not is_so():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.2)
