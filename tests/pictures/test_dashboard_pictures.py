@@ -91,7 +91,7 @@ EMPTY = {
     "search": "/search",
 }
 
-PICTURED = "/runs/1"
+PICTURED = "/compare?run=16&run=17"
 """What docs/pictures/dashboard.png shows."""
 LARGEST_PICTURE = 250_000
 TALLEST = 7_000
@@ -204,7 +204,7 @@ def test_a_run_on_its_way_and_the_picture_of_the_readme(browser, folder, data_fo
     monkeypatch.setenv("STEELYARD_DATA", str(data_folder))
     place = made(folder, "published", partial(scenes.published, data=data_folder))
     with Store.open(place) as store, served(store) as port:
-        context = browser.new_context(color_scheme="light", viewport={"width": 1200, "height": 900})
+        context = browser.new_context(color_scheme="light", viewport={"width": 1200, "height": 940})
         page = context.new_page()
         page.goto(f"http://127.0.0.1:{port}/?token={TOKEN}")
         page.goto(f"http://127.0.0.1:{port}{PICTURED}", timeout=PATIENCE_MS)
