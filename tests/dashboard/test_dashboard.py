@@ -3,6 +3,7 @@
 import re
 import sqlite3
 import time
+from pathlib import Path
 
 import pytest
 from boards import REFUSED, TRIED, Visitor, cell_info, estimate, judged, new_call, one_run, served
@@ -404,13 +405,29 @@ def test_a_run_that_is_deleted_while_it_is_looked_at_is_missed_and_no_fault(stor
 
 def test_a_store_that_is_locked_is_read_all_the_same(store):
     one_run(store, ["yes", "no"])
-    lock = sqlite3.connect(store.location.removeprefix("sqlite:///"), isolation_level=None)
+    lock = sqlite3.connect(store.location, isolation_level=None)
     lock.execute("BEGIN IMMEDIATE")
     try:
         with served(store) as port:
             assert "yes" in Visitor(port).page("/answers/1")
     finally:
         lock.close()
+
+
+def test_a_store_that_is_removed_while_it_is_looked_at_is_missed_and_not_made_again(store):
+    one_run(store, ["yes", "no"])
+    faults, place = [], Path(store.location)
+    with served(store, faults=faults) as port:
+        visitor = Visitor(port)
+        visitor.page("/")
+        place.rename(place.with_suffix(".away"))
+        for path in ("/", "/runs/1", "/answers/1", "/search?q=x"):
+            status, _, page = visitor.ask(path)
+            assert (status, "is not there any more" in page) == (500, True)
+        assert not place.exists()
+        place.with_suffix(".away").rename(place)
+        visitor.page("/runs/1")
+    assert faults == []
 
 
 def test_head_says_what_get_would_and_sends_no_page(store):

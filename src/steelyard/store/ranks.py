@@ -1,6 +1,6 @@
 """Which calls of a large cell took longest, cost most, said most: found by looking through, not by an index.
 
-An index over a figure would take some 20 bytes an item of every store, for a list that few people ask for. So the calls
+An index over a figure would take some 18 bytes an item of every store, for a list that few people ask for. So the calls
 are looked through in the order in which they were kept, as many as there is time for; the foremost are remembered, and
 the next one who asks goes on where the last one stopped. What comes in later is looked through then.
 """
