@@ -51,9 +51,11 @@ class Cell(Struct, frozen=True, kw_only=True):
     """One cell of a table: the value, its interval below it, why there is none, how it stands, how dark it is.
 
     ``reach``: value, low and high as shares, where the interval is drawn too.
+    ``link`` leads to the answers behind it, where a page can show them.
     """
 
     text: str
+    link: str = ""
     interval: str = ""
     why: str = ""
     mark: str = ""
