@@ -32,6 +32,8 @@ BEGIN = b'{"steelyard_bundle":"run"'
 LONGEST_LINE = 64 * 1024
 LEVEL = 9
 AT_ONCE = 1 << 20
+FOLLOWS = {"calls", "cells"}
+"""Tables of which figures may be mended that follow from a row's own payload; nothing else is made up for anybody."""
 
 
 class Manifest(Struct, frozen=True, kw_only=True):
@@ -104,10 +106,8 @@ def read_bundle(file: Path, target: str | Path | None, *, name: str | None = Non
         found = salvage(alone, checked)
         with Store.open(checked) as source:
             runs = source.runs()
-            if found.bad or [run.id for run in runs] != [manifest.run]:
-                what = (
-                    f"{found.bad[0].table}: {found.bad[0].reason}" if found.bad else "it is not the run that it names"
-                )
+            if found.bad or found.mended.keys() - FOLLOWS or [run.id for run in runs] != [manifest.run]:
+                what = f"{found.bad[0].table}: {found.bad[0].reason}" if found.bad else "it does not hold together"
                 raise DataError(f"{file} is damaged ({what}). Nothing was imported. Try: another copy of it")
             with Store.open(target) as store:
                 copy_run(checked, Path(store.location), runs[0])

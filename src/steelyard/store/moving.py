@@ -22,7 +22,7 @@ from msgspec.structs import replace
 from steelyard.errors import StoreError, StoreFull
 from steelyard.store import schema
 from steelyard.store.answers import reused
-from steelyard.store.codec import pack, pack_as, unpack
+from steelyard.store.codec import pack, pack_as, unpack, unpack_any
 from steelyard.store.damage import quoted
 from steelyard.store.payload import read_payload, to_keep
 from steelyard.store.redaction import LONGEST_ANSWER, REDACTED, redact_call, redact_completion, redact_sample
@@ -243,7 +243,9 @@ class _Move:
     # Payloads
 
     def _as_it_is(self, packed: bytes) -> bytes:
-        if packed and (number := zstandard.get_frame_parameters(packed).dict_id):
+        """The bytes, if they can be read; their dictionary goes with them."""
+        unpack_any(packed, msgspec.Raw, "answer or item")
+        if number := zstandard.get_frame_parameters(packed).dict_id:
             self._used.add(number)
         return packed
 

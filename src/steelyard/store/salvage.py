@@ -316,7 +316,7 @@ class _Salvage:
                 self._lose(table, str(number), f"what it belongs to in {other} is lost")
                 self._kept[table] -= 1
             self._whole.execute(f"DELETE {hanging}")
-        if self._bad or self._mended:  # a run of a whole store may be done with less: it ended early
+        if self._bad or self._mended.total():  # a run of a whole store may be done with less: it ended early
             self._hurt |= set(self._runs_that_miss_something())
         for run in self._hurt:
             self._whole.execute("UPDATE runs SET status = 'interrupted' WHERE id = ? AND status = 'done'", (run,))
