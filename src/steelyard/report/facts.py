@@ -7,7 +7,7 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from steelyard.report.evidence import IMPORTED, Evidence
+from steelyard.report.evidence import Evidence
 from steelyard.report.results import CellResult, Results
 from steelyard.report.spending import Spending, spending_line
 from steelyard.report.stopping import stopping_lines
@@ -95,7 +95,7 @@ def _cases(results: Sequence[Results]) -> Fact:
 
 
 def _is_imported(cells: Sequence[CellResult]) -> bool:
-    return bool(cells) and all(cell.info.origin.startswith(IMPORTED) for cell in cells)
+    return bool(cells) and all(cell.info.is_imported for cell in cells)
 
 
 def _duration(evidence: Evidence) -> Fact:

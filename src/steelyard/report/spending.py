@@ -20,7 +20,8 @@ class Spending(Struct, frozen=True, kw_only=True):
 
     ``calls`` are requests sent, the judges' among them; ``answers`` those of the models that came back.
     ``per_answer_usd`` is over the answers that were asked for; ``doubtful_usd`` may have been billed for tries that
-    failed. What is left is ``None`` where there is no such budget.
+    failed. ``imported`` answers were made elsewhere, and what was sent for them is not known. What is left is ``None``
+    where there is no such budget.
     """
 
     calls: int
@@ -31,6 +32,7 @@ class Spending(Struct, frozen=True, kw_only=True):
     doubtful_usd: float
     doubtful_tries: int
     cached: int
+    imported: int
     saved_usd: float
     budget_usd: float | None
     remaining_usd: float | None
@@ -57,6 +59,7 @@ def spending(store: Store, run: RunInfo, cells: Sequence[CellResult]) -> Spendin
         doubtful_usd=doubtful_usd,
         doubtful_tries=int(sum(session.get("doubtful_tries", 0.0) for session in sessions)),
         cached=int(cached),
+        imported=int(_total([cell for cell in asked if cell.info.is_imported], "answered")),
         saved_usd=_total(asked, "cost.saved"),
         budget_usd=budget_usd,
         remaining_usd=None if budget_usd is None else max(0.0, budget_usd - used_usd),
@@ -81,7 +84,10 @@ def spending_line(number: int, spent: Spending) -> str:
 
 
 def _parts(spent: Spending) -> Iterator[str]:
-    yield f"{spent.calls:,} requests sent"
+    if spent.imported:
+        yield f"{spent.imported:,} answers made elsewhere"
+    if spent.calls or not spent.imported:
+        yield f"{spent.calls:,} requests sent"
     if not spent.unknown:
         yield f"{spent.spent_usd:.4f} USD spent"
     elif spent.spent_usd:
