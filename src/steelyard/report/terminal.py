@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from steelyard.analysis.estimates import Context
+from steelyard.analysis.findings import Finding
 from steelyard.analysis.spread import advice
 from steelyard.analysis.wording import written
 from steelyard.report.results import CellResult, Results, warnings
+from steelyard.report.short import hanging, short_lines
 from steelyard.report.spending import spending_line
 from steelyard.report.stopping import stopping_lines
 from steelyard.report.systems import system_line
@@ -51,9 +54,9 @@ def console() -> Console:
     return Console(highlight=False, width=LOG_WIDTH, no_color=True)
 
 
-def print_results(results: Results, *, everything: bool = False) -> None:
-    """Print the results of a run; ``everything``: every estimate of every cell."""
-    _render(results, console(), everything=everything)
+def print_results(results: Results, *, everything: bool = False, findings: Sequence[Finding] = ()) -> None:
+    """Print the results of a run, and what they show; ``everything``: every estimate of every cell."""
+    _render(results, console(), everything=everything, findings=findings)
 
 
 def print_strata(results: Results) -> None:
@@ -94,7 +97,7 @@ def print_runs(runs: list[tuple[RunInfo, list[CellInfo]]]) -> None:
     console().print(table)
 
 
-def _render(results: Results, out: Console, *, everything: bool) -> None:
+def _render(results: Results, out: Console, *, everything: bool, findings: Sequence[Finding] = ()) -> None:
     status = STATUS.get(results.run.status, results.run.status)
     out.print(f"Run #{results.run.number} {results.run.name} ({status})", markup=False)
     if len(results.benchmarks()) > 1 and len(results.cells) > 1:
@@ -114,6 +117,8 @@ def _render(results: Results, out: Console, *, everything: bool) -> None:
             out.print(_group_table(results, label, groups))
         for line in _advice(results, label):
             out.print(line, markup=False, soft_wrap=True)
+    for line in short_lines(findings, results.run.number, out.width):
+        out.print(line, markup=False, soft_wrap=True)
     if results.spending is not None and any(not cell.info.is_floor for cell in results.cells):
         out.print()
         out.print(spending_line(results.run.number, results.spending), markup=False, soft_wrap=True)
@@ -121,7 +126,14 @@ def _render(results: Results, out: Console, *, everything: bool) -> None:
     if notes:
         out.print()
     for note in notes:
-        out.print(f"! {note}", markup=False, soft_wrap=True)
+        _print_line(out, f"! {note}")
+
+
+def _print_line(out: Console, text: str) -> None:
+    """One line in a log, where it is searched for; on a terminal as many as it takes, broken between words."""
+    whole = [text] if not out.is_terminal else hanging(text, out.width)
+    for line in whole:
+        out.print(line, markup=False, soft_wrap=True)
 
 
 def _advice(results: Results, label: str) -> list[str]:
