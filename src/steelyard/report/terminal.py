@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -20,7 +20,7 @@ from steelyard.report.stopping import stopping_lines
 from steelyard.report.systems import system_line
 from steelyard.types import CellInfo, RunInfo
 
-NARROWEST = 100
+GAP = 2
 LOG_WIDTH = 160
 QUALITY = (("accuracy", "accuracy (95 %)"), ("scored", "n"), ("unparsed", "unparsed"), ("truncated", "truncated"))
 SPEED = (
@@ -106,7 +106,11 @@ def _render(results: Results, out: Console, *, everything: bool, findings: Seque
     for label in results.benchmarks():
         out.print()
         out.print(_caption(results, label), markup=False)
-        out.print(_every_estimate(results, label) if everything else _benchmark_table(results, label))
+        if everything:
+            out.print(_every_estimate(results, label))
+        else:
+            for number, table in enumerate(_benchmark_tables(results, label, out.width)):
+                out.print(*([""] if number else []), table, sep="\n")
         for line in stopping_lines(results.run.plan, label, results.of_benchmark(label)):
             out.print(line, markup=False, soft_wrap=True)
         for cell in results.of_benchmark(label):
@@ -169,13 +173,35 @@ def _caption(results: Results, label: str) -> str:
     return f"{label} v{info.protocol_version}{shots}: {drawn}{repeats}{mean}"
 
 
-def _benchmark_table(results: Results, label: str) -> Table:
+def _benchmark_tables(results: Results, label: str, width: int) -> Iterator[Table]:
+    """One table, or as many as it takes for every column to be read without a break."""
     cells = results.ranked(label)
-    columns = [(name, heading) for name, heading in _columns(cells, results.metrics) if _is_known(cells, name)]
-    table = new_table("model", *(heading for _, heading in columns))
-    for cell in cells:
-        table.add_row(_name(cell), *(_cell_text(cell, name) for name, _ in columns))
-    return table
+    names = [_name(cell) for cell in cells]
+    columns = [
+        (heading, [_cell_text(cell, name) for cell in cells])
+        for name, heading in _columns(cells, results.metrics)
+        if _is_known(cells, name)
+    ]
+    room = width - GAP - min(width // 2, max(len(name) for name in names))
+    for group in _that_fit(columns, room):
+        table = new_table("model", *(heading for heading, _ in group))
+        for place, name in enumerate(names):
+            table.add_row(name, *(texts[place] for _, texts in group))
+        yield table
+
+
+def _that_fit(columns: Sequence[tuple[str, list[str]]], room: int) -> Iterator[list[tuple[str, list[str]]]]:
+    """The columns in groups that are no wider than the room; one that is wider stands alone."""
+    group: list[tuple[str, list[str]]] = []
+    taken = 0
+    for heading, texts in columns:
+        width = GAP + max(map(len, (heading, *texts)))
+        if group and taken + width > room:
+            yield group
+            group, taken = [], 0
+        group.append((heading, texts))
+        taken += width
+    yield group
 
 
 def _group_names(results: Results, label: str) -> list[str]:
@@ -256,7 +282,7 @@ def _with_reason(cell: CellResult, name: str) -> Text:
 
 def new_table(*headings: str) -> Table:
     """A table without lines."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
     for heading in headings:
         table.add_column(Text(heading), overflow="fold")
     return table
