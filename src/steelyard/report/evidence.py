@@ -19,7 +19,7 @@ from steelyard.analysis.margins import Cell
 from steelyard.analysis.pairing import differing_fields
 from steelyard.analysis.recommendations import Recommendation, recommendations
 from steelyard.report.provenance import provenance_document
-from steelyard.report.results import CellResult, Results, load_results, results_document, warnings
+from steelyard.report.results import CellResult, Results, load_results, warnings
 from steelyard.report.stopping import question_line, words_of
 from steelyard.report.verdict import cells_of_snapshot
 from steelyard.store import Store
@@ -85,14 +85,6 @@ def load_evidence(store: Store, runs: Sequence[RunInfo], *, baseline: str | None
         findings=tuple(findings(benches, changes, doubts)),
         recommendations=tuple(recommendations(benches)),
     )
-
-
-def evidence_document(evidence: Evidence) -> dict[str, Any]:
-    """The results of one run as JSON-ready values, with every finding and recommendation."""
-    return results_document(evidence.results[0]) | {
-        "findings": msgspec.to_builtins(evidence.findings),
-        "recommendations": msgspec.to_builtins(evidence.recommendations),
-    }
 
 
 def since(store: Store, benches: Sequence[Bench], baseline: str) -> tuple[Comparison, ...]:

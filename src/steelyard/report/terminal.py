@@ -10,11 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from steelyard.analysis.estimates import Context
-from steelyard.analysis.findings import Finding
 from steelyard.analysis.spread import advice
 from steelyard.analysis.wording import written
 from steelyard.report.results import CellResult, Results, warnings
-from steelyard.report.short import hanging, short_lines
+from steelyard.report.short import Found, hanging
 from steelyard.report.spending import spending_line
 from steelyard.report.stopping import stopping_lines
 from steelyard.report.systems import system_line
@@ -54,9 +53,9 @@ def console() -> Console:
     return Console(highlight=False, width=LOG_WIDTH, no_color=True)
 
 
-def print_results(results: Results, *, everything: bool = False, findings: Sequence[Finding] = ()) -> None:
-    """Print the results of a run, and what they show; ``everything``: every estimate of every cell."""
-    _render(results, console(), everything=everything, findings=findings)
+def print_results(results: Results, *, everything: bool = False, found: Found | None = None) -> None:
+    """Print the results of a run, and what was found in them; ``everything``: every estimate of every cell."""
+    _render(results, console(), everything=everything, found=found)
 
 
 def print_strata(results: Results) -> None:
@@ -97,7 +96,7 @@ def print_runs(runs: list[tuple[RunInfo, list[CellInfo]]]) -> None:
     console().print(table)
 
 
-def _render(results: Results, out: Console, *, everything: bool, findings: Sequence[Finding] = ()) -> None:
+def _render(results: Results, out: Console, *, everything: bool, found: Found | None = None) -> None:
     status = STATUS.get(results.run.status, results.run.status)
     out.print(f"Run #{results.run.number} {results.run.name} ({status})", markup=False)
     if len(results.benchmarks()) > 1 and len(results.cells) > 1:
@@ -121,7 +120,7 @@ def _render(results: Results, out: Console, *, everything: bool, findings: Seque
             out.print(_group_table(results, label, groups))
         for line in _advice(results, label):
             out.print(line, markup=False, soft_wrap=True)
-    for line in short_lines(findings, results.run.number, out.width):
+    for line in () if found is None else found.lines(results.run.number, out.width):
         out.print(line, markup=False, soft_wrap=True)
     if results.spending is not None and any(not cell.info.is_floor for cell in results.cells):
         out.print()
