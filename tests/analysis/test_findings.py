@@ -133,7 +133,7 @@ def test_nothing_is_said_of_a_floor_that_was_not_run_or_was_asked_otherwise():
 def test_models_with_one_score_are_said_to_have_it_and_none_is_called_the_best():
     (found,) = of("lead", contender("a", 200), contender("b", 200, offset=100))
     assert found.kind == "open"
-    assert "a and b all have 50.0 %" in found.sentence
+    assert "a and b both have 50.0 %" in found.sentence
     assert "best one seen" not in found.sentence
 
 
@@ -142,7 +142,7 @@ def test_a_change_since_a_baseline_that_is_not_told_is_open():
     (found,) = since_baseline([bench.compare(bench.models[0], bench.models[1])])
     assert found.kind == "open"
     assert "95 %" in found.method
-    assert not since_baseline([])
+    assert not list(since_baseline([]))
 
 
 def test_what_a_run_warns_of_is_a_doubt_and_a_clean_run_has_none():

@@ -76,7 +76,7 @@ def lead(bench: Bench) -> Iterator[Finding]:
     if others:
         level = [one for one in others if compared.difference.value == 0 and _same_score(bench, one, leader)]
         if level == others:
-            seen = f"{listed([leader.name, *level])} all have {written(own)}."
+            seen = f"{listed([leader.name, *level])} {'both' if len(level) == 1 else 'all'} have {written(own)}."
         else:
             seen = f"The best one seen is {leader.name} with {written(own)}; {listed(others)} "
             seen += f"{'are' if len(others) > 1 else 'is'} not told from it."

@@ -22,6 +22,9 @@ STATUS = {
 }
 
 
+UNKNOWN = "unknown"
+
+
 class Fact(Struct, frozen=True, kw_only=True):
     """One thing to know, with a remark."""
 
@@ -100,7 +103,7 @@ def _is_imported(cells: Sequence[CellResult]) -> bool:
 
 def _duration(evidence: Evidence) -> Fact:
     if _is_imported([cell for one in evidence.results for cell in one.cells]):
-        return Fact(name="Duration", value="unknown", remark="the answers were made elsewhere")
+        return Fact(name="Duration", value=UNKNOWN, remark="the answers were made elsewhere")
     seconds = 0.0
     for document in evidence.provenance:
         for session in document["sessions"]:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from steelyard.report.results import CellResult
 
 
+NAMED = 4
+
+
 class Spending(Struct, frozen=True, kw_only=True):
     """The money of one run in USD. ``spent_usd`` is what is known; ``unknown`` names who may have cost more.
 
@@ -68,6 +71,12 @@ def spending(store: Store, run: RunInfo, cells: Sequence[CellResult]) -> Spendin
     )
 
 
+def _some(names: Sequence[str]) -> str:
+    """The first few names of many."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
+
+
 def _total(cells: Sequence[CellResult], metric: str) -> float:
     return sum(cell.value(metric) or 0.0 for cell in cells)
 
@@ -91,9 +100,9 @@ def _parts(spent: Spending) -> Iterator[str]:
     if not spent.unknown:
         yield f"{spent.spent_usd:.4f} USD spent"
     elif spent.spent_usd:
-        yield f"at least {spent.spent_usd:.4f} USD spent (unknown: {', '.join(spent.unknown)})"
+        yield f"at least {spent.spent_usd:.4f} USD spent (unknown: {_some(spent.unknown)})"
     else:
-        yield f"cost unknown ({', '.join(spent.unknown)})"
+        yield f"cost unknown ({_some(spent.unknown)})"
     if spent.per_answer_usd is not None:
         yield f"{spent.per_answer_usd:.3g} USD an answer"
     if spent.doubtful_tries:

@@ -111,20 +111,20 @@ def _render(results: Results, out: Console, *, everything: bool, found: Found | 
             for number, table in enumerate(_benchmark_tables(results, label, out.width)):
                 out.print(*([""] if number else []), table, sep="\n")
         for line in stopping_lines(results.run.plan, label, results.of_benchmark(label)):
-            out.print(line, markup=False, soft_wrap=True)
+            _print_line(out, line)
         for cell in results.of_benchmark(label):
             if cell.system is not None and (told := system_line(cell.info.model, cell.system)) is not None:
-                out.print(told, markup=False, soft_wrap=True)
+                _print_line(out, told)
         if not everything and (groups := _group_names(results, label)):
             out.print()
             out.print(_group_table(results, label, groups))
         for line in _advice(results, label):
-            out.print(line, markup=False, soft_wrap=True)
+            _print_line(out, line)
     for line in () if found is None else found.lines(results.run.number, out.width):
         out.print(line, markup=False, soft_wrap=True)
     if results.spending is not None and any(not cell.info.is_floor for cell in results.cells):
         out.print()
-        out.print(spending_line(results.run.number, results.spending), markup=False, soft_wrap=True)
+        _print_line(out, spending_line(results.run.number, results.spending))
     notes = warnings(results)
     if notes:
         out.print()
