@@ -153,16 +153,14 @@ async def _streamed(reply: Reply) -> AsyncIterator[Event]:
     yield msgspec.structs.replace(done, usage=_usage(told))
 
 
-async def _whole(reply: Reply) -> AsyncIterator[Event]:
-    data, at_ns = await reply.read()
+def _whole(data: bytes, at_ns: int) -> list[Event]:
     part = _decode(data)
     stop = _stop(part)
     if stop is None:
         raise malformed("the reply holds no answer")
-    for text in _texts(part, at_ns):
-        yield text
     usage = _usage(part.usage_metadata or _Usage())
-    yield Done(stop_reason=stop, usage=usage, model_reported=part.model_version, streamed=False, at_ns=at_ns)
+    done = Done(stop_reason=stop, usage=usage, model_reported=part.model_version, streamed=False, at_ns=at_ns)
+    return [*_texts(part, at_ns), done]
 
 
 def _decode(data: bytes) -> _Response:
