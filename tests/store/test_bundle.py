@@ -1,6 +1,7 @@
 """One run leaves a store as one file and comes back the same, or not at all."""
 
 import asyncio
+import hashlib
 import json
 import os
 import random
@@ -20,7 +21,7 @@ from test_store import cell_info, new_call
 import steelyard as sy
 from server import chunk, finish, serving, stream, usage
 from steelyard.cli import main
-from steelyard.errors import DataError, StoreError
+from steelyard.errors import DataError, EnvironmentFault, StoreError
 from steelyard.grading.stored import rescore
 from steelyard.report.results import load_results, results_document
 from steelyard.store import NewScore, Store, schema
@@ -323,8 +324,6 @@ def forged(change):
     with closing(sqlite3.connect("inside.db")) as raw:
         change(raw)
         raw.commit()
-    import hashlib
-
     content = Path("inside.db").read_bytes()
     manifest = msgspec.json.decode(first, type=Manifest)
     digest = hashlib.sha256(content).hexdigest()
@@ -440,3 +439,41 @@ def test_a_run_with_a_damaged_answer_does_not_leave_as_if_it_were_whole():
 def test_a_missing_file_is_told():
     with pytest.raises(DataError, match="No such file"):
         read_bundle(Path("nowhere"), None)
+
+
+def test_a_file_of_an_older_steelyard_is_brought_up_to_date():
+    sy.run([guess], [quiz(2)], store="a.db")
+    written = leave("a.db")
+    with closing(sqlite3.connect("old.db")) as raw:
+        raw.executescript((Path(__file__).parent / "schema_9.sql").read_text("utf-8"))
+        cells = "cell IN (SELECT id FROM cells WHERE run > 1)"
+        for rows in (
+            f"scores WHERE call IN (SELECT id FROM calls WHERE {cells})",
+            f"verdicts WHERE call IN (SELECT id FROM calls WHERE {cells})",
+            *(f"{table} WHERE {cells}" for table in ("calls", "looks", "gradings")),
+            *(f"{table} WHERE run > 1" for table in ("cells", "sessions", "run_tags")),
+            "runs WHERE id > 1",
+        ):
+            raw.execute(f"DELETE FROM {rows}")
+        raw.commit()
+        (uid,) = raw.execute("SELECT uid FROM runs").fetchone()
+    content = Path("old.db").read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    older = msgspec.structs.replace(written, schema=9, run=uid, bytes=len(content), sha256=digest)
+    BUNDLE.write_bytes(msgspec.json.encode(older) + b"\n" + zstandard.compress(content))
+    run = read_bundle(BUNDLE, "b.db")
+    with Store.open("old.db") as old, Store.open("b.db") as new:
+        assert list(new.records(run.id, reveal=True)) == list(old.records(uid, reveal=True)) != []
+
+
+@pytest.mark.model
+def test_a_run_of_the_local_model_says_the_same_in_another_store(capsys):
+    try:
+        sy.run(["local/smollm2-135m", "baseline/random"], ["starter@cloze"], limit=8, store="a.db", on_message=str)
+    except EnvironmentFault as fault:
+        pytest.skip(str(fault))
+    leave("a.db")
+    read_bundle(BUNDLE, "b.db")
+    here, there = (every_way(capsys, 1, path) for path in ("a.db", "b.db"))
+    for way, said in here.items():
+        assert there[way] == said, way

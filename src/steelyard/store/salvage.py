@@ -86,12 +86,17 @@ def _check_readable(damaged: sqlite3.Connection, source: Path) -> None:
         raise StoreError(f"nothing can be read of {source}: {error}. Try: an earlier copy of it") from error
     if not {"calls", "cells"} <= tables:
         raise StoreError(f"nothing can be read of {source}: it has no table of answers. Try: an earlier copy of it")
-    try:
-        (version,) = damaged.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone() or ("",)
-    except sqlite3.DatabaseError:
-        return
-    if str(version).isdecimal() and int(version) > schema.VERSION:
+    if _version(damaged) > schema.VERSION:
         raise StoreError(f"{source} was written by a newer Steelyard. Try: pip install --upgrade steelyard")
+
+
+def _version(damaged: sqlite3.Connection) -> int:
+    """The schema that the store says it has, 0 where it says nothing that can be read."""
+    try:
+        (found,) = damaged.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone() or ("",)
+    except sqlite3.DatabaseError:
+        return 0
+    return int(found) if str(found).isdecimal() else 0
 
 
 class _Salvage:
@@ -110,6 +115,7 @@ class _Salvage:
         self._measures: dict[tuple[str, ...], int] = {}
         self._scores_of_call: Counter[int] = Counter()
         self._hurt: set[int] = set()
+        self._is_older = 0 < _version(damaged) < schema.VERSION
 
     def run(self) -> Salvaged:
         """Copy, in one transaction."""
@@ -139,6 +145,8 @@ class _Salvage:
 
     def _copy(self, table: str, fault: Callable[[Row], str | None]) -> None:
         """Copy the rows in which no fault is found; "" stands for a row that is not wanted."""
+        if self._is_older and not self._damaged.execute(f"PRAGMA table_info({table})").fetchall():
+            return  # it was not there yet
         stored = [column for column in schema.METADATA.tables[table].columns if column.computed is None]
         columns = [column.name for column in stored] + [*(OF_OLDER_SCORES if table == "scores" else ())]
         needed = [column.name for column in stored if not column.nullable]
