@@ -7,7 +7,7 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from steelyard.report.evidence import IMPORTED, Evidence
+from steelyard.report.evidence import Evidence
 from steelyard.report.results import CellResult, Results
 from steelyard.report.spending import Spending, spending_line
 from steelyard.report.stopping import stopping_lines
@@ -20,6 +20,9 @@ STATUS = {
     "failed": "failed: only a part was measured",
     "running": "still running: only a part was measured",
 }
+
+
+UNKNOWN = "unknown"
 
 
 class Fact(Struct, frozen=True, kw_only=True):
@@ -95,12 +98,12 @@ def _cases(results: Sequence[Results]) -> Fact:
 
 
 def _is_imported(cells: Sequence[CellResult]) -> bool:
-    return bool(cells) and all(cell.info.origin.startswith(IMPORTED) for cell in cells)
+    return bool(cells) and all(cell.info.is_imported for cell in cells)
 
 
 def _duration(evidence: Evidence) -> Fact:
     if _is_imported([cell for one in evidence.results for cell in one.cells]):
-        return Fact(name="Duration", value="unknown", remark="the answers were made elsewhere")
+        return Fact(name="Duration", value=UNKNOWN, remark="the answers were made elsewhere")
     seconds = 0.0
     for document in evidence.provenance:
         for session in document["sessions"]:

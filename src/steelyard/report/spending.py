@@ -16,12 +16,16 @@ if TYPE_CHECKING:
     from steelyard.report.results import CellResult
 
 
+NAMED = 4
+
+
 class Spending(Struct, frozen=True, kw_only=True):
     """The money of one run in USD. ``spent_usd`` is what is known; ``unknown`` names who may have cost more.
 
     ``calls`` are requests sent, the judges' among them; ``answers`` those of the models that came back.
     ``per_answer_usd`` is over the answers that were asked for; ``doubtful_usd`` may have been billed for tries that
-    failed. What is left is ``None`` where there is no such budget.
+    failed. ``imported`` answers were made elsewhere, and what was sent for them is not known. What is left is ``None``
+    where there is no such budget.
     """
 
     calls: int
@@ -32,6 +36,7 @@ class Spending(Struct, frozen=True, kw_only=True):
     doubtful_usd: float
     doubtful_tries: int
     cached: int
+    imported: int
     saved_usd: float
     budget_usd: float | None
     remaining_usd: float | None
@@ -58,12 +63,19 @@ def spending(store: Store, run: RunInfo, cells: Sequence[CellResult]) -> Spendin
         doubtful_usd=doubtful_usd,
         doubtful_tries=int(sum(session.get("doubtful_tries", 0.0) for session in sessions)),
         cached=int(cached),
+        imported=int(_total([cell for cell in asked if cell.info.is_imported], "answered")),
         saved_usd=_total(asked, "cost.saved"),
         budget_usd=budget_usd,
         remaining_usd=None if budget_usd is None else max(0.0, budget_usd - used_usd),
         store_budget_usd=standing.limit_usd if standing else None,
         store_remaining_usd=standing.remaining_usd if standing else None,
     )
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first few names of many."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
 
 
 def _total(cells: Sequence[CellResult], metric: str) -> float:
@@ -82,13 +94,16 @@ def spending_line(number: int, spent: Spending) -> str:
 
 
 def _parts(spent: Spending) -> Iterator[str]:
-    yield f"{spent.calls:,} requests sent"
+    if spent.imported:
+        yield f"{spent.imported:,} answers made elsewhere"
+    if spent.calls or not spent.imported:
+        yield f"{spent.calls:,} requests sent"
     if not spent.unknown:
         yield f"{spent.spent_usd:.4f} USD spent"
     elif spent.spent_usd:
-        yield f"at least {spent.spent_usd:.4f} USD spent (unknown: {', '.join(spent.unknown)})"
+        yield f"at least {spent.spent_usd:.4f} USD spent (unknown: {_some(spent.unknown)})"
     else:
-        yield f"cost unknown ({', '.join(spent.unknown)})"
+        yield f"cost unknown ({_some(spent.unknown)})"
     if spent.per_answer_usd is not None:
         yield f"{plain(spent.per_answer_usd)} USD an answer"
     if spent.doubtful_tries:
