@@ -74,7 +74,7 @@ def mirrored(look: Look, against: str) -> Look:
     return msgspec.structs.replace(
         look,
         against=against,
-        value=None if look.value is None else -look.value,
+        value=None if look.value is None else 0.0 - look.value,  # of a tie no -0.0
         low=None if look.high is None else -look.high,
         high=None if look.low is None else -look.low,
         verdict=MIRRORED.get(look.verdict, look.verdict),
