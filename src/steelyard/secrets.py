@@ -81,6 +81,11 @@ def scrub_known(text: str) -> str:
     return text
 
 
+def read_so_far() -> set[str]:
+    """Every key that was read here, for a process which is to scrub it as well."""
+    return set(_read)
+
+
 def known_forms() -> tuple[bytes, ...]:
     """Every form of every known key as bytes, for a look at bytes that are about to be written."""
     return tuple(form.encode() for value in _known() for form in _forms(value))

@@ -12,6 +12,8 @@ from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from mounts import UNSHARE, need_mounts
 from server import chunk, finish, serving, stream, usage
 
@@ -79,7 +81,17 @@ class Told:
         assert self.count(words) == times, self.lines
 
 
-def test_a_disk_that_fills_twice_holds_model_and_judge_up_and_the_run_ends_as_if_nothing_had_been(tmp_path):
+BY_A_THREAD = [sys.executable, "-m", "steelyard"]
+BY_A_PROCESS = [  # as a run does whose answers come by the hundred a second
+    sys.executable,
+    "-c",
+    "from steelyard.engine import writer; writer.PACE_OF_CALLS, writer.FAST_A_SECOND = 10, 1; "
+    "from steelyard.cli import main; main()",
+]
+
+
+@pytest.mark.parametrize("written", [BY_A_THREAD, BY_A_PROCESS], ids=["by a thread", "by a process"])
+def test_a_disk_that_fills_twice_holds_model_and_judge_up_and_the_run_ends_as_if_nothing_had_been(tmp_path, written):
     folder = tmp_path / "small"
     folder.mkdir()
     need_mounts(folder)
@@ -89,7 +101,7 @@ def test_a_disk_that_fills_twice_holds_model_and_judge_up_and_the_run_ends_as_if
         Path("q.yaml").write_text(
             f"benchmark: q\ndata: q.jsonl\njudge: {{model: openai/judge, base_url: '{server.url}'}}\n"
         )
-        command = [sys.executable, "-m", "steelyard", "run", "q.yaml", "-m", "openai/m", "--base-url", server.url]
+        command = [*written, "run", "q.yaml", "-m", "openai/m", "--base-url", server.url]
         command += ["--concurrency", str(IN_FLIGHT), "--store", str(folder / "s.db"), "--quiet", "--json", "--yes"]
         with in_a_small_disk(folder, command) as process:
             told = Told(process)

@@ -104,6 +104,7 @@ class Samples(Sequence[Sample]):
 
     def __init__(self, file: RowFile, read: Read, *, salt: bytes = b"") -> None:
         self._file, self._read = file, read
+        self._stem = file.path.stem
         self._offsets = array("q")
         self._numbers = array("q")
         self._repeated: set[int] = set()
@@ -203,7 +204,7 @@ class Samples(Sequence[Sample]):
             raise DataError(f"{path}: {self._faulty:,} faults in {rows:,} rows{shown}{rest}")
 
     def _sample(self, row: Row, number: int) -> Sample:
-        return self._read(row, f"{self._file.path.stem}/{number - 1}")
+        return self._read(row, f"{self._stem}/{number - 1}")
 
 
 def _hash(value: Any) -> int:
@@ -287,10 +288,13 @@ def choices_of(value: Any) -> tuple[str, ...]:
 
 def as_text(value: Any, what: str) -> str:
     """The value as a text that is not blank."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
+    if isinstance(value, str):
+        text = value
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        text = str(value)
+    else:
         raise ValueError(f"the {what} is a {type(value).__name__}, not a text or a number")
-    text = str(value)
-    if not text.strip():
+    if not text or text.isspace():
         raise ValueError(f"the {what} is empty")
     return text
 

@@ -29,6 +29,7 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 LONGEST_CELL = 16_000_000  # characters, beyond which a quotation mark was surely never closed
 USUAL_LINE_BYTES = 2_048
 ROWS_AT_ONCE = 1_000
+CAN_READ_AT_A_PLACE = hasattr(os, "pread")  # wherever others are reading: without a turn of one's own
 
 
 class Entry(NamedTuple):
@@ -62,14 +63,19 @@ class RowFile:
     def _open(self) -> AbstractContextManager[IO[bytes]]:
         return self.path.open("rb")
 
-    @contextmanager
-    def _reading(self) -> Iterator[IO[bytes]]:
+    def _kept_open(self) -> IO[bytes]:
         """The file, kept open from the first row that is read: opening it for each would take longer than reading."""
         with self._turn:
             if self._kept is None:
                 self._kept = self.path.open("rb")
                 weakref.finalize(self, self._kept.close)
-            yield self._kept
+            return self._kept
+
+    @contextmanager
+    def _reading(self) -> Iterator[IO[bytes]]:
+        """The file for as long as nobody else moves about in it."""
+        with self._turn:
+            yield self._kept_open()
 
 
 class JsonLines(RowFile):
@@ -86,9 +92,14 @@ class JsonLines(RowFile):
 
     def read(self, offset: int) -> Row:
         """The object in the line that begins there."""
-        with self._reading() as file:
-            row: Row = msgspec.json.decode(_line_at(file, offset).removeprefix(BYTE_ORDER_MARK))
-            return row
+        if CAN_READ_AT_A_PLACE:
+            line = _line_at(self._kept or self._kept_open(), offset)
+        else:
+            with self._reading() as file:
+                file.seek(offset)
+                line = file.readline()
+        row: Row = msgspec.json.decode(line.removeprefix(BYTE_ORDER_MARK))
+        return row
 
     def _entry(self, offset: int, number: int, line: bytes) -> Entry:
         try:
@@ -101,20 +112,17 @@ class JsonLines(RowFile):
 
 
 def _line_at(file: IO[bytes], offset: int) -> bytes:
-    """The line that begins there. Where the system can, its bytes alone are read: a buffered seek reads them anew."""
-    if not hasattr(os, "pread"):
-        file.seek(offset)
-        return file.readline()
+    """The line that begins there, and of the file nothing but its bytes: a buffered seek would read a page anew."""
     pieces: list[bytes] = []
     size = USUAL_LINE_BYTES
     while piece := os.pread(file.fileno(), size, offset):
-        end = piece.find(b"\n")
-        pieces.append(piece if end < 0 else piece[: end + 1])
-        if end >= 0:
+        if (end := piece.find(b"\n")) >= 0:
+            pieces.append(piece[: end + 1])
             break
+        pieces.append(piece)
         offset += len(piece)
         size *= 4
-    return b"".join(pieces)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 class Parquet(JsonLines):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from types import TracebackType
@@ -19,7 +18,7 @@ from msgspec import Struct
 
 from steelyard.engine.throttle import GateShut, Throttle
 from steelyard.errors import ProviderError
-from steelyard.providers.interface import Done, FirstByte, LikelihoodProvider, Notice, Pause, Provider, Text
+from steelyard.providers.interface import Done, FirstByte, LikelihoodProvider, Notice, Provider, Text
 from steelyard.secrets import scrub
 from steelyard.types import Attempt, Completion, Failure, ModelSpec, Prompt, Request, Stage, Timing, Usage
 
@@ -101,7 +100,7 @@ async def ask(
     input_tokens = _guessed_tokens(request.prompt) if throttle.counts_tokens else 0.0
     scheduled_ns = time.perf_counter_ns()
     attempts: list[Attempt] = []
-    tried: Counter[bool] = Counter()
+    tried = {False: 0, True: 0}  # by whether it was a refusal
     failed_ns = 0
     while True:
         try:
@@ -258,22 +257,19 @@ async def _generate(
     answer: list[str] = []
     reasoning: list[str] = []
     async with aclosing(provider.generate(request)) as events:  # type: ignore[type-var]
-        async for event in events:
-            if isinstance(event, Notice):
-                notice(event.text)
-                continue
-            if isinstance(event, Pause):
-                pause(event.seconds)
-                continue
-            at_ns = event.at_ns or time.perf_counter_ns()
+        async for event in events:  # those that come most often first
             if isinstance(event, Text):
                 is_answer = event.channel == "answer"
                 (answer if is_answer else reasoning).append(event.text)
-                watch.token(at_ns, is_answer=is_answer)
+                watch.token(event.at_ns or time.perf_counter_ns(), is_answer=is_answer)
             elif isinstance(event, FirstByte):
-                watch.byte(at_ns)
-            else:
+                watch.byte(event.at_ns or time.perf_counter_ns())
+            elif isinstance(event, Done):
                 return _completion("".join(answer), "".join(reasoning), event, request, watch, provider)
+            elif isinstance(event, Notice):
+                notice(event.text)
+            else:
+                pause(event.seconds)
     raise ProviderError(Failure(kind="malformed", message="the provider ended without saying that it was done"))
 
 

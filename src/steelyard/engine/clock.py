@@ -17,12 +17,14 @@ from steelyard.engine.attempts import Outcome
 
 LONGEST_PAUSE_S = 30.0
 LOOKED_EVERY_S = 1.0
-GOES_ON = {"linux": "CLOCK_BOOTTIME", "darwin": "CLOCK_MONOTONIC"}.get(sys.platform)
+GOES_ON: int | None = getattr(
+    time, {"linux": "CLOCK_BOOTTIME", "darwin": "CLOCK_MONOTONIC"}.get(sys.platform, ""), None
+)
 
 
 def with_sleep_ns() -> int:
     """Monotonic nanoseconds that go on while the machine sleeps, where the system has such a clock."""
-    return time.monotonic_ns() if GOES_ON is None else time.clock_gettime_ns(getattr(time, GOES_ON))
+    return time.monotonic_ns() if GOES_ON is None else time.clock_gettime_ns(GOES_ON)
 
 
 class Clock:

@@ -124,8 +124,8 @@ class Crew:
             hand.say(Stop(model=model, reason=reason))
 
     def figures(self, own: Mapping[str, float]) -> dict[str, float]:
-        """What this process took, and its workers with it: time and memory in sum, of lags the worst."""
-        return together(own, [hand.figures for hand in self.hands])
+        """What this process took, and what writes and works for it: time and memory in sum, of lags the worst."""
+        return together(own, [self._writer.figures, *(hand.figures for hand in self.hands)])
 
     async def _hire(self, number: int) -> None:
         """Start a worker, and say what its share is."""

@@ -1,4 +1,4 @@
-"""What a run and its workers say to one another: messages in msgpack, many to a frame, over a pair of sockets.
+"""What a run, its workers and its scribe say to one another: messages in msgpack, many to a frame, over sockets.
 
 Only values cross: rows to be kept, items to be asked, money, limits, wishes to stop. The same messages would go over a
 network; what a worker needs beside them is the plan and a store to read.
@@ -179,17 +179,52 @@ class LaneDone(Said, frozen=True):
 
 
 class Weighed(Said, frozen=True):
-    """The last word of a worker that has done all it was given: what its process took."""
+    """The last word of a process that has done all it was given: what it took."""
 
     figures: dict[str, float]
 
 
 class Broken(Said, frozen=True):
-    """The worker cannot go on, and why."""
+    """What was asked for cannot be done, and why."""
 
     text: str
 
 
+# From the run to its scribe, and back
+
+
+class Open(Said, frozen=True):
+    """The store to write to."""
+
+    store: str
+
+
+class Rows(Said, frozen=True):
+    """What is to be written in one transaction; ``keys`` are those that have become known since the last one."""
+
+    keys: tuple[str, ...]
+    calls: tuple[NewCall, ...]
+    scores: tuple[NewScore, ...]
+
+
+class Ready(Said, frozen=True):
+    """The store is open."""
+
+
+class Durable(Said, frozen=True):
+    """The rows are written: the ids of the calls."""
+
+    ids: tuple[int, ...]
+
+
+class Full(Said, frozen=True):
+    """There is no room, and nothing of it was written."""
+
+    text: str
+
+
+ToScribe = Open | Rows | End
+FromScribe = Ready | Durable | Full | Broken | Weighed
 ToWorker = Begin | Items | Kept | Granted | Room | Stop | Held | End
 ToRun = (
     Wanted

@@ -13,6 +13,7 @@ from steelyard.threads import on_daemon_thread
 from steelyard.types import LOST_TEXT, Completion, Sample, Score
 
 GRADING_TIMEOUT_S = 300.0
+LOST = "the item's text was lost with a damaged store: ask it in a new run"
 LONG_TEXT = 100_000  # characters, beyond which even a quick grader would hold up the clock
 
 
@@ -24,13 +25,13 @@ async def grade(
     ``hearing`` is where the answer stands before its judge, where a model judges.
     """
     if LOST_TEXT in sample.flags:
-        return _unscored(protocol, "the item's text was lost with a damaged store: ask it in a new run")
+        return _unscored(protocol, LOST)
     if protocol.deliberate is not None and hearing is not None:
         scores = await _deliberate(protocol, protocol.deliberate, sample, completion, hearing)
         return hearing.booked(scores, protocol.metrics[0])
+    if is_quick(protocol, completion):
+        return grade_at_once(protocol, sample, completion)
     try:
-        if protocol.inline and len(completion.text) < LONG_TEXT:
-            return scores_of(protocol, protocol.grade(sample, completion))
         async with asyncio.timeout(GRADING_TIMEOUT_S):
             return scores_of(protocol, await _foreign(protocol.grade, sample, completion))
     except TimeoutError:
@@ -38,6 +39,21 @@ async def grade(
     except Exception as error:  # noqa: BLE001 - the boundary where a grader's errors are attributed to it
         reason = _blame(error)
     return _unscored(protocol, reason)
+
+
+def is_quick(protocol: Protocol, completion: Completion) -> bool:
+    """Whether no clock is held up by judging the answer in passing."""
+    return protocol.inline and protocol.deliberate is None and len(completion.text) < LONG_TEXT
+
+
+def grade_at_once(protocol: Protocol, sample: Sample, completion: Completion) -> dict[str, Score]:
+    """The scores of an answer that is quick to judge; a grader that raises leaves it unscored."""
+    if LOST_TEXT in sample.flags:
+        return _unscored(protocol, LOST)
+    try:
+        return scores_of(protocol, protocol.grade(sample, completion))
+    except Exception as error:  # noqa: BLE001 - the boundary where a grader's errors are attributed to it
+        return _unscored(protocol, _blame(error))
 
 
 async def _foreign(judge: Grade, sample: Sample, completion: Completion) -> Any:

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import msgspec
 
+from steelyard.engine import child
 from steelyard.engine.budget import Grant
 from steelyard.engine.frames import Begin, End, Errand, Kept, Standing, ToRun, ToWorker, Wire
 from steelyard.engine.work import OpenCell
-
-GRACE_S = 5.0
 
 
 class Hand:
@@ -32,20 +27,7 @@ class Hand:
         self.has_ended = asyncio.Event()
         self.is_alive = True
         self._kept: list[tuple[int, int]] = []
-        self._start()
-
-    def _start(self) -> None:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(  # noqa: S603 - our own module, in our own interpreter
-                [sys.executable, "-m", "steelyard.engine.worker", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=2,
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-                start_new_session=True,  # Ctrl-C is for the run, which passes it on
-            )
-        self._end: socket.socket = ours
+        self._process, self._end = child.start("steelyard.engine.worker")
 
     async def begin(self, begin: Begin) -> None:
         """Say what to work on."""
@@ -79,12 +61,12 @@ class Hand:
         """Let it say what it took, where it has come to its end, and see its process gone."""
         if patiently and self.is_alive:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self.has_ended.wait(), GRACE_S)
+                await asyncio.wait_for(self.has_ended.wait(), child.GRACE_S)
         self.say(End())
         with suppress(TimeoutError, ConnectionError):
-            await asyncio.wait_for(self._wire.flush(), GRACE_S)
+            await asyncio.wait_for(self._wire.flush(), child.GRACE_S)
         self._wire.close()
-        await asyncio.to_thread(self._bury)
+        await asyncio.to_thread(child.bury, self._process)
 
     def in_flight(self, row: int | None = None) -> int:
         """Requests on their way when it last told; those of one cell, or all."""
@@ -93,13 +75,4 @@ class Hand:
 
     def how_it_died(self) -> str:
         """What the system says of its process."""
-        self._bury()
-        code = self._process.returncode
-        return f"killed by signal {-code}" if code < 0 else f"exit code {code}"
-
-    def _bury(self) -> None:
-        try:
-            self._process.wait(GRACE_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        return child.bury(self._process)

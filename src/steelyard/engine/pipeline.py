@@ -21,7 +21,7 @@ from steelyard.engine.batch_lane import MOST_HELD, BatchLane
 from steelyard.engine.budget import SPENT, Bill, Ledger, Till, costs_nothing
 from steelyard.engine.cache import Cache
 from steelyard.engine.clock import Clock, without_times
-from steelyard.engine.grade import grade
+from steelyard.engine.grade import grade, grade_at_once, is_quick
 from steelyard.engine.horizon import wait_for_move
 from steelyard.engine.progress import Progress
 from steelyard.engine.standings import Standings
@@ -33,7 +33,7 @@ from steelyard.engine.work import OpenCell, Work
 from steelyard.engine.writer import Keeps
 from steelyard.providers.batches import Answered, BatchService
 from steelyard.store.answers import reused
-from steelyard.types import Call, Completion, Failure
+from steelyard.types import Call, Completion, Failure, Score
 
 SPARE_WINDOW = 16
 WINDOW_PER_SLOT = 4
@@ -332,8 +332,11 @@ class Lane:
         reused = work.reused
         saved_usd = None if reused is None else reused.cost_usd
         work.cell.progress.count_call(work.call, is_reused=reused is not None, saved_usd=saved_usd)
-        if work.call.completion is None:
+        completion, protocol = work.call.completion, work.cell.cell.task.protocol
+        if completion is None:
             self._leave(work)
+        elif is_quick(protocol, completion):
+            self._keep_scores(work, grade_at_once(protocol, work.sample, completion))
         else:
             self._durable.put_nowait(work)
 
@@ -438,9 +441,13 @@ class Lane:
             await self._writer.ready()
             seat = work.cell.cell.judge
             hearing = seat.hearing(work.sample.id, work.repeat) if seat is not None else None
-            work.scores = await grade(work.cell.cell.task.protocol, work.sample, work.call.completion, hearing)
+            scores = await grade(work.cell.cell.task.protocol, work.sample, work.call.completion, hearing)
             work.verdicts = tuple(hearing.replies) if hearing is not None else ()
-            self._writer.scores(work.new_score(), partial(self._judged, work))
+            self._keep_scores(work, scores)
+
+    def _keep_scores(self, work: Work, scores: dict[str, Score]) -> None:
+        work.scores = scores
+        self._writer.scores(work.new_score(), partial(self._judged, work))
 
     def _judged(self, work: Work) -> None:
         """The scores are durable: the item is done."""

@@ -153,7 +153,7 @@ async def execute(
             async with crew, noted(store, session, lambda: together(learnt_by(cells, lanes), crew.learnt)):
                 status = await drive({lane: unscored(lane, store) for lane in shared}, looks, writer, purse.ledger)
     finally:
-        writer.close()
+        await writer.close()
         resources.close()
         with _room_or_not(progress.tell):
             store.end_session(session, crew.figures(resources.figures()) | purse.figures())

@@ -14,7 +14,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from steelyard.types import Failure
 
@@ -33,8 +33,7 @@ TROUBLE = ("connection", "server")
 LEAST_TROUBLE = 10
 
 
-@dataclass(frozen=True)
-class Ticket:
+class Ticket(NamedTuple):
     """Leave to send one request: when it was given, as the how many-th, and the tokens it was taken to cost."""
 
     given_s: float
@@ -170,9 +169,10 @@ class Throttle:
         self._pauses = self._troubles = 0
         self._closed_since_s = None
         self._has_answered = True
-        if self._clock() > self._cut_s + COOL_DOWN_S:
+        if self.allowed < self.most and self._clock() > self._cut_s + COOL_DOWN_S:
             self.allowed = min(float(self.most), self.allowed + 1.0 / self.allowed)
-        self._learnt_s_a_request /= 1.0 + self._raised_a_second() * min(1.0, self._learnt_s_a_request)
+        if self._learnt_s_a_request:
+            self._learnt_s_a_request /= 1.0 + self._raised_a_second() * min(1.0, self._learnt_s_a_request)
         if self._s_a_token and tokens is not None:
             self._usual_tokens += (tokens - self._usual_tokens) / 8.0
             self._next_token_s += (tokens - ticket.tokens) * self._s_a_token

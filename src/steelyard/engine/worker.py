@@ -10,7 +10,6 @@ import asyncio
 import itertools
 import os
 import socket
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -18,6 +17,7 @@ from functools import partial
 import msgspec
 
 from steelyard import prices, sandbox
+from steelyard.engine import child
 from steelyard.engine.attempts import RetryPolicy
 from steelyard.engine.budget import Ledger, Till, costs_nothing
 from steelyard.engine.cache import Cache, identity
@@ -311,9 +311,8 @@ def _words(error: BaseException) -> str:
 
 def main() -> None:
     """Work for the run that started this process, over the socket whose number it gave."""
-    end = socket.socket(fileno=int(sys.argv[1]))
     with suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=loop_factory()) as runner:
-        runner.run(_serve(end))
+        runner.run(_serve(child.own_socket()))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The one writer of a run: what has gathered while the last commit went on goes into the next one.
 
-Where the disk is full nothing more is sent: what is in flight is kept in memory and written once there is room again.
+It writes on a thread; once answers come fast, in a process of its own. Where the disk is full nothing more is sent:
+what is in flight is kept in memory and written once there is room again.
 """
 
 from __future__ import annotations
@@ -9,13 +10,17 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Protocol
 
-from steelyard.errors import StoreFull
+from steelyard.engine.scribe import Scribe, has_a_core
+from steelyard.errors import EnvironmentFault, StoreError, StoreFull
 from steelyard.store import NewCall, NewScore, Store
 
 TRIED_AGAIN_EVERY_S = 1.0
 PATIENCE_S = 600.0
+PACE_OF_CALLS = 1_000
+FAST_A_SECOND = 500.0
 
 
 class Keeps(Protocol):
@@ -53,6 +58,10 @@ class Writer:
         self._drains: list[asyncio.Event] = []
         self._is_wanted = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="steelyard-writer")
+        self._scribe: Scribe | None = None
+        self._hiring: asyncio.Task[None] | None = None
+        self._paced_calls, self._paced_from_s = 0, time.monotonic()
+        self.figures: dict[str, float] = {}
 
     def call(self, row: NewCall, then: Callable[[int], None]) -> None:
         """Have a call written; ``then`` is called with its id when it is durable."""
@@ -79,6 +88,7 @@ class Writer:
                 then_scores()
             for drained in drains:
                 drained.set()
+            self._keep_pace(len(calls))
 
     async def ready(self) -> None:
         """Return when what is paid for from now on can be kept: at once, unless the disk is full."""
@@ -96,17 +106,37 @@ class Writer:
         self._is_wanted.set()
         await drained.wait()
 
-    def close(self) -> None:
-        """End the writer's thread after what it is doing."""
+    async def close(self) -> None:
+        """End the writer's thread after what it is doing, and its process; ``figures`` are what that took."""
+        if self._hiring is not None:
+            await self._hiring
+        if self._scribe is not None:
+            self.figures = await self._scribe.end()
         self._thread.shutdown()
+
+    def _keep_pace(self, calls: int) -> None:
+        """Have a process write, where a thread would hold the interpreter against the event loop too often."""
+        self._paced_calls += calls
+        if self._paced_calls < PACE_OF_CALLS:
+            return
+        now_s = time.monotonic()
+        is_fast = self._paced_calls / (now_s - self._paced_from_s) >= FAST_A_SECOND
+        self._paced_calls, self._paced_from_s = 0, now_s
+        if is_fast and self._hiring is None and has_a_core():
+            self._hiring = asyncio.create_task(self._hire())
+
+    async def _hire(self) -> None:
+        scribe = Scribe(self._store.location)
+        with suppress(OSError, EnvironmentFault, StoreError):  # then the thread goes on
+            await scribe.start()
+            self._scribe = scribe
 
     async def _commit(self, calls: Sequence[NewCall], scores: Sequence[NewScore]) -> list[int]:
         """Write the batch; where there is no room, hold the run up and try again until patience ends."""
-        loop = asyncio.get_running_loop()
         full_since_s: float | None = None
         while True:
             try:
-                ids = await loop.run_in_executor(self._thread, self._store.append, calls, scores)
+                ids = await self._append(calls, scores)
                 break
             except StoreFull as error:
                 full_since_s = full_since_s or self._hold(error)
@@ -118,6 +148,11 @@ class Writer:
             self.on_room(True)
             self._tell(f"there is room for {self._store.location} again: the run goes on{self._which_time()}")
         return ids
+
+    async def _append(self, calls: Sequence[NewCall], scores: Sequence[NewScore]) -> list[int]:
+        if self._scribe is not None:
+            return await self._scribe.append(calls, scores)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._store.append, calls, scores)
 
     def _hold(self, error: StoreFull) -> float:
         self._has_room.clear()

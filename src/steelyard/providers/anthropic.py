@@ -164,20 +164,18 @@ async def _streamed(reply: Reply) -> AsyncIterator[Event]:
     yield Done(stop_reason=STOPS.get(stop or "", stop), usage=_usage(told), model_reported=model)
 
 
-async def _whole(reply: Reply) -> AsyncIterator[Event]:
-    data, at_ns = await reply.read()
+def _whole(data: bytes, at_ns: int) -> list[Event]:
     message = decoded(_messages, data)
     if message.error is not None:
         raise _told(message.error)
     if message.stop_reason is None and not message.content:
         raise malformed("the reply holds no answer")
-    for block in message.content:
-        for text in _texts(block, at_ns):
-            yield text
+    texts = [text for block in message.content for text in _texts(block, at_ns)]
     stop = message.stop_reason
     usage = _usage(message.usage or _Usage())
     reason = STOPS.get(stop or "", stop)
-    yield Done(stop_reason=reason, usage=usage, model_reported=message.model, streamed=False, at_ns=at_ns)
+    done = Done(stop_reason=reason, usage=usage, model_reported=message.model, streamed=False, at_ns=at_ns)
+    return [*texts, done]
 
 
 def _texts(block: _Block, at_ns: int) -> list[Text]:

@@ -30,7 +30,6 @@ from steelyard.providers.batches import (
     index_of,
 )
 from steelyard.providers.endpoint import Dialect, key_headers, malformed
-from steelyard.providers.http import Piece, Reply
 from steelyard.providers.interface import Done, Text
 from steelyard.providers.refusals import classify, error_message
 from steelyard.providers.services import address_of, key_of
@@ -164,7 +163,7 @@ class OpenAIBatches(_Learning):
                 async for line in self._http.lines(f"/files/{file}/content"):
                     index = index_of(ticket, str(line.get("custom_id")))
                     if index is not None:
-                        yield await _openai_answer(index, line)
+                        yield _openai_answer(index, line)
 
 
 class AnthropicBatches(_Learning):
@@ -235,7 +234,7 @@ class AnthropicBatches(_Learning):
             if index is None:
                 told = f"batch {ticket.batch} holds requests of another one: {line.get('custom_id')}"
                 raise AnothersBatch(Failure(kind="malformed", message=scrub(told)))
-            yield await _anthropic_answer(index, line.get("result") or {})
+            yield _anthropic_answer(index, line.get("result") or {})
 
 
 class _Json:
@@ -282,7 +281,7 @@ class _Json:
             ) from error
 
 
-async def _openai_answer(index: int, line: dict[str, Any]) -> Answered:
+def _openai_answer(index: int, line: dict[str, Any]) -> Answered:
     response, error = line.get("response"), line.get("error") or {}
     if not response:
         message = scrub(str(error.get("message") or "the batch has no answer to this request"))
@@ -294,12 +293,12 @@ async def _openai_answer(index: int, line: dict[str, Any]) -> Answered:
     data = msgspec.json.encode(response.get("body"))
     if response.get("status_code") != 200:
         return Answered(index=index, failure=_refusal(int(response.get("status_code") or 500), data.decode()))
-    return await _read(index, openai.CHAT, data)
+    return _read(index, openai.CHAT, data)
 
 
-async def _anthropic_answer(index: int, result: dict[str, Any]) -> Answered:
+def _anthropic_answer(index: int, result: dict[str, Any]) -> Answered:
     if result.get("type") == "succeeded":
-        return await _read(index, anthropic.MESSAGES, msgspec.json.encode(result.get("message")))
+        return _read(index, anthropic.MESSAGES, msgspec.json.encode(result.get("message")))
     told = ((result.get("error") or {}).get("error") or {}) if result.get("type") == "errored" else {}
     message = scrub(str(told.get("message") or f"the request is {result.get('type')}"))
     kind = anthropic.KINDS.get(str(told.get("type")), "provider")
@@ -311,18 +310,12 @@ async def _anthropic_answer(index: int, result: dict[str, Any]) -> Answered:
     )
 
 
-async def _read(index: int, dialect: Dialect, data: bytes) -> Answered:
+def _read(index: int, dialect: Dialect, data: bytes) -> Answered:
     """The answer that an API's whole reply holds; there is no timing, for nobody waited."""
-    pieces: list[Piece] = [(data, 0)]
-
-    async def next_piece() -> Piece | None:
-        return pieces.pop() if pieces else None
-
     texts: dict[str, list[str]] = {"answer": [], "reasoning": []}
     done = Done()
     try:
-        reply = Reply(status=200, reason="OK", headers={}, first_byte_ns=0, next_piece=next_piece)
-        async for event in dialect.whole(reply):
+        for event in dialect.whole(data, 0):
             if isinstance(event, Text):
                 texts[event.channel].append(event.text)
             elif isinstance(event, Done):

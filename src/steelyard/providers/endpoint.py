@@ -6,7 +6,7 @@ temperature, a token limit by its old name) is learnt from its error: see ``acce
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -22,8 +22,11 @@ from steelyard.types import Failure, FailureKind, Kind, Request
 
 T = TypeVar("T")
 
-Reading = Callable[[Reply], AsyncIterator[Event]]
-"""Events from a reply whose first byte has come, ending with ``Done``."""
+Streaming = Callable[[Reply], AsyncIterator[Event]]
+"""Events from a reply whose first byte has come, as they come, ending with ``Done``."""
+
+Reading = Callable[[bytes, int], Sequence[Event]]
+"""Events from the body of a reply and the nanosecond its last byte came, ending with ``Done``."""
 
 FILTERED = ("content management policy", "content filtering policy", "flagged as potentially violating")
 
@@ -40,7 +43,7 @@ class Dialect:
     name: str
     path: Callable[[Request], str]
     body: Callable[[Request, Settings], dict[str, Any]]
-    streamed: Reading
+    streamed: Streaming
     whole: Reading
     kinds: tuple[Kind, ...] = ("chat",)
     optional: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -108,9 +111,12 @@ class Endpoint:
                     yield FirstByte(at_ns=reply.first_byte_ns)
                     if (pause_s := spent_for_s(reply.headers)) is not None:
                         yield Pause(seconds=pause_s)
-                    is_streamed = reply.content_type == "text/event-stream"
-                    async for event in dialect.streamed(reply) if is_streamed else dialect.whole(reply):
-                        yield event
+                    if reply.content_type == "text/event-stream":
+                        async for event in dialect.streamed(reply):
+                            yield event
+                    else:
+                        for event in dialect.whole(*await reply.read()):
+                            yield event
                 return
             except ProviderError as error:
                 if (filtered := _filtered(error.failure)) is not None:

@@ -176,16 +176,13 @@ async def _streamed(reply: Reply) -> AsyncIterator[Event]:
     yield msgspec.structs.replace(done, usage=_usage(told), confidence=_confidence(logprobs, average))
 
 
-async def _whole(reply: Reply) -> AsyncIterator[Event]:
-    data, at_ns = await reply.read()
+def _whole(data: bytes, at_ns: int) -> list[Event]:
     part = _decode(data)
     stop = _stop(part)
     if stop is None:
         raise malformed("the reply holds no answer")
-    for text in _texts(part, at_ns):
-        yield text
     usage = _usage(part.usage_metadata or _Usage())
-    yield Done(
+    done = Done(
         stop_reason=stop,
         usage=usage,
         model_reported=part.model_version,
@@ -193,6 +190,7 @@ async def _whole(reply: Reply) -> AsyncIterator[Event]:
         streamed=False,
         at_ns=at_ns,
     )
+    return [*_texts(part, at_ns), done]
 
 
 def _decode(data: bytes) -> _Response:

@@ -210,19 +210,16 @@ async def _streamed(reply: Reply) -> AsyncIterator[Event]:
     yield msgspec.structs.replace(done, confidence=mean_probability(logprobs)) if logprobs else done
 
 
-async def _whole(reply: Reply) -> AsyncIterator[Event]:
-    data, at_ns = await reply.read()
+def _whole(data: bytes, at_ns: int) -> list[Event]:
     part = _decode(data)
     if not part.choices:
         raise malformed("the reply holds no answer")
     choice = part.choices[0]
     message = choice.message or _Delta(content=choice.text)
-    for text in _texts(message, at_ns):
-        yield text
     reason = "refusal" if message.refusal else choice.finish_reason
     confidence = mean_probability(choice.logprobs.values) if choice.logprobs else None
     done = Done(at_ns=at_ns, streamed=False, confidence=confidence)
-    yield msgspec.structs.replace(_with_origin(done, part), stop_reason=reason)
+    return [*_texts(message, at_ns), msgspec.structs.replace(_with_origin(done, part), stop_reason=reason)]
 
 
 def _texts(delta: _Delta, at_ns: int) -> list[Text]:

@@ -176,17 +176,17 @@ async def _streamed(reply: Reply) -> AsyncIterator[Event]:
     yield done if done.confidence is not None else msgspec.structs.replace(done, confidence=mean_probability(logprobs))
 
 
-async def _whole(reply: Reply) -> AsyncIterator[Event]:
-    data, at_ns = await reply.read()
+def _whole(data: bytes, at_ns: int) -> list[Event]:
     response = decoded(_responses, data)
     refused = False
+    texts = []
     for item in response.output:
         for part in (*(item.summary or ()), *(item.content or ())):
             refused = refused or bool(part.refusal)
             if (text := part.text or part.refusal) and part.type in PARTS:
-                yield Text(text, PARTS[part.type], at_ns)
+                texts.append(Text(text, PARTS[part.type], at_ns))
     done = _done(response, refused=refused)
-    yield msgspec.structs.replace(done, at_ns=at_ns, streamed=False)
+    return [*texts, msgspec.structs.replace(done, at_ns=at_ns, streamed=False)]
 
 
 def _done(response: _Response, *, refused: bool) -> Done:

@@ -85,6 +85,8 @@ class KnownDigests:
         return len(self._prefixes)
 
     def __contains__(self, digest: bytes) -> bool:
+        if not self._prefixes:
+            return False
         prefix = int.from_bytes(digest[: schema.PREFIX_BYTES], "big", signed=True)
         place = bisect_left(self._prefixes, prefix)
         return place < len(self._prefixes) and self._prefixes[place] == prefix

@@ -50,9 +50,11 @@ class NewScore(Struct, frozen=True, kw_only=True):
 
 def reply_to_keep_by(completion: Completion | None, scores: Mapping[str, Score]) -> str | None:
     """The reply, where an answer that was found in it is long enough to be kept as a place there."""
-    if completion is None or not any(_is_long(score.answer) for score in scores.values()):
-        return None
-    return completion.text
+    if completion is not None:
+        for score in scores.values():
+            if _is_long(score.answer):
+                return completion.text
+    return None
 
 
 class Measures:

@@ -1,0 +1,183 @@
+"""The process that writes for a fast run, for real: the same records as a thread writes, and nothing lost with it."""
+
+import asyncio
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from contextlib import closing
+from pathlib import Path
+
+import psutil
+import pytest
+from aiohttp import web
+
+import steelyard as sy
+from server import serving
+from steelyard.engine import writer
+from steelyard.store import Store
+
+ITEMS = 400
+
+
+@pytest.fixture(autouse=True)
+def cases(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    lines = [json.dumps({"question": f"Say {i}", "answer": str(i % 3), "id": f"c{i}"}) for i in range(ITEMS)]
+    Path("cases.jsonl").write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture
+def hired_early(monkeypatch):
+    """A run is fast from its twentieth answer on."""
+    monkeypatch.setattr(writer, "PACE_OF_CALLS", 20)
+    monkeypatch.setattr(writer, "FAST_A_SECOND", 1.0)
+
+
+@pytest.fixture
+def hired_at_once(monkeypatch):
+    serve = writer.Writer.serve
+
+    async def hire_and_serve(self):
+        await self._hire()
+        await serve(self)
+
+    monkeypatch.setattr(writer.Writer, "serve", hire_and_serve)
+
+
+async def parity(request, body, number):
+    await asyncio.sleep(0.02)
+    asked = int(body["messages"][-1]["content"].removeprefix("Say "))
+    message = {"role": "assistant", "content": str(asked % 2)}
+    return web.json_response({"model": "m", "choices": [{"message": message, "finish_reason": "stop"}]})
+
+
+def run(server, **settings):
+    spec = sy.ModelSpec(id="m", provider="openai", model="m", base_url=server.url, extra={"stream": False})
+    return sy.run([spec], ["cases.jsonl"], concurrency=8, **settings)
+
+
+def scores(run):
+    return {record.sample.id: record.scores["accuracy"].value for record in run.records()}
+
+
+def scribes():
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        try:
+            found += [process] if "steelyard.engine.scribe" in process.cmdline() else []
+        except psutil.Error:  # it ended while we looked
+            continue
+    return found
+
+
+def wait_for(found):
+    deadline = time.monotonic() + 60
+    while not (value := found()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return value
+
+
+def watched(server, do=lambda process: None, **settings):
+    """A run, and the process that wrote for it, to which something may be done once half is asked."""
+    seen = []
+
+    def look():
+        seen.extend(wait_for(scribes))
+        wait_for(lambda: len(server.requests) > ITEMS / 2)
+        do(seen[0])
+
+    watching = threading.Thread(target=look)
+    watching.start()
+    try:
+        return run(server, **settings), seen
+    finally:
+        watching.join()
+
+
+def test_a_process_writes_the_same_records_as_a_thread_and_ends_with_the_run(hired_early, monkeypatch):
+    with serving(parity) as server:
+        by_process, seen = watched(server, fresh=True)
+        monkeypatch.setattr(writer, "has_a_core", lambda: False)
+        by_thread = run(server, fresh=True)
+        assert len(server.requests) == 2 * ITEMS
+    assert scores(by_process) == scores(by_thread)
+    assert len(scores(by_thread)) == ITEMS
+    assert len(seen) == 1
+    assert not psutil.pid_exists(seen[0].pid)
+    with Store.open() as store:
+        ours, theirs = (store.sessions(each.info.id)[0].resources for each in (by_thread, by_process))
+    assert theirs["peak_rss_bytes"] > ours["peak_rss_bytes"] + 20e6  # the process is weighed with the run
+
+
+def test_a_slow_run_and_one_on_a_single_core_keep_to_the_thread(monkeypatch):
+    monkeypatch.setattr(writer, "PACE_OF_CALLS", 20)
+    monkeypatch.setattr(writer, "FAST_A_SECOND", 1e9)
+    monkeypatch.setattr(writer.Writer, "_hire", None)
+    with serving(parity) as server:
+        assert run(server).status == "done"
+        monkeypatch.setattr(writer, "FAST_A_SECOND", 1.0)
+        monkeypatch.setattr(writer, "has_a_core", lambda: False)
+        assert run(server, fresh=True).status == "done"
+
+
+def test_where_the_process_is_killed_the_run_ends_and_a_resumed_one_repeats_no_completed_call(hired_at_once):
+    with serving(parity) as server:
+        with pytest.raises(sy.SteelyardError, match=r"writes the store died \(killed by signal 9\).*--resume last"):
+            watched(server, lambda process: process.kill())
+        with Store.open() as store:
+            durable = sum(record.call.failure is None for record in store.records(store.run("last").id))
+        assert ITEMS / 4 < durable < ITEMS
+        server.requests.clear()
+        words = [sys.executable, "-m", "steelyard", "run", "--resume", "last", "--quiet"]
+        subprocess.run(words, capture_output=True, check=True, timeout=60)
+        assert len(server.requests) == ITEMS - durable
+
+
+def test_after_kill_9_of_the_run_its_scribe_ends_too():
+    with serving(parity) as server:
+        early = "from steelyard.engine import writer; writer.PACE_OF_CALLS, writer.FAST_A_SECOND = 20, 1; "
+        command = ["run", "cases.jsonl", "-m", "openai/m", "--base-url", server.url, "--concurrency", "8", "--quiet"]
+        code = early + "from steelyard.cli import main; main()"
+        with subprocess.Popen([sys.executable, "-c", code, *command]) as process:
+            (writing,) = wait_for(scribes)
+            os.kill(process.pid, signal.SIGKILL)
+        writing.wait(10)
+
+
+def test_a_key_that_a_service_echoes_is_not_written_by_the_process_either(hired_at_once, monkeypatch):
+    monkeypatch.setenv("QUITE_ANOTHER_NAME", "canary-1234567890")
+
+    async def echoing(request, body, number):
+        message = {"role": "assistant", "content": "you sent " + request.headers["Authorization"]}
+        await asyncio.sleep(0.02)
+        return web.json_response({"model": "m", "choices": [{"message": message, "finish_reason": "stop"}]})
+
+    with serving(echoing) as server:
+        spec = {"id": "m", "provider": "openai", "model": "m", "base_url": server.url, "extra": {"stream": False}}
+        sy.run([sy.ModelSpec(**spec, api_key_env="QUITE_ANOTHER_NAME")], ["cases.jsonl"], concurrency=8)
+        assert all(headers["Authorization"] == "Bearer canary-1234567890" for headers in server.headers)
+    with Store.open() as store:
+        texts = [record.call.completion.text for record in store.records(store.run("last").id)]
+    assert texts == ["you sent Bearer [key removed]"] * ITEMS
+
+
+def test_half_a_surrogate_pair_is_written_as_a_thread_would_write_it(hired_at_once):
+    model = sy.Scripted(lambda request: "half \ud800 of it", delay_s=0.01, concurrency=8)
+    run = sy.run([model], ["cases.jsonl"])
+    assert {record.call.completion.text for record in run.records()} == {"half \N{REPLACEMENT CHARACTER} of it"}
+
+
+def test_what_cannot_be_written_is_told_in_the_words_of_the_store(hired_at_once):
+    def lose_the_cell(process):
+        with closing(sqlite3.connect(Store.place())) as connection, connection:
+            connection.execute("DELETE FROM cells")
+
+    with serving(parity) as server, pytest.raises(sy.SteelyardError, match="is not in the store"):
+        watched(server, lose_the_cell)
+    assert not scribes()
