@@ -99,8 +99,9 @@ def _fault(metric: str, pair: Paired, *sides: Side) -> str | None:
     for side in sides:
         if side.info.is_floor:
             return f"{side.name} is a floor: it takes no time and no money"
-        if np.isnan(_figures(metric, side.columns)).all():
-            return f"unknown for {side.name}"
+    unknown_to = [side.name for side in sides if np.isnan(_figures(metric, side.columns)).all()]
+    if unknown_to:
+        return f"unknown for {' and '.join(dict.fromkeys(unknown_to))}"
     return None if pair.n else "no item has a figure on both sides"
 
 

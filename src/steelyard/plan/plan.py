@@ -47,7 +47,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     ``budget_usd`` is what the run may spend, over all its sessions, judges included; ``None`` sets no limit.
     ``stop`` is the rule by which a cell may end before all its items are asked.
     ``fresh``: ask anew also what an earlier run was answered; ``cache_max_age_s``: what was answered longer ago.
-    ``success`` are the criteria that ``gate`` holds the run to, beside the margins to ``baseline``.
+    ``success`` are the criteria that the run, and each ``gate`` of it, is held to, beside the margins to ``baseline``.
     """
 
     models: tuple[ModelSpec, ...]
