@@ -34,7 +34,7 @@ lock: $(EXTRAS)  ## write the exact versions that are installed now
 	@echo "# Exact versions for development, CI and the demo. Renew: make lock" > constraints.txt
 	@$(PIP) freeze --exclude-editable | grep -v " @ " >> constraints.txt
 
-extras: $(EXTRAS)  ## what some tests need besides, and leave out without: the vendors' clients, Reasoning Gym, a browser's driver
+extras: $(EXTRAS)  ## what some tests need besides, and leave out without: the vendors' clients, Reasoning Gym, a browser's driver, axe, statsmodels
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache dist
@@ -47,5 +47,5 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 $(EXTRAS): $(STAMP)
-	@$(PIP) install -c constraints.txt -e '.[reasoning-gym]' openai anthropic google-genai playwright
+	@$(PIP) install -c constraints.txt -e '.[reasoning-gym]' openai anthropic google-genai playwright axe-playwright-python statsmodels
 	@touch $@

@@ -29,6 +29,7 @@ PAGES = {
     "/runs/1/answers": "its answers, first page",
     "/runs/1/answers?after=1.1000.20": "its answers, from the middle",
     "/runs/1/answers?state=right": "those that are right",
+    "/runs/1/answers?order=slowest": "the slowest, of what is looked through by then",
     "/answers/500000": "one answer",
     f"/item?name={SMALL}/5": "an item that was answered 500 times",
     "/money": "cost",

@@ -25,9 +25,8 @@ from steelyard.engine.progress import Progress
 from steelyard.engine.run import Ended, Given, execute
 from steelyard.engine.stage import opened
 from steelyard.errors import ProviderError, UnknownName, UsageError
-from steelyard.plan.file import distinct_ids
 from steelyard.plan.names import confidence_of, parse_benchmark, parse_model
-from steelyard.plan.plan import BenchmarkSpec, Order, Plan
+from steelyard.plan.plan import BenchmarkSpec, Order, Plan, distinct_ids
 from steelyard.plan.stopping import Stop, cascade_rule, stop_rule
 from steelyard.providers import connect
 from steelyard.providers.function import Function
@@ -188,7 +187,7 @@ def run(
     ``stop``: end early by a rule: ``{"half_width": 0.03}``, ``{"compare": True}``, ``{"anytime": True}`` or
     ``{"variance": 0.0004}``; see docs/stopping.md.
     ``cascade``: one model after another, cheapest first: ``{"drop_when": "worse_by 0.05", "skip_when": "success"}``,
-    where ``success`` are criteria such as ``"accuracy >= 0.70"``.
+    where ``success`` are criteria such as ``"accuracy >= 0.70"``, to which ``gate`` holds the run too.
     ``store``: path of the SQLite file; default ``STEELYARD_STORE`` or ``.steelyard/steelyard.db``.
     """
     return _complete(
@@ -366,19 +365,20 @@ def gate(
 ) -> GateReport:
     """Hold a run against a baseline, or to plain criteria: pass, fail or inconclusive, with a sentence.
 
-    ``margins={"accuracy": 0.02, "latency.p95": "10%"}``: how much worse is borne. ``require=["accuracy >= 0.70"]``.
+    ``margins={"accuracy": 0.02, "latency.p95": "10%"}``: how much worse is borne. ``require=["accuracy >= 0.70"]``,
+    beside the ``success`` criteria that the run was made with.
     ``baseline``: a name, ``NAME@VERSION``, or the path of an exported one. ``exit_code`` is what the command line ends
     with: 1 for a fail, 3 for an inconclusive that blocks.
     """
     from steelyard.analysis.gate import Policy
-    from steelyard.criteria import parse_margin, parse_threshold
-    from steelyard.report.verdict import Asked
+    from steelyard.report.verdict import asked_of
     from steelyard.report.verdict import gate as judge
 
-    asked = Asked(
+    asked = asked_of(
+        run.info.plan,
         baseline=baseline,
-        margins=tuple(parse_margin(f"{metric}={margin}") for metric, margin in (margins or {}).items()),
-        thresholds=tuple(parse_threshold(text) for text in require),
+        margins=[f"{metric}={margin}" for metric, margin in (margins or {}).items()],
+        requirements=require,
         policy=Policy(mode=mode, inconclusive=inconclusive, allowed=tuple(allow)),
         model=model,
         benchmark=benchmark,

@@ -86,5 +86,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
     if close:
         return f"Did you mean {' or '.join(map(repr, close))}?"
+    if not names:
+        return "None like it is known."
     shown = ", ".join(names[:12])
     return f"Known: {shown}{', ...' if len(names) > 12 else ''}."

@@ -597,6 +597,11 @@ class CellInfo(Struct, frozen=True, kw_only=True):
     settings: dict[str, Any] = {}
 
     @property
+    def is_imported(self) -> bool:
+        """Whether its answers were made elsewhere: nothing was sent for them, and when they were given is unknown."""
+        return self.origin.startswith("import ")
+
+    @property
     def label(self) -> str:
         """The benchmark as a table heads it: ``mmlu:astronomy@cloze``."""
         part = f":{self.part}" if self.part else ""

@@ -80,7 +80,7 @@ def test_a_floor_that_is_not_beaten_is_told():
 def test_the_cheapest_right_answer_is_decided_by_the_ratio_of_costs():
     (found,) = of("cost", contender("a", 300), contender("b", 290, cost=COST / 4))
     assert found.kind == "told"
-    assert found.sentence.startswith("A right answer on b@p costs least with b: ")
+    assert found.sentence.startswith("Right answers on b@p cost least with b: ")
     (found,) = of("cost", contender("a", 300), contender("b", 299))
     assert found.kind == "open"
 
@@ -96,6 +96,68 @@ def test_the_fastest_first_token_is_decided_by_the_ratio_of_medians():
     assert found.sentence.startswith("b's first token comes first")
     (found,) = of("speed", contender("a", 300), contender("b", 290))
     assert found.kind == "open"
+
+
+def test_who_is_cheapest_or_fastest_is_told_from_every_other_and_not_from_the_next_alone():
+    cheap, next_, wide = contender("a", 300), contender("b", 300, cost=2 * COST), contender("c", 4, 8, cost=COST)
+    (found,) = of("cost", cheap, next_, wide)
+    assert found.kind == "open"
+    assert "c with" in found.sentence
+    (found,) = of("cost", cheap, next_, contender("c", 300, cost=3 * COST))
+    assert found.sentence.endswith("that of b, the next. It is told from all 2 others.")
+    (found,) = of("speed", contender("a", 300), contender("b", 300), contender("c", 300))
+    assert "a with" in found.sentence
+    assert found.sentence.endswith("are not told apart, nor is c.")
+    (found,) = of("speed", contender("a", 300, ttft=0.1), contender("b", 300), contender("c", 300))
+    assert found.sentence.endswith("It is told from all 2 others.")
+
+
+def test_nothing_is_said_of_costs_or_times_that_nobody_knows_and_of_one_model_s_speed():
+    assert not of("cost", contender("a", 300, cost=np.nan), contender("b", 290, cost=np.nan))
+    assert not of("speed", contender("a", 300, ttft=np.nan), contender("b", 290, ttft=np.nan))
+    assert not of("speed", contender("a", 300))
+
+
+def test_without_a_stream_the_whole_answer_is_what_is_fast():
+    unstreamed = {"ttft_s": np.full(400, np.nan)}
+    (found,) = of("speed", contender("a", 300, **unstreamed), contender("b", 290, ttft=0.1, **unstreamed))
+    assert found.sentence.startswith("b's answer is there first on b@p")
+
+
+def test_nothing_is_said_of_a_floor_that_was_not_run_or_was_asked_otherwise():
+    assert not of("floor", contender("a", 300))
+    other = contender("baseline/random", 100, cost=np.nan, info={"is_floor": True, "prompt_digest": "other words"})
+    assert not of("floor", contender("a", 300), floors=[other])
+
+
+def test_models_with_one_score_are_said_to_have_it_and_none_is_called_the_best():
+    (found,) = of("lead", contender("a", 200), contender("b", 200, offset=100))
+    assert found.kind == "open"
+    assert "a and b both have 50.0 %" in found.sentence
+    assert "best one seen" not in found.sentence
+
+
+def test_a_change_since_a_baseline_that_is_not_told_is_open():
+    bench = Bench("b@p", [contender("new", 300, offset=1), contender("old", 300)])
+    (found,) = since_baseline([bench.compare(bench.models[0], bench.models[1])])
+    assert found.kind == "open"
+    assert "95 %" in found.method
+    assert not list(since_baseline([]))
+
+
+def test_what_a_run_warns_of_is_a_doubt_and_a_clean_run_has_none():
+    bench = Bench("b@p", [contender("a", 300)])
+    (found,) = [one for one in findings([bench], doubts=["the client was busy"]) if one.rule == "doubts"]
+    assert (found.kind, found.sentence) == ("beware", "the client was busy")
+    assert not [one for one in findings([bench]) if one.rule == "doubts"]
+
+
+def test_a_look_that_decided_nothing_leaves_it_open():
+    settled = Settled(sentence="a and b are not told apart", method="stopping rule compare", is_told=False)
+    bench = Bench("b@p", [contender("a", 390), contender("b", 200)], settled=[settled])
+    (found,) = [one for one in findings([bench]) if one.rule == "stopping"]
+    assert found.kind == "open"
+    assert not [one for one in findings([bench]) if one.rule == "dominated"]
 
 
 def test_a_model_is_dominated_only_where_another_is_told_to_beat_it():
@@ -235,15 +297,44 @@ def test_real_time_is_withheld_where_all_are_slow_or_too_few_were_timed():
     assert "n too small" in found.why
 
 
+def test_real_time_is_withheld_of_what_is_prompt_and_no_better_than_the_floor():
+    found = recommended(REAL_TIME, contender("a", 110), floors=[floor(100)])
+    assert not found.is_given
+    assert "a would pass, but is not shown to do better than the floor" in found.why
+
+
+def test_real_time_takes_whole_answers_where_nothing_streams():
+    unstreamed = {"ttft_s": np.full(400, np.nan)}
+    assert recommended(REAL_TIME, contender("a", 300, ttft=0.1, **unstreamed)).models == ("a",)
+    assert not recommended(REAL_TIME, contender("a", 300, ttft=0.4, **unstreamed)).is_given
+
+
+def test_general_is_withheld_where_no_model_is_close_everywhere():
+    other = Bench("c@p", [contender("a", 100, info={"benchmark": "c"}), contender("b", 300, info={"benchmark": "c"})])
+    found = recommended(GENERAL, contender("a", 300), contender("b", 100), more=[other])
+    assert not found.is_given
+    assert "No one model stays within 5 points" in found.why
+
+
+@pytest.mark.parametrize("changed", [{"status": "interrupted"}, {"reported": ("m-1", "m-2")}])
+def test_high_stakes_is_withheld_of_an_interrupted_run_and_of_a_model_that_changed(changed):
+    one = contender("a", 395)
+    found = recommended(STAKES, msgspec.structs.replace(one, cell=msgspec.structs.replace(one.cell, **changed)))
+    assert not found.is_given
+    assert recommended(STAKES, one).is_given
+
+
 def test_recommendations_are_over_all_benchmarks_together():
     other = Bench("c@p", [contender("a", 100, info={"benchmark": "c"}), contender("b", 200, info={"benchmark": "c"})])
     assert recommended(STAKES, contender("a", 395), contender("b", 394), more=[other]).models == ()
 
 
 def test_imported_answers_have_no_reliability_so_high_stakes_is_withheld():
-    one = contender("a", 395)
-    without = {name: estimate for name, estimate in one.estimates.items() if name != "reliability"}
-    found = recommended(STAKES, msgspec.structs.replace(one, estimates=without))
+    one = contender("a", 395, info={"origin": "import sha256:00"})
+    assert {one.value(name) for name in ("reliability", "requests_per_second", "tokens_per_second", "api_calls")} == {
+        None
+    }
+    found = recommended(STAKES, one)
     assert not found.is_given
     assert "reliability is not known" in found.why
 

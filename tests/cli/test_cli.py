@@ -331,6 +331,24 @@ def test_the_run_path_does_without_scipy_stats_and_prices_it_does_not_need():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 
 
+def test_a_run_of_one_item_loads_nothing_that_it_has_no_use_for():
+    code = (
+        "import sys, steelyard.cli as c\n"
+        "assert c.main(['run', 'starter', '--limit', '1', '-m', 'baseline/random', '--quiet']) == 0\n"
+        "needless = {'aiohttp', 'scipy.special', 'scipy.stats', 'genai_prices', 'duckdb', 'pandas', 'xllamacpp', "
+        "'yaml', 'sqlalchemy.dialects.postgresql', 'email.parser', 'rich.progress', 'numpy.ma'}\n"
+        "print(sorted(needless & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1:] == ["[]"], done.stdout + done.stderr
+
+
+def test_a_command_that_writes_parquet_ends_without_a_word_of_leaks():
+    ok("run", "starter", "--limit", "3", "-m", "baseline/random", "--quiet")
+    done = steelyard("export", "--format", "parquet", "--output", "answers.parquet")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_server_named_by_its_process_is_weighed_and_a_resumed_run_asks_for_it_anew():
     write_cases(3)
     with serving(echo) as server:

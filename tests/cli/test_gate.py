@@ -190,3 +190,69 @@ def test_a_gate_in_python_gives_the_verdict_and_its_sentence():
     assert (found.verdict, found.exit_code, len(found.checks)) == ("pass", 0, 2)
     assert found.sentence.startswith("PASS: run #2 against main@1")
     assert sy.gate(asked("monday", 0.5), baseline="main", margins={"accuracy": "2points"}).verdict == "fail"
+
+
+CASES_PLAN = "models: ['python:toy:answer']\nbenchmarks: [cases.jsonl]\nsuccess: ['accuracy >= 0.70']\n"
+
+
+def plan_of_a_toy(n=100, plan=CASES_PLAN):
+    """A plan whose model is wrong wherever the answer holds a 7."""
+    prepared(n)
+    Path("toy.py").write_text("def answer(prompt):\n    return prompt.split()[-1].replace('7', 'x')\n")
+    Path("plan.yaml").write_text(plan)
+
+
+def test_a_run_ends_with_1_where_a_success_criterion_surely_fails():
+    plan_of_a_toy()
+    done = steelyard("run", "plan.yaml", "--quiet")
+    assert (done.returncode, "PASS: run #1 by its criteria" in done.stdout) == (0, True), done.stdout
+    done = steelyard("run", "plan.yaml", "--quiet", "--success", "accuracy >= 0.95")
+    assert (done.returncode, "asked for: accuracy >= 0.95: not kept" in done.stdout) == (1, True), done.stdout
+    done = steelyard("run", "plan.yaml", "--success", "accuracy >= 0.95", "--json")
+    success = json.loads(done.stdout)["success"]
+    assert (done.returncode, success["verdict"], success["checks"][0]["high"] < 0.95) == (1, "fail", True)
+    done = steelyard("run", "plan.yaml", "--quiet", "--success", "accuracy >= 0.82")
+    assert (done.returncode, "Inconclusive warns only" in done.stdout) == (0, True), done.stdout
+    done = steelyard("run", "plan.yaml", "--quiet", "--success", "cost.per_item <= 0.01")
+    assert (done.returncode, "the cost is not known" in done.stdout) == (3, True), done.stdout
+
+
+def test_a_criterion_about_an_unknown_metric_is_told_before_anything_is_asked(said):
+    plan_of_a_toy()
+    code, text = said("run", "plan.yaml", "--success", "acuracy >= 0.7")
+    assert (code, "Did you mean 'accuracy'" in text) == (2, True)
+    assert not Path(".steelyard/steelyard.db").exists() or json.loads(said("runs", "--json")[1]) == []
+
+
+def test_a_gate_on_a_plan_asks_anew_and_judges():
+    plan_of_a_toy()
+    held = ("gate", "plan.yaml", "--baseline", "main", "--margin", "accuracy=0.05")
+    done = steelyard(*held)
+    assert (done.returncode, "nothing was asked" in done.stdout) == (3, True), done.stdout
+    ok("run", "plan.yaml", "--quiet")
+    ok("baseline", "set", "main")
+    done = steelyard(*held, "--json")
+    verdict = json.loads(done.stdout)
+    assert (done.returncode, verdict["run"], verdict["verdict"]) == (0, 2, "pass"), done.stdout
+    Path("toy.py").write_text("def answer(prompt):\n    return 'no idea'\n")
+    done = steelyard(*held, "--quiet")
+    assert (done.returncode, done.stdout.startswith("FAIL: run #3")) == (1, True), done.stdout
+    done = steelyard("gate", "plan.yaml", "--baseline", "main", "--margin", "acuracy=0.02")
+    assert (done.returncode, "Did you mean 'accuracy'" in done.stderr) == (2, True)
+    done = steelyard("gate", "plan.yaml", "--baseline", "main")
+    assert (done.returncode, "Try: --margin accuracy=" in done.stderr) == (2, True)
+    assert json.loads(ok("runs", "--json"))[0]["number"] == 3
+
+
+def test_a_gate_on_a_plan_is_tried_by_asking_twice():
+    plan_of_a_toy()
+    [found] = json.loads(
+        ok("gate", "plan.yaml", "--calibrate", "--margin", "accuracy=0.05", "--trials", "20", "--json")
+    )
+    assert (found["trials"], found["fails"]["value"]) == (20, 0.0)
+
+
+def test_python_holds_a_run_to_the_criteria_it_was_made_with():
+    prepared()
+    found = sy.gate(asked("monday", 0.5, success=["accuracy >= 0.9"]))
+    assert (found.verdict, found.exit_code) == ("fail", 1)

@@ -1,8 +1,27 @@
-"""What a log hears of a batch while it is in progress."""
+"""What a user sees while a run goes on: on a terminal as much as fits, in a log what has changed notably."""
 
-from steelyard.cli.live import BatchLines
-from steelyard.engine.progress import Progress
+import asyncio
+import fcntl
+import json
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+import time
+from contextlib import suppress
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from server import chunk, finish, serving, stream, usage
+from steelyard.cli.live import BatchLines, cell_state, duration, names_that_fit
+from steelyard.engine.progress import CellProgress, Progress
 from steelyard.providers.batches import Progress as Told
+from steelyard.types import Score
 
 
 def test_a_log_hears_of_a_batch_when_it_changes_notably_and_not_else():
@@ -24,3 +43,102 @@ def test_a_log_hears_of_a_batch_when_it_changes_notably_and_not_else():
         None,
         "m  batch 1: 988 of 1,000 answered, 12 failed",
     ]
+
+
+def a_cell(**changes):
+    cell = CellProgress(model="m", label="b@p", planned=100)
+    for name, value in changes.items():
+        setattr(cell, name, value)
+    return cell
+
+
+def test_a_cell_says_how_far_it_is_how_long_it_takes_what_it_costs_and_why_it_waits():
+    gate = SimpleNamespace(waiting=7, held_for_s=3.2, is_closed=False, resting=0)
+    cell = a_cell(scored=40, scored_anew=40, right=30.0, errored=2, retries=5, cost_usd=0.5, throttle=gate)
+    cell.started_s, cell.ended_s = 0.0, 21.0
+    said = "42/100  29 s left  2.0/s  75.0 % right  $0.5000  2 failed  5 retries  7 waiting for the rate limit, 3 s"
+    assert cell_state(cell) == said
+    assert cell_state(cell, 80) == "42/100  29 s left  2.0/s  $0.5000  2 failed  7 waiting for the rate limit, 3 s"
+    assert cell_state(cell, 20) == "42/100  29 s left"
+    assert cell_state(cell, 3) == "42/100"
+
+
+def test_requests_that_failed_and_rest_are_told_and_a_service_that_is_gone():
+    gate = SimpleNamespace(waiting=0, held_for_s=0.0, is_closed=False, resting=3)
+    assert cell_state(a_cell(throttle=gate)) == "0/100  3 to be tried again"
+    gate.waiting, gate.is_closed = 4, True
+    assert cell_state(a_cell(throttle=gate)) == "0/100  4 waiting for the service to come back"
+
+
+def test_the_pace_of_a_cell_that_is_done_stays_what_it_was():
+    cell = a_cell(planned=1)
+    cell.started_s = time.monotonic() - 2.0
+    cell.count_score(Score(value=1.0), is_reused=False)
+    first = cell.per_second()
+    time.sleep(0.02)
+    assert cell.per_second() == first
+
+
+def test_a_slow_pace_is_told_by_the_minute_or_the_hour():
+    cell = a_cell(planned=10, scored=1, scored_anew=1)
+    cell.started_s = 0.0
+    for ended_s, said in ((20.0, "3.0/min"), (600.0, "6.0/h")):
+        cell.ended_s = ended_s
+        assert said in cell_state(cell)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.4, "0 s"), (59, "59 s"), (60, "1 min 0 s"), (3_599, "59 min 59 s"), (7_500, "2 h 5 min"), (93_600, "1 d 2 h")],
+)
+def test_a_time_that_is_left_is_told_in_two_units(seconds, said):
+    assert duration(seconds) == said
+
+
+def test_a_name_that_does_not_fit_loses_its_middle():
+    assert names_that_fit(["short", "openai/a-model-with-a-rather-long-name"], 16) == ["short", "openai/…ong-name"]
+    assert max(map(len, names_that_fit(["x" * 50], 16))) == 16
+
+
+@pytest.mark.parametrize("columns", [60, 100, 170])
+def test_on_a_terminal_no_line_of_the_display_is_cut_and_in_a_log_nothing_is_drawn(columns):
+    Path("q.jsonl").write_text("".join(json.dumps({"question": f"q{i}", "answer": "x"}) + "\n" for i in range(30)))
+
+    async def slow(request, body, number):
+        await asyncio.sleep(0.15)
+        return await stream(request, [chunk(content="x"), finish(), usage()])
+
+    with serving(slow) as server:
+        where = ["-m", "openai/a-model-with-a-rather-long-name", "--base-url", server.url, "--concurrency", "4"]
+        command = [sys.executable, "-m", "steelyard", "run", "q.jsonl", *where, "--price", "1/4"]
+        drawn = on_a_terminal(command, columns)
+        logged = subprocess.run([*command, "--fresh"], capture_output=True, env=environment(), check=True)
+        as_json = subprocess.run([*command, "--fresh", "--json"], capture_output=True, env=environment(), check=True)
+        quiet = subprocess.run([*command, "--fresh", "--quiet"], capture_output=True, env=environment(), check=True)
+    assert "\x1b[" in drawn
+    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", drawn)
+    assert re.search(r"\d+/30  \d+ s left", plain)
+    assert "left…" not in plain
+    assert "…  " not in plain.replace("…ong-name", "")
+    assert b"\x1b" not in logged.stdout + logged.stderr
+    assert json.loads(as_json.stdout)["run"]["status"] == "done"
+    assert (as_json.stderr, quiet.stderr) == (b"", b"")
+
+
+def environment():
+    return os.environ | {"OPENAI_API_KEY": "k", "TERM": "xterm-256color"}
+
+
+def on_a_terminal(command, columns):
+    """What the command writes to a terminal of so many columns."""
+    main, other = pty.openpty()
+    fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    with subprocess.Popen(command, stdin=other, stdout=other, stderr=other, env=environment()) as process:
+        os.close(other)
+        pieces = []
+        with suppress(OSError):  # the far end is closed
+            while piece := os.read(main, 65_536):
+                pieces.append(piece)
+        assert process.wait(60) == 0
+    os.close(main)
+    return b"".join(pieces).decode("utf-8", "replace")

@@ -1,11 +1,14 @@
 """Every page shows what the store holds, as text, from an address that can be sent."""
 
 import re
+import sqlite3
 import time
+from pathlib import Path
 
 import pytest
 from boards import REFUSED, TRIED, Visitor, cell_info, estimate, judged, new_call, one_run, served
 
+from steelyard.analysis.order import permutation
 from steelyard.report.baselines import SHOWN
 from steelyard.store import Store
 from steelyard.store.snapshots import Snapshot
@@ -82,6 +85,66 @@ def test_a_run_on_its_way_is_live(store):
         assert "answers/s" in shown
         store.append_calls([new_call(cell, session, 10)])
         assert "11 of 40" in words(Visitor(port).page("/runs/1"))
+
+
+def test_a_live_score_is_of_the_first_items_of_the_order_and_says_of_how_many(store):
+    order = permutation(40, count=40, seed=7)
+    run = store.create_run(name="on its way", plan={"seed": 7}, plan_digest="0" * 64)
+    session, cell = store.begin_session(run.id, {}), store.add_cell(run.id, cell_info(items=40, available=40))
+    came_in = [*order[:10], *order[11:14]]  # the eleventh is slow, and all that came in after it was right
+    ids = store.append_calls([new_call(cell, session, place, at_s=time.time()) for place in came_in])
+    values = [1.0, 0.0] * 5 + [1.0] * 3
+    store.append_scores([judged(number, value) for number, value in zip(ids, values, strict=True)])
+    with served(store) as port:
+        shown = words(Visitor(port).page("/runs/1"))
+    assert "50.0 % (23.7 to 76.3)" in shown
+    assert "of the first 10 of 40 items" in shown
+    assert "provisional" in shown
+
+
+def test_a_live_score_of_an_unknown_order_says_that_quick_answers_come_first(store):
+    one_run(store, ["yes"] * 9, status="running", info=cell_info(items=40, available=40), at_s=time.time())
+    with served(store) as port:
+        assert "of the 9 items answered so far, the quick ones first" in words(Visitor(port).page("/runs/1"))
+
+
+def test_every_number_of_a_run_leads_to_the_answers_behind_it(store):
+    _, cell, _ = one_run(store, ["yes", "no"] * 20, scores=[1.0, 0.0] * 20, info=cell_info(model="a model", items=40))
+    known = store.summary(cell)
+    store.set_summary(cell, [*known, estimate("latency.p95", 0.5, unit="s"), estimate("truncated", 0.1)])
+    with served(store) as port:
+        visitor = Visitor(port)
+        page = visitor.page("/runs/1").replace("&amp;", "&")
+        of_model = "/runs/1/answers?model=a+model&benchmark=quiz%40p"
+        assert f'<a href="{of_model}">50.0 %</a>' in page
+        assert f'<a href="{of_model}&order=slowest">500 ms</a>' in page
+        assert f'<a href="{of_model}&state=truncated">10.0 %</a>' in page
+        assert "/answers/1" in visitor.page(of_model)
+
+
+def test_a_page_leads_on_and_back(store):
+    one_run(store, [f"answer {place}" for place in range(450)])
+    with served(store) as port:
+        visitor, path, firsts = Visitor(port), "/runs/1/answers", []
+
+        def step(page, name):
+            found = re.search(rf'href="([^"]+)" rel="{name}"', page)
+            return found and found[1].replace("&amp;", "&")
+
+        def first(page):
+            return int(re.search(r">quiz/(\d+)</a>", page)[1])
+
+        while path:
+            page = visitor.page(path)
+            firsts.append(first(page))
+            last, path = path, step(page, "next")
+        assert firsts == [0, 100, 200, 300, 400]
+        while last:
+            page = visitor.page(last)
+            assert first(page) == firsts.pop()
+            last = step(page, "prev")
+        assert firsts == []
+        assert len(re.findall(r">quiz/\d+</a>", visitor.page("/runs/1/answers?most=500"))) == 450
 
 
 def test_answers_are_found_by_outcome_text_subject_and_order(store):
@@ -168,7 +231,7 @@ def test_flips_stand_side_by_side(store):
         shown = words(page)
     assert "10 better with" in shown
     assert "4 better with" in shown
-    assert re.search(r"<pre[^>]*>wrong</pre></section>\s*<section><h5>.*?</h5><pre[^>]*>right</pre>", page)
+    assert re.search(r"<pre[^>]*>wrong</pre></section>\s*<section><h4>.*?</h4><pre[^>]*>right</pre>", page)
     assert "McNemar" in shown
 
 
@@ -214,7 +277,7 @@ def test_money_is_summed_by_day_and_model_and_the_unknown_stays_unknown(store):
     with served(store) as port:
         page = words(Visitor(port).page("/money"))
     assert "at least 1.7500 USD" in page
-    assert "No known price c" in page
+    assert "No known price 1 model c" in page
     assert "a: $1.5" in page
 
 
@@ -277,7 +340,10 @@ def test_a_confidential_text_is_shown_to_who_asked_for_it(store):
      ("/?order=x", 400), ("/?start=-1", 400), ("/compare?run=1&run=2&metric=x", 400), ("/compare?run=1&margin=x", 400),
      ("/trends?metric=x", 404), ("/trends?by=x", 400), ("/search?q=a&before=x", 400), ("/none", 404),
      ("/runs/%00", 404), ("/runs/..%2f..%2fetc%2fpasswd", 404), ("/static/0/../../app.py", 404),
-     ("/?after=99999999999999999999", 400), ("/item?name=%ff%00", 404), ("/runs/1/answers?model=none", 200)],
+     ("/?after=99999999999999999999", 400), ("/runs/1/answers?trail=x,y", 200),
+     ("/runs/1/answers?most=99999999999", 200), ("/runs/1/answers?most=-1", 400), ("/?start=9007199254740992", 200),
+     ("/runs/%F0%9F%A6%99", 404), ("/item?name=%F0%9F%A6%99", 404), ("/runs/1%2f2", 404), ("/runs/%2e%2e/%2e%2e", 404),
+     ("/item?name=%ff%00", 404), ("/runs/1/answers?model=none", 200)],
 )  # fmt: skip
 def test_what_is_not_there_is_said_and_no_fault(store, path, status):
     one_run(store, ["yes", "no"])
@@ -287,6 +353,95 @@ def test_what_is_not_there_is_said_and_no_fault(store, path, status):
         found, _, page = Visitor(port).ask(path)
     assert (found, faults) == (status, [])
     assert "Traceback" not in page
+
+
+def test_an_empty_store_says_what_to_do_next(store):
+    with served(store) as port:
+        visitor = Visitor(port)
+        assert "steelyard run starter@cloze" in visitor.page("/")
+        assert "steelyard run starter@cloze" in visitor.page("/trends")
+        assert "no run yet" in visitor.page("/money")
+        assert "steelyard baseline set" in visitor.page("/baselines")
+        assert "No run fits" in visitor.page("/?model=none")
+
+
+def test_many_pairs_each_lead_to_a_page_of_their_own(store):
+    run = store.create_run(name="many", plan={}, plan_digest="0" * 64)
+    session = store.begin_session(run.id, {})
+    for place in range(9):
+        info = cell_info(model=f"model {place}", items=20)
+        cell = store.add_cell(run.id, info)
+        ids = store.append_calls([new_call(cell, session, at, model=info.model) for at in range(20)])
+        values = [float(at % (place + 2) > 0) for at in range(20)]
+        store.append_scores([judged(number, value, cell=info) for number, value in zip(ids, values, strict=True)])
+    store.end_session(session, {})
+    store.set_status(run.id, "done")
+    with served(store) as port:
+        visitor = Visitor(port)
+        page = visitor.page("/compare?run=1").replace("&amp;", "&")
+        assert page.count('id="turned') == 6
+        alone = re.findall(r'<li><a href="([^"]+)">model (\d) against model 0', page)
+        assert [name for _, name in alone] == ["7", "8"]
+        assert visitor.page(alone[0][0]).count('id="turned') == 1
+
+
+def test_a_run_that_is_deleted_while_it_is_looked_at_is_missed_and_no_fault(store):
+    one_run(store, ["yes", "no"])
+    one_run(store, ["yes", "no"])
+    faults = []
+    with served(store, faults=faults) as port:
+        visitor = Visitor(port)
+        for path in ("/runs/1", "/compare?run=1&run=2", "/trends", "/runs/1/answers", "/answers/1"):
+            visitor.page(path)
+        store.delete(store.run("1").id)
+        found = [visitor.ask(path)[0] for path in ("/runs/1", "/runs/1/answers", "/compare?run=1&run=2", "/answers/1")]
+        assert found == [404, 404, 404, 404]
+        status, _, _ = visitor.send("/runs/1/tag", "tag=x")
+        assert status == 404
+        for path in ("/", "/trends", "/money", "/search?q=yes", "/item?name=quiz/0"):
+            visitor.page(path)
+    assert faults == []
+
+
+def test_a_store_that_is_locked_is_read_all_the_same(store):
+    one_run(store, ["yes", "no"])
+    lock = sqlite3.connect(store.location, isolation_level=None)
+    lock.execute("BEGIN IMMEDIATE")
+    try:
+        with served(store) as port:
+            assert "yes" in Visitor(port).page("/answers/1")
+    finally:
+        lock.close()
+
+
+def test_a_store_that_is_removed_while_it_is_looked_at_is_missed_and_not_made_again(store):
+    one_run(store, ["yes", "no"])
+    faults, place = [], Path(store.location)
+    with served(store, faults=faults) as port:
+        visitor = Visitor(port)
+        visitor.page("/")
+        place.rename(place.with_suffix(".away"))
+        for path in ("/", "/runs/1", "/answers/1", "/search?q=x"):
+            status, _, page = visitor.ask(path)
+            assert (status, "is not there any more" in page) == (500, True)
+        assert not place.exists()
+        place.with_suffix(".away").rename(place)
+        visitor.page("/runs/1")
+    assert faults == []
+
+
+def test_head_says_what_get_would_and_sends_no_page(store):
+    one_run(store, ["yes"])
+    with served(store) as port:
+        visitor = Visitor(port)
+        for path in ("/", "/runs/1", "/answers/1"):
+            status, headers, body = visitor.ask(path, method="HEAD")
+            assert (status, body) == (200, "")
+            assert "default-src 'none'" in headers["content-security-policy"]
+        for path in ("/", "/runs/1", "/answers/1", "/compare"):
+            assert visitor.send(path, "a=b")[0] == 405
+        for path in ("/runs/1/name", "/runs/1/tag"):
+            assert visitor.ask(path)[0] == 405
 
 
 def test_a_fault_of_ours_is_told_where_it_is_served_and_not_on_the_page(store, monkeypatch):

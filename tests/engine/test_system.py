@@ -528,6 +528,19 @@ def test_show_says_how_many_were_escalated_and_what_each_model_took(capsys):
     assert "escalation by dear: 1 answer · 50 tokens" in out
 
 
+def test_a_cascade_is_shown_where_prompts_repeat_long_questions_that_the_store_keeps_once():
+    long = "q{} is a question that is longer than what a store keeps twice, by some"
+    benchmark = sy.Benchmark(
+        name="quiz",
+        version="1",
+        load=lambda selection: [sy.Sample(id=f"quiz/{i}", input=long.format(i), target="a") for i in range(N)],
+        grade=lambda sample, completion: completion.text == sample.target,
+    )
+    sure = {"cheap": lambda request: Completion(text="a", usage=TOKENS, confidence=0.4)}
+    run, _, _ = ask([cascade(0.5)], sure | {"dear": lambda request: "a"}, benchmark=benchmark)
+    assert "both: 100.0 %" in run.table()
+
+
 def test_from_python_a_cascade_of_callables_states_its_own_confidence():
     def unsure(request):
         return Completion(text="?", confidence=0.2)

@@ -274,3 +274,39 @@ def test_googles_client_sees_its_own_errors(genai):
             failing(fault)
         assert raised.value.status == status
     assert json.dumps(raised.value.details)
+
+
+def test_log_probabilities_are_read_by_openais_client(openai):
+    async def work(mock):
+        async with openai.AsyncOpenAI(api_key="none", base_url=mock.base_url, max_retries=0) as client:
+            chat = await client.chat.completions.create(model="m", messages=TURNS, logprobs=True)
+            include = ["message.output_text.logprobs"]
+            response = await client.responses.create(model="m", input=TURNS, include=include)
+            async with client.responses.stream(model="m", input=TURNS, include=include) as stream:
+                events = [event async for event in stream if event.type == "response.output_text.delta"]
+            return chat, response, [one for event in events for one in event.logprobs]
+
+    chat, response, streamed = with_mock(THINKS, work)
+    assert_valid(chat, response)
+    whole = response.output[-1].content[0].logprobs
+    told = [[token.logprob for token in tokens] for tokens in (chat.choices[0].logprobs.content, whole, streamed)]
+    assert len(told[0]) == 6
+    assert told[0] == told[1] == told[2]
+
+
+@GOOGLES_OWN
+def test_log_probabilities_are_read_by_googles_client(genai):
+    async def work(mock):
+        options = genai.types.HttpOptions(base_url=mock.base_url.removesuffix("/v1"))
+        client = genai.Client(api_key="none", http_options=options)
+        config = genai.types.GenerateContentConfig(response_logprobs=True)
+        try:
+            return await client.aio.models.generate_content(model="m", contents="How heavy?", config=config)
+        finally:
+            await client.aio.aclose()
+            client.close()
+
+    candidate = with_mock(THINKS, work).candidates[0]
+    told = [token.log_probability for token in candidate.logprobs_result.chosen_candidates]
+    assert len(told) == 6
+    assert set(told) == {candidate.avg_logprobs}

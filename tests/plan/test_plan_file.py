@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from steelyard.errors import PlanError, UnknownName, UsageError
-from steelyard.plan.file import distinct_ids, read_plan
+from steelyard.plan.file import read_plan
 from steelyard.plan.names import parse_benchmark, parse_model
-from steelyard.plan.plan import plan_from_document
+from steelyard.plan.plan import distinct_ids, plan_from_document
 
 GOOD = """\
 name: pick

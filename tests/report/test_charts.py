@@ -93,7 +93,7 @@ def texts(drawn):
     """Every text with the box that it covers, at the mean width of a character."""
     found = []
     for x, y, anchor, text in re.findall(r'<text x="([\d.-]+)" y="([\d.-]+)" text-anchor="(\w+)"[^>]*>([^<]*)', drawn):
-        width = charts.CHARACTER * len(text)
+        width = charts.width_of(text)
         start = float(x) - {"start": 0, "middle": width / 2, "end": width}[anchor]
         found.append((text, start, float(y) - 9, start + width, float(y) + 2))
     return found

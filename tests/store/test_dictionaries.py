@@ -7,13 +7,17 @@ import pytest
 from test_store import cell_info, new_call
 
 from steelyard.errors import StoreError
-from steelyard.store import Store, codec, dictionaries
+from steelyard.store import Store, codec, dictionaries, schema
+from steelyard.store.dictionaries import Training
+from steelyard.store.salvage import salvage
 from steelyard.types import Message, Prompt
+
+KILOBYTES = 64
 
 
 @pytest.fixture
 def few_are_enough(monkeypatch):
-    monkeypatch.setattr(dictionaries, "ENOUGH", 200)
+    monkeypatch.setattr(dictionaries, "TRAININGS", (Training(enough=200, size_bytes=KILOBYTES * 1024),))
 
 
 def call_about(cell, session, position):
@@ -46,6 +50,10 @@ def query(path, sql):
     return rows
 
 
+def plain(content):
+    return codec.zstandard.ZstdDecompressor().decompress(content)
+
+
 def forget_all():
     """As in a process that has seen nothing yet."""
     codec._dictionaries.clear()
@@ -56,7 +64,7 @@ def forget_all():
 def test_payloads_with_and_without_a_dictionary_read_back_as_written_also_in_another_process(tmp_path, few_are_enough):
     run, calls = written(tmp_path / "s.db", range(400))
     [(_, content)] = query(tmp_path / "s.db", "SELECT id, content FROM dictionaries")
-    assert len(content) <= dictionaries.SIZE_BYTES
+    assert len(plain(content)) <= KILOBYTES * 1024
     forget_all()
     with Store.open(tmp_path / "s.db") as store:
         records = list(store.records(run.id))
@@ -97,7 +105,7 @@ def test_two_stores_in_one_process_do_not_mix_their_dictionaries(tmp_path, few_a
 
 
 def test_payloads_with_nothing_in_common_go_without(tmp_path, monkeypatch):
-    monkeypatch.setattr(dictionaries, "ENOUGH", 2)
+    monkeypatch.setattr(dictionaries, "TRAININGS", (Training(enough=2, size_bytes=1024),))
     run, _ = written(tmp_path / "s.db", range(4), at_once=1)
     with Store.open(tmp_path / "s.db") as store:
         assert len(list(store.records(run.id))) == 4
@@ -115,24 +123,25 @@ def test_a_broken_store_that_was_opened_before_is_not_in_the_way(tmp_path, few_a
 
 
 def test_a_write_that_is_tried_again_and_again_gathers_no_more_than_is_needed(monkeypatch):
-    monkeypatch.setattr(dictionaries, "ENOUGH", 50)
+    monkeypatch.setattr(dictionaries, "TRAININGS", (Training(enough=50, size_bytes=1024),))
     packing = dictionaries.Packing(1, None)
     for _ in range(1_000):
         packing.pack("what could not be written")
     assert len(packing._gathered) == 50
 
 
-def test_a_set_that_grows_large_gets_a_second_dictionary_which_it_keeps_over_runs(
-    tmp_path, few_are_enough, monkeypatch
-):
-    monkeypatch.setattr(dictionaries, "BEFORE_SECOND", 200)
-    monkeypatch.setattr(dictionaries, "ENOUGH_FOR_SECOND", 200)
+def test_a_set_that_grows_large_gets_a_second_dictionary_which_it_keeps_over_runs(tmp_path, monkeypatch):
+    sizes_bytes = (16 * 1024, 64 * 1024)
+    monkeypatch.setattr(
+        dictionaries,
+        "TRAININGS",
+        (Training(enough=200, size_bytes=sizes_bytes[0]), Training(after=200, enough=200, size_bytes=sizes_bytes[1])),
+    )
     path = tmp_path / "s.db"
     first, calls = written(path, range(600))
-    sizes = [len(content) for (content,) in query(path, "SELECT content FROM dictionaries ORDER BY length(content)")]
-    assert len(sizes) == 2
-    assert sizes[0] <= dictionaries.SIZE_BYTES
-    assert sizes[1] <= dictionaries.SIZE_OF_SECOND_BYTES
+    kept = [plain(row[0]) for row in query(path, "SELECT content FROM dictionaries ORDER BY length(content)")]
+    assert len(kept) == 2
+    assert all(len(content) <= max(sizes_bytes) for content in kept)
     forget_all()
     second, more = written(path, range(600, 700))
     assert len(query(path, "SELECT id FROM dictionaries")) == 2
@@ -142,3 +151,56 @@ def test_a_set_that_grows_large_gets_a_second_dictionary_which_it_keeps_over_run
     with Store.open(path) as store:
         for run, asked in ((first, calls), (second, more)):
             assert [record.call.request for record in store.records(run.id)] == [new.call.request for new in asked]
+
+
+def as_before_dictionaries_were_squeezed(path):
+    """The store of schema 10 that this one was, whose dictionaries lie there as they are used."""
+    raw = sqlite3.connect(path)
+    contents = raw.execute("SELECT id, content FROM dictionaries").fetchall()
+    raw.executemany("UPDATE dictionaries SET content = ? WHERE id = ?", [(plain(data), at) for at, data in contents])
+    raw.execute("UPDATE meta SET value = '10' WHERE key = 'schema_version'")
+    raw.commit()
+    raw.close()
+    forget_all()
+    return dict(contents)
+
+
+def test_dictionaries_of_an_older_store_are_squeezed_and_its_payloads_read_on(tmp_path, few_are_enough):
+    run, calls = written(tmp_path / "s.db", range(400))
+    contents = as_before_dictionaries_were_squeezed(tmp_path / "s.db")
+    with Store.open(tmp_path / "s.db") as store:
+        assert [record.call.request for record in store.records(run.id)] == [new.call.request for new in calls]
+    assert dict(query(tmp_path / "s.db", "SELECT id, content FROM dictionaries")) == contents
+    assert query(tmp_path / "s.db", "SELECT value FROM meta") == [(str(schema.VERSION),)]
+
+
+def test_an_older_store_is_salvaged_with_its_dictionaries(tmp_path, few_are_enough):
+    run, _ = written(tmp_path / "s.db", range(400))
+    as_before_dictionaries_were_squeezed(tmp_path / "s.db")
+    salvaged = salvage(tmp_path / "s.db", tmp_path / "new.db")
+    assert not salvaged.bad
+    with Store.open(tmp_path / "new.db") as store:
+        assert len(list(store.records(run.id))) == 400
+
+
+def test_a_set_of_a_hundred_items_has_a_dictionary_already_and_one_of_few_has_none(tmp_path):
+    written(tmp_path / "few.db", range(15))
+    assert query(tmp_path / "few.db", "SELECT count(*) FROM dictionaries") == [(0,)]
+    written(tmp_path / "s.db", range(100), at_once=10)
+    [(before, after)] = query(
+        tmp_path / "s.db",
+        "SELECT avg(CASE WHEN id <= 20 THEN length(payload) END), "
+        "avg(CASE WHEN id > 50 THEN length(payload) END) FROM calls",
+    )
+    assert after < 0.6 * before
+
+
+def test_a_damaged_dictionary_is_named(tmp_path, few_are_enough):
+    run, _ = written(tmp_path / "s.db", range(400))
+    raw = sqlite3.connect(tmp_path / "s.db")
+    raw.execute("UPDATE dictionaries SET content = substr(content, 1, 100)")
+    raw.commit()
+    raw.close()
+    forget_all()
+    with Store.open(tmp_path / "s.db") as store, pytest.raises(StoreError, match="a stored dictionary is damaged"):
+        list(store.records(run.id))

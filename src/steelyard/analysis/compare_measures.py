@@ -23,6 +23,11 @@ AMOUNTS = {
     "output_tokens": "tokens",
     "reasoning_tokens": "tokens",
 }
+HOW = {
+    "smooth": "Harrell-Davis percentiles, jackknife over pairs",
+    "order": "order statistics, recombined by the pairs' correlation",
+    "none": "none",
+}
 MEASURES = (*(f"{name}.{percentile}" for name in TIMES for percentile in PERCENTILES), *AMOUNTS)
 """What can be compared besides scores."""
 
@@ -94,8 +99,9 @@ def _fault(metric: str, pair: Paired, *sides: Side) -> str | None:
     for side in sides:
         if side.info.is_floor:
             return f"{side.name} is a floor: it takes no time and no money"
-        if np.isnan(_figures(metric, side.columns)).all():
-            return f"unknown for {side.name}"
+    unknown_to = [side.name for side in sides if np.isnan(_figures(metric, side.columns)).all()]
+    if unknown_to:
+        return f"unknown for {' and '.join(dict.fromkeys(unknown_to))}"
     return None if pair.n else "no item has a figure on both sides"
 
 
@@ -136,11 +142,11 @@ def _percentiles(
     (items_a, a), (items_b, b) = _of_items(pair, *candidate), _of_items(pair, *baseline)
     found = stats.paired_quantiles(a=a, b=b, p=p, items_a=items_a, items_b=items_b, confidence=confidence)
     need = stats.min_n_for_quantile_bound(p=p, confidence=confidence, sided="two").n
-    status = "ok" if found.ratio_low is not None and found.ratio_high is not None else _too_few(need, pair.n)
+    status = "ok" if found.ratio_low is not None and found.ratio_high is not None else _too_few(need, pair.n, a, b)
     is_known = status == "ok" or p <= 0.5  # a tail of too few values is no number
     low, high = (found.ratio_low, found.ratio_high) if status == "ok" else (None, None)
     gap_low, gap_high = (found.difference_low, found.difference_high) if status == "ok" else (None, None)
-    how = "order statistics, recombined by the pairs' correlation"
+    how = HOW[found.method]
     difference, ratio = (found.difference, found.ratio) if is_known else (None, None)
     return (
         *(
@@ -166,8 +172,11 @@ def _bounded(metric: str, point: float | None, values: np.ndarray, p: float, con
     return _estimate(metric, point, bounds.low, high, confidence, len(values), "order statistics", "s")
 
 
-def _too_few(need: int, have: int) -> str:
-    return f"n too small: need {need}, have {have}" if have < need else "among answers that timed out"
+def _too_few(need: int, have: int, a: np.ndarray, b: np.ndarray) -> str:
+    if have < need:
+        return f"n too small: need {need}, have {have}"
+    is_timed = np.isfinite(a).all() and np.isfinite(b).all()
+    return "too few that differ" if is_timed else "among answers that timed out"
 
 
 def _estimate(

@@ -23,6 +23,9 @@ NOT_BY_REQUEST = (
     "superseded_cost_usd",
     "judging",
 )
+MADE_ELSEWHERE = "the answers were made elsewhere: what was sent for them, and when, is not known"
+OF_SENDING = ("reliability", "requests_per_second", "tokens_per_second", "api_calls")
+"""What says nothing of answers that were made elsewhere."""
 ALL_CACHED = "every answer came from an earlier run: --fresh asks anew"
 
 

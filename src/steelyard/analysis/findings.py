@@ -16,7 +16,7 @@ from steelyard.analysis.compare import items_to_find
 from steelyard.analysis.margins import Standing, standing
 from steelyard.analysis.pairing import differing_fields
 from steelyard.analysis.sentences import sentence
-from steelyard.analysis.wording import written
+from steelyard.analysis.wording import dollars, thousandfold, written
 from steelyard.types import Comparison, Estimate
 
 Kind = Literal["told", "open", "beware"]
@@ -74,18 +74,19 @@ def lead(bench: Bench) -> Iterator[Finding]:
     others = [one.name for one in bench.tied() if one is not leader]
     numbers = (own, second.estimates["accuracy"], compared.difference)
     if others:
-        text = (
-            f"Who answers best on {bench.label} is not decided. The best one seen is {leader.name} with "
-            f"{written(own)}; {listed(others)} {'are' if len(others) > 1 else 'is'} not told "
-            f"from it.{_to_settle(bench, compared)}"
-        )
+        level = [one for one in others if compared.difference.value == 0 and _same_score(bench, one, leader)]
+        if level == others:
+            seen = f"{listed([leader.name, *level])} {'both' if len(level) == 1 else 'all'} have {written(own)}."
+        else:
+            seen = f"The best one seen is {leader.name} with {written(own)}; {listed(others)} "
+            seen += f"{'are' if len(others) > 1 else 'is'} not told from it."
+        text = f"Who answers best on {bench.label} is not decided. {seen}{_to_settle(bench, compared)}"
         yield Finding(rule="lead", kind="open", benchmark=bench.label, sentence=text, method=_method(bench, compared),
                       numbers=numbers)  # fmt: skip
         return
     measures = [bench.compare(leader, second, name) for name in BESIDE]
     text = f"{leader.name} answers best on {bench.label}. {sentence(compared, measures)}"
-    if len(bench.pairable) > 2:
-        text += f" It is told from all {len(bench.pairable) - 1} others."
+    text += _from_all(bench.pairable[1:])
     yield Finding(rule="lead", kind="told", benchmark=bench.label, sentence=text, method=_method(bench, compared),
                   numbers=numbers)  # fmt: skip
 
@@ -125,6 +126,10 @@ def above_floor(bench: Bench) -> Iterator[Finding]:
     yield Finding(rule="floor", kind="told", benchmark=bench.label, sentence=text, method=method, numbers=numbers)
 
 
+def _dear(cost: Estimate) -> str:
+    return written(thousandfold(cost))
+
+
 def cheapest_answer(bench: Bench) -> Iterator[Finding]:
     """Which model's right answers cost least, wrong ones paid for."""
     known = sorted(_with(bench, "cost.per_correct"), key=lambda one: one.value("cost.per_correct") or 0.0)
@@ -135,21 +140,23 @@ def cheapest_answer(bench: Bench) -> Iterator[Finding]:
     unknown = [one.name for one in bench.scored if one not in known]
     rest = f" What {listed(unknown)} cost is not known." if unknown else ""
     if not others:
-        text = f"A right answer of {best.name} on {bench.label} costs {written(own)}.{rest}"
+        text = f"1,000 right answers of {best.name} on {bench.label} cost {_dear(own)}.{rest}"
         yield Finding(rule="cost", kind="told", benchmark=bench.label, sentence=text, method=own.method, numbers=(own,))
         return
-    found = standing("cost.per_correct", others[0].cell, best.cell, "ratio")
-    numbers = (own, others[0].estimates["cost.per_correct"])
-    is_told = found.high is not None and found.high < 1
+    ratios = {one.name: standing("cost.per_correct", one.cell, best.cell, "ratio") for one in others}
+    near = [name for name, ratio in ratios.items() if ratio.high is None or ratio.high >= 1]
+    found = ratios[near[0] if near else others[0].name]
+    numbers = (own, next(one.estimates["cost.per_correct"] for one in others if not near or one.name == near[0]))
+    is_told = not near
     if is_told:
         text = (
-            f"A right answer on {bench.label} costs least with {best.name}: {written(own)}, "
-            f"{_times(found.value)} times that of {others[0].name}, the next.{rest}"
+            f"Right answers on {bench.label} cost least with {best.name}: {_dear(own)} for 1,000, "
+            f"{_times(found.value)} times that of {others[0].name}, the next.{_from_all(others)}{rest}"
         )
     else:
         text = (
-            f"Whose right answers cost least on {bench.label} is not decided: {best.name} with {written(own)} and "
-            f"{others[0].name} with {written(numbers[1])} are not told apart.{rest}"
+            f"Whose right answers cost least on {bench.label} is not decided: {best.name} with {_dear(own)} for 1,000 "
+            f"and {near[0]} with {_dear(numbers[1])} are not told apart{_nor(near[1:])}.{rest}"
         )
     yield Finding(rule="cost", kind="told" if is_told else "open", benchmark=bench.label, sentence=text,
                   method=_ratio_words(found), numbers=numbers)  # fmt: skip
@@ -162,21 +169,26 @@ def fastest(bench: Bench) -> Iterator[Finding]:
     if len(timed) < 2:
         return
     ordered = sorted(timed, key=lambda one: one.value(metric) or 0.0)
-    compared = bench.compare(ordered[0], ordered[1], metric)
-    ratio, own = compared.ratio, ordered[0].estimates[metric]
+    first, *others = ordered
+    each = {one.name: bench.compare(first, one, metric) for one in others}
+    near = [name for name, one in each.items() if one.verdict != "improved" or one.ratio is None]
+    nearest = next(one for one in others if not near or one.name == near[0])
+    compared = each[nearest.name]
+    ratio, own = compared.ratio, first.estimates[metric]
     what = "first token comes" if metric == "ttft.p50" else "answer is there"
-    is_told = compared.verdict == "improved" and ratio is not None
-    numbers = (own, ordered[1].estimates[metric], *([] if ratio is None else [ratio]))
+    is_told = not near
+    numbers = (own, nearest.estimates[metric], *([] if ratio is None else [ratio]))
     if is_told:
         assert ratio is not None
         text = (
-            f"{ordered[0].name}'s {what} first on {bench.label}: at a median of {written(own)}, "
-            f"{_times(ratio.value)} times ({_times(ratio.low)} to {_times(ratio.high)}) that of {ordered[1].name}."
+            f"{first.name}'s {what} first on {bench.label}: at a median of {written(own)}, "
+            f"{_times(ratio.value)} times ({_times(ratio.low)} to {_times(ratio.high)}) that of {nearest.name}."
+            f"{_from_all(others)}"
         )
     else:
         text = (
-            f"Whose {what} first on {bench.label} is not decided: {ordered[0].name} with {written(own)} and "
-            f"{ordered[1].name} with {written(numbers[1])} are not told apart."
+            f"Whose {what} first on {bench.label} is not decided: {first.name} with {written(own)} and "
+            f"{nearest.name} with {written(numbers[1])} are not told apart{_nor(near[1:])}."
         )
     yield Finding(rule="speed", kind="told" if is_told else "open", benchmark=bench.label, sentence=text,
                   method=_method(bench, compared, is_ranked=False), numbers=numbers)  # fmt: skip
@@ -287,6 +299,19 @@ def method_of(compared: Comparison) -> str:
     return ", ".join(parts)
 
 
+def _same_score(bench: Bench, name: str, leader: Contender) -> bool:
+    return any(one.name == name and one.value("accuracy") == leader.value("accuracy") for one in bench.models)
+
+
+def _from_all(others: Sequence[Contender]) -> str:
+    return f" It is told from all {len(others)} others." if len(others) > 1 else ""
+
+
+def _nor(names: Sequence[str]) -> str:
+    """The others that are not told from the first one either."""
+    return f", nor is {listed(names)}" if len(names) == 1 else f", nor are {listed(names)}" if names else ""
+
+
 def _ratio_words(found: Standing) -> str:
     if found.fault is not None:
         return f"no ratio: {found.fault}"
@@ -326,7 +351,7 @@ def _to_settle(bench: Bench, compared: Comparison) -> str:
     sides = [one for one in bench.models if one.name in (compared.candidate, compared.baseline)]
     more = max(0, needed - compared.pairing.n)
     price = cost_of_items(sides, more)
-    money = "" if price is None else f", for about {price:.2g} USD"
+    money = "" if price is None else f", for about {dollars(price)}"
     has = min(one.side.info.available for one in sides)
     short = f"; {bench.label} has {has:,}" if needed > has else ""
     other = compared.baseline if bench.leader is None or compared.candidate == bench.leader.name else compared.candidate

@@ -75,12 +75,12 @@ class Check(Struct, frozen=True, kw_only=True):
 class GateReport(Struct, frozen=True, kw_only=True):
     """What a gate says: the word for all criteria together, each of them, and the exit code.
 
-    ``faults`` are what keeps the run from being judged at all.
+    ``faults`` are what keeps the run from being judged at all; ``run`` is ``None`` where nothing was asked for it.
     """
 
     verdict: Word
     mode: Mode
-    run: int
+    run: int | None
     baseline: str | None
     checks: tuple[Check, ...]
     faults: tuple[str, ...] = ()
@@ -152,11 +152,28 @@ def check_threshold(threshold: Threshold, candidate: Cell, policy: Policy = Poli
     )
 
 
+def good_enough(checks: Sequence[Check]) -> tuple[list[Check], tuple[str, ...]]:
+    """The criteria of the models that stand best to them, where one good enough was looked for; who is passed over.
+
+    A model stands as its worst criterion does: it takes one that meets them all, and the others decide nothing.
+    """
+    rank = {"pass": 0, "inconclusive": 1, "fail": 2}
+    standing: dict[str, int] = {}
+    for check in checks:
+        standing[check.model] = max(standing.get(check.model, 0), rank[check.verdict])
+    best = min(standing.values(), default=0)
+    kept = [check for check in checks if standing[check.model] == best]
+    decisive = ", ".join(model for model, place in standing.items() if place == best)
+    told = "does not meet" if best == 0 else "fails"
+    over = (f"{model} {told} the criteria; {decisive} decides" for model, place in standing.items() if place > best)
+    return kept, tuple(over)
+
+
 def verdict_of(
     checks: Sequence[Check],
     *,
     policy: Policy,
-    run: int,
+    run: int | None,
     baseline: str | None,
     faults: Sequence[str] = (),
     notes: Sequence[str] = (),

@@ -6,6 +6,7 @@ import numpy as np
 
 from steelyard.analysis.estimates import (
     ALL_CACHED,
+    MADE_ELSEWHERE,
     Context,
     counted,
     headline,
@@ -44,6 +45,8 @@ def api_calls(columns: Columns, context: Context) -> Estimate:
     """Requests that were sent, retries and calls asked again included."""
     if context.info.is_floor:
         return counted("api_calls", "requests", 0)
+    if context.info.is_imported:
+        return unknown("api_calls", "requests", MADE_ELSEWHERE)
     return counted("api_calls", "requests", int(columns.tries[~columns.cached].sum()) + columns.superseded)
 
 
@@ -68,8 +71,7 @@ def distinct(metric: str, column: str, columns: Columns, context: Context) -> Es
     said = getattr(columns, column)
     if said is None:
         return unknown(metric, "names", "not read")
-    names = np.unique(said[is_answered(columns)].astype(str))
-    found = int((names != "").sum())
+    found = len({str(name) for name in said[is_answered(columns)].tolist()} - {""})
     return counted(metric, "names", found) if found else unknown(metric, "names", "the service said nothing")
 
 
@@ -77,6 +79,8 @@ def reliability(columns: Columns, context: Context) -> Estimate:
     """The share of the requests sent that were answered; an answer used again says nothing of it."""
     if context.info.is_floor:
         return unknown("reliability", "share", "a floor sends nothing")
+    if context.info.is_imported:
+        return unknown("reliability", "share", MADE_ELSEWHERE)
     if columns.cached.all() and len(columns.cached):
         return unknown("reliability", "share", ALL_CACHED)
     sent = ~columns.cached

@@ -6,7 +6,6 @@ would say, whatever the judge is like, as long as the answers that people rated 
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 import numpy as np
@@ -17,12 +16,13 @@ from steelyard import stats
 from steelyard.analysis.accuracy import is_binary
 from steelyard.analysis.compare import CONFIDENCE, verdict
 from steelyard.analysis.estimates import Context, share, unknown
-from steelyard.stats.control_variates import AdjustedDifference, ControlVariateGain, PredictedMean
+from steelyard.stats.control_variates import ControlVariateGain
 from steelyard.types import CellInfo, Estimate, Verdict
 
 FEWEST_RATED = 30
 ROUGH_BELOW = 100
 WORTH_IT = 0.3
+METHODS = {"t": ", t", "shares": ", Jeffreys on either side of the judge's word", "normal": ", normal", "none": ""}
 
 Rated = Literal["the model's answers", "the replies in the file"]
 
@@ -96,9 +96,8 @@ def _corrected(
         few = f"{len(y)} are rated by people, and it takes {FEWEST_RATED}"
         corrected = of_benchmark = unknown(metric, "share", few, n=len(y))
     else:
-        bounds = _by_score(y, f, judged) or _by_t(found)
-        how = f"PPI++ at lambda {found.lam:.2f}, {'Tango score shrunk alike' if _by_score(y, f, judged) else 't'}"
-        corrected = _estimate(metric, found.estimate, bounds, lowest, len(y), how)
+        how = f"PPI++ at lambda {found.lam:.2f}{METHODS[found.method]}"
+        corrected = _estimate(metric, found.estimate, (found.low, found.high), lowest, len(y), how)
         of_benchmark = _of_benchmark(metric, y, f, judged, lowest)
     worth = float(y.var()) / found.se**2 if found.se else None
     return Corrected(
@@ -125,39 +124,18 @@ def _corrected(
 Bounds = tuple[float | None, float | None]
 
 
-def _regression(y: np.ndarray, f: np.ndarray, judged: np.ndarray, variance: float | None) -> AdjustedDifference:
-    return stats.control_variate_difference(
-        new=y,
-        baseline_same_items=f,
-        baseline_full_mean=float(judged.mean()),
-        population=len(judged),
-        baseline_variance=variance,
-    )
-
-
 def _of_benchmark(metric: str, y: np.ndarray, f: np.ndarray, judged: np.ndarray, lowest: float) -> Estimate:
     """People's mean over just these items: the rated ones are a part of them, so the judge is a control variate."""
-    found, mean = _regression(y, f, judged, None), float(judged.mean())
-    value, low, high = (None if one is None else one + mean for one in (found.diff, found.low, found.high))
-    how = {"t": ", t", "score": ", Tango score shrunk alike", "none": ""}[found.method]
-    estimate = _estimate(metric, value, (low, high), lowest, len(y), f"regression on the judge's scores{how}")
+    found = stats.control_variate_mean(
+        new=y, baseline_same_items=f, baseline_full_mean=float(judged.mean()), population=len(judged)
+    )
+    how = METHODS[
+        "none" if found.low is None or len(y) >= len(judged) else "shares" if is_binary(y) and is_binary(f) else "t"
+    ]
+    estimate = _estimate(
+        metric, found.estimate, (found.low, found.high), lowest, len(y), f"regression on the judge's scores{how}"
+    )
     return replace(estimate, estimand="this benchmark")
-
-
-def _by_score(y: np.ndarray, f: np.ndarray, judged: np.ndarray) -> Bounds | None:
-    """Where people and judge differ on fewer than ten answers, too few for t; the regression estimator is the same."""
-    found, mean = _regression(y, f, judged, float(judged.var(ddof=1))), float(judged.mean())
-    if found.method != "score" or found.low is None or found.high is None:
-        return None
-    return found.low + mean, found.high + mean
-
-
-def _by_t(found: PredictedMean) -> Bounds:
-    """The normal interval's bounds as t has them: few ratings know their own spread little."""
-    if found.se is None or found.estimate is None:
-        return None, None
-    reach = stats.t_quantile(found.n - 2, 0.5 + CONFIDENCE / 2) * found.se * math.sqrt(found.n / (found.n - 1))
-    return found.estimate - reach, found.estimate + reach
 
 
 def _estimate(

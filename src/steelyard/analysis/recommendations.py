@@ -14,6 +14,7 @@ from steelyard.analysis.bench import Bench, Contender
 from steelyard.analysis.findings import cost_of_items, listed
 from steelyard.analysis.gate import Check, Policy, check_margin, check_threshold
 from steelyard.analysis.verdict_words import check_sentence
+from steelyard.analysis.wording import dollars
 from steelyard.criteria import Margin, Threshold, parse_margin, parse_threshold
 
 SURE = parse_threshold("accuracy >= 0.90")
@@ -293,6 +294,6 @@ def _settling(checks: Sequence[Check], benches: Sequence[Bench]) -> str:
     more = max(0, (most.needed_items or 0) - most.n)
     sides = [_on(bench, most.model), *([] if most.scale == "value" else bench.pairable[:1])]
     price = cost_of_items(sides, more)
-    money = "" if price is None else f", about {price:.2g} USD"
+    money = "" if price is None else f", about {dollars(price)}"
     has = f" ({bench.label} has {most.available:,} in all)" if more + most.n > (most.available or 0) else ""
     return f"About {more:,} more items of {bench.label} would settle it{money}, if the truth is what was seen{has}."

@@ -21,6 +21,8 @@ from steelyard.types import CellInfo, Columns, Estimate, Look, LookVerdict
 MIRRORED: dict[LookVerdict, LookVerdict] = {"ahead": "behind", "behind": "ahead"}
 REPEATED, SEQUENCE = "repeated over", "confidence sequence (PPR)"
 """How the method of an interval that allows for all looks is called."""
+HIGHER: dict[LookVerdict, str] = {"ahead": "higher", "behind": "lower"}
+"""Of a whole benchmark: who scored more is a fact of these answers, and no claim about others."""
 LEANS = "A difference that ended a run early leans away from 0; its interval allows for that, the value does not."
 
 
@@ -74,7 +76,7 @@ def mirrored(look: Look, against: str) -> Look:
     return msgspec.structs.replace(
         look,
         against=against,
-        value=None if look.value is None else -look.value,
+        value=None if look.value is None else 0.0 - look.value,  # of a tie no -0.0
         low=None if look.high is None else -look.high,
         high=None if look.low is None else -look.low,
         verdict=MIRRORED.get(look.verdict, look.verdict),
@@ -228,6 +230,10 @@ def finding(look: Look) -> str:
     if look.against is None:
         half = (look.high - look.low) / 2
         return f"{100 * look.value:.1f} % (±{100 * half:.1f} points, {100 * look.level:.3g} %, {of_whole})"
+    if look.low == look.high:
+        return (
+            f"{100 * look.value:+.1f} points on the whole benchmark; what questions like these show: steelyard compare"
+        )
     return (
         f"{100 * look.value:+.1f} points ({100 * look.low:+.1f} to {100 * look.high:+.1f}, "
         f"{100 * look.level:.3g} % over all looks, {of_whole})"
@@ -237,6 +243,8 @@ def finding(look: Look) -> str:
 def _follows(look: Look) -> str:
     if look.next is not None:
         return f"going on to {look.next:,}"
+    if look.against is not None and look.low == look.high and look.verdict in HIGHER:
+        return f"{HIGHER[look.verdict]} than {look.against}"
     return {
         "precise": "precise enough",
         "ahead": f"ahead of {look.against}",

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from steelyard import stats
-from steelyard.analysis.estimates import ALL_CACHED, Context, is_answered, unknown
+from steelyard.analysis.estimates import ALL_CACHED, MADE_ELSEWHERE, Context, is_answered, unknown
 from steelyard.types import Columns, Estimate
 
 WINDOWS = 10
@@ -147,6 +147,8 @@ def rate(metric: str, unit: str, of: Callable[[Columns], np.ndarray], columns: C
     """Something per second of wall time, over the time in which this cell was busy; bounds from ten equal windows."""
     if context.info.is_floor:
         return unknown(metric, unit, "a floor has no rate")
+    if context.info.is_imported:
+        return unknown(metric, unit, MADE_ELSEWHERE)
     if _is_batch(context):
         return unknown(metric, unit, BY_BATCHES)
     amounts = of(columns)

@@ -27,7 +27,7 @@ WORTH_IT = 0.3
 MUCH_LOST = 0.01
 METHODS = {
     "t": "regression on the baseline's scores, t",
-    "score": "regression on the baseline's scores, Tango score shrunk alike",
+    "shares": "regression on the baseline's scores, Jeffreys within its right and wrong",
     "none": "regression on the baseline's scores",
 }
 

@@ -18,9 +18,15 @@ def told(verdict: GateReport) -> GateReport:
     return msgspec.structs.replace(verdict, checks=checks, sentence=_sentence(verdict, checks))
 
 
+def headline(verdict: GateReport) -> str:
+    """The word, and what is judged against what."""
+    against = f" against {verdict.baseline}" if verdict.baseline else " by its criteria" if verdict.checks else ""
+    judged = "nothing was asked" if verdict.run is None else f"run #{verdict.run}"
+    return f"{WORDS[verdict.verdict]}: {judged}{against}"
+
+
 def _sentence(verdict: GateReport, checks: Sequence[Check]) -> str:
-    against = f" against {verdict.baseline}" if verdict.baseline else ""
-    head = f"{WORDS[verdict.verdict]}: run #{verdict.run}{against}"
+    head = headline(verdict)
     if not checks and verdict.faults:
         return f"{head}: {'; '.join(verdict.faults)}."
     decisive = [check.sentence for check in checks if check.verdict == verdict.verdict]
@@ -53,7 +59,7 @@ def check_sentence(check: Check) -> str:
 
 def _of_threshold(where: str, check: Check) -> str:
     assert check.candidate is not None
-    text = f"{where} is {written(check.candidate)}; asked for: {check.criterion}"
+    text = f"{where} is {written(check.candidate)}, each bound with 95 %; asked for: {check.criterion}"
     if check.verdict == "inconclusive":
         return f"{text}. {settling(check)}".rstrip()
     return f"{text}: {'kept' if check.verdict == 'pass' else 'not kept'}."
@@ -70,7 +76,7 @@ def settling(check: Check) -> str:
     if check.available is not None and needed > check.available:
         return (
             f"About {more:,} more items would settle it, and the benchmark has {check.available:,}: "
-            "ask each more often (--runs), or bear a larger margin."
+            f"ask each more often (--runs), or {'ask for less' if check.scale == 'value' else 'bear a larger margin'}."
         )
     return f"About {more:,} more items would settle it."
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import msgspec
+
 from steelyard.types import Estimate
 
 
@@ -17,6 +19,18 @@ def written(estimate: Estimate | None, *, bounds: bool = True) -> str:
     if not bounds or estimate.low is None or estimate.high is None:
         return text
     return f"{text} ({_number(estimate.low * scale, digits)} to {_number(estimate.high * scale, digits)})"
+
+
+def dollars(value: float) -> str:
+    """An amount that is about right: two digits, never an exponent."""
+    return f"{_number(value, _decimals(value, 2))} USD"
+
+
+def thousandfold(estimate: Estimate) -> Estimate:
+    """The same for a thousand: one request costs next to nothing."""
+    ends = (None if end is None else 1000 * end for end in (estimate.value, estimate.low, estimate.high))
+    value, low, high = ends
+    return msgspec.structs.replace(estimate, value=value, low=low, high=high)
 
 
 def change_written(value: float, unit: str) -> str:

@@ -1,7 +1,7 @@
 """The command line: parse, call, print, exit code. Each verb has a file of its own; nothing imports this package.
 
-Exit codes: 0 done; 1 a check or a gate failed; 2 the request cannot be understood or fulfilled, found before any call;
-3 a gate that is inconclusive, where that blocks;
+Exit codes: 0 done; 1 a check, a gate or a success criterion failed; 2 the request cannot be understood or fulfilled,
+found before any call; 3 a gate or a success criterion that is inconclusive, where that blocks;
 4 the environment or a provider failed, so that nothing or only a part was measured; 5 the budget is spent, and what was
 measured until then is valid; 130 interrupted and resumable.
 """
@@ -9,9 +9,12 @@ measured until then is valid; 130 interrupted and resumable.
 from __future__ import annotations
 
 import argparse
+import atexit
+import gc
 import io
 import os
 import sys
+from importlib.machinery import ExtensionFileLoader
 from typing import NoReturn
 
 from steelyard.cli import (
@@ -46,10 +49,13 @@ VERBS = (
 
 DESCRIPTION = "Weigh language models: how good, how fast, how heavy and how dear, with the uncertainty of every number."
 EPILOG = "Try: steelyard run starter -m local/smollm2-135m -m baseline/random"
+SELDOM = 10_000
+"""So many new objects are between two rounds of the garbage collector while a command starts; Python's own is 700."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one verb; return the exit code."""
+    _look_for_garbage_seldom()
     _print_anything()
     parser = build_parser()
     parsed = parser.parse_args(arguments)
@@ -71,6 +77,20 @@ def main(arguments: list[str] | None = None) -> int:
         _complain(f"{traceback.format_exc()}steelyard: this is a fault of steelyard. Please report it with these lines")
         return 4
     return code
+
+
+def _look_for_garbage_seldom() -> None:
+    """A start makes modules, which stay: looking for garbage among them takes long, most of all as the process ends."""
+    gc.set_threshold(SELDOM)
+    atexit.register(_spare_the_last_rounds)
+
+
+def _spare_the_last_rounds() -> None:
+    """Let nothing be looked for as the process ends, but where nanobind's modules would call that a leak."""
+    modules = list(sys.modules.values())
+    compiled = [module for module in modules if isinstance(getattr(module, "__loader__", None), ExtensionFileLoader)]
+    if not any(type(value).__name__.startswith("nb_") for module in compiled for value in vars(module).values()):
+        gc.freeze()
 
 
 def _print_anything() -> None:

@@ -1,13 +1,20 @@
-"""``steelyard gate``: a run held against a baseline, with an exit code."""
+"""``steelyard gate``: a run held against a baseline, with an exit code.
+
+Of a plan file everything is asked anew first, since answers of earlier runs say nothing of today.
+"""
 
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from steelyard.cli import arguments as args
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from steelyard.analysis.gate import GateReport
+    from steelyard.plan.plan import Plan
     from steelyard.report.verdict import Asked
     from steelyard.store import Store
     from steelyard.types import RunInfo
@@ -24,9 +31,15 @@ def add_to(verbs: args.Verbs) -> None:
         "gate",
         execute,
         summary="hold a run against a baseline: pass, fail or inconclusive, with an exit code",
-        example="steelyard gate last --baseline main --margin accuracy=0.02 --margin latency.p95=10%",
+        example="steelyard gate plan.yaml --baseline main --margin accuracy=0.02 --margin latency.p95=10%",
     )
-    args.add_run(parser)
+    parser.add_argument(
+        "run",
+        nargs="?",
+        default="last",
+        metavar="RUN|PLAN",
+        help="number, id or its start, name, or 'last' (default); or a plan.yaml, which is asked anew and then judged",
+    )
     parser.add_argument("--baseline", metavar="NAME", help="a name, NAME@VERSION, or an exported file (.jsonl)")
     add_criteria(parser)
     parser.add_argument("--model", metavar="MODEL", help="only this model of the run")
@@ -35,6 +48,9 @@ def add_to(verbs: args.Verbs) -> None:
         "--calibrate", action="store_true", help="try the gate on the model against itself: how often it errs"
     )
     parser.add_argument("--trials", type=args.count, default=TRIALS, metavar="N", help=f"calibrate: default {TRIALS}")
+    parser.add_argument("--budget", type=args.usd, metavar="USD", help="of a plan: end before it spends more than this")
+    parser.add_argument("--yes", action="store_true", help="of a plan: do not ask before a high forecast")
+    parser.add_argument("--quiet", action="store_true", help="of a plan: no progress, only the verdict")
     args.add_store(parser)
     args.add_json(parser)
 
@@ -77,8 +93,11 @@ def add_criteria(parser: argparse.ArgumentParser) -> None:
 
 def execute(parsed: argparse.Namespace) -> int:
     """Judge and print; the exit code is the verdict's."""
+    from steelyard.benchmarks import DESCRIPTION_SUFFIXES
     from steelyard.store import Store
 
+    if parsed.run.endswith(DESCRIPTION_SUFFIXES):
+        return _ask_and_judge(parsed)
     with Store.open(parsed.store, create=False) as store:
         run = store.run(parsed.run)
         if parsed.calibrate:
@@ -86,10 +105,52 @@ def execute(parsed: argparse.Namespace) -> int:
         return _judge(store, run, parsed)
 
 
-def _judge(store: Store, run: RunInfo, parsed: argparse.Namespace) -> int:
-    from steelyard.report.verdict import gate, print_verdict, verdict_document
+def _ask_and_judge(parsed: argparse.Namespace) -> int:
+    """Ask all that the plan asks anew, then judge; what can be known to be wrong is said before anything is sent."""
+    from steelyard.cli.run import MEASURED, carry_out, confirm, exit_code_of, say_how_it_ended
+    from steelyard.report.verdict import verdict_beforehand
+    from steelyard.store import Store
 
-    verdict = gate(store, run, asked_of(run, parsed))
+    plan = _plan(parsed)
+    with Store.open(parsed.store) as store:
+        if not parsed.calibrate:
+            beforehand = verdict_beforehand(store, asked_of(plan.as_document(), parsed))
+            if beforehand is not None and beforehand.exit_code:
+                return _show(beforehand, parsed)
+        confirm(plan, store, parsed)
+        ended = carry_out(plan, store, None, parsed)
+        say_how_it_ended(ended)
+        if ended.status not in MEASURED:
+            return exit_code_of(ended)
+        return _calibrate(store, ended.run, parsed) if parsed.calibrate else _judge(store, ended.run, parsed)
+
+
+def _plan(parsed: argparse.Namespace) -> Plan:
+    """The plan, to be asked anew; to try the gate on it every item is asked twice at least."""
+    from pathlib import Path
+
+    import msgspec
+
+    from steelyard.plan.file import read_plan
+
+    plan = read_plan(Path(parsed.run))
+    return msgspec.structs.replace(
+        plan,
+        fresh=True,
+        runs=max(2, plan.runs) if parsed.calibrate else plan.runs,
+        budget_usd=parsed.budget or plan.budget_usd,
+    )
+
+
+def _judge(store: Store, run: RunInfo, parsed: argparse.Namespace) -> int:
+    from steelyard.report.verdict import gate
+
+    return _show(gate(store, run, asked_of(run.plan, parsed)), parsed)
+
+
+def _show(verdict: GateReport, parsed: argparse.Namespace) -> int:
+    from steelyard.report.verdict import print_verdict, verdict_document
+
     if parsed.json:
         args.print_json(verdict_document(verdict))
     else:
@@ -97,17 +158,16 @@ def _judge(store: Store, run: RunInfo, parsed: argparse.Namespace) -> int:
     return verdict.exit_code
 
 
-def asked_of(run: RunInfo, parsed: argparse.Namespace) -> Asked:
+def asked_of(plan: Mapping[str, Any], parsed: argparse.Namespace) -> Asked:
     """The criteria of the command line and of the plan."""
     from steelyard.analysis.gate import Policy
-    from steelyard.criteria import parse_margin, parse_threshold
-    from steelyard.report.verdict import Asked
+    from steelyard.report import verdict
 
-    planned = run.plan.get("success") or ()
-    return Asked(
-        baseline=parsed.baseline or run.plan.get("baseline"),
-        margins=tuple(parse_margin(text) for text in parsed.margins),
-        thresholds=tuple(parse_threshold(text) for text in dict.fromkeys((*planned, *parsed.requirements))),
+    return verdict.asked_of(
+        plan,
+        baseline=parsed.baseline,
+        margins=parsed.margins,
+        requirements=parsed.requirements,
         policy=Policy(mode=parsed.mode, inconclusive=parsed.inconclusive, allowed=tuple(dict.fromkeys(parsed.allow))),
         model=parsed.model,
         benchmark=parsed.benchmark,

@@ -1,4 +1,4 @@
-"""``steelyard import``: answers made elsewhere, graded by us and kept as a run."""
+"""``steelyard import``: answers made elsewhere, graded by us and kept as a run; or a run that left as one file."""
 
 from __future__ import annotations
 
@@ -18,16 +18,23 @@ def add_to(verbs: args.Verbs) -> None:
         verbs,
         "import",
         execute,
-        summary="grade answers made elsewhere and keep them as a run",
-        example="steelyard import answers.jsonl --benchmark gsm8k@zero-shot --model their-model",
+        summary="grade answers made elsewhere and keep them as a run, or bring back a run that was exported",
+        example="steelyard import answers.jsonl --benchmark gsm8k@zero-shot --model their-model\n"
+        "         steelyard import run.steelyard",
     )
-    parser.add_argument("file", metavar="FILE", help='JSON lines: {"sample_id": ..., "completion": ...}')
-    parser.add_argument("--benchmark", required=True, metavar="NAME[:PART][@PROTOCOL]")
-    parser.add_argument("--model", required=True, metavar="NAME", help="what the tables call it")
+    parser.add_argument(
+        "file",
+        metavar="FILE",
+        help='JSON lines: {"sample_id": ..., "completion": ...}; or a bundle of steelyard export',
+    )
+    parser.add_argument("--benchmark", metavar="NAME[:PART][@PROTOCOL]", help="what was asked (not for a bundle)")
+    parser.add_argument("--model", metavar="NAME", help="what the tables call it (not for a bundle)")
     parser.add_argument("--shots", type=args.non_negative, metavar="N", help="worked examples it was given")
     parser.add_argument("--limit", type=args.count, metavar="N", help="how many generated items there are")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of generated items (default 0)")
-    parser.add_argument("--name", metavar="NAME", help="what to call the run (default: the file's name)")
+    parser.add_argument(
+        "--name", metavar="NAME", help="what to call the run (default: the file's name, a bundle's own)"
+    )
     args.add_unsafe(parser)
     args.add_store(parser)
     args.add_json(parser)
@@ -38,8 +45,17 @@ def execute(parsed: argparse.Namespace) -> int:
     from pathlib import Path
 
     from steelyard.api import import_file
+    from steelyard.errors import UsageError
     from steelyard.store import Store
+    from steelyard.store.bundle import is_bundle
 
+    if is_bundle(Path(parsed.file)):
+        return _bring_back(parsed)
+    if parsed.benchmark is None or parsed.model is None:
+        raise UsageError(
+            f"{parsed.file} is no bundle of steelyard export; answers need --benchmark and --model. "
+            "Try: --benchmark gsm8k@zero-shot --model their-model"
+        )
     args.allow_unsafe(parsed)
     with Store.open(parsed.store) as store:
         run = import_file(
@@ -53,6 +69,30 @@ def execute(parsed: argparse.Namespace) -> int:
             seed=parsed.seed,
         )
         _print(store, run, as_json=parsed.json)
+    return 0
+
+
+def _bring_back(parsed: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from steelyard.errors import UsageError
+    from steelyard.report.results import load_results
+    from steelyard.report.terminal import print_results
+    from steelyard.store import Store
+    from steelyard.store.bundle import read_bundle
+
+    for option in ("benchmark", "model", "shots", "limit"):
+        if getattr(parsed, option) is not None:
+            raise UsageError(f"{parsed.file} is a whole run, which says itself what was asked. Try: without --{option}")
+    run = read_bundle(Path(parsed.file), parsed.store, name=parsed.name)
+    with Store.open(parsed.store, create=False) as store:
+        if parsed.json:
+            answers = store.progress(run.id).done
+            args.print_json(
+                {"run": run.number, "id": run.id, "name": run.name, "status": run.status, "answers": answers}
+            )
+        else:
+            print_results(load_results(store, run))
     return 0
 
 

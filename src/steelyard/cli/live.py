@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 from steelyard.report.answers import plain
 from steelyard.secrets import scrub
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
     from types import TracebackType
 
     from steelyard.engine.progress import BatchProgress, CellProgress, Progress
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 REFRESH_S = 0.2
 LINE_EVERY_S = 10.0
+GAP = "  "
+WIDE_ENOUGH_FOR_BARS = 120
+SHORTEST_NAME = 12
 NOTABLE = 0.1
 """The share of a batch that must have come in anew before a log hears of it again."""
 
@@ -72,7 +75,7 @@ class Display:
                     print(line, file=sys.stderr, flush=True)
             for cell in self.progress.cells:
                 if 0 < cell.finished < cell.planned:
-                    print(f"{cell.model}  {cell.label}  {_state(cell)}", file=sys.stderr, flush=True)
+                    print(f"{cell.model}  {cell.label}  {cell_state(cell)}", file=sys.stderr, flush=True)
             if money := money_state(self.progress):
                 print(money, file=sys.stderr, flush=True)
 
@@ -80,13 +83,14 @@ class Display:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn
 
+        out = Console(stderr=True)
         columns = (
             TextColumn("{task.fields[model]}", markup=False),
             TextColumn("{task.fields[label]}", style="cyan", markup=False),
-            BarColumn(bar_width=24),
+            *([BarColumn(bar_width=out.width // 8)] if out.width >= WIDE_ENOUGH_FOR_BARS else []),
             TextColumn("{task.fields[state]}", markup=False),
         )
-        with Progress(*columns, console=Console(stderr=True), auto_refresh=False) as bars:
+        with Progress(*columns, console=out, auto_refresh=False) as bars:
             self._bars = bars
             rows: list[Any] = []
             batches: dict[int, Any] = {}
@@ -99,11 +103,20 @@ class Display:
         self._bars = None
 
     def _update(self, bars: Any, rows: list[Any]) -> None:
-        for cell in self.progress.cells[len(rows) :]:
-            rows.append(bars.add_task("", total=cell.planned, model=cell.model, label=cell.label, state=""))
+        width = bars.console.width
+        share = width // 4
+        models = names_that_fit([cell.model for cell in self.progress.cells], share)
+        labels = names_that_fit([cell.label for cell in self.progress.cells], share)
+        if width < WIDE_ENOUGH_FOR_BARS and len(set(labels)) == 1:
+            labels = [""] * len(labels)
+        bar = width // 8 + 1 if width >= WIDE_ENOUGH_FOR_BARS else 0
+        room = width - bar - 2 - max(map(len, [*models, "money"]), default=0) - max(map(len, labels), default=0)
+        for place in range(len(rows), len(models)):
+            planned = self.progress.cells[place].planned
+            rows.append(bars.add_task("", total=planned, model=models[place], label=labels[place], state=""))
         for row, cell in zip(rows, self.progress.cells, strict=False):
-            bars.update(row, completed=cell.finished, state=_state(cell))
-        self._update_money(bars)
+            bars.update(row, completed=cell.finished, state=cell_state(cell, room))
+        self._update_money(bars, room)
         bars.refresh()
 
     def _update_batches(self, bars: Any, rows: dict[int, Any]) -> None:
@@ -118,16 +131,25 @@ class Display:
             came = (batch.answered or 0) + (batch.failed or 0)
             bars.update(rows[place], total=batch.requests, completed=came, state=batch.state())
 
-    def _update_money(self, bars: Any) -> None:
+    def _update_money(self, bars: Any, room: int) -> None:
         """A bar of its own for the money, once there is any to speak of: full when the budget is spent."""
         ledger, state = self.progress.ledger, money_state(self.progress)
         if ledger is None or state is None:
             return
+        while len(state) > room and GAP in state:
+            state = state.rpartition(GAP)[0]
         if self._money is None:
             self._money = bars.add_task("", total=None, model="money", label="", state="")
         limit_usd, left_usd = ledger.limit_usd, ledger.remaining_usd
         gone_usd = 0.0 if limit_usd is None or left_usd is None else limit_usd - left_usd
         bars.update(self._money, total=limit_usd, completed=gone_usd, state=state)
+
+
+def names_that_fit(names: Sequence[str], most: int) -> list[str]:
+    """The names, long ones without their middle: beginning and end tell them apart."""
+    most = max(most, SHORTEST_NAME)
+    head = (most - 1) // 2
+    return [name if len(name) <= most else f"{name[:head]}…{name[head + 1 - most :]}" for name in names]
 
 
 class BatchLines:
@@ -163,23 +185,43 @@ def money_state(progress: Progress) -> str | None:
         parts.append(f"forecast ${ledger.before_usd + ledger.used_usd * (1 + waiting / finished):.4f}")
     if ledger.doubtful_tries:
         parts.append(f"up to ${ledger.doubtful_usd:.4f} of it in doubt")
-    return "  ".join(parts)
+    return GAP.join(parts)
 
 
-def _state(cell: CellProgress) -> str:
-    parts = [f"{cell.finished:,}/{cell.planned:,}"]
-    if rate := cell.per_second():
-        parts.append(f"{rate:,.1f}/s")
-    if cell.scored:
-        parts.append(f"{100 * cell.right / cell.scored:.1f} % right")
-    if cell.cached:
-        parts.append(f"{cell.cached:,} from earlier runs")
-    if cell.errored:
-        parts.append(f"{cell.errored} errors")
-    if cell.cost_usd is not None:
-        parts.append(f"${cell.cost_usd:.4f}")
-    if held := cell.held():
-        parts.append(held)
-    if cell.finished < cell.planned and (left := cell.remaining_s()) is not None:
-        parts.append(f"{time.strftime('%H:%M:%S', time.gmtime(left))} left")
-    return "  ".join(parts)
+def cell_state(cell: CellProgress, room: int | None = None) -> str:
+    """How a cell stands; what matters least is left out where there is no room for all."""
+    parts = [(importance, text) for importance, text in _parts(cell) if text]
+    while room is not None and len(parts) > 1 and len(GAP.join(text for _, text in parts)) > room:
+        parts.remove(min(parts))
+    return GAP.join(text for _, text in parts)
+
+
+def _parts(cell: CellProgress) -> Iterator[tuple[int, str | None]]:
+    """What there is to say, in the order in which it is said, each with how much it matters."""
+    left_s = cell.remaining_s() if cell.finished < cell.planned else None
+    yield 9, f"{cell.finished:,}/{cell.planned:,}"
+    yield 8, None if left_s is None else f"{duration(left_s)} left"
+    yield 4, _pace(cell.per_second())
+    yield 2, f"{100 * cell.right / cell.scored:.1f} % right" if cell.scored else None
+    yield 5, None if cell.cost_usd is None else f"${cell.cost_usd:.4f}"
+    yield 1, f"{cell.cached:,} from earlier runs" if cell.cached else None
+    yield 7, f"{cell.errored:,} failed" if cell.errored else None
+    yield 3, f"{cell.retries:,} {'retry' if cell.retries == 1 else 'retries'}" if cell.retries else None
+    yield 6, cell.held()
+
+
+def duration(seconds: float) -> str:
+    """``12 s``, ``3 min 20 s``, ``2 h 5 min``, ``3 d 4 h``."""
+    whole = round(seconds)
+    for size, unit, smaller, of_smaller in ((86_400, "d", "h", 3_600), (3_600, "h", "min", 60), (60, "min", "s", 1)):
+        if whole >= size:
+            return f"{whole // size} {unit} {whole % size // of_smaller} {smaller}"
+    return f"{whole} s"
+
+
+def _pace(per_second: float | None) -> str | None:
+    if not per_second:
+        return None
+    if per_second >= 1:
+        return f"{per_second:,.1f}/s"
+    return f"{60 * per_second:.1f}/min" if 60 * per_second >= 1 else f"{3600 * per_second:.1f}/h"

@@ -10,7 +10,6 @@ import msgspec
 
 from steelyard.benchmarks import DESCRIPTION_SUFFIXES
 from steelyard.errors import UsageError
-from steelyard.plan.file import distinct_ids, is_plan, read_plan
 from steelyard.plan.names import (
     BASELINE,
     CASCADE,
@@ -20,7 +19,7 @@ from steelyard.plan.names import (
     parse_price,
     seconds,
 )
-from steelyard.plan.plan import BenchmarkSpec, Plan, plan_from_document
+from steelyard.plan.plan import BenchmarkSpec, Plan, distinct_ids, plan_from_document
 from steelyard.plan.stopping import Anytime, Cascade, Compare, Stop, cascade_rule, parse_stop
 from steelyard.providers import is_remote
 from steelyard.types import Confidence, Escalation, ModelSpec, RunInfo
@@ -60,13 +59,15 @@ def plan_from_arguments(parsed: argparse.Namespace, resume: RunInfo | None) -> P
 
 
 def _base(parsed: argparse.Namespace, resume: RunInfo | None) -> Plan:
-    files = [word for word in parsed.what if word.endswith(DESCRIPTION_SUFFIXES) and is_plan(Path(word))]
+    files = [word for word in parsed.what if word.endswith(DESCRIPTION_SUFFIXES) and _is_plan(Path(word))]
     names = [word for word in parsed.what if word not in files]
     models = tuple(_model(word, parsed) for word in parsed.models)
     benchmarks = tuple(_benchmark(word, parsed) for word in names)
     if len(files) > 1 or (files and resume):
         raise UsageError("one plan at a time: give one plan file, or --resume RUN")
     if files:
+        from steelyard.plan.file import read_plan
+
         plan = read_plan(Path(files[0]))
     elif resume:
         plan = _served_by(parsed.server_pid, plan_from_document(resume.plan))
@@ -77,6 +78,12 @@ def _base(parsed: argparse.Namespace, resume: RunInfo | None) -> Plan:
         models=distinct_ids((*plan.models, *(spec for spec in models if spec not in plan.models))),
         benchmarks=(*plan.benchmarks, *(spec for spec in benchmarks if spec not in plan.benchmarks)),
     )
+
+
+def _is_plan(file: Path) -> bool:
+    from steelyard.plan.file import is_plan  # which loads a reader of YAML
+
+    return is_plan(file)
 
 
 def _served_by(pid: int | None, plan: Plan) -> Plan:

@@ -56,8 +56,9 @@ def power_words(expected: PowerForecast) -> str:
         f"{100 * expected.detectable:.1f} points or more"
     )
     if expected.items_needed is not None and expected.items < expected.items_needed:
-        cost = "price unknown" if expected.most_usd_needed is None else f"at most {expected.most_usd_needed:,.2f} USD"
-        text += f"; {100 * expected.find:g} points would take {expected.items_needed:,} items ({cost} in all)"
+        known_usd = expected.most_usd_needed
+        cost = "price unknown" if known_usd is None else f"at most {known_usd:,.2f} USD in all"
+        text += f"; {100 * expected.find:g} points would take {expected.items_needed:,} items ({cost})"
         if expected.items_needed > expected.available:
             text += f", and the benchmark has {expected.available:,}"
     return text + f" (if they disagree on one item in {1 / expected.disagree:.0f}; power {100 * expected.power:.0f} %)."

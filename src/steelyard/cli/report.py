@@ -91,7 +91,7 @@ def _verdict(store: Store, runs: list[RunInfo], parsed: argparse.Namespace) -> G
         return None
     if len(runs) > 1:
         raise UsageError("a verdict is on one run. Try: one RUN, or no --margin and no --require")
-    asked = asked_of(runs[0], parsed)
+    asked = asked_of(runs[0].plan, parsed)
     if not asked.margins:  # the baseline is then only what changes are told against
         asked = msgspec.structs.replace(asked, baseline=None)
     return gate(store, runs[0], asked)

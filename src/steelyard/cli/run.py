@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from steelyard.cli import arguments as args
 
 if TYPE_CHECKING:
+    from steelyard.analysis.gate import GateReport
     from steelyard.engine.run import Ended
     from steelyard.plan.plan import Plan
     from steelyard.store import Store
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = "steelyard run gsm8k mmlu@cloze -m local/smollm2-135m -m baseline/random --limit 100"
 ASK_ABOVE_USD = 10.0
+MEASURED = ("done", "budget")
 
 
 def add_to(verbs: args.Verbs) -> None:
@@ -94,7 +96,7 @@ def add_to(verbs: args.Verbs) -> None:
         metavar="CRITERION",
         action="append",
         default=[],
-        help="such as 'accuracy >= 0.70'; may be repeated",
+        help="such as 'accuracy >= 0.70': what the run is held to; exit 1 where it surely fails; may be repeated",
     )
     parser.add_argument("--name", metavar="NAME", help="what to call the run")
     parser.add_argument("--tag", dest="tags", action="append", default=[], metavar="TAG", help="may be repeated")
@@ -125,10 +127,11 @@ def execute(parsed: argparse.Namespace) -> int:
     with Store.open(parsed.store, create=parsed.resume is None) as store:
         resume = store.run(parsed.resume) if parsed.resume else None
         plan = _plan(parsed, resume)
-        _confirm(plan, store, parsed)
-        ended = _carry_out(plan, store, resume, parsed)
-        _print_results(ended, store, parsed)
-    return _exit_code(ended)
+        confirm(plan, store, parsed)
+        ended = carry_out(plan, store, resume, parsed)
+        success = _success(ended, store)
+        _print_results(ended, success, store, parsed)
+    return _exit_code(ended, success)
 
 
 def _dry_run(parsed: argparse.Namespace) -> int:
@@ -155,7 +158,7 @@ def _plan(parsed: argparse.Namespace, resume: RunInfo | None) -> Plan:
     return plan_from_arguments(parsed, resume)
 
 
-def _confirm(plan: Plan, store: Store, parsed: argparse.Namespace) -> None:
+def confirm(plan: Plan, store: Store, parsed: argparse.Namespace) -> None:
     """Ask before much money is spent; without a terminal, refuse."""
     import sys
 
@@ -195,7 +198,8 @@ def _against_budget(most_usd: float, left_usd: float, whose: str) -> str:
     return f"forecast: up to about {most_usd:.4f} USD of {whose} {left_usd:g} USD; {outlook}"
 
 
-def _carry_out(plan: Plan, store: Store, resume: RunInfo | None, parsed: argparse.Namespace) -> Ended:
+def carry_out(plan: Plan, store: Store, resume: RunInfo | None, parsed: argparse.Namespace) -> Ended:
+    """Ask what the plan asks, with what there is to see meanwhile."""
     from steelyard.api import run_plan
     from steelyard.cli.live import Display
     from steelyard.engine.progress import Progress
@@ -205,19 +209,36 @@ def _carry_out(plan: Plan, store: Store, resume: RunInfo | None, parsed: argpars
         return run_plan(plan, store, progress=display.progress, resume=resume, on_start=display.started)
 
 
-def _print_results(ended: Ended, store: Store, parsed: argparse.Namespace) -> None:
-    import sys
+def _success(ended: Ended, store: Store) -> GateReport | None:
+    """How a run that was measured as planned stands to its success criteria."""
+    from steelyard.report.verdict import held_to_success
 
-    from steelyard.report.answers import plain
+    return held_to_success(store, ended.run) if ended.status in MEASURED else None
+
+
+def _print_results(ended: Ended, success: GateReport | None, store: Store, parsed: argparse.Namespace) -> None:
     from steelyard.report.results import load_results, results_document
     from steelyard.report.terminal import print_results
+    from steelyard.report.verdict import print_verdict, verdict_document
 
     results = load_results(store, ended.run)
     if parsed.json:
-        args.print_json(results_document(results))
+        args.print_json(results_document(results) | {"success": success and verdict_document(success)})
     else:
         print_results(results)
+        if success is not None:
+            print()
+            print_verdict(success)
         print(f"Records: {store.location}   Read answers: steelyard show {ended.run.number} --wrong")
+    say_how_it_ended(ended)
+
+
+def say_how_it_ended(ended: Ended) -> None:
+    """What was given up, or is still to be asked, on standard error."""
+    import sys
+
+    from steelyard.report.answers import plain
+
     for model, reason in ended.stopped.items():
         print(plain(f"steelyard: {model} was stopped: {reason}"), file=sys.stderr)
     if ended.status == "budget":
@@ -233,5 +254,14 @@ def _out_of_money(ended: Ended) -> str:
     return f"stopped by budget. Go on with more: steelyard run --resume {number} --budget {2 * budget_usd:g}"
 
 
-def _exit_code(ended: Ended) -> int:
+def _exit_code(ended: Ended, success: GateReport | None) -> int:
+    """A criterion that surely fails comes before a budget that ended; one that cannot be judged after it."""
+    code = exit_code_of(ended)
+    if success is None:
+        return code
+    return 1 if success.exit_code == 1 else code or success.exit_code
+
+
+def exit_code_of(ended: Ended) -> int:
+    """How far the run came."""
     return {"done": 0, "interrupted": 130, "budget": 5}.get(ended.status, 4)

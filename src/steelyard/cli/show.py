@@ -47,15 +47,18 @@ def execute(parsed: argparse.Namespace) -> int:
 
 def _print_results(store: Store, run: RunInfo, parsed: argparse.Namespace) -> None:
     from steelyard.report.results import load_results, results_document
+    from steelyard.report.short import found_in_passing
     from steelyard.report.terminal import print_results, print_strata
 
     results = load_results(store, run)
-    if parsed.json:
-        args.print_json(results_document(results))
-    elif parsed.by:
+    if parsed.by:
         print_strata(results)
+        return
+    found = found_in_passing(store, results)
+    if parsed.json:
+        args.print_json(results_document(results) | found.document())
     else:
-        print_results(results, everything=parsed.all)
+        print_results(results, everything=parsed.all, found=found)
 
 
 def _print_provenance(store: Store, run: RunInfo, as_json: bool) -> None:

@@ -112,7 +112,14 @@ def _said(request: Request, error: Exception) -> Response:
 
 def _error(request: Request, status: int, message: str) -> Response:
     board: Board = request.app.state.board
-    return board.page("error.html.j2", request, status=status, title="Not shown", message=message)
+    return board.page(
+        "error.html.j2",
+        request,
+        status=status,
+        title="Not shown",
+        message=message,
+        back=status == 400 and bool(request.url.query),
+    )
 
 
 def _refused(refusal: Refusal) -> bytes:

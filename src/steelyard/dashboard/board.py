@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from msgspec import Struct
 
 from steelyard.dashboard.rendering import render
-from steelyard.errors import UsageError
+from steelyard.errors import StoreError, UsageError
 from steelyard.store import Store
 
 if TYPE_CHECKING:
@@ -74,8 +74,15 @@ class Board(Struct, frozen=True, kw_only=True):
 
 
 def board_of(request: Request) -> Board:
-    """The board that the application was made for."""
+    """The board that the application was made for, as long as its store is there.
+
+    SQLite would make an empty file in the place of one that was removed.
+    """
     board: Board = request.app.state.board
+    if not Store.exists(board.store.location):
+        raise StoreError(
+            f"the store {board.store.location} is not there any more. Put it back, or end `steelyard serve`"
+        )
     return board
 
 

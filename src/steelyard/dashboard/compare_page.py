@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
 from msgspec import Struct
 
 from steelyard.analysis.compare_measures import MEASURES
 from steelyard.analysis.sentences import descriptive, names, points, times
 from steelyard.analysis.wording import written
 from steelyard.dashboard.board import Board, board_of, number, word, words
+from steelyard.dashboard.rendering import address
 from steelyard.dashboard.shown import reply
 from steelyard.errors import UsageError
 from steelyard.report.comparison import Compared, Comparisons, Question, load_comparisons
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
 FLIPS, MOST_FLIPS = 10, 200
+MOST_TURNED = 6
+"""So many pairs show the items that turned; of more each leads to a page of its own."""
 LONGEST = 2_500
 OFFERED = 60
 MOST_RUNS = 12
@@ -75,7 +79,8 @@ def compare(request: Request) -> Response:
         benchmarks=list(dict.fromkeys(cell.label for run in runs for cell in board.store.cells(run.id))),
         measures=["accuracy", *MEASURES],
         offered=[one.info for one in board.store.pages.runs(RunsWanted(), most=OFFERED).runs],
-        rows=[] if comparisons is None else [_row(pair) for pair in comparisons.pairs],
+        rows=[] if comparisons is None else [_row(pair, question) for pair in comparisons.pairs],
+        n_shown=len(turned),
         sides=[] if comparisons is None else _sides(comparisons),
         most=most,
         more=min(MOST_FLIPS, 5 * most),
@@ -111,8 +116,9 @@ def _load(board: Board, runs: list[RunInfo], question: Question, most: int) -> t
     found = load_comparisons(board.store, runs, question)
     if question.metric in MEASURES:
         return found, []
-    flips = load_flips(board.store, found, most=most)
-    return found, [_turned(board, *both, question.metric) for both in zip(found.pairs, flips, strict=True)]
+    first = msgspec.structs.replace(found, pairs=found.pairs[:MOST_TURNED])
+    flips = load_flips(board.store, first, most=most)
+    return found, [_turned(board, *both, question.metric) for both in zip(first.pairs, flips, strict=True)]
 
 
 def _turned(board: Board, pair: Compared, flips: Flips, metric: str) -> TurnedItems:
@@ -156,9 +162,10 @@ class _Row(Struct, frozen=True, kw_only=True):
     verdict: str
     sentence: str
     notes: tuple[str, ...]
+    link: str
 
 
-def _row(pair: Compared) -> _Row:
+def _row(pair: Compared, question: Question) -> _Row:
     one = pair.comparison
     who, other = names(one)
     seen = one.agreement
@@ -175,6 +182,21 @@ def _row(pair: Compared) -> _Row:
         verdict=one.verdict,
         sentence=one.sentence,
         notes=one.notes,
+        link=_alone(pair, question),
+    )
+
+
+def _alone(pair: Compared, question: Question) -> str:
+    """The page of this pair and no other."""
+    sides = [(run.number, info.model) for run, info in pair.sides]
+    return address(
+        "/compare",
+        run=list(dict.fromkeys(number for number, _ in sides)),
+        metric=question.metric,
+        model=list(dict.fromkeys(model for _, model in sides)),
+        benchmark=pair.comparison.benchmark if "@" in pair.comparison.benchmark else "",
+        margin=100 * question.margin if question.margin else "",
+        across=list(question.across),
     )
 
 

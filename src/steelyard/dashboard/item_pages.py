@@ -11,6 +11,7 @@ from steelyard.errors import UnknownName, UsageError
 from steelyard.report import charts, timelines
 from steelyard.report.figures import Figure
 from steelyard.report.samples import cut, visible
+from steelyard.store.answer_pages import ANSWER_STATES
 from steelyard.store.history import Answered
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 LONGEST, LONGEST_OF_MANY = 200_000, 4_000
 AT_ONCE = 25
+FIGURE_COLUMNS = ("ttft_s", "total_s", "output_tokens", "cost_usd")
 OF_TIME = (
     "From when the item was ready to be sent to the last token. Waiting and failed tries are no latency of the model."
 )
@@ -33,6 +35,7 @@ def item(request: Request) -> Response:
     found = board.store.history.item(name, before=number(request, "before"), most=AT_ONCE, reveal=board.reveal)
     if found is None:
         raise UnknownName("item", name, board.store.history.names(word(request, "name"), most=12))
+    answers = [shown(one, LONGEST_OF_MANY) for one in found.answers]
     lanes = [lane(one, f"#{one.run.number} {one.cell.model}") for one in found.answers]
     figures = []
     if is_timed(lanes):
@@ -44,7 +47,8 @@ def item(request: Request) -> Response:
         title=f"Item {visible(name)}",
         found=found,
         asked=cut(visible(question(found.sample)), LONGEST_OF_MANY),
-        answers=[shown(one, LONGEST_OF_MANY) for one in found.answers],
+        answers=answers,
+        columns={each for each in FIGURE_COLUMNS if any(getattr(one, each) is not None for one in answers)},
         figures=figures,
         tones=TONES,
     )
@@ -66,6 +70,7 @@ def answer(request: Request) -> Response:
         completion=found.record.call.completion,
         call=found.record.call,
         judgements=found.judgements,
+        states=ANSWER_STATES,
         figures=drawn(_figures(found)),
         tones=TONES,
         visible=visible,

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
 MOST_RUNS, MOST_DAYS = 500, 60
+OTHERS = 7
+"""The colour of all models beyond the dearest, which are one part of a day's column."""
 JUDGES, OTHER = "judges", "not summarised yet"
 
 
@@ -112,7 +114,7 @@ def _totals(costs: Sequence[Cost]) -> list[Total]:
     return [
         Total(
             model=name,
-            slot=place,
+            slot=min(place, OTHERS),
             usd=sum(cost.usd or 0.0 for cost in named[name]),
             saved_usd=sum(cost.saved_usd for cost in named[name]),
             answers=sum(cost.answers for cost in named[name]),
@@ -124,13 +126,15 @@ def _totals(costs: Sequence[Cost]) -> list[Total]:
 
 
 def _days(costs: Sequence[Cost], slot_of: dict[str, int]) -> list[Day]:
-    spent: dict[str, dict[str, float]] = {}
+    rest = f"{sum(slot == OTHERS for slot in slot_of.values())} others"
+    one_name = {name: rest if slot == OTHERS and rest != "1 others" else name for name, slot in slot_of.items()}
+    spent: dict[str, dict[tuple[str, int], float]] = {}
     for cost in costs:
         if cost.usd:
-            of_day = spent.setdefault(cost.day, {})
-            of_day[cost.model] = of_day.get(cost.model, 0.0) + cost.usd
+            of_day, part = spent.setdefault(cost.day, {}), (one_name[cost.model], slot_of[cost.model])
+            of_day[part] = of_day.get(part, 0.0) + cost.usd
     return [
-        Day(name=day, parts=tuple((name, slot_of[name], usd) for name, usd in spent[day].items()))
+        Day(name=day, parts=tuple((*part, usd) for part, usd in sorted(spent[day].items(), key=lambda one: one[0][1])))
         for day in sorted(spent)
     ]
 

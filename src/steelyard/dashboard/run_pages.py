@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote
 
-from steelyard.dashboard.board import Board, board_of, word
+from steelyard.analysis.wording import written
+from steelyard.dashboard.board import LONGEST_PARAMETER, Board, board_of, number, word
+from steelyard.dashboard.links import with_links
 from steelyard.dashboard.shown import TONES, state_of
 from steelyard.errors import UsageError
 from steelyard.report.evidence import Evidence, load_evidence
@@ -15,7 +18,9 @@ from steelyard.report.provenance import provenance_document, provenance_text
 from steelyard.report.results import Results, load_results, warnings
 from steelyard.report.samples import visible
 from steelyard.report.spending import spending_line
+from steelyard.report.standing import Standing, standing
 from steelyard.store.answer_pages import ANSWER_STATES, AnswersWanted, Order
+from steelyard.store.progress import CellProgress, Progress
 from steelyard.types import RunInfo
 
 if TYPE_CHECKING:
@@ -26,6 +31,11 @@ MOST_AT_ONCE = 20_000
 """So many answers are read for charts without being asked to; of more the kept estimates are shown first."""
 ORDERS: tuple[Order, ...] = ("item", "slowest", "dearest", "longest")
 LONGEST_NAME = 200
+A_PAGE, MOST_A_PAGE = 100, 500
+MOST_LIVE = 50_000
+"""Answers of a cell up to which its score is computed while it runs."""
+FRESH = 50
+"""A live score is computed again once this part more is answered: every 2 percent."""
 FIGURE_COLUMNS = ("ttft_s", "total_s", "output_tokens", "cost_usd", "stop_reason")
 HIDDEN = "left out: a benchmark here is confidential. steelyard show --provenance has it"
 
@@ -39,20 +49,52 @@ def run(request: Request) -> Response:
     results = None if is_running else board.remember("results", _key(info), lambda: load_results(board.store, info))
     is_asked = results is not None and any(one.value("attempted") for one in results.cells)
     is_whole = is_asked and (not is_long or bool(word(request, "charts")))
+    progress = None if info.status == "done" else board.store.progress(info.id)
     return board.page(
         "run.html.j2",
         request,
         title=f"#{info.number} {visible(info.name)}",
         run=info,
-        progress=None if info.status == "done" else board.store.progress(info.id),
+        progress=progress,
+        standings=_standings(board, info, progress) if progress and is_running else {},
         models=list(dict.fromkeys(one.model for one in board.store.cells(info.id))),
         warnings=warnings(results) if results and not is_whole else [],
         spending=spending_line(info.number, results.spending) if results and results.spending and is_asked else "",
-        tables=[_kept_table(results, label) for label in results.benchmarks()] if results and not is_whole else [],
-        whole=board.remember("whole", _key(info), lambda: results_parts(_evidence(board, info))) if is_whole else None,
+        tables=[_kept_table(results, info.number, label) for label in results.benchmarks()]
+        if results and not is_whole
+        else [],
+        whole=board.remember("whole", _key(info), lambda: _whole(board, info)) if is_whole else None,
         is_long=is_long and not is_whole,
         sessions=board.store.sessions(info.id),
     )
+
+
+def _standings(board: Board, info: RunInfo, progress: Progress) -> dict[int, dict[str, str]]:
+    """What each cell has scored so far, by the cell's id: the score, and what it is a score of."""
+    found = {}
+    for one in progress.cells:
+        if 0 < one.done <= MOST_LIVE and (stands := _standing(board, info, one)) is not None:
+            found[one.cell.id or 0] = {"score": written(stands.estimate), "of": _counted(stands)}
+        elif one.done:
+            found[one.cell.id or 0] = {"score": "", "of": "not judged yet" if one.done <= MOST_LIVE else "at the end"}
+    return found
+
+
+def _standing(board: Board, info: RunInfo, one: CellProgress) -> Standing | None:
+    step = int(FRESH * math.log1p(one.done))
+    return board.remembered.get(
+        ("standing", one.cell.id, step, one.done == one.planned), lambda: standing(board.store, info, one.cell)
+    )
+
+
+def _counted(stands: Standing) -> str:
+    items = f"{stands.n_items:,}"
+    lost = f"; {stands.lost:,} of them failed and have no score" if stands.lost else ""
+    if not stands.is_prefix:
+        return f"of the {items} items answered so far, the quick ones first: not a random part{lost}"
+    if stands.n_items == stands.items:
+        return f"of all {items} items{lost}"
+    return f"of the first {items} of {stands.items:,} items{lost}"
 
 
 def _run(request: Request) -> RunInfo:
@@ -67,7 +109,20 @@ def _evidence(board: Board, info: RunInfo) -> Evidence:
     return load_evidence(board.store, [info])
 
 
-def _kept_table(results: Results, label: str) -> Table:
+def _whole(board: Board, info: RunInfo) -> dict[str, Any]:
+    """Everything that the report says of the run, each number leading to its answers."""
+    parts = results_parts(_evidence(board, info))
+    parts["matrix"] = with_links(parts["matrix"], info.number)
+    cells = {one.label: one.id or 0 for one in board.store.cells(info.id)}
+    for bench in parts["benches"]:
+        strata = set(board.store.pages.strata(cells[bench["label"]])) if bench["label"] in cells else set()
+        for name in ("table", "subjects"):
+            if bench[name]:
+                bench[name] = with_links(bench[name], info.number, benchmark=bench["label"], strata=strata)
+    return parts
+
+
+def _kept_table(results: Results, run: int, label: str) -> Table:
     """A benchmark's figures as they were kept, without reading its answers."""
     cells = results.of_benchmark(label)
     shown = [(name, heading) for name, heading in FIGURES if any(one.value(name) is not None for one in cells)]
@@ -80,7 +135,8 @@ def _kept_table(results: Results, label: str) -> Table:
         )
         for one in cells
     ]
-    return Table(caption=label, headings=tuple(heading for _, heading in shown), lines=tuple(lines))
+    table = Table(caption=label, headings=tuple(heading for _, heading in shown), lines=tuple(lines))
+    return with_links(table, run, benchmark=label)
 
 
 def answers(request: Request) -> Response:
@@ -98,7 +154,9 @@ def answers(request: Request) -> Response:
         text=word(request, "text"),
         order=order,
         after=word(request, "after"),
+        most=min(MOST_A_PAGE, number(request, "most", A_PAGE) or A_PAGE),
     )
+    trail = [place for place in word(request, "trail").split(",") if place]
     found = board.store.pages.answers(info.id, wanted, reveal=board.reveal)
     named = {one.id: one for one in cells}
     return board.page(
@@ -109,6 +167,9 @@ def answers(request: Request) -> Response:
         found=found,
         rows=[{"row": row, "cell": named[row.cell], "state": state_of(row.failure, row.value)} for row in found.rows],
         wanted=wanted,
+        pages=_around(wanted, trail, found.next),
+        is_first=not wanted.after,
+        a_page=A_PAGE,
         model=model,
         benchmark=benchmark,
         models=list(dict.fromkeys(one.model for one in cells)),
@@ -121,6 +182,20 @@ def answers(request: Request) -> Response:
         tones=TONES,
         visible=visible,
     )
+
+
+def _around(wanted: AnswersWanted, trail: list[str], following: str) -> dict[str, dict[str, str]]:
+    """What the addresses of the next page and of the one before say of their place.
+
+    A page knows where those before it began: the ``trail``, as far as an address holds it; before that is the first.
+    """
+    longer = [*trail, wanted.after] if wanted.after else []
+    while len(",".join(longer)) > LONGEST_PARAMETER:
+        longer.pop(0)
+    return {
+        "next": {"after": following, "trail": ",".join(longer)},
+        "before": {"after": trail[-1] if trail else "", "trail": ",".join(trail[:-1])},
+    }
 
 
 def provenance(request: Request) -> Response:

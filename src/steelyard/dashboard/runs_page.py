@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from steelyard.analysis.wording import written
 from steelyard.dashboard.board import Board, board_of, number, word
+from steelyard.report.axes import shortened
 from steelyard.store.pages import ListedRun, RunsWanted
 from steelyard.types import CellInfo, Estimate
 
@@ -20,7 +21,7 @@ ORDERS = ("newest", "oldest", "name", "score", "cost")
 COMPUTED = ("score", "cost")
 AT_ONCE = 50
 MOST_SORTED = 500
-NAMED = 3
+NAMED, LONGEST_SHOWN = 3, 48
 
 
 class Line(Struct, frozen=True, kw_only=True):
@@ -69,6 +70,7 @@ def runs(request: Request) -> Response:
         is_cut=is_cut,
         most_sorted=MOST_SORTED,
         is_running=any(line.status == "running" for line in lines),
+        is_new=not lines and not any((*fields.values(), wanted.status, start)) and not pages.models(),
     )
 
 
@@ -103,7 +105,7 @@ def line_of(run: ListedRun) -> Line:
         models=_named([cell.model for cell in run.cells]),
         benchmarks=_named([cell.label for cell in run.cells]),
         best="" if best is None else written(_estimate(run, best, "accuracy")),
-        best_of="" if best is None or len(cells) < 2 else f"{best.model} on {best.label}",
+        best_of="" if best is None or len(cells) < 2 else f"{shortened(best.model, LONGEST_SHOWN)} on {best.label}",
         score=None if best is None else _score(run, best),
         requests=int(sum(_value(run, cell, "attempted") or 0 for cell in run.cells)),
         cost_usd=sum(cost for cost in costs if cost is not None) if any(cost is not None for cost in costs) else None,
@@ -112,7 +114,7 @@ def line_of(run: ListedRun) -> Line:
 
 
 def _named(names: list[str]) -> str:
-    several = list(dict.fromkeys(names))
+    several = [shortened(name, LONGEST_SHOWN) for name in dict.fromkeys(names)]
     more = f" and {len(several) - NAMED} more" if len(several) > NAMED else ""
     return ", ".join(several[:NAMED]) + more
 

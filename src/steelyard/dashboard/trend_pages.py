@@ -12,7 +12,7 @@ from steelyard.report.axes import Unit
 from steelyard.report.baselines import SHOWN, weaknesses
 from steelyard.report.figures import Figure
 from steelyard.report.timelines import RunPoint, Step, over_runs
-from steelyard.report.trends import ARROWS, load_trends, trend_sentence
+from steelyard.report.trends import ARROWS, Trends, load_trends, trend_sentence
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -34,26 +34,30 @@ def trends(request: Request) -> Response:
     most = min(1_000, number(request, "most", MOST_RUNS)) or MOST_RUNS
     pages = board.store.pages
     states = tuple((run.id, run.name, run.status) for run in board.store.runs(most))
-    found = board.remember(
-        "trends",
-        (metric, by, model, benchmark, most, states),
-        lambda: load_trends(board.store, metric, by=by, model=model, benchmark=benchmark, most=most),
-    )
+
+    def load() -> Trends:
+        if not any(status != "running" for *_, status in states):
+            return Trends(metric=metric, series=(), unfinished=len(states), reused=0)
+        return load_trends(board.store, metric, by=by, model=model, benchmark=benchmark, most=most)
+
+    found = board.remember("trends", (metric, by, model, benchmark, most, states), load)
+    series = [
+        {
+            "one": one,
+            "sentence": trend_sentence(one),
+            "figures": drawn(_figures(one)),
+            "rows": _rows(one),
+            "word": _word(one),
+        }
+        for one in found.series
+    ]
     return board.page(
         "trends.html.j2",
         request,
         title="Trends",
         found=found,
-        series=[
-            {
-                "one": one,
-                "sentence": trend_sentence(one),
-                "figures": drawn(_figures(one)),
-                "rows": _rows(one),
-                "word": _word(one),
-            }
-            for one in found.series
-        ],
+        series=series,
+        single=[each for each, one in zip(series, found.series, strict=True) if len(one.points) == 1],
         metric=metric,
         metrics=METRICS,
         by=by,

@@ -131,7 +131,11 @@ async def ask(
         if wait_s is None or is_late or not await again(result):
             return Outcome(attempts=tuple(attempts), completion=None, failure=result, last_try_s=took_s)
         attempts.append(Attempt(failure=result, duration_s=took_s, wait_s=wait_s))
-        await asyncio.sleep(wait_s)
+        throttle.resting += 1
+        try:
+            await asyncio.sleep(wait_s)
+        finally:
+            throttle.resting -= 1
 
 
 def _guessed_tokens(prompt: Prompt) -> float:

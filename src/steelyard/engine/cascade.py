@@ -10,13 +10,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from steelyard import prices
-from steelyard.analysis.metrics import METRICS
+from steelyard.analysis.metrics import JUDGE_METRICS, METRICS
 from steelyard.criteria import Threshold, parse_threshold
 from steelyard.engine.budget import is_free
 from steelyard.engine.cells import Cell
 from steelyard.errors import UnknownName, UsageError
 from steelyard.types import Estimate, Look, ModelSpec, Usage
 
+OF_PARTS = ("accuracy/", "accuracy.", "pass@", "spread.")
+"""Figures that a benchmark has by its strata, groups and repeats."""
 TYPICAL = Usage(input_tokens=1000, output_tokens=300, source="tokenizer")
 
 
@@ -40,8 +42,8 @@ def check_criteria(success: Sequence[str], cells: Sequence[Cell]) -> None:
     """Refuse a criterion about a metric that some cell will not have."""
     for threshold in map(parse_threshold, success):
         for cell in cells:
-            known = {*METRICS, *cell.info.scored}
-            if threshold.metric not in known:
+            known = {*METRICS, *JUDGE_METRICS, *cell.info.scored}
+            if threshold.metric not in known and not threshold.metric.startswith(OF_PARTS):
                 raise UnknownName("metric", threshold.metric, known)
 
 

@@ -22,6 +22,7 @@ from steelyard.engine.cascade import check_criteria, order_of
 from steelyard.engine.cells import Cell, Task
 from steelyard.engine.prefix import Seen
 from steelyard.engine.stopping import ENDLESS, Rule, look_points, rule_for
+from steelyard.engine.strata import Strata, strata_of
 from steelyard.engine.work import OpenCell
 from steelyard.engine.writer import PATIENCE_S, TRIED_AGAIN_EVERY_S
 from steelyard.errors import StoreFull, UnknownName, UsageError
@@ -81,8 +82,11 @@ def check_stop(cells: Sequence[Cell], plan: Plan) -> None:
             raise UsageError(
                 f"{cell.spec.id} is asked by batches, and every look would wait for one. Try: compare, with four looks"
             )
-        if cell.info.aggregate == "macro":
-            raise UsageError(f"{cell.info.label} is a mean over strata; stop watches means over items only")
+        if isinstance(stop, Anytime) and strata_of(cell.task) is not None:
+            raise UsageError(
+                f"{cell.info.label} is a mean over strata, and anytime bets on single items. Try: compare, whose looks "
+                "hold for strata too"
+            )
     if isinstance(stop, Cascade):
         check_criteria(stop.success, watched)
         order_of(watched)
@@ -161,6 +165,7 @@ class Looks:
         self._earlier = {} if plan.stop is None else store.looks(run_id)
         self._news = asyncio.Event()
         self._done: dict[int, int] = {}
+        self._strata: dict[str, Strata | None] = {}
         self._cells = {cell.row: cell for cell in cells if cell.cell.floor is None}
         self.questions = list(self._all_questions(plan)) if plan.stop is not None else []
         for question in self.questions:
@@ -252,9 +257,18 @@ class Looks:
         order = np.asarray(cells[0].cell.task.positions[:n], dtype=np.int64)
         columns = [self._store.columns(cell.row) for cell in cells]
         scores = [scores_in_order(each, order) for each in columns]
+        strata = self._strata_of(cells[0].cell)
         return Seen(
-            a=scores[0], b=scores[1] if len(scores) > 1 else None, clusters=clusters_in_order(columns[0], order)
+            a=scores[0],
+            b=scores[1] if len(scores) > 1 else None,
+            clusters=clusters_in_order(columns[0], order),
+            strata=None if strata is None else strata.only(order),
         )
+
+    def _strata_of(self, cell: Cell) -> Strata | None:
+        if cell.info.label not in self._strata:
+            self._strata[cell.info.label] = strata_of(cell.task)
+        return self._strata[cell.info.label]
 
     def _aim(self) -> None:
         """Move every horizon to the farthest look that its cell is wanted for, or close it."""

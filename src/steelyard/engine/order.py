@@ -5,12 +5,11 @@ A prefix of the order is a valid sample, so a run that stops early or is extende
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 
+from steelyard.analysis.order import permutation
 from steelyard.types import Sample
 
-SPARSE_ABOVE = 100_000
 GROUPED_AT_ONCE = 4_000
 
 
@@ -22,14 +21,8 @@ def draw_positions(
     count = available if limit is None else min(limit, available)
     if not shuffled:
         return list(range(count))
-    generator = random.Random(f"order/{seed}")
-    if available > SPARSE_ABOVE:
-        return _sparse_permutation(available, count, generator)
-    positions = list(range(available))
-    generator.shuffle(positions)
-    if strata:
-        positions = _interleaved(positions, samples, generator)
-    return positions[:count]
+    named = [sample.stratum or "" for sample in samples] if strata else None
+    return permutation(available, count=count, seed=seed, strata=named)
 
 
 def grouped(positions: Sequence[int], samples: Sequence[Sample]) -> list[int]:
@@ -39,27 +32,3 @@ def grouped(positions: Sequence[int], samples: Sequence[Sample]) -> list[int]:
     """
     blocks = (positions[start : start + GROUPED_AT_ONCE] for start in range(0, len(positions), GROUPED_AT_ONCE))
     return [position for block in blocks for position in sorted(block, key=lambda at: samples[at].stratum or "")]
-
-
-def _sparse_permutation(available: int, count: int, generator: random.Random) -> list[int]:
-    """The first ``count`` places of a Fisher-Yates shuffle, holding only the swapped ones."""
-    swapped: dict[int, int] = {}
-    drawn = []
-    for i in range(count):
-        j = generator.randrange(i, available)
-        drawn.append(swapped.get(j, j))
-        swapped[j] = swapped.pop(i, i)
-    return drawn
-
-
-def _interleaved(positions: list[int], samples: Sequence[Sample], generator: random.Random) -> list[int]:
-    """Systematic sampling over strata: the k-th item of a stratum of size m stands near (k + u) / m of the way."""
-    strata: dict[str, list[int]] = {}
-    for position in positions:
-        strata.setdefault(samples[position].stratum or "", []).append(position)
-    placed: list[tuple[float, int]] = []
-    for name in sorted(strata):
-        start = generator.random()
-        members = strata[name]
-        placed.extend(((k + start) / len(members), position) for k, position in enumerate(members))
-    return [position for _, position in sorted(placed)]

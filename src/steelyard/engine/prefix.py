@@ -1,6 +1,7 @@
 """What the first items of an order show: a score or a difference, within bounds, of a whole benchmark or beyond it.
 
 Over a finite benchmark of N items a prefix of n is worth n (N - 1) / (N - n) of them: what has been asked is known.
+Where the headline is a mean over strata, that holds in each stratum.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import numpy as np
 from msgspec import Struct
 
 from steelyard import stats
+from steelyard.engine.strata import Strata, bounded_by_rest, weighed
 
 FEWEST_ITEMS = 50
 FEWEST_DISCORDANT = 10
@@ -21,12 +23,14 @@ MOST_CONFIDENCE = 1 - 1e-13
 class Seen(Struct, frozen=True, kw_only=True):
     """The first items of the order, all done: each one's mean score, NaN where it has none.
 
-    ``b`` is the model that ``a`` is compared with, where there is one; ``clusters`` are -1 for items of none.
+    ``b`` is the model that ``a`` is compared with, where there is one; ``clusters`` are -1 for items of none;
+    ``strata`` are those of the same items, where the headline is a mean over them.
     """
 
     a: np.ndarray
     b: np.ndarray | None = None
     clusters: np.ndarray | None = None
+    strata: Strata | None = None
 
 
 class Found(Struct, frozen=True):
@@ -46,6 +50,8 @@ def score_within(seen: Seen, *, population: int | None, alpha: float) -> tuple[F
     n = len(scores)
     if n == 0:
         return Found(None, None, None), 1.0
+    if seen.strata is not None:
+        return _score_over(seen.strata.only(~np.isnan(seen.a)), scores, population=population, alpha=alpha)
     mean = float(scores.mean())
     worth = _worth(scores, _clusters_of(seen, ~np.isnan(seen.a)))
     if population is not None and n >= population:
@@ -53,6 +59,24 @@ def score_within(seen: Seen, *, population: int | None, alpha: float) -> tuple[F
     gain = 1.0 if population is None else (population - 1) / (population - n)
     found = stats.wilson_interval(successes=mean * worth * gain, n=worth * gain, confidence=1 - alpha)
     return Found(mean, found.low, found.high), worth
+
+
+def _score_over(strata: Strata, scores: np.ndarray, *, population: int | None, alpha: float) -> tuple[Found, float]:
+    """The mean over strata, with Wilson's interval at as many items as have its variance."""
+    n, found = len(scores), weighed(scores, strata)
+    if found is None:
+        return Found(None, None, None), float(n)
+    whole = found.mean * (1 - found.mean)
+    worth = min(whole / found.variance, 100.0 * n) if found.variance > 0 and whole > 0 else float(n)
+    if population is None:
+        gain = 1.0
+    elif n >= population:
+        return Found(found.mean, found.mean, found.mean), worth
+    else:
+        is_known = found.finite_variance > 0
+        gain = found.variance / found.finite_variance if is_known else (population - 1) / (population - n)
+    bounds = stats.wilson_interval(successes=found.mean * worth * gain, n=worth * gain, confidence=1 - alpha)
+    return Found(found.mean, bounds.low, bounds.high), worth
 
 
 def _worth(scores: np.ndarray, clusters: np.ndarray | None) -> float:
@@ -77,6 +101,8 @@ def difference_within(seen: Seen, *, population: int | None, z: float | None) ->
     n = len(differences)
     if n == 0:
         return Found(None, -1.0, 1.0)
+    if seen.strata is not None:
+        return _difference_over(seen.strata.only(~np.isnan(seen.a + _other(seen))), differences, population, z)
     mean, total = float(differences.mean()), float(differences.sum())
     if z is None:
         missing = len(seen.a) - n
@@ -100,6 +126,22 @@ def difference_within(seen: Seen, *, population: int | None, z: float | None) ->
         return Found(mean, low, high)
     left = population - n
     return Found(mean, max(low, (total - left) / population), min(high, (total + left) / population))
+
+
+def _difference_over(strata: Strata, differences: np.ndarray, population: int | None, z: float | None) -> Found:
+    """The same of a mean over strata: t on the strata's mean differences, as ``compare`` has it."""
+    found, n = weighed(differences, strata), len(differences)
+    least, most = bounded_by_rest(differences, strata)
+    if z is None:
+        return Found(None if found is None else found.mean, least, most)
+    if found is None or found.variance <= 0 or n <= len(strata.sizes):
+        return Found(None if found is None else found.mean, -1.0, 1.0)
+    variance = found.variance if population is None else found.finite_variance
+    confidence = min(MOST_CONFIDENCE, 2 * NormalDist().cdf(z) - 1)
+    reach = stats.t_quantile(n - len(strata.sizes), 0.5 + confidence / 2) * math.sqrt(variance)
+    if population is None:
+        return Found(found.mean, found.mean - reach, found.mean + reach)
+    return Found(found.mean, max(found.mean - reach, least), min(found.mean + reach, most))
 
 
 def are_enough(seen: Seen) -> bool:

@@ -31,11 +31,17 @@ class Gate(Protocol):
         """Whether the service cannot be reached at present."""
         ...
 
+    @property
+    def resting(self) -> int:
+        """Requests that failed and wait until they are tried again."""
+        ...
+
 
 @dataclass
 class CellProgress:
     """One cell's counters. ``planned`` counts requests (items times repeats), ``reused`` those that this run had
-    answered before, ``cached`` those that another run has. ``scored_anew`` leaves the cached ones out.
+    answered before, ``cached`` those that another run has. ``scored_anew`` leaves the cached ones out. ``retries`` are
+    tries that failed and were made again. ``ended_s`` is when the last one was done, on the clock of ``started_s``.
     ``awaits_look``: all that may be asked is done, and others must come as far before anybody knows how it goes on.
     """
 
@@ -52,14 +58,18 @@ class CellProgress:
     in_flight: int = 0
     cost_usd: float | None = None
     saved_usd: float = 0.0
+    retries: int = 0
     started_s: float | None = None
+    ended_s: float | None = None
     throttle: Gate | None = None
     awaits_look: bool = False
 
     def count_call(self, call: Call, *, is_reused: bool, saved_usd: float | None) -> None:
         """A call is durable; its answer may be one that was used again."""
+        self.retries += len(call.attempts)
         if call.failure is not None:
             self.errored += 1
+            self._note_end()
             return
         self.answered += 1
         if is_reused:
@@ -73,6 +83,10 @@ class CellProgress:
         self.scored += 1
         self.scored_anew += not is_reused
         self.right += headline.value or 0.0
+        self._note_end()
+
+    def _note_end(self) -> None:
+        self.ended_s = time.monotonic() if self.finished >= self.planned else None
 
     @property
     def finished(self) -> int:
@@ -84,8 +98,10 @@ class CellProgress:
         if self.awaits_look:
             return "waiting for a look"
         throttle = self.throttle
-        if throttle is None or not throttle.waiting:
+        if throttle is None:
             return None
+        if not throttle.waiting:
+            return f"{throttle.resting} to be tried again" if throttle.resting else None
         seconds = f", {throttle.held_for_s:.0f} s" if throttle.held_for_s >= 1 else ""
         if throttle.is_closed:
             return f"{throttle.waiting} waiting for the service to come back"
@@ -95,7 +111,8 @@ class CellProgress:
         """Requests sent and finished, per second since the first one was sent; ``None`` before that."""
         if self.started_s is None or self.scored_anew + self.errored == 0:
             return None
-        return (self.scored_anew + self.errored) / max(1e-9, time.monotonic() - self.started_s)
+        until_s = time.monotonic() if self.ended_s is None else self.ended_s
+        return (self.scored_anew + self.errored) / max(1e-9, until_s - self.started_s)
 
     def remaining_s(self) -> float | None:
         """Seconds to go at the present rate."""

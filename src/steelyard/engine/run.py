@@ -17,6 +17,7 @@ from steelyard import prices
 from steelyard.engine.attempts import RetryPolicy
 from steelyard.engine.budget import check_prices, is_free
 from steelyard.engine.calibration import instrument
+from steelyard.engine.cascade import check_criteria
 from steelyard.engine.cells import Cell, prepare_cells, prepare_tasks
 from steelyard.engine.crew import Crew
 from steelyard.engine.driving import drive
@@ -72,6 +73,7 @@ def prepare(plan: Plan, given: Given) -> list[Cell]:
     cells = prepare_cells(plan, prepare_tasks(plan, given.benchmarks), given.providers)
     _check_batches(cells, plan)
     check_stop(cells, plan)
+    check_criteria(plan.success, [cell for cell in cells if cell.floor is None])
     if plan.workers is not None and os.name == "nt":
         raise UsageError("workers need Linux or macOS. Try: without --workers")
     if plan.budget_usd is not None:

@@ -57,6 +57,11 @@ class SharedGate:
         """Whether the service cannot be reached at present."""
         return any(standing.is_closed for standing in self._standings())
 
+    @property
+    def resting(self) -> int:
+        """Workers do not tell of them."""
+        return 0
+
 
 class SharedLane:
     """All cells of one model, dealt out among workers. Answers that were never scored are scored in this process."""

@@ -68,6 +68,7 @@ class Throttle:
         self.allowed = float(most)
         self.in_flight = 0
         self.refusals = 0
+        self.resting = 0
         self._clock = clock
         self._first_pause_s, self._longest_pause_s = first_pause_s, longest_pause_s
         self._patience_s = patience_s

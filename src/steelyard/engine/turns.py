@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from steelyard.analysis.estimates import Context
+from steelyard.analysis.margins import CONFIDENCE
 from steelyard.analysis.summary import summarise
 from steelyard.engine.cascade import meets, order_of, skipped
 from steelyard.engine.looks import Looks, whole
@@ -66,7 +67,7 @@ class Turns(Looks):
             info = cell.cell.info
             if cell.horizon.is_abandoned or cell.horizon.end < len(cell.cell.task.positions):
                 return False
-            found = summarise(self._store.columns(cell.row), Context(info=info))
+            found = summarise(self._store.columns(cell.row), Context(info=info, confidence=CONFIDENCE))
             if not meets(self._success, {estimate.metric: estimate for estimate in found}):
                 return False
         return True

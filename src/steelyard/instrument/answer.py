@@ -6,13 +6,14 @@ An answer knows no wire format; the dialects write it down.
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from steelyard.errors import UsageError
 from steelyard.instrument.settings import Settings
@@ -32,7 +33,7 @@ SPACED = [f" {word}" for word in WORDS]
 class Asked(Struct, frozen=True, kw_only=True):
     """A request as any dialect reads it. ``label`` is the caller's own name for it, where the dialect has one.
 
-    ``can_reason`` is false where the dialect has no channel for reasoning.
+    ``can_reason`` is false where the dialect has no channel for reasoning; ``wants_logprobs`` are those of the text.
     """
 
     model: str
@@ -42,6 +43,7 @@ class Asked(Struct, frozen=True, kw_only=True):
     most_tokens: int | None = None
     label: str | None = None
     can_reason: bool = True
+    wants_logprobs: bool = False
 
     def digest(self, seed: int) -> bytes:
         """16 bytes that stand for the question under a seed."""
@@ -59,7 +61,10 @@ class Counts(Struct, frozen=True, kw_only=True):
 
 
 class Answer(Struct, frozen=True, kw_only=True):
-    """What will be said, in the chunks it will be said in. ``text`` is ``None`` for a null content."""
+    """What will be said, in the chunks it will be said in. ``text`` is ``None`` for a null content.
+
+    ``logprob`` is that of every chunk of the text, where it was asked for.
+    """
 
     id: str
     model: str
@@ -68,6 +73,7 @@ class Answer(Struct, frozen=True, kw_only=True):
     stop: Stop
     counts: Counts
     usage: Counts | None
+    logprob: float | None = None
     created_s: int = CREATED_S
 
     @property
@@ -82,6 +88,7 @@ class Known(Struct, frozen=True, kw_only=True):
     prompt: str
     completion: str
     reasoning: str = ""
+    confidence: Annotated[float, Meta(gt=0, le=1)] | None = None
 
 
 def load_answers(path: str | None) -> tuple[Known, ...]:
@@ -114,6 +121,7 @@ def compose(asked: Asked, settings: Settings, known: Sequence[Known], digest: by
         thought, said = _tokens(found.reasoning), _tokens(found.completion)
     if not asked.can_reason:
         thought = []
+    sure = found.confidence if found is not None and found.confidence is not None else (1 + digest[2]) / 256
     wanted = len(thought) + len(said)
     most = wanted if asked.most_tokens is None else asked.most_tokens
     thought, said = thought[:most], said[: max(0, most - len(thought))]
@@ -132,6 +140,7 @@ def compose(asked: Asked, settings: Settings, known: Sequence[Known], digest: by
         stop="length" if wanted > most else "stop",
         counts=counts,
         usage=counts if asked.wants_usage or not asked.is_streamed else None,
+        logprob=math.log(sure) if asked.wants_logprobs else None,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,7 +22,7 @@ from steelyard.plan.names import (
     parse_model,
     seconds,
 )
-from steelyard.plan.plan import BenchmarkSpec, Order, Plan
+from steelyard.plan.plan import BenchmarkSpec, Order, Plan, distinct_ids
 from steelyard.plan.stopping import Stop, cascade_rule, stop_rule
 from steelyard.types import Confidence, ModelSpec, Price
 
@@ -278,16 +278,3 @@ def _in_folder(spec: BenchmarkSpec, folder: Path) -> BenchmarkSpec:
     if not spec.name.endswith(FILE_SUFFIXES):
         return spec
     return msgspec.structs.replace(spec, name=str(folder / spec.name))
-
-
-def distinct_ids(models: Iterable[ModelSpec]) -> tuple[ModelSpec, ...]:
-    """The models with ids that differ: the same model with other settings is another system and gets a number."""
-    seen: dict[str, list[ModelSpec]] = {}
-    distinct = []
-    for spec in models:
-        same = seen.setdefault(spec.id, [])
-        if spec in same:
-            raise UsageError(f"model {spec.id!r} is listed twice with the same settings")
-        same.append(spec)
-        distinct.append(spec if len(same) == 1 else msgspec.structs.replace(spec, id=f"{spec.id}#{len(same)}"))
-    return tuple(distinct)

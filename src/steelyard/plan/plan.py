@@ -6,11 +6,13 @@ A plan file, the command line and Python all end here, in the same value.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
 
+from steelyard.errors import UsageError
 from steelyard.plan.stopping import Stop
 from steelyard.types import ModelSpec
 
@@ -45,7 +47,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     ``budget_usd`` is what the run may spend, over all its sessions, judges included; ``None`` sets no limit.
     ``stop`` is the rule by which a cell may end before all its items are asked.
     ``fresh``: ask anew also what an earlier run was answered; ``cache_max_age_s``: what was answered longer ago.
-    ``success`` are the criteria that ``gate`` holds the run to, beside the margins to ``baseline``.
+    ``success`` are the criteria that the run, and each ``gate`` of it, is held to, beside the margins to ``baseline``.
     """
 
     models: tuple[ModelSpec, ...]
@@ -93,3 +95,16 @@ class Plan(Struct, frozen=True, kw_only=True):
 def plan_from_document(document: dict[str, Any]) -> Plan:
     """The plan that a store or ``as_document`` gave."""
     return msgspec.convert(document, type=Plan)
+
+
+def distinct_ids(models: Iterable[ModelSpec]) -> tuple[ModelSpec, ...]:
+    """The models with ids that differ: the same model with other settings is another system and gets a number."""
+    seen: dict[str, list[ModelSpec]] = {}
+    distinct = []
+    for spec in models:
+        same = seen.setdefault(spec.id, [])
+        if spec in same:
+            raise UsageError(f"model {spec.id!r} is listed twice with the same settings")
+        same.append(spec)
+        distinct.append(spec if len(same) == 1 else msgspec.structs.replace(spec, id=f"{spec.id}#{len(same)}"))
+    return tuple(distinct)

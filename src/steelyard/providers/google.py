@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from steelyard.providers.accepted import Settings
+from steelyard.providers.accepted import Settings, merged
 from steelyard.providers.endpoint import (
     BROKEN_OFF,
     Dialect,
@@ -26,7 +26,7 @@ from steelyard.providers.endpoint import (
     reported,
 )
 from steelyard.providers.http import Reply
-from steelyard.providers.interface import Done, Event, Text
+from steelyard.providers.interface import Done, Event, Text, mean_probability
 from steelyard.providers.refusals import classify
 from steelyard.providers.services import address_of, key_of
 from steelyard.types import ModelSpec, Request, Usage
@@ -49,9 +49,19 @@ class _Content(Struct):
     parts: list[_Part] = []
 
 
+class _Token(Struct, rename="camel"):
+    log_probability: float | None = None
+
+
+class _Logprobs(Struct, rename="camel"):
+    chosen_candidates: list[_Token] = []
+
+
 class _Candidate(Struct, rename="camel"):
     content: _Content | None = None
     finish_reason: str | None = None
+    avg_logprobs: float | None = None
+    logprobs_result: _Logprobs | None = None
 
 
 class _Feedback(Struct, rename="camel"):
@@ -83,13 +93,22 @@ class _Response(Struct, rename="camel"):
 _responses = msgspec.json.Decoder(_Response)
 
 
-def connect(spec: ModelSpec) -> Endpoint:
+class Google(Endpoint):
+    """One model that generates content."""
+
+    def with_confidence(self, request: Request) -> Request:
+        """The request with its tokens' log-probabilities asked for."""
+        asked = {"generationConfig": {"responseLogprobs": True}}
+        return msgspec.structs.replace(request, extra=merged(asked, request.extra))
+
+
+def connect(spec: ModelSpec) -> Google:
     """The model at Google, or at an address of one's own that speaks the same."""
     address, mark, query = address_of(spec).partition("?")
     address = address.rstrip("/")
     versioned = address if address.endswith(VERSIONS) else f"{address}/v1beta"
     headers = key_headers(key_of(spec), "x-goog-api-key")
-    return Endpoint(GENERATE, base_url=f"{versioned}{mark}{query}", headers=headers)
+    return Google(GENERATE, base_url=f"{versioned}{mark}{query}", headers=headers)
 
 
 def path(request: Request) -> str:
@@ -138,8 +157,12 @@ async def _streamed(reply: Reply) -> AsyncIterator[Event]:
     done = Done()
     told = _Usage()
     finished = False
+    logprobs: list[float] = []
+    average: float | None = None
     async for data, at_ns in reply.events():
         part = _decode(data)
+        logprobs += _logprobs(part)
+        average = _average(part, average)
         for text in _texts(part, at_ns):
             yield text
         stop = _stop(part)
@@ -150,7 +173,7 @@ async def _streamed(reply: Reply) -> AsyncIterator[Event]:
         )
     if not finished:
         raise malformed(BROKEN_OFF)
-    yield msgspec.structs.replace(done, usage=_usage(told))
+    yield msgspec.structs.replace(done, usage=_usage(told), confidence=_confidence(logprobs, average))
 
 
 def _whole(data: bytes, at_ns: int) -> list[Event]:
@@ -159,7 +182,14 @@ def _whole(data: bytes, at_ns: int) -> list[Event]:
     if stop is None:
         raise malformed("the reply holds no answer")
     usage = _usage(part.usage_metadata or _Usage())
-    done = Done(stop_reason=stop, usage=usage, model_reported=part.model_version, streamed=False, at_ns=at_ns)
+    done = Done(
+        stop_reason=stop,
+        usage=usage,
+        model_reported=part.model_version,
+        confidence=_confidence(_logprobs(part), _average(part, None)),
+        streamed=False,
+        at_ns=at_ns,
+    )
     return [*_texts(part, at_ns), done]
 
 
@@ -174,6 +204,22 @@ def _texts(part: _Response, at_ns: int) -> list[Text]:
     content = part.candidates[0].content if part.candidates else None
     pieces = content.parts if content else ()
     return [Text(piece.text, "reasoning" if piece.thought else "answer", at_ns) for piece in pieces if piece.text]
+
+
+def _logprobs(part: _Response) -> list[float]:
+    told = part.candidates[0].logprobs_result if part.candidates else None
+    tokens = told.chosen_candidates if told is not None else ()
+    return [token.log_probability for token in tokens if token.log_probability is not None]
+
+
+def _average(part: _Response, before: float | None) -> float | None:
+    told = part.candidates[0].avg_logprobs if part.candidates else None
+    return before if told is None else told
+
+
+def _confidence(logprobs: list[float], average: float | None) -> float | None:
+    """From the tokens themselves; of a model that tells only their mean, from that."""
+    return mean_probability(logprobs or ([] if average is None else [average]))
 
 
 def _stop(part: _Response) -> str | None:

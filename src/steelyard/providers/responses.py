@@ -7,7 +7,7 @@ answer.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import msgspec
@@ -25,7 +25,7 @@ from steelyard.providers.endpoint import (
     reported,
 )
 from steelyard.providers.http import Reply
-from steelyard.providers.interface import Done, Event, Text
+from steelyard.providers.interface import Done, Event, Text, mean_probability
 from steelyard.providers.openai import error_kind
 from steelyard.providers.services import address_of, key_of
 from steelyard.types import Channel, ModelSpec, Request, Usage
@@ -43,13 +43,19 @@ PARTS: dict[str, Channel] = {
     "reasoning_text": "reasoning",
 }
 STOPS = {"max_output_tokens": "length", "content_filter": "content_filter"}
+LOGPROBS = "message.output_text.logprobs"
 CUT_HERE = "answers are cut here instead, after they were paid for"
+
+
+class _Token(Struct):
+    logprob: float | None = None
 
 
 class _Part(Struct):
     type: str = ""
     text: str = ""
     refusal: str = ""
+    logprobs: list[_Token] | None = None
 
 
 class _Item(Struct):
@@ -95,6 +101,7 @@ class _Response(Struct):
 class _Event(Struct):
     type: str = ""
     delta: Any = None
+    logprobs: list[_Token] | None = None
     response: _Response | None = None
     code: str | int | None = None
     message: str | None = None
@@ -105,10 +112,19 @@ _events = msgspec.json.Decoder(_Event)
 _responses = msgspec.json.Decoder(_Response)
 
 
-def connect(spec: ModelSpec) -> Endpoint:
+class Responses(Endpoint):
+    """One model that answers by responses."""
+
+    def with_confidence(self, request: Request) -> Request:
+        """The request with its tokens' log-probabilities asked for."""
+        included = [*request.extra.get("include", ()), LOGPROBS]
+        return msgspec.structs.replace(request, extra=request.extra | {"include": list(dict.fromkeys(included))})
+
+
+def connect(spec: ModelSpec) -> Responses:
     """The model at OpenAI, or at an address of one's own that speaks the same."""
     address = address_of(spec).rstrip("/")
-    return Endpoint(RESPONSES, base_url=address, headers=key_headers(key_of(spec)), origin=f"{address}/responses")
+    return Responses(RESPONSES, base_url=address, headers=key_headers(key_of(spec)), origin=f"{address}/responses")
 
 
 def wire_body(request: Request, refused: Settings) -> dict[str, Any]:
@@ -137,6 +153,7 @@ def wire_body(request: Request, refused: Settings) -> dict[str, Any]:
 async def _streamed(reply: Reply) -> AsyncIterator[Event]:
     done: Done | None = None
     refused = False
+    logprobs: list[float] = []
     async for data, at_ns in reply.events():
         if data == b"[DONE]":
             break
@@ -145,6 +162,7 @@ async def _streamed(reply: Reply) -> AsyncIterator[Event]:
         if channel is not None:
             if isinstance(event.delta, str) and event.delta:
                 yield Text(event.delta, channel, at_ns)
+            logprobs += _told(event.logprobs)
             refused = refused or event.type == "response.refusal.delta"
         elif event.type == "error":
             told = event.error or _Error(code=event.code, message=event.message)
@@ -155,7 +173,7 @@ async def _streamed(reply: Reply) -> AsyncIterator[Event]:
     if done is None:
         raise malformed(BROKEN_OFF)
     await reply.finish()
-    yield done
+    yield done if done.confidence is not None else msgspec.structs.replace(done, confidence=mean_probability(logprobs))
 
 
 def _whole(data: bytes, at_ns: int) -> list[Event]:
@@ -181,7 +199,17 @@ def _done(response: _Response, *, refused: bool) -> Done:
         stop_reason=stop,
         usage=_usage(response.usage) if response.usage else Usage(),
         model_reported=response.model,
+        confidence=mean_probability([logprob for part in _parts(response) for logprob in _told(part.logprobs)]),
     )
+
+
+def _parts(response: _Response) -> Iterator[_Part]:
+    for item in response.output:
+        yield from item.content or ()
+
+
+def _told(tokens: list[_Token] | None) -> list[float]:
+    return [token.logprob for token in tokens or () if token.logprob is not None]
 
 
 def _usage(told: _Usage) -> Usage:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from msgspec import Struct
@@ -87,7 +87,7 @@ def tick_text(value: float, unit: Unit) -> str:
     if unit == "s":
         return f"{1000 * value:.4g} ms" if 0 < value < 1 else f"{value:,.4g} s"
     if unit == "USD":
-        return f"${_plain(value)}"
+        return f"${plain(value)}"
     return f"{value:,.6g}"
 
 
@@ -98,11 +98,11 @@ def value_text(value: float, unit: Unit) -> str:
     if unit == "s":
         return f"{1000 * value:.3g} ms" if value < 0.9995 else f"{value:,.3g} s"
     if unit == "USD":
-        return f"${_plain(value)}"
+        return f"${plain(value)}"
     return f"{value:,.4g}"
 
 
-def _plain(value: float) -> str:
+def plain(value: float) -> str:
     """Three digits without an exponent."""
     if value == 0:
         return "0"
@@ -130,3 +130,31 @@ def shortened(text: str, most: int) -> str:
         return text
     head = (most - 1) * 2 // 5
     return f"{text[:head]}…{text[len(text) - (most - 1 - head) :]}"
+
+
+def told_apart(names: Sequence[str], most: int) -> dict[str, str]:
+    """Each name, cut to ``most`` characters where it is longer: what all of them share goes first."""
+    plain = {name: shortened(name, most) for name in names}
+    if len(set(plain.values())) == len(plain):
+        return plain
+    prefix = _shared_length(list(plain))
+    suffix = _shared_length([name[prefix:][::-1] for name in plain])
+    return {name: shortened(_without_shared(name, prefix, suffix, most), most) for name in plain}
+
+
+def _shared_length(names: Sequence[str]) -> int:
+    """How many characters all of them begin with."""
+    first, last = min(names), max(names)
+    return next(
+        (place for place, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last))
+    )
+
+
+def _without_shared(name: str, prefix: int, suffix: int, most: int) -> str:
+    """The part of a name that is its own, with as much of its surroundings as has room."""
+    end = len(name) - suffix
+    room = most - 2 - (end - prefix)
+    before = min(prefix, max(0, room // 2))
+    after = min(suffix, max(0, room - before))
+    start, stop = prefix - before, end + after
+    return ("…" if start else "") + name[start:stop] + ("…" if stop < len(name) else "")

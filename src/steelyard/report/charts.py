@@ -1,7 +1,8 @@
 """Charts as SVG text: pure functions from numbers to markup, without state, scripts or inline styles.
 
-Colour, dash and marker go by slot, so that no chart relies on colour alone; every mark tells its value on hover. The
-page's style sheet gives the classes their colours, light and dark (``templates/charts.css``).
+Colour and marker go by slot, so that no chart relies on colour alone; every mark tells its value on hover. The legend
+of lines stands in the page, where it wraps and hides them (``templates/figure.html.j2``); the page's style sheet gives
+the classes their colours, light and dark (``templates/charts.css``).
 """
 
 from __future__ import annotations
@@ -12,16 +13,17 @@ from itertools import pairwise
 
 from msgspec import Struct
 
-from steelyard.report.axes import Scale, Unit, fitted, interval_text, shares, shortened, value_text
+from steelyard.report.axes import Scale, Unit, fitted, interval_text, shares, shortened, told_apart, value_text
 from steelyard.report.marks import (
     CHARACTER,
     SLOTS,
     WIDTH,
-    dashed,
     group,
+    line,
     marker,
     scale_words,
     svg,
+    width_of,
     words_at,
     x_axis,
     y_axis,
@@ -29,6 +31,7 @@ from steelyard.report.marks import (
 
 MOST_STEPS = 160
 MOST_DOTS = 300
+LONGEST_NAME = 24
 LABELLED = 12
 """Of so many models each has its name and whiskers on a scatter; of more, those on the front."""
 
@@ -85,33 +88,39 @@ class Outline(Struct, frozen=True, kw_only=True):
 
 def intervals(rows: Sequence[Row], *, label: str, unit: Unit = "share", chance: float | None = None) -> str:
     """A line a model: its value with its interval, ties of the best filled, ``chance`` as a line across."""
-    left, right, top, step = 168, 158, 8, 24
-    height = top + step * len(rows) + 34
+    told = [interval_text(row.value, row.low, row.high, unit) for row in rows]
+    names = told_apart([row.name for row in rows], LONGEST_NAME)
+    left = 14 + max(map(width_of, names.values()), default=0.0)
+    right = 12 + max(map(width_of, told), default=0.0)
+    top, step = 8, 24
+    height = top + step * len(rows) + 26
     ends = [end for row in rows for end in (row.value, row.low, row.high) if end is not None]
     measure = shares if unit == "share" else fitted
-    scale = measure([*ends, *([] if chance is None else [chance])], left, WIDTH - right)
+    whole = [0.0, 1.0] if len(rows) == 1 and unit == "share" else []  # alone, a short interval would fill the chart
+    scale = measure([*ends, *whole, *([] if chance is None else [chance])], left, WIDTH - right)
     foot = top + step * len(rows)
     parts = [x_axis(scale, unit, top, foot)]
     if chance is not None:
         at = scale.at(chance)
         parts.append(f'<line class="chance" x1="{at:.1f}" x2="{at:.1f}" y1="{top}" y2="{foot}"/>')
     for place, row in enumerate(rows):
-        parts.append(_interval_row(row, scale, unit, top + step * place + step / 2, left))
+        words = (
+            words_at(left - 8, top + step * place + 16, names[row.name], "end", "name"),
+            words_at(scale.end + 10, top + step * place + 16, told[place], "start"),
+        )
+        parts.append(_interval_row(row, told[place], scale, top + step * place + step / 2, words))
     return svg(height, label, parts)
 
 
-def _interval_row(row: Row, scale: Scale, unit: Unit, y: float, left: float) -> str:
+def _interval_row(row: Row, told: str, scale: Scale, y: float, words: Sequence[str]) -> str:
     at = scale.at(row.value)
-    told = interval_text(row.value, row.low, row.high, unit)
     hover = f"{row.name}: {told}" + ("; not told from the best" if row.is_tied else "")
-    most = int(left / CHARACTER) - 2
-    parts = [words_at(left - 8, y + 4, shortened(row.name, most), "end", "name")]
+    parts = [*words]
     if row.low is not None and row.high is not None:
         low, high = scale.at(row.low), scale.at(row.high)
         parts.append(f'<path d="M{low:.1f} {y - 4:.1f}V{y + 4:.1f}M{low:.1f} {y:.1f}H{high:.1f}M{high:.1f} {y - 4:.1f}'
                      f'V{y + 4:.1f}" class="line"/>')  # fmt: skip
     parts.append(marker(row.slot or 0, at, y, is_hollow=not row.is_tied))
-    parts.append(words_at(scale.end + 10, y + 4, told, "start"))
     return group("floor" if row.slot is None else f"s{row.slot % SLOTS}", hover, parts)
 
 
@@ -125,6 +134,7 @@ def scatter(marks: Sequence[Mark], *, label: str, x_name: str, y_name: str, x_un
     parts.append(words_at(8, 12, y_name, "start", "axis"))
     parts.append(_front_line(marks, across, up))
     taken = [box for mark in marks for box in _boxes(mark, across, up, len(marks))] + _front_boxes(marks, across, up)
+    names = told_apart([mark.name for mark in marks], LONGEST_NAME if len(marks) <= LABELLED else 14)
     for mark in sorted(marks, key=lambda mark: not mark.is_front):
         x, y = across.at(mark.x), up.at(mark.y)
         told = (
@@ -135,7 +145,7 @@ def scatter(marks: Sequence[Mark], *, label: str, x_name: str, y_name: str, x_un
         pieces = [marker(mark.slot, x, y, is_hollow=not mark.is_front)]
         if is_told:
             pieces.insert(0, _whiskers(mark, across, up))
-            pieces.append(_placed_label(mark.name, x, y, (left, top, WIDTH - right, foot + 8), taken))
+            pieces.append(_placed_label(names[mark.name], x, y, (left, top, WIDTH - right, foot + 8), taken))
         parts.append(group(f"s{mark.slot % SLOTS}", told, pieces))
     return svg(height, label, parts)
 
@@ -189,11 +199,10 @@ def _front_line(marks: Sequence[Mark], across: Scale, up: Scale) -> str:
 
 
 def _placed_label(
-    name: str, x: float, y: float, field: tuple[float, float, float, float], taken: list[tuple[float, ...]]
+    text: str, x: float, y: float, field: tuple[float, float, float, float], taken: list[tuple[float, ...]]
 ) -> str:
     """The name beside its point where it hides nothing; where there is no such place, hover tells it."""
-    text = shortened(name, 26)
-    width = CHARACTER * len(text)
+    width = width_of(text)
     beside = (("start", x + 9, y + 4), ("end", x - 9, y + 4))
     aslant = (("start", x + 6, y - 8), ("end", x - 6, y - 8), ("start", x + 6, y + 17), ("end", x - 6, y + 17))
     places = (*beside, *aslant, ("middle", x, y - 12), ("middle", x, y + 20))
@@ -213,18 +222,17 @@ def _overlap(a: Sequence[float], b: Sequence[float]) -> bool:
 
 def ecdf(series: Sequence[Series], *, label: str, x_name: str, unit: Unit = "s") -> str:
     """The share of requests that were as fast or faster; P50, P95 and P99 marked on each line."""
-    left, right, top = 58, 16, 14 + _legend_height(series)
-    foot = top + 240
+    left, right, top, foot = 58, 16, 14, 254
     across = fitted([value for one in series for value in one.values], left, WIDTH - right, may_be_log=True)
     up = Scale(low=0.0, high=1.0, start=foot, end=top)
-    parts = [_legend(series), x_axis(across, unit, top, foot), y_axis(up, "share", left, WIDTH - right)]
+    parts = [x_axis(across, unit, top, foot), y_axis(up, "share", left, WIDTH - right)]
     parts.append(words_at((left + WIDTH - right) / 2, foot + 40, x_name + scale_words(across), "middle", "axis"))
     for one in series:
         ordered = sorted(one.values)
         path = f"M{across.at(ordered[0]):.1f} {foot:.1f}"
         for place in _steps(len(ordered)):
             path += f"H{across.at(ordered[place]):.1f}V{up.at((place + 1) / len(ordered)):.1f}"
-        pieces = [dashed(path, one.slot)]
+        pieces = [line(path)]
         for share in (0.50, 0.95, 0.99):
             at = ordered[min(len(ordered) - 1, math.ceil(share * len(ordered)) - 1)]
             tip = f"{one.name}: P{100 * share:.0f} {value_text(at, unit)} of {len(ordered):,} requests"
@@ -249,14 +257,13 @@ def over_requests(
     unit: Unit = "s",
 ) -> str:
     """Each request's value in the order in which they were sent, and the running median of each model."""
-    left, right, top = 62, 16, 36 + _legend_height(series)
-    foot = top + 220
+    left, right, top, foot = 62, 16, 28, 248
     longest = max(len(one.values) for one in series)
     across = Scale(low=1, high=max(2, longest), start=left, end=WIDTH - right)
     up = fitted([value for one in series for value in one.values], foot, top, may_be_log=True)
-    parts = [_legend(series), x_axis(across, "count", top, foot), y_axis(up, unit, left, WIDTH - right)]
+    parts = [x_axis(across, "count", top, foot), y_axis(up, unit, left, WIDTH - right)]
     parts.append(words_at((left + WIDTH - right) / 2, foot + 40, x_name, "middle", "axis"))
-    parts.append(words_at(8, top - 12, y_name + scale_words(up), "start", "axis"))
+    parts.append(words_at(8, top - 14, y_name + scale_words(up), "start", "axis"))
     for one in series:
         parts.append(group(f"s{one.slot % SLOTS}", one.name, [_dots(one, across, up), _running(one, across, up)]))
     return svg(foot + 48, label, parts)
@@ -282,19 +289,19 @@ def _running(one: Series, across: Scale, up: Scale) -> str:
     for start in range(0, n - window + 1, stride):
         middle = sorted(one.values[start : start + window])[window // 2]
         points.append(f"{across.at(start + (window + 1) / 2):.1f} {up.at(middle):.1f}")
-    return dashed("M" + "L".join(points), one.slot)
+    x, y = map(float, points[-1].split())
+    return line("M" + "L".join(points)) + marker(one.slot, x, y, is_hollow=False)
 
 
 def radar(spokes: Sequence[Spoke], outlines: Sequence[Outline], *, label: str) -> str:
     """Three axes or more around a centre, each with its scale in words; what is unknown leaves a gap."""
-    top = 14 + _legend_height(outlines)
-    radius, middle_x, middle_y = 108, WIDTH / 2, top + 150
+    radius, middle_x, middle_y = 104, WIDTH / 2, 146
     turns = [2 * math.pi * place / len(spokes) - math.pi / 2 for place in range(len(spokes))]
 
     def point(turn: float, share: float) -> tuple[float, float]:
         return middle_x + radius * share * math.cos(turn), middle_y + radius * share * math.sin(turn)
 
-    parts = [_legend(outlines)]
+    parts = []
     for share in (0.25, 0.5, 0.75, 1.0):
         ring = "L".join("{:.1f} {:.1f}".format(*point(turn, share)) for turn in turns)
         parts.append(f'<path d="M{ring}Z" class="grid"/>')
@@ -308,7 +315,7 @@ def radar(spokes: Sequence[Spoke], outlines: Sequence[Outline], *, label: str) -
         ]
         known = [end for end in ends if end is not None]
         path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in known) + ("Z" if len(known) == len(ends) else "")
-        pieces = [dashed(path, outline.slot)] if known else []
+        pieces = [line(path)] if known else []
         for end, spoke, text in zip(ends, spokes, outline.texts, strict=True):
             if end is not None:
                 tip = f"{outline.name}: {spoke.name} {text}"
@@ -323,34 +330,3 @@ def _spoke_words(spoke: Spoke, x: float, y: float, turn: float, middle: float) -
     second = f"{spoke.centre} to {spoke.rim}"
     y += 10 if y > middle and anchor == "middle" else -10 if anchor == "middle" else 0
     return words_at(x, y, shortened(spoke.name, room), anchor, "name") + words_at(x, y + 14, second, anchor)
-
-
-def _legend_height(items: Sequence[Series | Outline]) -> float:
-    return 18.0 * len(_legend_lines(items)) + 4
-
-
-def _legend_lines(items: Sequence[Series | Outline]) -> list[list[Series | Outline]]:
-    lines: list[list[Series | Outline]] = [[]]
-    used = 0.0
-    for item in items:
-        width = 40 + CHARACTER * len(shortened(item.name, 40))
-        if lines[-1] and used + width > WIDTH - 8:
-            lines.append([])
-            used = 0.0
-        lines[-1].append(item)
-        used += width
-    return lines
-
-
-def _legend(items: Sequence[Series | Outline]) -> str:
-    parts = []
-    for place, line in enumerate(_legend_lines(items)):
-        x, y = 8.0, 12.0 + 18 * place
-        for item in line:
-            name = shortened(item.name, 40)
-            sample = dashed(f"M{x:.1f} {y - 4:.1f}h22", item.slot) + marker(item.slot, x + 11, y - 4, is_hollow=False)
-            parts.append(
-                group(f"s{item.slot % SLOTS}", item.name, [sample, words_at(x + 27, y, name, "start", "name")])
-            )
-            x += 40 + CHARACTER * len(name)
-    return "".join(parts)

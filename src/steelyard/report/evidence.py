@@ -27,11 +27,8 @@ from steelyard.store.baselines import SUFFIX, Baseline, read_baseline
 from steelyard.store.snapshots import reported_models
 from steelyard.types import CellInfo, Columns, Comparison, RunInfo
 
-IMPORTED = "import "
 BY_A_DIFFERENCE = ("compare", "anytime", "cascade")
 SINCE = ("latency.p50", "cost.per_request")
-OF_SENDING = ("reliability", "requests_per_second", "tokens_per_second", "api_calls")
-"""What says nothing of answers that were made elsewhere: nothing was sent for them."""
 
 
 class Evidence(Struct, frozen=True, kw_only=True):
@@ -149,9 +146,6 @@ def _bench(label: str, group: Sequence[Contender], settled: Sequence[Settled]) -
 
 
 def _contender(store: Store, run: RunInfo, cell: CellResult, name: str) -> Contender:
-    estimates = cell.estimates
-    if cell.info.origin.startswith(IMPORTED):
-        estimates = {key: one for key, one in estimates.items() if key not in OF_SENDING}
     sessions = store.sessions(run.id)
     return Contender(
         cell=Cell(
@@ -160,11 +154,11 @@ def _contender(store: Store, run: RunInfo, cell: CellResult, name: str) -> Conte
             status=run.status,
             info=msgspec.structs.replace(cell.info, model=name),
             columns=columns_of(store, cell.info),
-            estimates=tuple(estimates.values()),
+            estimates=tuple(cell.estimates.values()),
             reported=reported_models(store, cell.info.id or 0),
             machine=(sessions[0].provenance.get("machine") or {}) if sessions else {},
         ),
-        estimates=estimates,
+        estimates=cell.estimates,
     )
 
 

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from steelyard.report.evidence import IMPORTED, Evidence
+from steelyard.report.evidence import Evidence
 from steelyard.report.results import CellResult, Results
 from steelyard.report.spending import Spending, spending_line
 from steelyard.report.stopping import stopping_lines
@@ -20,6 +20,9 @@ STATUS = {
     "failed": "failed: only a part was measured",
     "running": "still running: only a part was measured",
 }
+
+
+UNKNOWN = "unknown"
 
 
 class Fact(Struct, frozen=True, kw_only=True):
@@ -95,21 +98,19 @@ def _cases(results: Sequence[Results]) -> Fact:
 
 
 def _is_imported(cells: Sequence[CellResult]) -> bool:
-    return bool(cells) and all(cell.info.origin.startswith(IMPORTED) for cell in cells)
+    return bool(cells) and all(cell.info.is_imported for cell in cells)
 
 
 def _duration(evidence: Evidence) -> Fact:
     if _is_imported([cell for one in evidence.results for cell in one.cells]):
-        return Fact(name="Duration", value="unknown", remark="the answers were made elsewhere")
+        return Fact(name="Duration", value=UNKNOWN, remark="the answers were made elsewhere")
     seconds = 0.0
     for document in evidence.provenance:
         for session in document["sessions"]:
             if session.get("ended_at"):
                 started, ended = (datetime.fromisoformat(session[key]) for key in ("started_at", "ended_at"))
                 seconds += (ended - started).total_seconds()
-    return Fact(
-        name="Duration", value=duration_text(seconds), remark="from the first request to the last, pauses left out"
-    )
+    return Fact(name="Duration", value=duration_text(seconds), remark="pauses left out")
 
 
 def _cost(spent: Sequence[Spending]) -> Fact:
@@ -118,6 +119,10 @@ def _cost(spent: Sequence[Spending]) -> Fact:
     saved = sum(one.saved_usd for one in spent)
     remark = f"{saved:.4f} USD saved by answers used again" if saved else ""
     if not unknown:
-        return Fact(name="Cost", value=f"{usd:.4f} USD", remark=remark)
+        return Fact(name="Cost", value=f"{usd:.4f} USD" if usd else "0 USD", remark=remark)
     value = f"at least {usd:.4f} USD" if usd else "unknown"
-    return Fact(name="Cost", value=value, remark="; ".join(filter(None, [f"no known price: {_some(unknown)}", remark])))
+    return Fact(name="Cost", value=value, remark="; ".join(filter(None, [_unpriced(unknown), remark])))
+
+
+def _unpriced(names: Sequence[str]) -> str:
+    return f"no known price: {names[0]}" if len(names) == 1 else f"no known price of {len(names):,} models"

@@ -14,15 +14,28 @@ from steelyard.report.evidence import Evidence, times_in_order
 
 MOST_LINES = 6
 MOST_POINTS = 60
+THOUSAND = 1_000
+"""So many requests are priced together: one alone costs next to nothing."""
 FEWEST_SPOKES = 3
 
 
+class Key(Struct, frozen=True, kw_only=True):
+    """One line of a legend: a model and the slot of its colour and marker."""
+
+    name: str
+    slot: int
+
+
 class Figure(Struct, frozen=True, kw_only=True):
-    """A chart with its heading and what a reader needs to know of it. ``svg`` is markup of ours, all text escaped."""
+    """A chart with its heading and what a reader needs to know of it. ``svg`` is markup of ours, all text escaped.
+
+    ``legend``: whom the page's legend names and lets a reader hide; none where the chart names its models itself.
+    """
 
     title: str
     note: str
     svg: str
+    legend: tuple[Key, ...] = ()
 
 
 def slots(evidence: Evidence) -> dict[str, int]:
@@ -40,7 +53,7 @@ def overview(evidence: Evidence) -> list[Figure]:
     outlines = [_over_benchmarks(name, slot_of[name], benches) for name in evidence.models[:MOST_LINES]]
     note = _some(len(evidence.models), MOST_LINES, "Accuracy on each benchmark, from 0 % at the centre to 100 %.")
     svg = charts.radar(spokes, outlines, label="Radar: accuracy of each model on each benchmark")
-    return [Figure(title="Accuracy over the benchmarks", note=note, svg=svg)]
+    return [Figure(title="Accuracy over the benchmarks", note=note, svg=svg, legend=_legend(outlines))]
 
 
 def figures(bench: Bench, slot_of: dict[str, int]) -> list[Figure]:
@@ -59,12 +72,17 @@ def _over_benchmarks(name: str, slot: int, benches: Sequence[Bench]) -> charts.O
 def _intervals(bench: Bench, slot_of: dict[str, int]) -> Figure | None:
     if not bench.scored:
         return None
-    tied = {one.name for one in bench.tied()}
+    tied = set() if bench.settled else {one.name for one in bench.tied()}
     rows = [_row(one, slot_of[one.name], one.name in tied) for one in bench.scored]
     floors = [_row(one, None, False) for one in bench.floors if one.value("accuracy") is not None]
     chance = max((row.value for row in floors), default=None)
     svg = charts.intervals([*rows, *floors], label=f"Accuracy on {bench.label} with 95 % intervals", chance=chance)
-    note = "Filled: the best one seen and every model that is not told from it. Bars are 95 % intervals."
+    filled = (
+        ""
+        if bench.settled or len(bench.scored) < 2
+        else "Filled: the best one seen and every model that is not told from it. "
+    )
+    note = f"{filled}Bars are 95 % intervals."
     line = " The line across is the best floor: what needs no model." if floors else ""
     return Figure(title="Accuracy", note=note + line, svg=svg)
 
@@ -78,19 +96,20 @@ def _row(one: Contender, slot: int | None, is_tied: bool) -> charts.Row:
 
 
 class _Axis(Struct, frozen=True, kw_only=True):
-    """One measure of a radar: which metric, which way is out."""
+    """One measure of a radar: which metric, by how much it is multiplied, which way is out."""
 
     metric: str
     name: str
     unit: Unit
     is_log: bool
+    times: int = 1
 
 
 AXES = (
     _Axis(metric="accuracy", name="accuracy", unit="share", is_log=False),
-    _Axis(metric="latency.p50", name="speed: median latency", unit="s", is_log=True),
+    _Axis(metric="latency.p50", name="median latency", unit="s", is_log=True),
     _Axis(metric="reliability", name="reliability", unit="share", is_log=False),
-    _Axis(metric="cost.per_request", name="cost a request", unit="USD", is_log=True),
+    _Axis(metric="cost.per_request", name="cost of 1,000", unit="USD", is_log=True, times=THOUSAND),
 )
 
 
@@ -111,12 +130,13 @@ def _radar(bench: Bench, slot_of: dict[str, int]) -> Figure | None:
     if missing:
         note += f" Not known: {', '.join(missing)}."
     svg = charts.radar(spokes, outlines, label=f"Radar of {bench.label}: accuracy, speed, cost, reliability")
-    return Figure(title="All sides", note=_some(len(bench.models), MOST_LINES, note), svg=svg)
+    shown = _some(len(bench.models), MOST_LINES, note)
+    return Figure(title="All sides", note=shown, svg=svg, legend=_legend(outlines))
 
 
 def _on_axis(one: Contender, axis: _Axis) -> float | None:
     value = one.value(axis.metric)
-    return None if value is None or (axis.is_log and value <= 0) else value
+    return None if value is None or (axis.is_log and value <= 0) else value * axis.times
 
 
 def _rim(axis: _Axis, models: Sequence[Contender]) -> tuple[float, float]:
@@ -149,13 +169,13 @@ def _outline(one: Contender, slot: int, axes: Sequence[_Axis], scales: Sequence[
 
 
 def _against_cost(bench: Bench, slot_of: dict[str, int]) -> Figure | None:
-    marks = _marks(bench, "cost.per_request", slot_of)
+    marks = _marks(bench, "cost.per_request", slot_of, times=THOUSAND)
     if not marks:
         return None
     svg = charts.scatter(
         marks,
-        label=f"Accuracy on {bench.label} against cost a request",
-        x_name="cost a request",
+        label=f"Accuracy on {bench.label} against the cost of 1,000 requests",
+        x_name="cost of 1,000 requests",
         y_name="accuracy",
         x_unit="USD",
         y_unit="share",
@@ -187,12 +207,12 @@ def _front_note(marks: Sequence[charts.Mark], worse: str) -> str:
     )
 
 
-def _marks(bench: Bench, metric: str, slot_of: dict[str, int]) -> list[charts.Mark]:
+def _marks(bench: Bench, metric: str, slot_of: dict[str, int], *, times: int = 1) -> list[charts.Mark]:
     points = [one for one in bench.scored if (one.value(metric) or 0) > 0][:MOST_POINTS]
-    return [_mark(one, points, metric, slot_of[one.name]) for one in points]
+    return [_mark(one, points, metric, slot_of[one.name], times) for one in points]
 
 
-def _mark(one: Contender, points: Sequence[Contender], metric: str, slot: int) -> charts.Mark:
+def _mark(one: Contender, points: Sequence[Contender], metric: str, slot: int, times: int) -> charts.Mark:
     across, up = one.estimates[metric], one.estimates["accuracy"]
     assert across.value is not None
     assert up.value is not None
@@ -200,10 +220,10 @@ def _mark(one: Contender, points: Sequence[Contender], metric: str, slot: int) -
     return charts.Mark(
         name=one.name,
         slot=slot,
-        x=across.value,
+        x=across.value * times,
         y=up.value,
-        x_low=low,
-        x_high=across.high if low else None,
+        x_low=low * times if low else None,
+        x_high=across.high * times if low and across.high is not None else None,
         y_low=up.low,
         y_high=up.high,
         is_front=not any(_beats(other, one, metric) for other in points),
@@ -223,7 +243,8 @@ def _distribution(bench: Bench, slot_of: dict[str, int]) -> Figure | None:
         return None
     svg = charts.ecdf(series, label=f"Distribution of latency on {bench.label}", x_name="latency of a request")
     note = "The share of requests that were answered within so long; marks at P50, P95 and P99."
-    return Figure(title="Latency distribution", note=_some(len(bench.models), MOST_LINES, note), svg=svg)
+    shown = _some(len(bench.models), MOST_LINES, note)
+    return Figure(title="Latency distribution", note=shown, svg=svg, legend=_legend(series))
 
 
 def _in_order(bench: Bench, slot_of: dict[str, int]) -> Figure | None:
@@ -234,7 +255,12 @@ def _in_order(bench: Bench, slot_of: dict[str, int]) -> Figure | None:
     note = (
         "A dot a request; lines are running medians. A drift or a step here means that the service or machine changed."
     )
-    return Figure(title="Latency over the run", note=_some(len(bench.models), MOST_LINES, note), svg=svg)
+    shown = _some(len(bench.models), MOST_LINES, note)
+    return Figure(title="Latency over the run", note=shown, svg=svg, legend=_legend(series))
+
+
+def _legend(drawn: Sequence[charts.Series | charts.Outline]) -> tuple[Key, ...]:
+    return tuple(Key(name=one.name, slot=one.slot) for one in drawn)
 
 
 def _series(bench: Bench, slot_of: dict[str, int]) -> Iterator[charts.Series]:

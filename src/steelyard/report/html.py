@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, Any
 from steelyard.analysis.findings import Finding
 from steelyard.analysis.gate import GateReport
 from steelyard.analysis.sentences import descriptive
+from steelyard.report.axes import shortened
 from steelyard.report.evidence import Evidence
 from steelyard.report.facts import facts, spending_lines
 from steelyard.report.figures import Figure, figures, overview, slots
+from steelyard.report.marks import SLOTS, sample
 from steelyard.report.matrix import figures_table, matrix, subjects_table
 from steelyard.report.origins import commands, in_full, origins
 from steelyard.report.raw import attachments
@@ -28,8 +30,8 @@ from steelyard.store import Store
 
 if TYPE_CHECKING:
     from jinja2 import Environment
-    from markupsafe import Markup
 
+LONGEST_QUESTION = 140
 MOST_FIRST = {"told": 6, "open": 4, "beware": 3}
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -100,19 +102,38 @@ def _sorted_out(findings: Sequence[Finding]) -> dict[str, list[Finding]]:
 def _sample(item: Item) -> dict[str, Any]:
     """An item with what the page's filters look at."""
     states = json.dumps([[one.model, one.state] for one in item.answers], ensure_ascii=True)
-    return {"item": item, "states": states}
+    return {"item": item, "states": states, "asked": _question(item.prompt)}
+
+
+def _question(prompt: str) -> str:
+    """The line of a prompt that tells items apart: examples come before it, the call for an answer after it."""
+    lines = [line.strip().removeprefix("[user] ") for line in prompt.splitlines() if line.strip()]
+    return shortened(max(lines[-4:], key=len, default=""), LONGEST_QUESTION)
 
 
 def _title(evidence: Evidence) -> str:
-    return ", ".join(f"Run #{run.number} {run.name}" for run in evidence.runs[:4]) + (
-        f" and {len(evidence.runs) - 4} more" if len(evidence.runs) > 4 else ""
+    return (
+        "Run "
+        + ", ".join(f"#{run.number} {run.name}" for run in evidence.runs[:4])
+        + (f" and {len(evidence.runs) - 4} more" if len(evidence.runs) > 4 else "")
     )
 
 
-def _drawn(found: Sequence[Figure]) -> list[dict[str, str | Markup]]:
+def _drawn(found: Sequence[Figure]) -> list[dict[str, Any]]:
     from markupsafe import Markup
 
-    return [{"title": one.title, "note": one.note, "svg": Markup(one.svg)} for one in found]  # noqa: S704 - made by charts
+    return [
+        {
+            "title": one.title,
+            "note": one.note,
+            "svg": Markup(one.svg),  # noqa: S704 - made by charts
+            "legend": [
+                {"name": key.name, "slot": key.slot % SLOTS, "svg": Markup(sample(key.slot))}  # noqa: S704 - made by marks
+                for key in one.legend
+            ],
+        }
+        for one in found
+    ]
 
 
 def _environment() -> Environment:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
+import numpy as np
+
 from steelyard.analysis.bench import Bench, Contender
 from steelyard.analysis.gate import Check, GateReport
 from steelyard.analysis.sentences import descriptive
@@ -64,8 +66,10 @@ def _bench_suite(root: Element, bench: Bench) -> None:
     suite = SubElement(root, "testsuite", name=legal(bench.label))
     for one in bench.models:
         seconds = one.side.columns.total_s
-        time = f"{float(seconds[seconds == seconds].sum()):.3f}"
-        case = SubElement(suite, "testcase", classname=legal(bench.label), name=legal(one.name), time=time)
+        known = seconds[~np.isnan(seconds)]
+        case = SubElement(suite, "testcase", classname=legal(bench.label), name=legal(one.name))
+        if len(known):
+            case.set("time", f"{float(known.sum()):.3f}")
         properties = SubElement(case, "properties")
         for metric in SHOWN:
             if one.value(metric) is not None:

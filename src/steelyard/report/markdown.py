@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from steelyard.analysis.findings import Finding
 from steelyard.analysis.gate import Check, GateReport
 from steelyard.analysis.verdict_words import WORDS, change_of
 from steelyard.analysis.wording import written
 from steelyard.report.evidence import Evidence
-from steelyard.report.facts import facts, spending_lines
+from steelyard.report.facts import UNKNOWN, facts, spending_lines
 from steelyard.report.flips import Flip, Flips
 from steelyard.report.matrix import Cell, Table, matrix
 from steelyard.report.samples import visible
@@ -33,7 +34,7 @@ def markdown_report(evidence: Evidence, verdict: GateReport | None = None, flips
         [_headline(evidence, verdict)],
         [] if verdict is None else list(_criteria(verdict)),
         list(_matrix(matrix(evidence, {}))),
-        list(_findings(evidence)),
+        list(_findings(evidence, told=verdict is None)),
         [line for one in flips for line in _flips(one)],
         list(_spending(evidence)),
         list(_again(evidence)),
@@ -64,8 +65,13 @@ def _headline(evidence: Evidence, verdict: GateReport | None) -> str:
     if verdict is not None:
         return f"### {MARKS[verdict.verdict]} {escaped(verdict.sentence)}"
     title = ", ".join(f"run #{run.number} {run.name}" for run in evidence.runs)
-    told = next((one.sentence for one in evidence.findings if one.rule in ("lead", "stopping")), "")
-    return f"### Steelyard, {escaped(title)}" + (f"\n\n{escaped(told)}" if told else "")
+    first = _first(evidence)
+    return f"### Steelyard, {escaped(title)}" + ("" if first is None else f"\n\n{escaped(first.sentence)}")
+
+
+def _first(evidence: Evidence) -> Finding | None:
+    """What stands at the top where no verdict does."""
+    return next((one for one in evidence.findings if one.rule in ("lead", "stopping")), None)
 
 
 def _criteria(verdict: GateReport) -> Iterator[str]:
@@ -100,7 +106,7 @@ def _matrix(table: Table) -> Iterator[str]:
     rows = ((escaped(line.name), *map(_cell, line.cells)) for line in table.lines[:MOST_MODELS])
     yield from _table(("model", *map(escaped, table.headings)), rows)
     yield ""
-    yield escaped(table.caption)
+    yield escaped(table.caption.replace("below each value", "beside each value"))
     if len(table.lines) > MOST_MODELS:
         yield f"\nThe {MOST_MODELS} best of {len(table.lines)} models; the HTML report has all."
 
@@ -110,9 +116,11 @@ def _cell(cell: Cell) -> str:
     return " ".join(filter(None, (escaped(part) if part != parts[2] else part for part in parts)))
 
 
-def _findings(evidence: Evidence) -> Iterator[str]:
+def _findings(evidence: Evidence, *, told: bool) -> Iterator[str]:
+    """The findings; ``told``: the first one stands at the top already."""
     words = {"told": "", "open": "Not decided: ", "beware": "⚠️ "}
-    found = [f"- {words[one.kind]}{escaped(one.sentence)}" for one in evidence.findings]
+    above = _first(evidence) if told else None
+    found = [f"- {words[one.kind]}{escaped(one.sentence)}" for one in evidence.findings if one is not above]
     if found:
         yield from ("**Findings**", "", *found)
     given = [one for one in evidence.recommendations if one.is_given]
@@ -148,9 +156,8 @@ def _spending(evidence: Evidence) -> Iterator[str]:
     yield ""
     yield from (f"- {escaped(line)}" for line in spending_lines(evidence))
     asked = {fact.name: fact for fact in facts(evidence)}
-    yield f"- {escaped(asked['Test cases'].value)} test cases, {escaped(asked['Test cases'].remark)}, in " + escaped(
-        asked["Duration"].value
-    )
+    took = "" if asked["Duration"].value == UNKNOWN else f", in {escaped(asked['Duration'].value)}"
+    yield f"- {escaped(asked['Test cases'].value)} test cases, {escaped(asked['Test cases'].remark)}{took}"
 
 
 def _again(evidence: Evidence) -> Iterator[str]:

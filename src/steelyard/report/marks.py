@@ -1,4 +1,4 @@
-"""What every chart is drawn of: axes, markers, lines, words; each colour, dash and shape by slot."""
+"""What every chart is drawn of: axes, markers, lines, words; each colour and shape by slot."""
 
 from __future__ import annotations
 
@@ -9,25 +9,34 @@ from html import escape
 from steelyard.report.axes import Scale, Unit, tick_text
 
 SLOTS = 8
-WIDTH = 560
-CHARACTER = 6.3
-"""Mean width of a character at 12 px, for telling what fits."""
-DASHES = ("", "7 3", "2 3", "9 3 2 3", "5 2", "1 2", "12 4", "4 4 1 4")
+WIDTH = 480
+CHARACTER = 7.0
+"""Mean width of a character at 12 px in a wide font, for telling what fits."""
+NARROW = frozenset(" .,:;'|!()[]/-fijlrtI")
+WIDE = frozenset("%mwMW@…")
 
 
 def x_axis(scale: Scale, unit: Unit, top: float, foot: float) -> str:
     """The scale along the foot, with its grid."""
-    parts = []
+    parts = [f'<path d="M{scale.at(tick):.1f} {top:.1f}V{foot:.1f}" class="grid"/>' for tick in scale.ticks()]
     free = -math.inf
-    for tick in scale.ticks():
+    for tick in scale.ticks()[:: _stride(scale, unit)]:
         at, text = scale.at(tick), tick_text(tick, unit)
-        parts.append(f'<path d="M{at:.1f} {top:.1f}V{foot:.1f}" class="grid"/>')
-        half = CHARACTER * len(text) / 2
+        half = width_of(text) / 2
         if at - half > free:
-            parts.append(words_at(at, foot + 17, text, "middle"))
+            parts.append(words_at(min(at, WIDTH - 2 - half), foot + 17, text, "middle"))
             free = at + half + 4
     parts.append(f'<path d="M{scale.start:.1f} {foot:.1f}H{scale.end:.1f}" class="base"/>')
     return "".join(parts)
+
+
+def _stride(scale: Scale, unit: Unit) -> int:
+    """Every how many-th tick of an even scale has room for its words; of a logarithmic one, as many as fit."""
+    ticks = scale.ticks()
+    if scale.is_log or len(ticks) < 2:
+        return 1
+    widest = max(width_of(tick_text(tick, unit)) for tick in ticks) + 5
+    return max(1, math.ceil(widest / abs(scale.at(ticks[1]) - scale.at(ticks[0]))))
 
 
 def y_axis(scale: Scale, unit: Unit, left: float, right: float) -> str:
@@ -38,6 +47,11 @@ def y_axis(scale: Scale, unit: Unit, left: float, right: float) -> str:
         parts.append(f'<path d="M{left:.1f} {at:.1f}H{right:.1f}" class="grid"/>')
         parts.append(words_at(left - 7, at + 4, tick_text(tick, unit), "end"))
     return "".join(parts)
+
+
+def width_of(text: str) -> float:
+    """Pixels that words take at 12 px in a wide font, or a little less."""
+    return sum(4.4 if one in NARROW else 11.5 if one in WIDE or ord(one) > 0x2E80 else 7.6 for one in text)
 
 
 def scale_words(scale: Scale) -> str:
@@ -61,10 +75,15 @@ def marker(slot: int, x: float, y: float, *, is_hollow: bool) -> str:
     return shapes[slot % SLOTS]
 
 
-def dashed(points: str, slot: int) -> str:
-    """A line in the dash of its slot."""
-    dash = DASHES[slot % SLOTS]
-    return f'<path d="{points}" class="line"' + (f' stroke-dasharray="{dash}"' if dash else "") + "/>"
+def line(points: str) -> str:
+    """A line in the colour of its group."""
+    return f'<path d="{points}" class="line"/>'
+
+
+def sample(slot: int) -> str:
+    """A model's colour and marker, for a legend."""
+    drawn = line("M1 7h24") + marker(slot, 13, 7, is_hollow=False)
+    return f'<svg class="sample s{slot % SLOTS}" viewBox="0 0 26 14" aria-hidden="true">{drawn}</svg>'
 
 
 def words_at(x: float, y: float, text: str, anchor: str, kind: str = "tick") -> str:

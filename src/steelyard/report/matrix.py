@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from steelyard.analysis.bench import Bench, Contender
-from steelyard.analysis.wording import written
-from steelyard.report.axes import Unit, value_text
+from steelyard.analysis.wording import thousandfold, written
+from steelyard.report.axes import Unit, plain, value_text
 from steelyard.report.evidence import Evidence
 from steelyard.types import Estimate
 
@@ -17,6 +17,8 @@ SHADES = 5
 OF_SPEED = ("median latency", "first token, P50")
 MOST_COLUMNS = 6
 """So many models are columns of a table of figures; more are its lines."""
+MARKS = {"leads": "Leads: told from all others.", "tied": "Tied: not told from the best one seen."}
+PER_THOUSAND = {"cost.per_request": "cost of 1,000", "cost.per_correct": "cost of 1,000 right"}
 FIGURES = (
     ("accuracy", "accuracy"),
     ("scored", "n"),
@@ -36,8 +38,8 @@ FIGURES = (
     ("requests_per_second", "requests/s"),
     ("output_tokens", "output tokens"),
     ("cost.total", "cost"),
-    ("cost.per_request", "cost/request"),
-    ("cost.per_correct", "cost/correct"),
+    ("cost.per_request", "cost of 1,000"),
+    ("cost.per_correct", "cost of 1,000 right"),
     ("judge.kappa", "judge's kappa"),
     ("judge.cost.total", "judge cost"),
     ("peak_rss_mb", "client memory"),
@@ -46,13 +48,19 @@ FIGURES = (
 
 
 class Cell(Struct, frozen=True, kw_only=True):
-    """One cell of a table: the value, its interval below it, why there is none, how it stands, how dark it is."""
+    """One cell of a table: the value, its interval below it, why there is none, how it stands, how dark it is.
+
+    ``reach``: value, low and high as shares, where the interval is drawn too.
+    ``link`` leads to the answers behind it, where a page can show them.
+    """
 
     text: str
+    link: str = ""
     interval: str = ""
     why: str = ""
     mark: str = ""
     shade: int = 0
+    reach: tuple[float, float, float] | None = None
 
 
 class Line(Struct, frozen=True, kw_only=True):
@@ -64,9 +72,10 @@ class Line(Struct, frozen=True, kw_only=True):
 
 
 class Table(Struct, frozen=True, kw_only=True):
-    """A table with what its columns are and what a reader needs to know of it."""
+    """A table with what its columns are and what a reader needs to know of it, before it and after it."""
 
     caption: str
+    note: str = ""
     first: str = "model"
     headings: tuple[str, ...]
     lines: tuple[Line, ...]
@@ -83,15 +92,16 @@ def matrix(evidence: Evidence, slot_of: dict[str, int]) -> Table:
         scores = [_score(found[bench.label], bench, tied[bench.label]) for bench in benches]
         known = [one for one in found.values() if one is not None]
         lines.append(Line(name=name, slot=slot_of.get(name), cells=(*scores, *_speed_and_cost(known))))
-    cost = "cost/request" if len(benches) == 1 else "cost"
-    headings = (*(bench.label for bench in benches), *OF_SPEED, cost, "cost/correct", "reliability")
-    caption = "95 % intervals below each value. Leads: told from all others. Tied: not told from the best one seen."
+    cost = PER_THOUSAND["cost.per_request"] if len(benches) == 1 else "cost in all"
+    headings = (*(bench.label for bench in benches), *OF_SPEED, cost, PER_THOUSAND["cost.per_correct"], "reliability")
+    marks = {cell.mark for line in lines for cell in line.cells}
+    caption = " ".join(["95 % intervals below each value.", *(MARKS[mark] for mark in MARKS if mark in marks)])
     return _without_empty(Table(caption=caption, headings=headings, lines=tuple(lines)), keep=len(benches))
 
 
 def _without_empty(table: Table, *, keep: int) -> Table:
     """The table without columns in which nothing is known, which are named with the reason; the first stay."""
-    said: list[str] = []
+    said: dict[str, list[str]] = {}
     kept = list(range(keep))
     for place in range(keep, len(table.headings)):
         cells = [line.cells[place] for line in table.lines]
@@ -99,12 +109,18 @@ def _without_empty(table: Table, *, keep: int) -> Table:
             kept.append(place)
         else:
             why = next((one.why for one in cells if one.why), "")
-            said.append(f"{table.headings[place]} ({why})" if why else table.headings[place])
+            said.setdefault(why, []).append(table.headings[place])
     lines = tuple(
         Line(name=line.name, slot=line.slot, cells=tuple(line.cells[place] for place in kept)) for line in table.lines
     )
-    caption = f"{table.caption} Not known: {', '.join(said)}." if said else table.caption
-    return Table(caption=caption, headings=tuple(table.headings[place] for place in kept), lines=lines)
+    headings = tuple(table.headings[place] for place in kept)
+    return Table(caption=table.caption, note=_not_known(said), headings=headings, lines=lines)
+
+
+def _not_known(said: dict[str, list[str]]) -> str:
+    """What is missing, by reasons."""
+    parts = [", ".join(names) + (f" ({why})" if why else "") for why, names in said.items()]
+    return f"Not known: {'; '.join(parts)}." if parts else ""
 
 
 def figures_table(bench: Bench, slot_of: dict[str, int]) -> Table:
@@ -113,12 +129,14 @@ def figures_table(bench: Bench, slot_of: dict[str, int]) -> Table:
     extra = [name for name in dict.fromkeys(_further(everyone)) if name not in dict(FIGURES)]
     columns = [FIGURES[0], *((name, name) for name in extra), *FIGURES[1:]]
     shown = [(name, heading) for name, heading in columns if _says(everyone, name)]
+    note = _without_price(everyone)
     if len(everyone) <= MOST_COLUMNS:
         turned = [
             Line(name=heading, slot=None, cells=tuple(_figure(one, name) for one in everyone))
             for name, heading in shown
         ]
-        return Table(caption=_drawn(bench), first="figure", headings=tuple(map(_called, everyone)), lines=tuple(turned))
+        headings = tuple(map(_called, everyone))
+        return Table(caption=_drawn(bench), note=note, first="figure", headings=headings, lines=tuple(turned))
     lines = [
         Line(
             name=one.name,
@@ -127,7 +145,15 @@ def figures_table(bench: Bench, slot_of: dict[str, int]) -> Table:
         )
         for one in everyone
     ]
-    return Table(caption=_drawn(bench), headings=tuple(heading for _, heading in shown), lines=tuple(lines))
+    return Table(caption=_drawn(bench), note=note, headings=tuple(heading for _, heading in shown), lines=tuple(lines))
+
+
+def _without_price(everyone: Sequence[Contender]) -> str:
+    """Why nothing is said of cost, where nothing is."""
+    costs = [one.estimates.get("cost.per_request") for one in everyone if not one.side.info.is_floor]
+    if any(cost is not None and cost.value is not None for cost in costs):
+        return ""
+    return _not_known({cost.status: ["cost"] for cost in costs[:1] if cost is not None})
 
 
 def _called(one: Contender) -> str:
@@ -167,9 +193,14 @@ def cell(estimate: Estimate | None) -> Cell:
         return Cell(text="")
     if estimate.value is None:
         return Cell(text=DASH, why=estimate.status)
-    text, _, rest = written(estimate).partition(" (")
+    text, _, rest = written(_priced(estimate)).partition(" (")
     why = "" if estimate.status == "ok" else estimate.status
     return Cell(text=text, interval=rest.removesuffix(")"), why=why)
+
+
+def _priced(estimate: Estimate) -> Estimate:
+    """The cost of a thousand where it is that of one, which is next to nothing."""
+    return thousandfold(estimate) if estimate.metric in PER_THOUSAND else estimate
 
 
 def _found(bench: Bench, name: str) -> Contender | None:
@@ -179,11 +210,20 @@ def _found(bench: Bench, name: str) -> Contender | None:
 def _score(one: Contender | None, bench: Bench, tied: set[str]) -> Cell:
     if one is None:
         return Cell(text="", why="not asked")
-    found = _shaded(one.estimates.get("accuracy"))
-    if one.side.info.is_floor or len(bench.pairable) < 2 or one.name not in tied:
-        return found
-    return Cell(text=found.text, interval=found.interval, why=found.why, shade=found.shade,
-                mark="leads" if len(tied) == 1 else "tied")  # fmt: skip
+    estimate = one.estimates.get("accuracy")
+    found = cell(estimate)
+    is_judged = (
+        len(bench.pairable) > 1 and not bench.settled
+    )  # of a run that ended by a difference its looks alone tell
+    is_marked = is_judged and not one.side.info.is_floor and one.name in tied
+    mark = ("leads" if len(tied) == 1 else "tied") if is_marked else ""
+    return Cell(text=found.text, interval=found.interval, why=found.why, mark=mark, reach=_reach(estimate))
+
+
+def _reach(estimate: Estimate | None) -> tuple[float, float, float] | None:
+    if estimate is None or estimate.value is None or estimate.low is None or estimate.high is None:
+        return None
+    return estimate.value, estimate.low, estimate.high
 
 
 def _shaded(estimate: Estimate | None) -> Cell:
@@ -207,20 +247,28 @@ def _speed_and_cost(known: Sequence[Contender]) -> tuple[Cell, ...]:
 
 def _span(known: Sequence[Contender], name: str) -> Cell:
     """The lowest and the highest over the benchmarks."""
-    found = [one.estimates[name] for one in known if one.value(name) is not None]
+    found = [_priced(one.estimates[name]) for one in known if one.value(name) is not None]
     if not found:
         return _nothing(known, name)
     values = [one.value or 0.0 for one in found]
     unit: Unit = "share" if found[0].unit == "share" else "s" if found[0].unit == "s" else "USD"
-    low, high = value_text(min(values), unit), value_text(max(values), unit)
-    return Cell(text=low if low == high else f"{low} to {high}")
+    low, high = (_plain(end, unit) for end in (min(values), max(values)))
+    if low == high:
+        return Cell(text=low)
+    number, _, suffix = low.partition(" ")
+    return Cell(text=f"{number if high.endswith(f' {suffix}') else low} to {high}")
 
 
 def _sum(known: Sequence[Contender], name: str) -> Cell:
     values = [one.value(name) for one in known]
     if any(value is None for value in values):
         return _nothing(known, name)
-    return Cell(text=f"{value_text(sum(value or 0.0 for value in values), 'USD')} in all")
+    return Cell(text=_plain(sum(value or 0.0 for value in values), "USD"))
+
+
+def _plain(value: float, unit: Unit) -> str:
+    """A value without an interval, money as the other cells write it."""
+    return f"{plain(value)} USD" if unit == "USD" else value_text(value, unit)
 
 
 def _nothing(known: Sequence[Contender], name: str) -> Cell:
@@ -238,8 +286,6 @@ def _says(everyone: Sequence[Contender], name: str) -> bool:
     values = [one.value(name) for one in everyone]
     if name in ("unparsed", "truncated", "refused", "errored"):
         return any(values)
-    if name == "cost.per_request":
-        return any(not one.side.info.is_floor for one in everyone)
     return any(value is not None for value in values)
 
 

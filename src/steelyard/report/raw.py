@@ -11,10 +11,10 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from msgspec import Struct
 
+from steelyard.analysis.compare import Side
 from steelyard.report.evidence import Evidence
 from steelyard.store import Store
 from steelyard.store.export import formula_safe
-from steelyard.types import Columns
 
 MOST_RECORDS = 20_000
 MOST_PLAIN = 60_000
@@ -65,18 +65,19 @@ def _records(store: Store, evidence: Evidence) -> str:
             (one.side.run, one.name, bench.label, *row)
             for bench in evidence.benches
             for one in (*bench.models, *bench.floors)
-            for row in _rows(store.columns(one.side.info.id or 0, with_names=True).names, one.side.columns)
+            for row in _rows(store.columns(one.side.info.id or 0, with_names=True).names, one.side)
         ),
     )
 
 
-def _rows(names: Sequence[str], columns: Columns) -> Iterable[tuple[object, ...]]:
-    none = np.full(len(names), np.nan)
+def _rows(names: Sequence[str], side: Side) -> Iterable[tuple[object, ...]]:
+    columns, none = side.columns, np.full(len(names), np.nan)
+    tries = none if side.info.is_imported else columns.tries
     score = next(iter(columns.scores.values()), none)
     parsed = next(iter(columns.parsed.values()), none)
     times = (columns.queued_s, columns.ttft_s, columns.total_s)
     amounts = (columns.input_tokens, columns.output_tokens, columns.cost_usd)
-    ends = (columns.failure, columns.stop_reason, columns.tries, columns.cached)
+    ends = (columns.failure, columns.stop_reason, tries, columns.cached)
     figures = (score, parsed, *ends, *times, *amounts)
     return zip(names, columns.repeat.tolist(), *(map(_known, array.tolist()) for array in figures), strict=True)
 

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from steelyard.analysis.estimates import MADE_ELSEWHERE, OF_SENDING, unknown
 from steelyard.analysis.stopped import Stopped, looks_by_cell, stopped
 from steelyard.report.identity import MixedModel, mixed_models, mixture_warning
 from steelyard.report.machine import busy_client, ended_servers
@@ -154,7 +155,10 @@ def _overdriven(instrument: Mapping[str, Any]) -> str | None:
 
 
 def _result(info: CellInfo, estimates: Sequence[Estimate]) -> CellResult:
-    return CellResult(info=info, estimates={estimate.metric: estimate for estimate in estimates})
+    found = {estimate.metric: estimate for estimate in estimates}
+    if info.is_imported:  # a summary of an older Steelyard has figures for them
+        found |= {name: unknown(name, found[name].unit, MADE_ELSEWHERE) for name in OF_SENDING if name in found}
+    return CellResult(info=info, estimates=found)
 
 
 def results_document(results: Results) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from steelyard.report.axes import plain
 from steelyard.store import Store
 from steelyard.store.account import DOUBTFUL
 from steelyard.types import RunInfo
@@ -15,12 +16,16 @@ if TYPE_CHECKING:
     from steelyard.report.results import CellResult
 
 
+NAMED = 4
+
+
 class Spending(Struct, frozen=True, kw_only=True):
     """The money of one run in USD. ``spent_usd`` is what is known; ``unknown`` names who may have cost more.
 
     ``calls`` are requests sent, the judges' among them; ``answers`` those of the models that came back.
     ``per_answer_usd`` is over the answers that were asked for; ``doubtful_usd`` may have been billed for tries that
-    failed. What is left is ``None`` where there is no such budget.
+    failed. ``imported`` answers were made elsewhere, and what was sent for them is not known. What is left is ``None``
+    where there is no such budget.
     """
 
     calls: int
@@ -31,6 +36,7 @@ class Spending(Struct, frozen=True, kw_only=True):
     doubtful_usd: float
     doubtful_tries: int
     cached: int
+    imported: int
     saved_usd: float
     budget_usd: float | None
     remaining_usd: float | None
@@ -57,12 +63,19 @@ def spending(store: Store, run: RunInfo, cells: Sequence[CellResult]) -> Spendin
         doubtful_usd=doubtful_usd,
         doubtful_tries=int(sum(session.get("doubtful_tries", 0.0) for session in sessions)),
         cached=int(cached),
+        imported=int(_total([cell for cell in asked if cell.info.is_imported], "answered")),
         saved_usd=_total(asked, "cost.saved"),
         budget_usd=budget_usd,
         remaining_usd=None if budget_usd is None else max(0.0, budget_usd - used_usd),
         store_budget_usd=standing.limit_usd if standing else None,
         store_remaining_usd=standing.remaining_usd if standing else None,
     )
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first few names of many."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
 
 
 def _total(cells: Sequence[CellResult], metric: str) -> float:
@@ -81,15 +94,18 @@ def spending_line(number: int, spent: Spending) -> str:
 
 
 def _parts(spent: Spending) -> Iterator[str]:
-    yield f"{spent.calls:,} requests sent"
+    if spent.imported:
+        yield f"{spent.imported:,} answers made elsewhere"
+    if spent.calls or not spent.imported:
+        yield f"{spent.calls:,} requests sent"
     if not spent.unknown:
         yield f"{spent.spent_usd:.4f} USD spent"
     elif spent.spent_usd:
-        yield f"at least {spent.spent_usd:.4f} USD spent (unknown: {', '.join(spent.unknown)})"
+        yield f"at least {spent.spent_usd:.4f} USD spent (unknown: {_some(spent.unknown)})"
     else:
-        yield f"cost unknown ({', '.join(spent.unknown)})"
+        yield f"cost unknown ({_some(spent.unknown)})"
     if spent.per_answer_usd is not None:
-        yield f"{spent.per_answer_usd:.3g} USD an answer"
+        yield f"{plain(spent.per_answer_usd)} USD an answer"
     if spent.doubtful_tries:
         why = f"{spent.doubtful_tries:,} replies cut off or without token counts"
         yield f"up to {spent.doubtful_usd:.4f} USD more in doubt ({why})"
@@ -97,6 +113,6 @@ def _parts(spent: Spending) -> Iterator[str]:
         saved = f", which saved {spent.saved_usd:.4f} USD" if spent.saved_usd else ""
         yield f"{spent.cached:,} answers used again{saved}"
     if spent.budget_usd is not None:
-        yield f"{spent.remaining_usd:.4f} of {spent.budget_usd:g} USD left"
+        yield f"{spent.remaining_usd:.4f} of {plain(spent.budget_usd)} USD left"
     if spent.store_budget_usd is not None:
-        yield f"{spent.store_remaining_usd:.4f} of the store's {spent.store_budget_usd:g} USD left"
+        yield f"{spent.store_remaining_usd:.4f} of the store's {plain(spent.store_budget_usd)} USD left"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from steelyard.analysis.stopped import Stopped, finding
+from steelyard.analysis.stopped import HIGHER, Stopped, finding
 from steelyard.types import Look
 
 if TYPE_CHECKING:
@@ -105,6 +105,8 @@ def _settled(model: str, look: Look) -> str:
         return (
             f"{model} is known well enough" if look.verdict == "precise" else f"{model} is not known as well as asked"
         )
+    if look.low == look.high and look.verdict in HIGHER:
+        return f"{model} scored {HIGHER[look.verdict]} than {look.against}"
     return {
         "ahead": f"{model} is ahead of {look.against}",
         "behind": f"{look.against} is ahead of {model}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -12,12 +13,13 @@ from steelyard.analysis.estimates import Context
 from steelyard.analysis.spread import advice
 from steelyard.analysis.wording import written
 from steelyard.report.results import CellResult, Results, warnings
+from steelyard.report.short import Found, hanging
 from steelyard.report.spending import spending_line
 from steelyard.report.stopping import stopping_lines
 from steelyard.report.systems import system_line
 from steelyard.types import CellInfo, RunInfo
 
-NARROWEST = 100
+GAP = 2
 LOG_WIDTH = 160
 QUALITY = (("accuracy", "accuracy (95 %)"), ("scored", "n"), ("unparsed", "unparsed"), ("truncated", "truncated"))
 SPEED = (
@@ -51,9 +53,9 @@ def console() -> Console:
     return Console(highlight=False, width=LOG_WIDTH, no_color=True)
 
 
-def print_results(results: Results, *, everything: bool = False) -> None:
-    """Print the results of a run; ``everything``: every estimate of every cell."""
-    _render(results, console(), everything=everything)
+def print_results(results: Results, *, everything: bool = False, found: Found | None = None) -> None:
+    """Print the results of a run, and what was found in them; ``everything``: every estimate of every cell."""
+    _render(results, console(), everything=everything, found=found)
 
 
 def print_strata(results: Results) -> None:
@@ -94,7 +96,7 @@ def print_runs(runs: list[tuple[RunInfo, list[CellInfo]]]) -> None:
     console().print(table)
 
 
-def _render(results: Results, out: Console, *, everything: bool) -> None:
+def _render(results: Results, out: Console, *, everything: bool, found: Found | None = None) -> None:
     status = STATUS.get(results.run.status, results.run.status)
     out.print(f"Run #{results.run.number} {results.run.name} ({status})", markup=False)
     if len(results.benchmarks()) > 1 and len(results.cells) > 1:
@@ -103,25 +105,38 @@ def _render(results: Results, out: Console, *, everything: bool) -> None:
     for label in results.benchmarks():
         out.print()
         out.print(_caption(results, label), markup=False)
-        out.print(_every_estimate(results, label) if everything else _benchmark_table(results, label))
+        if everything:
+            out.print(_every_estimate(results, label))
+        else:
+            for number, table in enumerate(_benchmark_tables(results, label, out.width)):
+                out.print(*([""] if number else []), table, sep="\n")
         for line in stopping_lines(results.run.plan, label, results.of_benchmark(label)):
-            out.print(line, markup=False, soft_wrap=True)
+            _print_line(out, line)
         for cell in results.of_benchmark(label):
             if cell.system is not None and (told := system_line(cell.info.model, cell.system)) is not None:
-                out.print(told, markup=False, soft_wrap=True)
+                _print_line(out, told)
         if not everything and (groups := _group_names(results, label)):
             out.print()
             out.print(_group_table(results, label, groups))
         for line in _advice(results, label):
-            out.print(line, markup=False, soft_wrap=True)
+            _print_line(out, line)
+    for line in () if found is None else found.lines(results.run.number, out.width):
+        out.print(line, markup=False, soft_wrap=True)
     if results.spending is not None and any(not cell.info.is_floor for cell in results.cells):
         out.print()
-        out.print(spending_line(results.run.number, results.spending), markup=False, soft_wrap=True)
+        _print_line(out, spending_line(results.run.number, results.spending))
     notes = warnings(results)
     if notes:
         out.print()
     for note in notes:
-        out.print(f"! {note}", markup=False, soft_wrap=True)
+        _print_line(out, f"! {note}")
+
+
+def _print_line(out: Console, text: str) -> None:
+    """One line in a log, where it is searched for; on a terminal as many as it takes, broken between words."""
+    whole = [text] if not out.is_terminal else hanging(text, out.width)
+    for line in whole:
+        out.print(line, markup=False, soft_wrap=True)
 
 
 def _advice(results: Results, label: str) -> list[str]:
@@ -157,13 +172,35 @@ def _caption(results: Results, label: str) -> str:
     return f"{label} v{info.protocol_version}{shots}: {drawn}{repeats}{mean}"
 
 
-def _benchmark_table(results: Results, label: str) -> Table:
+def _benchmark_tables(results: Results, label: str, width: int) -> Iterator[Table]:
+    """One table, or as many as it takes for every column to be read without a break."""
     cells = results.ranked(label)
-    columns = [(name, heading) for name, heading in _columns(cells, results.metrics) if _is_known(cells, name)]
-    table = new_table("model", *(heading for _, heading in columns))
-    for cell in cells:
-        table.add_row(_name(cell), *(_cell_text(cell, name) for name, _ in columns))
-    return table
+    names = [_name(cell) for cell in cells]
+    columns = [
+        (heading, [_cell_text(cell, name) for cell in cells])
+        for name, heading in _columns(cells, results.metrics)
+        if _is_known(cells, name)
+    ]
+    room = width - GAP - min(width // 2, max(len(name) for name in names))
+    for group in _that_fit(columns, room):
+        table = new_table("model", *(heading for heading, _ in group))
+        for place, name in enumerate(names):
+            table.add_row(name, *(texts[place] for _, texts in group))
+        yield table
+
+
+def _that_fit(columns: Sequence[tuple[str, list[str]]], room: int) -> Iterator[list[tuple[str, list[str]]]]:
+    """The columns in groups that are no wider than the room; one that is wider stands alone."""
+    group: list[tuple[str, list[str]]] = []
+    taken = 0
+    for heading, texts in columns:
+        width = GAP + max(map(len, (heading, *texts)))
+        if group and taken + width > room:
+            yield group
+            group, taken = [], 0
+        group.append((heading, texts))
+        taken += width
+    yield group
 
 
 def _group_names(results: Results, label: str) -> list[str]:
@@ -244,7 +281,7 @@ def _with_reason(cell: CellResult, name: str) -> Text:
 
 def new_table(*headings: str) -> Table:
     """A table without lines."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
     for heading in headings:
         table.add_column(Text(heading), overflow="fold")
     return table

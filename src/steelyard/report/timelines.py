@@ -8,7 +8,7 @@ from typing import Literal
 from msgspec import Struct
 
 from steelyard.report.axes import Scale, Unit, fitted, interval_text, shares, shortened, value_text
-from steelyard.report.marks import CHARACTER, SLOTS, WIDTH, dashed, group, marker, svg, words_at, x_axis, y_axis
+from steelyard.report.marks import CHARACTER, SLOTS, WIDTH, group, line, marker, svg, width_of, words_at, x_axis, y_axis
 
 Stretch = Literal["queued", "failed", "pause", "first", "answer", "whole"]
 
@@ -105,7 +105,7 @@ def _legend_lines(kinds: Sequence[Stretch]) -> int:
 def _places(kinds: Sequence[Stretch]) -> list[tuple[float, int]]:
     places, x, line = [], 8.0, 0
     for kind in kinds:
-        width = 30 + CHARACTER * len(STRETCHES[kind])
+        width = 30 + width_of(STRETCHES[kind])
         if x + width > WIDTH - 8 and x > 8:
             x, line = 8.0, line + 1
         places.append((x, line))
@@ -115,8 +115,8 @@ def _places(kinds: Sequence[Stretch]) -> list[tuple[float, int]]:
 
 def _legend(kinds: Sequence[Stretch]) -> str:
     parts = []
-    for kind, (x, line) in zip(kinds, _places(kinds), strict=True):
-        y = 4.0 + 18 * line
+    for kind, (x, row) in zip(kinds, _places(kinds), strict=True):
+        y = 4.0 + 18 * row
         box = f'<rect x="{x:.1f}" y="{y:.1f}" width="14" height="10" class="stretch"/>'
         parts.append(group(f"w-{kind}", STRETCHES[kind], [box, words_at(x + 19, y + 9, STRETCHES[kind], "start")]))
     return "".join(parts)
@@ -138,11 +138,11 @@ def over_runs(
         parts.append(group("", step.told, [band, f'<path d="M{at:.1f} {top}V{foot}" class="step"/>']))
     if reference is not None:
         at = up.at(reference)
-        line = f'<path d="M{left} {at:.1f}H{WIDTH - right}" class="chance"/>'
-        parts.append(group("", f"the mean of the first points: {value_text(reference, unit)}", [line]))
+        level = f'<path d="M{left} {at:.1f}H{WIDTH - right}" class="chance"/>'
+        parts.append(group("", f"the mean of the first points: {value_text(reference, unit)}", [level]))
     ends = [(across.at(place), up.at(one.value)) for place, one in enumerate(points) if one.value is not None]
     if len(ends) > 1:
-        parts.append(group("s0", label, [dashed("M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in ends), 0)]))
+        parts.append(group("s0", label, [line("M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in ends))]))
     parts += [_point(one, across.at(place), up, unit) for place, one in enumerate(points) if one.value is not None]
     return svg(foot + 26, label, parts)
 
@@ -162,7 +162,7 @@ def _under(points: Sequence[RunPoint], across: Scale, foot: float) -> str:
     parts = [f'<path d="M{across.start:.1f} {foot}H{across.end:.1f}" class="base"/>']
     free = -1.0
     for place, one in enumerate(points):
-        at, half = across.at(place), CHARACTER * len(one.name) / 2
+        at, half = across.at(place), width_of(one.name) / 2
         if at - half > free and at + half < WIDTH:
             parts.append(words_at(at, foot + 17, one.name, "middle"))
             free = at + half + 6

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from steelyard.analysis.gate import Check, GateReport, Policy, check_margin, check_threshold, verdict_of
+from steelyard.analysis.gate import Check, GateReport, Policy, check_margin, check_threshold, good_enough, verdict_of
 from steelyard.analysis.margins import Cell
 from steelyard.analysis.noise import propose_margin
 from steelyard.analysis.stopped import early_end
-from steelyard.analysis.verdict_words import WORDS, cannot_see, change_of, told
+from steelyard.analysis.verdict_words import WORDS, cannot_see, change_of, headline, told
 from steelyard.analysis.wording import written
-from steelyard.criteria import Margin, Threshold
+from steelyard.criteria import Margin, Threshold, parse_margin, parse_threshold
 from steelyard.errors import UnknownName, UsageError
 from steelyard.report.terminal import console, new_table
 from steelyard.store import Store
@@ -22,6 +22,7 @@ from steelyard.store.baselines import SUFFIX, Baseline, read_baseline
 from steelyard.store.snapshots import Snapshot, reported_models
 from steelyard.types import CellInfo, RunInfo
 
+COLUMNS = ("", "metric", "model", "benchmark", "baseline", "run", "change (95 % each way)", "criterion", "n")
 OTHER_HOUR = (
     "the baseline's times are of another hour: the bounds hold what requests vary, not what the service or the machine "
     "did differently then. steelyard gate --calibrate shows how far runs of one plan are apart"
@@ -39,9 +40,32 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     benchmark: str | None = None
 
 
+def asked_of(
+    plan: Mapping[str, Any],
+    *,
+    baseline: str | None = None,
+    margins: Iterable[str] = (),
+    requirements: Iterable[str] = (),
+    policy: Policy = Policy(),  # noqa: B008 - frozen
+    model: str | None = None,
+    benchmark: str | None = None,
+) -> Asked:
+    """What a run is held to: the criteria and the baseline that are named, and those of its plan."""
+    planned = plan.get("success") or ()
+    return Asked(
+        baseline=baseline or plan.get("baseline"),
+        margins=tuple(map(parse_margin, margins)),
+        thresholds=tuple(map(parse_threshold, dict.fromkeys((*planned, *requirements)))),
+        policy=policy,
+        model=model,
+        benchmark=benchmark,
+    )
+
+
 def gate(store: Store, run: RunInfo, asked: Asked) -> GateReport:
     """The verdict on a run of the store."""
-    cells = _chosen(cells_of_run(store, run), asked)
+    skipped = _skipped(store, run)
+    cells = _chosen([cell for cell in cells_of_run(store, run) if cell.info.id not in skipped], asked)
     baseline, missing = _baseline(store, asked)
     _check_asked(asked, cells, baseline)
     checks: list[Check] = []
@@ -51,11 +75,41 @@ def gate(store: Store, run: RunInfo, asked: Asked) -> GateReport:
         pairs, unpaired = _pairs(_chosen(cells_of_snapshot(baseline.content), asked, may_be_empty=True), cells)
         faults += unpaired
         checks += [check_margin(margin, *pair, asked.policy) for pair in pairs for margin in asked.margins]
-    checks += [check_threshold(one, cell, asked.policy) for cell in cells for one in asked.thresholds]
+    held = [check_threshold(one, cell, asked.policy) for cell in cells for one in asked.thresholds]
+    chosen, passed_over = good_enough(held) if _is_choice(run) else (held, ())
+    checks += chosen
     called = f"{baseline.label} ({baseline.content.called})" if baseline else asked.baseline
     verdict = verdict_of(checks, policy=asked.policy, run=run.number, baseline=called, faults=faults,
-                         notes=(*_renamed(pairs), *_ended_early(pairs, cells), *_notes(run, checks)))  # fmt: skip
+                         notes=(*skipped.values(), *passed_over, *_renamed(pairs), *_ended_early(pairs, cells),
+                                *_notes(run, checks)))  # fmt: skip
     return told(verdict)
+
+
+def held_to_success(store: Store, run: RunInfo) -> GateReport | None:
+    """The verdict on a run by the criteria of its plan alone, with which ``run`` ends; ``None`` where it has none.
+
+    A bound is no comparison with what was, so answers of earlier runs count.
+    """
+    if not run.plan.get("success"):
+        return None
+    asked = asked_of(run.plan, policy=Policy(allowed=("cached",)))
+    return gate(store, run, msgspec.structs.replace(asked, baseline=None))
+
+
+def _skipped(store: Store, run: RunInfo) -> dict[int, str]:
+    """The cells that a cascade skipped, by their rows, with the reason: they are no candidates."""
+    infos = {info.id: info for info in store.cells(run.id)} if run.plan.get("stop") else {}
+    return {
+        row: f"{infos[row].model} on {infos[row].label} was skipped, since {looks[-1].against} meets the criteria"
+        for row, looks in (store.looks(run.id) if infos else {}).items()
+        if looks and looks[-1].verdict == "skipped"
+    }
+
+
+def _is_choice(run: RunInfo) -> bool:
+    """Whether the run looked for one model that is good enough."""
+    rule = run.plan.get("stop") or {}
+    return rule.get("rule") == "cascade" and bool(rule.get("success"))
 
 
 def cells_of_run(store: Store, run: RunInfo) -> list[Cell]:
@@ -114,15 +168,33 @@ def _baseline(store: Store, asked: Asked) -> tuple[Baseline | None, str | None]:
     return found, None
 
 
+def verdict_beforehand(store: Store, asked: Asked) -> GateReport | None:
+    """What is known before a plan is measured: mistakes are raised, and without its baseline there is no verdict."""
+    baseline, missing = _baseline(store, asked)
+    _check_held(asked, baseline)
+    if missing:
+        return told(verdict_of([], policy=asked.policy, run=None, baseline=asked.baseline, faults=[missing]))
+    if baseline is not None:
+        _check_metrics(asked.margins, cells_of_snapshot(baseline.content))
+    return None
+
+
 def _check_asked(asked: Asked, cells: Sequence[Cell], baseline: Baseline | None) -> None:
+    _check_metrics((*asked.margins, *asked.thresholds), cells)
+    _check_held(asked, baseline)
+
+
+def _check_metrics(held: Iterable[Margin | Threshold], cells: Sequence[Cell]) -> None:
+    known = {one.metric for cell in cells for one in cell.estimates}
+    for one in held:
+        if one.metric not in known:
+            raise UnknownName("metric", one.metric, known)
+
+
+def _check_held(asked: Asked, baseline: Baseline | None) -> None:
     """Refuse what cannot be a gate, and propose a margin where none was given."""
     if asked.margins and asked.baseline is None:
         raise UsageError("a margin is to a baseline. Try: --baseline main (steelyard baseline set main RUN makes one)")
-    known = {one.metric for cell in cells for one in cell.estimates}
-    wanted = [*(one.metric for one in asked.margins), *(one.metric for one in asked.thresholds)]
-    for metric in wanted:
-        if metric not in known:
-            raise UnknownName("metric", metric, known)
     if not asked.margins and asked.baseline is not None:
         raise UsageError(f"no margin given: how much worse is still borne? {_proposal(baseline)}")
     if not asked.margins and not asked.thresholds:
@@ -219,14 +291,15 @@ def verdict_document(verdict: GateReport) -> dict[str, Any]:
 def print_verdict(verdict: GateReport) -> None:
     """One line that says it, one row a criterion, then what to beware of."""
     out = console()
-    against = f" against {verdict.baseline}" if verdict.baseline else ""
-    out.print(f"{WORDS[verdict.verdict]}: run #{verdict.run}{against}, mode {verdict.mode}", markup=False)
+    out.print(f"{headline(verdict)}, mode {verdict.mode}", markup=False, soft_wrap=True)
     if verdict.checks:
-        table = new_table(
-            "", "metric", "model", "benchmark", "baseline", "run", "change (95 % each way)", "criterion", "n"
-        )
-        for check in verdict.checks:
-            table.add_row(*_row(check))
+        rows = [_row(check) for check in verdict.checks]
+        shown = [place for place, _ in enumerate(COLUMNS) if any(row[place] for row in rows)]
+        has_bounds = any(check.scale == "value" and check.candidate for check in verdict.checks)
+        headings = {"run": "run (95 % each way)"} if has_bounds else {}
+        table = new_table(*(headings.get(COLUMNS[place], COLUMNS[place]) for place in shown))
+        for row in rows:
+            table.add_row(*(row[place] for place in shown))
         out.print()
         out.print(table)
         out.print()
@@ -236,8 +309,11 @@ def print_verdict(verdict: GateReport) -> None:
     for text in (*verdict.faults, *verdict.notes):
         out.print(f"! {text}", markup=False, soft_wrap=True)
     if verdict.verdict == "inconclusive":
-        ends = "blocks (exit 3)" if verdict.exit_code else "warns only (exit 0); --inconclusive block would block"
-        out.print(f"Inconclusive {ends}.", markup=False)
+        warns = (
+            f"warns only (exit 0). Try: steelyard gate {verdict.run or 'RUN'} --inconclusive block, which exits with 3"
+        )
+        ends = "blocks (exit 3)" if verdict.exit_code else warns
+        out.print(f"Inconclusive {ends}.", markup=False, soft_wrap=True)
 
 
 def _row(check: Check) -> list[str]:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from steelyard.stats.anytime import eprocess_paired_binary as eprocess_paired_binary
     from steelyard.stats.anytime import hedged_confidence_sequence as hedged_confidence_sequence
     from steelyard.stats.anytime import paired_difference_sequence as paired_difference_sequence
+    from steelyard.stats.bootstrap import ratio_interval_bca as ratio_interval_bca
     from steelyard.stats.control_variates import control_variate_difference as control_variate_difference
     from steelyard.stats.control_variates import control_variate_gain as control_variate_gain
     from steelyard.stats.control_variates import control_variate_mean as control_variate_mean
@@ -89,6 +90,7 @@ _HOMES = {
         "hedged_confidence_sequence",
         "paired_difference_sequence",
     ),
+    "bootstrap": ("ratio_interval_bca",),
     "control_variates": (
         "control_variate_difference",
         "control_variate_gain",

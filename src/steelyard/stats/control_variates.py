@@ -15,10 +15,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from steelyard.stats.intervals import t_quantile, without_spread
-from steelyard.stats.paired import paired_difference_score_interval, t_test
+from steelyard.stats.paired import t_test
+from steelyard.stats.post_strata import Halves, are_few, are_shares, halves, share_bounds, share_p_value
 
 ENDLESS = 10**15
-FEWEST_DISCORDANT = 10
 
 
 class AdjustedMean(Struct, frozen=True, kw_only=True):
@@ -45,7 +45,7 @@ class AdjustedDifference(Struct, frozen=True, kw_only=True):
     low: float | None
     high: float | None
     n: int
-    method: Literal["t", "score", "none"]
+    method: Literal["t", "shares", "none"]
 
 
 class ControlVariateGain(Struct, frozen=True, kw_only=True):
@@ -69,7 +69,10 @@ class ControlVariateGain(Struct, frozen=True, kw_only=True):
 
 
 class PredictedMean(Struct, frozen=True, kw_only=True):
-    """A mean from few labels and many predictions; ``None`` where there are too few labels or no spread."""
+    """A mean from few labels and many predictions; ``None`` where there are too few labels or no spread.
+
+    ``method`` says what the bounds are from.
+    """
 
     estimate: float | None
     lam: float
@@ -77,6 +80,7 @@ class PredictedMean(Struct, frozen=True, kw_only=True):
     low: float | None
     high: float | None
     n: int
+    method: Literal["normal", "t", "shares", "none"]
 
 
 def control_variate_mean(
@@ -89,9 +93,11 @@ def control_variate_mean(
 ) -> AdjustedMean:
     """The regression estimator of a finite population (Cochran 1977, section 7.3; CUPED, Deng et al. 2013).
 
-    ``new`` was asked on a random part of the benchmark whose every item the baseline has answered. The interval is by
-    t with n - 2 degrees of freedom, and close from some 100 items on. Where all items were asked it has no width; where
-    the line meets every item asked, as with two versions that never differed, there is none.
+    ``new`` was asked on a random part of the benchmark whose every item the baseline has answered. Right and wrong are
+    bounded half by half: Jeffreys' intervals of the items the baseline has right and of those it has wrong, joined.
+    Other scores have t with n - 2 degrees of freedom, close from some 100 items on; a rare right or wrong beside other
+    scores of the baseline is bounded without them. Where all items were asked there is no width; where the line meets
+    every item asked, and scores are not right or wrong, there is no interval.
     """
     y, x = np.asarray(new, dtype=float), np.asarray(baseline_same_items, dtype=float)
     n = len(y)
@@ -107,19 +113,17 @@ def control_variate_mean(
         return AdjustedMean(estimate=mean_y, theta=theta, correlation=correlation, se=0.0, low=mean_y, high=mean_y, n=n)
     degrees = n - 2 if spread_x > 0 else n - 1
     left = float(((y - mean_y - theta * (x - mean_x)) ** 2).sum())
-    if n < 3 or left <= 1e-12 * max(1.0, spread_y):
-        return AdjustedMean(estimate=estimate, theta=theta, correlation=correlation, se=None, low=None, high=None, n=n)
-    se = math.sqrt((1 - n / population) * left / degrees / n)
-    reach = t_quantile(degrees, 0.5 + confidence / 2) * se
-    return AdjustedMean(
-        estimate=estimate,
-        theta=theta,
-        correlation=correlation,
-        se=se,
-        low=estimate - reach,
-        high=estimate + reach,
-        n=n,
-    )
+    has_spread = n >= 3 and left > 1e-12 * max(1.0, spread_y)
+    se = math.sqrt((1 - n / population) * left / degrees / n) if has_spread else None
+    low: float | None = None
+    high: float | None = None
+    if parts := _parts(y, x, baseline_full_mean, population):
+        bounds = share_bounds(parts, left_open=0.0, confidence=confidence)
+        low, high = min(bounds.low, estimate), max(bounds.high, estimate)
+    elif se is not None:
+        reach = t_quantile(degrees, 0.5 + confidence / 2) * se
+        low, high = estimate - reach, estimate + reach
+    return AdjustedMean(estimate=estimate, theta=theta, correlation=correlation, se=se, low=low, high=high, n=n)
 
 
 def control_variate_difference(
@@ -131,21 +135,19 @@ def control_variate_difference(
     baseline_variance: float | None = None,
     confidence: float = 0.95,
 ) -> AdjustedDifference:
-    """New - baseline over all the baseline's items, by the regression estimator; t with n - 2 degrees of freedom.
+    """New - baseline over all the baseline's items, by the regression estimator, bounded as ``control_variate_mean``.
 
-    Right and wrong of which fewer than ten items differ are too skewed for t: there the distances of Tango's score
-    interval from the plain difference, shrunk as the error is by regression and by the part of the population asked.
-    It has a width also where none differ. With ``baseline_variance``, that of the baseline over all its items, those
-    are a sample themselves, and the interval is for questions like them: what they leave open is added (two-phase
-    sampling, Cochran 1977, section 12.6).
+    Right and wrong have a width also where none differ, and their ``p`` is that of the interval. With
+    ``baseline_variance``, that of the baseline over all its items, those are a sample themselves, and the interval is
+    for questions like them: what they leave open is added (two-phase sampling, Cochran 1977, section 12.6).
     """
     y, x = np.asarray(new, dtype=float), np.asarray(baseline_same_items, dtype=float)
-    n, differences = len(y), y - x
+    n, size = len(y), population if baseline_variance is None else ENDLESS
     found = control_variate_mean(
         new=y,
         baseline_same_items=x,
         baseline_full_mean=baseline_full_mean,
-        population=population if baseline_variance is None else ENDLESS,
+        population=size,
         confidence=confidence,
     )
     left_open = 0.0 if baseline_variance is None else (found.theta - 1) ** 2 * baseline_variance / population
@@ -154,36 +156,31 @@ def control_variate_difference(
     if found.estimate is None:
         return empty
     difference = found.estimate - baseline_full_mean
-    if se == 0:
+    if n >= size:
         return replace(empty, diff=difference, low=difference, high=difference)
-    discordant = int((differences != 0).sum())
-    if n > 2 and discordant < FEWEST_DISCORDANT and np.isin(np.concatenate([y, x]), (0.0, 1.0)).all():
-        part = 1.0 if baseline_variance is not None else 1 - n / population
-        return _by_score(differences, difference, se, part, confidence)
+    if parts := _parts(y, x, baseline_full_mean, size):
+        bounds = share_bounds(parts, left_open=left_open, confidence=confidence)
+        return AdjustedDifference(
+            diff=difference,
+            se=se,
+            p=share_p_value(parts, value=baseline_full_mean, left_open=left_open),
+            low=min(bounds.low - baseline_full_mean, difference),
+            high=max(bounds.high - baseline_full_mean, difference),
+            n=n,
+            method="shares",
+        )
     if se is None:
         return replace(empty, diff=difference)
     by_t = t_test(mean=difference, se=se, df=n - 2, n=n, confidence=confidence)
     return AdjustedDifference(diff=difference, se=se, p=by_t.p, low=by_t.low, high=by_t.high, n=n, method="t")
 
 
-def _by_score(
-    differences: np.ndarray, difference: float, se: float | None, part: float, confidence: float
-) -> AdjustedDifference:
-    n = len(differences)
-    only_a, only_b = int((differences > 0).sum()), int((differences < 0).sum())
-    bounds = paired_difference_score_interval(only_a_correct=only_a, only_b_correct=only_b, n=n, confidence=confidence)
-    plain = float(differences.std(ddof=1)) / math.sqrt(n)
-    shrunk = math.sqrt(part) if se is None or plain == 0 else min(1.0, se / plain)
-    mean = float(differences.mean())
-    return AdjustedDifference(
-        diff=difference,
-        se=se,
-        p=t_test(mean=difference, se=se, df=n - 2, n=n, confidence=confidence).p if se else None,
-        low=difference - shrunk * (mean - bounds.low),
-        high=difference + shrunk * (bounds.high - mean),
-        n=n,
-        method="score",
-    )
+def _parts(y: np.ndarray, x: np.ndarray, share_of_x: float, population: float) -> Halves | None:
+    """New answers sorted by the baseline's, for a share's interval; ``None`` where t will do."""
+    is_sorted = are_shares(x) and len(y) > 2
+    if not (are_shares(y, x) or are_few(y)):
+        return None
+    return halves(y=y, x=x if is_sorted else np.ones(len(y)), share_of_x=share_of_x, population=population)
 
 
 def control_variate_gain(
@@ -257,23 +254,72 @@ def ppi_mean(
 ) -> PredictedMean:
     """Prediction-powered mean: a judge on everything, put right by trusted labels on some (Angelopoulos et al. 2023).
 
-    The unlabelled items are others than the labelled ones. ``lam`` is how far predictions are leant on; ``None`` takes
-    the weight of least variance, within 0 and 1 (PPI++, Angelopoulos, Duchi & Zrnic 2023). Large-sample interval.
+    The unlabelled items are others than the labelled ones. ``lam`` is how far predictions are leant on, with the
+    published large-sample interval. ``None`` takes the weight of least variance, within 0 and 1 (PPI++, Angelopoulos,
+    Duchi & Zrnic 2023), and an interval for few labels: t with n - 2 degrees of freedom, for the weight is estimated
+    too; of yes and no the halves' own intervals, as for a control variate, and of a rare yes or no those of what is
+    predicted above and below its mean.
     """
     y, f = np.asarray(labeled, dtype=float), np.asarray(predictions_labeled, dtype=float)
     others = np.asarray(predictions_unlabeled, dtype=float)
     n = len(y)
     if n == 0:
-        return PredictedMean(estimate=None, lam=lam or 0.0, se=None, low=None, high=None, n=0)
+        return PredictedMean(estimate=None, lam=lam or 0.0, se=None, low=None, high=None, n=0, method="none")
     weight = 0.0 if not len(others) else _least_variance(y, f, others) if lam is None else float(lam)
+    if lam is None and (are_shares(y, f, others) or are_few(y)):
+        return _predicted_share(y, f, others, weight, confidence)
     rest = y - weight * f
     estimate = float(rest.mean()) + (weight * float(others.mean()) if weight else 0.0)
     variance = float(rest.var()) / n + (weight**2 * float(others.var()) / len(others) if weight else 0.0)
-    if n < 2 or float(rest.var()) <= 1e-15 or not math.isfinite(variance):
-        return PredictedMean(estimate=estimate, lam=weight, se=None, low=None, high=None, n=n)
+    if n < 2 or float(rest.var()) <= 1e-15 or not math.isfinite(variance) or (lam is None and n < 3):
+        return PredictedMean(estimate=estimate, lam=weight, se=None, low=None, high=None, n=n, method="none")
     se = math.sqrt(variance)
     reach = NormalDist().inv_cdf(0.5 + confidence / 2) * se
-    return PredictedMean(estimate=estimate, lam=weight, se=se, low=estimate - reach, high=estimate + reach, n=n)
+    if lam is None:
+        reach = t_quantile(n - 2, 0.5 + confidence / 2) * se * math.sqrt(n / (n - 1))
+    return PredictedMean(
+        estimate=estimate,
+        lam=weight,
+        se=se,
+        low=estimate - reach,
+        high=estimate + reach,
+        n=n,
+        method="normal" if lam is not None else "t",
+    )
+
+
+def _predicted_share(
+    y: np.ndarray, f: np.ndarray, others: np.ndarray, weight: float, confidence: float
+) -> PredictedMean:
+    """PPI++ of yes and no: what people say within each word of the judge, by how often the judge says it.
+
+    A judge that goes against people is not asked. Marks are a yes above their mean, which looks at no person's word.
+    """
+    n, size = len(y), len(y) + len(others)
+    everyone = np.concatenate([f, others])
+    said = everyone if are_shares(everyone) else (everyone > everyone.mean()).astype(float)
+    share = float(said.mean())
+    parts = halves(y=y, x=said[:n] if weight > 0 else np.ones(n), share_of_x=share, population=ENDLESS)
+    theta = parts.right[0] / parts.asked[0] - parts.right[-1] / parts.asked[-1]
+    left_open = theta**2 * share * (1 - share) / size
+    bounds = share_bounds(parts, left_open=left_open, confidence=confidence)
+    variance = _within(parts) + left_open
+    return PredictedMean(
+        estimate=parts.share,
+        lam=theta * len(others) / size,
+        se=math.sqrt(variance) if variance > 0 else None,
+        low=bounds.low,
+        high=bounds.high,
+        n=n,
+        method="shares",
+    )
+
+
+def _within(parts: Halves) -> float:
+    """Variance of a mean of as many items whose spread is that within the halves."""
+    n = sum(parts.asked)
+    spread = sum(right * (1 - right / asked) for right, asked in zip(parts.right, parts.asked, strict=True))
+    return spread / n / max(1.0, n - len(parts.right))
 
 
 def _least_variance(y: np.ndarray, f: np.ndarray, others: np.ndarray) -> float:

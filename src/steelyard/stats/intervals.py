@@ -62,10 +62,13 @@ class ClusteredMean(Struct, frozen=True, kw_only=True):
 
 
 class DesignEffect(Struct, frozen=True, kw_only=True):
-    """How many times more variance than a simple sample has, and the simple sample of equal worth."""
+    """How many times more variance than a simple sample has, and the simple sample of equal worth.
+
+    ``None`` where clusters so unlike within would leave no variance at all.
+    """
 
     deff: float
-    effective_n: float
+    effective_n: float | None
 
 
 class RateInterval(Struct, frozen=True, kw_only=True):
@@ -135,7 +138,7 @@ def clopper_pearson_interval(*, successes: int, n: int, confidence: float = 0.95
     return _beta_interval(successes, n - successes + 1, successes + 1, n - successes, confidence)
 
 
-def jeffreys_interval(*, successes: int, n: int, confidence: float = 0.95) -> Interval:
+def jeffreys_interval(*, successes: float, n: float, confidence: float = 0.95) -> Interval:
     """Equal-tailed interval of the posterior under Beta(1/2, 1/2) (Brown, Cai & DasGupta 2001)."""
     a, b = successes + 0.5, n - successes + 0.5
     found = _beta_interval(a, b, a, b, confidence)
@@ -184,18 +187,26 @@ def mean_interval(*, values: Sequence[float] | np.ndarray, confidence: float = 0
 
 
 def mean_se_epochs(*, scores: Sequence[Sequence[float]] | np.ndarray) -> RepeatedMean:
-    """Mean and standard error over items asked several times: the item is the unit (Miller 2024, section 3)."""
-    found = mean_interval(values=[float(np.mean(repeats)) for repeats in scores])
+    """Mean and standard error over items asked several times: the item is the unit (Miller 2024, section 3).
+
+    An item without a score is left out.
+    """
+    found = mean_interval(values=[float(np.mean(repeats)) for repeats in scores if len(repeats)])
     return RepeatedMean(mean=found.mean, se=found.se, n_items=found.n)
 
 
 def variance_components(*, scores: Sequence[Sequence[float]] | np.ndarray) -> Variances:
-    """Var(mean) = (between + within / K) / n, estimated without bias; a negative ``between`` is clipped to 0."""
-    repeats = np.asarray(scores, dtype=float)
-    if repeats.ndim < 2 or len(repeats) < 2 or repeats.shape[1] < 2:
+    """Var(mean) = (between + within / K) / n, estimated without bias; a negative ``between`` is clipped to 0.
+
+    Where repeats differ in number 1 / K is its mean over items, and ``within`` is of those asked at least twice.
+    """
+    repeats = [np.asarray(item, dtype=float) for item in scores if len(item)]
+    spreads = [float(item.var(ddof=1)) for item in repeats if len(item) > 1]
+    if len(repeats) < 2 or not spreads:
         return Variances(within=None, between=None)
-    within = float(repeats.var(axis=1, ddof=1).mean())
-    between = float(repeats.mean(axis=1).var(ddof=1)) - within / repeats.shape[1]
+    within = float(np.mean(spreads))
+    share = float(np.mean([1 / len(item) for item in repeats]))
+    between = float(np.var([item.mean() for item in repeats], ddof=1)) - within * share
     return Variances(within=within, between=max(0.0, between))
 
 
@@ -215,7 +226,7 @@ def cluster_se(*, scores: Sequence[float] | np.ndarray, clusters: Sequence[Hasha
 def design_effect(*, mean_cluster_size: float, icc: float, n: float) -> DesignEffect:
     """1 + (m - 1) icc (Kish 1965), and the number of independent items that n clustered ones are worth."""
     deff = 1 + (mean_cluster_size - 1) * icc
-    return DesignEffect(deff=deff, effective_n=n / deff)
+    return DesignEffect(deff=deff, effective_n=n / deff if deff > 0 else None)
 
 
 def without_spread(values: np.ndarray) -> bool:

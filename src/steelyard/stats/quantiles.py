@@ -35,9 +35,9 @@ class Value(Struct, frozen=True, kw_only=True):
 
 
 class Values(Struct, frozen=True, kw_only=True):
-    """Several numbers, in the order asked for."""
+    """Several numbers, in the order asked for; of nothing each is ``None``."""
 
-    values: tuple[float, ...]
+    values: tuple[float | None, ...]
 
 
 class QuantileBounds(Struct, frozen=True, kw_only=True):
@@ -73,7 +73,10 @@ def min_n_for_quantile_bound(
 
 def percentiles_linear(*, values: Sequence[float] | np.ndarray, p: Sequence[float]) -> Values:
     """Percentiles in per cent by linear interpolation (Hyndman & Fan 1996, type 7; numpy's and Prometheus's)."""
-    return Values(values=tuple(float(value) for value in np.percentile(np.asarray(values, dtype=float), p)))
+    sample = np.asarray(values, dtype=float)
+    if not len(sample):
+        return Values(values=(None,) * len(p))
+    return Values(values=tuple(float(value) for value in np.percentile(sample, p)))
 
 
 def pooled_percentile(*, groups: Sequence[Sequence[float]], p: float) -> Value:

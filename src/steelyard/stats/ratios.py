@@ -25,11 +25,12 @@ def ratio_interval_fieller(
 ) -> RatioInterval:
     """Interval of sum(numerator) / sum(denominator) over items (Fieller 1954).
 
-    It holds every theta for which the mean of numerator - theta * denominator does not differ from 0 by a t test.
+    It holds every theta for which the mean of numerator - theta * denominator does not differ from 0 by a t test. Where
+    every item has the same ratio, as of two prices for the same tokens, the set is no wider than rounding.
     """
     above, below = np.asarray(numerator, dtype=float), np.asarray(denominator, dtype=float)
     n = len(above)
-    if n == 0 or not below.sum():
+    if n == 0 or not below.sum() or not np.isfinite(above.sum() + below.sum()):
         return RatioInterval(ratio=None, low=None, high=None)
     ratio = float(above.sum() / below.sum())
     if n < 2:

@@ -19,6 +19,7 @@ from steelyard.store import schema
 from steelyard.store.answers import answer_columns, read_call, with_original
 from steelyard.store.codec import unpack
 from steelyard.store.judgements import measures_of, scores_of
+from steelyard.store.ranks import Foremost, Ranks
 from steelyard.store.redaction import redact_answer
 from steelyard.types import Call, CellInfo, Completion, Sample, Score
 
@@ -27,6 +28,8 @@ FIRST_POSITIONS = 16
 GROWTH = 8
 LOOKED_AT_ONCE = 50
 MOST_SORTED = 50_000
+"""Answers that the database puts in order within a page's time; of more the foremost are looked for."""
+RANKED_WITHIN_S = 0.12
 ANSWER_STATES = ("right", "wrong", "unparsed", "failed", "unscored", "truncated", "reused", "retried")
 BY_FIGURE = {"slowest": "total_s", "dearest": "cost_usd", "longest": "output_tokens"}
 
@@ -44,7 +47,7 @@ class AnswersWanted(Struct, frozen=True, kw_only=True):
     text: str = ""
     order: Order = "item"
     after: str = ""
-    most: int = 50
+    most: int = 100
     within_s: float = 0.8
 
 
@@ -68,11 +71,15 @@ class AnswerRow(Struct, frozen=True, kw_only=True):
 
 
 class AnswerPage(Struct, frozen=True, kw_only=True):
-    """Some answers and where the next page begins ("" for the end); ``is_cut``: time was up before it was full."""
+    """Some answers and where the next page begins ("" for the end); ``is_cut``: time was up before it was full.
+
+    ``foremost``: how a large cell was put in order, if it was.
+    """
 
     rows: tuple[AnswerRow, ...]
     next: str
     is_cut: bool = False
+    foremost: Foremost | None = None
 
 
 def whole_number(text: str) -> int:
@@ -82,8 +89,10 @@ def whole_number(text: str) -> int:
     return int(text)
 
 
-def answer_page(connection: Connection, cells: Sequence[CellInfo], wanted: AnswersWanted, reveal: bool) -> AnswerPage:
-    """The answers of these cells that fit, from where the page before ended."""
+def answer_page(
+    connection: Connection, run: str, cells: Sequence[CellInfo], wanted: AnswersWanted, ranks: Ranks, *, reveal: bool
+) -> AnswerPage:
+    """The answers of these cells of the run that fit, from where the page before ended."""
     if wanted.state and wanted.state not in ANSWER_STATES:
         raise UsageError(f"{wanted.state[:40]!r} is no state of an answer. Known: {', '.join(ANSWER_STATES)}")
     if wanted.order != "item" and len(cells) != 1:
@@ -92,23 +101,36 @@ def answer_page(connection: Connection, cells: Sequence[CellInfo], wanted: Answe
     known = {info.id: info for info in cells}
     found: list[Any] = []
     seen = ""
-    for row in _candidates(connection, cells, wanted, deadline_s):
+    foremost = _foremost(connection, run, cells[0], wanted, ranks) if wanted.order != "item" else None
+
+    def page(following: str, *, is_cut: bool = False) -> AnswerPage:
+        rows = _rows(connection, found, known, reveal=reveal)
+        return AnswerPage(rows=rows, next=following, is_cut=is_cut, foremost=foremost)
+
+    for row in _candidates(connection, cells, wanted, foremost, deadline_s):
         if isinstance(row, str):  # time was up, and this is how far it came
-            return AnswerPage(rows=_rows(connection, found, known, reveal=reveal), next=row, is_cut=True)
+            return page(row, is_cut=True)
         if len(found) == wanted.most:
-            return AnswerPage(rows=_rows(connection, found, known, reveal=reveal), next=seen)
+            return page(seen)
         if not wanted.text or _holds(row, wanted.text, known[row.cell].is_confidential and not reveal):
             found.append(row)
         seen = _mark(row, wanted.order)
         if wanted.text and time.monotonic() > deadline_s:
-            return AnswerPage(rows=_rows(connection, found, known, reveal=reveal), next=seen, is_cut=True)
-    return AnswerPage(rows=_rows(connection, found, known, reveal=reveal), next="")
+            return page(seen, is_cut=True)
+    return page("")
 
 
 def _candidates(
-    connection: Connection, cells: Sequence[CellInfo], wanted: AnswersWanted, deadline_s: float
+    connection: Connection,
+    cells: Sequence[CellInfo],
+    wanted: AnswersWanted,
+    foremost: Foremost | None,
+    deadline_s: float,
 ) -> Iterator[Any]:
     """The rows that may fit, in order; a text instead, where time was up: the place to go on from."""
+    if foremost is not None:
+        yield from _of_foremost(connection, cells[0], wanted, foremost, deadline_s)
+        return
     if wanted.order != "item":
         yield from connection.execute(_by_figure(connection, cells[0], wanted)).yield_per(LOOKED_AT_ONCE)
         return
@@ -145,25 +167,59 @@ def _in_order(
         positions = max(1, min(positions * GROWTH, int(pace * (deadline_s - now_s))))
 
 
-def _by_figure(connection: Connection, info: CellInfo, wanted: AnswersWanted) -> Any:
+def _foremost(connection: Connection, run: str, info: CellInfo, wanted: AnswersWanted, ranks: Ranks) -> Foremost | None:
+    """The foremost calls of a cell that is too large to be put in order as a whole."""
     calls = schema.calls
     some = select(calls.c.id).where(calls.c.cell == info.id).limit(MOST_SORTED + 1).subquery()
-    if int(connection.execute(select(func.count()).select_from(some)).scalar_one()) > MOST_SORTED:
-        raise UsageError(f"more than {MOST_SORTED:,} answers are listed by item only, not by time, cost or length")
+    if int(connection.execute(select(func.count()).select_from(some)).scalar_one()) <= MOST_SORTED:
+        return None
+    key = (run, info.id or 0, BY_FIGURE[wanted.order])
+    return ranks.foremost(connection, key, deadline_s=time.monotonic() + RANKED_WITHIN_S)
+
+
+def _of_foremost(
+    connection: Connection, info: CellInfo, wanted: AnswersWanted, foremost: Foremost, deadline_s: float
+) -> Iterator[Any]:
+    place = _figure_place(wanted.after)
+    below = [one for one in foremost.calls if place is None or one < place]
+    for start in range(0, len(below), LOOKED_AT_ONCE):
+        some = below[start : start + LOOKED_AT_ONCE]
+        chosen = _chosen(connection, info, wanted, by_number=True).where(
+            schema.calls.c.id.in_([number for _, number in some])
+        )
+        rows = {row.id: row for row in connection.execute(chosen)}
+        yield from (rows[number] for _, number in some if number in rows)
+        if time.monotonic() > deadline_s and start + LOOKED_AT_ONCE < len(below):
+            value, number = some[-1]
+            yield f"{value!r}/{number}"
+            return
+
+
+def _by_figure(connection: Connection, info: CellInfo, wanted: AnswersWanted) -> Any:
+    calls = schema.calls
     figure = calls.c[BY_FIGURE[wanted.order]]
     chosen = _chosen(connection, info, wanted).where(figure.is_not(None))
-    if wanted.after:
-        value, _, number = wanted.after.rpartition("/")
-        try:
-            place = (float(value), whole_number(number))
-        except ValueError as error:
-            raise UsageError(f"{wanted.after[:40]!r} is no place in a list") from error
+    if (place := _figure_place(wanted.after)) is not None:
         chosen = chosen.where(tuple_(figure, calls.c.id) < tuple_(*place))
     return chosen.order_by(figure.desc(), calls.c.id.desc())
 
 
-def _chosen(connection: Connection, info: CellInfo, wanted: AnswersWanted) -> Any:
-    """The calls of the cell that count and are in the state wanted, with what a line shows."""
+def _figure_place(after: str) -> tuple[float, int] | None:
+    """The figure and the call after which a page begins."""
+    if not after:
+        return None
+    value, _, number = after.rpartition("/")
+    try:
+        return float(value), whole_number(number)
+    except ValueError as error:
+        raise UsageError(f"{after[:40]!r} is no place in a list") from error
+
+
+def _chosen(connection: Connection, info: CellInfo, wanted: AnswersWanted, *, by_number: bool = False) -> Any:
+    """The calls of the cell that count and are in the state wanted, with what a line shows.
+
+    ``by_number``: they will be named by their numbers, so the index over the cell is of no use.
+    """
     calls, samples, cells = schema.calls, schema.samples, schema.cells
     names = ("id", "cell", "position", "repeat", "failure", "stop_reason", "cached", "tries")
     figures = ("ttft_s", "total_s", "output_tokens", "cost_usd")
@@ -176,7 +232,7 @@ def _chosen(connection: Connection, info: CellInfo, wanted: AnswersWanted) -> An
             .join(cells, cells.c.id == calls.c.cell)
             .join(samples, (samples.c.set == cells.c.set) & (samples.c.position == calls.c.position))
         )
-    chosen = chosen.where(calls.c.cell == info.id)
+    chosen = chosen.where((calls.c.cell + 0 if by_number else calls.c.cell) == info.id)
     if wanted.stratum:
         chosen = chosen.where(samples.c.stratum == wanted.stratum)
     if wanted.state:

@@ -18,6 +18,7 @@ from steelyard.types import Completion
 T = TypeVar("T")
 
 LEVEL = 3
+LEVEL_OF_DICTIONARIES = 12
 
 
 class Source(Protocol):
@@ -93,9 +94,19 @@ def _decompressor(number: int) -> zstandard.ZstdDecompressor:
     return _local.decompressors[number]
 
 
+def squeezed(dictionary: bytes) -> bytes:
+    """A dictionary as it is kept, which is a third of it: it holds texts too. One that is so already stays."""
+    if dictionary.startswith(zstandard.FRAME_HEADER):
+        return dictionary
+    return zstandard.ZstdCompressor(level=LEVEL_OF_DICTIONARIES, write_checksum=True).compress(dictionary)
+
+
 def prepared(content: bytes) -> zstandard.ZstdCompressionDict:
-    """The dictionary, ready for use and known to ``unpack``."""
-    dictionary = zstandard.ZstdCompressionDict(content)
+    """The dictionary that is kept so, ready for use and known to ``unpack``."""
+    try:
+        dictionary = zstandard.ZstdCompressionDict(zstandard.ZstdDecompressor().decompress(content))
+    except zstandard.ZstdError as error:
+        raise StoreError(f"a stored dictionary is damaged ({error})") from error
     dictionary.precompute_compress(level=LEVEL)
     return _dictionaries.setdefault(dictionary.dict_id(), dictionary)
 

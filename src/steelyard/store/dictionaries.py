@@ -1,8 +1,8 @@
 """Dictionaries: what the texts of one item set have in common is kept once, and each payload is the smaller for it.
 
-One is trained on the first payloads of a set, and a larger one on later payloads of a set that has grown large. A frame
-names the dictionary that it was compressed with, so payloads with and without one stand side by side, and reading needs
-nothing but the store's table of them.
+A small one is trained on the first payloads of a set, since most sets are small, and larger ones on later payloads of
+a set that grows. A frame names the dictionary that it was compressed with, so payloads with and without one stand side
+by side, and reading needs nothing but the store's table of them.
 """
 
 from __future__ import annotations
@@ -14,17 +14,30 @@ from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 import zstandard
+from msgspec import Struct
 from sqlalchemy import Connection, func, select
 
 from steelyard.errors import StoreError
 from steelyard.store import codec, schema
 
-ENOUGH = 1_000
+
+class Training(Struct, frozen=True, kw_only=True):
+    """When a dictionary is trained: on ``enough`` payloads that follow ``after`` others, and how large it may be."""
+
+    after: int = 0
+    enough: int
+    size_bytes: int
+
+
+TRAININGS = (
+    Training(enough=40, size_bytes=16 * 1024),
+    Training(enough=1_000, size_bytes=112 * 1024),
+    Training(after=5_000, enough=2_000, size_bytes=256 * 1024),
+)
+"""The first halves an item's bytes. Each later one saves 20 to 70 of them, and weighs 40 and 90 kB in the store: it is
+worth that where as many items follow as went before."""
 ENOUGH_BYTES = 4_000_000
 LEAST = 100
-SIZE_BYTES = 64 * 1024
-BEFORE_SECOND, ENOUGH_FOR_SECOND, SIZE_OF_SECOND_BYTES = 6_000, 2_000, 256 * 1024
-"""The second saves some 30 to 70 bytes an item more: worth its weight where as many items follow as went before."""
 PATTERN_BYTES = 2 * 1024
 FIRST_FREE_ID = 32_768  # below are those that the format's authors reserve
 LAST_ID = 2**31 - 1
@@ -35,7 +48,7 @@ Transaction = Callable[[], AbstractContextManager[Connection]]
 class Packing:
     """How payloads of one item set are written; they are gathered meanwhile to train the next dictionary on.
 
-    ``trained`` is how many dictionaries the set has had, of at most two.
+    ``trained`` is how many dictionaries the set has had.
     """
 
     def __init__(self, item_set: int, dictionary: zstandard.ZstdCompressionDict | None, trained: int = 0) -> None:
@@ -50,12 +63,17 @@ class Packing:
     def pack(self, value: Any) -> bytes:
         """The value as compressed msgpack."""
         encoded = codec.encode(value)
-        if self._trained < 2 and not self.is_ripe:  # a write that is tried again gathers the same again
-            self._gather(type(value), encoded)
+        if self._next is not None and not self.is_ripe:  # a write that is tried again gathers the same again
+            self._gather(self._next, type(value), encoded)
         return codec.compress(encoded, self._dictionary)
 
-    def _gather(self, kind: type, encoded: bytes) -> None:
-        if self._trained and self._passed < BEFORE_SECOND:
+    @property
+    def _next(self) -> Training | None:
+        """The training that is still to come."""
+        return TRAININGS[self._trained] if self._trained < len(TRAININGS) else None
+
+    def _gather(self, training: Training, kind: type, encoded: bytes) -> None:
+        if self._passed < training.after:
             self._passed += 1
             return
         self._gathered.append(encoded)
@@ -66,18 +84,20 @@ class Packing:
     def is_ripe(self) -> bool:
         """Whether enough has been gathered."""
         gathered = len(self._gathered)
-        enough = ENOUGH_FOR_SECOND if self._trained else ENOUGH
-        return gathered >= enough or (gathered >= LEAST and self._gathered_bytes >= ENOUGH_BYTES)
+        if self._next is None:
+            return False
+        return gathered >= self._next.enough or (gathered >= LEAST and self._gathered_bytes >= ENOUGH_BYTES)
 
     def train(self) -> zstandard.ZstdCompressionDict | None:
         """A dictionary for what was gathered, or ``None`` where there is nothing in common; begins to gather anew.
 
         It ends with a payload of each kind: training picks what recurs, and at times tears what all have in common.
         """
+        assert self._next is not None
         gathered, patterns = self._gathered, b"".join(map(_shortened, self._patterns.values()))
-        size = (SIZE_OF_SECOND_BYTES if self._trained else SIZE_BYTES) - len(patterns)
+        size = self._next.size_bytes - len(patterns)
         number = FIRST_FREE_ID + secrets.randbelow(LAST_ID - FIRST_FREE_ID)
-        self._gathered, self._gathered_bytes, self._patterns = [], 0, {}
+        self._gathered, self._gathered_bytes, self._passed, self._patterns = [], 0, 0, {}
         self._trained += 1
         try:
             trained = zstandard.train_dictionary(size, gathered, level=codec.LEVEL, dict_id=number)
@@ -129,8 +149,7 @@ class Dictionaries:
         for packing in packings:
             if packing.is_ripe and (trained := packing.train()) is not None:
                 with suppress(StoreError):
-                    self._keep(packing.item_set, trained)
-                    packing.use(codec.prepared(trained.as_bytes()))
+                    packing.use(self._kept(packing.item_set, trained))
 
     def find(self, number: int) -> bytes | None:
         """The dictionary that a frame names, or ``None`` where this store does not have it."""
@@ -138,10 +157,12 @@ class Dictionaries:
         with self._reading() as connection:
             return connection.execute(select(table.c.content).where(table.c.id == number)).scalar()
 
-    def _keep(self, item_set: int, trained: zstandard.ZstdCompressionDict) -> None:
-        row = {"id": trained.dict_id(), "set": item_set, "content": trained.as_bytes()}
+    def _kept(self, item_set: int, trained: zstandard.ZstdCompressionDict) -> zstandard.ZstdCompressionDict:
+        content = codec.squeezed(trained.as_bytes())
+        row = {"id": trained.dict_id(), "set": item_set, "content": content}
         with self._writing() as connection:
             connection.execute(schema.dictionaries.insert().values(**row))
+        return codec.prepared(content)
 
     def _read(self, cells: set[int]) -> None:
         table, dictionaries = schema.cells, schema.dictionaries

@@ -81,8 +81,8 @@ def flat_row(record: Record, cell: CellInfo, metrics: dict[str, str]) -> dict[st
         "answer": headline.answer if headline else None,
         "text": completion.text if completion else None,
         **{column: _value(record, metric) for metric, column in metrics.items()},
-        "started_at": call.started_at,
-        "tries": call.sent,
+        "started_at": None if cell.is_imported else call.started_at,
+        "tries": None if cell.is_imported else call.sent,
         "cached": completion.cached if completion else False,
         "queued_s": timing.queued_s if timing else None,
         "ttft_s": timing.ttft_s if timing else None,
@@ -176,10 +176,13 @@ def _write_csv(store: Store, run_id: str, file: TextIO, reveal: bool) -> None:
 
 
 def _write_json_lines(store: Store, run_id: str, file: TextIO, reveal: bool) -> None:
-    for record in store.records(run_id, reveal=reveal):
-        document = msgspec.to_builtins(record)
-        document["call"]["digest"] = record.call.digest.hex()
-        file.write(msgspec.json.encode(document).decode() + "\n")
+    for cell in store.cells(run_id):
+        for record in store.records(run_id, cell=cell.id, reveal=reveal):
+            document = msgspec.to_builtins(record)
+            document["call"]["digest"] = record.call.digest.hex()
+            if cell.is_imported:
+                document["call"]["started_at"] = None
+            file.write(msgspec.json.encode(document).decode() + "\n")
 
 
 def _write_parquet(store: Store, run_id: str, path: Path, reveal: bool) -> None:

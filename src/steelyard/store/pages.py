@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, exists, func, or_, select, tup
 
 from steelyard.store import schema
 from steelyard.store.answer_pages import AnswerPage, AnswersWanted, answer_page, whole_number
+from steelyard.store.ranks import Ranks
 from steelyard.types import CellInfo, Estimate, RunInfo
 
 Open = Callable[[], AbstractContextManager[Connection]]
@@ -54,6 +55,7 @@ class Pages:
         info_of: Callable[[Connection, Any], RunInfo],
     ) -> None:
         self._reading, self._number_of, self._info_of = open_to_read, number_of, info_of
+        self._ranks = Ranks()
 
     def runs(self, wanted: RunsWanted, *, most: int = 50) -> RunPage:
         """The runs that fit, a page of them."""
@@ -88,13 +90,26 @@ class Pages:
         prefix = "accuracy/"
         return sorted(name.removeprefix(prefix) for name in _estimates(kept) if name.startswith(prefix))
 
+    def strata_of_items(self, cell: int, available: int) -> list[str] | None:
+        """The stratum of each item that the cell could draw, by position; ``None`` unless all of them are kept."""
+        samples, cells = schema.samples, schema.cells
+        chosen = (
+            select(samples.c.stratum)
+            .join(cells, cells.c.set == samples.c.set)
+            .where(cells.c.id == cell)
+            .order_by(samples.c.position)
+        )
+        with self._reading() as connection:
+            found = [stratum or "" for stratum in connection.execute(chosen.limit(available + 1)).scalars()]
+        return found if len(found) == available else None
+
     def answers(self, run_id: str, wanted: AnswersWanted, *, reveal: bool = False) -> AnswerPage:
         """The run's answers that fit, a page of them; of a confidential benchmark's only ids are searched."""
         with self._reading() as connection:
             cells = _cells(connection, self._number_of(connection, run_id))
             if wanted.cells is not None:
                 cells = [info for info in cells if info.id in wanted.cells]
-            return answer_page(connection, cells, wanted, reveal)
+            return answer_page(connection, run_id, cells, wanted, self._ranks, reveal=reveal)
 
     def holds_more_than(self, run_id: str, most: int) -> bool:
         """Whether the run has more calls than that, counted no further."""

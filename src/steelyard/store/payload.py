@@ -4,6 +4,9 @@ That is its digest, which is a column, and texts of its item.
 A prompt mostly repeats the item's question, or its choices, to the letter. Each such text is kept as a mark: which of
 the item's texts stands there, between two control characters that the prompt does not hold itself. A payload with marks
 is a pair, one without is the bare call, so payloads of every age are told apart by their shape.
+
+A call's stamps are counted from its first, since small numbers weigh less: one whose end stands before its beginning is
+kept so.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from steelyard.store import codec
-from steelyard.types import LOST_TEXT, Call, Message, Prompt, Sample
+from steelyard.types import LOST_TEXT, Call, Message, Prompt, Sample, Timing
 
 SHORTEST = 40
 """Characters from which on a text is not kept twice; below, a mark and the look for it save next to nothing."""
@@ -38,15 +41,22 @@ def texts_of(sample: Sample) -> tuple[str, ...]:
 def to_keep(call: Call, sample: Sample | None) -> Kept:
     """The call without its digest, and with marks for what it shares with the item as it is stored, if it is."""
     prompt = None if sample is None else _marked(call.request.prompt, texts_of(sample)[:MOST])
+    completion = call.completion
+    if completion is not None and completion.timing is not None:
+        completion = replace(completion, timing=_from_first(completion.timing))
     if prompt is None:
-        return replace(call, digest=b"")
-    return replace(call, digest=b"", request=replace(call.request, prompt=prompt)), KIND
+        return replace(call, digest=b"", completion=completion)
+    return replace(call, digest=b"", completion=completion, request=replace(call.request, prompt=prompt)), KIND
 
 
 def kept_call(payload: bytes) -> tuple[Call, bool]:
-    """The call in a payload as it lies there, and whether there are marks in its prompt."""
+    """The call in a payload, with its prompt as it lies there, and whether there are marks in that."""
     kept: Kept = codec.unpack_any(payload, Kept, "call")
-    return (kept[0], True) if isinstance(kept, tuple) else (kept, False)
+    call, has_marks = (kept[0], True) if isinstance(kept, tuple) else (kept, False)
+    if call.completion is None or (timing := call.completion.timing) is None or not _is_from_first(timing):
+        return call, has_marks
+    completion = replace(call.completion, timing=_shifted(timing, timing.scheduled_ns))
+    return replace(call, completion=completion), has_marks
 
 
 def read_payload(payload: bytes, digest: bytes, sample: Sample | bytes) -> Call:
@@ -68,6 +78,34 @@ def read_payload(payload: bytes, digest: bytes, sample: Sample | bytes) -> Call:
 
     prompt = _with_texts(call.request.prompt, lambda text: MARKED.sub(text_there, text))
     return replace(call, request=replace(call.request, prompt=prompt))
+
+
+def _is_from_first(timing: Timing) -> bool:
+    return timing.ended_ns < timing.scheduled_ns
+
+
+def _from_first(timing: Timing) -> Timing:
+    """The stamps counted from the first, unless the clock is so young that this could not be told when it is read."""
+    kept = _shifted(timing, -timing.scheduled_ns)
+    return kept if _is_from_first(kept) else timing
+
+
+def _shifted(timing: Timing, by_ns: int) -> Timing:
+    """All stamps but the first, so many nanoseconds later."""
+    byte_ns, token_ns, answer_ns, last_ns = (
+        timing.first_byte_ns, timing.first_token_ns, timing.first_answer_ns, timing.last_token_ns,
+    )  # fmt: skip
+    return Timing(
+        scheduled_ns=timing.scheduled_ns,
+        dispatched_ns=timing.dispatched_ns + by_ns,
+        first_byte_ns=None if byte_ns is None else byte_ns + by_ns,
+        first_token_ns=None if token_ns is None else token_ns + by_ns,
+        first_answer_ns=None if answer_ns is None else answer_ns + by_ns,
+        last_token_ns=None if last_ns is None else last_ns + by_ns,
+        ended_ns=timing.ended_ns + by_ns,
+        streamed=timing.streamed,
+        gaps_ns=timing.gaps_ns,
+    )
 
 
 def _marked(prompt: Prompt, texts: tuple[str, ...]) -> Prompt | None:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, select
 
 from steelyard.store import schema
 from steelyard.store.answers import answer_columns, read_call, with_original
-from steelyard.store.codec import unpack
+from steelyard.store.codec import unpack, unpack_any
 from steelyard.store.columns import the_one_that_counts
 from steelyard.store.judgements import scores_of
 from steelyard.types import CellInfo, Record, Sample, Stage
@@ -65,7 +65,14 @@ def read_records(
 
 def read_weighed(connection: Connection, cell: CellInfo) -> list[Weighed | None]:
     """Each (item, repeat) in the order of the cell's columns; ``None`` where the call failed."""
-    return [unpack(row.payload, Answer).completion for row in _counting(_rows(connection, cell, None))]
+    return [_answer(row.payload).completion for row in _counting(_rows(connection, cell, None))]
+
+
+def _answer(payload: bytes) -> Answer:
+    """What there is to weigh in a payload, whether or not its prompt has marks."""
+    kept = unpack_any(payload, Answer | tuple[Answer, int], "call")
+    found: Answer = kept[0] if isinstance(kept, tuple) else kept
+    return found
 
 
 def is_wrong(record: Record, headline: str) -> bool:

@@ -17,8 +17,8 @@ def redact(record: Record) -> Record:
     """The record without any text that could hold an item's."""
     return replace(
         record,
-        sample=_sample(record.sample),
-        call=_call(record.call),
+        sample=redact_sample(record.sample),
+        call=redact_call(record.call),
         scores={metric: _score(score) for metric, score in record.scores.items()},
     )
 
@@ -39,15 +39,17 @@ def redact_answer(answer: str | None, cell: CellInfo, *, reveal: bool) -> str | 
     return answer if is_shown else REDACTED
 
 
-def _sample(sample: Sample) -> Sample:
+def redact_sample(sample: Sample) -> Sample:
+    """The item without its words; its id and its target stay."""
     return replace(sample, input=REDACTED, choices=tuple(REDACTED for _ in sample.choices), metadata={})
 
 
-def _call(call: Call) -> Call:
+def redact_call(call: Call) -> Call:
+    """The call without what was asked and answered."""
     return replace(
         call,
         request=replace(call.request, prompt=redact_prompt(call.request.prompt)),
-        completion=None if call.completion is None else _completion(call.completion),
+        completion=None if call.completion is None else redact_completion(call.completion),
         failure=None if call.failure is None else _failure(call.failure),
         attempts=tuple(
             Attempt(failure=_failure(tried.failure), duration_s=tried.duration_s, wait_s=tried.wait_s)
@@ -56,7 +58,8 @@ def _call(call: Call) -> Call:
     )
 
 
-def _completion(completion: Completion) -> Completion:
+def redact_completion(completion: Completion) -> Completion:
+    """The answer's times and counts without its words."""
     return replace(completion, text=_text(completion.text), reasoning=_text(completion.reasoning))
 
 

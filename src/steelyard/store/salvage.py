@@ -23,10 +23,11 @@ from msgspec import Struct
 from steelyard.errors import StoreError
 from steelyard.store import schema
 from steelyard.store.answers import reused
-from steelyard.store.codec import pack, prepared, unpack
+from steelyard.store.codec import pack, prepared, squeezed, unpack
 from steelyard.store.damage import Row, quoted, rows_of
 from steelyard.store.figures import figures_of
 from steelyard.store.payload import LOST, kept_call
+from steelyard.store.redaction import REDACTED
 from steelyard.store.snapshots import Snapshot
 from steelyard.store.store import Store
 from steelyard.types import LOST_TEXT, Call, CellInfo, Completion, Estimate, Look, RunStatus, Sample
@@ -85,12 +86,17 @@ def _check_readable(damaged: sqlite3.Connection, source: Path) -> None:
         raise StoreError(f"nothing can be read of {source}: {error}. Try: an earlier copy of it") from error
     if not {"calls", "cells"} <= tables:
         raise StoreError(f"nothing can be read of {source}: it has no table of answers. Try: an earlier copy of it")
-    try:
-        (version,) = damaged.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone() or ("",)
-    except sqlite3.DatabaseError:
-        return
-    if str(version).isdecimal() and int(version) > schema.VERSION:
+    if _version(damaged) > schema.VERSION:
         raise StoreError(f"{source} was written by a newer Steelyard. Try: pip install --upgrade steelyard")
+
+
+def _version(damaged: sqlite3.Connection) -> int:
+    """The schema that the store says it has, 0 where it says nothing that can be read."""
+    try:
+        (found,) = damaged.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone() or ("",)
+    except sqlite3.DatabaseError:
+        return 0
+    return int(found) if str(found).isdecimal() else 0
 
 
 class _Salvage:
@@ -109,6 +115,7 @@ class _Salvage:
         self._measures: dict[tuple[str, ...], int] = {}
         self._scores_of_call: Counter[int] = Counter()
         self._hurt: set[int] = set()
+        self._is_older = 0 < _version(damaged) < schema.VERSION
 
     def run(self) -> Salvaged:
         """Copy, in one transaction."""
@@ -138,6 +145,8 @@ class _Salvage:
 
     def _copy(self, table: str, fault: Callable[[Row], str | None]) -> None:
         """Copy the rows in which no fault is found; "" stands for a row that is not wanted."""
+        if self._is_older and not self._damaged.execute(f"PRAGMA table_info({table})").fetchall():
+            return  # it was not there yet
         stored = [column for column in schema.METADATA.tables[table].columns if column.computed is None]
         columns = [column.name for column in stored] + [*(OF_OLDER_SCORES if table == "scores" else ())]
         needed = [column.name for column in stored if not column.nullable]
@@ -251,6 +260,8 @@ class _Salvage:
     def _mend(self, row: Row, call: Call) -> None:
         """Let the figures beside a payload be those that follow from it."""
         true = {name: value for name, value in figures_of(call).items() if row.get(name) != value}
+        if call.completion is not None and call.completion.text == REDACTED:
+            true.pop("answer", None)  # the column still tells the answers apart that are left out
         started_s = datetime.fromisoformat(call.started_at).timestamp()
         if abs(row["started_s"] - started_s) > CLOCKS_APART_S:
             true |= {"started_s": started_s, "ended_s": started_s + (row["total_s"] or 0.0)}
@@ -313,7 +324,8 @@ class _Salvage:
                 self._lose(table, str(number), f"what it belongs to in {other} is lost")
                 self._kept[table] -= 1
             self._whole.execute(f"DELETE {hanging}")
-        self._hurt |= set(self._runs_that_miss_something())
+        if self._bad or self._mended.total():  # a run of a whole store may be done with less: it ended early
+            self._hurt |= set(self._runs_that_miss_something())
         for run in self._hurt:
             self._whole.execute("UPDATE runs SET status = 'interrupted' WHERE id = ? AND status = 'done'", (run,))
 
@@ -344,6 +356,7 @@ OF_OLDER_SCORES = ("call", "metric", "grader", "grader_version")
 
 
 def _dictionary(row: Row) -> str | None:
+    row["content"] = squeezed(row["content"])  # in an older store it lies as it is used
     return None if prepared(row["content"]).dict_id() == row["id"] else "its number is not the one it names"
 
 

@@ -36,6 +36,7 @@ from sqlalchemy import (
 )
 
 from steelyard.errors import StoreError
+from steelyard.store.codec import squeezed
 
 METADATA = MetaData()
 
@@ -188,12 +189,7 @@ scores = Table(
     Column("answer_length", Integer),
 )
 """An answer that stands in the reply to the letter is kept as the place where it begins there, and its length."""
-Index(
-    "scores_by_a_judge",
-    scores.c.call,
-    sqlite_where=scores.c.calls.is_not(None),
-    postgresql_where=scores.c.calls.is_not(None),
-)
+Index("scores_by_a_judge", scores.c.call, sqlite_where=scores.c.calls.is_not(None))
 
 verdicts = Table(
     "verdicts",
@@ -337,6 +333,11 @@ def _nothing_is_kept_twice(connection: Connection) -> None:
         connection.exec_driver_sql(statement)
 
 
+def _dictionaries_are_squeezed(connection: Connection) -> None:
+    for number, content in connection.exec_driver_sql("SELECT id, content FROM dictionaries").all():
+        connection.exec_driver_sql("UPDATE dictionaries SET content = ? WHERE id = ?", (squeezed(content), number))
+
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     _judgements_have_costs,
     _answers_are_used_again,
@@ -347,6 +348,7 @@ MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     _looks_are_kept,
     _verdicts_are_used_again,
     _nothing_is_kept_twice,
+    _dictionaries_are_squeezed,
 )
 """Step ``i`` turns a store of version ``i + 1`` into one of version ``i + 2``; steps are added, never changed."""
 

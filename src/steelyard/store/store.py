@@ -382,11 +382,14 @@ class Store:
         """What other graders made of the run's answers."""
         table, cells = schema.gradings, schema.cells
         with self._reading() as connection:
-            chosen = select(table.c.info, table.c.summary).join(cells, cells.c.id == table.c.cell)
+            chosen = select(table.c.cell, table.c.info, table.c.summary).join(cells, cells.c.id == table.c.cell)
             of_run = chosen.where(cells.c.run == _number(connection, run_id)).order_by(table.c.cell, table.c.grader)
             rows = connection.execute(of_run).all()
         return [
-            (msgspec.json.decode(row.info, type=CellInfo), msgspec.json.decode(row.summary, type=tuple[Estimate, ...]))
+            (
+                msgspec.structs.replace(msgspec.json.decode(row.info, type=CellInfo), id=row.cell),
+                msgspec.json.decode(row.summary, type=tuple[Estimate, ...]),
+            )
             for row in rows
         ]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from steelyard.instrument.answer import Answer, Asked, Counts, text_of
@@ -30,6 +30,7 @@ def read(path: str, body: Mapping[str, Any]) -> Asked:
         is_streamed=method.startswith("streamGenerateContent"),
         most_tokens=settings.get("maxOutputTokens"),
         label=(body.get("labels") or {}).get("request"),
+        wants_logprobs=bool(settings.get("responseLogprobs")),
     )
 
 
@@ -37,13 +38,13 @@ def whole(answer: Answer) -> bytes:
     """A complete response."""
     parts = [_part("".join(answer.reasoning), is_thought=True)] if answer.reasoning else []
     parts += [_part("".join(answer.text))] if answer.text else []
-    return encode(_response(answer, parts, is_last=True))
+    return encode(_response(answer, parts, is_last=True, texts=answer.text or ()))
 
 
 def stream(answer: Answer) -> Events:
     """One response a chunk; the last one has the finish reason, and no text of its own."""
-    parts = [_part(text, is_thought=True) for text in answer.reasoning] + [_part(text) for text in answer.text or ()]
-    pieces = [event(_response(answer, [part])) for part in parts]
+    pieces = [event(_response(answer, [_part(text, is_thought=True)])) for text in answer.reasoning]
+    pieces += [event(_response(answer, [_part(text)], texts=(text,))) for text in answer.text or ()]
     return Events(b"", pieces, b"", event(_response(answer, [_part("")], is_last=True)))
 
 
@@ -73,11 +74,16 @@ def _part(text: str, *, is_thought: bool = False) -> dict[str, Any]:
     return {"text": text, "thought": True} if is_thought else {"text": text}
 
 
-def _response(answer: Answer, parts: list[dict[str, Any]], *, is_last: bool = False) -> dict[str, Any]:
+def _response(
+    answer: Answer, parts: list[dict[str, Any]], *, is_last: bool = False, texts: Sequence[str] = ()
+) -> dict[str, Any]:
     candidate: dict[str, Any] = {"content": {"role": "model", "parts": parts}, "index": 0}
     if not parts:
         candidate["content"] = {"role": "model"}
     response: dict[str, Any] = {"candidates": [candidate], "modelVersion": answer.model, "responseId": answer.id}
+    if answer.logprob is not None and texts:
+        chosen = [{"token": text, "tokenId": 0, "logProbability": answer.logprob} for text in texts]
+        candidate |= {"avgLogprobs": answer.logprob, "logprobsResult": {"chosenCandidates": chosen}}
     if is_last:
         candidate["finishReason"] = STOPS[answer.stop]
         if answer.usage:

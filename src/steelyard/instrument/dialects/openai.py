@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from steelyard.instrument.answer import Answer, Asked, Counts, text_of
@@ -28,6 +28,7 @@ def read(path: str, body: Mapping[str, Any]) -> Asked:
         most_tokens=body.get("max_completion_tokens") or body.get("max_tokens"),
         label=body.get("user"),
         can_reason=turns is not None,
+        wants_logprobs=bool(body.get("logprobs")),
     )
 
 
@@ -78,6 +79,27 @@ def _with_usage(document: dict[str, Any], answer: Answer) -> bytes:
     return encode(document | {"usage": usage(answer.usage)} if answer.usage else document)
 
 
+def tokens(answer: Answer, texts: Iterable[str]) -> list[dict[str, Any]]:
+    """How likely each chunk of the text was, as if it were a token."""
+    return [
+        {"token": text, "logprob": answer.logprob, "bytes": list(text.encode()), "top_logprobs": []} for text in texts
+    ]
+
+
+def _chat_logprobs(answer: Answer, texts: Iterable[str]) -> dict[str, Any] | None:
+    if answer.logprob is None:
+        return None
+    said = tokens(answer, texts)
+    return {"content": None, "refusal": said} if answer.stop == "refusal" else {"content": said, "refusal": None}
+
+
+def _text_logprobs(answer: Answer, texts: Sequence[str]) -> dict[str, Any] | None:
+    if answer.logprob is None:
+        return None
+    told = [answer.logprob] * len(texts)
+    return {"tokens": list(texts), "token_logprobs": told, "top_logprobs": None, "text_offset": [0] * len(texts)}
+
+
 def _chat_whole(answer: Answer) -> bytes:
     content = None if answer.text is None else "".join(answer.text)
     message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": None}
@@ -85,15 +107,16 @@ def _chat_whole(answer: Answer) -> bytes:
         message |= {"content": None, "refusal": content}
     if answer.reasoning:
         message["reasoning_content"] = "".join(answer.reasoning)
-    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": _finish(answer)}
+    logprobs = _chat_logprobs(answer, answer.text or ())
+    choice = {"index": 0, "message": message, "logprobs": logprobs, "finish_reason": _finish(answer)}
     return _with_usage(_origin(answer, "chat.completion") | {"choices": [choice]}, answer)
 
 
 def _chat_stream(answer: Answer) -> Events:
     origin = encode(_origin(answer, "chat.completion.chunk"))[:-1]
 
-    def chunk(delta: bytes, reason: bytes = b"null") -> bytes:
-        choice = b'"choices":[{"index":0,"delta":%s,"logprobs":null,"finish_reason":%s}]' % (delta, reason)
+    def chunk(delta: bytes, reason: bytes = b"null", logprobs: bytes = b"null") -> bytes:
+        choice = b'"choices":[{"index":0,"delta":%s,"logprobs":%s,"finish_reason":%s}]' % (delta, logprobs, reason)
         return b"data: %s,%s}\n\n" % (origin, choice)
 
     channel = b'{"refusal":%s}' if answer.stop == "refusal" else b'{"content":%s}'
@@ -102,7 +125,7 @@ def _chat_stream(answer: Answer) -> Events:
         for text in answer.reasoning:
             yield chunk(b'{"reasoning_content":%s}' % encode(text))
         for text in answer.text or ():
-            yield chunk(channel % encode(text))
+            yield chunk(channel % encode(text), logprobs=encode(_chat_logprobs(answer, (text,))))
 
     closing = chunk(b"{}", b'"%s"' % _finish(answer).encode())
     if answer.usage:
@@ -113,7 +136,8 @@ def _chat_stream(answer: Answer) -> Events:
 
 def _text_whole(answer: Answer) -> bytes:
     text = None if answer.text is None else "".join(answer.text)
-    choice = {"index": 0, "text": text, "logprobs": None, "finish_reason": _finish(answer)}
+    logprobs = _text_logprobs(answer, answer.text or ())
+    choice = {"index": 0, "text": text, "logprobs": logprobs, "finish_reason": _finish(answer)}
     return _with_usage(_origin(answer, "text_completion") | {"choices": [choice]}, answer)
 
 
@@ -121,7 +145,9 @@ def _text_stream(answer: Answer) -> Events:
     origin = _origin(answer, "text_completion")
 
     def chunk(text: str, reason: str | None = None) -> bytes:
-        return event(origin | {"choices": [{"index": 0, "text": text, "logprobs": None, "finish_reason": reason}]})
+        logprobs = _text_logprobs(answer, (text,)) if text else None
+        choice = {"index": 0, "text": text, "logprobs": logprobs, "finish_reason": reason}
+        return event(origin | {"choices": [choice]})
 
     closing = chunk("", _finish(answer))
     if answer.usage:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from steelyard.instrument.answer import Answer, Asked, text_of
@@ -21,6 +21,7 @@ def read(path: str, body: Mapping[str, Any]) -> Asked:
         is_streamed=bool(body.get("stream")),
         most_tokens=body.get("max_output_tokens"),
         label=body.get("user"),
+        wants_logprobs="message.output_text.logprobs" in (body.get("include") or ()),
     )
 
 
@@ -42,7 +43,7 @@ def stream(answer: Answer) -> Events:
             "response.output_item.added", output_index=index, item=item | _unfilled(item) | {"status": "in_progress"}
         )
         texts = answer.reasoning if item["type"] == "reasoning" else answer.text or ()
-        deltas, after = _item(log, index, item, texts)
+        deltas, after = _item(log, index, item, texts, answer)
         for delta in deltas:
             pieces.append(before + delta)
             before = b""
@@ -70,7 +71,13 @@ class _Log:
         return named_event(name, {"type": name, "sequence_number": self._number, **fields})
 
 
-def _item(log: _Log, index: int, item: dict[str, Any], texts: tuple[str, ...]) -> tuple[list[bytes], bytes]:
+def _logprobs(answer: Answer, texts: Iterable[str]) -> list[dict[str, Any]]:
+    return [] if answer.logprob is None else openai.tokens(answer, texts)
+
+
+def _item(
+    log: _Log, index: int, item: dict[str, Any], texts: tuple[str, ...], answer: Answer
+) -> tuple[list[bytes], bytes]:
     """The deltas of an output item, the first with what leads it in, and what closes the item."""
     where = {"item_id": item["id"], "output_index": index}
     full = "".join(texts)
@@ -84,12 +91,13 @@ def _item(log: _Log, index: int, item: dict[str, Any], texts: tuple[str, ...]) -
         is_refusal = filled["type"] == "refusal"
         part, extra = "response.content_part", {"content_index": 0}
         name = "response.refusal" if is_refusal else "response.output_text"
-        ended = {"refusal": full} if is_refusal else {"text": full, "logprobs": []}
+        ended = {"refusal": full} if is_refusal else {"text": full, "logprobs": _logprobs(answer, texts)}
     where = where | extra
-    more: dict[str, Any] = {"logprobs": []} if name == "response.output_text" else {}
+    is_likely = name == "response.output_text"
     blank: dict[str, Any] = {"refusal" if "refusal" in filled else "text": ""}
     lead = log.event(f"{part}.added", **where, part=filled | blank)
-    deltas = [log.event(f"{name}.delta", **where, delta=text, **more) for text in texts]
+    more = [{"logprobs": _logprobs(answer, (text,))} if is_likely else {} for text in texts]
+    deltas = [log.event(f"{name}.delta", **where, delta=text, **told) for text, told in zip(texts, more, strict=True)]
     closing = log.event(f"{name}.done", **where, **ended) + log.event(f"{part}.done", **where, part=filled)
     if not deltas:
         return [], lead + closing
@@ -104,7 +112,7 @@ def _output(answer: Answer) -> list[dict[str, Any]]:
     if answer.text is None:
         return items
     text = "".join(answer.text)
-    part = {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+    part = {"type": "output_text", "text": text, "annotations": [], "logprobs": _logprobs(answer, answer.text)}
     content = {"type": "refusal", "refusal": text} if answer.stop == "refusal" else part
     status = "incomplete" if answer.stop in REASONS else "completed"
     message = {"id": f"msg_{answer.id}", "type": "message", "role": "assistant", "status": status}

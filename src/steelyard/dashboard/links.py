@@ -1,0 +1,64 @@
+"""From a number of a run's tables to the answers behind it: which address shows just those."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import msgspec
+
+from steelyard.dashboard.rendering import address
+from steelyard.report.matrix import DASH, Cell, Table
+
+FLOOR = " (floor)"
+STATES = {"unparsed": "unparsed", "truncated": "truncated", "errors": "failed", "reliability": "failed"}
+"""Figures that count answers of one state."""
+SLOWEST = ("latency, mean", "latency P50", "P95", "P99", "median latency")
+OF_ALL = ("accuracy", "n", "output tokens")
+
+
+def with_links(table: Table, run: int, *, benchmark: str | None = None, strata: Collection[str] = ()) -> Table:
+    """The table with an address in each cell whose answers can be listed; ``None``: benchmarks are its columns.
+
+    ``strata`` are the subjects by which answers can be sought; groups of them are not.
+    """
+    lines = tuple(
+        msgspec.structs.replace(
+            line,
+            cells=tuple(
+                _linked(one, run, _wanted(table.first, line.name, heading, benchmark, strata))
+                for heading, one in zip(table.headings, line.cells, strict=True)
+            ),
+        )
+        for line in table.lines
+    )
+    return msgspec.structs.replace(table, lines=lines)
+
+
+def _linked(one: Cell, run: int, wanted: dict[str, str] | None) -> Cell:
+    if wanted is None or one.text in ("", DASH):
+        return one
+    return msgspec.structs.replace(one, link=address(f"/runs/{run}/answers", **wanted))
+
+
+def _wanted(
+    first: str, line: str, heading: str, benchmark: str | None, strata: Collection[str]
+) -> dict[str, str] | None:
+    if benchmark is None:
+        return {"model": line, "benchmark": heading} if "@" in heading else None
+    if first == "subject":
+        return (
+            {"model": heading, "benchmark": benchmark, "stratum": line} if line in strata and heading != "n" else None
+        )
+    figure, model = (line, heading) if first == "figure" else (heading, line)
+    return _of_figure(figure, model.removesuffix(FLOOR), benchmark)
+
+
+def _of_figure(figure: str, model: str, benchmark: str) -> dict[str, str] | None:
+    whose = {"model": model, "benchmark": benchmark}
+    if figure in STATES:
+        return whose | {"state": STATES[figure]}
+    if figure in SLOWEST:
+        return whose | {"order": "slowest"}
+    if figure.startswith("cost"):
+        return whose | {"order": "dearest"}
+    return whose if figure in OF_ALL else None

@@ -1,0 +1,78 @@
+"""What a mean over strata is made of, for who looks at a part of it: each stratum known as far as it was asked.
+
+The strata are fixed, so the error is that within them, weighed as the headline weighs them, each with its own finite
+population correction (Cochran 1977, section 5.4). An order that holds every stratum in proportion makes it fall as that
+of a plain mean does, so the same bounds hold.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+from msgspec import Struct
+
+from steelyard.analysis.accuracy import stratum_weights
+from steelyard.engine.cells import Task
+
+
+class Strata(Struct, frozen=True, kw_only=True):
+    """``of_item``: each item's stratum as a code; by code what a stratum ``weighs`` (1 in all) and its ``sizes``."""
+
+    of_item: np.ndarray
+    weighs: np.ndarray
+    sizes: np.ndarray
+
+    def only(self, chosen: np.ndarray) -> Strata:
+        """The same for some of the items, by their places or a mask."""
+        return Strata(of_item=self.of_item[chosen], weighs=self.weighs, sizes=self.sizes)
+
+
+class Weighed(Struct, frozen=True):
+    """A mean over strata; its variance were the strata without end, and as they are."""
+
+    mean: float
+    variance: float
+    finite_variance: float
+
+
+def strata_of(task: Task) -> Strata | None:
+    """The strata of a task whose headline is a mean over them, by the position of each item in the dataset."""
+    names = [sample.stratum or "" for sample in task.dataset.samples]
+    counted = sorted(Counter(names).items())
+    if task.protocol.aggregate != "macro" or len(counted) < 2:
+        return None
+    known = [name for name, _ in counted]
+    code = {name: place for place, name in enumerate(known)}
+    return Strata(
+        of_item=np.array([code[name] for name in names], dtype=np.int64),
+        weighs=stratum_weights(known, task.benchmark.families),
+        sizes=np.array([size for _, size in counted], dtype=float),
+    )
+
+
+def weighed(values: np.ndarray, strata: Strata) -> Weighed | None:
+    """The weighed mean of the strata's means; ``None`` while a stratum has none.
+
+    A stratum of one item takes the variance of the whole.
+    """
+    n = np.bincount(strata.of_item, minlength=len(strata.sizes))
+    if not n.all():
+        return None
+    means = np.bincount(strata.of_item, weights=values, minlength=len(n)) / n
+    squares = np.bincount(strata.of_item, weights=(values - means[strata.of_item]) ** 2, minlength=len(n))
+    whole = float(values.var(ddof=1)) if len(values) > 1 else 0.0
+    each = strata.weighs**2 * np.where(n > 1, squares / np.maximum(n - 1, 1), whole) / n
+    left = np.maximum(0.0, 1 - n / strata.sizes)
+    return Weighed(float(strata.weighs @ means), float(each.sum()), float(each @ left))
+
+
+def bounded_by_rest(values: np.ndarray, strata: Strata) -> tuple[float, float]:
+    """How low and how high the mean over whole strata can be, were everything that has no value -1 or 1."""
+    n = np.bincount(strata.of_item, minlength=len(strata.sizes))
+    totals = np.bincount(strata.of_item, weights=values, minlength=len(n))
+    rest = strata.sizes - n
+    return (
+        float(strata.weighs @ ((totals - rest) / strata.sizes)),
+        float(strata.weighs @ ((totals + rest) / strata.sizes)),
+    )

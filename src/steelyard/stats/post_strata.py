@@ -1,0 +1,98 @@
+"""A share of right answers over a population of which a second yes or no is known of every item.
+
+The second answer sorts the population in two. Within each half right answers are counted, and each half counts by its
+size: that is the regression estimator of two shares (Cochran 1977, sections 5A.9 and 7.3). Where nearly everything is
+right the spread seen says little of its error, so the halves' own intervals are joined.
+"""
+
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+
+import numpy as np
+from msgspec import Struct
+
+from steelyard.stats.intervals import Interval, jeffreys_interval, t_quantile
+
+HALVINGS = 24
+FEWEST = 10
+
+
+class Halves(Struct, frozen=True, kw_only=True):
+    """Right answers, items asked, items there are and their share of the whole, half by half."""
+
+    right: tuple[float, ...]
+    asked: tuple[float, ...]
+    sizes: tuple[float, ...]
+    weights: tuple[float, ...]
+
+    @property
+    def share(self) -> float:
+        """The share of right answers over the population."""
+        shares = (right / asked for right, asked in zip(self.right, self.asked, strict=True))
+        return sum(weight * share for weight, share in zip(self.weights, shares, strict=True))
+
+
+def are_shares(*samples: np.ndarray) -> bool:
+    """Whether all values are 0 or 1."""
+    return all(bool(np.isin(sample, (0.0, 1.0)).all()) for sample in samples)
+
+
+def are_few(y: np.ndarray) -> bool:
+    """Whether these are right and wrong of which one is too rare for t."""
+    return are_shares(y) and min(float(y.sum()), float((1 - y).sum())) < FEWEST
+
+
+def halves(*, y: np.ndarray, x: np.ndarray, share_of_x: float, population: float) -> Halves:
+    """``y`` sorted by ``x``, of which ``share_of_x`` is known; unsorted where only one half was asked."""
+    chosen = [x == 1, x == 0]
+    if not all(part.any() for part in chosen):
+        size = float(max(population, len(y)))
+        return Halves(right=(float(y.sum()),), asked=(float(len(y)),), sizes=(size,), weights=(1.0,))
+    asked = tuple(float(part.sum()) for part in chosen)
+    weights = (share_of_x, 1 - share_of_x)
+    return Halves(
+        right=tuple(float(y[part].sum()) for part in chosen),
+        asked=asked,
+        sizes=tuple(max(weight * population, n) for weight, n in zip(weights, asked, strict=True)),
+        weights=weights,
+    )
+
+
+def share_bounds(found: Halves, *, left_open: float, confidence: float) -> Interval:
+    """Jeffreys' intervals of the halves, joined by the squares of their reaches (Zou & Donner 2008).
+
+    They are stretched as t with n - 2 degrees of freedom is against the normal. ``left_open`` is a variance that comes
+    besides, such as that of the halves' sizes in a sample.
+    """
+    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    below = above = z * z * left_open
+    for right, asked, size, weight in zip(found.right, found.asked, found.sizes, found.weights, strict=True):
+        bounds = _jeffreys_of_a_part(right, asked, size, confidence)
+        below += (weight * (right / asked - bounds.low)) ** 2
+        above += (weight * (bounds.high - right / asked)) ** 2
+    stretched = t_quantile(max(1.0, sum(found.asked) - 2), 0.5 + confidence / 2) / z if z else 1.0
+    low, high = found.share - stretched * math.sqrt(below), found.share + stretched * math.sqrt(above)
+    return Interval(low=max(0.0, low), high=min(1.0, high))
+
+
+def share_p_value(found: Halves, *, value: float, left_open: float) -> float:
+    """1 less the confidence at which ``value`` comes to lie on a bound: the interval's own test of it."""
+    low, high = 0.0, 1.0
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        bounds = share_bounds(found, left_open=left_open, confidence=middle)
+        low, high = (low, middle) if bounds.low <= value <= bounds.high else (middle, high)
+    return 1 - low
+
+
+def _jeffreys_of_a_part(right: float, asked: float, size: float, confidence: float) -> Interval:
+    """Jeffreys' interval at n (N - 1) / (N - n) items; of items not asked none can be more than right or wrong."""
+    share = right / asked
+    if asked >= size:
+        return Interval(low=share, high=share)
+    worth = (size - 1) / (size - asked)
+    found = jeffreys_interval(successes=right * worth, n=asked * worth, confidence=confidence)
+    low, high = max(found.low, right / size), min(found.high, 1 - (asked - right) / size)
+    return Interval(low=min(low, share), high=max(high, share))

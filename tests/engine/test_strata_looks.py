@@ -1,0 +1,162 @@
+"""Early ends of a mean over strata: what a look shows, how often its bounds err, and a whole run through the engine."""
+
+import numpy as np
+import pytest
+
+import steelyard as sy
+from steelyard.analysis.accuracy import stratum_weights
+from steelyard.benchmarks.bbh import FAMILIES
+from steelyard.benchmarks.benchmark import Benchmark, Protocol
+from steelyard.engine.prefix import Seen, difference_within, score_within
+from steelyard.engine.stopping import rule_for
+from steelyard.engine.strata import Strata
+from steelyard.errors import UsageError
+from steelyard.plan.stopping import Compare, HalfWidth
+from steelyard.providers.function import Function
+from steelyard.types import Message, Prompt
+
+SIZES = np.array([250] * 24 + [187, 178, 146])
+ITEMS = int(SIZES.sum())
+CODES = np.repeat(np.arange(len(SIZES)), SIZES)
+MEMBERS = [name for names in FAMILIES.values() for name in names]
+NAMES = [*MEMBERS, *(f"other_{i}" for i in range(len(SIZES) - len(MEMBERS)))]
+WEIGHS = stratum_weights(NAMES, FAMILIES)
+FEW, MANY = 300, 4000
+
+
+def strata_at(order):
+    return Strata(of_item=CODES[order], weighs=WEIGHS, sizes=SIZES.astype(float))
+
+
+def drawn(generator):
+    """An order that holds every stratum in proportion, as the engine draws it."""
+    return np.argsort(np.concatenate([(generator.permutation(m) + generator.random()) / m for m in SIZES]))
+
+
+def followed(rule, order, a, b=None):
+    """The last look of a whole series, when the rule alone says how far to go."""
+    n, number = rule.first(), 1
+    while True:
+        first = order[:n]
+        look = rule.look(number, Seen(a=a[first], b=None if b is None else b[first], strata=strata_at(first)))
+        if look.next is None:
+            return look
+        n, number = look.next, number + 1
+
+
+def macro(values):
+    return float(WEIGHS @ (np.bincount(CODES, weights=values) / SIZES))
+
+
+def answers(share, spread, generator):
+    """One answer an item, of a model that is right about each stratum as often as that has it."""
+    rate = np.clip(share + generator.normal(0, spread, len(SIZES)), 0.02, 0.98)
+    return (generator.random(ITEMS) < rate[CODES]).astype(float)
+
+
+def coverage_and_share(half_width, share, times, seed=0):
+    generator = np.random.default_rng(seed)
+    scores = answers(share, 0.12, generator)
+    rule, truth = rule_for(HalfWidth(half_width=half_width), planned=ITEMS, population=ITEMS), macro(scores)
+    looks = [followed(rule, drawn(generator), scores) for _ in range(times)]
+    return np.mean([look.low <= truth <= look.high for look in looks]), np.mean([look.n for look in looks]) / ITEMS
+
+
+def misses_and_share(stop, difference, times, seed=0):
+    """How often the interval of two models' difference leaves out the true one, and the share of items asked."""
+    generator = np.random.default_rng(seed)
+    missed, asked = [], []
+    for _ in range(times):
+        u = generator.random(ITEMS)
+        kind = np.where(u < (0.24 + difference) / 2, 1, np.where(u < 0.24, -1, 0))
+        both = (kind == 0) & (generator.random(ITEMS) < 0.7)
+        a, b = ((kind > 0) | both).astype(float), ((kind < 0) | both).astype(float)
+        truth = macro(a - b) if stop.estimand == "benchmark" else difference
+        look = followed(rule_for(stop, planned=ITEMS, population=ITEMS), drawn(generator), a, b)
+        missed.append(not look.low - 1e-9 <= truth <= look.high + 1e-9)
+        asked.append(look.n / ITEMS)
+    return np.mean(missed), np.mean(asked)
+
+
+def test_the_whole_benchmark_leaves_nothing_to_chance():
+    generator = np.random.default_rng(1)
+    a, b, order = answers(0.7, 0.1, generator), answers(0.6, 0.1, generator), drawn(generator)
+    seen = Seen(a=a[order], b=b[order], strata=strata_at(order))
+    found, _ = score_within(seen, population=ITEMS, alpha=0.05)
+    assert found.low == found.value == found.high == pytest.approx(macro(a))
+    found = difference_within(seen, population=ITEMS, z=None)
+    assert found.low == pytest.approx(found.value) == pytest.approx(found.high)
+    assert found.value == pytest.approx(macro(a) - macro(b))
+
+
+def test_what_failed_leaves_the_bounds_apart_by_what_its_stratum_weighs():
+    generator = np.random.default_rng(1)
+    a, b, order = answers(0.7, 0.1, generator), answers(0.6, 0.1, generator), np.arange(ITEMS)
+    a[:10] = np.nan
+    found = difference_within(Seen(a=a, b=b, strata=strata_at(order)), population=ITEMS, z=None)
+    assert found.high - found.low == pytest.approx(2 * 10 * WEIGHS[0] / SIZES[0])
+
+
+def test_nothing_is_said_before_every_stratum_has_an_answer():
+    order = np.flatnonzero(CODES > 0)
+    seen = Seen(a=np.ones(len(order)), b=np.zeros(len(order)), strata=strata_at(order))
+    assert score_within(seen, population=ITEMS, alpha=0.05)[0].value is None
+    found = difference_within(seen, population=ITEMS, z=2.0)
+    assert (found.value, found.low, found.high) == (None, -1.0, 1.0)
+
+
+def test_a_width_is_reached_and_its_interval_covers():
+    covered, asked = coverage_and_share(0.03, 0.6, FEW)
+    assert covered >= 0.915  # of 300 series a true 95 % falls below this once in 100
+    assert asked == pytest.approx(0.14, abs=0.02)
+
+
+def test_a_true_difference_is_found_with_fewer_items():
+    missed, asked = misses_and_share(Compare(), 0.05, 100)
+    assert missed <= 0.05
+    assert asked < 0.25
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("share", [0.6, 0.8, 0.9])
+def test_intervals_of_means_over_strata_cover_in_94_percent_or_more(share):
+    assert coverage_and_share(0.02, share, MANY, seed=1)[0] >= 0.94
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("stop", [Compare(), Compare(bounds="obrien_fleming"), Compare(estimand="questions")], ids=str)
+def test_equal_means_over_strata_are_told_apart_in_5_5_percent_or_less(stop):
+    assert misses_and_share(stop, 0.0, MANY, seed=2)[0] <= 0.055
+
+
+def by_parts(n=400):
+    """A benchmark whose headline is the mean over parts of unlike sizes."""
+    samples = [
+        sy.Sample(id=f"parts/{i}", input=f"q{i}", target="1", stratum=("rare", "usual", "usual", "usual")[i % 4])
+        for i in range(n)
+    ]
+    protocol = Protocol(
+        name="default",
+        version="1",
+        kind="chat",
+        render=lambda sample, exemplars: Prompt(kind="chat", messages=(Message(role="user", content=sample.input),)),
+        grade=lambda sample, completion: completion.text == sample.target,
+        aggregate="macro",
+    )
+    return Benchmark(name="parts", version="1", load=lambda selection: samples, protocols=(protocol,), stratified=True)
+
+
+def test_a_run_of_a_mean_over_strata_ends_early_and_says_so(tmp_path):
+    def right(share):
+        async def answer(prompt):
+            return "1" if int(prompt[1:]) * 7919 % 1000 < 1000 * share else "0"
+
+        return Function(answer, name=f"right-{share}")
+
+    ended = sy.run([right(0.9), right(0.4)], [by_parts()], stop={"compare": True}, store=tmp_path / "s.db")
+    text = ended.table()
+    assert "is ahead of right-0.4" in text
+    assert "accuracy is the mean over strata" in text
+    assert ended.estimate("stop.saved_items", model="right-0.9").value > 0
+    with pytest.raises(UsageError, match="mean over strata"):
+        sy.run([right(0.9), right(0.4)], [by_parts()], stop={"anytime": True}, store=tmp_path / "s.db")

@@ -1,0 +1,76 @@
+"""What a browser makes of a page: a picture of it, texts that lie on others or are cut, and what axe finds."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+CHROMIUM = os.environ.get("STEELYARD_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+VIEWS: dict[str, dict[str, Any]] = {
+    "light": {"viewport": {"width": 1200, "height": 900}, "color_scheme": "light"},
+    "dark": {"viewport": {"width": 1200, "height": 900}, "color_scheme": "dark"},
+    "narrow": {"viewport": {"width": 390, "height": 844}, "color_scheme": "light", "device_scale_factor": 2},
+}
+PATIENCE_MS = 180_000  # a page of many models is a picture of many thousand lines
+
+WIDER = "document.documentElement.scrollWidth - window.innerWidth"
+SHORTENED = """([kept]) => {
+  document.querySelectorAll('.item').forEach((one, place) => {
+    if (place >= kept) one.remove();
+    else one.open = place < 2;
+  });
+}"""
+COLLISIONS = """() => {
+  const found = [];
+  for (const chart of document.querySelectorAll('svg.chart')) {
+    const frame = chart.getBoundingClientRect();
+    if (!frame.width) continue;
+    const texts = [...chart.querySelectorAll('text')].map((one) => [one.textContent, one.getBoundingClientRect()]);
+    texts.forEach(([text, box], place) => {
+      const isInside = box.left > frame.left - 1 && box.right < frame.right + 1;
+      if (!isInside || box.top < frame.top - 1 || box.bottom > frame.bottom + 1)
+        found.push(`${text} is cut`);
+      for (const [other, its] of texts.slice(place + 1)) {
+        const wide = Math.min(box.right, its.right) - Math.max(box.left, its.left);
+        const tall = Math.min(box.bottom, its.bottom) - Math.max(box.top, its.top);
+        if (wide > 1 && tall > 3) found.push(`${text} lies on ${other}`);
+      }
+    });
+  }
+  return found;
+}"""
+AXE = """async () => {
+  const { violations } = await axe.run(document, { resultTypes: ['violations'] });
+  const told = (one, node) => `${one.id}: ${node.html.slice(0, 160)} ${node.failureSummary}`;
+  return violations.flatMap((one) => one.nodes.slice(0, 3).map((node) => told(one, node)));
+}"""
+
+
+def axe_source() -> str | None:
+    """axe-core, from the package that carries it; ``None`` where it is not installed."""
+    spec = importlib.util.find_spec("axe_playwright_python")
+    if spec is None or spec.origin is None:
+        return None
+    return (Path(spec.origin).parent / "axe.min.js").read_text("utf-8")
+
+
+@contextmanager
+def shown(browser: Any, address: str, view: str, **settings: Any) -> Iterator[Any]:
+    """The page in one of the views; whatever the browser complained of is an error."""
+    context = browser.new_context(**(VIEWS[view] | settings))
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE_MS)
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.goto(address)
+    try:
+        yield page
+    finally:
+        context.close()
+    assert said == []

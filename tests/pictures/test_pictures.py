@@ -1,0 +1,157 @@
+"""Every report is looked at: light, dark and on a phone, no text is cut or lies on another, and axe finds nothing.
+
+The pictures go to the folder that ``STEELYARD_PICTURES`` names. Needs Playwright and a Chromium.
+"""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import scenes
+from looking import AXE, CHROMIUM, COLLISIONS, SHORTENED, VIEWS, WIDER, axe_source, shown
+
+playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: no browser is driven")
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.xdist_group("pictures"),
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium"),
+]
+BY_NAME = {scene.__name__: scene for scene in (*scenes.STATES, *scenes.OF_DATA, scenes.local_model)}
+SCENES = [
+    *(scene.__name__ for scene in scenes.STATES),
+    *(pytest.param(scene.__name__, marks=pytest.mark.data) for scene in scenes.OF_DATA),
+    pytest.param("local_model", marks=[pytest.mark.data, pytest.mark.model]),
+]
+ITEMS_IN_A_PICTURE = 6
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def album(tmp_path_factory):
+    """The folder of pictures."""
+    named = os.environ.get("STEELYARD_PICTURES")
+    folder = Path(named).absolute() if named else tmp_path_factory.mktemp("pictures")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def reports():
+    """The pages that were made already, by scene."""
+    return {}
+
+
+def address_of(name, reports, request, tmp_path_factory):
+    if name not in reports:
+        folder = tmp_path_factory.mktemp(name)
+        given = () if BY_NAME[name] in scenes.STATES else (request.getfixturevalue("data_folder"),)
+        with ThreadPoolExecutor(1) as apart:  # Playwright's loop runs in this thread, and a scene needs one of its own
+            apart.submit(scenes.enact, BY_NAME[name], folder, *given).result()
+        reports[name] = (folder / "report.html").as_uri()
+    return reports[name]
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_a_report_is_fit_to_be_seen(name, browser, album, reports, request, tmp_path_factory):
+    address = address_of(name, reports, request, tmp_path_factory)
+    axe = axe_source()
+    found = {}
+    for view in VIEWS:
+        with shown(browser, address, view) as page:
+            page.evaluate(SHORTENED, [ITEMS_IN_A_PICTURE])
+            page.screenshot(path=album / f"{name}-{view}.png", full_page=True)
+            if view == "light":
+                for place, figure in enumerate(page.locator("figure").all()):
+                    figure.screenshot(path=album / f"{name}-chart-{place:02}.png")
+            faults = list(page.evaluate(COLLISIONS))
+            if page.evaluate(WIDER) > 0:
+                faults.append(f"wider than the window by {page.evaluate(WIDER)} pixels")
+            if axe is not None:
+                page.evaluate(axe)
+                faults += page.evaluate(AXE)
+            found |= {view: faults} if faults else {}
+    assert found == {}
+
+
+def test_axe_sees_what_nobody_can_read(browser, reports, request, tmp_path_factory):
+    """Without it the pages above are looked at by half."""
+    axe = axe_source()
+    if axe is None:
+        pytest.skip("axe-core is not here: make extras")
+    address = address_of("four_models", reports, request, tmp_path_factory)
+    with shown(browser, address, "light") as page:
+        page.evaluate("document.querySelector('main').insertAdjacentHTML('beforeend', '<input type=text>')")
+        page.evaluate(axe)
+        assert [fault.partition(":")[0] for fault in page.evaluate(AXE)] == ["label"]
+
+
+def test_a_model_is_hidden_by_its_legend_with_the_keyboard_and_without_scripts(
+    browser, reports, request, tmp_path_factory
+):
+    address = address_of("four_models", reports, request, tmp_path_factory)
+    with shown(browser, address, "light", java_script_enabled=False) as page:
+        figure = page.locator("figure", has=page.locator(".legend")).first
+        lines = figure.locator("svg.chart g[class^='s'] > .line")
+        assert [line.is_visible() for line in lines.all()] == [True] * 4
+        figure.locator(".legend input").nth(1).focus()
+        page.keyboard.press("Space")
+        assert [line.is_visible() for line in lines.all()] == [True, False, True, True]
+        other = page.locator("figure", has=page.locator(".legend")).nth(1)
+        assert other.locator("svg.chart g[class='s1'] > .line").first.is_visible()
+
+
+def test_a_report_is_whole_without_scripts(browser, reports, request, tmp_path_factory):
+    address = address_of("four_models", reports, request, tmp_path_factory)
+    with shown(browser, address, "light", java_script_enabled=False) as page:
+        assert not page.locator("form.filters").is_visible()
+        assert page.locator(".item").count() == scenes.ITEMS
+        page.locator(".item > summary").nth(3).click()
+        assert page.locator(".item").nth(3).locator("pre").first.is_visible()
+
+
+def test_scripts_filter_the_answers(browser, reports, request, tmp_path_factory):
+    address = address_of("four_models", reports, request, tmp_path_factory)
+    with shown(browser, address, "light") as page:
+        page.select_option("select[name=model]", "tiny")
+        page.select_option("select[name=state]", "wrong")
+        shown_items = page.locator(".item:not([hidden])").count()
+        assert 0 < shown_items < scenes.ITEMS
+        assert page.inner_text("#shown") == f"{shown_items} of {scenes.ITEMS} items"
+
+
+def test_print_leaves_out_what_only_a_screen_can_use(browser, album, reports, request, tmp_path_factory):
+    address = address_of("four_models", reports, request, tmp_path_factory)
+    with shown(browser, address, "dark") as page:
+        page.emulate_media(media="print")
+        for hidden in ("nav.toc", "form.filters", ".legend input", ".item"):
+            assert not page.locator(hidden).first.is_visible(), hidden
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+        printed = page.pdf(path=album / "four_models-print.pdf", format="A4")
+        assert printed.startswith(b"%PDF")
+
+
+def test_every_mark_tells_its_value_to_whoever_points_at_it(browser, reports, request, tmp_path_factory):
+    address = address_of("four_models", reports, request, tmp_path_factory)
+    with shown(browser, address, "light") as page:
+        untold = page.evaluate(
+            "[...document.querySelectorAll('svg.chart .solid, svg.chart .hollow')]"
+            ".filter(one => !one.closest('g').querySelector(':scope > title')).length"
+        )
+        assert untold == 0
+
+
+def test_a_report_of_four_models_is_small_beside_its_samples(reports, request, tmp_path_factory):
+    address = address_of("four_models", reports, request, tmp_path_factory)
+    text = Path(address.removeprefix("file://")).read_text("utf-8")
+    start, end = text.index('<div class="items">'), text.index('<section id="methods"')
+    data = sum(len(part.partition('"')[0]) for part in text.split('href="data:')[1:])
+    page = len(text.encode()) - len(text[start:end].encode()) - data
+    assert page < 110_000

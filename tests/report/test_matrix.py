@@ -1,0 +1,38 @@
+"""The comparison matrix: a mark only where a test stands behind it, and money in amounts that can be read."""
+
+from steelyard.analysis.wording import dollars, thousandfold, written
+from steelyard.report.axes import told_apart
+from steelyard.report.marks import width_of
+from steelyard.report.matrix import cell
+from steelyard.types import Estimate
+
+LONG = [f"a-vendor/with-a-very-long-model-name-{place:02}-instruct-2026-11-26-preview" for place in range(40)]
+
+
+def test_long_names_that_differ_in_the_middle_stay_apart():
+    labels = told_apart(LONG, 20)
+    assert len(set(labels.values())) == 40
+    assert all(len(label) <= 20 for label in labels.values())
+    assert all(name[37:39] in labels[name] for name in LONG)
+
+
+def test_names_that_fit_are_left_alone_and_one_name_is_no_matter():
+    assert told_apart(["small", "large"], 20) == {"small": "small", "large": "large"}
+    assert len(told_apart([LONG[0]], 20)[LONG[0]]) == 20
+    assert told_apart([], 20) == {}
+    ends = told_apart([f"{'x' * 40}{end}" for end in "ab"], 12)
+    assert [label[-1] for label in ends.values()] == ["a", "b"]
+
+
+def test_a_cost_is_told_for_a_thousand():
+    cost = Estimate(metric="cost.per_correct", value=1.11e-6, low=0.93e-6, high=1.39e-6, level=0.95, n=120,
+                    method="given", unit="USD")  # fmt: skip
+    assert cell(cost).text == "0.00111 USD"
+    assert cell(cost).interval == "0.00093 to 0.00139"
+    assert written(thousandfold(cost)) == "0.00111 USD (0.00093 to 0.00139)"
+    assert dollars(2.8e-05) == "0.000028 USD"
+
+
+def test_wide_letters_take_more_room():
+    assert width_of("模型") > width_of("ab")
+    assert width_of("ii") < width_of("ab")

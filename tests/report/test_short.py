@@ -1,0 +1,149 @@
+"""What a terminal shows: tables that fit, the findings in short, and nothing that is not known."""
+
+import csv
+import io
+import json
+import re
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+import steelyard as sy
+from steelyard.cli import main
+from steelyard.report import short, terminal
+from steelyard.report.results import load_results
+from steelyard.store import Store
+
+
+def quiz(items=40):
+    return sy.Benchmark(
+        name="quiz",
+        version="1",
+        load=lambda selection: [sy.Sample(id=f"q/{i}", input=f"q{i}?", target="1") for i in range(items)],
+        grade=lambda sample, completion: completion.text == "1",
+    )
+
+
+def knows(prompt):
+    return "1"
+
+
+def guesses(prompt):
+    return str(int(prompt[1:-1]) % 2)
+
+
+def shown(capsys, *arguments):
+    assert main(["show", *arguments]) == 0
+    return capsys.readouterr().out
+
+
+def drawn(width, **options):
+    out = io.StringIO()
+    with Store.open() as store:
+        results = load_results(store, store.run("last"))
+        found = short.found_in_passing(store, results)
+        terminal._render(results, Console(file=out, width=width, **options), everything=False, found=found)
+    return out.getvalue()
+
+
+def test_the_findings_of_the_report_stand_under_the_table_and_in_the_json(capsys):
+    sy.run([knows, guesses], [quiz()])
+    text = " ".join(shown(capsys).split())
+    document = json.loads(shown(capsys, "--json"))
+    first = document["findings"][0]
+    assert (first["rule"], first["kind"]) == ("lead", "told")
+    assert f"In short - {first['sentence']}" in text
+    assert {one["use"] for one in document["recommendations"]} == {
+        "High-stakes decisions",
+        "General tasks",
+        "Real time",
+    }
+
+
+def test_a_run_of_very_many_records_says_where_they_are_tested(capsys, monkeypatch):
+    sy.run([knows, guesses], [quiz()])
+    monkeypatch.setattr(short, "MOST_RECORDS", 79)
+    assert "What 80 records show is tested by: steelyard report 1 --html report.html" in shown(capsys)
+    document = json.loads(shown(capsys, "--json"))
+    assert (document["findings"], document["recommendations"]) == (None, None)
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 160])
+def test_no_line_is_wider_than_the_terminal_and_no_name_or_number_is_broken(width):
+    sy.run([sy.Function(knows, name="org/a-model-with-quite-a-long-name"), sy.Function(guesses, name="b")], [quiz()])
+    text = drawn(width, force_terminal=True, no_color=True)
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines()
+    assert max(map(len, lines)) <= width
+    tables = text.split("In short")[0]
+    for whole in ("accuracy (95 %)", "requests/s", "cost/request"):
+        assert whole in tables
+    if width >= 80:
+        assert tables.count("org/a-model-with-quite-a-long-name") == tables.count("model  ")
+
+
+def test_a_wide_log_has_one_table_and_no_control_codes(capsys):
+    sy.run([knows, guesses], [quiz()])
+    out = shown(capsys)
+    assert out.count("model    ") + out.count("model  ") >= 1
+    assert sum(line.startswith("model ") for line in out.splitlines()) == 1
+    assert "\x1b" not in out
+
+
+def imported():
+    Path("answers.jsonl").write_text(
+        "".join(json.dumps({"sample_id": f"starter/{i}", "completion": "A"}) + "\n" for i in ids()), encoding="utf-8"
+    )
+    assert main(["import", "answers.jsonl", "--benchmark", "starter", "--model", "theirs"]) == 0
+
+
+def ids():
+    return [sample.id.removeprefix("starter/") for sample in sy.load_dataset("starter")[:60]]
+
+
+OF_SENDING = ("requests_per_second", "tokens_per_second", "reliability", "api_calls")
+
+
+def test_nothing_is_made_up_of_the_sending_of_imported_answers(capsys):
+    imported()
+    out = capsys.readouterr().out
+    assert "/s" not in out
+    assert "60 answers made elsewhere, cost unknown (theirs)" in out
+    (cell,) = json.loads(shown(capsys, "--json"))["cells"]
+    assert {cell["estimates"][name]["value"] for name in OF_SENDING} == {None}
+    assert "made elsewhere" in cell["estimates"]["reliability"]["status"]
+    main(["export", "--format", "csv"])
+    (row, *_) = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert (row["started_at"], row["tries"], row["latency_s"], row["cost_usd"]) == ("", "", "", "")
+    main(["export", "--format", "jsonl"])
+    record = json.loads(capsys.readouterr().out.splitlines()[0])
+    assert record["call"]["started_at"] is None
+    main(["report", "--junit", "r.xml", "--markdown", "r.md"])
+    assert "time=" not in Path("r.xml").read_text("utf-8")
+    assert "in unknown" not in Path("r.md").read_text("utf-8")
+
+
+def test_figures_that_an_older_summary_made_up_are_not_shown(capsys):
+    imported()
+    with Store.open() as store:
+        (cell,) = store.cells(store.run("last").id)
+        made_up = [
+            sy.types.Estimate(metric=one.metric, value=9.0, n=9, method="x", unit=one.unit)
+            if one.metric in OF_SENDING
+            else one
+            for one in store.summary(cell.id)
+        ]
+        store.set_summary(cell.id, made_up)
+    capsys.readouterr()
+    (cell,) = json.loads(shown(capsys, "--json"))["cells"]
+    assert {cell["estimates"][name]["value"] for name in OF_SENDING} == {None}
+
+
+def test_markdown_says_the_first_finding_once_and_of_many_unknown_prices_a_few_names():
+    models = [sy.Function(knows, name=f"m{i}") for i in range(6)]
+    sy.run(models, [quiz(10)])
+    main(["report", "--markdown", "r.md"])
+    text = Path("r.md").read_text("utf-8")
+    assert text.count("Who answers best") == 1
+    assert "cost unknown (m0, m1, m2, m3 and 2 more)" in text
+    assert "beside each value" in text

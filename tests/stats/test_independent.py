@@ -1,0 +1,242 @@
+"""Other ways to the same numbers, on seeded inputs: scipy, enumeration, formulas written anew; and the edges."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import scipy.integrate
+import scipy.optimize
+import scipy.stats as oracle
+
+import steelyard.stats as stats
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_shares_are_bounded_as_scipy_bounds_them(seed):
+    generator = np.random.default_rng(seed)
+    n = int(generator.integers(1, 3000))
+    k, confidence = int(generator.integers(0, n + 1)), float(generator.choice([0.8, 0.95, 0.99]))
+    for name, method in (("clopper_pearson_interval", "exact"), ("wilson_interval", "wilson")):
+        known = oracle.binomtest(k, n).proportion_ci(confidence, method=method)
+        found = getattr(stats, name)(successes=k, n=n, confidence=confidence)
+        assert (found.low, found.high) == pytest.approx((known.low, known.high), abs=1e-9)
+    tail = (1 - confidence) / 2
+    found = stats.bayes_beta_interval(successes=k, n=n, prior_a=2, prior_b=0.5, confidence=confidence)
+    assert (found.low, found.high) == pytest.approx(tuple(oracle.beta(k + 2, n - k + 0.5).ppf([tail, 1 - tail])))
+    one_sided = oracle.binomtest(k, n, alternative="less").proportion_ci(confidence, method="exact")
+    assert stats.zero_event_upper_bound(events=k, n=n, confidence=confidence).high == pytest.approx(one_sided.high)
+
+
+@pytest.mark.parametrize("p", [0.5, 0.8, 0.97])
+def test_jeffreys_and_beta_intervals_cover_as_often_as_they_say(p):
+    n = 200
+    chances = oracle.binom(n, p).pmf(np.arange(n + 1))
+    for name in ("jeffreys_interval", "bayes_beta_interval", "clopper_pearson_interval"):
+        bounds = [getattr(stats, name)(successes=k, n=n) for k in range(n + 1)]
+        covered = float(chances @ [one.low <= p <= one.high for one in bounds])
+        assert (0.95 if name == "clopper_pearson_interval" else 0.93) <= covered <= 0.975
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_tangos_interval_ends_where_his_score_is_z(seed):
+    generator = np.random.default_rng(seed)
+    n = int(generator.integers(5, 500))
+    b, c = (int(one) for one in generator.multinomial(n, [0.1, 0.07, 0.83])[:2])
+    found = stats.paired_difference_score_interval(only_a_correct=b, only_b_correct=c, n=n)
+
+    def likelihood(only_b, delta):
+        """Of the discordant cells (only_b + delta, only_b), the rest agreeing."""
+        cells = np.array([only_b + delta, only_b, 1 - 2 * only_b - delta])
+        return -float(np.sum(scipy.special.xlogy([b, c, n - b - c], np.maximum(cells, 1e-300))))
+
+    for delta, sign in ((found.low, 1), (found.high, -1)):
+        if abs(delta) > 1 - 1e-9:
+            continue
+        least, most = max(0.0, -delta), (1 - delta) / 2
+        fit = scipy.optimize.minimize_scalar(likelihood, bounds=(least, most), args=(delta,), method="bounded",
+                                             options={"xatol": 1e-12})  # fmt: skip
+        score = (b - c - n * delta) / math.sqrt(n * (2 * fit.x + delta - delta**2))
+        assert score == pytest.approx(sign * 1.959964, abs=2e-3)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_quantiles_their_ranks_and_smoothed_forms_are_scipys(seed):
+    generator = np.random.default_rng(seed)
+    n, p = int(generator.integers(6, 400)), float(generator.uniform(0.05, 0.95))
+    confidence = float(generator.choice([0.8, 0.95]))
+    found = stats.quantile_ci_ranks(n=n, p=p, confidence=confidence)
+    known = oracle.quantile_test(np.arange(1.0, n + 1), p=p).confidence_interval(confidence)
+    assert found.lower_rank == (None if np.isnan(known.low) else known.low)
+    assert found.upper_rank == (None if np.isnan(known.high) else known.high)
+    values = generator.lognormal(size=n)
+    bounds = stats.quantile_interval(values=values, p=p, confidence=confidence)
+    ordered = np.sort(values)
+    assert bounds.low == (None if found.lower_rank is None else ordered[found.lower_rank - 1])
+    assert stats.harrell_davis(values=values, p=p).value == pytest.approx(
+        oracle.mstats.hdquantiles(values, [p])[0], rel=1e-6
+    )
+    parts = np.array_split(values, 3)
+    assert stats.pooled_percentile(groups=parts, p=100 * p).value == pytest.approx(float(np.quantile(values, p)))
+    linear = stats.percentiles_linear(values=values, p=[100 * p, 0, 100]).values
+    assert linear == pytest.approx((float(np.quantile(values, p)), ordered[0], ordered[-1]))
+
+
+@pytest.mark.parametrize("confidence", [0.8, 0.95, 0.99])
+@pytest.mark.parametrize("p", [0.05, 0.5, 0.9, 0.95, 0.99, 0.999])
+def test_the_fewest_values_that_bound_a_quantile_do_and_one_less_does_not(p, confidence):
+    for sided, chances in (
+        ("upper", lambda n: p**n <= 1 - confidence),
+        ("lower", lambda n: (1 - p) ** n <= 1 - confidence),
+        ("two", lambda n: max(p, 1 - p) ** n <= (1 - confidence) / 2),
+    ):
+        n = stats.min_n_for_quantile_bound(p=p, confidence=confidence, sided=sided).n
+        assert chances(n)
+        assert n == 1 or not chances(n - 1)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_chance_that_a_is_better_is_the_integral_of_two_posteriors(seed):
+    generator = np.random.default_rng(seed)
+    (n, m), share = generator.integers(1, 60, 2), generator.random(2)
+    k, j = int(generator.binomial(n, share[0])), int(generator.binomial(m, share[1]))
+    a, b = oracle.beta(k + 1, n - k + 1), oracle.beta(j + 1, m - j + 1)
+    known, _ = scipy.integrate.quad(lambda x: a.pdf(x) * b.cdf(x), 0, 1, limit=400)
+    found = stats.bayes_prob_a_better(a_successes=k, a_n=int(n), b_successes=j, b_n=int(m)).p
+    assert found == pytest.approx(known, abs=1e-6)
+    back = stats.bayes_prob_a_better(a_successes=j, a_n=int(m), b_successes=k, b_n=int(n)).p
+    assert found + back == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(("n", "c", "k"), [(5, 2, 3), (6, 1, 2), (7, 7, 3), (8, 0, 4), (6, 5, 2), (9, 3, 1)])
+def test_pass_at_k_is_the_share_of_draws_with_a_right_answer(n, c, k):
+    draws = list(itertools.combinations([True] * c + [False] * (n - c), k))
+    assert stats.pass_at_k(n=n, c=c, k=k).value == pytest.approx(np.mean([any(draw) for draw in draws]))
+
+
+def test_variances_over_repeats_are_estimated_without_bias():
+    generator = np.random.default_rng(1)
+    items = generator.beta(2, 2, 40_000)
+    even = (generator.random((len(items), 4)) < items[:, None]).astype(float)
+    found = stats.variance_components(scores=even)
+    assert (found.within, found.between) == pytest.approx((0.2, 0.05), abs=0.003)
+    uneven = [row[: 1 + i % 4] for i, row in enumerate(even)]
+    found = stats.variance_components(scores=uneven)
+    assert (found.within, found.between) == pytest.approx((0.2, 0.05), abs=0.005)
+    assert stats.variance_components(scores=[[1.0], [0.0]]).within is None
+
+
+def test_a_mean_over_repeats_has_the_error_of_item_means():
+    scores = [[1, 0, 1], [1], [0, 0], []]
+    found = stats.mean_se_epochs(scores=scores)
+    means = [2 / 3, 1, 0]
+    assert (found.mean, found.se, found.n_items) == pytest.approx((np.mean(means), np.std(means, ddof=1) / 3**0.5, 3))
+    assert stats.mean_se_epochs(scores=[]).mean is None
+
+
+def test_a_design_effect_is_what_clusters_do_to_a_mean():
+    generator = np.random.default_rng(2)
+    size, icc = 10, 0.3
+    shared = generator.normal(size=(4000, 20, 1)) * icc**0.5
+    means = (shared + generator.normal(size=(4000, 20, size)) * (1 - icc) ** 0.5).mean(axis=(1, 2))
+    found = stats.design_effect(mean_cluster_size=size, icc=icc, n=20 * size)
+    assert means.var() == pytest.approx(1 / found.effective_n, rel=0.08)
+    assert stats.design_effect(mean_cluster_size=2, icc=-1, n=10).effective_n is None
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_correlations_are_scipys(seed):
+    generator = np.random.default_rng(seed)
+    n = int(generator.integers(4, 60))
+    x, z = generator.normal(size=(2, n))
+    y = np.round(x + z, 1)
+    for found, known in (
+        (stats.pearson(x=x, y=y), oracle.pearsonr(x, y)),
+        (stats.point_biserial(binary=x > 0, values=y), oracle.pointbiserialr(x > 0, y)),
+    ):
+        assert (found.r, found.p) == pytest.approx(tuple(known))
+    assert stats.kendall_tau_b(x=x, y=y).tau == pytest.approx(oracle.kendalltau(x, y).statistic)
+    assert stats.spearman_exact(x=x, y=y).rho == pytest.approx(oracle.spearmanr(x, y).statistic)
+    rest_x, rest_y = (one - np.polyval(np.polyfit(z, one, 1), z) for one in (x, y))
+    partial = stats.partial_correlation(x=x, y=y, given=z)
+    assert partial.r == pytest.approx(oracle.pearsonr(rest_x, rest_y).statistic)
+    if n > 4:
+        t = partial.r * math.sqrt((n - 3) / (1 - partial.r**2))
+        assert partial.p == pytest.approx(2 * oracle.t.sf(abs(t), n - 3))
+    interval = oracle.pearsonr(x, y).confidence_interval(0.9)
+    found = stats.correlation_interval_fisher(r=oracle.pearsonr(x, y).statistic, n=n, confidence=0.9)
+    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_tests_of_two_samples_are_scipys(seed):
+    generator = np.random.default_rng(seed)
+    a, b = generator.gamma(2, 1, int(generator.integers(2, 50))), generator.normal(2, 1, int(generator.integers(2, 50)))
+    known = oracle.ttest_ind_from_stats(a.mean(), a.std(ddof=1), len(a), b.mean(), b.std(ddof=1), len(b), False)
+    found = stats.welch_t_from_stats(
+        mean_a=a.mean(), sd_a=a.std(ddof=1), n_a=len(a), mean_b=b.mean(), sd_b=b.std(ddof=1), n_b=len(b)
+    )
+    assert (found.t, found.p) == pytest.approx(tuple(known))
+    differences = np.round(generator.normal(0.3, 1, 9), 2)
+    enumerated = oracle.permutation_test(
+        (differences,), np.sum, permutation_type="samples", n_resamples=np.inf, alternative="two-sided"
+    )
+    assert stats.paired_permutation_exact(differences=differences).p == pytest.approx(enumerated.pvalue)
+    assert stats.t_quantile(len(a), 0.975) == pytest.approx(oracle.t.ppf(0.975, len(a)))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_fiellers_set_is_every_ratio_that_a_t_test_allows(seed):
+    generator = np.random.default_rng(seed)
+    n = int(generator.integers(8, 200))
+    below = generator.gamma(5, 1, n)
+    above = below * 0.3 + generator.gamma(2, 0.5, n)
+    found = stats.ratio_interval_fieller(numerator=above, denominator=below)
+    for bound in (found.low, found.high):
+        assert oracle.ttest_1samp(above - bound * below, 0).pvalue == pytest.approx(0.05)
+    scaled = stats.ratio_interval_fieller(numerator=1000 * above, denominator=below)
+    assert scaled.low == pytest.approx(1000 * found.low)
+
+
+def test_a_ratio_of_what_is_unknown_is_unknown():
+    assert stats.ratio_interval_fieller(numerator=[1, math.nan], denominator=[1, 1]).ratio is None
+    assert stats.ratio_interval_fieller(numerator=[1], denominator=[2]).low is None
+
+
+def test_of_nothing_there_is_nothing():
+    assert stats.percentiles_linear(values=[], p=[50, 99]).values == (None, None)
+    assert stats.harrell_davis(values=[], p=0.5).value is None
+    assert stats.pooled_percentile(groups=[[]], p=50).value is None
+    assert stats.tokens_per_second(tokens=[], seconds=[]).value is None
+    assert stats.quantile_ci_ranks(n=0, p=0.5).lower_rank is None
+    assert stats.bayes_prob_a_better(a_successes=0, a_n=0, b_successes=0, b_n=0).p == 0.5
+    assert stats.zero_event_upper_bound(events=0, n=0).high == 1.0
+    assert stats.pass_at_k(n=0, c=0, k=1).value is None
+    assert stats.variance_components(scores=[]).within is None
+    assert stats.holm_adjust(p=[]).adjusted == stats.bh_adjust(p=[]).adjusted == ()
+
+
+@pytest.mark.parametrize(
+    "name", ["wilson_interval", "clopper_pearson_interval", "jeffreys_interval", "bayes_beta_interval"]
+)
+@pytest.mark.parametrize("n", [0, 1, 2, 10, 14042])
+def test_shares_always_have_a_width_and_mirror(name, n):
+    interval = getattr(stats, name)
+    for k in {0, min(1, n), n // 2, n}:
+        found, mirrored = interval(successes=k, n=n), interval(successes=n - k, n=n)
+        assert 0 <= found.low < found.high <= 1
+        assert (found.low, found.high) == pytest.approx((1 - mirrored.high, 1 - mirrored.low), abs=1e-9)
+
+
+@pytest.mark.parametrize(("b", "c", "n"), [(0, 0, 1), (0, 0, 1000), (1, 0, 1), (0, 7, 7), (40, 0, 1319)])
+def test_pairs_without_discord_or_all_of_it_have_a_width_and_mirror(b, c, n):
+    for interval in (stats.paired_difference_score_interval, stats.paired_difference_bonett_price):
+        found = interval(only_a_correct=b, only_b_correct=c, n=n)
+        back = interval(only_a_correct=c, only_b_correct=b, n=n)
+        assert found.low < found.high
+        assert (found.low, found.high) == pytest.approx((-back.high, -back.low))
+    assert 0 < stats.mcnemar(only_a_correct=b, only_b_correct=c).midp <= 1
+    assert (
+        stats.gate_verdict(n=0, only_baseline_correct=0, only_candidate_correct=0, margin=0.02).verdict
+        == "inconclusive"
+    )
