@@ -139,6 +139,33 @@ def test_where_the_process_is_killed_the_run_ends_and_a_resumed_one_repeats_no_c
         assert len(server.requests) == ITEMS - durable
 
 
+def test_a_run_that_is_killed_while_a_process_writes_for_it_says_how_many_calls_may_be_paid_for_twice():
+    async def slowly(request, body, number):
+        await asyncio.sleep(0.05)
+        return await parity(request, body, number)
+
+    slots = 8
+    with serving(slowly) as server:
+        early = "from steelyard.engine import writer; writer.PACE_OF_CALLS, writer.FAST_A_SECOND = 20, 1; "
+        command = ["run", "cases.jsonl", "-m", "openai/m", "--base-url", server.url, "--concurrency", str(slots)]
+        code = early + "from steelyard.cli import main; main()"
+        with subprocess.Popen([sys.executable, "-c", code, *command, "--quiet"]) as process:
+            wait_for(written_by_a_process)
+            wait_for(lambda: len(server.requests) > ITEMS / 2)
+            os.kill(process.pid, signal.SIGKILL)
+        words = [sys.executable, "-m", "steelyard", "run", "--resume", "last", "--quiet"]
+        done = subprocess.run(words, capture_output=True, check=True, timeout=60, text=True)
+        assert len(server.requests) - ITEMS <= 5 * slots
+    assert f"up to {5 * slots} calls without a record may be paid for twice" in done.stderr
+
+
+def written_by_a_process():
+    if not Store.exists():
+        return False
+    with Store.open() as store:
+        return any("written_by" in session.provenance for run in store.runs() for session in store.sessions(run.id))
+
+
 def test_after_kill_9_of_the_run_its_scribe_ends_too():
     with serving(parity) as server:
         early = "from steelyard.engine import writer; writer.PACE_OF_CALLS, writer.FAST_A_SECOND = 20, 1; "

@@ -11,6 +11,7 @@ import asyncio
 import itertools
 import random
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -52,7 +53,7 @@ Source = AsyncIterator[Sequence[Item]]
 class Lane:
     """All cells of one model, from loading to the last write.
 
-    A kill loses, for each request in flight, at most that one and one answer that is not yet committed.
+    A kill loses, for each request in flight, at most that one and the answers that the writer lets it have uncommitted.
     """
 
     def __init__(
@@ -242,9 +243,8 @@ class Lane:
             await self._all_finished.wait()
 
     async def _generate(self) -> None:
-        """Ask one item after another, the next one while the last answer is being committed, but none beyond that."""
-        committed = asyncio.Event()
-        committed.set()
+        """Ask one item after another, the next one while the last few answers are being committed."""
+        uncommitted: deque[asyncio.Event] = deque()
         while (work := await self._loaded.get()) is not None:
             if self.stopped or not await self._afford(work):
                 self._leave(work)
@@ -255,8 +255,9 @@ class Lane:
                 self._take_back(work)
                 continue
             self._reconsider(work.call)
-            await committed.wait()
-            committed = work.durable
+            while len(uncommitted) >= self._writer.uncommitted_per_slot:
+                await uncommitted.popleft().wait()
+            uncommitted.append(work.durable)
             self._keep(work)
 
     async def _by_batches(self, batches: BatchLane) -> None:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,13 +45,13 @@ from steelyard.engine.served import served_pids
 from steelyard.engine.stage import distinct_providers, measuring, opened, probe, watched
 from steelyard.engine.summary import summarise_run
 from steelyard.engine.turns import looks_of
-from steelyard.engine.writer import Writer
+from steelyard.engine.writer import BY_A_PROCESS, BY_A_THREAD, WRITTEN_BY, Writer
 from steelyard.errors import StoreFull, UsageError
 from steelyard.plan.names import OF_THE_USER
 from steelyard.plan.plan import Plan
 from steelyard.store import Store
 from steelyard.store.places import network_file_system, warning
-from steelyard.types import ModelSpec, RunInfo, RunStatus
+from steelyard.types import ModelSpec, RunInfo, RunStatus, SessionInfo
 
 
 class Given(Struct, frozen=True, kw_only=True):
@@ -126,6 +127,7 @@ async def execute(
         lambda: _pids(cells), is_waiting=lambda: _is_waiting(cells, progress), gpus=await asyncio.to_thread(open_gpus)
     )
     writer = Writer(store, progress.tell)
+    writer.on_hire = partial(store.add_provenance, session, {WRITTEN_BY: "a process"})
     open_cells = [open_cell(store, run, session, cell, progress) for cell in cells]
     looks = looks_of(store, plan, open_cells, run.id, progress.tell)
     lanes = lanes_of(open_cells, writer, plan, progress, policy)
@@ -178,7 +180,7 @@ def _doubts(cells: Sequence[Cell], plan: Plan, store: Store, resume: RunInfo | N
     location = Path(store.location)
     if (kind := network_file_system(location)) is not None:
         yield warning(location, kind)
-    if resume is not None and _was_killed(store, resume) and (at_risk := _paid_twice(cells, plan)):
+    if resume is not None and (at_risk := _paid_twice(cells, plan, store.sessions(resume.id))):
         yield f"the run was killed: up to {at_risk} calls without a record may be paid for twice"
     yield from _notes(cells)
 
@@ -205,18 +207,17 @@ def _register(plan: Plan, store: Store, resume: RunInfo | None) -> RunInfo:
     return resume
 
 
-def _was_killed(store: Store, run: RunInfo) -> bool:
-    sessions = store.sessions(run.id)
-    return bool(sessions) and sessions[-1].ended_at is None
-
-
-def _paid_twice(cells: Sequence[Cell], plan: Plan) -> int:
-    """What a kill can have cost: a call in flight and an uncommitted answer for each request in flight.
+def _paid_twice(cells: Sequence[Cell], plan: Plan, sessions: Sequence[SessionInfo]) -> int:
+    """What a kill of the last session can have cost: for each slot, a call in flight and the answers not yet durable.
 
     Batches are found again at the service.
     """
+    if not sessions or sessions[-1].ended_at is not None:
+        return 0
+    origin = sessions[-1].provenance
+    uncommitted = BY_A_PROCESS if WRITTEN_BY in origin or origin.get("workers") else BY_A_THREAD
     one_by_one = (cell for cell in cells if cell.provider is not None and not cell.spec.batch)
-    return 2 * sum({cell.spec.id: concurrency_of(cell, plan) for cell in one_by_one}.values())
+    return (1 + uncommitted) * sum({cell.spec.id: concurrency_of(cell, plan) for cell in one_by_one}.values())
 
 
 def _streams(cells: Sequence[Cell], plan: Plan) -> int:

@@ -55,6 +55,7 @@ from steelyard.engine.resources import Resources
 from steelyard.engine.stage import distinct_providers, measuring, opened, probe, watched
 from steelyard.engine.verdicts import Verdicts
 from steelyard.engine.work import OpenCell
+from steelyard.engine.writer import BY_A_PROCESS
 from steelyard.errors import SteelyardError
 from steelyard.plan.plan import plan_from_document
 from steelyard.secrets import scrub
@@ -74,6 +75,7 @@ class Keeper:
         self._has_room = asyncio.Event()
         self._has_room.set()
         self.numbers_of_cells: dict[int, int] = {}
+        self.uncommitted_per_slot = BY_A_PROCESS
 
     def call(self, row: NewCall, then: Callable[[int], None]) -> None:
         """Hand in a call."""

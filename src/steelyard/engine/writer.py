@@ -21,10 +21,18 @@ TRIED_AGAIN_EVERY_S = 1.0
 PATIENCE_S = 600.0
 PACE_OF_CALLS = 1_000
 FAST_A_SECOND = 500.0
+BY_A_THREAD, BY_A_PROCESS = 1, 4
+WRITTEN_BY = "written_by"
+"""Where a session's provenance says that a process writes."""
 
 
 class Keeps(Protocol):
     """Where a lane hands in what is to be kept: the writer itself, or the way to it from another process."""
+
+    @property
+    def uncommitted_per_slot(self) -> int:
+        """How many answers a slot may have handed in that are not durable yet, before it hands in another."""
+        ...
 
     def call(self, row: NewCall, then: Callable[[int], None]) -> None:
         """Have a call written; ``then`` is called with its id when it is durable."""
@@ -51,6 +59,7 @@ class Writer:
         self._has_room = asyncio.Event()
         self._has_room.set()
         self.on_room: Callable[[bool], None] = lambda is_there: None
+        self.on_hire: Callable[[], None] = lambda: None
         self._patience_s = PATIENCE_S
         self._times_full = 0
         self._calls: list[tuple[NewCall, Callable[[int], None]]] = []
@@ -62,6 +71,11 @@ class Writer:
         self._hiring: asyncio.Task[None] | None = None
         self._paced_calls, self._paced_from_s = 0, time.monotonic()
         self.figures: dict[str, float] = {}
+
+    @property
+    def uncommitted_per_slot(self) -> int:
+        """One by a thread; some more by a process, which takes longer to say that they are durable."""
+        return BY_A_THREAD if self._scribe is None else BY_A_PROCESS
 
     def call(self, row: NewCall, then: Callable[[int], None]) -> None:
         """Have a call written; ``then`` is called with its id when it is durable."""
@@ -129,6 +143,7 @@ class Writer:
         scribe = Scribe(self._store.location)
         with suppress(OSError, EnvironmentFault, StoreError):  # then the thread goes on
             await scribe.start()
+            await asyncio.to_thread(self.on_hire)
             self._scribe = scribe
 
     async def _commit(self, calls: Sequence[NewCall], scores: Sequence[NewScore]) -> list[int]:
