@@ -152,8 +152,8 @@ def steelyard(url: str, items: int, workers: int | None, *, streamed: bool) -> t
 def main() -> None:
     """Measure in turns and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--items", type=int, default=10_000)
-    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--items", type=int, default=40_000)
+    parser.add_argument("--turns", type=int, default=3)
     options = parser.parse_args()
     pipe, child = multiprocessing.get_context("spawn").Pipe()
     server = multiprocessing.get_context("spawn").Process(target=serve, args=(child,), daemon=True)
