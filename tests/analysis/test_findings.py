@@ -238,6 +238,19 @@ def test_high_stakes_is_withheld_at_the_bar_with_items_and_dollars_that_would_se
     assert "USD" in found.settle
 
 
+def test_what_would_settle_a_recommendation_is_said_once():
+    found = recommended(STAKES, contender("a", 92, 100))
+    assert "would settle" in found.settle
+    assert "would settle" not in found.why
+
+
+def test_what_cannot_be_judged_is_said_once_of_all_of_whom_it_holds():
+    untimed = {"ttft_s": np.full(400, np.nan), "total_s": np.full(400, np.nan)}
+    found = recommended(REAL_TIME, contender("a", 300, **untimed), contender("b", 300, **untimed))
+    assert found.why.startswith("latency.p95 of a and b on ")
+    assert found.why.count("cannot be judged") == 1
+
+
 def test_high_stakes_is_withheld_where_calls_failed():
     scores = np.ones(400)
     scores[:8] = np.nan
