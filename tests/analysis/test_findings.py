@@ -74,7 +74,7 @@ def test_a_floor_that_is_not_beaten_is_told():
     assert found.sentence.startswith("a is not shown to do better on b@p than baseline/random")
     (found,) = of("floor", contender("a", 300), contender("b", 250), floors=[floor(100)])
     assert found.kind == "told"
-    assert found.sentence.startswith("All 2 models do better")
+    assert found.sentence.startswith("Both models do better")
 
 
 def test_the_cheapest_right_answer_is_decided_by_the_ratio_of_costs():

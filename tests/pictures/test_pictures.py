@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import scenes
-from looking import AXE, CHROMIUM, COLLISIONS, SHORTENED, VIEWS, WIDER, axe_source, shown
+from looking import AXE, CHROMIUM, COLLISIONS, SHORTENED, SPILLS, VIEWS, WIDER, axe_source, shown
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: no browser is driven")
 pytestmark = [
@@ -71,7 +71,7 @@ def test_a_report_is_fit_to_be_seen(name, browser, album, reports, request, tmp_
             if view == "light":
                 for place, figure in enumerate(page.locator("figure").all()):
                     figure.screenshot(path=album / f"{name}-chart-{place:02}.png")
-            faults = list(page.evaluate(COLLISIONS))
+            faults = [*page.evaluate(COLLISIONS), *page.evaluate(SPILLS)]
             if page.evaluate(WIDER) > 0:
                 faults.append(f"wider than the window by {page.evaluate(WIDER)} pixels")
             if axe is not None:

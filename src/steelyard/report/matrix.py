@@ -243,6 +243,8 @@ def _span(known: Sequence[Contender], name: str) -> Cell:
     found = [priced(one.estimates[name]) for one in known if one.value(name) is not None]
     if not found:
         return _nothing(known, name)
+    if len(found) == 1:
+        return cell(next(one.estimates[name] for one in known if one.value(name) is not None))
     values = [one.value or 0.0 for one in found]
     unit: Unit = "share" if found[0].unit == "share" else "s" if found[0].unit == "s" else "USD"
     low, high = (_plain(end, unit) for end in (min(values), max(values)))
