@@ -233,13 +233,12 @@ def local_model(data: Path) -> None:
     report(1, 2)
 
 
-def formats(limit: int = 176) -> None:
-    """The local model in its three formats with its floor, for the picture in the README."""
-    names = ("smollm2-135m", "smollm2-135m-q8_0", "smollm2-135m-q4_0")
-    ok("setup", *names)
-    models = [word for name in names for word in ("-m", f"local/{name}")]
-    ok("run", "starter@cloze", *models, "-m", "baseline/random", "--limit", limit, "--concurrency", 1, "--fresh",
-       "--store", "s.db", "--name", "three formats")  # fmt: skip
+def of_the_readme() -> None:
+    """What the README types, so that its picture shows the numbers of its table."""
+    names = ("local/smollm2-135m", "local/smollm2-135m-q4_0")
+    ok("setup", *(name.removeprefix("local/") for name in names))
+    ok("run", "starter@cloze", *(word for name in names for word in ("-m", name)), "-m", "baseline/random", "--fresh",
+       "--store", "s.db", "--name", "run-1")  # fmt: skip
 
 
 def _rows(path: Path) -> list[dict]:  # type: ignore[type-arg]
