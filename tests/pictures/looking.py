@@ -45,7 +45,8 @@ COLLISIONS = """() => {
   return found;
 }"""
 SPILLS = """() => [...document.querySelectorAll('th, td')]
-  .filter((cell) => cell.clientWidth > 2 && cell.scrollWidth > cell.clientWidth + 1)
+  .filter((cell) => getComputedStyle(cell.parentElement.parentElement).position !== 'absolute')
+  .filter((cell) => cell.scrollWidth > cell.clientWidth + 1)
   .map((cell) => `${cell.textContent.trim().slice(0, 80)} leaves its cell`)"""
 AXE = """async () => {
   const { violations } = await axe.run(document, { resultTypes: ['violations'] });
