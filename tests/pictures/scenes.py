@@ -228,8 +228,8 @@ def published_bbh(data: Path) -> None:
 def local_model(data: Path) -> None:
     """The local model itself, with its floor: choices by likelihood, and sums worked out in words."""
     common = ("-m", "local/smollm2-135m", "-m", "baseline/random", "--fresh", "--store", "s.db")
-    ok("run", "starter@cloze", "mmlu@cloze", "--limit", 40, *common, "--name", "local")
-    ok("run", "gsm8k", "--limit", 8, "--max-tokens", 64, *common, "--name", "sums")
+    ok("run", "starter@cloze", "--limit", 40, *common, "--name", "local")
+    ok("run", "gsm8k", "--limit", 4, "--max-tokens", 48, *common, "--name", "sums")
     report(1, 2)
 
 
