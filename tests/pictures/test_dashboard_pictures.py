@@ -6,6 +6,7 @@ window, no text of a chart is cut or lies on another, no word leaves its cell, a
 nothing.
 """
 
+import fcntl
 import os
 import shutil
 import time
@@ -118,14 +119,16 @@ def browser():
 
 
 def made(folder, name, make):
-    """A store, made once; one that was left half made is made again."""
-    place, half = folder / "stores" / f"{name}.db", folder / "stores" / "half"
-    if not place.exists():
-        shutil.rmtree(half, ignore_errors=True)
-        half.mkdir()
-        make(half / f"{name}.db")
-        for file in half.iterdir():
-            file.rename(folder / "stores" / file.name)
+    """A store, made once, also where tests of several processes need it; one that was left half made is made again."""
+    place, half = folder / "stores" / f"{name}.db", folder / "stores" / f"half-{name}"
+    with (folder / "stores" / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not place.exists():
+            shutil.rmtree(half, ignore_errors=True)
+            half.mkdir()
+            make(half / f"{name}.db")
+            for file in half.iterdir():
+                file.rename(folder / "stores" / file.name)
     return place
 
 
