@@ -1,7 +1,7 @@
 """A process that writes for a run, once answers come so fast that a thread which writes would slow the event loop down.
 
 It makes the same transactions as the thread, on another core, and says what it has written: a row counts no sooner
-than it is durable. It ends with its run; where it dies, the run ends and can be resumed.
+than it is durable. It ends with its run; where it dies before, the thread goes on in its place.
 """
 
 from __future__ import annotations
@@ -57,9 +57,12 @@ class Scribe:
         figures: dict[str, float] = {}
         with suppress(EnvironmentFault):
             figures = (await self._ask(End(), Weighed)).figures
-        self._wire.close()
-        await asyncio.to_thread(child.bury, self._process)
+        await self._bury()
         return figures
+
+    async def _bury(self) -> str:
+        self._wire.close()
+        return await asyncio.to_thread(child.bury, self._process)
 
     async def _ask(self, wish: ToScribe, answer: type[S]) -> S:
         self._wire.say(wish)
@@ -70,11 +73,7 @@ class Scribe:
                 raise StoreError(text)
             case [said] if isinstance(said, answer):
                 return said
-        how = await asyncio.to_thread(child.bury, self._process)
-        raise EnvironmentFault(
-            f"the process that writes the store died ({how}); what is durable is kept. Then try: "
-            "steelyard run --resume last"
-        )
+        raise EnvironmentFault(f"the process that writes the store died ({await self._bury()})")
 
 
 async def _serve() -> None:
@@ -83,8 +82,14 @@ async def _serve() -> None:
     decoder = msgspec.msgpack.Decoder(list[ToScribe])
     said = await wire.hear(decoder)
     if not said or not isinstance(opening := said[0], Open):
+        return None
+    try:
+        store = Store.open(opening.store, create=False)
+    except StoreError as error:
+        wire.say(Broken(text=str(error)))
+        await wire.flush()
         return
-    with Store.open(opening.store, create=False) as store:
+    with store:
         wire.say(Ready())
         while said := await wire.hear(decoder):
             for wish in said:

@@ -469,6 +469,14 @@ class Store:
             prints=prints,
         )
 
+    def append_once(self, calls: Sequence[NewCall], scores: Sequence[NewScore]) -> list[int]:
+        """``append``, where a process may have made that very transaction before it died: whole or not at all."""
+        with self._reading() as connection:
+            known = [_number_of_call(connection, row) for row in calls]
+            is_judged = any(verdicts.is_kept(connection, row.call, said) for row in scores for said in row.verdicts)
+        ids = [number for number in known if number is not None]
+        return ids if ids or is_judged else self.append(calls, scores)
+
     def append_calls(self, rows: Sequence[NewCall]) -> list[int]:
         """Write calls in one transaction; return their ids when they are durable."""
         return self.append(rows, ())
@@ -585,6 +593,11 @@ class Store:
         return (None, None) if row is None else (row.model_reported, row.fingerprint)
 
     # Connections
+
+    @property
+    def path(self) -> str:
+        """The file, also for a process or a moment with another working folder."""
+        return str(self._engine.url.database)
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
@@ -804,6 +817,13 @@ def _check_same_cell(before: CellInfo, now: CellInfo) -> None:
                 f"{now.model} on {now.label}: {name.replace('_', ' ')} was {old} and is {new} now; a run does not mix "
                 "them. Try: a new run"
             )
+
+
+def _number_of_call(connection: Connection, row: NewCall) -> int | None:
+    """The id of that very call, where it is written: a session asks each item and repeat of a cell once."""
+    table = schema.calls
+    same = (table.c.cell == row.cell, table.c.position == row.position, table.c.repeat == row.call.repeat)
+    return connection.execute(select(table.c.id).where(*same, table.c.session == row.session)).scalar()
 
 
 def _check_cells(connection: Connection, cells: set[int]) -> None:

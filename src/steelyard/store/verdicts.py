@@ -122,6 +122,13 @@ def row_of(call: int, new: NewVerdict, keys: Sequence[bytes]) -> dict[str, Any]:
     }
 
 
+def is_kept(connection: Connection, call: int, said: NewVerdict) -> bool:
+    """Whether that very reply is written."""
+    table = schema.verdicts
+    same = (table.c.call == call, table.c.digest == said.digest, table.c.started_s == said.started_s)
+    return connection.execute(select(table.c.id).where(*same)).first() is not None
+
+
 def _used(connection: Connection) -> dict[str, tuple[int, float]]:
     """By judge: how many replies were used again, and what they had cost."""
     scores, calls, cells = schema.scores, schema.calls, schema.cells
