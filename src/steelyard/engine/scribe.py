@@ -82,7 +82,7 @@ async def _serve() -> None:
     decoder = msgspec.msgpack.Decoder(list[ToScribe])
     said = await wire.hear(decoder)
     if not said or not isinstance(opening := said[0], Open):
-        return None
+        return
     try:
         store = Store.open(opening.store, create=False)
     except StoreError as error:
