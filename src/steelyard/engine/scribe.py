@@ -36,6 +36,7 @@ class Scribe:
 
     def __init__(self, location: str) -> None:
         self._location = location
+        self._wire: Wire | None = None
         self._known_keys: set[str] = set()
         self._decoder = msgspec.msgpack.Decoder(list[FromScribe])
 
@@ -55,16 +56,18 @@ class Scribe:
     async def end(self) -> dict[str, float]:
         """See it gone, which has written all that it was given; what it took."""
         figures: dict[str, float] = {}
-        with suppress(EnvironmentFault):
-            figures = (await self._ask(End(), Weighed)).figures
-        await self._bury()
+        if self._wire is not None:
+            with suppress(EnvironmentFault, StoreError):
+                figures = (await self._ask(End(), Weighed)).figures
+            await self._bury(self._wire)
         return figures
 
-    async def _bury(self) -> str:
-        self._wire.close()
+    async def _bury(self, wire: Wire) -> str:
+        wire.close()
         return await asyncio.to_thread(child.bury, self._process)
 
     async def _ask(self, wish: ToScribe, answer: type[S]) -> S:
+        assert self._wire is not None
         self._wire.say(wish)
         match await self._wire.hear(self._decoder):
             case [Full(text=text)]:
@@ -73,7 +76,7 @@ class Scribe:
                 raise StoreError(text)
             case [said] if isinstance(said, answer):
                 return said
-        raise EnvironmentFault(f"the process that writes the store died ({await self._bury()})")
+        raise EnvironmentFault(f"the process that writes the store died ({await self._bury(self._wire)})")
 
 
 async def _serve() -> None:

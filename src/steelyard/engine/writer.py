@@ -10,7 +10,6 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from typing import Protocol
 
 from steelyard.engine.scribe import Scribe, has_a_core
@@ -141,14 +140,12 @@ class Writer:
 
     async def _hire(self) -> None:
         scribe = Scribe(self._store.path)
-        with suppress(OSError, EnvironmentFault, StoreError):  # then the thread goes on
+        try:
             await scribe.start()
-            try:
-                await asyncio.to_thread(self.on_hire)
-            except StoreError:
-                await scribe.end()
-            else:
-                self._scribe = scribe
+            await asyncio.to_thread(self.on_hire)
+            self._scribe = scribe
+        except (OSError, EnvironmentFault, StoreError):  # then the thread goes on
+            await scribe.end()
 
     async def _commit(self, calls: Sequence[NewCall], scores: Sequence[NewScore]) -> list[int]:
         """Write the batch; where there is no room, hold the run up and try again until patience ends."""

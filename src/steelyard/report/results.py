@@ -223,12 +223,16 @@ def _out_of_money(results: Results) -> list[str]:
     if attempted == 0:
         return [
             f"stopped by budget before the first of {planned:,} requests: what one can cost at most, with what must "
-            "follow it, is more than is left. Try: a larger --budget, or a smaller --max-tokens"
+            "follow it, is more than is left. Try: a larger budget, or a smaller --max-tokens"
         ]
+    number, planned_usd = results.run.number, results.run.plan.get("budget_usd")
+    more = f"steelyard run --resume {number} --budget USD"
+    if planned_usd is None:
+        more = f"steelyard budget set USD; steelyard run --resume {number}"
     how = "the first ones in file order" if results.run.plan.get("order") == "file" else "a random sample"
     return [
         f"stopped by budget after {attempted:,} of {planned:,} requests. The items asked are {how} of those planned, "
-        f"so every number stands, with wider bounds. Try: steelyard run --resume {results.run.number} --budget USD"
+        f"so every number stands, with wider bounds. Try: {more}"
     ]
 
 

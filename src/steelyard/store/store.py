@@ -12,7 +12,7 @@ import socket
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import chain, islice
@@ -33,7 +33,7 @@ from steelyard.secrets import known_forms
 from steelyard.store import schema, verdicts
 from steelyard.store.account import Budget
 from steelyard.store.answers import Answers, answer_columns, hand_over, read_call, with_original
-from steelyard.store.backup import keep_copy
+from steelyard.store.backup import keep_copy, rescue
 from steelyard.store.baselines import Baselines
 from steelyard.store.codec import mended, unpack
 from steelyard.store.columns import read_columns, read_names
@@ -114,6 +114,7 @@ class Store:
     def __init__(self, engine: Engine, location: str) -> None:
         self._engine = engine
         self.location = location
+        self._file: int | None = None
         self._dictionaries = Dictionaries(self._reading, self._writing)
         self._items = Items()
         self._measures = Measures()
@@ -149,6 +150,7 @@ class Store:
         try:
             _create_privately(location)
             store._bring_up_to_date()
+            store._file = _file_at(store.path)
             store._dictionaries.open()
         except BaseException as error:
             store.close()
@@ -602,6 +604,7 @@ class Store:
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
         """One transaction that holds the write lock from its start, so that two writers wait for one another."""
+        self._check_place()
         with self._engine.connect() as connection:
             try:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
@@ -611,6 +614,17 @@ class Store:
                 connection.rollback()
                 kind = StoreFull if _is_full(error) else StoreError
                 raise kind(f"cannot write to the store {self.location}: {_reason(error)}") from error
+
+    def _check_place(self) -> None:
+        """What is written to a file that was removed goes with it: such a store is copied, and takes nothing more."""
+        if self._file is None or _file_at(self.path) == self._file:
+            return
+        with closing(self._engine.raw_connection()) as connection:
+            raw = connection.driver_connection
+            assert isinstance(raw, sqlite3.Connection)
+            rescued = rescue(raw, Path(self.path), self._file)
+        became = f"What it held is in {rescued}. Try: --store {rescued}" if rescued else "What it held is lost"
+        raise StoreError(f"the store {self.location} was removed, or another file put in its place. {became}")
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
@@ -655,6 +669,14 @@ def _is_there(location: Path) -> bool:
         return location.exists()
     except OSError as error:  # a name that is too long for the file system
         raise StoreError(f"cannot open a store at {location}: {error.strerror}") from error
+
+
+def _file_at(path: str) -> int | None:
+    """Which file is there, by its number in the file system."""
+    try:
+        return os.stat(path).st_ino
+    except OSError:
+        return None
 
 
 def _create_privately(location: Path) -> None:
