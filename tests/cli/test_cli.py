@@ -207,6 +207,7 @@ def test_answers_and_provenance_can_be_read():
     assert wrong.count("──") == 3
     assert "\x1b" not in wrong
     assert "\x07" not in wrong
+    assert "\u202e" not in wrong
     item = ok("show", "--item", "c7")
     assert "accuracy: 1" in item
     provenance = json.loads(ok("show", "--provenance", "--json"))
