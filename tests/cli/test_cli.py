@@ -201,12 +201,13 @@ def test_runs_are_listed_renamed_tagged_and_deleted():
 
 def test_answers_and_provenance_can_be_read():
     write_cases()
-    with serving(say("\x1b[31mred\x1b[0m\x07 7")) as server:
+    with serving(say("\x1b[31mred\u202e\x1b[0m\x07 7")) as server:
         ok("run", "cases.jsonl", "--grader", "number", "-m", "openai/m", "--base-url", server.url, "--quiet")
     wrong = ok("show", "--wrong", "--most", 3)
     assert wrong.count("──") == 3
     assert "\x1b" not in wrong
     assert "\x07" not in wrong
+    assert "\u202e" not in wrong
     item = ok("show", "--item", "c7")
     assert "accuracy: 1" in item
     provenance = json.loads(ok("show", "--provenance", "--json"))

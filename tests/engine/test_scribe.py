@@ -19,6 +19,8 @@ from aiohttp import web
 import steelyard as sy
 from server import serving
 from steelyard.engine import writer
+from steelyard.engine.progress import Progress
+from steelyard.errors import EnvironmentFault
 from steelyard.store import Store
 
 ITEMS = 400
@@ -126,20 +128,69 @@ def test_a_slow_run_and_one_on_a_single_core_keep_to_the_thread(monkeypatch):
         assert run(server, fresh=True).status == "done"
 
 
-def test_where_the_process_is_killed_the_run_ends_and_a_resumed_one_repeats_no_completed_call(hired_at_once):
+def test_where_the_process_is_killed_the_run_writes_by_itself_and_nothing_is_asked_twice_or_lost(
+    hired_at_once, monkeypatch
+):
+    told = []
+    monkeypatch.setattr(Progress, "tell", lambda self, text: told.append(text))
     with serving(parity) as server:
-        with pytest.raises(sy.SteelyardError, match=r"writes the store died \(killed by signal 9\).*--resume last"):
-            watched(server, lambda process: process.kill())
-        with Store.open() as store:
-            durable = sum(record.call.failure is None for record in store.records(store.run("last").id))
-        assert ITEMS / 4 < durable < ITEMS
-        server.requests.clear()
-        words = [sys.executable, "-m", "steelyard", "run", "--resume", "last", "--quiet"]
-        subprocess.run(words, capture_output=True, check=True, timeout=60)
-        assert len(server.requests) == ITEMS - durable
+        done, _ = watched(server, lambda process: process.kill())
+        assert len(server.requests) == ITEMS
+    assert done.status == "done"
+    assert len(scores(done)) == ITEMS
+    with closing(sqlite3.connect(Store.place())) as raw:
+        assert raw.execute("SELECT count(*), count(DISTINCT position) FROM calls").fetchone() == (ITEMS, ITEMS)
+    assert any("killed by signal 9" in text for text in told)
 
 
-def test_a_run_that_is_killed_while_a_process_writes_for_it_says_how_many_calls_may_be_paid_for_twice():
+@pytest.mark.parametrize("dies", ["before the commit", "after the commit"])
+def test_a_transaction_whose_writer_died_is_made_once(dies, monkeypatch):
+    """Whether the process died before it wrote the rows or before it could say so."""
+
+    class Dying:
+        async def append(self, calls, new_scores):
+            if dies == "after the commit":
+                with Store.open() as store:
+                    store.append(calls, new_scores)
+            raise EnvironmentFault("the process that writes the store died")
+
+    async def serve_dying(self, serve=writer.Writer.serve):
+        self._scribe = Dying()
+        await serve(self)
+
+    monkeypatch.setattr(writer.Writer, "serve", serve_dying)
+    done = sy.run([sy.Scripted(lambda request: "1", concurrency=8)], ["cases.jsonl"])
+    assert len(scores(done)) == ITEMS
+    with closing(sqlite3.connect(Store.place())) as raw:
+        assert raw.execute("SELECT count(*) FROM calls").fetchone() == (ITEMS,)
+
+
+def test_the_store_of_the_run_is_written_also_where_the_working_folder_changes(hired_early, tmp_path):
+    Path("elsewhere").mkdir()
+    asked = []
+
+    def wandering(request):
+        asked.append(request)
+        if len(asked) == 10:
+            os.chdir("elsewhere")
+        return "1"
+
+    done = sy.run([sy.Scripted(wandering, delay_s=0.01, concurrency=8)], ["cases.jsonl"])
+    with Store.open(tmp_path / Store.place()) as store:
+        (cell,) = store.cells(done.info.id)
+        assert len(store.completed(cell.id)) == ITEMS
+        assert "written_by" in store.sessions(done.info.id)[0].provenance
+
+
+def test_a_file_in_the_working_folder_hides_no_module_of_the_process(hired_early):
+    Path("csv.py").write_text("raise SystemExit('not this one')")
+    with serving(parity) as server:
+        done, seen = watched(server)
+    assert (done.status, len(seen)) == ("done", 1)
+    assert written_by_a_process()
+
+
+def test_a_run_killed_while_a_process_writes_for_it_shows_what_is_durable_and_says_what_may_be_paid_twice():
     async def slowly(request, body, number):
         await asyncio.sleep(0.05)
         return await parity(request, body, number)
@@ -153,6 +204,10 @@ def test_a_run_that_is_killed_while_a_process_writes_for_it_says_how_many_calls_
             wait_for(written_by_a_process)
             wait_for(lambda: len(server.requests) > ITEMS / 2)
             os.kill(process.pid, signal.SIGKILL)
+        shown = json.loads(subprocess.check_output([sys.executable, "-m", "steelyard", "show", "--json"]))
+        so_far = shown["cells"][0]["estimates"]["accuracy"]
+        assert (so_far["n"] > ITEMS / 4, so_far["value"] is None) == (True, False)
+        assert shown["spending"]["calls"] >= so_far["n"]
         words = [sys.executable, "-m", "steelyard", "run", "--resume", "last", "--quiet"]
         done = subprocess.run(words, capture_output=True, check=True, timeout=60, text=True)
         assert len(server.requests) - ITEMS <= 5 * slots

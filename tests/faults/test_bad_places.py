@@ -2,16 +2,20 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import steelyard as sy
 from mounts import UNSHARE, need_mounts
 from server import say, serving
 from steelyard.cli import main
-from steelyard.store import places
+from steelyard.engine import writer
+from steelyard.errors import StoreError
+from steelyard.store import Store, places
 
 
 @pytest.fixture
@@ -110,3 +114,38 @@ def test_a_store_on_a_network_file_system_is_warned_of_when_a_run_begins(tmp_pat
     for store, is_warned in ((shared / "s.db", True), (tmp_path / "s.db", False)):
         assert main(["run", "starter", "-m", "baseline/random", "--limit", "3", "--store", str(store)]) == 0
         assert ("is on a network file system (nfs4)" in capsys.readouterr().err) == is_warned
+
+
+@pytest.mark.parametrize("is_fast", [False, True], ids=["written by a thread", "written by a process"])
+def test_a_store_that_is_removed_while_a_run_writes_to_it_ends_the_run_and_is_rescued(is_fast, monkeypatch):
+    monkeypatch.setattr(writer, "PACE_OF_CALLS", 20)
+    monkeypatch.setattr(writer, "FAST_A_SECOND", 1.0 if is_fast else 1e9)
+    Path("many.jsonl").write_text("".join(json.dumps({"question": f"q{i}", "answer": "x"}) + "\n" for i in range(999)))
+    asked = []
+
+    def answer(request):
+        asked.append(request)
+        if len(asked) == 500:
+            shutil.rmtree(".steelyard")
+        return "x"
+
+    with pytest.raises(sy.SteelyardError, match=r"was removed, or another file put in its place\. .* --store "):
+        sy.run([sy.Scripted(answer, delay_s=0.01, concurrency=8)], ["many.jsonl"])
+    assert len(asked) < 700
+    (rescued,) = Path(".steelyard").iterdir()
+    assert rescued.stat().st_mode & 0o777 == 0o600
+    with Store.open(rescued) as store:
+        (cell,) = store.cells(store.run("last").id)
+        assert 400 < len(store.completed(cell.id)) <= 500
+
+
+def test_a_store_that_is_replaced_is_not_written_to():
+    with Store.open("s.db") as store:
+        store.create_run(name="a", plan={}, plan_digest="d")
+        Path("s.db").rename("moved.db")
+        with Store.open("s.db"):
+            pass
+        with pytest.raises(StoreError, match="another file put in its place"):
+            store.create_run(name="b", plan={}, plan_digest="d")
+    with Store.open("s.db") as other:
+        assert other.runs() == []

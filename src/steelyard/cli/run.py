@@ -250,7 +250,8 @@ def say_how_it_ended(ended: Ended) -> None:
 def _out_of_money(ended: Ended) -> str:
     number, budget_usd = ended.run.number, ended.run.plan.get("budget_usd")
     if budget_usd is None:
-        return f"the store's budget is spent. Go on with: steelyard budget set USD; steelyard run --resume {number}"
+        more = f"steelyard budget set USD; steelyard run --resume {number}"
+        return f"what is left of the store's budget buys no further request. Go on with: {more}"
     return f"stopped by budget. Go on with more: steelyard run --resume {number} --budget {2 * budget_usd:g}"
 
 

@@ -11,11 +11,14 @@ GRACE_S = 5.0
 
 
 def start(module: str) -> tuple[subprocess.Popen[bytes], socket.socket]:
-    """Start ``python -m MODULE NUMBER``, the number being that of its socket; the process, and our end of the pair."""
+    """Start ``python -m MODULE NUMBER``, the number being that of its socket; the process, and our end of the pair.
+
+    Modules are found where this process finds them (``-P``: a file in the working folder hides none).
+    """
     ours, theirs = socket.socketpair()
     with theirs:
         process = subprocess.Popen(  # noqa: S603 - our own module
-            [sys.executable, "-m", module, str(theirs.fileno())],
+            [sys.executable, "-P", "-m", module, str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=2,

@@ -140,7 +140,7 @@ async def execute(
         plan,
         run_id=run.id,
         session=session,
-        store=store.location,
+        store=store.path,
         ledger=purse.ledger,
         writer=writer,
         tell=progress.tell,

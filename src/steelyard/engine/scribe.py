@@ -1,7 +1,7 @@
 """A process that writes for a run, once answers come so fast that a thread which writes would slow the event loop down.
 
 It makes the same transactions as the thread, on another core, and says what it has written: a row counts no sooner
-than it is durable. It ends with its run; where it dies, the run ends and can be resumed.
+than it is durable. It ends with its run; where it dies before, the thread goes on in its place.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ class Scribe:
 
     def __init__(self, location: str) -> None:
         self._location = location
+        self._wire: Wire | None = None
         self._known_keys: set[str] = set()
         self._decoder = msgspec.msgpack.Decoder(list[FromScribe])
 
@@ -55,13 +56,18 @@ class Scribe:
     async def end(self) -> dict[str, float]:
         """See it gone, which has written all that it was given; what it took."""
         figures: dict[str, float] = {}
-        with suppress(EnvironmentFault):
-            figures = (await self._ask(End(), Weighed)).figures
-        self._wire.close()
-        await asyncio.to_thread(child.bury, self._process)
+        if self._wire is not None:
+            with suppress(EnvironmentFault, StoreError):
+                figures = (await self._ask(End(), Weighed)).figures
+            await self._bury(self._wire)
         return figures
 
+    async def _bury(self, wire: Wire) -> str:
+        wire.close()
+        return await asyncio.to_thread(child.bury, self._process)
+
     async def _ask(self, wish: ToScribe, answer: type[S]) -> S:
+        assert self._wire is not None
         self._wire.say(wish)
         match await self._wire.hear(self._decoder):
             case [Full(text=text)]:
@@ -70,11 +76,7 @@ class Scribe:
                 raise StoreError(text)
             case [said] if isinstance(said, answer):
                 return said
-        how = await asyncio.to_thread(child.bury, self._process)
-        raise EnvironmentFault(
-            f"the process that writes the store died ({how}); what is durable is kept. Then try: "
-            "steelyard run --resume last"
-        )
+        raise EnvironmentFault(f"the process that writes the store died ({await self._bury(self._wire)})")
 
 
 async def _serve() -> None:
@@ -84,7 +86,13 @@ async def _serve() -> None:
     said = await wire.hear(decoder)
     if not said or not isinstance(opening := said[0], Open):
         return
-    with Store.open(opening.store, create=False) as store:
+    try:
+        store = Store.open(opening.store, create=False)
+    except StoreError as error:
+        wire.say(Broken(text=str(error)))
+        await wire.flush()
+        return
+    with store:
         wire.say(Ready())
         while said := await wire.hear(decoder):
             for wish in said:

@@ -1,7 +1,7 @@
 """The one writer of a run: what has gathered while the last commit went on goes into the next one.
 
-It writes on a thread; once answers come fast, in a process of its own. Where the disk is full nothing more is sent:
-what is in flight is kept in memory and written once there is room again.
+It writes on a thread; once answers come fast, in a process of its own, and on the thread again where that dies. Where
+the disk is full nothing more is sent: what is in flight is kept in memory and written once there is room again.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from typing import Protocol
 
 from steelyard.engine.scribe import Scribe, has_a_core
@@ -140,11 +139,13 @@ class Writer:
             self._hiring = asyncio.create_task(self._hire())
 
     async def _hire(self) -> None:
-        scribe = Scribe(self._store.location)
-        with suppress(OSError, EnvironmentFault, StoreError):  # then the thread goes on
+        scribe = Scribe(self._store.path)
+        try:
             await scribe.start()
             await asyncio.to_thread(self.on_hire)
             self._scribe = scribe
+        except (OSError, EnvironmentFault, StoreError):  # then the thread goes on
+            await scribe.end()
 
     async def _commit(self, calls: Sequence[NewCall], scores: Sequence[NewScore]) -> list[int]:
         """Write the batch; where there is no room, hold the run up and try again until patience ends."""
@@ -165,9 +166,14 @@ class Writer:
         return ids
 
     async def _append(self, calls: Sequence[NewCall], scores: Sequence[NewScore]) -> list[int]:
+        append = self._store.append
         if self._scribe is not None:
-            return await self._scribe.append(calls, scores)
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._store.append, calls, scores)
+            try:
+                return await self._scribe.append(calls, scores)
+            except EnvironmentFault as fault:  # it may have died on either side of the commit
+                self._scribe, append = None, self._store.append_once
+                self._tell(f"{fault}: the run itself writes from now on")
+        return await asyncio.get_running_loop().run_in_executor(self._thread, append, calls, scores)
 
     def _hold(self, error: StoreFull) -> float:
         self._has_room.clear()

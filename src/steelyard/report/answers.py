@@ -8,7 +8,9 @@ from steelyard.types import Completion, Prompt, Record, Sample, Stage
 
 NEVER = -1e9
 """The log-likelihood that a floor gives to what it does not pick."""
-_CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_CONTROL = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
+)
 
 
 def print_record(record: Record) -> None:
@@ -17,7 +19,7 @@ def print_record(record: Record) -> None:
 
 
 def plain(text: str) -> str:
-    """The text without control characters and terminal sequences."""
+    """The text without control characters, terminal sequences and marks that turn the direction of what follows."""
     return _CONTROL.sub("", text)
 
 

@@ -8,14 +8,14 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from steelyard.analysis.estimates import MADE_ELSEWHERE, OF_SENDING, unknown
-from steelyard.analysis.stopped import Stopped, looks_by_cell, stopped
+from steelyard.analysis.estimates import MADE_ELSEWHERE, OF_SENDING, Context, unknown
+from steelyard.analysis.stopped import Stopped, looks_by_cell, stopped, summarise_stopped
 from steelyard.report.identity import MixedModel, mixed_models, mixture_warning
 from steelyard.report.machine import busy_client, ended_servers
 from steelyard.report.spending import Spending, spending
 from steelyard.report.systems import SystemResult, system_result
 from steelyard.store import Store
-from steelyard.types import CellInfo, Estimate, RunInfo
+from steelyard.types import CellInfo, Estimate, Look, RunInfo
 
 MOST_ERRORS = 0.01
 MUCH_UNPARSED = 0.05
@@ -96,14 +96,16 @@ def _rank(cell: CellResult) -> tuple[float, bool]:
 
 
 def load_results(store: Store, run: RunInfo) -> Results:
-    """Read a run's cells and their stored estimates."""
+    """Read a run's cells and their stored estimates; those of a run that was killed, or goes on, are made here."""
     cells = []
+    has_ended = all(session.ended_at for session in store.sessions(run.id)[-1:])
     infos = store.cells(run.id)
     looks = looks_by_cell(infos, store.looks(run.id)) if run.plan.get("stop") else {}
     for info in infos:
         assert info.id is not None
-        found = _result(info, store.summary(info.id) or ())
-        ended = stopped(looks.get(info.id, ()), found.estimates)
+        series = looks.get(info.id, ())
+        found = _result(info, (store.summary(info.id) or ()) if has_ended else _so_far(store, info, series))
+        ended = stopped(series, found.estimates)
         cells.append(msgspec.structs.replace(found, stopped=ended, system=system_result(store, info)))
     cells += [_result(info, estimates) for info, estimates in store.gradings(run.id)]
     return Results(
@@ -115,6 +117,11 @@ def load_results(store: Store, run: RunInfo) -> Results:
         mixed=mixed_models(store, cells),
         left_out=_left_out(store, run),
     )
+
+
+def _so_far(store: Store, info: CellInfo, series: Sequence[Sequence[Look]]) -> Sequence[Estimate]:
+    """What the answers that are durable come to."""
+    return summarise_stopped(store.columns(info.id or 0), Context(info=info), series)
 
 
 def _left_out(store: Store, run: RunInfo) -> dict[str, dict[str, str]]:
@@ -216,12 +223,16 @@ def _out_of_money(results: Results) -> list[str]:
     if attempted == 0:
         return [
             f"Stopped by budget before the first of {planned:,} requests: what one can cost at most, with what must "
-            "follow it, is more than is left. Try: a larger --budget, or a smaller --max-tokens"
+            "follow it, is more than is left. Try: a larger budget, or a smaller --max-tokens"
         ]
+    number, planned_usd = results.run.number, results.run.plan.get("budget_usd")
+    more = f"steelyard run --resume {number} --budget USD"
+    if planned_usd is None:
+        more = f"steelyard budget set USD; steelyard run --resume {number}"
     how = "the first ones in file order" if results.run.plan.get("order") == "file" else "a random sample"
     return [
         f"Stopped by budget after {attempted:,} of {planned:,} requests. The items asked are {how} of those planned, "
-        f"so every number stands, with wider bounds. Try: steelyard run --resume {results.run.number} --budget USD"
+        f"so every number stands, with wider bounds. Try: {more}"
     ]
 
 

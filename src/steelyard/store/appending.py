@@ -26,7 +26,7 @@ from steelyard.store.codec import mended
 from steelyard.store.dictionaries import Dictionaries, Packing
 from steelyard.store.figures import figures_of
 from steelyard.store.items import Items, Key, print_of, prints_here
-from steelyard.store.judgements import Measure, Measures, NewScore, number_rows, score_rows
+from steelyard.store.judgements import Measure, Measures, NewScore, measures_of, number_rows, score_rows
 from steelyard.store.keys import keyless_call
 from steelyard.store.payload import to_keep
 from steelyard.types import Call, Sample
@@ -97,6 +97,14 @@ class Appending:
         self._dictionaries.learn(batch.packings.values())
         return ids
 
+    def append_once(self, calls: Sequence[NewCall], scores: Sequence[NewScore]) -> list[int]:
+        """``append``, where a process may have made that very transaction before it died: whole or not at all."""
+        with self._reading() as connection:
+            known = [_number_of_call(connection, row) for row in calls]
+            is_scored = any(_is_scored(connection, row) for row in scores)
+        ids = [number for number in known if number is not None]
+        return ids if ids or is_scored else self.append(calls, scores)
+
     def _prepared(self, calls: Sequence[NewCall], keys: Sequence[bytes]) -> _Batch:
         """The rows of these calls and of the items that no run has asked yet."""
         packings = self._dictionaries.of({row.cell for row in calls})
@@ -120,6 +128,24 @@ class Appending:
             samples=[_sample_row(place, items[place], of_sets[place[0]]) for place in prints],
             prints=prints,
         )
+
+
+def _number_of_call(connection: Connection, row: NewCall) -> int | None:
+    """The id of that very call, where it is written: a session asks each item and repeat of a cell once."""
+    table = schema.calls
+    same = (table.c.cell == row.cell, table.c.position == row.position, table.c.repeat == row.call.repeat)
+    return connection.execute(select(table.c.id).where(*same, table.c.session == row.session)).scalar()
+
+
+def _is_scored(connection: Connection, row: NewScore) -> bool:
+    """Whether the call has these scores: a run gives it none twice, but for such as could not be given before."""
+    if all(score.value is None for score in row.scores.values()):
+        return False
+    table = schema.scores
+    measures = measures_of(connection, row.grader, row.grader_version)
+    of_call = table.c.id.between(row.call * schema.JUDGEMENTS, (row.call + 1) * schema.JUDGEMENTS - 1)
+    given = select(table.c.id).where(of_call, table.c.measure.in_(measures), table.c.value.is_not(None))
+    return connection.execute(given).first() is not None
 
 
 def _check_cells(connection: Connection, cells: set[int]) -> None:

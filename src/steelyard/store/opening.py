@@ -56,6 +56,14 @@ def is_there(location: Path) -> bool:
         raise StoreError(f"cannot open a store at {location}: {error.strerror}") from error
 
 
+def file_at(path: str) -> int | None:
+    """Which file is there, by its number in the file system."""
+    try:
+        return os.stat(path).st_ino
+    except OSError:
+        return None
+
+
 def create_privately(location: Path) -> None:
     """Only the user may read what was asked and answered."""
     location.parent.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ import socket
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -29,7 +29,7 @@ from steelyard.store import registry, schema
 from steelyard.store.account import Budget
 from steelyard.store.answers import Answers, answer_columns, hand_over, read_call, with_original
 from steelyard.store.appending import Appending, NewCall
-from steelyard.store.backup import keep_copy
+from steelyard.store.backup import keep_copy, rescue
 from steelyard.store.baselines import Baselines
 from steelyard.store.codec import unpack
 from steelyard.store.columns import read_columns, read_names
@@ -41,6 +41,7 @@ from steelyard.store.opening import (
     KEPT_IN_THE_FILE,
     configure,
     create_privately,
+    file_at,
     is_full,
     is_there,
     location_of,
@@ -80,6 +81,7 @@ class Store:
     def __init__(self, engine: Engine, location: str) -> None:
         self._engine = engine
         self.location = location
+        self._file: int | None = None
         self._dictionaries = Dictionaries(self._reading, self._writing)
         self._appending = Appending(self._reading, self._writing, self._dictionaries)
         self.answers = Answers(self._reading, self._writing, number_of)
@@ -114,6 +116,7 @@ class Store:
         try:
             create_privately(location)
             store._bring_up_to_date()
+            store._file = file_at(store.path)
             store._dictionaries.open()
         except BaseException as error:
             store.close()
@@ -383,6 +386,10 @@ class Store:
         """Write calls, and judgements of earlier ones, in one transaction; return the calls' ids when it is durable."""
         return self._appending.append(calls, scores)
 
+    def append_once(self, calls: Sequence[NewCall], scores: Sequence[NewScore]) -> list[int]:
+        """``append``, where a process may have made that very transaction before it died: whole or not at all."""
+        return self._appending.append_once(calls, scores)
+
     def append_calls(self, rows: Sequence[NewCall]) -> list[int]:
         """Write calls in one transaction; return their ids when they are durable."""
         return self.append(rows, ())
@@ -500,9 +507,15 @@ class Store:
 
     # Connections
 
+    @property
+    def path(self) -> str:
+        """The file, also for a process or a moment with another working folder."""
+        return str(self._engine.url.database)
+
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
         """One transaction that holds the write lock from its start, so that two writers wait for one another."""
+        self._check_place()
         with self._engine.connect() as connection:
             try:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
@@ -512,6 +525,17 @@ class Store:
                 connection.rollback()
                 kind = StoreFull if is_full(error) else StoreError
                 raise kind(f"cannot write to the store {self.location}: {reason_of(error)}") from error
+
+    def _check_place(self) -> None:
+        """What is written to a file that was removed goes with it: such a store is copied, and takes nothing more."""
+        if self._file is None or file_at(self.path) == self._file:
+            return
+        with closing(self._engine.raw_connection()) as connection:
+            raw = connection.driver_connection
+            assert isinstance(raw, sqlite3.Connection)
+            rescued = rescue(raw, Path(self.path), self._file)
+        became = f"What it held is in {rescued}. Try: --store {rescued}" if rescued else "What it held is lost"
+        raise StoreError(f"the store {self.location} was removed, or another file put in its place. {became}")
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
