@@ -74,7 +74,7 @@ def test_a_floor_that_is_not_beaten_is_told():
     assert found.sentence.startswith("a is not shown to do better on b@p than baseline/random")
     (found,) = of("floor", contender("a", 300), contender("b", 250), floors=[floor(100)])
     assert found.kind == "told"
-    assert found.sentence.startswith("All 2 models do better")
+    assert found.sentence.startswith("Both models do better")
 
 
 def test_the_cheapest_right_answer_is_decided_by_the_ratio_of_costs():
@@ -236,6 +236,19 @@ def test_high_stakes_is_withheld_at_the_bar_with_items_and_dollars_that_would_se
     assert found.settle.startswith("About ")
     assert "more items of b@p would settle it, about" in found.settle
     assert "USD" in found.settle
+
+
+def test_what_would_settle_a_recommendation_is_said_once():
+    found = recommended(STAKES, contender("a", 92, 100))
+    assert "would settle" in found.settle
+    assert "would settle" not in found.why
+
+
+def test_what_cannot_be_judged_is_said_once_of_all_of_whom_it_holds():
+    untimed = {"ttft_s": np.full(400, np.nan), "total_s": np.full(400, np.nan)}
+    found = recommended(REAL_TIME, contender("a", 300, **untimed), contender("b", 300, **untimed))
+    assert found.why.startswith("latency.p95 of a and b on ")
+    assert found.why.count("cannot be judged") == 1
 
 
 def test_high_stakes_is_withheld_where_calls_failed():

@@ -135,9 +135,9 @@ def test_code_without_a_sandbox_is_asked_for_and_stamped_on_the_results():
     Path("answers.jsonl").write_text('{"sample_id": "inc", "completion": "def inc(n):\\n    return n + 1"}\n')
     unsafe = "--unsafe-code-execution"
     told = ok("import", "answers.jsonl", "--benchmark", "tasks.jsonl", "--model", "m", unsafe)
-    assert "! model-written code was run without a sandbox" in told
+    assert "! Model-written code was run without a sandbox" in told
     ok("rescore", "last", "--protocol", "code", unsafe)
-    assert json.loads(ok("show", "--json"))["warnings"][0].startswith("model-written code")
+    assert json.loads(ok("show", "--json"))["warnings"][0].startswith("Model-written code")
 
 
 def test_answers_to_generated_items_come_back_by_seed_and_number():

@@ -102,7 +102,7 @@ def test_a_plan_asked_by_batches_takes_several_at_once_and_any_order_of_results(
     shown = subprocess.run(
         [sys.executable, "-m", "steelyard", "show", "--store", "s.db"], capture_output=True, text=True, timeout=100
     )
-    assert "cost/request" in shown.stdout
+    assert "cost of 1,000" in shown.stdout
     assert "/s" not in shown.stdout
 
 

@@ -258,7 +258,7 @@ def test_a_run_ends_before_it_overspends_and_what_was_asked_is_a_prefix_of_the_p
     asked = {record.sample.id for record in run.records()}
     assert asked == set(planned_order(len(asked)))
     assert set(order) == {f"quiz/{i}" for i in range(60)}
-    assert f"stopped by budget after {len(asked)} of 60 requests" in run.table()
+    assert f"Stopped by budget after {len(asked)} of 60 requests" in run.table()
     assert "(stopped by budget)" in run.table()
 
 
@@ -276,7 +276,7 @@ def test_a_run_that_fits_its_budget_is_done_and_says_what_is_left():
     assert (run.spending.calls, run.spending.answers) == (60, 60)
     assert (run.spending.spent_usd, run.spending.remaining_usd) == pytest.approx((0.78, 4.22))
     assert run.spending.per_answer_usd == pytest.approx(0.013)
-    assert "60 requests sent, 0.7800 USD spent, 0.013 USD an answer, 4.2200 of 5 USD left" in run.table()
+    assert "60 requests sent, 0.7800 USD spent, 13 USD for 1,000 answers, 4.2200 of 5 USD left" in run.table()
 
 
 def test_a_budget_for_less_than_one_request_sends_nothing_and_says_why():
@@ -284,7 +284,7 @@ def test_a_budget_for_less_than_one_request_sends_nothing_and_says_why():
         run, _ = ask([endpoint(server)], budget_usd=0.001)
         assert not server.requests
     assert run.status == "budget"
-    assert "stopped by budget before the first of 60 requests" in run.table()
+    assert "Stopped by budget before the first of 60 requests" in run.table()
 
 
 def test_two_models_share_one_budget():
@@ -464,7 +464,7 @@ def test_a_run_that_was_killed_counts_with_all_it_held(monkeypatch):
         share = store.budget.open_share()
         assert store.budget.draw(share, 3.0) == 3.0
         assert store.budget.account().held_usd == 3.0
-        monkeypatch.setattr("steelyard.store.store._is_alive", lambda pid, at: False)
+        monkeypatch.setattr("steelyard.store.registry.is_alive", lambda pid, at: False)
         state = store.budget.account()
     assert (state.held_usd, state.spent_usd, state.remaining_usd) == (0.0, 3.0, 7.0)
 

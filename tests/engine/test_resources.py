@@ -232,7 +232,7 @@ def test_a_client_that_is_kept_from_reading_says_so_over_its_results(monkeypatch
     quiz = sy.Benchmark(name="quiz", version="1", load=questions(30).load, grade=heavy)
     with serving(slow_x) as endpoint:
         run = sy.run([served(endpoint.url, None, concurrency=4)], [quiz])
-    assert run.table().count("the client was a bottleneck") == 1
+    assert run.table().count("The client was a bottleneck") == 1
 
 
 def test_times_add_up_over_sessions_and_peaks_do_not():

@@ -44,6 +44,10 @@ COLLISIONS = """() => {
   }
   return found;
 }"""
+SPILLS = """() => [...document.querySelectorAll('th, td')]
+  .filter((cell) => getComputedStyle(cell.parentElement.parentElement).position !== 'absolute')
+  .filter((cell) => cell.scrollWidth > cell.clientWidth + 1)
+  .map((cell) => `${cell.textContent.trim().slice(0, 80)} leaves its cell`)"""
 AXE = """async () => {
   const { violations } = await axe.run(document, { resultTypes: ['violations'] });
   const told = (one, node) => `${one.id}: ${node.html.slice(0, 160)} ${node.failureSummary}`;

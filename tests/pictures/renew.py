@@ -1,6 +1,6 @@
 """Renew the README's picture: ``python tests/pictures/renew.py docs/pictures/report.png``.
 
-The local model in three formats with its floor, really run here; the head of the report as a browser shows it.
+The README's own command, really run here; the head of its report as a browser shows it.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ ENDS_BEFORE = "#bench1 details"
 
 
 def main(target: Path) -> None:
-    """Run the models, and keep the page down to its first charts."""
+    """Run the models, and keep the page down to its first chart."""
     with tempfile.TemporaryDirectory() as folder:
-        scenes.enact(scenes.formats, Path(folder))
+        scenes.enact(scenes.of_the_readme, Path(folder))
         with sync_playwright() as driver:
             browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
             with shown(browser, (Path(folder) / "report.html").as_uri(), "light") as page:

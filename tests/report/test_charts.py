@@ -138,6 +138,16 @@ def test_many_models_are_drawn_and_only_those_on_the_front_are_named():
     assert len(re.findall('class="name"', drawn)) <= 40
 
 
+def test_models_whose_intervals_cross_are_both_named():
+    crossing = [
+        charts.Mark(
+            name=f"model-{i}", slot=i, x=6.4 + i, y=0.15, x_low=5.2 + i, x_high=7.6 + i, y_low=0.08, y_high=0.26
+        )
+        for i in range(2)
+    ]
+    assert [name for name in ("model-0", "model-1") if f">{name}</text>" in scatter(crossing)] == ["model-0", "model-1"]
+
+
 def test_hidden_and_shown_numbers_read_well():
     assert tick_text(0.00001, "USD") == "$0.00001"
     assert value_text(0.0001234, "USD") == "$0.000123"

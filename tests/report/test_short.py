@@ -76,7 +76,7 @@ def test_no_line_is_wider_than_the_terminal_and_no_name_or_number_is_broken(widt
     lines = re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines()
     assert max(map(len, lines)) <= width
     tables = text.split("In short")[0]
-    for whole in ("accuracy (95 %)", "requests/s", "cost/request"):
+    for whole in ("accuracy (95 %)", "requests/s", "cost of 1,000"):
         assert whole in tables
     if width >= 80:
         assert tables.count("org/a-model-with-quite-a-long-name") == tables.count("model  ")

@@ -121,7 +121,7 @@ def above_floor(bench: Bench) -> Iterator[Finding]:
         text += f"{floor.name}, which needs no model. {sentence(first)}"
         yield Finding(rule="floor", kind="open", benchmark=bench.label, sentence=text, method=method, numbers=numbers)
         return
-    who = models[0].name if len(models) == 1 else f"All {len(models)} models"
+    who = models[0].name if len(models) == 1 else "Both models" if len(models) == 2 else f"All {len(models)} models"
     text = f"{who} {'does' if len(models) == 1 else 'do'} better on {bench.label} than {floor.name}. {sentence(first)}"
     yield Finding(rule="floor", kind="told", benchmark=bench.label, sentence=text, method=method, numbers=numbers)
 

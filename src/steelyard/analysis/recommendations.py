@@ -13,7 +13,7 @@ from msgspec import Struct
 from steelyard.analysis.bench import Bench, Contender
 from steelyard.analysis.findings import cost_of_items, listed
 from steelyard.analysis.gate import Check, Policy, check_margin, check_threshold
-from steelyard.analysis.verdict_words import check_sentence
+from steelyard.analysis.verdict_words import seen_sentence
 from steelyard.analysis.wording import dollars
 from steelyard.criteria import Margin, Threshold, parse_margin, parse_threshold
 
@@ -136,10 +136,10 @@ def _given(
     if not nearest:
         failed = judged[common[0]]
         told = next(check for check in failed if check.verdict == "fail")
-        why = f"No model passes: {_seen(told)}"
+        why = f"No model passes: {seen_sentence(told)}"
         return Recommendation(use=use, rule=rule, models=(), why=why, settle="More items would not change that.")
     checks = [check for check in judged[nearest[0]] if check.verdict == "inconclusive"]
-    why = f"Not decided for {listed(nearest)}: {_seen(checks[0])}"
+    why = _why_open(nearest, judged, checks[0])
     return Recommendation(use=use, rule=rule, models=(), why=why, settle=_settling(checks, benches))
 
 
@@ -253,18 +253,13 @@ def _is_told_more(name: str, other: str, benches: Sequence[Bench]) -> bool:
     )
 
 
-def _seen(check: Check) -> str:
-    """One criterion as it came out, in a sentence."""
-    return check_sentence(check)
-
-
 def _why(chosen: Sequence[str], passed: Sequence[str], judged: dict[str, list[Check]], benches: Sequence[Bench]) -> str:
     parts = []
     if len(chosen) > 1:
         parts.append(f"{listed(chosen)} are not told apart.")
     elif len(passed) > 1:
         parts.append(f"It is chosen among the {len(passed)} that pass ({listed(passed)}).")
-    parts += [_seen(check) for check in judged[chosen[0]]]
+    parts += [seen_sentence(check) for check in judged[chosen[0]]]
     return " ".join(parts)
 
 
@@ -277,9 +272,17 @@ def _why_general(chosen: Sequence[str], benches: Sequence[Bench]) -> str:
                 f"{one.name} is the best one seen on {bench.label}, and no cheaper model is shown to come close."
             )
         else:
-            parts.append(_seen(_margin(CLOSE, one, bench)))
+            parts.append(seen_sentence(_margin(CLOSE, one, bench)))
     alone = "" if len(chosen) == 1 else f"{listed(chosen)} are not told apart in cost. "
     return alone + " ".join(parts)
+
+
+def _why_open(nearest: Sequence[str], judged: dict[str, list[Check]], first: Check) -> str:
+    """What is open for the nearest ones; where nothing can be judged, who else it stands in the way of."""
+    if not first.fault:
+        return f"Not decided for {listed(nearest)}: {seen_sentence(first)}"
+    alike = [name for name in nearest if any(check.fault == first.fault for check in judged[name])]
+    return f"{first.metric} of {listed(alike)} on {first.benchmark} cannot be judged: {first.fault}."
 
 
 def _settling(checks: Sequence[Check], benches: Sequence[Bench]) -> str:
@@ -295,5 +298,7 @@ def _settling(checks: Sequence[Check], benches: Sequence[Bench]) -> str:
     sides = [_on(bench, most.model), *([] if most.scale == "value" else bench.pairable[:1])]
     price = cost_of_items(sides, more)
     money = "" if price is None else f", about {dollars(price)}"
-    has = f" ({bench.label} has {most.available:,} in all)" if more + most.n > (most.available or 0) else ""
-    return f"About {more:,} more items of {bench.label} would settle it{money}, if the truth is what was seen{has}."
+    text = f"About {more:,} more items of {bench.label} would settle it{money}, if the truth is what was seen."
+    if most.available is None or more + most.n <= most.available:
+        return text
+    return f"{text} It has {most.available:,} in all: ask each more often (--runs)."

@@ -37,7 +37,13 @@ def _sentence(verdict: GateReport, checks: Sequence[Check]) -> str:
 
 
 def check_sentence(check: Check) -> str:
-    """One criterion in one sentence."""
+    """One criterion as it came out, and what would settle it where it is open."""
+    is_open = check.verdict == "inconclusive" and not check.fault
+    return f"{seen_sentence(check)} {settling(check) if is_open else ''}".rstrip()
+
+
+def seen_sentence(check: Check) -> str:
+    """One criterion as it came out."""
     where = f"{check.metric} of {check.model} on {check.benchmark}"
     if check.fault:
         return f"{where} cannot be judged: {check.fault}."
@@ -54,14 +60,14 @@ def check_sentence(check: Check) -> str:
     if check.verdict == "fail":
         return f"{changed}, with 95 % certainty worse than {change_of(check, other)} ({margin})."
     between = f"between {change_of(check, check.low)} and {change_of(check, check.high)}"
-    return f"{changed}, {between} ({margin}). {settling(check)}".rstrip()
+    return f"{changed}, {between} ({margin})."
 
 
 def _of_threshold(where: str, check: Check) -> str:
     assert check.candidate is not None
     text = f"{where} is {written(check.candidate)}, each bound with 95 %; asked for: {check.criterion}"
     if check.verdict == "inconclusive":
-        return f"{text}. {settling(check)}".rstrip()
+        return f"{text}."
     return f"{text}: {'kept' if check.verdict == 'pass' else 'not kept'}."
 
 

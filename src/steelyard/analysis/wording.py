@@ -8,6 +8,9 @@ import msgspec
 
 from steelyard.types import Estimate
 
+PER_THOUSAND = {"cost.per_request": "cost of 1,000", "cost.per_correct": "cost of 1,000 right"}
+"""What people read of a thousand, since one costs next to nothing; the store and JSON have it of one."""
+
 
 def written(estimate: Estimate | None, *, bounds: bool = True) -> str:
     """``61.3 % (58.6 to 63.9)``; what is unknown is a dash, and its reason stands in ``estimate.status``."""
@@ -24,6 +27,11 @@ def written(estimate: Estimate | None, *, bounds: bool = True) -> str:
 def dollars(value: float) -> str:
     """An amount that is about right: two digits, never an exponent."""
     return f"{_number(value, _decimals(value, 2))} USD"
+
+
+def priced(estimate: Estimate) -> Estimate:
+    """The cost of a thousand where it is that of one, and any other estimate as it is."""
+    return thousandfold(estimate) if estimate.metric in PER_THOUSAND else estimate
 
 
 def thousandfold(estimate: Estimate) -> Estimate:

@@ -6,6 +6,8 @@ import re
 
 from steelyard.types import Completion, Prompt, Record, Sample, Stage
 
+NEVER = -1e9
+"""The log-likelihood that a floor gives to what it does not pick."""
 _CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -52,11 +54,16 @@ def gold(sample: Sample) -> str:
     return f"{chr(ord('A') + index)}) {sample.choices[index]}"
 
 
+def _weight(logprob: float) -> str:
+    """A log-likelihood; a floor, which picks, gives what it does not pick none."""
+    return "never" if logprob <= NEVER else f"{logprob:.3f}"
+
+
 def answer_text(completion: Completion, sample: Sample) -> str:
     """What came back: a text, or how likely each choice was."""
     if completion.likelihoods:
         pairs = zip(sample.choices, completion.likelihoods, strict=False)
-        return "\n".join(f"{weighed.logprob:9.3f}  {choice}" for choice, weighed in pairs)
+        return "\n".join(f"{_weight(weighed.logprob):>9}  {choice}" for choice, weighed in pairs)
     thought = f"[reasoning] {completion.reasoning}\n" if completion.reasoning else ""
     return thought + (completion.text or "(empty)")
 

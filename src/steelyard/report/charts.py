@@ -134,6 +134,7 @@ def scatter(marks: Sequence[Mark], *, label: str, x_name: str, y_name: str, x_un
     parts.append(words_at(8, 12, y_name, "start", "axis"))
     parts.append(_front_line(marks, across, up))
     taken = [box for mark in marks for box in _boxes(mark, across, up, len(marks))] + _front_boxes(marks, across, up)
+    points = [_point_box(across.at(mark.x), up.at(mark.y)) for mark in marks]
     names = told_apart([mark.name for mark in marks], LONGEST_NAME if len(marks) <= LABELLED else 14)
     for mark in sorted(marks, key=lambda mark: not mark.is_front):
         x, y = across.at(mark.x), up.at(mark.y)
@@ -145,7 +146,7 @@ def scatter(marks: Sequence[Mark], *, label: str, x_name: str, y_name: str, x_un
         pieces = [marker(mark.slot, x, y, is_hollow=not mark.is_front)]
         if is_told:
             pieces.insert(0, _whiskers(mark, across, up))
-            pieces.append(_placed_label(names[mark.name], x, y, (left, top, WIDTH - right, foot + 8), taken))
+            pieces.append(_placed_label(names[mark.name], x, y, (left, top, WIDTH - right, foot + 8), taken, points))
         parts.append(group(f"s{mark.slot % SLOTS}", told, pieces))
     return svg(height, label, parts)
 
@@ -165,10 +166,14 @@ def _whiskers(mark: Mark, across: Scale, up: Scale) -> str:
     return f'<path d="{path}" class="whisker"/>' if path else ""
 
 
+def _point_box(x: float, y: float) -> tuple[float, ...]:
+    return (x - 6, y - 6, x + 6, y + 6)
+
+
 def _boxes(mark: Mark, across: Scale, up: Scale, among: int) -> list[tuple[float, ...]]:
     """What a mark covers: its point and its whiskers."""
     x, y = across.at(mark.x), up.at(mark.y)
-    boxes: list[tuple[float, ...]] = [(x - 6, y - 6, x + 6, y + 6)]
+    boxes = [_point_box(x, y)]
     if among > LABELLED and not mark.is_front:
         return boxes
     if mark.y_low is not None and mark.y_high is not None:
@@ -199,20 +204,27 @@ def _front_line(marks: Sequence[Mark], across: Scale, up: Scale) -> str:
 
 
 def _placed_label(
-    text: str, x: float, y: float, field: tuple[float, float, float, float], taken: list[tuple[float, ...]]
+    text: str,
+    x: float,
+    y: float,
+    field: tuple[float, float, float, float],
+    taken: list[tuple[float, ...]],
+    points: list[tuple[float, ...]],
 ) -> str:
-    """The name beside its point where it hides nothing; where there is no such place, hover tells it."""
+    """The name beside its point where it hides nothing, or a whisker at most; failing both, hover tells it."""
     width = width_of(text)
     beside = (("start", x + 9, y + 4), ("end", x - 9, y + 4))
     aslant = (("start", x + 6, y - 8), ("end", x - 6, y - 8), ("start", x + 6, y + 17), ("end", x - 6, y + 17))
     places = (*beside, *aslant, ("middle", x, y - 12), ("middle", x, y + 20))
-    for anchor, at, base in places:
-        start = {"start": at, "end": at - width, "middle": at - width / 2}[anchor]
-        box = (start - 2, base - 11, start + width + 2, base + 4)
-        is_inside = box[0] >= field[0] and box[1] >= field[1] and box[2] <= field[2] and box[3] <= field[3]
-        if is_inside and not any(_overlap(box, other) for other in taken):
-            taken.append(box)
-            return words_at(at, base, text, anchor, "name")
+    for covered in (taken, points):
+        for anchor, at, base in places:
+            start = {"start": at, "end": at - width, "middle": at - width / 2}[anchor]
+            box = (start - 2, base - 11, start + width + 2, base + 4)
+            is_inside = box[0] >= field[0] and box[1] >= field[1] and box[2] <= field[2] and box[3] <= field[3]
+            if is_inside and not any(_overlap(box, other) for other in covered):
+                taken.append(box)
+                points.append(box)
+                return words_at(at, base, text, anchor, "name")
     return ""
 
 

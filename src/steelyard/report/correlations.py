@@ -13,6 +13,7 @@ from rich.text import Text
 from steelyard.analysis.compare import Side
 from steelyard.analysis.correlations import Correlation, Standing, across, adjusted, front, within
 from steelyard.analysis.pairing import check_pairable
+from steelyard.analysis.wording import PER_THOUSAND
 from steelyard.report.comparison import Question, Reader
 from steelyard.report.results import CellResult, load_results
 from steelyard.report.terminal import console
@@ -134,13 +135,13 @@ def _r(one: Correlation) -> str:
 
 
 def _front_table(one: Front) -> Table:
-    table = _plain_table(one.benchmark, "accuracy", "latency P50", "cost/request", "")
+    table = _plain_table(one.benchmark, "accuracy", "latency P50", PER_THOUSAND["cost.per_request"], "")
     for point in sorted(one.points, key=lambda point: -(point.accuracy or 0.0)):
         place = "on the front" if point.beaten_by is None else f"{point.beaten_by} is as good or better in all"
         shown = (
             "unknown" if point.accuracy is None else f"{100 * point.accuracy:.1f} %",
             "unknown" if point.latency_s is None else f"{point.latency_s:.3g} s",
-            "unknown" if point.cost_usd is None else f"{point.cost_usd:.3g} USD",
+            "unknown" if point.cost_usd is None else f"{1000 * point.cost_usd:.3g} USD",
         )
         table.add_row(*map(Text, (point.model, *shown, place)))
     return table

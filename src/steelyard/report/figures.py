@@ -90,9 +90,7 @@ def _intervals(bench: Bench, slot_of: dict[str, int]) -> Figure | None:
 def _row(one: Contender, slot: int | None, is_tied: bool) -> charts.Row:
     found = one.estimates["accuracy"]
     assert found.value is not None
-    return charts.Row(
-        name=one.name, slot=slot, value=found.value, low=found.low, high=found.high, is_tied=is_tied or slot is None
-    )
+    return charts.Row(name=one.name, slot=slot, value=found.value, low=found.low, high=found.high, is_tied=is_tied)
 
 
 class _Axis(Struct, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ import numpy as np
 
 from steelyard.analysis.frontier import Aim, Choice, Frontier, Point, frontier
 from steelyard.analysis.pairing import check_pairable
-from steelyard.analysis.wording import change_written, written
+from steelyard.analysis.wording import PER_THOUSAND, change_written, thousandfold, written
 from steelyard.errors import UnknownName, UsageError
 from steelyard.report.comparison import Question, Reader
 from steelyard.report.terminal import console, new_table
@@ -71,7 +71,7 @@ def print_frontier(found: Frontier) -> None:
     has_costs = any(point.cost_per_item.value is not None for point in found.points)
     has_times = any(point.latency.value is not None for point in found.points)
     headings = ["escalate below", "escalated", "accuracy (95 %)", "against the dear one", "over chance"]
-    headings += ["cost/item", "cost/correct"] * has_costs + ["latency"] * has_times
+    headings += list(PER_THOUSAND.values()) * has_costs + ["latency"] * has_times
     table = new_table(*headings)
     cheap, dear = found.alone
     for point in (cheap, *found.points, dear):
@@ -87,7 +87,8 @@ def _row(point: Point, *, has_costs: bool, has_times: bool) -> list[str]:
         name = repr(point.threshold)
     row = [name, written(point.escalated, bounds=False), written(point.accuracy)]
     row += [_change(point.against_dear), _change(point.over_chance)]
-    row += [written(point.cost_per_item, bounds=False), written(point.cost_per_correct, bounds=False)] * has_costs
+    costs = (point.cost_per_item, point.cost_per_correct) if has_costs else ()
+    row += [written(thousandfold(one), bounds=False) for one in costs]
     return row + [written(point.latency, bounds=False)] * has_times
 
 

@@ -23,7 +23,7 @@ from steelyard.report.facts import facts, spending_lines
 from steelyard.report.figures import Figure, figures, overview, slots
 from steelyard.report.marks import SLOTS, sample
 from steelyard.report.matrix import figures_table, matrix, subjects_table
-from steelyard.report.origins import commands, in_full, origins
+from steelyard.report.origins import commands, in_full, origins, pages
 from steelyard.report.raw import attachments
 from steelyard.report.samples import Item, load_samples
 from steelyard.store import Store
@@ -65,6 +65,7 @@ def _parts(store: Store, evidence: Evidence, *, reveal: bool) -> dict[str, Any]:
         "origins": origins(evidence),
         "provenance": in_full(evidence),
         "commands": commands(evidence),
+        "pages": pages(evidence),
         "attachments": attachments(store, evidence),
     }
 

@@ -14,7 +14,7 @@ def busy_client(sessions: Sequence[Figures]) -> list[str]:
         return []
     worst = max(busy, key=lambda figures: figures["client_lag_p99_s"])
     return [
-        f"the client was a bottleneck: while answers were on their way it took {worst['client_cores']:.2f} of a core, "
+        f"The client was a bottleneck: while answers were on their way it took {worst['client_cores']:.2f} of a core, "
         f"and was up to {1000 * worst['client_lag_p99_s']:.0f} ms late (99th percentile), which times and rates "
         "include. Try: a smaller --concurrency, nothing else on this machine, the model on another one"
     ]

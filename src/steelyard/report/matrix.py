@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from steelyard.analysis.bench import Bench, Contender
-from steelyard.analysis.wording import thousandfold, written
+from steelyard.analysis.wording import PER_THOUSAND, priced, written
 from steelyard.report.axes import Unit, plain, value_text
 from steelyard.report.evidence import Evidence
 from steelyard.types import Estimate
@@ -18,7 +18,6 @@ OF_SPEED = ("median latency", "first token, P50")
 MOST_COLUMNS = 6
 """So many models are columns of a table of figures; more are its lines."""
 MARKS = {"leads": "Leads: told from all others.", "tied": "Tied: not told from the best one seen."}
-PER_THOUSAND = {"cost.per_request": "cost of 1,000", "cost.per_correct": "cost of 1,000 right"}
 FIGURES = (
     ("accuracy", "accuracy"),
     ("scored", "n"),
@@ -38,8 +37,7 @@ FIGURES = (
     ("requests_per_second", "requests/s"),
     ("output_tokens", "output tokens"),
     ("cost.total", "cost"),
-    ("cost.per_request", "cost of 1,000"),
-    ("cost.per_correct", "cost of 1,000 right"),
+    *PER_THOUSAND.items(),
     ("judge.kappa", "judge's kappa"),
     ("judge.cost.total", "judge cost"),
     ("peak_rss_mb", "client memory"),
@@ -193,14 +191,9 @@ def cell(estimate: Estimate | None) -> Cell:
         return Cell(text="")
     if estimate.value is None:
         return Cell(text=DASH, why=estimate.status)
-    text, _, rest = written(_priced(estimate)).partition(" (")
+    text, _, rest = written(priced(estimate)).partition(" (")
     why = "" if estimate.status == "ok" else estimate.status
     return Cell(text=text, interval=rest.removesuffix(")"), why=why)
-
-
-def _priced(estimate: Estimate) -> Estimate:
-    """The cost of a thousand where it is that of one, which is next to nothing."""
-    return thousandfold(estimate) if estimate.metric in PER_THOUSAND else estimate
 
 
 def _found(bench: Bench, name: str) -> Contender | None:
@@ -247,9 +240,11 @@ def _speed_and_cost(known: Sequence[Contender]) -> tuple[Cell, ...]:
 
 def _span(known: Sequence[Contender], name: str) -> Cell:
     """The lowest and the highest over the benchmarks."""
-    found = [_priced(one.estimates[name]) for one in known if one.value(name) is not None]
+    found = [priced(one.estimates[name]) for one in known if one.value(name) is not None]
     if not found:
         return _nothing(known, name)
+    if len(found) == 1:
+        return cell(next(one.estimates[name] for one in known if one.value(name) is not None))
     values = [one.value or 0.0 for one in found]
     unit: Unit = "share" if found[0].unit == "share" else "s" if found[0].unit == "s" else "USD"
     low, high = (_plain(end, unit) for end in (min(values), max(values)))

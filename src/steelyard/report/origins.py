@@ -11,6 +11,9 @@ from steelyard.report.evidence import Evidence
 from steelyard.report.provenance import provenance_text
 
 SHORT = 16
+DASHBOARD_PORT = 8642
+"""Where ``steelyard serve`` listens unless told otherwise; it stands there too, since a verb's help loads no report."""
+MOST_PAGES = 10
 OF_SESSION = ("steelyard", "git", "python", "machine", "load", "gpu", "price_table", "sandbox")
 
 
@@ -42,6 +45,12 @@ def commands(evidence: Evidence) -> list[str]:
         f"steelyard show {number} --provenance",
         f"steelyard export {number} --format csv --output run-{number}.csv",
     ]
+
+
+def pages(evidence: Evidence) -> list[tuple[str, str]]:
+    """Each run's name and its page, while ``steelyard serve`` runs over the store; of many runs the first."""
+    runs = evidence.runs[:MOST_PAGES]
+    return [(f"#{run.number} {run.name}", f"http://127.0.0.1:{DASHBOARD_PORT}/runs/{run.id}") for run in runs]
 
 
 def _of_benchmarks(evidence: Evidence) -> list[Origin]:

@@ -22,7 +22,7 @@ MUCH_UNPARSED = 0.05
 MUCH_TRUNCATED = 0.02
 MUCH_REFUSED = 0.02
 WIDE_STRATA_GAP = 0.2
-UNSAFE = "model-written code was run without a sandbox (--unsafe-code-execution)"
+UNSAFE = "Model-written code was run without a sandbox (--unsafe-code-execution)"
 
 
 class CellResult(Struct, frozen=True, kw_only=True):
@@ -149,7 +149,7 @@ def _overdriven(instrument: Mapping[str, Any]) -> str | None:
     if bias and clean < most:
         seen += f", and TTFT {abs(bias['median_ms']):.1f} ms off at {instrument['bias']['streams']:,}"
     return (
-        f"up to {streams:,} answers streamed in at once; {seen} (steelyard selftest). Times may be the client's, not "
+        f"Up to {streams:,} answers streamed in at once; {seen} (steelyard selftest). Times may be the client's, not "
         f"the model's. Try: --concurrency {max(1, clean):,}, or a calibration: steelyard selftest --streams {streams}"
     )
 
@@ -215,12 +215,12 @@ def _out_of_money(results: Results) -> list[str]:
     attempted = sum(int(cell.value("attempted") or 0) for cell in results.cells if cell.info.asked_as is None)
     if attempted == 0:
         return [
-            f"stopped by budget before the first of {planned:,} requests: what one can cost at most, with what must "
+            f"Stopped by budget before the first of {planned:,} requests: what one can cost at most, with what must "
             "follow it, is more than is left. Try: a larger --budget, or a smaller --max-tokens"
         ]
     how = "the first ones in file order" if results.run.plan.get("order") == "file" else "a random sample"
     return [
-        f"stopped by budget after {attempted:,} of {planned:,} requests. The items asked are {how} of those planned, "
+        f"Stopped by budget after {attempted:,} of {planned:,} requests. The items asked are {how} of those planned, "
         f"so every number stands, with wider bounds. Try: steelyard run --resume {results.run.number} --budget USD"
     ]
 

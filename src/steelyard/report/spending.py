@@ -105,7 +105,7 @@ def _parts(spent: Spending) -> Iterator[str]:
     else:
         yield f"cost unknown ({_some(spent.unknown)})"
     if spent.per_answer_usd is not None:
-        yield f"{plain(spent.per_answer_usd)} USD an answer"
+        yield f"{plain(1000 * spent.per_answer_usd)} USD for 1,000 answers"
     if spent.doubtful_tries:
         why = f"{spent.doubtful_tries:,} replies cut off or without token counts"
         yield f"up to {spent.doubtful_usd:.4f} USD more in doubt ({why})"

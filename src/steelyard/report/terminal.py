@@ -11,7 +11,7 @@ from rich.text import Text
 
 from steelyard.analysis.estimates import Context
 from steelyard.analysis.spread import advice
-from steelyard.analysis.wording import written
+from steelyard.analysis.wording import PER_THOUSAND, priced, written
 from steelyard.report.results import CellResult, Results, warnings
 from steelyard.report.short import Found, hanging
 from steelyard.report.spending import spending_line
@@ -39,7 +39,7 @@ JUDGED = (
     ("judge.cached", "judge cached"),
     ("judge.cost.total", "judge cost"),
 )
-MONEY = (("cost.per_request", "cost/request"), ("cost.per_correct", "cost/correct"))
+MONEY = tuple(PER_THOUSAND.items())
 STATUS = {"budget": "stopped by budget"}
 BREAKDOWN = ("accuracy.micro", "accuracy.macro", "accuracy/")
 WITH_BOUNDS = ("accuracy", "accuracy.strict", "accuracy.norm", "latency.mean", "cost.per_request", "judge.kappa")
@@ -252,7 +252,7 @@ def _cell_text(cell: CellResult, name: str) -> str:
         return "unknown"
     if estimate is not None and estimate.value is None and estimate.status.startswith("n too small"):
         return "n too small"
-    text = written(estimate, bounds=name in WITH_BOUNDS)
+    text = written(None if estimate is None else priced(estimate), bounds=name in WITH_BOUNDS)
     is_time = name in TIMED and estimate is not None and estimate.value is not None
     return f"{text} (indirect)" if is_time and cell.is_timed_indirectly else text
 
