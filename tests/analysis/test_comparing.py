@@ -136,6 +136,9 @@ def test_one_sentence_says_how_much_how_sure_and_at_what_cost():
     assert words == (
         "cand answers 40.0 points more than base (95 % interval +27.6 to +53.8, paired, n = 50) at 50 % of the cost."
     )
+    dear = side([1] * 40 + [0] * 10, "cand", cost_usd=np.linspace(0.001, 0.003, 50) * 34.1)
+    words = sentence(compare_scores(baseline, dear), [compare_measure(baseline, dear, "cost.per_request")])
+    assert words.endswith(" at 34.1 times the cost.")
     assert "not enough to tell them apart" in sentence(compare_scores(*pair(3, 2)))
     again = compare_scores(side([1, 0, 1], "m", 3), side([1, 1, 1], "m", 7))
     assert sentence(again).startswith("m in #7 answers 33.3 points more than m in #3")

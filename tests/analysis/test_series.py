@@ -153,3 +153,41 @@ def test_the_order_in_which_runs_are_given_does_not_matter():
     generator = np.random.default_rng(RNG)
     runs = [observed(i, asked_again(generator, np.full(100, 0.6))) for i in range(6)]
     assert of(runs) == of(runs[::-1])
+
+
+def test_one_bad_run_is_down_and_the_one_after_it_is_neither_down_nor_up():
+    generator = np.random.default_rng(RNG)
+    chances = np.full(400, 0.7)
+    levels = [0.0] * 10 + [-0.2] + [0.0] * 5
+    runs = [observed(i, asked_again(generator, chances + level)) for i, level in enumerate(levels)]
+    for n in range(11, len(runs) + 1):
+        series = of(runs[:n])
+        assert [point.label for point in series.points if point.is_signal] == ["#10"]
+        assert (series.state == "down") == (n == 11)
+
+
+def test_a_slow_fall_shows_in_the_average_before_any_run_is_far_off():
+    generator = np.random.default_rng(RNG)
+    runs = [observed(i, asked_again(generator, np.full(400, 0.7 - 0.008 * max(0, i - 4)))) for i in range(20)]
+    series = of(runs)
+    assert series.state == "down"
+    assert all(point.change < 0 for point in series.points if point.is_signal)
+
+
+def test_levels_of_a_change_are_those_between_its_neighbours():
+    generator = np.random.default_rng(RNG)
+    levels = [0.7] * 12 + [0.5] * 3 + [0.7] * 9
+    found = of([observed(i, asked_again(generator, np.full(400, level))) for i, level in enumerate(levels)]).changes
+    assert [one.at for one in found] == ["#12", "#15"]
+    assert [one.after - one.before for one in found] == pytest.approx([-0.2, 0.2], abs=0.04)
+    assert found[0].after == found[1].before
+
+
+def test_a_run_of_which_much_was_lost_is_told():
+    lost = msgspec.structs.replace(observed(1, np.ones(100)), lost=(3, 103))
+    series = of([observed(0, np.ones(100)), lost, msgspec.structs.replace(observed(2, np.ones(100)), lost=(1, 101))])
+    assert [point.lost for point in series.points] == [
+        (),
+        ("run #1: 3 of 103 requests failed or could not be graded; the others are what is shown",),
+        (),
+    ]

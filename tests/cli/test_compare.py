@@ -246,3 +246,31 @@ def test_one_candidate_on_several_benchmarks_has_an_average_of_them():
     assert average["verdict"] == "improved"
     assert "strong - weak on average over 2 benchmarks, each weighing the same: +23.3 (" in ok("compare", run.number)
     assert compared(run.number, "--benchmark", "one")["averages"] == []
+
+
+def test_models_of_several_runs_stand_on_one_front_and_have_a_coefficient_from_five_on():
+    write_cases(40)
+    runs, of_models = [], []
+    for index in range(5):
+        rows = [
+            {"sample_id": f"c{i}", "completion": str(i) if i < 20 + 3 * index else "no",
+             "timing": {"total_s": 1 + (0.1 if index == 2 else -0.1) * index + i / 100}}
+            for i in range(40)
+        ]  # fmt: skip
+        write_lines(f"m{index}.jsonl", rows)
+        runs.append(ok("import", f"m{index}.jsonl", "--benchmark", "cases.jsonl", "--model", f"m{index}", "--json"))
+        of_models.append((0.5 + 0.075 * index, np.median([row["timing"]["total_s"] for row in rows])))
+    numbers = [json.loads(run)["run"] for run in runs]
+    found = json.loads(ok("compare", *numbers, "--correlations", "--json"))
+    across = [one for one in found["correlations"] if one["model"] is None]
+    known = oracle.kendalltau(*zip(*of_models, strict=True))
+    assert [(one["figure"], one["r"]["n"]) for one in across] == [("latency", 5)]
+    assert (across[0]["r"]["value"], across[0]["p"]) == pytest.approx((known.statistic, known.pvalue))
+    assert {one["model"]: one["beaten_by"] for one in found["fronts"][0]["points"]} == {
+        "m0 (#1)": "m1 (#2)", "m1 (#2)": "m3 (#4)", "m2 (#3)": "m3 (#4)", "m3 (#4)": "m4 (#5)", "m4 (#5)": None,
+    }  # fmt: skip
+    assert "4 models are too few for a coefficient: need 5" in ok("compare", *numbers[:4], "--correlations")
+    write_cases(41)
+    other = answers("other", set())
+    refused = steelyard("compare", numbers[0], other, "--correlations")
+    assert (refused.returncode, "cannot be paired: dataset digest" in refused.stderr) == (2, True)

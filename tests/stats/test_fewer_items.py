@@ -29,11 +29,22 @@ def test_questions_without_an_answer_are_none():
     assert stats.sample_size_two_proportions(p1=0.5, p2=0.5).n is None
     assert stats.power_two_sample_t(n=1, delta=1, sd=1).power is None
     assert stats.sample_size_precision_fpc(p=0.5, half_width=0.0, population=10).n_finite == 10
+    assert stats.sample_size_precision_wilson(p=0.5, half_width=0.0, population=10).n_finite == 10
+
+
+@pytest.mark.parametrize("p", [0.5, 0.6, 0.8, 0.9, 0.95, 0.99])
+@pytest.mark.parametrize("half_width", [0.01, 0.03, 0.05])
+@pytest.mark.parametrize("confidence", [0.9, 0.99])
+def test_items_for_a_known_share_are_those_of_the_closed_formula_also_near_one(p, half_width, confidence):
+    needed = oracle.norm.ppf(0.5 + confidence / 2) ** 2 * p * (1 - p) / half_width**2
+    found = stats.sample_size_precision_fpc(p=p, half_width=half_width, confidence=confidence, population=448)
+    assert found.n_infinite == math.ceil(needed)
+    assert found.n_finite == math.ceil(needed / (1 + (needed - 1) / 448))
 
 
 @pytest.mark.parametrize(("p", "half_width"), [(1.0, 0.03), (0.0, 0.03), (0.999, 0.01), (0.6, 0.03), (0.9, 0.05)])
 def test_the_items_needed_for_a_precision_give_it(p, half_width):
-    found = stats.sample_size_precision_fpc(p=p, half_width=half_width, population=1319)
+    found = stats.sample_size_precision_wilson(p=p, half_width=half_width, population=1319)
     whole = stats.wilson_interval(successes=p * found.n_infinite, n=found.n_infinite)
     assert (whole.high - whole.low) / 2 <= half_width * 1.05
     part = stats.wilson_interval_finite(successes=p * found.n_finite, n=found.n_finite, population=1319)

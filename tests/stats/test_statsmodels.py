@@ -200,7 +200,7 @@ def test_power_and_sizes_are_the_same():
 
 
 def test_items_for_a_precision_are_the_same():
-    for p, half_width in product([0.3, 0.5, 0.65], [0.01, 0.03, 0.08]):
+    for p, half_width in product([0.03, 0.3, 0.5, 0.65, 0.9], [0.01, 0.03, 0.08]):
         known = proportion.samplesize_confint_proportion(p, half_width, method="normal")
         found = stats.sample_size_precision_fpc(p=p, half_width=half_width)
         assert found.n_infinite == math.ceil(known - 1e-6)

@@ -372,6 +372,40 @@ def test_columns_agree_with_records_on_a_random_history(opened):
     assert columns.superseded == 300 - len(records)
 
 
+@pytest.mark.parametrize("is_alike", [True, False])
+def test_a_column_that_says_one_thing_is_the_same_array_as_when_it_is_read_row_by_row(opened, monkeypatch, is_alike):
+    store, _, session, cell = opened
+    draw = random.Random(8)
+    kinds = (None,) if is_alike else (None, None, Failure(kind="timeout", message="y"))
+    calls = [
+        new_call(
+            cell, session, 2 * position if is_alike else position, failure=draw.choice(kinds), at_s=float(position),
+            cost_usd=None if is_alike else draw.random(),
+        )
+        for position in range(40)
+    ]  # fmt: skip
+    ids = store.append_calls(calls)
+    store.append_scores([score(call, draw.choice((0.0, 1.0, 1 / 3))) for call in ids[:-3]])
+    found = []
+    for few in (0, 10**6):
+        monkeypatch.setattr("steelyard.store.columns.FEW", few)
+        found.append(store.columns(cell, with_names=True))
+    said_once, whole = found
+    for name in whole.__struct_fields__:
+        assert _same(getattr(whole, name), getattr(said_once, name)), name
+
+
+def _same(a, b):
+    if isinstance(a, dict):
+        return list(a) == list(b) and all(_same(a[key], b[key]) for key in a)
+    if isinstance(a, np.ndarray):
+        is_text = a.dtype == object
+        return (a.dtype, a.shape) == (b.dtype, b.shape) and (
+            a.tolist() == b.tolist() if is_text else a.tobytes() == b.tobytes()
+        )
+    return a == b or (a != a and b != b)
+
+
 def test_only_the_latest_answer_of_an_item_waits_for_its_judgement(opened):
     store, _, session, cell = opened
     store.append_calls([new_call(cell, session, 0)])

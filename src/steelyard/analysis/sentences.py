@@ -89,11 +89,18 @@ def _evidence(comparison: Comparison, difference: Estimate) -> str:
 
 
 def _beside(measures: Sequence[Comparison]) -> str:
-    for metric, words in (("cost.per_request", "of the cost"), ("latency.p50", "of the median latency")):
+    for metric, words in (("cost.per_request", "the cost"), ("latency.p50", "the median latency")):
         for one in measures:
             if one.metric == metric and one.ratio is not None and one.ratio.value is not None:
-                return f" at {100 * one.ratio.value:.3g} % {words}"
+                return f" at {_share_or_times(one.ratio.value)} {words}"
     return ""
+
+
+def _share_or_times(ratio: float) -> str:
+    """Per cent are read well up to some hundreds."""
+    if ratio < 9.995:
+        return f"{100 * ratio:.3g} % of"
+    return f"{ratio:.3g} times" if ratio < 999.5 else f"{ratio:,.0f} times"
 
 
 def _doubt(comparison: Comparison) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from statistics import NormalDist
 from typing import Any, Literal
 
@@ -29,6 +30,7 @@ REFERENCE_RUNS = 4
 LOOKS = 11
 """A reader looks after each run: the level is shared among this many looks, or as many as there are runs."""
 ALPHA = 0.025
+MUCH_LOST = 0.01
 LAMBDA, LIMITS = 0.3, 2.7
 """Of the moving average: 1 % false signals in 12 runs, beside the 2.5 % of the comparisons with the first runs."""
 OVERDISPERSED, SURELY = 1.5, 0.05
@@ -57,7 +59,7 @@ class Observed(Struct, frozen=True, kw_only=True):
     """What one run has to say of a metric.
 
     ``items`` and ``scores`` are its items' own values, where it has such, each as it weighs in the mean. ``ended``:
-    that it ended early by a rule, in words.
+    that it ended early by a rule, in words. ``lost``: how many of how many requests have no score.
     """
 
     run: int
@@ -69,12 +71,13 @@ class Observed(Struct, frozen=True, kw_only=True):
     items: np.ndarray | None = None
     scores: np.ndarray | None = None
     ended: str | None = None
+    lost: tuple[int, int] = (0, 0)
 
 
 class Point(Struct, frozen=True, kw_only=True):
     """One place of a series: its runs, their estimate, and ``se``, the error that a change is judged by.
 
-    ``ended`` names those of its runs that ended early by a rule.
+    ``ended`` names those of its runs that ended early by a rule, ``lost`` those of which much has no score.
     """
 
     label: str
@@ -85,6 +88,7 @@ class Point(Struct, frozen=True, kw_only=True):
     change: float | None = None
     is_signal: bool = False
     ended: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
 
 
 class Change(Struct, frozen=True, kw_only=True):
@@ -124,6 +128,15 @@ class Series(Struct, frozen=True, kw_only=True):
     broke: str | None = None
     method: str = ""
     reason: str = ""
+
+
+class _Split(Struct, frozen=True, kw_only=True):
+    """A place where the level changed, as places in the series: the likeliest, the first and last plausible."""
+
+    at: int
+    earliest: int
+    latest: int
+    p: float
 
 
 class _Judged(Struct, frozen=True, kw_only=True):
@@ -281,7 +294,13 @@ def _point(label: str, runs: Sequence[Observed], errors: Sequence[float | None])
         estimate=_mean([one.estimate for one in runs]),
         se=se,
         ended=tuple(one.ended for one in runs if one.ended),
+        lost=tuple(_lost(one) for one in runs if one.lost[0] > MUCH_LOST * one.lost[1]),
     )
+
+
+def _lost(one: Observed) -> str:
+    lost, of = one.lost
+    return f"run #{one.run}: {lost:,} of {of:,} requests failed or could not be graded; the others are what is shown"
 
 
 def _mean(estimates: Sequence[Estimate]) -> Estimate:
@@ -364,20 +383,22 @@ def _apart(errors: Sequence[float], judged: _Judged, weight: float = 1.0) -> np.
 def _signals(values: Sequence[float], errors: Sequence[float], judged: _Judged) -> list[bool]:
     """At which points, after the first ones, a change shows: at once, or in the moving average.
 
-    An average smooths the points' errors and not the reference's, which all distances share.
+    An average smooths the points' errors and not the reference's, which all distances share. One point far off shows
+    at once, and weighs in the average no more than it takes to show: back at the old level, nothing has changed.
     """
     later = slice(judged.first, None)
     away = (np.asarray(values) - judged.reference)[later]
     beyond = _reach(judged, 1 - ALPHA / 2 / max(LOOKS, len(values) - 1)) * _apart(errors[later], judged)
     slow = stats.ewma_chart(
-        values=away / _apart(errors[later], judged, (2 - LAMBDA) / LAMBDA),
+        values=np.clip(away, -beyond, beyond) / _apart(errors[later], judged, (2 - LAMBDA) / LAMBDA),
         target=0.0,
         sigma=1.0,
         lam=LAMBDA,
         L=_reach(judged, NormalDist().cdf(LIMITS)),
-    ).signals
+    )
     at_once = np.abs(away) > beyond
-    return [False] * judged.first + [bool(at_once[i]) or i + 1 in slow for i in range(len(away))]
+    in_average = [i + 1 in slow.signals and slow.ewma[i] * away[i] > 0 for i in range(len(away))]
+    return [False] * judged.first + [bool(now) or later for now, later in zip(at_once, in_average, strict=True)]
 
 
 def _difference(
@@ -414,23 +435,43 @@ def _state(difference: Estimate, *, is_signal: bool, margin: float) -> State:
 def _changes(
     points: Sequence[Point], values: Sequence[float], errors: Sequence[float], tau2: float
 ) -> tuple[Change, ...]:
-    """The places where the level changed, the whole series being searched and then each part of it."""
-    if len(values) < FEWEST_FOR_CHANGE_POINTS:
-        return ()
+    """The places where the level changed, each with the levels between it and its neighbours."""
     widened = [math.sqrt(error**2 + tau2) for error in errors]
-    found = stats.change_point(scores=values, se=widened)
+    found = _splits(values, widened, 0)
+    edges = [0, *(split.at for split in found), len(values)]
+    levels = [
+        stats.trend_known_se(scores=values[start:end], se=widened[start:end]).weighted_mean
+        for start, end in pairwise(edges)
+    ]
+    return tuple(
+        Change(
+            at=points[split.at].label,
+            earliest=points[split.earliest].label,
+            latest=points[split.latest].label,
+            before=before or 0.0,
+            after=after or 0.0,
+            p=split.p,
+        )
+        for split, (before, after) in zip(found, pairwise(levels), strict=True)
+    )
+
+
+def _splits(values: Sequence[float], errors: Sequence[float], start: int) -> list[_Split]:
+    """The whole series is searched, and then each part of it; ``start`` is where the part begins."""
+    if len(values) < FEWEST_FOR_CHANGE_POINTS:
+        return []
+    found = stats.change_point(scores=values, se=errors)
     if found.index is None or found.p is None or found.p > CHANGE_POINT_P:
-        return ()
-    assert found.before is not None
-    assert found.after is not None
-    here = Change(
-        at=points[found.index].label,
-        earliest=points[min(found.plausible)].label,
-        latest=points[max(found.plausible)].label,
-        before=found.before,
-        after=found.after,
+        return []
+    here = _Split(
+        at=start + found.index,
+        earliest=start + min(found.plausible),
+        latest=start + max(found.plausible),
         p=found.p,
     )
-    parts = (slice(0, found.index), slice(found.index, len(values)))
-    before, after = (_changes(points[part], values[part], errors[part], tau2) for part in parts)
-    return (*before, here, *after)
+    before, after = slice(0, found.index), slice(found.index, len(values))
+    return [
+        *_splits(values[before], errors[before], start),
+        here,
+        *_splits(values[after], errors[after], start + found.index),
+    ]

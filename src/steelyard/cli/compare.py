@@ -151,9 +151,8 @@ def _print_predictions(store: Store, runs: list[RunInfo], question: Question, pa
 def _print_correlations(store: Store, runs: list[RunInfo], question: Question, *, as_json: bool) -> None:
     from steelyard.report.correlations import correlations_document, load_correlations, print_correlations
 
-    found = [load_correlations(store, run, question) for run in runs]
+    found = load_correlations(store, runs, question)
     if as_json:
-        args.print_json([correlations_document(one) for one in found])
-        return
-    for one in found:
-        print_correlations(one)
+        args.print_json(correlations_document(found))
+    else:
+        print_correlations(found)

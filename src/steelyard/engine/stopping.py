@@ -107,7 +107,7 @@ class ToHalfWidth(Struct, frozen=True, kw_only=True):
         """Items to ask in all, unscored ones and what clusters take away allowed for."""
         if found.value is None:
             return 2 * n
-        needed = stats.sample_size_precision_fpc(
+        needed = stats.sample_size_precision_wilson(
             p=found.value, half_width=self.stop.half_width, confidence=1 - self.stop.alpha
         ).n_infinite
         assert needed is not None

@@ -10,13 +10,15 @@ from msgspec import Struct
 from rich.table import Table
 from rich.text import Text
 
+from steelyard.analysis.compare import Side
 from steelyard.analysis.correlations import Correlation, Standing, across, adjusted, front, within
+from steelyard.analysis.pairing import check_pairable
 from steelyard.analysis.wording import PER_THOUSAND
 from steelyard.report.comparison import Question, Reader
 from steelyard.report.results import CellResult, load_results
 from steelyard.report.terminal import console
 from steelyard.store import Store
-from steelyard.types import RunInfo
+from steelyard.types import CellInfo, RunInfo
 
 
 class Front(Struct, frozen=True, kw_only=True):
@@ -26,31 +28,44 @@ class Front(Struct, frozen=True, kw_only=True):
     points: tuple[Standing, ...]
 
 
-class Correlations(Struct, frozen=True, kw_only=True):
-    """All correlations of a run, adjusted together, and the fronts."""
+class Entry(Struct, frozen=True, kw_only=True):
+    """One model on one benchmark: its summary, and its items."""
 
-    run: int
+    cell: CellResult
+    side: Side
+
+
+class Correlations(Struct, frozen=True, kw_only=True):
+    """All correlations of some runs, adjusted together, and the fronts."""
+
+    runs: tuple[int, ...]
     correlations: tuple[Correlation, ...]
     fronts: tuple[Front, ...]
 
 
-def load_correlations(store: Store, run: RunInfo, question: Question) -> Correlations:
-    """Compute every correlation of the run's models and benchmarks."""
-    results = load_results(store, run)
+def load_correlations(store: Store, runs: Sequence[RunInfo], question: Question) -> Correlations:
+    """Compute every correlation of the runs' models and benchmarks; models of several runs stand side by side.
+
+    Refused where two of them were not asked the same: a front of them would say nothing.
+    """
     reader = Reader(store, question)
-    cells = [
-        cell
-        for cell in results.cells
-        if cell.info.asked_as is None
-        and not cell.info.is_floor
-        and (not question.models or cell.info.model in question.models)
-        and question.benchmark in (None, cell.info.benchmark, cell.info.label)
+    entries = [
+        Entry(cell=cell, side=_named(reader.side(run, cell.info), is_alone=len(runs) == 1))
+        for run in runs
+        for cell in load_results(store, run).cells
+        if _is_asked_about(cell.info, question)
     ]
-    labels = dict.fromkeys(cell.info.label for cell in cells)
-    fronts = [Front(benchmark=label, points=tuple(front(_points(label, cells)))) for label in labels]
-    found = [one for cell in cells for one in within(reader.side(run, cell.info))]
+    labels = dict.fromkeys(one.cell.info.label for one in entries)
+    groups = {label: [one for one in entries if one.cell.info.label == label] for label in labels}
+    for first, *others in groups.values():
+        for other in others:
+            check_pairable(first.cell.info, other.cell.info)
+    fronts = [Front(benchmark=label, points=tuple(front(_points(group)))) for label, group in groups.items()]
+    found = [one for entry in entries for one in within(entry.side)]
     found += [one for each in fronts for one in across(each.benchmark, each.points)]
-    return Correlations(run=run.number, correlations=tuple(adjusted(found)), fronts=tuple(fronts))
+    return Correlations(
+        runs=tuple(run.number for run in runs), correlations=tuple(adjusted(found)), fronts=tuple(fronts)
+    )
 
 
 def correlations_document(found: Correlations) -> dict[str, Any]:
@@ -63,29 +78,41 @@ def print_correlations(found: Correlations) -> None:
     """Print a table of correlations and the front of each benchmark."""
     out = console()
     if not found.correlations:
-        out.print("nothing to correlate: no latency, length or cost beside the scores of this run", markup=False)
+        out.print("nothing to correlate: no latency, length or cost beside the scores", markup=False)
     else:
         out.print("Going together with a right answer (association, not cause):", markup=False)
         out.print(_table(found.correlations))
-        out.print(
-            f"p is Benjamini and Hochberg's over all {len(found.correlations)}; * marks those at 10 %.", markup=False
-        )
+        n = sum(one.p is not None for one in found.correlations)
+        out.print(f"p is Benjamini and Hochberg's over all {n}; * marks those at 10 %.", markup=False)
     for one in found.fronts:
         if len(one.points) > 1:
             out.print()
             out.print(_front_table(one))
 
 
-def _points(label: str, cells: Sequence[CellResult]) -> list[Standing]:
+def _is_asked_about(info: CellInfo, question: Question) -> bool:
+    return (
+        info.asked_as is None
+        and not info.is_floor
+        and (not question.models or info.model in question.models)
+        and question.benchmark in (None, info.benchmark, info.label)
+    )
+
+
+def _named(side: Side, *, is_alone: bool) -> Side:
+    """With its run, where there are several."""
+    return side if is_alone else msgspec.structs.replace(side, name=f"{side.name} (#{side.run})")
+
+
+def _points(entries: Sequence[Entry]) -> list[Standing]:
     return [
         Standing(
-            model=cell.info.model,
-            accuracy=cell.value("accuracy"),
-            latency_s=cell.value("latency.p50"),
-            cost_usd=cell.value("cost.per_request"),
+            model=one.side.name,
+            accuracy=one.cell.value("accuracy"),
+            latency_s=one.cell.value("latency.p50"),
+            cost_usd=one.cell.value("cost.per_request"),
         )
-        for cell in cells
-        if cell.info.label == label
+        for one in entries
     ]
 
 

@@ -104,7 +104,13 @@ def _observed(store: Store, run: RunInfo, info: CellInfo, summary: Mapping[str, 
         items=items,
         scores=scores,
         ended=early_end(run.number, tuple(summary.values())),
+        lost=_lost(summary),
     )
+
+
+def _lost(summary: Mapping[str, Estimate]) -> tuple[int, int]:
+    asked, scored = (summary[name].value if name in summary else None for name in ("attempted", "scored"))
+    return (0, 0) if asked is None or scored is None else (round(asked - scored), round(asked))
 
 
 def trends_document(found: Trends) -> dict[str, Any]:
@@ -128,7 +134,7 @@ def print_trends(found: Trends) -> None:
             table.add_row(point.label, point.at[:10], written(point.estimate), f"{point.estimate.n:,}",
                           _change_of(point), _mark(point))  # fmt: skip
         out.print(table)
-        for told in (words for point in series.points for words in point.ended):
+        for told in (words for point in series.points for words in (*point.ended, *point.lost)):
             out.print(f"! {told}", markup=False, soft_wrap=True)
         out.print()
     for count, why in ((found.reused, "used answers of earlier runs: --fresh asks anew"),

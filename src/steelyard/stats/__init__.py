@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from steelyard.stats.power import power_two_sample_t as power_two_sample_t
     from steelyard.stats.power import sample_size_paired as sample_size_paired
     from steelyard.stats.power import sample_size_precision_fpc as sample_size_precision_fpc
+    from steelyard.stats.power import sample_size_precision_wilson as sample_size_precision_wilson
     from steelyard.stats.power import sample_size_two_proportions as sample_size_two_proportions
     from steelyard.stats.quantiles import clustered_quantile_interval as clustered_quantile_interval
     from steelyard.stats.quantiles import harrell_davis as harrell_davis
@@ -147,6 +148,7 @@ _HOMES = {
         "power_two_sample_t",
         "sample_size_paired",
         "sample_size_precision_fpc",
+        "sample_size_precision_wilson",
         "sample_size_two_proportions",
     ),
     "quantiles": (

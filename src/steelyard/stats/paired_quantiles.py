@@ -7,6 +7,7 @@ slow on the same prompts. Means weighted around the percentile move together, an
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -44,11 +45,11 @@ class QuantileContrast(Struct, frozen=True, kw_only=True):
 
 def paired_quantiles(
     *,
-    a: np.ndarray,
-    b: np.ndarray,
+    a: Sequence[float] | np.ndarray,
+    b: Sequence[float] | np.ndarray,
     p: float,
-    items_a: np.ndarray | None = None,
-    items_b: np.ndarray | None = None,
+    items_a: Sequence[Hashable] | np.ndarray | None = None,
+    items_b: Sequence[Hashable] | np.ndarray | None = None,
     confidence: float = 0.95,
 ) -> QuantileContrast:
     """The ``p`` quantiles of paired values compared. Without ``items_*`` ``a[i]`` and ``b[i]`` are one item's; with
@@ -63,6 +64,8 @@ def paired_quantiles(
     if not len(a) or not len(b):
         return QuantileContrast(a=None, b=None, difference=None, difference_low=None, difference_high=None, ratio=None,
                                 ratio_low=None, ratio_high=None, correlation=0.0, n=0, method="none")  # fmt: skip
+    a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    items_a, items_b = (None if items is None else np.asarray(items) for items in (items_a, items_b))
     ordered = [_Side.by_order(values, items, p, confidence) for values, items in ((a, items_a), (b, items_b))]
     method: Method = "smooth" if all((values > 0).all() and np.isfinite(values).all() for values in (a, b)) else "order"
     one, other = ordered

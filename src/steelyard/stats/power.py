@@ -78,19 +78,28 @@ def minimum_detectable_effect(
 def sample_size_precision_fpc(
     *, p: float, half_width: float, confidence: float = 0.95, population: int | None = None
 ) -> NeededForPrecision:
-    """Items for a share near ``p`` to be known to ``half_width`` (Cochran 1977, section 4.4).
+    """Items for a share near ``p`` to be known to ``half_width`` (Cochran 1977, section 4.4), of a ``population`` at
+    most all.
 
-    A pilot in which all were right, or none, is no reason to ask nobody: there are never fewer items than Wilson's
-    interval needs for that width. Of a ``population`` there are at most all.
+    The formula takes ``p`` for known. Where it comes from a pilot, ``sample_size_precision_wilson`` is the one to ask.
     """
     if half_width <= 0:
         return NeededForPrecision(n_infinite=None, n_finite=population)
     z2 = NormalDist().inv_cdf(0.5 + confidence / 2) ** 2
-    needed = max(1.0, z2 * p * (1 - p) / half_width**2, _wilson_items(p, half_width, z2))
-    if population is None:
-        return NeededForPrecision(n_infinite=_whole(needed), n_finite=None)
-    finite = needed / (1 + (needed - 1) / population) if population else 0.0
-    return NeededForPrecision(n_infinite=_whole(needed), n_finite=min(population, _whole(finite)))
+    return _for_precision(z2 * p * (1 - p) / half_width**2, population)
+
+
+def sample_size_precision_wilson(
+    *, p: float, half_width: float, confidence: float = 0.95, population: int | None = None
+) -> NeededForPrecision:
+    """``sample_size_precision_fpc``, but never fewer items than Wilson's interval needs for that half-width.
+
+    A pilot in which all were right, or none, is no reason to ask nobody.
+    """
+    if half_width <= 0:
+        return NeededForPrecision(n_infinite=None, n_finite=population)
+    z2 = NormalDist().inv_cdf(0.5 + confidence / 2) ** 2
+    return _for_precision(max(z2 * p * (1 - p) / half_width**2, _wilson_items(p, half_width, z2)), population)
 
 
 def power_two_sample_t(*, n: int, delta: float, sd: float, alpha: float = 0.05) -> Power:
@@ -120,6 +129,14 @@ def sample_size_two_proportions(*, p1: float, p2: float, alpha: float = 0.05, po
 def _reach(alpha: float, power: float) -> float:
     normal = NormalDist()
     return normal.inv_cdf(1 - alpha / 2) + normal.inv_cdf(power)
+
+
+def _for_precision(needed: float, population: int | None) -> NeededForPrecision:
+    needed = max(1.0, needed)
+    if population is None:
+        return NeededForPrecision(n_infinite=_whole(needed), n_finite=None)
+    finite = needed / (1 + (needed - 1) / population) if population else 0.0
+    return NeededForPrecision(n_infinite=_whole(needed), n_finite=min(population, _whole(finite)))
 
 
 def _wilson_items(p: float, half_width: float, z2: float) -> float:

@@ -81,7 +81,7 @@ def percentiles_linear(*, values: Sequence[float] | np.ndarray, p: Sequence[floa
 
 def pooled_percentile(*, groups: Sequence[Sequence[float]], p: float) -> Value:
     """The percentile of all values together; the mean of the groups' percentiles is another, meaningless number."""
-    pooled = np.concatenate([np.asarray(group, dtype=float) for group in groups]) if groups else np.array([])
+    pooled = np.concatenate([np.asarray(group, dtype=float) for group in groups]) if len(groups) else np.array([])
     return Value(value=float(np.percentile(pooled, p)) if len(pooled) else None)
 
 

@@ -1,24 +1,27 @@
 """A cell as arrays: what every metric is computed from.
 
 Rows are read in order of (position, repeat) in partitions and go straight into flat arrays, so a cell of any size costs
-a few bytes per figure and never a Python object per row.
+a few bytes per figure and never a Python object per row. A column that says one thing in the whole cell is not read row
+by row: what costs is the driver's object per value, and the database finds such columns without making any.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import Column, ColumnElement, Connection, Select, func, select
 
 from steelyard.store import schema
 from steelyard.store.judgements import measures_of
 from steelyard.types import CellInfo, Columns, Spent
 
 ROWS_AT_ONCE = 2_000
+FEW = 1_000
+"""Of fewer calls than this every column is read: to ask which of them say one thing would take as long."""
 WHOLE = {
     "id": np.int64,
     "position": np.int64,
@@ -44,7 +47,11 @@ NUMBERS = (
     "cost_usd",
     "saved_usd",
 )
-WORDS = ("failure", "stop_reason", "stratum", "cluster", "flags", "model_reported", "fingerprint")
+LIST = msgspec.json.Decoder(list[int])
+KINDS: dict[str, type] = WHOLE | dict.fromkeys(NUMBERS, np.float64)
+OF_CALLS = ("failure", "stop_reason", "model_reported", "fingerprint")
+OF_SAMPLES = ("stratum", "cluster", "flags")
+WORDS = (*OF_CALLS, *OF_SAMPLES)
 
 
 class Words:
@@ -54,10 +61,15 @@ class Words:
         self.codes = array("i")
         self.known: dict[str | None, int] = {}
 
-    def extend(self, words: Iterable[str | None]) -> None:
+    def extend(self, words: Sequence[str | None]) -> None:
         """Take in the words of more rows."""
-        known = self.known
-        self.codes.extend([known.setdefault(word, len(known)) for word in words])
+        for word in dict.fromkeys(words):
+            self.known.setdefault(word, len(self.known))
+        self.codes.extend(map(self.known.__getitem__, words))
+
+    def repeat(self, word: str | None, n: int) -> None:
+        """Take in one word for all of n rows."""
+        self.codes.extend(array("i", [self.known.setdefault(word, len(self.known))]) * n)
 
     def array(self) -> np.ndarray:
         """The codes."""
@@ -72,42 +84,54 @@ class Words:
 class Rows:
     """Every call of the cell while it is being read, in order of item, repeat and time.
 
-    A partition becomes arrays at once, a column at a time: numpy makes NaN of what is not known.
+    A partition becomes arrays at once, a column at a time: numpy makes NaN of what is not known. ``said_once`` are the
+    columns that are not read, with what they say in every row.
     """
 
-    def __init__(self) -> None:
-        self._whole: dict[str, list[np.ndarray]] = {name: [] for name in WHOLE}
-        self._numbers: dict[str, list[np.ndarray]] = {name: [] for name in NUMBERS}
+    def __init__(self, said_once: Mapping[str, Any]) -> None:
+        self._said_once = said_once
+        self._read: dict[str, list[np.ndarray]] = {name: [] for name in KINDS if name not in said_once}
+        self._n = 0
         self.words = {name: Words() for name in WORDS}
         self.gaps: list[bytes] = []
         self.names: list[str] = []
 
     def extend(self, columns: dict[str, Sequence[Any]]) -> None:
         """Take in one partition, column by column."""
-        for name, parts in self._whole.items():
-            parts.append(np.array(columns[name], dtype=WHOLE[name]))
-        for name, parts in self._numbers.items():
-            parts.append(np.array(columns[name], dtype=np.float64))
+        n = len(columns["id"])
+        self._n += n
+        for name, parts in self._read.items():
+            parts.append(np.array(columns[name], dtype=KINDS[name]))
         for name, words in self.words.items():
-            words.extend(columns[name])
-        self.gaps.extend([value or b"" for value in columns["gaps_us"]])
+            if name in columns:
+                words.extend(columns[name])
+            else:
+                words.repeat(self._said_once[name], n)
+        gaps = columns["gaps_us"] if "gaps_us" in columns else [self._said_once["gaps_us"]] * n
+        self.gaps.extend([value or b"" for value in gaps])
         self.names.extend(columns.get("name", ()))
 
     def whole(self) -> dict[str, np.ndarray]:
         """The columns of whole numbers."""
-        return {name: _joined(parts, WHOLE[name]) for name, parts in self._whole.items()}
+        return {name: self._column(name) for name in WHOLE}
 
     def numbers(self) -> dict[str, np.ndarray]:
         """The columns of figures."""
-        return {name: _joined(parts, np.float64) for name, parts in self._numbers.items()}
+        return {name: self._column(name) for name in NUMBERS}
+
+    def _column(self, name: str) -> np.ndarray:
+        if name in self._said_once:
+            return np.full(self._n, self._said_once[name], dtype=KINDS[name])
+        return _joined(self._read[name], KINDS[name])
 
 
 def read_columns(
     connection: Connection, cell: int, grader: str | None, grader_version: str | None, *, with_names: bool
 ) -> Columns:
     """Every (item, repeat) of the cell that was asked, with the scores of one grader."""
-    rows = Rows()
-    chosen = _calls(cell, with_names)
+    said_once = _said_once(connection, cell)
+    rows = Rows(said_once)
+    chosen = _calls(cell, with_names, said_once)
     names = [column.name for column in chosen.selected_columns]
     for columns in _partitions(connection, chosen):
         rows.extend(dict(zip(names, columns, strict=True)))
@@ -135,7 +159,7 @@ def read_columns(
         model_reported=words["model_reported"].texts()[keep],
         fingerprint=words["fingerprint"].texts()[keep],
         gaps_s=np.frombuffer(b"".join(gaps), dtype="<u4") / 1e6,
-        gap_starts=np.cumsum([0, *(len(value) // 4 for value in gaps)], dtype=np.int64),
+        gap_starts=np.cumsum([0, *map(len, gaps)], dtype=np.int64) // 4,
         scores=scores,
         parsed=parsed,
         judging=_judging(connection, cell, grader, grader_version),
@@ -192,26 +216,42 @@ def _partitions(connection: Connection, chosen: Select[Any]) -> Iterator[list[tu
         yield list(zip(*rows, strict=True))
 
 
-def _calls(cell: int, with_names: bool) -> Select[Any]:
+def _calls(cell: int, with_names: bool, said_once: Mapping[str, Any]) -> Select[Any]:
     calls, samples = schema.calls, schema.samples
-    columns = [
-        calls.c[name]
-        for name in (*WHOLE, *NUMBERS, "failure", "stop_reason", "model_reported", "fingerprint", "gaps_us")
-    ]
-    columns += [samples.c.stratum, samples.c.cluster, samples.c.flags, *([samples.c.name] if with_names else [])]
-    return (
-        select(*columns)
-        .join(schema.cells, schema.cells.c.id == calls.c.cell)
-        .join(samples, (samples.c.set == schema.cells.c.set) & (samples.c.position == calls.c.position))
-        .where(calls.c.cell == cell)
-        .order_by(calls.c.position, calls.c.repeat, calls.c.id)
-    )
+    of_samples = [*OF_SAMPLES, "name"] if with_names else OF_SAMPLES
+    columns = [calls.c[name] for name in (*KINDS, *OF_CALLS, "gaps_us") if name not in said_once]
+    beside = [samples.c[name] for name in of_samples if name not in said_once]
+    chosen = select(*columns, *beside)
+    if beside:
+        chosen = chosen.join(schema.cells, schema.cells.c.id == calls.c.cell).join(
+            samples, (samples.c.set == schema.cells.c.set) & (samples.c.position == calls.c.position)
+        )
+    return chosen.where(calls.c.cell == cell).order_by(calls.c.position, calls.c.repeat, calls.c.id)
+
+
+def _said_once(connection: Connection, cell: int) -> dict[str, Any]:
+    """The columns that say one thing in every call of the cell, or of every item of its set, with what they say."""
+    calls, samples = schema.calls, schema.samples
+    of_cell = calls.c.cell == cell
+    if connection.execute(select(func.count()).where(of_cell)).scalar_one() < FEW:
+        return {}
+    of_set = samples.c.set == select(schema.cells.c.set).where(schema.cells.c.id == cell).scalar_subquery()
+    of_calls = [calls.c[name] for name in (*KINDS, *OF_CALLS, "gaps_us") if name not in ("id", "position")]
+    of_samples = [samples.c[name] for name in OF_SAMPLES]
+    return _alike(connection, of_calls, of_cell) | _alike(connection, of_samples, of_set)
+
+
+def _alike(connection: Connection, columns: list[Column[Any]], where: ColumnElement[bool]) -> dict[str, Any]:
+    """Those columns in which every row of the table says what the first one says."""
+    first = connection.execute(select(*columns).where(where).limit(1)).one()
+    others = [func.count().filter(column.is_distinct_from(value)) for column, value in zip(columns, first, strict=True)]
+    counts = connection.execute(select(*others).where(where)).one()
+    return {column.name: value for column, value, count in zip(columns, first, counts, strict=True) if count == 0}
 
 
 def _scores(
     connection: Connection, cell: int, grader: str | None, grader_version: str | None, ids: np.ndarray
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    scores, calls = schema.scores, schema.calls
     values: dict[str, np.ndarray] = {}
     parsed: dict[str, np.ndarray] = {}
     metrics: tuple[str, ...] | None = None
@@ -221,26 +261,53 @@ def _scores(
         for metric in metrics:
             values[metric], parsed[metric] = _unscored(len(ids))
     measures = measures_of(connection, grader, grader_version, metrics)
-    chosen = (
-        select(calls.c.id, scores.c.measure, scores.c.value, scores.c.parsed)
-        .join(scores, schema.is_of_call(calls.c.id))
-        .where(calls.c.cell == cell, scores.c.measure.in_(measures))
-        .order_by(scores.c.id)
-    )
+    judged = _judged(connection, cell, list(measures))
     by_id = np.argsort(ids, kind="stable")
-    for call, numbers, figures, is_parsed in _partitions(connection, chosen):
-        place = _places(ids, by_id, np.array(call, dtype=np.int64))
-        figure = np.array(figures, dtype=np.float64)
-        answered = np.array(is_parsed, dtype=bool) & ~np.isnan(figure)
-        measured = np.array(numbers)
-        for metric in dict.fromkeys(measures[number] for number in numbers):
-            if metric not in values:
-                values[metric], parsed[metric] = _unscored(len(ids))
-            of_metric = np.isin(measured, [number for number, name in measures.items() if name == metric])
-            chosen_rows = of_metric & (place >= 0)  # of one call's several, the last one written stays
-            values[metric][place[chosen_rows]] = figure[chosen_rows]
-            parsed[metric][place[chosen_rows]] = answered[chosen_rows]
+    place = _places(ids, by_id, judged.score // schema.JUDGEMENTS)
+    for metric in dict.fromkeys(measures[number] for number in dict.fromkeys(judged.measure.tolist())):
+        if metric not in values:
+            values[metric], parsed[metric] = _unscored(len(ids))
+        of_metric = np.isin(judged.measure, [number for number, name in measures.items() if name == metric])
+        rows = of_metric & (place >= 0)  # of one call's several, the last one written stays
+        values[metric][place[rows]] = judged.value[rows]
+        parsed[metric][place[rows]] = judged.is_parsed[rows] & ~np.isnan(judged.value[rows])
     return values, parsed
+
+
+class Judged(msgspec.Struct, frozen=True, kw_only=True):
+    """All scores of a cell by some measures, as parallel arrays in the order in which they were written."""
+
+    score: np.ndarray
+    measure: np.ndarray
+    value: np.ndarray
+    is_parsed: np.ndarray
+
+
+def _judged(connection: Connection, cell: int, measures: list[int]) -> Judged:
+    """Read by what was said, since many scores say the same: a row for each value, with the numbers of its scores."""
+    scores, calls = schema.scores, schema.calls
+    said = (scores.c.measure, scores.c.value, scores.c.parsed)
+    chosen = (
+        select(*said, func.json_group_array(scores.c.id))
+        .join_from(calls, scores, schema.is_of_call(calls.c.id))
+        .where(calls.c.cell == cell, scores.c.measure.in_(measures))
+        .group_by(*said)
+    )
+    rows = connection.execute(chosen).all()
+    numbers = [np.array(LIST.decode(encoded), dtype=np.int64) for *_, encoded in rows]
+    score = _joined(numbers, np.int64)
+    order = np.argsort(score)
+    sizes = [len(part) for part in numbers]
+
+    def spread(said: list[Any], kind: type) -> np.ndarray:
+        return np.repeat(np.array(said, dtype=kind), sizes)[order]
+
+    return Judged(
+        score=score[order],
+        measure=spread([row.measure for row in rows], np.int64),
+        value=spread([row.value for row in rows], np.float64),
+        is_parsed=spread([row.parsed for row in rows], bool),
+    )
 
 
 def _judging(connection: Connection, cell: int, grader: str | None, grader_version: str | None) -> Spent | None:
