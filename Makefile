@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 EXTRAS := $(VENV)/.extras
+# One more process of tests than there are cores: many tests wait for a process or a clock.
+TESTERS ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )))
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: demo test test-long check format extras lock clean
@@ -13,13 +15,13 @@ demo: $(STAMP)  ## a real benchmark of a real local model, with its floor beside
 	@$(BIN)/steelyard setup
 	@$(BIN)/steelyard run starter@cloze -m local/smollm2-135m -m baseline/random --name demo --fresh
 
-test: $(STAMP)  ## the fast lane, in as many processes as there are cores
+test: $(STAMP)  ## the fast lane
 	@$(BIN)/steelyard setup
-	@$(BIN)/python -m pytest -n auto --dist loadfile
+	@$(BIN)/python -m pytest -n $(TESTERS) --dist loadfile
 
 test-long: $(STAMP)  ## kill loops, simulations, whole runs
 	@$(BIN)/steelyard setup
-	@$(BIN)/python -m pytest -m long -n auto --dist worksteal
+	@$(BIN)/python -m pytest -m long -n $(TESTERS) --dist worksteal
 
 check: $(STAMP)  ## format, lint, types
 	@$(BIN)/ruff format --check .

@@ -155,7 +155,7 @@ def test_a_run_beyond_the_clean_number_is_warned_of_and_records_why(capsys):
     assert recorded["streams"] == 8
     assert recorded["status"] == "calibrated"
     (warning,) = [text for text in loud if "streamed in at once" in text]
-    assert "up to 8 answers" in warning
+    assert "p to 8 answers" in warning
     assert "within 1 ms up to 4" in warning
     assert "2.5 ms off at 16" in warning
     assert "--concurrency 4" in warning
