@@ -25,7 +25,7 @@ SCENES = [
 ]
 ITEMS_IN_A_PICTURE = 6
 IN_EVERY_VIEW = ("four_models", "published_gsm8k", "local_model")
-"""The others differ from these in what they say, not in how it is drawn: they are seen light, and two where it is hard."""
+"""The others differ from these in what they say, not in how it is drawn: they are seen light, or where it is hard."""
 OF_STATES = {"all_scripts": ("light", "narrow"), "verdict": ("dark",)}
 
 
