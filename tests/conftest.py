@@ -28,6 +28,11 @@ def data_folder():
     return Path(DATA).resolve()
 
 
+def pytest_collection_modifyitems(items):
+    """What takes longest and cannot be divided begins first: the README's commands, one after another."""
+    items.sort(key=lambda item: item.path.name != "test_readme.py")
+
+
 def pytest_terminal_summary(terminalreporter):
     left_out = [
         report for report in terminalreporter.stats.get("skipped", ()) if "STEELYARD_DATA" in str(report.longrepr)

@@ -33,7 +33,7 @@ def ask_local_model(place, *, name, limit=176):
     return subprocess.Popen(command + settings, env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
-def real(place, *, limit=60):
+def real(place, *, limit=24):
     """The local model twice on the same items, blessed after the first time."""
     for turn in range(2):
         process = ask_local_model(place, name=("first night", "second night")[turn], limit=limit)

@@ -133,10 +133,8 @@ def made(folder, name, make):
 
 
 def is_seen(scene, name, look):
-    """What strains a page strains its room, not its colours: such pages are not seen dark."""
-    if name in IN_ONE_VIEW:
-        return look == "narrow"
-    return scene != "strained" or look != "dark"
+    """What strains a page strains its room: such pages are seen where there is least of it."""
+    return look == "narrow" or not (name in IN_ONE_VIEW or scene == "strained")
 
 
 def look_at(browser, folder, scene, port, pages):
