@@ -182,8 +182,8 @@ def test_the_difference_of_two_versions_is_covered_for_this_benchmark_and_beyond
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("phi", [0.0, 0.3, 0.6, 0.8])
-@pytest.mark.parametrize("p", [0.5, 0.7, 0.9, 0.95])
+@pytest.mark.parametrize("phi", [0.0, 0.6, 0.8])
+@pytest.mark.parametrize("p", [0.7, 0.95])
 @pytest.mark.parametrize("n", [100, 132, 330])
 def test_the_difference_of_two_versions_is_covered_from_weak_to_strong(n, p, phi):
     of_these, beyond, _ = differences(np.random.default_rng(n), phi, n, 2000, p=p)
@@ -200,7 +200,7 @@ def test_two_versions_that_hardly_differ_are_covered_more_often_than_is_said(n, 
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("phi", [0.3, 0.5, 0.7, 0.8, 0.9])
+@pytest.mark.parametrize("phi", [0.3, 0.7, 0.9])
 @pytest.mark.parametrize(("n", "p"), [(132, 0.7), (330, 0.7), (330, 0.9)])
 def test_phi_is_covered_from_weak_to_strong(phi, n, p):
     assert 0.92 <= differences(np.random.default_rng(n), phi, n, 2000, p=p)[2] <= 0.985
@@ -351,8 +351,8 @@ def test_few_labels_and_many_predictions_cover_where_nearly_everything_is_right(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("p", "quality"), [(0.7, 0.6), (0.7, 0.95), (0.95, 0.9)])
-@pytest.mark.parametrize("n", [15, 30, 100, 300])
+@pytest.mark.parametrize(("p", "quality"), [(0.7, 0.6), (0.95, 0.9)])
+@pytest.mark.parametrize("n", [15, 100, 300])
 @pytest.mark.parametrize("kind", ["plain", "lenient", "marks", "undecided", "graded"])
 def test_predictions_with_labels_cover_from_few_labels_to_many(kind, n, p, quality):
     hits, without = predicted(kind, n, p, quality, 2000)

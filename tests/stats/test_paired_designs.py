@@ -133,9 +133,9 @@ def test_a_ratio_of_percentiles_is_covered_as_often_as_it_says_from_a_hundred_it
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("shared", [0.0, 0.6, 0.95])
+@pytest.mark.parametrize("shared", [0.0, 0.95])
 @pytest.mark.parametrize("p", [0.5, 0.9, 0.95])
-@pytest.mark.parametrize("n", [100, 200, 1000])
+@pytest.mark.parametrize("n", [100, 1000])
 @pytest.mark.parametrize("kind", [smooth, spiked, ticked])
 def test_a_ratio_of_percentiles_is_covered_whatever_the_tail_and_the_clock(kind, n, p, shared):
     ratios, differences = covered((kind, kind), n, p, shared, 2000)
