@@ -212,7 +212,10 @@ def test_costs_are_compared_by_the_ratio_of_their_sums():
         baseline, side([1] * 80, cost_usd=costs * generator.uniform(0.2, 0.6, 80)), "cost.per_request"
     )
     assert noisy.ratio.low < noisy.ratio.value < noisy.ratio.high < 0.5
-    assert compare_measure(baseline, side([1] * 80), "cost.per_request").ratio.status == "unknown for m"
+    assert (
+        compare_measure(baseline, side([1] * 80), "cost.per_request").ratio.status
+        == "no cost.per_request is known of m"
+    )
 
 
 def test_places_are_shared_where_models_cannot_be_told_apart():

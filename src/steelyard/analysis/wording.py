@@ -6,7 +6,7 @@ import math
 
 import msgspec
 
-from steelyard.types import Estimate
+from steelyard.types import CellInfo, Estimate
 
 PER_THOUSAND = {"cost.per_request": "cost of 1,000", "cost.per_correct": "cost of 1,000 right"}
 """What people read of a thousand, since one costs next to nothing; the store and JSON have it of one."""
@@ -22,6 +22,15 @@ def written(estimate: Estimate | None, *, bounds: bool = True) -> str:
     if not bounds or estimate.low is None or estimate.high is None:
         return text
     return f"{text} ({_number(estimate.low * scale, digits)} to {_number(estimate.high * scale, digits)})"
+
+
+def drawn(info: CellInfo) -> str:
+    """How many of the benchmark's items were asked, and how these were chosen where they are not all."""
+    words = f"{info.items:,} of {info.available:,} items"
+    if info.items >= info.available:
+        return words
+    elsewhere = "chosen elsewhere" if info.is_imported else "the first in file order"
+    return f"{words}, {'drawn by seed' if info.order == 'shuffled' else elsewhere}"
 
 
 def dollars(value: float) -> str:
