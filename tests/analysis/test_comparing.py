@@ -134,7 +134,8 @@ def test_one_sentence_says_how_much_how_sure_and_at_what_cost():
     candidate = side([1] * 40 + [0] * 10, "cand", **price)
     words = sentence(compare_scores(baseline, candidate), [compare_measure(baseline, candidate, "cost.per_request")])
     assert words == (
-        "cand answers 40.0 points more than base (95 % interval +27.6 to +53.8, paired, n = 50) at 50 % of the cost."
+        "cand answers 40.0 points more than base (95 % interval +27.6 to +53.8, paired, n = 50) "
+        "at 50 % of the cost (46.1 to 54.6)."
     )
     dear = side([1] * 40 + [0] * 10, "cand", cost_usd=np.linspace(0.001, 0.003, 50) * 34.1)
     words = sentence(compare_scores(baseline, dear), [compare_measure(baseline, dear, "cost.per_request")])

@@ -74,11 +74,17 @@ def _digits(estimate: Estimate, scale: float) -> int:
     assert estimate.value is not None
     if estimate.unit == "share":
         return 1
-    if estimate.unit in ("requests", "tokens"):
+    if estimate.unit in ("requests", "tokens") and _is_whole(estimate):
         return 0
     if estimate.low is not None and estimate.high is not None and estimate.high > estimate.low:
         return _decimals((estimate.high - estimate.low) / 2 * scale, 2)
     return _decimals(estimate.value * scale, 3)
+
+
+def _is_whole(estimate: Estimate) -> bool:
+    """A count, or a percentile of counts; a mean of counts, and a difference of such, is not."""
+    ends = (estimate.value, estimate.low, estimate.high)
+    return estimate.low is None or all(end is not None and float(end).is_integer() for end in ends)
 
 
 def _decimals(size: float, significant: int) -> int:
