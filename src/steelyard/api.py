@@ -11,6 +11,7 @@ import random
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -262,6 +263,7 @@ async def run_async(
     )
     with Store.open(store) as opened:
         ended = await execute(plan, opened, given=given, progress=Progress(say=on_message))
+        await asyncio.to_thread(_keep_found, opened, ended.run)
         return Run(ended.run, opened.location)
 
 
@@ -274,7 +276,20 @@ def run_plan(
     on_start: Callable[[RunInfo], None] = lambda run: None,
 ) -> Ended:
     """Carry out a plan that names everything by words; what the command line calls."""
-    return _complete(execute(plan, store, given=Given(), progress=progress, resume=resume, on_start=on_start))
+    ended = _complete(execute(plan, store, given=Given(), progress=progress, resume=resume, on_start=on_start))
+    if store.found.is_for(ended.run.id):
+        progress.tell("all is asked; what so many records show is being tested (Ctrl-C goes without)")
+    with suppress(KeyboardInterrupt):
+        _keep_found(store, ended.run)
+    return ended
+
+
+def _keep_found(store: Store, run: RunInfo) -> None:
+    """Keep with a large run what it shows: testing that takes too long for a look at it."""
+    if store.found.is_for(run.id):
+        from steelyard.report.short import keep_found
+
+        keep_found(store, run)
 
 
 def import_file(
@@ -292,7 +307,9 @@ def import_file(
     from steelyard.grading.imported import import_answers
 
     spec = parse_benchmark(benchmark)
-    return _complete(import_answers(store, file, spec, model, name=name, shots=shots, limit=limit, seed=seed))
+    run = _complete(import_answers(store, file, spec, model, name=name, shots=shots, limit=limit, seed=seed))
+    _keep_found(store, run)
+    return run
 
 
 def rescore_run(
@@ -301,7 +318,10 @@ def rescore_run(
     """Grade a run's answers again under another protocol; what the command line calls."""
     from steelyard.grading.stored import rescore
 
-    return _complete(rescore(store, run, protocol, benchmark=benchmark, model=model))
+    store.found.forget(run.id)
+    regraded = _complete(rescore(store, run, protocol, benchmark=benchmark, model=model))
+    _keep_found(store, run)
+    return regraded
 
 
 def compare(
