@@ -91,7 +91,12 @@ class Run:
             return tuple(store.cells(self.info.id))
 
     def estimate(self, metric: str = "accuracy", *, model: str | None = None, benchmark: str | None = None) -> Estimate:
-        """One number with its interval. ``model`` and ``benchmark`` may be left out where there is only one."""
+        """One number with its interval. ``model`` and ``benchmark`` may be left out where there is only one.
+
+        Of a run that was cut off, also by a kill, it is of the answers that are durable.
+        """
+        from steelyard.report.stands import estimates_of
+
         with Store.open(self._location) as store:
             cells = [
                 cell
@@ -101,7 +106,7 @@ class Run:
             if len(cells) != 1:
                 names = [f"{cell.model} on {cell.label}" for cell in cells]
                 raise UsageError(f"name one cell by model= and benchmark=; {len(cells)} fit: {', '.join(names)}")
-            estimates = {estimate.metric: estimate for estimate in store.summary(cells[0].id or 0) or ()}
+            estimates = {estimate.metric: estimate for estimate in estimates_of(store, self.info, cells[0])}
         if metric not in estimates:
             raise UnknownName("metric", metric, estimates)
         return estimates[metric]

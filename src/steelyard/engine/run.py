@@ -43,7 +43,7 @@ from steelyard.engine.purse import Purse, check_store_budget
 from steelyard.engine.resources import Resources
 from steelyard.engine.served import served_pids
 from steelyard.engine.stage import distinct_providers, measuring, opened, probe, watched
-from steelyard.engine.summary import summarise_run
+from steelyard.engine.summary import forget_summary, summarise_run
 from steelyard.engine.turns import looks_of
 from steelyard.engine.writer import BY_A_PROCESS, BY_A_THREAD, WRITTEN_BY, Writer
 from steelyard.errors import StoreFull, UsageError
@@ -158,6 +158,7 @@ async def execute(
         await writer.close()
         resources.close()
         with _room_or_not(progress.tell):
+            forget_summary(store, run.id)
             store.end_session(session, crew.figures(resources.figures()) | purse.figures())
             purse.close()
             store.set_status(run.id, status)

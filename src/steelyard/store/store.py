@@ -320,10 +320,10 @@ class Store:
             rows = connection.execute(chosen.order_by(table.c.id)).all()
             return [msgspec.structs.replace(msgspec.json.decode(row.info, type=CellInfo), id=row.id) for row in rows]
 
-    def set_summary(self, cell: int, estimates: Sequence[Estimate]) -> None:
-        """Keep the cell's estimates, so that showing them reads one row."""
+    def set_summary(self, cell: int, estimates: Sequence[Estimate] | None) -> None:
+        """Keep the cell's estimates, so that showing them reads one row; ``None``: those kept count no more."""
         with self._writing() as connection:
-            encoded = msgspec.json.encode(list(estimates))
+            encoded = None if estimates is None else msgspec.json.encode(list(estimates))
             connection.execute(update(schema.cells).where(schema.cells.c.id == cell).values(summary=encoded))
 
     def summary(self, cell: int) -> tuple[Estimate, ...] | None:
