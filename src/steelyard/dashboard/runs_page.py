@@ -93,7 +93,7 @@ def _computed(board: Board, wanted: RunsWanted, order: str, start: int) -> tuple
 
 
 def _summed_up(board: Board, run: ListedRun) -> ListedRun:
-    """With the estimates of a run that was killed, and never summed itself up, where a page has the time to make them."""
+    """With the estimates of a killed run, which never summed itself up, where a page has the time to make them."""
     is_killed = run.info.status == "interrupted" and not all(run.estimates.values())
     if not is_killed or board.store.pages.holds_more_than(run.info.id, MOST_READ):
         return run
