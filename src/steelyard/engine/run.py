@@ -222,11 +222,15 @@ def _paid_twice(cells: Sequence[Cell], plan: Plan, sessions: Sequence[SessionInf
 
 
 def _streams(cells: Sequence[Cell], plan: Plan) -> int:
-    """How many answers may stream in at once, over all models."""
+    """How many answers may stream in at once, over all models; what is made in this process does not come in."""
     by_model: dict[str, int] = {}
     for cell in cells:
         is_streamed = cell.provider is not None and cell.provider.streams and not cell.spec.batch
-        if is_streamed and cell.info.kind != "likelihood":
+        if (
+            is_streamed
+            and any(asked.provider not in OF_THE_USER for asked in cell.spec.asked)
+            and cell.info.kind != "likelihood"
+        ):
             asked = by_model.get(cell.spec.id, 0) + len(cell.task.positions) * cell.info.repeats
             by_model[cell.spec.id] = min(asked, concurrency_of(cell, plan))
     return sum(by_model.values())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -11,7 +11,7 @@ from msgspec import Struct
 from steelyard.analysis.estimates import MADE_ELSEWHERE, OF_SENDING, unknown
 from steelyard.analysis.stopped import Stopped, looks_by_cell, stopped
 from steelyard.report.identity import MixedModel, mixed_models, mixture_warning
-from steelyard.report.machine import busy_client, ended_servers
+from steelyard.report.machine import beyond_calibration, busy_client, ended_servers
 from steelyard.report.spending import Spending, spending
 from steelyard.report.stands import estimates_of
 from steelyard.report.systems import SystemResult, system_result
@@ -112,7 +112,7 @@ def load_results(store: Store, run: RunInfo) -> Results:
         run=run,
         cells=tuple(cells),
         metrics=tuple(run.plan.get("metrics", ())),
-        stamps=_stamps(store, run),
+        stamps=_stamps(store, run, cells),
         spending=spending(store, run, cells),
         mixed=mixed_models(store, cells),
         left_out=_left_out(store, run),
@@ -127,33 +127,23 @@ def _left_out(store: Store, run: RunInfo) -> dict[str, dict[str, str]]:
     return found
 
 
-def _stamps(store: Store, run: RunInfo) -> tuple[str, ...]:
+def _stamps(store: Store, run: RunInfo, cells: Sequence[CellResult]) -> tuple[str, ...]:
     sessions = store.sessions(run.id)
     origins = [session.provenance for session in sessions]
     is_unsafe = any((origin.get("sandbox") or {}).get("is_unsafe") for origin in origins)
-    overdriven = (_overdriven(origin.get("instrument") or {}) for origin in origins)
     taken = [session.resources for session in sessions]
-    of_machine = (*filter(None, overdriven), *busy_client(taken), *ended_servers(taken))
+    of_machine = [*ended_servers(taken)]
+    if any((cell.value("answered") or 0) > (cell.value("cached") or 0) for cell in cells if not cell.info.is_floor):
+        of_machine[:0] = busy_client(taken)
+    if streamed := sum(_streamed(cell) for cell in cells):
+        of_machine[:0] = beyond_calibration([origin.get("instrument") or {} for origin in origins], streamed)
     return (*((UNSAFE,) if is_unsafe else ()), *dict.fromkeys(of_machine))
 
 
-def _overdriven(instrument: Mapping[str, Any]) -> str | None:
-    """More streams at once than this machine was found to read cleanly; nothing where it was never calibrated."""
-    streams, clean = instrument.get("streams", 0), instrument.get("clean_streams")
-    if clean is None or streams <= clean:
-        return None
-    bound, most = instrument["bound_ms"], instrument["most_streams"]
-    bias = (instrument.get("bias") or {}).get("ttft")
-    if clean == most:
-        seen = f"the calibration of this machine ends at {clean:,}"
-    else:
-        seen = f"this machine reads times within {bound:g} ms up to {clean:,}"
-    if bias and clean < most:
-        seen += f", and TTFT {abs(bias['median_ms']):.1f} ms off at {instrument['bias']['streams']:,}"
-    return (
-        f"Up to {streams:,} answers streamed in at once; {seen} (steelyard selftest). Times may be the client's, not "
-        f"the model's. Try: --concurrency {max(1, clean):,}, or a calibration: steelyard selftest --streams {streams}"
-    )
+def _streamed(cell: CellResult) -> int:
+    """Of how many answers the time to the first token was measured in this run."""
+    found = cell.estimates.get("ttft.p50")
+    return 0 if found is None or cell.info.is_floor else found.n
 
 
 def _result(info: CellInfo, estimates: Sequence[Estimate]) -> CellResult:
