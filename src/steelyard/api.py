@@ -290,11 +290,14 @@ def run_plan(
 
 
 def _keep_found(store: Store, run: RunInfo) -> None:
-    """Keep with a large run what it shows: testing that takes too long for a look at it."""
-    if store.found.is_for(run.id):
-        from steelyard.report.short import keep_found
+    """Let a process test what a large run shows and keep that with it; without, a look at the run says how to."""
+    if not store.found.is_for(run.id):
+        return
+    import subprocess
 
-        keep_found(store, run)
+    command = [sys.executable, "-P", "-m", "steelyard.report.keeping", store.path, str(run.number)]
+    with suppress(OSError):
+        subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)  # noqa: S603 - our own module
 
 
 def import_file(

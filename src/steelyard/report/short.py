@@ -75,16 +75,17 @@ def found_in_passing(store: Store, results: Results) -> Found:
 
 
 def keep_found(store: Store, run: RunInfo) -> None:
-    """Test what a large run shows, and keep that with it."""
-    basis = basis_of_large(store, run)
-    if basis is not None:
-        keep_reported(store, _evidence(store, run), basis)
+    """Test what a run shows, and keep that with it."""
+    basis = _basis(store, run)
+    keep_reported(store, _evidence(store, run), basis)
 
 
 def basis_of_large(store: Store, run: RunInfo) -> Basis | None:
     """What findings of the run are made from as it stands; ``None`` where it is small enough for a look in passing."""
-    if not store.found.is_for(run.id):
-        return None
+    return _basis(store, run) if store.found.is_for(run.id) else None
+
+
+def _basis(store: Store, run: RunInfo) -> Basis:
     from importlib.metadata import PackageNotFoundError, version
 
     try:
