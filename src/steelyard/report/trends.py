@@ -12,6 +12,7 @@ from steelyard.analysis.stopped import early_end
 from steelyard.analysis.trend import Observed, Point, Series, trends, weighed_items
 from steelyard.analysis.wording import change_written, written
 from steelyard.errors import UnknownName, UsageError
+from steelyard.report.stands import estimates_of
 from steelyard.report.terminal import console, new_table
 from steelyard.store import Store
 from steelyard.types import CellInfo, Estimate, RunInfo
@@ -54,7 +55,7 @@ def load_trends(
     ]
     if not cells:
         raise UsageError(_nothing(store, finished, model, benchmark))
-    summaries = [{one.metric: one for one in store.summary(info.id or 0) or ()} for _, info in cells]
+    summaries = [{one.metric: one for one in estimates_of(store, run, info)} for run, info in cells]
     if not any(metric in summary for summary in summaries):
         raise UnknownName("metric", metric, {name for summary in summaries for name in summary})
     kept = [

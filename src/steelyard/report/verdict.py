@@ -16,6 +16,7 @@ from steelyard.analysis.verdict_words import WORDS, cannot_see, change_of, headl
 from steelyard.analysis.wording import written
 from steelyard.criteria import Margin, Threshold, parse_margin, parse_threshold
 from steelyard.errors import UnknownName, UsageError
+from steelyard.report.stands import estimates_of
 from steelyard.report.terminal import console, new_table
 from steelyard.store import Store
 from steelyard.store.baselines import SUFFIX, Baseline, read_baseline
@@ -118,7 +119,7 @@ def cells_of_run(store: Store, run: RunInfo) -> list[Cell]:
     """The cells of a run in the store; floors are no candidates."""
     sessions = store.sessions(run.id)
     machine = (sessions[0].provenance.get("machine") or {}) if sessions else {}
-    own = [(info, store.summary(info.id or 0) or ()) for info in store.cells(run.id) if not info.is_floor]
+    own = [(info, estimates_of(store, run, info)) for info in store.cells(run.id) if not info.is_floor]
     return [
         Cell(
             run=run.number,
