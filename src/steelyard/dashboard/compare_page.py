@@ -16,7 +16,7 @@ from steelyard.dashboard.shown import reply
 from steelyard.errors import UsageError
 from steelyard.report.comparison import Compared, Comparisons, Question, load_comparisons
 from steelyard.report.flips import Flip, Flips, load_flips
-from steelyard.report.samples import cut, visible
+from steelyard.report.unseen import cut, visible
 from steelyard.store.pages import RunsWanted
 from steelyard.types import Comparison, Record, RunInfo
 

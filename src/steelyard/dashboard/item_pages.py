@@ -10,7 +10,7 @@ from steelyard.dashboard.shown import TONES, is_timed, lane, question, shown
 from steelyard.errors import UnknownName, UsageError
 from steelyard.report import charts, timelines
 from steelyard.report.figures import Figure
-from steelyard.report.samples import cut, visible
+from steelyard.report.unseen import cut, visible
 from steelyard.store.answer_pages import ANSWER_STATES
 from steelyard.store.history import Answered
 
@@ -39,12 +39,12 @@ def item(request: Request) -> Response:
     lanes = [lane(one, f"#{one.run.number} {one.cell.model}") for one in found.answers]
     figures = []
     if is_timed(lanes):
-        svg = timelines.waterfall(lanes, label=f"Where the time of each answer to {visible(name)} went")
+        svg = timelines.waterfall(lanes, label=f"Where the time of each answer to {name} went")
         figures = drawn([Figure(title="Where the time went", note=OF_TIME, svg=svg)])
     return board.page(
         "item.html.j2",
         request,
-        title=f"Item {visible(name)}",
+        title=f"Item {name}",
         found=found,
         asked=cut(visible(question(found.sample)), LONGEST_OF_MANY),
         answers=answers,
@@ -73,7 +73,6 @@ def answer(request: Request) -> Response:
         states=ANSWER_STATES,
         figures=drawn(_figures(found)),
         tones=TONES,
-        visible=visible,
     )
 
 

@@ -16,9 +16,9 @@ from steelyard.report.html import html_report, results_parts
 from steelyard.report.matrix import FIGURES, Line, Table, cell
 from steelyard.report.provenance import provenance_document, provenance_text
 from steelyard.report.results import Results, load_results, warnings
-from steelyard.report.samples import visible
 from steelyard.report.spending import spending_line
 from steelyard.report.standing import Standing, standing
+from steelyard.report.unseen import visible
 from steelyard.store.answer_pages import ANSWER_STATES, AnswersWanted, Order
 from steelyard.store.progress import CellProgress, Progress
 from steelyard.types import RunInfo
@@ -53,7 +53,7 @@ def run(request: Request) -> Response:
     return board.page(
         "run.html.j2",
         request,
-        title=f"#{info.number} {visible(info.name)}",
+        title=f"#{info.number} {info.name}",
         run=info,
         progress=progress,
         standings=_standings(board, info, progress) if progress and is_running else {},
@@ -162,7 +162,7 @@ def answers(request: Request) -> Response:
     return board.page(
         "answers.html.j2",
         request,
-        title=f"Answers of #{info.number} {visible(info.name)}",
+        title=f"Answers of #{info.number} {info.name}",
         run=info,
         found=found,
         rows=[{"row": row, "cell": named[row.cell], "state": state_of(row.failure, row.value)} for row in found.rows],
@@ -180,7 +180,6 @@ def answers(request: Request) -> Response:
         orders=ORDERS,
         can_sort=len(chosen) == 1,
         tones=TONES,
-        visible=visible,
     )
 
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from steelyard.dashboard.board import board_of, number, word
 from steelyard.dashboard.runs_page import line_of
 from steelyard.dashboard.shown import TONES, shown
-from steelyard.report.samples import visible
 from steelyard.store.pages import RunsWanted
 
 if TYPE_CHECKING:
@@ -35,6 +34,5 @@ def search(request: Request) -> Response:
         found=answers,
         answers=[shown(one, LONGEST) for one in answers.answers] if answers else [],
         tones=TONES,
-        visible=visible,
         is_first=is_first,
     )

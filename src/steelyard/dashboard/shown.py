@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from msgspec import Struct
 
 from steelyard.report.answers import answer_text, asked, gold
-from steelyard.report.samples import cut, visible
 from steelyard.report.timelines import Lane, Span
+from steelyard.report.unseen import cut, visible
 from steelyard.store.history import Answered
 from steelyard.types import Call, Sample, Score, Timing
 

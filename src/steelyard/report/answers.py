@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from steelyard.report.unseen import on_one_line
 from steelyard.types import Completion, Prompt, Record, Sample, Stage
 
 NEVER = -1e9
@@ -26,7 +27,8 @@ def plain(text: str) -> str:
 def _lines(record: Record) -> list[str]:
     call = record.call
     repeat = f" repeat {call.repeat}" if call.repeat else ""
-    lines = [f"── {record.sample.id}{repeat} · {record.model} · {record.benchmark}@{record.protocol}"]
+    where = f"{record.model} · {record.benchmark}@{record.protocol}"
+    lines = [f"── {on_one_line(record.sample.id)}{repeat} · {on_one_line(where)}"]
     lines += ["asked:", *_indented(asked(call.request.prompt))]
     lines.append(f"gold: {plain(gold(record.sample))}")
     if call.failure is not None:

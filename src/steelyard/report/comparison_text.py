@@ -33,29 +33,29 @@ def print_comparisons(comparisons: Comparisons) -> None:
 
 def _render(comparisons: Comparisons, out: Console) -> None:
     runs = ", ".join(f"#{run.number} {run.name}" for run in comparisons.runs)
-    out.print(f"Comparing {comparisons.question.metric} in {runs}. Baseline: {comparisons.baseline}.", markup=False)
+    out.print(f"Comparing {comparisons.question.metric} in {runs}. Baseline: {comparisons.baseline}.")
     for label in dict.fromkeys(pair.comparison.benchmark for pair in comparisons.pairs):
         pairs = [pair for pair in comparisons.pairs if pair.comparison.benchmark == label]
         out.print()
-        out.print(label, markup=False, style="bold")
+        out.print(label, style="bold")
         for line in _standings(pairs):
-            out.print(f"  {line}", markup=False, soft_wrap=True)
+            out.print(f"  {line}", soft_wrap=True)
         out.print(_table(pairs, len(comparisons.runs) > 1))
         for ranking in comparisons.rankings:
             if ranking.benchmark == label:
                 out.print()
                 out.print(_ranking_table(ranking))
-                out.print(_best_words(ranking), markup=False, soft_wrap=True)
+                out.print(_best_words(ranking), soft_wrap=True)
     out.print()
     for pair in comparisons.pairs:
-        out.print(pair.comparison.sentence, markup=False, soft_wrap=True)
+        out.print(pair.comparison.sentence, soft_wrap=True)
     for average in comparisons.averages:
-        out.print(_average_words(average), markup=False, soft_wrap=True)
+        out.print(_average_words(average), soft_wrap=True)
     said = (variate_words, _estimand_words, _power_words, _notes)
     for line in [*_family_words(comparisons), *(line for words in said for line in words(comparisons.pairs))]:
-        out.print(line, markup=False, soft_wrap=True)
+        out.print(line, soft_wrap=True)
     if any(pair.comparison.agreement is not None for pair in comparisons.pairs):
-        out.print("The items that turned, both ways: the same command with --flips", markup=False)
+        out.print("The items that turned, both ways: the same command with --flips")
 
 
 def _average_words(average: Average) -> str:

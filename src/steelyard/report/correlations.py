@@ -78,12 +78,12 @@ def print_correlations(found: Correlations) -> None:
     """Print a table of correlations and the front of each benchmark."""
     out = console()
     if not found.correlations:
-        out.print("nothing to correlate: no latency, length or cost beside the scores", markup=False)
+        out.print("nothing to correlate: no latency, length or cost beside the scores")
     else:
-        out.print("Going together with a right answer (association, not cause):", markup=False)
+        out.print("Going together with a right answer (association, not cause):")
         out.print(_table(found.correlations))
         n = sum(one.p is not None for one in found.correlations)
-        out.print(f"p is Benjamini and Hochberg's over all {n}; * marks those at 10 %.", markup=False)
+        out.print(f"p is Benjamini and Hochberg's over all {n}; * marks those at 10 %.")
     for one in found.fronts:
         if len(one.points) > 1:
             out.print()

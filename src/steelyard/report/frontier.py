@@ -67,7 +67,7 @@ def frontiers_document(found: Sequence[Frontier]) -> list[dict[str, Any]]:
 def print_frontier(found: Frontier) -> None:
     """One benchmark's table, the threshold chosen, and what to beware of."""
     out = console()
-    out.print(f"{found.cheap} > {found.dear} on {found.benchmark}: {found.items:,} items, nothing asked", markup=False)
+    out.print(f"{found.cheap} > {found.dear} on {found.benchmark}: {found.items:,} items, nothing asked")
     has_costs = any(point.cost_per_item.value is not None for point in found.points)
     has_times = any(point.latency.value is not None for point in found.points)
     headings = ["escalate below", "escalated", "accuracy (95 %)", "against the dear one", "over chance"]
@@ -78,7 +78,7 @@ def print_frontier(found: Frontier) -> None:
         table.add_row(*_row(point, has_costs=has_costs, has_times=has_times))
     out.print(table)
     for line in _lines(found):
-        out.print(line, markup=False, soft_wrap=True)
+        out.print(line, soft_wrap=True)
 
 
 def _row(point: Point, *, has_costs: bool, has_times: bool) -> list[str]:

@@ -26,6 +26,7 @@ from steelyard.report.matrix import figures_table, matrix, subjects_table
 from steelyard.report.origins import commands, in_full, origins, pages
 from steelyard.report.raw import attachments
 from steelyard.report.samples import Item, load_samples
+from steelyard.report.unseen import as_shown, visible
 from steelyard.store import Store
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def _sorted_out(findings: Sequence[Finding]) -> dict[str, list[Finding]]:
 
 def _sample(item: Item) -> dict[str, Any]:
     """An item with what the page's filters look at."""
-    states = json.dumps([[one.model, one.state] for one in item.answers], ensure_ascii=True)
+    states = json.dumps([[visible(one.model), one.state] for one in item.answers], ensure_ascii=True)
     return {"item": item, "states": states, "asked": _question(item.prompt)}
 
 
@@ -144,6 +145,7 @@ def _environment() -> Environment:
         autoescape=True,
         loader=FileSystemLoader(TEMPLATES),
         undefined=StrictUndefined,
+        finalize=as_shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )

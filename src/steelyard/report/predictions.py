@@ -155,7 +155,7 @@ def print_predictions(found: Predictions) -> None:
     out = console()
     for one in (*found.corrected, *found.differences):
         _print(one, out)
-    out.print("This holds if the rated answers were drawn at random, which cannot be seen from here.", markup=False)
+    out.print("This holds if the rated answers were drawn at random, which cannot be seen from here.")
 
 
 def _print(one: Corrected, out: Console) -> None:
@@ -172,9 +172,9 @@ def _print(one: Corrected, out: Console) -> None:
         f"  {_gain(one)}",
     ]
     for line in lines:
-        out.print(line, markup=False, soft_wrap=True)
+        out.print(line, soft_wrap=True)
     if one.corrected.value is not None and one.corrected.status != "ok":
-        out.print(f"! {one.corrected.status}", markup=False, soft_wrap=True)
+        out.print(f"! {one.corrected.status}", soft_wrap=True)
     out.print()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -17,6 +18,7 @@ from steelyard.report.short import Found, hanging
 from steelyard.report.spending import spending_line
 from steelyard.report.stopping import stopping_lines
 from steelyard.report.systems import system_line
+from steelyard.report.unseen import visible
 from steelyard.types import CellInfo, RunInfo
 
 GAP = 2
@@ -45,12 +47,22 @@ BREAKDOWN = ("accuracy.micro", "accuracy.macro", "accuracy/")
 WITH_BOUNDS = ("accuracy", "accuracy.strict", "accuracy.norm", "latency.mean", "cost.per_request", "judge.kappa")
 
 
+class PlainConsole(Console):
+    """A console that prints what it is given: no name is markup, a picture or anything that a terminal obeys."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(highlight=False, markup=False, emoji=False, **settings)
+
+    def render_str(self, text: str, **settings: Any) -> Text:
+        return super().render_str(visible(text), **settings)
+
+
 def console() -> Console:
     """Standard output: as wide as the terminal, or wide enough for a log."""
-    plain = Console(highlight=False)
+    plain = PlainConsole()
     if plain.is_terminal:
         return plain
-    return Console(highlight=False, width=LOG_WIDTH, no_color=True)
+    return PlainConsole(width=LOG_WIDTH, no_color=True)
 
 
 def print_results(results: Results, *, everything: bool = False, found: Found | None = None) -> None:
@@ -76,7 +88,7 @@ def print_strata(results: Results) -> None:
 def results_text(results: Results) -> str:
     """The same as plain text."""
     buffer = io.StringIO()
-    _render(results, Console(file=buffer, width=LOG_WIDTH, no_color=True, highlight=False), everything=False)
+    _render(results, PlainConsole(file=buffer, width=LOG_WIDTH, no_color=True), everything=False)
     return buffer.getvalue()
 
 
@@ -98,13 +110,13 @@ def print_runs(runs: list[tuple[RunInfo, list[CellInfo]]]) -> None:
 
 def _render(results: Results, out: Console, *, everything: bool, found: Found | None = None) -> None:
     status = STATUS.get(results.run.status, results.run.status)
-    out.print(f"Run #{results.run.number} {results.run.name} ({status})", markup=False)
+    out.print(f"Run #{results.run.number} {results.run.name} ({status})")
     if len(results.benchmarks()) > 1 and len(results.cells) > 1:
         out.print()
         out.print(_matrix(results))
     for label in results.benchmarks():
         out.print()
-        out.print(_caption(results, label), markup=False)
+        out.print(_caption(results, label))
         if everything:
             out.print(_every_estimate(results, label))
         else:
@@ -121,7 +133,7 @@ def _render(results: Results, out: Console, *, everything: bool, found: Found | 
         for line in _advice(results, label):
             _print_line(out, line)
     for line in () if found is None else found.lines(results.run.number, out.width):
-        out.print(line, markup=False, soft_wrap=True)
+        out.print(line, soft_wrap=True)
     if results.spending is not None and any(not cell.info.is_floor for cell in results.cells):
         out.print()
         _print_line(out, spending_line(results.run.number, results.spending))
@@ -136,7 +148,7 @@ def _print_line(out: Console, text: str) -> None:
     """One line in a log, where it is searched for; on a terminal as many as it takes, broken between words."""
     whole = [text] if not out.is_terminal else hanging(text, out.width)
     for line in whole:
-        out.print(line, markup=False, soft_wrap=True)
+        out.print(line, soft_wrap=True)
 
 
 def _advice(results: Results, label: str) -> list[str]:
@@ -259,8 +271,8 @@ def _cell_text(cell: CellResult, name: str) -> str:
 
 def _name(cell: CellResult) -> Text:
     if cell.info.is_floor:
-        return Text(f"{cell.info.model} (floor)", style="dim")
-    return Text(cell.info.model)
+        return Text(f"{visible(cell.info.model)} (floor)", style="dim")
+    return Text(visible(cell.info.model))
 
 
 def _every_estimate(results: Results, label: str) -> Table:
@@ -283,5 +295,5 @@ def new_table(*headings: str) -> Table:
     """A table without lines."""
     table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
     for heading in headings:
-        table.add_column(Text(heading), overflow="fold")
+        table.add_column(Text(visible(heading)), overflow="fold")
     return table

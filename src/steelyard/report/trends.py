@@ -126,8 +126,8 @@ def print_trends(found: Trends) -> None:
     out = console()
     for series in found.series:
         if series.broke:
-            out.print(f"-- a new series: {series.broke} changed --", markup=False)
-        out.print(trend_sentence(series), markup=False, soft_wrap=True)
+            out.print(f"-- a new series: {series.broke} changed --")
+        out.print(trend_sentence(series), soft_wrap=True)
         table = new_table("run" if series.points and series.points[0].label.startswith("#") else "when",
                           "date", f"{series.metric} (95 %)", "n", "against the first", "")  # fmt: skip
         for point in series.points:
@@ -135,12 +135,12 @@ def print_trends(found: Trends) -> None:
                           _change_of(point), _mark(point))  # fmt: skip
         out.print(table)
         for told in (words for point in series.points for words in (*point.ended, *point.lost)):
-            out.print(f"! {told}", markup=False, soft_wrap=True)
+            out.print(f"! {told}", soft_wrap=True)
         out.print()
     for count, why in ((found.reused, "used answers of earlier runs: --fresh asks anew"),
                        (found.unfinished, "did not finish")):  # fmt: skip
         if count:
-            out.print(f"{count} run{'s' if count > 1 else ''} left out: {why}", markup=False)
+            out.print(f"{count} run{'s' if count > 1 else ''} left out: {why}")
 
 
 def _change_of(point: Point) -> str:
