@@ -17,6 +17,7 @@ from urllib.parse import urlencode
 from msgspec import Struct
 
 from steelyard.analysis.sentences import descriptive
+from steelyard.dashboard.shown import marked
 from steelyard.report.axes import value_text
 from steelyard.report.facts import duration_text
 from steelyard.report.figures import Figure
@@ -78,6 +79,7 @@ def environment() -> Environment:
         "usd": usd,
         "lasting": duration_text,
         "exact": exact,
+        "marked": marked,
     }
     return made
 

@@ -11,6 +11,7 @@ from steelyard.dashboard.board import LONGEST_PARAMETER, Board, board_of, number
 from steelyard.dashboard.links import with_links
 from steelyard.dashboard.shown import TONES, state_of
 from steelyard.errors import UsageError
+from steelyard.report.answers import asked_line, gold
 from steelyard.report.evidence import Evidence, load_evidence
 from steelyard.report.html import html_report, results_parts
 from steelyard.report.matrix import FIGURES, Line, Table, cell
@@ -19,9 +20,9 @@ from steelyard.report.results import Results, load_results, warnings
 from steelyard.report.spending import spending_line
 from steelyard.report.standing import Standing, standing
 from steelyard.report.unseen import visible
-from steelyard.store.answer_pages import ANSWER_STATES, AnswersWanted, Order
+from steelyard.store.answer_pages import ANSWER_STATES, AnswerRow, AnswersWanted, Order
 from steelyard.store.progress import CellProgress, Progress
-from steelyard.types import RunInfo
+from steelyard.types import CellInfo, RunInfo
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -165,7 +166,7 @@ def answers(request: Request) -> Response:
         title=f"Answers of #{info.number} {info.name}",
         run=info,
         found=found,
-        rows=[{"row": row, "cell": named[row.cell], "state": state_of(row.failure, row.value)} for row in found.rows],
+        rows=[_listed(row, named[row.cell], reveal=board.reveal) for row in found.rows],
         wanted=wanted,
         pages=_around(wanted, trail, found.next),
         is_first=not wanted.after,
@@ -181,6 +182,18 @@ def answers(request: Request) -> Response:
         can_sort=len(chosen) == 1,
         tones=TONES,
     )
+
+
+def _listed(row: AnswerRow, cell: CellInfo, *, reveal: bool) -> dict[str, object]:
+    """An answer as a line of the list: how it stands, what was asked and what would have been right."""
+    is_hidden = cell.is_confidential and not reveal
+    return {
+        "row": row,
+        "cell": cell,
+        "state": state_of(row.failure, row.value),
+        "asked": "" if is_hidden else asked_line(row.sample),
+        "gold": row.sample.target if is_hidden else gold(row.sample),
+    }
 
 
 def _around(wanted: AnswersWanted, trail: list[str], following: str) -> dict[str, dict[str, str]]:

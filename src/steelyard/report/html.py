@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 from steelyard.analysis.findings import Finding
 from steelyard.analysis.gate import GateReport
 from steelyard.analysis.sentences import descriptive
-from steelyard.report.axes import shortened
 from steelyard.report.evidence import Evidence
 from steelyard.report.facts import facts, spending_lines
 from steelyard.report.figures import Figure, figures, overview, slots
@@ -32,7 +31,6 @@ from steelyard.store import Store
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-LONGEST_QUESTION = 140
 MOST_FIRST = {"told": 6, "open": 4, "beware": 3}
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -104,13 +102,7 @@ def _sorted_out(findings: Sequence[Finding]) -> dict[str, list[Finding]]:
 def _sample(item: Item) -> dict[str, Any]:
     """An item with what the page's filters look at."""
     states = json.dumps([[visible(one.model), one.state] for one in item.answers], ensure_ascii=True)
-    return {"item": item, "states": states, "asked": _question(item.prompt)}
-
-
-def _question(prompt: str) -> str:
-    """The line of a prompt that tells items apart: examples come before it, the call for an answer after it."""
-    lines = [line.strip().removeprefix("[user] ") for line in prompt.splitlines() if line.strip()]
-    return shortened(max(lines[-4:], key=len, default=""), LONGEST_QUESTION)
+    return {"item": item, "states": states}
 
 
 def _title(evidence: Evidence) -> str:

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from steelyard.analysis.bench import Bench, Contender
 from steelyard.analysis.estimates import headline
-from steelyard.report.answers import answer_text, asked, gold
+from steelyard.report.answers import answer_text, asked, asked_line, gold
 from steelyard.report.evidence import Evidence
 from steelyard.report.unseen import cut, visible
 from steelyard.store import Store
@@ -49,6 +49,7 @@ class Item(Struct, frozen=True, kw_only=True):
 
     id: str
     benchmark: str
+    line: str
     prompt: str
     gold: str
     is_flip: bool
@@ -155,6 +156,7 @@ def _item(bench: Bench, records: Sequence[tuple[Contender, Record]], slot_of: di
     return Item(
         id=visible(first.sample.id),
         benchmark=bench.label,
+        line=asked_line(first.sample),
         prompt=cut(visible(asked(first.call.request.prompt)), LONGEST_PROMPT),
         gold=cut(visible(gold(first.sample)), LONGEST_ANSWER),
         is_flip=is_flip,

@@ -54,6 +54,7 @@ class PlainConsole(Console):
         super().__init__(highlight=False, markup=False, emoji=False, **settings)
 
     def render_str(self, text: str, **settings: Any) -> Text:
+        """The text with what cannot be seen written out: every string of a line or of a table comes through here."""
         return super().render_str(visible(text), **settings)
 
 
