@@ -3,8 +3,8 @@ import io
 import pytest
 
 from steelyard.report import marks
+from steelyard.report.console import PlainConsole, new_table
 from steelyard.report.identity import MixedModel, mixture_warning
-from steelyard.report.terminal import PlainConsole, new_table
 from steelyard.report.unseen import as_shown, exact, visible
 
 TURNED = "a\u202eb"
@@ -53,3 +53,16 @@ def test_a_name_is_neither_markup_nor_obeyed_by_a_terminal():
 def test_what_a_service_calls_itself_begins_no_line():
     mixed = MixedModel(model="m", differs="model", reported={"a\n::error::x\x1b[2J": 2, "b": 1})
     assert "a ::error::x\\u001b[2J (2 answers), b" in mixture_warning(mixed)
+
+
+def test_a_table_too_wide_for_the_terminal_is_printed_as_several_before_a_figure_is_broken():
+    printed = io.StringIO()
+    table = new_table("model", "accuracy (95 %)", "latency", "verdict")
+    table.add_row("a-model", "56.3 % (53.6 to 58.9)", "5.10 ms (4.76 to 5.45)", "improved")
+    PlainConsole(file=printed, width=60).print(table)
+    lines = [line.split() for line in printed.getvalue().splitlines()]
+    assert lines[0] == ["model", "accuracy", "(95", "%)", "latency"]
+    assert lines[2:] == [[], ["model", "verdict"], ["a-model", "improved"]]
+    printed.truncate(0)
+    PlainConsole(file=printed, width=100).print(table)
+    assert printed.getvalue().count("model") == 2

@@ -8,7 +8,7 @@ import msgspec
 
 from steelyard.analysis.gate import MUCH_LOST
 from steelyard.analysis.wording import written
-from steelyard.report.terminal import console, new_table
+from steelyard.report.console import console, new_table
 from steelyard.store.baselines import Baseline, Listed
 from steelyard.store.snapshots import KeptCell
 
@@ -38,7 +38,7 @@ def print_baseline(baseline: Baseline) -> None:
     out.print(table)
     for cell in content.cells:
         for weakness in weaknesses(cell):
-            out.print(f"! {cell.info.model} on {cell.info.label}: {weakness}", soft_wrap=True)
+            out.say(f"! {cell.info.model} on {cell.info.label}: {weakness}")
 
 
 def weaknesses(cell: KeptCell) -> list[str]:

@@ -13,7 +13,7 @@ from steelyard.analysis.noise import Calibration, Pair, calibrate, dealt, propos
 from steelyard.analysis.wording import change_written, written
 from steelyard.criteria import Margin
 from steelyard.errors import UnknownName, UsageError
-from steelyard.report.terminal import console, new_table
+from steelyard.report.console import console, new_table
 from steelyard.report.verdict import cells_of_run
 from steelyard.store import Store
 from steelyard.types import RunInfo
@@ -100,15 +100,14 @@ def print_calibrations(found: Sequence[Calibration]) -> None:
     out.print(table)
     out.print()
     for source in dict.fromkeys(one.source for one in found):
-        out.print(f"Tried on: {source}.", soft_wrap=True)
+        out.say(f"Tried on: {source}.")
     for one in found:
         if one.reason:
-            out.print(f"! {one.criterion} on {one.benchmark} was never judged: {one.reason}", soft_wrap=True)
+            out.say(f"! {one.criterion} on {one.benchmark} was never judged: {one.reason}")
         elif one.fails_at_twice is not None:
             out.print(
                 f"{one.criterion} on {one.benchmark}: a true fall of twice the margin would be called a fail "
                 f"{100 * one.fails_at_twice:.0f} % of the time (n = {one.n:,}).",
-                markup=False,
                 soft_wrap=True,
             )
 

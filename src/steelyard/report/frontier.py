@@ -13,7 +13,7 @@ from steelyard.analysis.pairing import check_pairable
 from steelyard.analysis.wording import PER_THOUSAND, change_written, thousandfold, written
 from steelyard.errors import UnknownName, UsageError
 from steelyard.report.comparison import Question, Reader
-from steelyard.report.terminal import console, new_table
+from steelyard.report.console import console, new_table
 from steelyard.store import Store
 from steelyard.types import CellInfo, Estimate, RunInfo
 
@@ -78,7 +78,7 @@ def print_frontier(found: Frontier) -> None:
         table.add_row(*_row(point, has_costs=has_costs, has_times=has_times))
     out.print(table)
     for line in _lines(found):
-        out.print(line, soft_wrap=True)
+        out.say(line)
 
 
 def _row(point: Point, *, has_costs: bool, has_times: bool) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +11,7 @@ from msgspec import Struct
 from steelyard.analysis.findings import Finding
 from steelyard.analysis.recommendations import Recommendation
 from steelyard.report.answers import plain
+from steelyard.report.console import hanging
 from steelyard.report.results import Results
 from steelyard.store import Store
 
@@ -59,8 +59,3 @@ def found_in_passing(store: Store, results: Results) -> Found:
 
     evidence = load_evidence(store, [results.run])
     return Found(records=records, findings=evidence.findings, recommendations=evidence.recommendations)
-
-
-def hanging(text: str, width: int) -> list[str]:
-    """The text in lines that are broken between words, the further ones set in by two."""
-    return textwrap.wrap(text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)

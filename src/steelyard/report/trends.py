@@ -12,7 +12,7 @@ from steelyard.analysis.stopped import early_end
 from steelyard.analysis.trend import Observed, Point, Series, trends, weighed_items
 from steelyard.analysis.wording import change_written, written
 from steelyard.errors import UnknownName, UsageError
-from steelyard.report.terminal import console, new_table
+from steelyard.report.console import console, new_table
 from steelyard.store import Store
 from steelyard.types import CellInfo, Estimate, RunInfo
 
@@ -127,7 +127,7 @@ def print_trends(found: Trends) -> None:
     for series in found.series:
         if series.broke:
             out.print(f"-- a new series: {series.broke} changed --")
-        out.print(trend_sentence(series), soft_wrap=True)
+        out.say(trend_sentence(series))
         table = new_table("run" if series.points and series.points[0].label.startswith("#") else "when",
                           "date", f"{series.metric} (95 %)", "n", "against the first", "")  # fmt: skip
         for point in series.points:
@@ -135,7 +135,7 @@ def print_trends(found: Trends) -> None:
                           _change_of(point), _mark(point))  # fmt: skip
         out.print(table)
         for told in (words for point in series.points for words in (*point.ended, *point.lost)):
-            out.print(f"! {told}", soft_wrap=True)
+            out.say(f"! {told}")
         out.print()
     for count, why in ((found.reused, "used answers of earlier runs: --fresh asks anew"),
                        (found.unfinished, "did not finish")):  # fmt: skip
