@@ -128,13 +128,15 @@ def print_trends(found: Trends) -> None:
         if series.broke:
             out.print(f"-- a new series: {series.broke} changed --")
         out.say(trend_sentence(series))
-        table = new_table("run" if series.points and series.points[0].label.startswith("#") else "when",
+        if not series.points:
+            continue
+        table = new_table("run" if series.points[0].label.startswith("#") else "when",
                           "date", f"{series.metric} (95 %)", "n", "against the first", "")  # fmt: skip
         for point in series.points:
             table.add_row(point.label, point.at[:10], written(point.estimate), f"{point.estimate.n:,}",
                           _change_of(point), _mark(point))  # fmt: skip
         out.print(table)
-        for told in (words for point in series.points for words in (*point.ended, *point.lost)):
+        for told in (words for point in series.points for words in (*point.settings, *point.ended, *point.lost)):
             out.say(f"! {told}")
         out.print()
     for count, why in ((found.reused, "used answers of earlier runs: --fresh asks anew"),

@@ -74,6 +74,8 @@ def gate(store: Store, run: RunInfo, asked: Asked) -> GateReport:
     if baseline is not None:
         pairs, unpaired = _pairs(_chosen(cells_of_snapshot(baseline.content), asked, may_be_empty=True), cells)
         faults += unpaired
+        if baseline.content.run == run.id and asked.margins:
+            faults.append(f"run #{run.number} is the baseline itself: nothing new was asked. Try: gate another run")
         checks += [check_margin(margin, *pair, asked.policy) for pair in pairs for margin in asked.margins]
     held = [check_threshold(one, cell, asked.policy) for cell in cells for one in asked.thresholds]
     chosen, passed_over = good_enough(held) if _is_choice(run) else (held, ())
@@ -249,8 +251,14 @@ def _pairs(baseline: Sequence[Cell], candidate: Sequence[Cell]) -> tuple[list[tu
 
 
 def _renamed(pairs: Sequence[tuple[Cell, Cell]]) -> list[str]:
-    """Where the service says that another model answers now: what is judged may be its change, not yours."""
-    return [
+    """Where another model answers now, by its name or as the service says: its change may be what is judged."""
+    others = [
+        f"{after.info.model} on {after.info.label} is held against another model, the baseline's only one: "
+        f"{before.info.model}"
+        for before, after in pairs
+        if before.info.model != after.info.model
+    ]
+    return others + [
         f"{after.info.model} on {after.info.label}: the service reported {', '.join(before.reported)} for the baseline "
         f"and {', '.join(after.reported)} for this run"
         for before, after in pairs
@@ -272,7 +280,7 @@ def _notes(run: RunInfo, checks: Sequence[Check]) -> list[str]:
     for check in checks:
         if note := cannot_see(check):
             notes.append(note)
-        if check.unit == "s" and check.baseline is not None:
+        if check.unit == "s" and check.baseline is not None and check.value is not None:
             notes.append(OTHER_HOUR)
         if check.pairing is not None and (left := check.pairing.only_baseline + check.pairing.only_candidate):
             notes.append(
