@@ -185,7 +185,7 @@ def print_forecast(expected: Forecast) -> None:
     """The forecast as a table."""
     from rich.table import Table
 
-    from steelyard.report.terminal import console
+    from steelyard.report.console import console
 
     batches = any(cell.most_batch_cost_usd is not None for cell in expected.cells)
     judges = any(cell.judge_requests for cell in expected.cells)
