@@ -257,7 +257,23 @@ def test_an_encrypted_connection_is_used_again_where_its_certificate_is_trusted(
 def test_a_certificate_nobody_vouches_for_is_never_accepted(certificate):
     failure = failure_of([whole(b"1")], context=certificate[0])
     assert (failure.kind, failure.is_transient) == ("unavailable", False)
-    assert "certificate" in failure.message
+    assert "is not valid: self-signed certificate. If it is your own" in failure.message
+    assert "SSL_CERT_FILE=" in failure.message
+
+
+def test_a_server_that_is_not_encrypted_is_told_from_one_that_is(monkeypatch):
+    monkeypatch.setattr(http, "CONNECT_TIMEOUT_S", 0.3)
+
+    async def main(*replies):
+        client = Http()
+        try:
+            async with answering(*replies) as (url, _):
+                await fetched(client, url.replace("http:", "https:"))
+        finally:
+            await client.close()
+
+    with pytest.raises(ProviderError, match="no connection within 0.3 s. Try: http://, if it is not encrypted"):
+        asyncio.run(main([whole(b"1")]))
 
 
 def test_a_proxy_of_the_environment_is_used_but_for_this_machine(monkeypatch):

@@ -404,12 +404,21 @@ def _redirected(reply: Reply) -> str | None:
 def _broken(target: Target, error: OSError) -> Failure:
     where = target.host_header
     if isinstance(error, TimeoutError):
-        return Failure(kind="timeout", message=f"{where}: {error or f'no connection within {CONNECT_TIMEOUT_S:g} s'}")
+        said = str(error) or f"no connection within {CONNECT_TIMEOUT_S:g} s"
+        hint = ". Try: http://, if it is not encrypted" if target.is_encrypted and not str(error) else ""
+        return Failure(kind="timeout", message=f"{where}: {said}{hint}")
     if isinstance(error, ssl.SSLCertVerificationError):
-        return Failure(kind="unavailable", message=f"the TLS certificate of {where} is not valid")
+        said = f"the TLS certificate of {where} is not valid: {error.verify_message}"
+        hint = "If it is your own, name its authority: SSL_CERT_FILE=FILE.pem steelyard ..."
+        return Failure(kind="unavailable", message=f"{said}. {hint}")
+    if isinstance(error, ssl.SSLError):
+        said = f"{where}: no TLS connection ({error.reason or error})"
+        return Failure(kind="connection", message=f"{said}. Try: http://, if it is not encrypted")
+    if isinstance(error, ConnectionRefusedError):
+        return Failure(kind="connection", message=f"{where}: nothing listens there (connection refused)")
     if isinstance(error, wire.Malformed):
         return Failure(kind="malformed", message=scrub(f"{where}: {error}"))
-    return Failure(kind="connection", message=scrub(f"{where}: {error or type(error).__name__}"))
+    return Failure(kind="connection", message=scrub(f"{where}: {str(error) or type(error).__name__}"))
 
 
 def is_loopback(url: str) -> bool:
