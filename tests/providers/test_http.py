@@ -14,7 +14,7 @@ import pytest
 from steelyard.errors import ProviderError
 from steelyard.providers import http, wire
 from steelyard.providers.http import EventStream, Http, take_apart
-from steelyard.providers.refusals import retry_after_s
+from steelyard.providers.refusals import rest_s, retry_after_s
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 
@@ -272,7 +272,7 @@ def test_a_server_that_is_not_encrypted_is_told_from_one_that_is(monkeypatch):
         finally:
             await client.close()
 
-    with pytest.raises(ProviderError, match="no connection within 0.3 s. Try: http://, if it is not encrypted"):
+    with pytest.raises(ProviderError, match=r"no connection within 0.3 s\. Try: http://, if it is not encrypted"):
         asyncio.run(main([whole(b"1")]))
 
 
@@ -416,3 +416,12 @@ def test_a_service_says_in_many_ways_how_long_to_wait(headers, seconds, monkeypa
 
     monkeypatch.setattr("steelyard.providers.refusals.datetime", Here)
     assert retry_after_s(headers) == seconds
+
+
+@pytest.mark.parametrize(("size", "seconds"), [("1200", 1.0), ("3", 20.0), ("soon", 60.0), (None, 60.0), ("0", 60.0)])
+def test_an_answer_that_took_the_last_of_a_limit_is_followed_when_the_next_may_fit(size, seconds):
+    told = {"remaining-requests": "0", "reset-requests": "60s", "limit-requests": size, "remaining-tokens": "9"}
+    headers = {f"x-ratelimit-{name}": value for name, value in told.items() if value is not None}
+    assert rest_s(headers) == seconds
+    assert rest_s(headers | {"x-ratelimit-remaining-requests": "1"}) is None
+    assert retry_after_s(headers) == 60.0  # of a refusal nothing is guessed

@@ -51,7 +51,7 @@ def test_a_server_of_ones_own_needs_no_key(name):
 
 def test_an_address_without_its_scheme_is_told_before_any_call():
     spec = ModelSpec(id="vllm/m", provider="vllm", model="m", base_url="localhost:8000/v1")
-    with pytest.raises(UsageError, match="localhost:8000/v1 is no address: it names no http"):
+    with pytest.raises(UsageError, match=r"localhost:8000/v1 is no address: it names no http"):
         connect(spec)
 
 

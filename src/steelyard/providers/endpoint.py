@@ -16,7 +16,7 @@ from steelyard.errors import ProviderError
 from steelyard.providers.accepted import Accepted, Settings
 from steelyard.providers.http import BOM, STALL_TIMEOUT_S, Http, Reply, is_loopback
 from steelyard.providers.interface import Done, Event, FirstByte, Pause
-from steelyard.providers.refusals import spent_for_s
+from steelyard.providers.refusals import rest_s
 from steelyard.secrets import Secret, scrub
 from steelyard.types import Failure, FailureKind, Kind, Request
 
@@ -109,7 +109,7 @@ class Endpoint:
             try:
                 async with self._http.post(self.url(dialect.path(request)), body, self._headers) as reply:
                     yield FirstByte(at_ns=reply.first_byte_ns)
-                    if (pause_s := spent_for_s(reply.headers)) is not None:
+                    if (pause_s := rest_s(reply.headers)) is not None:
                         yield Pause(seconds=pause_s)
                     is_stream, body_of = await reply.is_stream()
                     if is_stream:

@@ -74,11 +74,35 @@ def spent_for_s(headers: Mapping[str, str]) -> float | None:
     ``1m2.5s``, ``120ms``, seconds, or an instant in seconds or milliseconds since 1970) and
     ``anthropic-ratelimit-...-remaining`` with ``...-reset`` (a date).
     """
+    return max((wait for _, wait in _spent(headers)), default=None)
+
+
+def rest_s(headers: Mapping[str, str]) -> float | None:
+    """Seconds until the next request may fit, where the headers of an answer say that nothing is left of a limit.
+
+    Services tell when all of it is back, but most fill it evenly: a request fits after that time over the limit's size.
+    A sixtieth is waited for at least, and where the size is not told, all. One that fills at once will refuse, and say
+    how long it takes.
+    """
     if LIMITS.keys().isdisjoint(headers):
         return None
-    spent = [reset for left, reset in LIMITS.items() if headers.get(left) == "0"]
-    waits = [_wait_s(headers.get(reset, ""), headers) for reset in spent]
-    return max((wait for wait in waits if wait is not None), default=None)
+    return max((wait / _parts(headers.get(_size_of(left), "")) for left, wait in _spent(headers)), default=None)
+
+
+def _spent(headers: Mapping[str, str]) -> list[tuple[str, float]]:
+    """The limits of which nothing is left, each with the seconds until all of it is back."""
+    spent = [
+        (left, _wait_s(headers.get(reset, ""), headers)) for left, reset in LIMITS.items() if headers.get(left) == "0"
+    ]
+    return [(left, wait) for left, wait in spent if wait is not None]
+
+
+def _size_of(left: str) -> str:
+    return left.replace("remaining", "limit")
+
+
+def _parts(size: str) -> int:
+    return min(int(size), MOST_PARTS) if size.isdecimal() and int(size) else 1
 
 
 LIMITS = {
@@ -89,6 +113,8 @@ LIMITS = {
     },
 }
 """The header that says how much of a limit is left, and the one that says when it is full again."""
+
+MOST_PARTS = 60
 
 AN_INSTANT_S = 1e9
 """A longer wait in seconds is none: it is a time since 1970."""

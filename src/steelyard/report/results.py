@@ -116,7 +116,7 @@ def load_results(store: Store, run: RunInfo) -> Results:
         run=run,
         cells=tuple(cells),
         metrics=tuple(run.plan.get("metrics", ())),
-        stamps=_stamps(store, run),
+        stamps=_stamps(store, run, cells),
         spending=spending(store, run, cells),
         mixed=mixed_models(store, cells),
         left_out=_left_out(store, run),
@@ -147,11 +147,12 @@ def _left_out(store: Store, run: RunInfo) -> dict[str, dict[str, str]]:
     return found
 
 
-def _stamps(store: Store, run: RunInfo) -> tuple[str, ...]:
+def _stamps(store: Store, run: RunInfo, cells: Sequence[CellResult]) -> tuple[str, ...]:
     sessions = store.sessions(run.id)
     origins = [session.provenance for session in sessions]
     is_unsafe = any((origin.get("sandbox") or {}).get("is_unsafe") for origin in origins)
-    overdriven = (_overdriven(origin.get("instrument") or {}) for origin in origins)
+    has_sent = any((cell.value("api_calls") or 0) > 0 for cell in cells)
+    overdriven = [_overdriven(origin.get("instrument") or {}) for origin in origins if has_sent]
     taken = [session.resources for session in sessions]
     of_machine = (*filter(None, overdriven), *busy_client(taken), *ended_servers(taken))
     return (*((UNSAFE,) if is_unsafe else ()), *dict.fromkeys(of_machine))
