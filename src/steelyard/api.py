@@ -551,7 +551,10 @@ def _complete(work: Coroutine[Any, Any, T]) -> T:
     """Run to the end from synchronous code, on a thread of its own where a loop is running already."""
     try:
         asyncio.get_running_loop()
+        is_within = True
     except RuntimeError:
+        is_within = False
+    if not is_within:  # outside the clause above, or whatever fails in the run would seem to follow from it
         return _in_new_loop(work)
     result: list[T] = []
     errors: list[BaseException] = []

@@ -85,7 +85,7 @@ class Lane:
         )
         self.throttle = self._system.first.throttle if self._system else policy.throttle(concurrency, self._spec)
         self._clock = Clock()
-        self._stragglers = Stragglers(self.model, self._spec.timeout_s, progress.tell)
+        self._stragglers = Stragglers(self.model, self._spec.timeout_s, progress.tell, cells[0].progress.held)
         for cell in cells:
             cell.progress.throttle = self.throttle
         self.batches: BatchLane | None = None

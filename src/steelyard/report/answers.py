@@ -33,8 +33,8 @@ def _lines(record: Record) -> list[str]:
     lines += ["asked:", *_indented(asked(call.request.prompt))]
     lines.append(f"gold: {plain(gold(record.sample))}")
     if call.failure is not None:
-        tries = len(call.attempts) + 1
-        lines.append(f"failed ({call.failure.kind}, {tries} tries): {plain(call.failure.message)}")
+        tries = "1 try" if not call.attempts else f"{len(call.attempts) + 1} tries"
+        lines.append(f"failed ({call.failure.kind}, {tries}): {plain(call.failure.message)}")
     elif call.completion is not None:
         lines += ["answer:", *_indented(answer_text(call.completion, record.sample))]
         lines.append(_footer(call.completion, call.cost_usd, call.slept_s))
