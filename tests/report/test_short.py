@@ -62,7 +62,7 @@ def test_the_findings_of_the_report_stand_under_the_table_and_in_the_json(capsys
 
 
 def test_a_run_of_very_many_records_says_where_they_are_tested(capsys, monkeypatch):
-    sy.run([knows, guesses], [quiz()])
+    sy.run([knows, guesses], [quiz(20)], runs=2)  # records are counted, not items
     monkeypatch.setattr(short, "MOST_RECORDS", 79)
     assert "What 80 records show is tested by: steelyard report 1 --html report.html" in shown(capsys)
     document = json.loads(shown(capsys, "--json"))

@@ -52,7 +52,8 @@ class Found(Struct, frozen=True, kw_only=True):
 
 def found_in_passing(store: Store, results: Results) -> Found:
     """What a run shows, where that can be told at once."""
-    records = sum(int(cell.value("attempted") or 0) for cell in results.cells)
+    there = store.calls_by_cell(results.run.id)
+    records = sum(there.get(cell.info.id or 0, 0) for cell in results.cells)
     if records > MOST_RECORDS:
         return Found(records=records, findings=None, recommendations=None)
     from steelyard.report.evidence import load_evidence  # it draws tables too, and a large run is shown without it

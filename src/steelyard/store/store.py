@@ -447,6 +447,16 @@ class Store:
         with self._reading() as connection:
             return read_columns(connection, cell, grader, grader_version, with_names=with_names)
 
+    def calls_by_cell(self, run_id: str) -> dict[int, int]:
+        """How many calls each cell of the run has, those that were asked again included."""
+        calls, cells = schema.calls, schema.cells
+        with self._reading() as connection:
+            of_run = select(cells.c.id).where(cells.c.run == number_of(connection, run_id))
+            chosen = (
+                select(calls.c.cell, func.count().label("n")).where(calls.c.cell.in_(of_run)).group_by(calls.c.cell)
+            )
+            return {row.cell: row.n for row in connection.execute(chosen)}
+
     def names(self, cell: int) -> dict[int, str]:
         """What the items of a cell that were asked are called, by their position."""
         with self._reading() as connection:
