@@ -1,8 +1,8 @@
 """How often the interval of a ratio of percentiles holds the true one, over shapes of tails: what docs/compare.md says.
 
-Two models' times on the same items: log-normal (three widths), Pareto 1.2, Weibull 0.6, gamma 2, uniform, and a mixture of fast
-and slow answers, nine in ten and one. Items are shared not at all, at a correlation of 0.6 or of 0.95. Slow: with
-``--series 2000`` an hour on one core.
+Two models' times on the same items: log-normal (three widths), Pareto 1.2, Weibull 0.6, gamma 2, uniform, and a mixture
+of nine in ten fast answers and one slow one. They go together not at all, or with a correlation of 0.6 or 0.95. Slow:
+with ``--series 2000`` an hour on one core.
 """
 
 from __future__ import annotations
