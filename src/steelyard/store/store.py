@@ -447,6 +447,7 @@ class Store:
         whichever judged an answer last.
         """
         with self._reading() as connection:
+            connection.exec_driver_sql("BEGIN")  # several questions of one moment, whatever is being written
             return read_columns(connection, cell, grader, grader_version, with_names=with_names)
 
     def names(self, cell: int) -> dict[int, str]:
