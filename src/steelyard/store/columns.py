@@ -12,12 +12,13 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, literal_column, select
 
 from steelyard.store import schema
 from steelyard.store.cell_calls import (
     FEW,
     NUMBERS,
+    SPARSE,
     Calls,
     Extent,
     Words,
@@ -145,12 +146,19 @@ def _samples(connection: Connection, cell: int, extent: Extent, names: Sequence[
     if extent.n < FEW:
         asked = select(calls.c.position).where(calls.c.cell == cell)
         chosen = chosen.where(samples.c.set == number, samples.c.position.in_(asked))
-    else:
+    elif _items_in_store(connection) < SPARSE * extent.n:
         chosen = chosen.where(samples.c.set + 0 == number)  # + 0: the rows as they lie, not by the index
+    else:
+        chosen = chosen.where(samples.c.set == number)
     positions, *texts = connection.execute(chosen).one()
     return {"position": LIST.decode(positions)} | {
         name: TEXTS.decode(text) for name, text in zip(names, texts, strict=True)
     }
+
+
+def _items_in_store(connection: Connection) -> int:
+    """About how many: the number of the last one that was written."""
+    return int(connection.execute(select(func.max(literal_column("rowid"))).select_from(schema.samples)).scalar() or 0)
 
 
 def _clusters(words: Words, codes: np.ndarray) -> np.ndarray:
