@@ -53,7 +53,7 @@ def test_a_baseline_outlives_its_run():
         (cell,) = store.cells(run.info.id)
         estimates = store.summary(cell.id)
         store.set_summary(cell.id, None)
-        with pytest.raises(UsageError, match="before it had summed itself up.*--resume 1"):
+        with pytest.raises(UsageError, match=r"before it had summed itself up.*--resume 1"):
             snapshot(store, run.info)
         store.set_summary(cell.id, estimates)
         store.baselines.set("main", snapshot(store, run.info))
