@@ -188,7 +188,7 @@ def run(
     ``{"variance": 0.0004}``; see docs/stopping.md.
     ``cascade``: one model after another, cheapest first: ``{"drop_when": "worse_by 0.05", "skip_when": "success"}``,
     where ``success`` are criteria such as ``"accuracy >= 0.70"``, to which ``gate`` holds the run too.
-    ``store``: path of the SQLite file; default ``STEELYARD_STORE`` or ``.steelyard/steelyard.db``.
+    ``store``: a file, or the URL of a PostgreSQL database; default ``STEELYARD_STORE`` or ``.steelyard/steelyard.db``.
     """
     return _complete(
         run_async(
@@ -262,7 +262,7 @@ async def run_async(
     )
     with Store.open(store) as opened:
         ended = await execute(plan, opened, given=given, progress=Progress(say=on_message))
-        return Run(ended.run, opened.location)
+        return Run(ended.run, opened.address)
 
 
 def run_plan(

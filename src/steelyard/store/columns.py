@@ -16,6 +16,7 @@ import numpy as np
 from sqlalchemy import Column, ColumnElement, Connection, Select, func, select
 
 from steelyard.store import schema
+from steelyard.store.dialect import listed
 from steelyard.store.judgements import measures_of
 from steelyard.types import CellInfo, Columns, Spent
 
@@ -288,7 +289,7 @@ def _judged(connection: Connection, cell: int, measures: list[int]) -> Judged:
     scores, calls = schema.scores, schema.calls
     said = (scores.c.measure, scores.c.value, scores.c.parsed)
     chosen = (
-        select(*said, func.json_group_array(scores.c.id))
+        select(*said, listed(scores.c.id))
         .join_from(calls, scores, schema.is_of_call(calls.c.id))
         .where(calls.c.cell == cell, scores.c.measure.in_(measures))
         .group_by(*said)
