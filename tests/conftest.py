@@ -3,10 +3,10 @@
 import os
 from pathlib import Path
 
-import postgresql_server
 import pytest
 from hypothesis import settings
 
+import postgresql_server
 from steelyard.store import opening, store
 
 # The same examples every time, however long one takes: a busy machine must fail no test.
@@ -43,9 +43,10 @@ def pytest_unconfigure(config):
 
 
 def pytest_generate_tests(metafunc):
-    """The same test with its stores in files, and in schemas of a PostgreSQL server."""
-    if metafunc.definition.get_closest_marker("anywhere"):
-        metafunc.parametrize("_where", ["file", "server"], indirect=True)
+    """The same test with its stores in files, and in schemas of a PostgreSQL server; what the mark is given marks those on the server."""
+    if marker := metafunc.definition.get_closest_marker("anywhere"):
+        lane = [getattr(pytest.mark, name) for name in marker.args]
+        metafunc.parametrize("_where", ["file", pytest.param("server", marks=lane)], indirect=True)
 
 
 @pytest.fixture(autouse=True)

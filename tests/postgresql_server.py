@@ -79,7 +79,7 @@ def end(folder):
 def _running():
     """The folder of the server, which is started where it does not run yet."""
     folder = os.environ[FOLDER]
-    with open(f"{folder}.lock", "w") as lock:
+    with open(f"{folder}/lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (Path(folder) / "ready").exists():
             _start(folder)

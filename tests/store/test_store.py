@@ -302,7 +302,7 @@ def test_sessions_plans_tags_and_summaries_are_read_back(opened):
 @pytest.mark.parametrize(
     "reference", ["", "0", "99", "#", "9" * 19, "9" * 400, "\u00b2", "%", "____", "abc", "nosuchname"]
 )
-@pytest.mark.anywhere
+@pytest.mark.anywhere("long")
 def test_a_reference_that_means_no_run_is_an_unknown_name(opened, reference):
     with pytest.raises(UnknownName):
         opened[0].run(reference)
@@ -365,7 +365,7 @@ def test_columns_can_be_read_by_another_grader(opened):
     assert store.columns(cell, grader="nobody").scores == {}
 
 
-@pytest.mark.anywhere
+@pytest.mark.anywhere("long")
 def test_columns_agree_with_records_on_a_random_history(opened):
     store, run, session, cell = opened
     draw = random.Random(7)
