@@ -43,7 +43,7 @@ def pytest_unconfigure(config):
 
 
 def pytest_generate_tests(metafunc):
-    """The same test with its stores in files, and in schemas of a PostgreSQL server; what the mark is given marks those on the server."""
+    """The same test with its stores in files and on a PostgreSQL server; what the mark is given marks the latter."""
     if marker := metafunc.definition.get_closest_marker("anywhere"):
         lane = [getattr(pytest.mark, name) for name in marker.args]
         metafunc.parametrize("_where", ["file", pytest.param("server", marks=lane)], indirect=True)

@@ -11,7 +11,7 @@ import secrets
 import socket
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -503,6 +503,14 @@ class Store:
     def is_there(self) -> bool:
         """Whether it still is."""
         return self._database.is_there()
+
+    def reading(self) -> AbstractContextManager[Connection]:
+        """A connection to read by, for who moves whole rows."""
+        return self._reading()
+
+    def writing(self) -> AbstractContextManager[Connection]:
+        """One transaction to write in, likewise."""
+        return self._writing()
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
