@@ -11,7 +11,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, PoolProxiedConnection, create_engine, event, make_url
+from sqlalchemy import URL, Connection, PoolProxiedConnection, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 
 from steelyard.errors import EnvironmentFault, StoreError
@@ -28,7 +28,6 @@ except ImportError as fault:
     ) from fault
 
 FOLDER = Path(".steelyard")
-HIDDEN = ("password", "sslpassword")
 GIVEN = {"connect_timeout": "10", "application_name": "steelyard"}
 """What holds unless the URL says otherwise."""
 OF_EACH_CONNECTION = (
@@ -58,7 +57,7 @@ class PostgreSQL:
             raise StoreError(
                 "the store's URL cannot be understood. Try: postgresql://USER@HOST/DATABASE, its signs percent-encoded"
             ) from error
-        shown = url.set(drivername="postgresql", password=None, query={})
+        shown = URL.create("postgresql", url.username, host=url.host, port=url.port, database=url.database)
         self.location = shown.render_as_string()
         self.address = address
         self.engine = create_engine(url, paramstyle="format", pool_pre_ping=True)
