@@ -134,7 +134,7 @@ def test_who_may_only_read_reads_and_is_told_what_writing_takes(shared, schema):
     )
     with Store.open(server.address(schema, user=f"{schema}_reader"), create=False) as store:
         assert len(list(store.records(run.id))) == 1
-        with pytest.raises(StoreError, match="cannot write.*GRANT"):
+        with pytest.raises(StoreError, match=r"cannot write.*GRANT"):
             store.rename(run.id, "mine")
 
 
