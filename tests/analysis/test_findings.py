@@ -9,7 +9,7 @@ from test_gates import cell
 
 from steelyard.analysis.bench import Bench, Contender, Settled
 from steelyard.analysis.findings import findings, since_baseline
-from steelyard.analysis.recommendations import recommendations
+from steelyard.analysis.recommendations import recommendations, together
 
 DOCS = (Path(__file__).parent.parent.parent / "docs" / "findings.md").read_text("utf-8")
 COST = 0.001
@@ -208,6 +208,19 @@ def test_nothing_scored_is_said_and_nothing_raises():
 def recommended(use, *models, floors=(), more=()):
     found = recommendations([Bench("b@p", models, floors), *more])
     return next(one for one in found if one.use == use)
+
+
+def test_what_withholds_every_recommendation_is_said_once():
+    cut_off = msgspec.structs.replace(contender("a", 300).cell, status="interrupted")
+    found = recommendations([Bench("b@p", [Contender(cell=cut_off, estimates=contender("a", 300).estimates)])])
+    (group,) = together(found)
+    assert [one.use for one in group] == [STAKES, GENERAL, REAL_TIME]
+    assert (group[0].why, group[0].settle) == (
+        "Run #1 is interrupted: only a part was measured.",
+        "The rest: steelyard run --resume 1",
+    )
+    apart = recommendations([Bench("b@p", [contender("a", 390), contender("b", 370)])])
+    assert [len(group) for group in together(apart)] == [1, 1, 1]
 
 
 STAKES, GENERAL, REAL_TIME = "High-stakes decisions", "General tasks", "Real time"

@@ -46,7 +46,7 @@ def run(request: Request) -> Response:
     info = _run(request)
     is_running = info.status == "running"
     is_long = not is_running and board.store.pages.holds_more_than(info.id, MOST_AT_ONCE)
-    results = None if is_running else board.remember("results", _key(info), lambda: load_results(board.store, info))
+    results = None if is_running else results_of(board, info)
     is_asked = results is not None and any(one.value("attempted") for one in results.cells)
     is_whole = is_asked and (not is_long or bool(word(request, "charts")))
     progress = None if info.status == "done" else board.store.progress(info.id)
@@ -67,6 +67,11 @@ def run(request: Request) -> Response:
         is_long=is_long and not is_whole,
         sessions=board.store.sessions(info.id),
     )
+
+
+def results_of(board: Board, info: RunInfo) -> Results:
+    """The results of a run that is not on its way."""
+    return board.remember("results", _key(info), lambda: load_results(board.store, info))
 
 
 def _standings(board: Board, info: RunInfo, progress: Progress) -> dict[int, dict[str, str]]:

@@ -42,7 +42,7 @@ from steelyard.engine.purse import Purse, check_store_budget
 from steelyard.engine.resources import Resources
 from steelyard.engine.served import served_pids
 from steelyard.engine.stage import distinct_providers, measuring, opened, probe, watched
-from steelyard.engine.summary import summarise_run
+from steelyard.engine.summary import forget_summary, summarise_run
 from steelyard.engine.turns import looks_of
 from steelyard.engine.writer import BY_A_PROCESS, BY_A_THREAD, WRITTEN_BY, Writer
 from steelyard.errors import StoreFull, UsageError
@@ -157,6 +157,7 @@ async def execute(
         await writer.close()
         resources.close()
         with _room_or_not(progress.tell):
+            forget_summary(store, run.id)
             store.end_session(session, crew.figures(resources.figures()) | purse.figures())
             purse.close()
             store.set_status(run.id, status)
@@ -219,11 +220,15 @@ def _paid_twice(cells: Sequence[Cell], plan: Plan, sessions: Sequence[SessionInf
 
 
 def _streams(cells: Sequence[Cell], plan: Plan) -> int:
-    """How many answers may stream in at once, over all models."""
+    """How many answers may stream in at once, over all models; what is made in this process does not come in."""
     by_model: dict[str, int] = {}
     for cell in cells:
         is_streamed = cell.provider is not None and cell.provider.streams and not cell.spec.batch
-        if is_streamed and cell.info.kind != "likelihood":
+        if (
+            is_streamed
+            and any(asked.provider not in OF_THE_USER for asked in cell.spec.asked)
+            and cell.info.kind != "likelihood"
+        ):
             asked = by_model.get(cell.spec.id, 0) + len(cell.task.positions) * cell.info.repeats
             by_model[cell.spec.id] = min(asked, concurrency_of(cell, plan))
     return sum(by_model.values())

@@ -178,15 +178,19 @@ def _family_words(comparisons: Comparisons) -> list[str]:
 
 
 def _estimand_words(pairs: Sequence[Compared]) -> list[str]:
-    """Where a whole benchmark was asked, what its intervals still speak of."""
-    whole = [pair for pair in pairs if pair.comparison.pairing.n == pair.available and pair.comparison.ratio is None]
-    if not whole:
-        return []
-    labels = ", ".join(dict.fromkeys(pair.comparison.benchmark for pair in whole))
-    return [
-        f"All items of {labels} were asked: of this benchmark these differences are what they are; the intervals speak "
-        "of questions like these."
-    ]
+    """What the intervals of scores speak of, be it after a whole benchmark or a part."""
+    of_scores = [pair for pair in pairs if pair.comparison.ratio is None and pair.comparison.control_variate is None]
+    whole = dict.fromkeys(one.comparison.benchmark for one in of_scores if one.comparison.pairing.n == one.available)
+    part = dict.fromkeys(one.comparison.benchmark for one in of_scores if 0 < one.comparison.pairing.n < one.available)
+    lines = []
+    if whole:
+        lines.append(
+            f"All items of {', '.join(whole)} were asked: of this benchmark these differences are what they are; the "
+            "intervals speak of questions like these."
+        )
+    if part:
+        lines.append(f"A part of {', '.join(part)} was compared; the intervals speak of questions like these.")
+    return lines
 
 
 def _power_words(pairs: Sequence[Compared]) -> list[str]:

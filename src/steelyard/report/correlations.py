@@ -138,6 +138,8 @@ def _front_table(one: Front) -> Table:
     table = _plain_table(one.benchmark, "accuracy", "latency P50", PER_THOUSAND["cost.per_request"], "")
     for point in sorted(one.points, key=lambda point: -(point.accuracy or 0.0)):
         place = "on the front" if point.beaten_by is None else f"{point.beaten_by} is as good or better in all"
+        if not point.is_placed:
+            place = "not placed: no time and no cost beside the score"
         shown = (
             "unknown" if point.accuracy is None else f"{100 * point.accuracy:.1f} %",
             "unknown" if point.latency_s is None else f"{point.latency_s:.3g} s",

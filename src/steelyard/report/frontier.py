@@ -129,7 +129,7 @@ def _choice_lines(found: Frontier, choice: Choice) -> list[str]:
         told.append(f"{_change(judged.against_dear, ' points')} against {found.dear}")
     if judged.cost_per_item.value is not None and dear.cost_per_item.value:
         share = judged.cost_per_item.value / dear.cost_per_item.value
-        told.append(f"{written(judged.cost_per_item)} an item, {100 * share:.0f} % of {found.dear}'s")
+        told.append(f"{written(thousandfold(judged.cost_per_item))} for 1,000, {100 * share:.0f} % of {found.dear}'s")
     luck = change_written((chosen.value or 0.0) - (tried.value or 0.0), "share")
     return [
         f"Chosen on {chosen.n:,} items, half of them drawn by seed {aim.seed}: {choice.threshold!r}, {goal}.",

@@ -14,8 +14,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from steelyard.analysis.findings import Finding
+from steelyard.analysis.findings import Finding, listed
 from steelyard.analysis.gate import GateReport
+from steelyard.analysis.recommendations import together
 from steelyard.analysis.sentences import descriptive
 from steelyard.report.axes import shortened
 from steelyard.report.evidence import Evidence
@@ -76,7 +77,9 @@ def results_parts(evidence: Evidence) -> dict[str, Any]:
     return {
         "facts": facts(evidence),
         "findings": _sorted_out(evidence.findings),
-        "recommendations": evidence.recommendations,
+        "recommendations": [
+            {"uses": listed([one.use for one in group]), "of": group} for group in together(evidence.recommendations)
+        ],
         "matrix": matrix(evidence, slot_of),
         "overview": _drawn(overview(evidence)),
         "benches": [

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
-from steelyard.analysis.estimates import MADE_ELSEWHERE, OF_SENDING, Context, unknown
-from steelyard.analysis.stopped import Stopped, looks_by_cell, stopped, summarise_stopped
+from steelyard.analysis.estimates import MADE_ELSEWHERE, OF_SENDING, unknown
+from steelyard.analysis.stopped import Stopped, looks_by_cell, stopped
 from steelyard.report.identity import MixedModel, mixed_models, mixture_warning
-from steelyard.report.machine import busy_client, ended_servers
+from steelyard.report.machine import beyond_calibration, busy_client, ended_servers
 from steelyard.report.spending import Spending, spending
+from steelyard.report.stands import estimates_of
 from steelyard.report.systems import SystemResult, system_result
 from steelyard.store import Store
-from steelyard.types import CellInfo, Estimate, Look, RunInfo
+from steelyard.types import CellInfo, Estimate, RunInfo
 
 MOST_ERRORS = 0.01
 MUCH_UNPARSED = 0.05
@@ -96,15 +97,14 @@ def _rank(cell: CellResult) -> tuple[float, bool]:
 
 
 def load_results(store: Store, run: RunInfo) -> Results:
-    """Read a run's cells and their stored estimates; those of a run that was killed, or goes on, are made here."""
+    """Read a run's cells and their estimates."""
     cells = []
-    has_ended = all(session.ended_at for session in store.sessions(run.id)[-1:])
     infos = store.cells(run.id)
     looks = looks_by_cell(infos, store.looks(run.id)) if run.plan.get("stop") else {}
     for info in infos:
         assert info.id is not None
         series = looks.get(info.id, ())
-        found = _result(info, (store.summary(info.id) or ()) if has_ended else _so_far(store, info, series))
+        found = _result(info, estimates_of(store, run, info))
         ended = stopped(series, found.estimates)
         cells.append(msgspec.structs.replace(found, stopped=ended, system=system_result(store, info)))
     cells += [_result(info, estimates) for info, estimates in store.gradings(run.id)]
@@ -112,16 +112,11 @@ def load_results(store: Store, run: RunInfo) -> Results:
         run=run,
         cells=tuple(cells),
         metrics=tuple(run.plan.get("metrics", ())),
-        stamps=_stamps(store, run),
+        stamps=_stamps(store, run, cells),
         spending=spending(store, run, cells),
         mixed=mixed_models(store, cells),
         left_out=_left_out(store, run),
     )
-
-
-def _so_far(store: Store, info: CellInfo, series: Sequence[Sequence[Look]]) -> Sequence[Estimate]:
-    """What the answers that are durable come to."""
-    return summarise_stopped(store.columns(info.id or 0), Context(info=info), series)
 
 
 def _left_out(store: Store, run: RunInfo) -> dict[str, dict[str, str]]:
@@ -132,33 +127,23 @@ def _left_out(store: Store, run: RunInfo) -> dict[str, dict[str, str]]:
     return found
 
 
-def _stamps(store: Store, run: RunInfo) -> tuple[str, ...]:
+def _stamps(store: Store, run: RunInfo, cells: Sequence[CellResult]) -> tuple[str, ...]:
     sessions = store.sessions(run.id)
     origins = [session.provenance for session in sessions]
     is_unsafe = any((origin.get("sandbox") or {}).get("is_unsafe") for origin in origins)
-    overdriven = (_overdriven(origin.get("instrument") or {}) for origin in origins)
     taken = [session.resources for session in sessions]
-    of_machine = (*filter(None, overdriven), *busy_client(taken), *ended_servers(taken))
+    of_machine = [*ended_servers(taken)]
+    if any((cell.value("answered") or 0) > (cell.value("cached") or 0) for cell in cells if not cell.info.is_floor):
+        of_machine[:0] = busy_client(taken)
+    if streamed := sum(_streamed(cell) for cell in cells):
+        of_machine[:0] = beyond_calibration([origin.get("instrument") or {} for origin in origins], streamed)
     return (*((UNSAFE,) if is_unsafe else ()), *dict.fromkeys(of_machine))
 
 
-def _overdriven(instrument: Mapping[str, Any]) -> str | None:
-    """More streams at once than this machine was found to read cleanly; nothing where it was never calibrated."""
-    streams, clean = instrument.get("streams", 0), instrument.get("clean_streams")
-    if clean is None or streams <= clean:
-        return None
-    bound, most = instrument["bound_ms"], instrument["most_streams"]
-    bias = (instrument.get("bias") or {}).get("ttft")
-    if clean == most:
-        seen = f"the calibration of this machine ends at {clean:,}"
-    else:
-        seen = f"this machine reads times within {bound:g} ms up to {clean:,}"
-    if bias and clean < most:
-        seen += f", and TTFT {abs(bias['median_ms']):.1f} ms off at {instrument['bias']['streams']:,}"
-    return (
-        f"Up to {streams:,} answers streamed in at once; {seen} (steelyard selftest). Times may be the client's, not "
-        f"the model's. Try: --concurrency {max(1, clean):,}, or a calibration: steelyard selftest --streams {streams}"
-    )
+def _streamed(cell: CellResult) -> int:
+    """Of how many answers the time to the first token was measured in this run."""
+    found = cell.estimates.get("ttft.p50")
+    return 0 if found is None or cell.info.is_floor else found.n
 
 
 def _result(info: CellInfo, estimates: Sequence[Estimate]) -> CellResult:
@@ -198,6 +183,7 @@ def warnings(results: Results) -> list[str]:
         *results.stamps,
         *map(mixture_warning, results.mixed),
         *_out_of_money(results),
+        *_interrupted(results),
         *_settings_left_out(results),
     ]
     for cell in results.cells:
@@ -218,8 +204,7 @@ def _out_of_money(results: Results) -> list[str]:
     """What a run that ended with its money still is."""
     if results.run.status != "budget":
         return []
-    planned = sum(cell.info.items * cell.info.repeats for cell in results.cells if cell.info.asked_as is None)
-    attempted = sum(int(cell.value("attempted") or 0) for cell in results.cells if cell.info.asked_as is None)
+    planned, attempted = _asked(results)
     if attempted == 0:
         return [
             f"Stopped by budget before the first of {planned:,} requests: what one can cost at most, with what must "
@@ -234,6 +219,24 @@ def _out_of_money(results: Results) -> list[str]:
         f"Stopped by budget after {attempted:,} of {planned:,} requests. The items asked are {how} of those planned, "
         f"so every number stands, with wider bounds. Try: {more}"
     ]
+
+
+def _interrupted(results: Results) -> list[str]:
+    """That the numbers are of a part, and of which."""
+    if results.run.status != "interrupted":
+        return []
+    planned, attempted = _asked(results)
+    return [
+        f"Interrupted after {attempted:,} of {planned:,} requests: every number is of what was answered by then. "
+        f"Try: steelyard run --resume {results.run.number}"
+    ]
+
+
+def _asked(results: Results) -> tuple[int, int]:
+    """How many requests were planned, and how many of them were sent."""
+    cells = [cell for cell in results.cells if cell.info.asked_as is None]
+    planned = sum(cell.info.items * cell.info.repeats for cell in cells)
+    return planned, sum(int(cell.value("attempted") or 0) for cell in cells)
 
 
 def _cell_warnings(cell: CellResult) -> list[str]:

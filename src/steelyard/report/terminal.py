@@ -11,7 +11,7 @@ from rich.text import Text
 
 from steelyard.analysis.estimates import Context
 from steelyard.analysis.spread import advice
-from steelyard.analysis.wording import PER_THOUSAND, priced, written
+from steelyard.analysis.wording import PER_THOUSAND, drawn, priced, written
 from steelyard.report.results import CellResult, Results, warnings
 from steelyard.report.short import Found, hanging
 from steelyard.report.spending import spending_line
@@ -163,13 +163,10 @@ def _matrix_text(cell: CellResult | None) -> str:
 
 def _caption(results: Results, label: str) -> str:
     info = next(cell.info for cell in results.cells if cell.info.label == label)
-    drawn = f"{info.items:,} of {info.available:,} items"
-    if info.items < info.available:
-        drawn += ", drawn by seed" if info.order == "shuffled" else ", the first in file order"
     shots = f", {info.shots}-shot" if info.shots else ""
     repeats = f", {info.repeats} times each" if info.repeats > 1 else ""
     mean = ", accuracy is the mean over strata" if info.aggregate == "macro" else ""
-    return f"{label} v{info.protocol_version}{shots}: {drawn}{repeats}{mean}"
+    return f"{label} v{info.protocol_version}{shots}: {drawn(info)}{repeats}{mean}"
 
 
 def _benchmark_tables(results: Results, label: str, width: int) -> Iterator[Table]:

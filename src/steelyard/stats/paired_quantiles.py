@@ -17,7 +17,7 @@ from msgspec import Struct
 from steelyard.stats.correlation import pearson
 from steelyard.stats.intervals import t_quantile
 from steelyard.stats.paired import paired_se_from_correlation
-from steelyard.stats.quantiles import clustered_quantile_interval, quantile_interval
+from steelyard.stats.quantiles import clustered_quantile_interval, linear_quantile, quantile_interval
 
 Method = Literal["smooth", "order", "none"]
 
@@ -104,7 +104,7 @@ class _Side(Struct, frozen=True, kw_only=True):
 
     @staticmethod
     def by_order(values: np.ndarray, items: np.ndarray | None, p: float, confidence: float) -> _Side:
-        point = _linear(np.sort(values), p)
+        point = linear_quantile(np.sort(values), p)
         above = (values > point).astype(float)
         if items is None or len(np.unique(items)) == len(items):
             found = quantile_interval(values=values, p=p, confidence=confidence)
@@ -152,15 +152,6 @@ def _harrell_davis(values: np.ndarray, p: float) -> tuple[float, np.ndarray]:
 def _by_item(values: np.ndarray, items: np.ndarray | None) -> np.ndarray:
     """What each item's values add up to, in the order of the items."""
     return values if items is None else np.bincount(np.unique(items, return_inverse=True)[1], weights=values)
-
-
-def _linear(ordered: np.ndarray, p: float) -> float:
-    """Type 7 of sorted values, of which the largest may be infinite."""
-    place = p * (len(ordered) - 1)
-    low, high = math.floor(place), math.ceil(place)
-    if low == high or not math.isfinite(ordered[high]):
-        return float(ordered[high])
-    return float(ordered[low] + (place - low) * (ordered[high] - ordered[low]))
 
 
 def _correlation(one: _Side, other: _Side) -> float:

@@ -72,17 +72,28 @@ def min_n_for_quantile_bound(
 
 
 def percentiles_linear(*, values: Sequence[float] | np.ndarray, p: Sequence[float]) -> Values:
-    """Percentiles in per cent by linear interpolation (Hyndman & Fan 1996, type 7; numpy's and Prometheus's)."""
-    sample = np.asarray(values, dtype=float)
-    if not len(sample):
-        return Values(values=(None,) * len(p))
-    return Values(values=tuple(float(value) for value in np.percentile(sample, p)))
+    """Percentiles in per cent by linear interpolation (Hyndman & Fan 1996, type 7; numpy's and Prometheus's).
+
+    Infinite values, such as the times of requests that timed out, are the largest; unknown ones leave no percentile.
+    """
+    ordered = np.sort(np.asarray(values, dtype=float))
+    is_known = len(ordered) > 0 and not np.isnan(ordered[-1])
+    return Values(values=tuple(linear_quantile(ordered, one / 100) if is_known else None for one in p))
+
+
+def linear_quantile(ordered: np.ndarray, p: float) -> float:
+    """Type 7 of sorted values, of which the largest may be infinite, as a request that timed out is."""
+    place = p * (len(ordered) - 1)
+    low, high = math.floor(place), math.ceil(place)
+    if low == high or not math.isfinite(ordered[high]):
+        return float(ordered[high])
+    return float(ordered[low] + (place - low) * (ordered[high] - ordered[low]))
 
 
 def pooled_percentile(*, groups: Sequence[Sequence[float]], p: float) -> Value:
     """The percentile of all values together; the mean of the groups' percentiles is another, meaningless number."""
     pooled = np.concatenate([np.asarray(group, dtype=float) for group in groups]) if len(groups) else np.array([])
-    return Value(value=float(np.percentile(pooled, p)) if len(pooled) else None)
+    return Value(value=percentiles_linear(values=pooled, p=[p]).values[0])
 
 
 def harrell_davis(*, values: Sequence[float] | np.ndarray, p: float) -> Value:

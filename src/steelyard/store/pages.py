@@ -84,9 +84,14 @@ class Pages:
             )
 
     def strata(self, cell: int) -> list[str]:
-        """The subjects or tasks of a cell's items, as its kept estimates name them."""
+        """The subjects or tasks of a cell's items, as its kept estimates name them; without any, all of its set."""
+        cells, samples = schema.cells, schema.samples
         with self._reading() as connection:
-            kept = connection.execute(select(schema.cells.c.summary).where(schema.cells.c.id == cell)).scalar()
+            kept = connection.execute(select(cells.c.summary).where(cells.c.id == cell)).scalar()
+            if kept is None:
+                own = select(cells.c.set).where(cells.c.id == cell).scalar_subquery()
+                every = select(samples.c.stratum).where(samples.c.set == own, samples.c.stratum.is_not(None)).distinct()
+                return sorted(connection.execute(every).scalars())
         prefix = "accuracy/"
         return sorted(name.removeprefix(prefix) for name in _estimates(kept) if name.startswith(prefix))
 
