@@ -36,6 +36,7 @@ PAGES = {
     "/baselines": "baselines",
 }
 SEARCHES = {
+    "/answers/500000?state=wrong": "one answer, beside it wrong ones, of which there are none",
     "/runs/1/answers?state=wrong": "wrong ones, of which there are none",
     "/runs/1/answers?text=nowhere": "a text that stands nowhere, in the run",
     "/search?q=nowhere": "a text that stands nowhere, in all runs",

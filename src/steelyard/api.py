@@ -7,6 +7,7 @@ own.
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import sys
 import threading
@@ -295,9 +296,10 @@ def _keep_found(store: Store, run: RunInfo) -> None:
         return
     import subprocess
 
-    command = [sys.executable, "-P", "-m", "steelyard.report.keeping", store.path, str(run.number)]
+    command = [sys.executable, "-P", "-m", "steelyard.report.keeping", str(run.number)]
+    where = os.environ | {"STEELYARD_STORE": store.address}  # not a word of the command: it may hold a password
     with suppress(OSError):
-        subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)  # noqa: S603 - our own module
+        subprocess.run(command, env=where, stdin=subprocess.DEVNULL, capture_output=True, check=False)  # noqa: S603 - our own module
 
 
 def import_file(
@@ -551,7 +553,10 @@ def _complete(work: Coroutine[Any, Any, T]) -> T:
     """Run to the end from synchronous code, on a thread of its own where a loop is running already."""
     try:
         asyncio.get_running_loop()
+        is_within = True
     except RuntimeError:
+        is_within = False
+    if not is_within:  # outside the clause above, or whatever fails in the run would seem to follow from it
         return _in_new_loop(work)
     result: list[T] = []
     errors: list[BaseException] = []

@@ -306,6 +306,13 @@ def test_general_is_withheld_where_no_model_beats_the_floor():
     assert "floor" in found.why
 
 
+def test_nothing_is_recommended_that_got_nothing_right():
+    for use in (GENERAL, REAL_TIME):
+        found = recommended(use, contender("a", 0), contender("b", 0, cost=COST / 2))
+        assert not found.is_given
+        assert "the floor" in found.why
+
+
 def test_real_time_takes_the_most_accurate_of_those_that_are_prompt():
     found = recommended(REAL_TIME, contender("a", 380, ttft=3.0), contender("b", 300), contender("c", 200, ttft=0.1))
     assert found.models == ("b",)

@@ -20,7 +20,7 @@ import steelyard as sy
 from steelyard.cli import main
 from steelyard.cli.serve import PORT
 from steelyard.report.markdown import code, escaped
-from steelyard.report.samples import visible
+from steelyard.report.unseen import visible
 
 HOSTILE = (
     "<script>document.title='pwned'</script>",

@@ -7,11 +7,11 @@ import re
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 import steelyard as sy
 from steelyard.cli import main
 from steelyard.report import evidence, short, terminal
+from steelyard.report.console import PlainConsole
 from steelyard.report.results import load_results
 from steelyard.store import Store, found
 
@@ -43,7 +43,7 @@ def drawn(width, **options):
     with Store.open() as store:
         results = load_results(store, store.run("last"))
         told = short.found_in_passing(store, results)
-        terminal._render(results, Console(file=out, width=width, **options), everything=False, found=told)
+        terminal._render(results, PlainConsole(file=out, width=width, **options), everything=False, found=told)
     return out.getvalue()
 
 

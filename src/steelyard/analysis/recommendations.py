@@ -220,9 +220,14 @@ def _might_pass(checks: Iterable[Check]) -> bool:
 
 
 def _above_floor(names: Sequence[str], benches: Sequence[Bench]) -> tuple[list[str], list[str]]:
-    """Those that are told to do better than each benchmark's floor, and those that are not."""
+    """Those that are told to do better than each benchmark's floor, and those that are not.
+
+    To get nothing right is no better than any floor, also where none was asked.
+    """
 
     def is_above(name: str) -> bool:
+        if not all(_on(bench, name).value("accuracy") for bench in benches):
+            return False
         pairs = [(bench, floor) for bench in benches for floor in bench.floors[:1]]
         return all(
             bench.compare(_on(bench, name), floor).verdict == "improved"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -36,6 +36,7 @@ from steelyard.engine.lanes import (
 from steelyard.engine.learnt import learnt_by, noted, together
 from steelyard.engine.looks import check_stop
 from steelyard.engine.loops import loop_name
+from steelyard.engine.pipeline import Lane
 from steelyard.engine.progress import Progress
 from steelyard.engine.provenance import provenance
 from steelyard.engine.purse import Purse, check_store_budget
@@ -153,6 +154,8 @@ async def execute(
             await probe(cells)
             async with crew, noted(store, session, lambda: together(learnt_by(cells, lanes), crew.learnt)):
                 status = await drive({lane: unscored(lane, store) for lane in shared}, looks, writer, purse.ledger)
+        if status == "done" and _unanswered(lanes):
+            status = "failed"
     finally:
         await writer.close()
         resources.close()
@@ -165,8 +168,26 @@ async def execute(
     return Ended(
         run=store.run(run.id),
         status=status,
-        stopped={lane.model: lane.stopped for lane in lanes if lane.stopped and status == "failed"},
+        stopped=_given_up(lanes) if status == "failed" else {},
     )
+
+
+def _given_up(lanes: Iterable[Lane]) -> dict[str, str]:
+    """Each model that was stopped, or that answered nothing, with the reason."""
+    return _unanswered(lanes) | {lane.model: lane.stopped for lane in lanes if lane.stopped}
+
+
+def _unanswered(lanes: Iterable[Lane]) -> dict[str, str]:
+    """The models that failed at all they were asked: there is nothing to show of them."""
+    found = {}
+    for lane in lanes:
+        asked = [cell for cell in lane.cells if cell.progress.errored or cell.progress.finished]
+        if asked and all(cell.progress.came_to_nothing for cell in asked):
+            last = asked[-1].progress.last_failure
+            assert last is not None
+            said = last.kind if any(cell.cell.info.is_confidential for cell in lane.cells) else last.message
+            found[lane.model] = f"not one of its calls was answered; the last one: {said}"
+    return found
 
 
 def _origin(cells: Sequence[Cell], plan: Plan, tell: Callable[[str], None]) -> dict[str, Any]:

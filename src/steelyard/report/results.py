@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from steelyard.analysis.estimates import MADE_ELSEWHERE, OF_SENDING, unknown
 from steelyard.analysis.stopped import Stopped, looks_by_cell, stopped
+from steelyard.report.answers import plain
 from steelyard.report.identity import MixedModel, mixed_models, mixture_warning
 from steelyard.report.machine import beyond_calibration, busy_client, ended_servers
 from steelyard.report.spending import Spending, spending
@@ -20,6 +21,7 @@ from steelyard.types import CellInfo, Estimate, RunInfo
 
 MOST_ERRORS = 0.01
 MUCH_UNPARSED = 0.05
+LONGEST_FAILURE = 160
 MUCH_TRUNCATED = 0.02
 MUCH_REFUSED = 0.02
 WIDE_STRATA_GAP = 0.2
@@ -29,13 +31,14 @@ UNSAFE = "Model-written code was run without a sandbox (--unsafe-code-execution)
 class CellResult(Struct, frozen=True, kw_only=True):
     """One cell with every estimate that was computed for it; ``stopped``: how it ended, where it could end early.
 
-    ``system``: what the models of a cascade did, where it is one.
+    ``system``: what the models of a cascade did, where it is one. ``failure``: one of those that are warned of.
     """
 
     info: CellInfo
     estimates: dict[str, Estimate]
     stopped: Stopped | None = None
     system: SystemResult | None = None
+    failure: str | None = None
 
     @property
     def is_skipped(self) -> bool:
@@ -106,7 +109,8 @@ def load_results(store: Store, run: RunInfo) -> Results:
         series = looks.get(info.id, ())
         found = _result(info, estimates_of(store, run, info))
         ended = stopped(series, found.estimates)
-        cells.append(msgspec.structs.replace(found, stopped=ended, system=system_result(store, info)))
+        failure = _failure(store, run, found)
+        cells.append(msgspec.structs.replace(found, stopped=ended, system=system_result(store, info), failure=failure))
     cells += [_result(info, estimates) for info, estimates in store.gradings(run.id)]
     return Results(
         run=run,
@@ -117,6 +121,17 @@ def load_results(store: Store, run: RunInfo) -> Results:
         mixed=mixed_models(store, cells),
         left_out=_left_out(store, run),
     )
+
+
+def _failure(store: Store, run: RunInfo, cell: CellResult) -> str | None:
+    """What the first failed call of a cell failed with, where many did."""
+    if not _fails_often(cell):
+        return None
+    failed = next(store.records(run.id, cell=cell.info.id, errors_only=True, limit=1), None)
+    if failed is None or failed.call.failure is None:
+        return None
+    said = " ".join(plain(failed.call.failure.message).split())
+    return said if len(said) <= LONGEST_FAILURE else f"{said[: LONGEST_FAILURE - 1]}…"
 
 
 def _left_out(store: Store, run: RunInfo) -> dict[str, dict[str, str]]:
@@ -241,11 +256,12 @@ def _asked(results: Results) -> tuple[int, int]:
 
 def _cell_warnings(cell: CellResult) -> list[str]:
     texts = []
-    attempted, errored = cell.value("attempted") or 0, cell.value("errored") or 0
-    if attempted and errored / attempted > MOST_ERRORS:
+    if _fails_often(cell):
+        errored, attempted = cell.value("errored") or 0, cell.value("attempted") or 0
+        first = f" (the first: {cell.failure})" if cell.failure else ""
         texts.append(
-            f"{errored:,.0f} of {attempted:,.0f} calls failed and are not scored; the bounds stand beside the score. "
-            "Try: steelyard run --resume to ask them again"
+            f"{errored:,.0f} of {attempted:,.0f} calls failed and are not scored{first}; the bounds stand beside the "
+            "score. Try: steelyard run --resume to ask them again"
         )
     if _exceeds(cell, "truncated", MUCH_TRUNCATED):
         texts.append(
@@ -269,6 +285,11 @@ def _cell_warnings(cell: CellResult) -> list[str]:
             "Try: without --order file, or all items"
         )
     return texts + _clock_warnings(cell) + _timing_warnings(cell) + _cache_warnings(cell) + _judge_warnings(cell)
+
+
+def _fails_often(cell: CellResult) -> bool:
+    attempted, errored = cell.value("attempted") or 0, cell.value("errored") or 0
+    return attempted > 0 and errored / attempted > MOST_ERRORS
 
 
 def _clock_warnings(cell: CellResult) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from steelyard.analysis.findings import Finding
 from steelyard.analysis.recommendations import Recommendation
 from steelyard.errors import StoreError
 from steelyard.report.answers import plain
+from steelyard.report.console import hanging
 from steelyard.report.results import Results
 from steelyard.store import Store
 from steelyard.store.found import Basis
@@ -113,8 +113,3 @@ def _found(evidence: Evidence) -> Found:
         findings=tuple(one for one in evidence.findings if one.rule != "baseline"),
         recommendations=evidence.recommendations,
     )
-
-
-def hanging(text: str, width: int) -> list[str]:
-    """The text in lines that are broken between words, the further ones set in by two."""
-    return textwrap.wrap(text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)

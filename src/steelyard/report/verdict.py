@@ -16,8 +16,8 @@ from steelyard.analysis.verdict_words import WORDS, cannot_see, change_of, headl
 from steelyard.analysis.wording import written
 from steelyard.criteria import Margin, Threshold, parse_margin, parse_threshold
 from steelyard.errors import UnknownName, UsageError
+from steelyard.report.console import console, new_table
 from steelyard.report.stands import estimates_of
-from steelyard.report.terminal import console, new_table
 from steelyard.store import Store
 from steelyard.store.baselines import SUFFIX, Baseline, read_baseline
 from steelyard.store.snapshots import Snapshot, reported_models
@@ -300,7 +300,7 @@ def verdict_document(verdict: GateReport) -> dict[str, Any]:
 def print_verdict(verdict: GateReport) -> None:
     """One line that says it, one row a criterion, then what to beware of."""
     out = console()
-    out.print(f"{headline(verdict)}, mode {verdict.mode}", markup=False, soft_wrap=True)
+    out.say(f"{headline(verdict)}, mode {verdict.mode}")
     if verdict.checks:
         rows = [_row(check) for check in verdict.checks]
         shown = [place for place, _ in enumerate(COLUMNS) if any(row[place] for row in rows)]
@@ -314,15 +314,15 @@ def print_verdict(verdict: GateReport) -> None:
         out.print()
     for check in verdict.checks:
         if check.verdict != "pass" and not check.fault:
-            out.print(f"{check.sentence}", markup=False, soft_wrap=True)
+            out.say(f"{check.sentence}")
     for text in (*verdict.faults, *verdict.notes):
-        out.print(f"! {text}", markup=False, soft_wrap=True)
+        out.say(f"! {text}")
     if verdict.verdict == "inconclusive":
         warns = (
             f"warns only (exit 0). Try: steelyard gate {verdict.run or 'RUN'} --inconclusive block, which exits with 3"
         )
         ends = "blocks (exit 3)" if verdict.exit_code else warns
-        out.print(f"Inconclusive {ends}.", markup=False, soft_wrap=True)
+        out.say(f"Inconclusive {ends}.")
 
 
 def _row(check: Check) -> list[str]:

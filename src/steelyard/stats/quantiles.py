@@ -111,6 +111,14 @@ def quantile_interval(*, values: np.ndarray, p: float, confidence: float = 0.95)
     return _bounds(np.sort(values), float(len(values)), p, confidence)
 
 
+def interpolated_quantile_interval(*, values: np.ndarray, p: float, confidence: float = 0.95) -> QuantileBounds:
+    """The same between two order statistics, where the confidence asked for is met nearly exactly (Nyblom 1992)."""
+    ordered, n = np.sort(values), len(values)
+    low = _interpolated(ordered, p, (1 + confidence) / 2)
+    high = _interpolated(-ordered[::-1], 1 - p, (1 + confidence) / 2)
+    return QuantileBounds(low=low, high=None if high is None else -high, effective_n=float(n))
+
+
 def clustered_quantile_interval(
     *, values: np.ndarray, clusters: np.ndarray, p: float, confidence: float = 0.95
 ) -> QuantileBounds:
@@ -131,6 +139,21 @@ def clustered_quantile_interval(
     plain = share * (1 - share) / n
     deff = max(1.0, clustered.se**2 / plain) if plain > 0 else n / clustered.clusters
     return _bounds(ordered, n / deff, p, confidence)
+
+
+def _interpolated(ordered: np.ndarray, p: float, confidence: float) -> float | None:
+    """What the ``p`` quantile is above with that confidence; ``None`` where no value is low enough."""
+    n = len(ordered)
+    exceeds = scipy.special.bdtrc(np.arange(n), n, p)  # that the quantile lies above the 1st, 2nd, ... value
+    rank = int(np.searchsorted(-exceeds, -confidence, side="right"))
+    if rank == 0:
+        return None
+    if rank == n:
+        return float(ordered[-1])
+    surplus, lack = exceeds[rank - 1] - confidence, confidence - exceeds[rank]
+    odds = rank * (1 - p) * lack, (n - rank) * p * surplus
+    share = odds[1] / (odds[0] + odds[1])
+    return float(ordered[rank - 1] + share * (ordered[rank] - ordered[rank - 1]))
 
 
 def _bounds(ordered: np.ndarray, worth: float, p: float, confidence: float) -> QuantileBounds:

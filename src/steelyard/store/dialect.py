@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import BigInteger, ColumnElement, Computed, Connection, Insert, Integer, Table, Text
+from sqlalchemy import BigInteger, Computed, Connection, Insert, Integer, Table, Text
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import GenericFunction
@@ -105,23 +105,18 @@ def put(connection: Connection, table: Table, key: dict[str, Any], values: dict[
     connection.execute(row.on_conflict_do_update(index_elements=list(key), set_=changed))
 
 
-class json_numbers(GenericFunction[str]):  # noqa: N801 - it is called like an SQL function
-    """The numbers of a group as a list in JSON."""
+class listed(GenericFunction[str]):  # noqa: N801 - it is called like an SQL function
+    """All values of a column as a list in JSON, in the order in which the rows are read."""
 
     type = Text()
     inherit_cache = True
 
 
-@compiles(json_numbers, "sqlite")
-def _in_sqlite(numbers: json_numbers, compiler: Any, **how: Any) -> str:
-    return f"json_group_array{compiler.function_argspec(numbers, **how)}"
+@compiles(listed, "sqlite")
+def _in_sqlite(values: listed, compiler: Any, **how: Any) -> str:
+    return f"json_group_array{compiler.function_argspec(values, **how)}"
 
 
-@compiles(json_numbers, "postgresql")
-def _in_postgresql(numbers: json_numbers, compiler: Any, **how: Any) -> str:
-    return f"CAST(json_agg{compiler.function_argspec(numbers, **how)} AS TEXT)"
-
-
-def listed(numbers: ColumnElement[int]) -> ColumnElement[str]:
-    """The numbers of a group as a list in JSON."""
-    return json_numbers(numbers)
+@compiles(listed, "postgresql")
+def _in_postgresql(values: listed, compiler: Any, **how: Any) -> str:
+    return f"coalesce(CAST(json_agg{compiler.function_argspec(values, **how)} AS TEXT), '[]')"
