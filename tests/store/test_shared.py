@@ -41,7 +41,7 @@ def test_a_run_says_the_same_on_a_server_as_in_a_file_and_comes_back_as_it_was(s
         leave("a.db", name)
         assert main(["import", str(BUNDLE), "--store", shared]) == 0
     capsys.readouterr()
-    place = "postgresql://steelyard@/steelyard"
+    place = "postgresql:///steelyard"
     in_a_file = every_way(capsys, 2, "a.db")
     on_a_server = {way: _elsewhere(said, place) for way, said in every_way(capsys, 2, shared).items()}
     for way, said in in_a_file.items():
@@ -68,7 +68,7 @@ def test_no_password_of_an_address_is_shown_or_kept(schema, capsys):
     sy.run([guess], [quiz(3)], store=address)
     leave(address)
     with Store.open(address) as store:
-        assert store.location == "postgresql://steelyard@/steelyard"
+        assert store.location == "postgresql:///steelyard"
         with pytest.raises(UnknownName):
             store.run("nobody")
     for arguments in (["show"], ["show", "--provenance", "--json"], ["report", "--html", "r.html"], ["cache"]):
@@ -89,7 +89,7 @@ def test_no_password_of_an_address_is_shown_or_kept(schema, capsys):
 
 
 def test_what_is_not_there_or_not_ours_is_told(shared, schema):
-    with pytest.raises(StoreError, match="no runs yet: postgresql://steelyard@/steelyard does not exist"):
+    with pytest.raises(StoreError, match="no runs yet: postgresql:///steelyard does not exist"):
         Store.open(shared, create=False)
     assert not Store.exists(shared)
     server.sql("CREATE TABLE cakes (name text)", schema=schema)
@@ -205,5 +205,5 @@ def test_a_server_that_is_gone_is_told_and_found_again(shared, schema):
             "WHERE application_name = 'steelyard' AND pid <> pg_backend_pid()"
         )
         assert store.append_calls([new_call(cell, session, 0)]) == [1]
-    with pytest.raises(StoreError, match="cannot open the store postgresql://me@/db: "):
+    with pytest.raises(StoreError, match="cannot open the store postgresql:///db: "):
         Store.open("postgresql://me:secret@/db?host=/nowhere")

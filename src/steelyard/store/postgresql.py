@@ -41,6 +41,11 @@ MISSING = ("42P01", "3F000")  # a table, a schema
 FORBIDDEN = "42501"
 
 
+for index in (index for table in schema.METADATA.tables.values() for index in table.indexes):
+    # the schema says it for SQLite alone, since to say it for PostgreSQL loads all that SQLAlchemy has for that
+    index.dialect_options["postgresql"]["where"] = index.dialect_options["sqlite"]["where"]
+
+
 class PostgreSQL:
     """A database of a server, as ``Database`` has it."""
 
@@ -57,8 +62,8 @@ class PostgreSQL:
             raise StoreError(
                 "the store's URL cannot be understood. Try: postgresql://USER@HOST/DATABASE, its signs percent-encoded"
             ) from error
-        shown = URL.create("postgresql", url.username, host=url.host, port=url.port, database=url.database)
-        self.location = shown.render_as_string()
+        shown = URL.create("postgresql", host=url.host, port=url.port, database=url.database)
+        self.location = shown.render_as_string()  # without the user, who would be taken for a key in messages
         self.address = address
         self.engine = create_engine(url, paramstyle="format", pool_pre_ping=True)
         event.listen(self.engine, "connect", _configure)

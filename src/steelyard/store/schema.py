@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
 
 from sqlalchemy import (
     Boolean,
@@ -43,12 +42,6 @@ JUDGEMENTS = 2**16
 """How many scores a call can have."""
 PREFIX_BYTES = 8
 """So much of a digest is in its index."""
-
-
-def only_where(condition: ColumnElement[bool]) -> dict[str, Any]:
-    """What makes an index one of those rows alone."""
-    return {"sqlite_where": condition, "postgresql_where": condition}
-
 
 meta = Table("meta", METADATA, Column("key", WORDS, primary_key=True), Column("value", WORDS, nullable=False))
 
@@ -159,10 +152,10 @@ calls = Table(
 )
 PREFIX = func.substr(calls.c.digest, literal_column("1"), literal_column(str(PREFIX_BYTES)))
 Index("calls_by_digest", PREFIX)
-Index("calls_by_source", calls.c.reused_from, **only_where(calls.c.reused_from.is_not(None)))
+Index("calls_by_source", calls.c.reused_from, sqlite_where=calls.c.reused_from.is_not(None))
 HAS_COST = calls.c.cost_usd > literal_column("0")
 """In words that SQLite finds again in the index: with a bound parameter it would read every row."""
-Index("calls_by_cost", calls.c.cell, calls.c.cost_usd, **only_where(HAS_COST))
+Index("calls_by_cost", calls.c.cell, calls.c.cost_usd, sqlite_where=HAS_COST)
 
 measures = Table(
     "measures",
@@ -194,7 +187,7 @@ scores = Table(
     Column("answer_length", WHOLE),
 )
 """An answer that stands in the reply to the letter is kept as the place where it begins there, and its length."""
-Index("scores_by_a_judge", scores.c.call, **only_where(scores.c.calls.is_not(None)))
+Index("scores_by_a_judge", scores.c.call, sqlite_where=scores.c.calls.is_not(None))
 
 verdicts = Table(
     "verdicts",
