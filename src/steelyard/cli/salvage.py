@@ -23,10 +23,9 @@ def execute(parsed: argparse.Namespace) -> int:
     from steelyard.engine.summary import summarise_run
     from steelyard.errors import StoreError
     from steelyard.store import Store
-    from steelyard.store.opening import file_of
     from steelyard.store.salvage import salvage
 
-    source = file_of(parsed.store, what_for="salvage")
+    source = Store.place(parsed.store, what_for="salvage")
     if not Store.exists(parsed.store):
         raise StoreError(f"there is no store at {source}. Try: --store PATH")
     target = Path(parsed.run) if parsed.run else source.with_name(f"{source.name}.salvaged")

@@ -35,7 +35,7 @@ from steelyard.store.dictionaries import Dictionaries
 from steelyard.store.found import FoundStore
 from steelyard.store.history import History
 from steelyard.store.judgements import NewScore, delete_scores, measures_of
-from steelyard.store.opening import Database, database_at
+from steelyard.store.opening import Database, database_at, file_of
 from steelyard.store.pages import Pages
 from steelyard.store.progress import Progress, progress
 from steelyard.store.records import Weighed, read_records, read_weighed
@@ -80,6 +80,11 @@ class Store:
         self.history = History(self._reading, run_info)
         self.found = FoundStore(self._reading, self._writing, number_of, self.pages.holds_more_than)
         self.budget = Budget(self._reading, self._writing, number_of, lambda pid, at: registry.is_alive(pid, at))
+
+    @staticmethod
+    def place(url_or_path: str | Path | None = None, *, what_for: str = "a file's place") -> Path:
+        """The file that is meant, for what is done to files alone; a store on a server has none."""
+        return file_of(url_or_path, what_for=what_for)
 
     @staticmethod
     def exists(url_or_path: str | Path | None = None) -> bool:
