@@ -3,8 +3,6 @@
 import asyncio
 import json
 import random
-import subprocess
-import sys
 import time
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +14,7 @@ from typing import NamedTuple
 import pytest
 from aiohttp import web
 
+from forks import Started
 from server import chunk, finish, serving, stream, usage
 from steelyard.store import Store
 
@@ -45,8 +44,7 @@ class Echo:
 
 
 def start(store, *arguments):
-    command = [sys.executable, "-m", "steelyard", "run", *arguments, "--store", str(store)]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    return Started("run", *arguments, "--store", store)
 
 
 def ended(process):
