@@ -65,17 +65,26 @@ class _Stream(io.TextIOWrapper):
 
 @contextlib.contextmanager
 def _surroundings(env):
-    """A process's own: environment, standard input, where modules are found and which of the working folder are."""
-    folder, path, loaded, threshold = os.getcwd(), [*sys.path], {*sys.modules}, gc.get_threshold()
-    with pytest.MonkeyPatch.context() as patch, open(os.devnull) as nothing:
+    """A process's own: environment, standard input, where modules are found, how often garbage is looked for."""
+    threshold = gc.get_threshold()
+    with pytest.MonkeyPatch.context() as patch, open(os.devnull) as nothing, modules_of(os.getcwd()):
         patch.setattr(sys, "stdin", nothing)
         for name, value in env.items():
             patch.setenv(name, value)
         try:
             yield
         finally:
-            sys.path[:] = path
             gc.set_threshold(*threshold)
-            for name in {*sys.modules} - loaded:
-                if (getattr(sys.modules[name], "__file__", None) or "").startswith(folder + os.sep):
-                    del sys.modules[name]
+
+
+@contextlib.contextmanager
+def modules_of(folder):
+    """What is imported from a working folder is forgotten after it: the next may have another module of that name."""
+    path = [*sys.path]
+    try:
+        yield
+    finally:
+        sys.path[:] = path
+        for name, module in list(sys.modules.items()):
+            if (file := getattr(module, "__file__", None)) and os.path.abspath(file).startswith(f"{folder}{os.sep}"):
+                del sys.modules[name]

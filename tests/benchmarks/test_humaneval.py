@@ -154,9 +154,9 @@ def test_a_score_without_a_sandbox_says_so():
 @pytest.mark.parametrize(("flags", "ok"), [([], in_this_process), (["--unsafe-code-execution"], ok_process)])
 def test_a_whole_run_grades_by_execution(samples, flags, ok):
     Path("canon.py").write_text(
-        "import json, os\n"
+        "import json, os, pathlib\n"
         "path = os.environ['STEELYARD_DATA'] + '/humaneval/openai_humaneval/test.jsonl'\n"
-        "rows = [json.loads(line) for line in open(path, encoding='utf-8').read().split('\\n') if line]\n"
+        "rows = [json.loads(line) for line in pathlib.Path(path).read_text('utf-8').split('\\n') if line]\n"
         "def answer(prompt):\n"
         "    row = next(row for row in rows if row['prompt'] in prompt)\n"
         "    body = row['canonical_solution'] if int(row['task_id'].split('/')[1]) % 2 else '    pass\\n'\n"
