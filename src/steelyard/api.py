@@ -11,6 +11,7 @@ import random
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -90,7 +91,12 @@ class Run:
             return tuple(store.cells(self.info.id))
 
     def estimate(self, metric: str = "accuracy", *, model: str | None = None, benchmark: str | None = None) -> Estimate:
-        """One number with its interval. ``model`` and ``benchmark`` may be left out where there is only one."""
+        """One number with its interval. ``model`` and ``benchmark`` may be left out where there is only one.
+
+        Of a run that was cut off, also by a kill, it is of the answers that are durable.
+        """
+        from steelyard.report.stands import estimates_of
+
         with Store.open(self._location) as store:
             cells = [
                 cell
@@ -100,7 +106,7 @@ class Run:
             if len(cells) != 1:
                 names = [f"{cell.model} on {cell.label}" for cell in cells]
                 raise UsageError(f"name one cell by model= and benchmark=; {len(cells)} fit: {', '.join(names)}")
-            estimates = {estimate.metric: estimate for estimate in store.summary(cells[0].id or 0) or ()}
+            estimates = {estimate.metric: estimate for estimate in estimates_of(store, self.info, cells[0])}
         if metric not in estimates:
             raise UnknownName("metric", metric, estimates)
         return estimates[metric]
@@ -262,6 +268,7 @@ async def run_async(
     )
     with Store.open(store) as opened:
         ended = await execute(plan, opened, given=given, progress=Progress(say=on_message))
+        await asyncio.to_thread(_keep_found, opened, ended.run)
         return Run(ended.run, opened.location)
 
 
@@ -274,7 +281,23 @@ def run_plan(
     on_start: Callable[[RunInfo], None] = lambda run: None,
 ) -> Ended:
     """Carry out a plan that names everything by words; what the command line calls."""
-    return _complete(execute(plan, store, given=Given(), progress=progress, resume=resume, on_start=on_start))
+    ended = _complete(execute(plan, store, given=Given(), progress=progress, resume=resume, on_start=on_start))
+    if store.found.is_for(ended.run.id):
+        progress.tell("all is asked; what so many records show is being tested (Ctrl-C goes without)")
+    with suppress(KeyboardInterrupt):
+        _keep_found(store, ended.run)
+    return ended
+
+
+def _keep_found(store: Store, run: RunInfo) -> None:
+    """Let a process test what a large run shows and keep that with it; without, a look at the run says how to."""
+    if not store.found.is_for(run.id):
+        return
+    import subprocess
+
+    command = [sys.executable, "-P", "-m", "steelyard.report.keeping", store.path, str(run.number)]
+    with suppress(OSError):
+        subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)  # noqa: S603 - our own module
 
 
 def import_file(
@@ -292,7 +315,9 @@ def import_file(
     from steelyard.grading.imported import import_answers
 
     spec = parse_benchmark(benchmark)
-    return _complete(import_answers(store, file, spec, model, name=name, shots=shots, limit=limit, seed=seed))
+    run = _complete(import_answers(store, file, spec, model, name=name, shots=shots, limit=limit, seed=seed))
+    _keep_found(store, run)
+    return run
 
 
 def rescore_run(
@@ -301,7 +326,10 @@ def rescore_run(
     """Grade a run's answers again under another protocol; what the command line calls."""
     from steelyard.grading.stored import rescore
 
-    return _complete(rescore(store, run, protocol, benchmark=benchmark, model=model))
+    store.found.forget(run.id)
+    regraded = _complete(rescore(store, run, protocol, benchmark=benchmark, model=model))
+    _keep_found(store, run)
+    return regraded
 
 
 def compare(
@@ -523,7 +551,10 @@ def _complete(work: Coroutine[Any, Any, T]) -> T:
     """Run to the end from synchronous code, on a thread of its own where a loop is running already."""
     try:
         asyncio.get_running_loop()
+        is_within = True
     except RuntimeError:
+        is_within = False
+    if not is_within:  # outside the clause above, or whatever fails in the run would seem to follow from it
         return _in_new_loop(work)
     result: list[T] = []
     errors: list[BaseException] = []

@@ -14,6 +14,7 @@ from msgspec import Struct
 from steelyard.errors import UsageError
 
 UNITS = {"ms": 1e-3, "s": 1.0, "points": 1e-2, "pt": 1e-2, "usd": 1.0, "": 1.0}
+OF_SHARES = ("points", "pt")
 AMOUNT = re.compile(r"\s*\$?(\d+(?:\.\d+)?|\.\d+)(?:e([+-]?\d+))?\s*(%|[A-Za-z]*)\s*")
 THRESHOLD = re.compile(r"\s*([A-Za-z][\w.@/]*)\s*(>=|<=)\s*(.+)")
 ALSO = {"cost_per_correct": "cost.per_correct"}
@@ -46,7 +47,7 @@ def parse_margin(text: str) -> Margin:
         raise UsageError(f"{text!r} is no margin. Try: accuracy=0.02 or latency.p95=10%")
     found: dict[str, float] = {}
     for part in amounts.split(","):
-        value, unit = _amount(part, text)
+        value, unit = _amount(part, text, metric)
         kind = "relative" if unit == "%" else "absolute"
         if kind in found or not value > 0:
             raise UsageError(f"{text!r} is no margin: it is above 0. Try: accuracy=0.02 or latency.p95=10%,50ms")
@@ -56,6 +57,11 @@ def parse_margin(text: str) -> Margin:
         raise UsageError(
             f"{text!r} could mean points or a share of the baseline. Try: {metric}={found['relative']:g} "
             f"for {percent:g} points"
+        )
+    if metric.startswith(SHARES) and found["absolute"] >= 1:
+        raise UsageError(
+            f"{text!r} would bear anything: a share is at most 1. Try: {metric}={found['absolute'] / 100:g}, or "
+            f"{metric}={found['absolute']:g}points"
         )
     if found.get("relative", 0.0) >= 1:
         raise UsageError(f"{text!r} would bear anything: a relative margin is below 100 %")
@@ -68,16 +74,21 @@ def parse_threshold(text: str) -> Threshold:
     if found is None:
         raise UsageError(f'{text!r} is no criterion. Try: "accuracy >= 0.70" or "latency.p95 <= 2s"')
     metric, sign, amount = found.groups()
-    value, _ = _amount(amount, text)
-    return Threshold(metric=ALSO.get(metric, metric), sign=">=" if sign == ">=" else "<=", value=value,
+    metric = ALSO.get(metric, metric)
+    value, _ = _amount(amount, text, metric)
+    if metric.startswith(SHARES) and value > 1:
+        raise UsageError(f"{text!r}: a share is at most 1. Try: {metric} {sign} {value:g}%")
+    return Threshold(metric=metric, sign=">=" if sign == ">=" else "<=", value=value,
                      text=" ".join(text.split()))  # fmt: skip
 
 
-def _amount(text: str, whole: str) -> tuple[float, str]:
+def _amount(text: str, whole: str, metric: str) -> tuple[float, str]:
     found = AMOUNT.fullmatch(text)
     unit = found[3].lower() if found else "?"
     if found is None or (unit != "%" and unit not in UNITS):
         raise UsageError(f"{text.strip()!r} in {whole!r} is no amount. Try: 0.02, 2points, 10%, 200ms, 1.5s")
+    if unit not in ("%", "") and (unit in OF_SHARES) != metric.startswith(SHARES):
+        raise UsageError(f"{text.strip()!r} in {whole!r}: {metric} is not counted in {unit}. Try: 0.02, 2points, 200ms")
     value = float(found[1]) * 10.0 ** int(found[2] or 0)
     value = value / 100 if unit == "%" else value * UNITS[unit]
     if not math.isfinite(value):

@@ -70,6 +70,7 @@ def test_the_front_holds_those_that_no_other_beats_in_all():
     unknown = Standing(model="unknown", accuracy=0.5, latency_s=None, cost_usd=None)
     beaten = {one.model: one.beaten_by for one in front([worse, best, fast, unknown])}
     assert beaten == {"best": None, "fast": None, "worse": "best", "unknown": None}
+    assert [one.is_placed for one in (best, unknown)] == [True, False]
 
 
 def test_a_partial_correlation_is_that_of_the_residuals():

@@ -9,7 +9,7 @@ from test_gates import cell
 
 from steelyard.analysis.bench import Bench, Contender, Settled
 from steelyard.analysis.findings import findings, since_baseline
-from steelyard.analysis.recommendations import recommendations
+from steelyard.analysis.recommendations import recommendations, together
 
 DOCS = (Path(__file__).parent.parent.parent / "docs" / "findings.md").read_text("utf-8")
 COST = 0.001
@@ -210,6 +210,19 @@ def recommended(use, *models, floors=(), more=()):
     return next(one for one in found if one.use == use)
 
 
+def test_what_withholds_every_recommendation_is_said_once():
+    cut_off = msgspec.structs.replace(contender("a", 300).cell, status="interrupted")
+    found = recommendations([Bench("b@p", [Contender(cell=cut_off, estimates=contender("a", 300).estimates)])])
+    (group,) = together(found)
+    assert [one.use for one in group] == [STAKES, GENERAL, REAL_TIME]
+    assert (group[0].why, group[0].settle) == (
+        "Run #1 is interrupted: only a part was measured.",
+        "The rest: steelyard run --resume 1",
+    )
+    apart = recommendations([Bench("b@p", [contender("a", 390), contender("b", 370)])])
+    assert [len(group) for group in together(apart)] == [1, 1, 1]
+
+
 STAKES, GENERAL, REAL_TIME = "High-stakes decisions", "General tasks", "Real time"
 
 
@@ -291,6 +304,13 @@ def test_general_is_withheld_where_no_model_beats_the_floor():
     found = recommended(GENERAL, *models, floors=[floor(100)])
     assert not found.is_given
     assert "floor" in found.why
+
+
+def test_nothing_is_recommended_that_got_nothing_right():
+    for use in (GENERAL, REAL_TIME):
+        found = recommended(use, contender("a", 0), contender("b", 0, cost=COST / 2))
+        assert not found.is_given
+        assert "the floor" in found.why
 
 
 def test_real_time_takes_the_most_accurate_of_those_that_are_prompt():

@@ -305,6 +305,9 @@ def test_margins_are_read_as_they_are_written(text, relative, absolute):
         "latency.p95=10%,20%",
         "latency.p95=150%",
         "latency.p95=10parsec",
+        "accuracy=2",
+        "accuracy=20ms",
+        "latency.p95=2points",
     ],
 )
 def test_what_is_no_margin_is_a_usage_error_with_an_example(text):
@@ -312,7 +315,17 @@ def test_what_is_no_margin_is_a_usage_error_with_an_example(text):
         parse_margin(text)
 
 
-@pytest.mark.parametrize("text", ["accuracy > 0.7", "accuracy", ">= 0.7", "accuracy >= lots", "accuracy == 1"])
+@pytest.mark.parametrize(
+    "text", ["accuracy > 0.7", "accuracy", ">= 0.7", "accuracy >= lots", "accuracy == 1", "accuracy >= 70"]
+)
 def test_what_is_no_criterion_is_a_usage_error_with_an_example(text):
     with pytest.raises(UsageError, match="Try:"):
         parse_threshold(text)
+
+
+def test_a_share_that_no_share_can_be_is_taken_for_the_per_cent_it_meant():
+    with pytest.raises(UsageError, match=r"Try: accuracy=0\.02, or accuracy=2points"):
+        parse_margin("accuracy=2")
+    with pytest.raises(UsageError, match="Try: unparsed <= 5%"):
+        parse_threshold("unparsed <= 5")
+    assert parse_threshold("accuracy >= 100%").value == 1

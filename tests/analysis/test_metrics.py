@@ -4,6 +4,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from steelyard.analysis.accuracy import macro, micro
 from steelyard.analysis.estimates import Context
 from steelyard.analysis.metrics import METRICS
 from steelyard.analysis.summary import summarise
@@ -172,6 +173,22 @@ def test_cost_per_correct_counts_wrong_answers_too_and_may_be_beyond_telling():
     partly = columns([1] * 3, cost_usd=np.array([0.01, np.nan, 0.01]))
     assert estimate("cost.total", partly).value is None
     assert "1 of 3" in estimate("cost.total", partly).status
+
+
+def test_what_a_right_answer_costs_is_not_certain_where_none_was_wrong():
+    found = estimate("cost.per_correct", columns([1] * 20, cost_usd=np.full(20, 0.01)))
+    assert (found.value, found.low) == (pytest.approx(0.01), pytest.approx(0.01))
+    assert found.high == pytest.approx(0.01 * (1 + 1.959964**2 / 20))
+
+
+def test_repeats_in_strata_are_bounded_by_the_spread_of_item_means():
+    """Fractions spread less than right and wrong do: the binomial error would be too wide."""
+    scores = np.tile([1.0, 1.0, 0.0, 1.0, 0.0, 1.0, 1.0, 0.0], 50)
+    given = columns(scores, sample=np.repeat(np.arange(200), 2), repeat=np.tile([0, 1], 200),
+                    stratum=np.repeat([0, 1], 200), strata=("a", "b"))  # fmt: skip
+    over, plain = (mean("accuracy", given, Context(info=INFO)) for mean in (macro, micro))
+    assert over.value == plain.value == pytest.approx(0.625)
+    assert over.high - over.low == pytest.approx(plain.high - plain.low, rel=0.03)
 
 
 def test_cost_per_correct_is_the_golden_ratio_of_sums_with_fiellers_interval():

@@ -83,6 +83,17 @@ def test_a_series_ends_where_another_thing_is_measured(field):
     assert second.state == "flat"
 
 
+def test_another_judge_is_another_series_and_other_settings_are_said():
+    scores = np.r_[np.ones(150), np.zeros(50)]
+    judged = [{"judge_origin": "judge-a", "model": {"temperature": t}} for t in (0.0, 0.0, 0.7)]
+    runs = [observed(i, scores, settings=settings) for i, settings in enumerate(judged)]
+    first, second = trends("accuracy", [*runs, observed(3, 1 - scores, settings={"judge_origin": "judge-b"})])
+    assert (first.state, second.broke) == ("flat", "the judge")
+    assert [point.settings for point in first.points] == [
+        (), (), ("run #2 and run #1: their settings differ: temperature 0.7 against 0.0",)
+    ]  # fmt: skip
+
+
 def timed(run, value, machine):
     estimate = Estimate(metric="latency.p50", value=value, low=value - 0.02, high=value + 0.02, level=0.95, n=100,
                         method="order statistics", unit="s", estimand="this run")  # fmt: skip

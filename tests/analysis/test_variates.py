@@ -30,7 +30,7 @@ def test_the_candidate_is_estimated_on_all_the_baselines_items():
     old, new, truth = versions(1, 0.8)
     found = compare_on_all_items(old, new)
     variate = found.control_variate
-    assert (found.of_baseline.n, found.difference.n, found.test) == (ALL, 330, "t, regression")
+    assert (found.of_baseline.n, found.difference.n, found.test) == (ALL, 330, "its interval, regression")
     assert (found.difference.estimand, variate.is_whole, variate.population) == ("this benchmark", True, ALL)
     assert found.of_candidate.low < truth < found.of_candidate.high
     assert found.of_candidate.value - found.of_baseline.value == pytest.approx(found.difference.value)

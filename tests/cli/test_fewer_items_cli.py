@@ -1,9 +1,10 @@
 """``compare --control-variate`` as a user meets it: two runs, one on a part, through the engine and the store."""
 
 import json
+from pathlib import Path
 
 import pytest
-from test_compare import compared, ok
+from test_compare import compared, ok, steelyard
 
 import steelyard as sy
 
@@ -62,3 +63,22 @@ def test_the_first_items_of_a_file_and_what_is_no_score_are_refused(runs):
 
 def test_a_document_is_json(runs):
     assert json.loads(ok("compare", "1", "2", "--control-variate", "--json"))["question"]["control_variate"] is True
+
+
+def test_imported_answers_are_a_random_part_only_where_a_seed_of_ours_draws_just_those(runs):
+    Path("cases.jsonl").write_text(
+        "".join(f'{{"id": "i{i}", "question": "{i}", "answer": "{i}"}}\n' for i in range(400))
+    )
+    sent = ok("prompts", "cases.jsonl", "--order", "shuffled", "--limit", "150", "--seed", "5")
+    drawn = [json.loads(line)["sample_id"] for line in sent.splitlines()]
+    for name, asked in (("whole", [item.id for item in ITEMS]), ("part", drawn)):
+        rows = [{"sample_id": one, "completion": new(one[1:])} for one in asked]
+        Path("answers.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        ok("import", "answers.jsonl", "--benchmark", "cases.jsonl", "--model", "m", "--name", name, "--seed", "5")
+    ok("import", "answers.jsonl", "--benchmark", "cases.jsonl", "--model", "m", "--name", "elsewhere")
+    assert "150 of 400 items, drawn by seed" in ok("show", "part")
+    assert "150 of 400 items, chosen elsewhere" in ok("show", "elsewhere")
+    assert compared("whole", "part", "--control-variate")["pairs"][0]["comparison"]["control_variate"]["items"] == 150
+    assert "chosen elsewhere and are no random sample" in ok("compare", "whole", "elsewhere")
+    refused = steelyard("compare", "whole", "elsewhere", "--control-variate").stderr
+    assert "prompts cases@exact --order shuffled --limit N" in refused

@@ -90,6 +90,9 @@ def test_without_evidence_a_gate_is_never_green(said):
     assert (code, "there is no baseline 'main'" in text) == (3, True)
     assert said("gate", "--baseline", "gone.jsonl", "--margin", "accuracy=0.02")[0] == 3
     said("baseline", "set", "main")
+    code, text = said(*held)
+    assert (code, "is the baseline itself: nothing new was asked" in text) == (3, True)
+    asked("monday")
     code, text = said("gate", "--baseline", "main", "--margin", "cost.per_item=10%")
     assert (code, "the cost is not known" in text) == (3, True)
     Path("cases.jsonl").write_text(Path("cases.jsonl").read_text().replace("Say 7", "Tell 7"))

@@ -80,7 +80,7 @@ def fill(store, turn):
     mark = HOSTILE[12]
     run = store.create_run(name=f"run {turn} {mark}", plan={"note": mark}, plan_digest="0" * 64, tags=[mark])
     session = store.begin_session(run.id, {"git": mark, "packages": {mark: mark}})
-    for model in (f"good {mark}", f"bad {HOSTILE[16]}"):
+    for model in (f"good {mark}", f"bad {HOSTILE[16]}\u202e\x1b[31m"):
         info = cell_info(model=model, benchmark="quiz", part=mark, items=len(HOSTILE), available=len(HOSTILE))
         cell = store.add_cell(run.id, info)
         calls = [hostile_call(cell, session, place, model) for place in range(len(HOSTILE))]
@@ -195,6 +195,7 @@ def test_nothing_hostile_runs_and_the_policy_is_never_broken(browser, port):
         )
         assert page.evaluate("document.querySelectorAll('main [onerror], main [onload], main [style]').length") == 0
         assert page.evaluate("[...document.links].every(one => one.protocol === 'http:')"), path
+        assert not page.evaluate(r"/[\u202a-\u202e\u2066-\u2069\u001b]/.test(document.body.innerText)"), path
     assert watched.complaints == []
     assert watched.strangers == []
     watched.context.close()

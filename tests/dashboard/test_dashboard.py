@@ -4,6 +4,7 @@ import re
 import sqlite3
 import time
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from boards import REFUSED, TRIED, Visitor, cell_info, estimate, judged, new_call, one_run, served
@@ -210,6 +211,40 @@ def test_an_answer_stands_alone_with_all_that_is_known_of_it(store):
         assert text in page, text
 
 
+def test_an_answer_leads_to_those_beside_it_among_those_that_are_sought(store):
+    scores = [0.0 if place in (0, 40, 90) else 1.0 for place in range(100)]
+    _, _, ids = one_run(store, ["needle" if place == 90 else "yes" for place in range(100)], scores=scores)
+    one_run(store, ["yes"])  # another run's are not beside it
+    with served(store) as port:
+        visitor = Visitor(port)
+
+        def beside(path):
+            found = re.findall(r'href="/answers/(\d+)[^"]*" rel="(\w+)"', visitor.page(path))
+            return {rel: int(number) for number, rel in found}
+
+        assert beside(f"/answers/{ids[40]}") == {"prev": ids[39], "next": ids[41]}
+        assert beside(f"/answers/{ids[0]}") == {"next": ids[1]}
+        assert beside(f"/answers/{ids[99]}") == {"prev": ids[98]}
+        assert beside(f"/answers/{ids[40]}?state=wrong") == {"prev": ids[0], "next": ids[90]}
+        assert beside(f"/answers/{ids[40]}?text=needle") == {"next": ids[90]}
+        listed = visitor.page("/runs/1/answers?state=wrong")
+        assert f'href="/answers/{ids[40]}?state=wrong"' in listed
+        assert 'dir="auto">what?</small>' in listed  # what was asked stands in the line, and what would have been right
+        assert 'data-of="right answer">yes</td>' in listed
+
+
+def test_a_name_that_turns_the_reading_order_is_written_out_and_comes_back_as_it_is(store):
+    name = "evil\u202egpt"
+    one_run(store, ["yes"], name=name, info=cell_info(model=name, items=1))
+    one_run(store, ["yes"], info=cell_info(model="other", items=1))
+    with served(store) as port:
+        visitor = Visitor(port)
+        page = visitor.page("/")
+        assert f'<option value="{name}">evil\\u202egpt</option>' in page
+        assert page.replace(f'value="{name}"', "").count("\u202e") == 0
+        assert "#1 evil\\u202egpt" in visitor.page(f"/search?q={quote(name)}")
+
+
 def test_a_try_that_was_asked_again_says_so(store):
     run, cell, _ = one_run(store, ["yes"])
     session = store.sessions(run.id)[0].id
@@ -230,6 +265,7 @@ def test_flips_stand_side_by_side(store):
         assert page == visitor.page("/compare?run=1+2")
         shown = words(page)
     assert "10 better with" in shown
+    assert "what? right answer yes" in shown
     assert "4 better with" in shown
     assert re.search(r"<pre[^>]*>wrong</pre></section>\s*<section><h4>.*?</h4><pre[^>]*>right</pre>", page)
     assert "McNemar" in shown
@@ -287,7 +323,7 @@ def test_search_finds_runs_items_and_answers(store):
         visitor = Visitor(port)
         assert "#1 haystack" in visitor.page("/search?q=hayst")
         assert 'href="/item?name=quiz%2F0"' in visitor.page("/search?q=quiz")
-        assert "a needle in it" in visitor.page("/search?q=NEEDLE")
+        assert "a <mark>needle</mark> in it" in visitor.page("/search?q=NEEDLE")
         assert "0 in the newest 1 answers" in words(visitor.page("/search?q=nowhere"))
 
 

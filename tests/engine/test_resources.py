@@ -218,6 +218,16 @@ def test_a_busy_client_is_told_once_and_with_what_to_try():
     assert busy_client([calm]) == []
 
 
+def test_a_machine_that_is_busy_with_other_work_is_not_called_a_busy_client():
+    late = waited(0.05, 0.01)
+    took = {"wall_s": 10.0, "cpu_s": 0.1, "model_cpu_s": 1.0, "machine_cores": 2.0}
+    (said,) = busy_client([late | took | {"machine_cpu_s": 19.1}])
+    assert said.startswith("This machine was busy with other work: answers were noted up to 50 ms late")
+    assert "took 0.01 of a core. Other programs took 1.8 of this machine's 2 cores." in said
+    (said,) = busy_client([late | took | {"machine_cpu_s": 2.0}])
+    assert "took 0.01 of a core. Something else held it up" in said
+
+
 def test_a_client_that_is_kept_from_reading_says_so_over_its_results(monkeypatch):
     """The grader holds the interpreter, in this process, while answers are on their way."""
     monkeypatch.setenv("OPENAI_API_KEY", "k")

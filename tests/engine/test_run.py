@@ -106,6 +106,9 @@ def test_a_model_whose_first_calls_all_fail_is_given_up():
     run = sy.run([hopeless], [questions(200)], on_message=lambda text: None)
     assert run.status == "failed"
     assert hopeless.asked == HOPELESS_AFTER
+    few = sy.run([hopeless], [questions(HOPELESS_AFTER - 1)], on_message=lambda text: None)
+    assert few.status == "failed"  # nothing was measured
+    assert "9 of 9 calls failed and are not scored (the first: HTTP 400: no)" in few.table()
 
 
 def test_a_provider_that_raises_is_blamed_and_one_that_hangs_is_given_up():
@@ -340,3 +343,10 @@ def test_the_last_answers_that_keep_a_run_waiting_are_named(monkeypatch):
     sy.run([model], [questions(10)], on_message=told.append)
     [late] = [text for text in told if "still waiting" in text]
     assert "quiz/7, asked more than 0.1 s ago; a try ends after 600 s" in late
+
+    def slow_down(request):
+        is_first = len(told) == 1
+        return sy.Failure(kind="rate_limit", message="later", retry_after_s=0.4) if is_first else "x"
+
+    sy.run([sy.Scripted(slow_down)], [questions(1)], on_message=told.append)
+    assert "asked more than 0.1 s ago; 1 waiting for the rate limit" in told[-1]

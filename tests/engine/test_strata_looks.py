@@ -9,7 +9,7 @@ from steelyard.benchmarks.bbh import FAMILIES
 from steelyard.benchmarks.benchmark import Benchmark, Protocol
 from steelyard.engine.prefix import Seen, difference_within, score_within
 from steelyard.engine.stopping import rule_for
-from steelyard.engine.strata import Strata
+from steelyard.engine.strata import Strata, weighed
 from steelyard.errors import UsageError
 from steelyard.plan.stopping import Compare, HalfWidth
 from steelyard.providers.function import Function
@@ -103,6 +103,17 @@ def test_nothing_is_said_before_every_stratum_has_an_answer():
     assert score_within(seen, population=ITEMS, alpha=0.05)[0].value is None
     found = difference_within(seen, population=ITEMS, z=2.0)
     assert (found.value, found.low, found.high) == (None, -1.0, 1.0)
+
+
+def test_a_weighed_mean_varies_as_many_times_a_plain_one_as_is_said_before_a_run():
+    generator = np.random.default_rng(5)
+    strata = strata_at(drawn(generator)[:700])
+    draws = generator.normal(size=(200, 700))
+    varied = np.mean([weighed(values, strata).variance * 700 / values.var(ddof=1) for values in draws])
+    assert strata.variance_factor == pytest.approx(varied, rel=0.02)
+    assert strata.variance_factor > 1.1
+    even = Strata(of_item=np.arange(60) % 3, weighs=np.full(3, 1 / 3), sizes=np.full(3, 20.0))
+    assert even.variance_factor == pytest.approx(1)
 
 
 def test_a_width_is_reached_and_its_interval_covers():

@@ -505,6 +505,29 @@ def test_workers_ask_a_cascade_as_one_process_does_and_share_the_limits_of_each_
         assert (call.completion.text, call.completion.confidence) == (alone.text, alone.confidence)
 
 
+@pytest.mark.parametrize("limits", [{"requests_per_minute": 1800.0}, {"concurrency": 2}])
+def test_a_model_asked_alone_and_in_a_cascade_is_held_to_one_limit(limits):
+    began, in_flight = [], [0]
+
+    async def answer(request, body, number):
+        if body["model"] == "dear":
+            return await stream(request, [chunk(content="dear"), finish(), usage(10, 4)])
+        began.append(asyncio.get_running_loop().time())
+        in_flight.append(in_flight[-1] + 1)
+        await asyncio.sleep(0.02)
+        in_flight.append(in_flight[-1] - 1)
+        return await stream(request, [told(-0.01), finish(), usage(10, 1)])
+
+    with serving(answer) as server:
+        alone = served(server, "cheap", **limits)
+        ask([alone, cascade(0.5, first=replace(alone, id="first"), second=served(server, "dear"))], concurrency=8)
+    assert len(began) == 2 * N
+    if "concurrency" in limits:
+        assert max(in_flight) == 2
+    else:
+        assert max(began) - min(began) > 0.8 * 2 * N / 30  # thirty a second, together
+
+
 def test_the_share_of_a_worker_holds_for_every_model_of_a_system():
     from steelyard.engine.crew import _part_of
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from steelyard.engine.throttle import COOL_DOWN_S, PROBE_EVERY_S, Throttle
+from steelyard.engine.throttle import COOL_DOWN_S, PROBE_EVERY_S, Door, GateShut, Throttle
 from steelyard.types import Failure
 
 
@@ -216,6 +216,28 @@ def test_a_request_that_is_called_off_gives_its_place_away():
         return throttle.waiting, throttle.in_flight
 
     assert simulate(scenario) == (1, 1)
+
+
+def test_two_doors_to_one_gate_share_its_limits_and_each_is_shut_alone():
+    async def scenario(loop):
+        gate = Throttle(1, clock=loop.time)
+        one, other = Door(gate), Door(gate)
+        ticket = await one.enter()
+        turns = [asyncio.ensure_future(door.enter()) for door in (one, other, one, other)]
+        await asyncio.sleep(1)
+        assert (one.waiting, other.waiting, gate.in_flight) == (2, 2, 1)
+        one.shut()
+        one.leave(ticket, None)
+        await asyncio.sleep(1)
+        assert [turn.done() for turn in turns] == [True, True, True, False]
+        assert [type(turns[at].exception()) for at in (0, 2)] == [GateShut, GateShut]
+        other.leave(turns[1].result(), None)
+        await asyncio.sleep(1)
+        with pytest.raises(GateShut):
+            await one.enter()
+        return turns[3].done(), gate.in_flight
+
+    assert simulate(scenario) == (True, 1)
 
 
 def test_a_window_that_is_full_for_a_minute_is_waited_out():

@@ -14,6 +14,8 @@ from typing import NamedTuple
 import pytest
 from aiohttp import web
 
+import steelyard as sy
+from dashboard.boards import Visitor, served
 from forks import Started
 from server import chunk, finish, serving, stream, usage
 from steelyard.store import Store
@@ -115,6 +117,19 @@ class Undisturbed:
         process.communicate()
 
 
+def check_a_look(store, kept):
+    """Of a run that was killed, a look at it from anywhere counts what is durable, and says that it was cut off."""
+    with Store.open(store, create=False) as opened:
+        run = opened.run("last")
+        with served(opened, token=None) as port:
+            listed, page = (Visitor(port, token=None).page(path) for path in ("/", f"/runs/{run.number}"))
+    found = sy.Run(run, str(store))
+    assert (found.status, found.estimate("attempted").value) == ("interrupted", kept)
+    said = f"Interrupted after {kept} of {ITEMS} requests: every number is of what was answered by then"
+    assert said in found.table()
+    assert not kept or (said.replace(":", ":</strong>") in page and f'data-of="requests">{kept}</td>' in listed)
+
+
 def end_as_undisturbed(whole, name, moments):
     """Kill a run at each of the moments, resuming it between; let it end; returns whether it was cut off at last."""
     store, how, asked, kept = Path(f"{name}.db"), whole.command(name), whole.echo.asked[name], set()
@@ -123,6 +138,8 @@ def end_as_undisturbed(whole, name, moments):
         whole.kill(start(store, *how), moment, name, ITEMS - len(kept))
         if (found := kept_of(store)) is not None:
             how, (kept, was_cut_off) = ["--resume", "last", "--quiet"], found
+            if was_cut_off and moment is moments[0]:
+                check_a_look(store, len(kept))
     before = len(asked)
     told = ended(start(store, *how))
     assert (f"up to {AT_RISK} calls without a record may be paid for twice" in told) == was_cut_off

@@ -14,9 +14,22 @@ import pytest
 from command import ok
 from forks import Started
 from server import chunk, finish, serving, stream, usage
+from steelyard.cli import main
 from steelyard.store import Store
 
 ITEMS, AT_ONCE_S = 40, 4.0
+
+
+def test_ctrl_c_while_a_run_sums_up_says_how_to_go_on(monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    Path("q.jsonl").write_text(json.dumps({"question": "q", "answer": "x"}) + "\n")
+    with monkeypatch.context() as patched:
+        patched.setattr("steelyard.engine.run.summarise_run", interrupted)
+        assert main(["run", "q.jsonl", "-m", "baseline/constant:x", "--quiet"]) == 130
+    assert "steelyard: interrupted. Go on with: steelyard run --resume 1" in capsys.readouterr().err
+    assert main(["run", "--resume", "1", "--quiet"]) == 0
 
 
 @pytest.mark.parametrize(

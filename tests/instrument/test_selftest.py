@@ -135,10 +135,10 @@ def test_no_streams_are_a_usage_error():
         selftest([])
 
 
-def run_of(url, concurrency):
+def run_of(url, concurrency, *more):
     """The warnings and the provenance of a run of twelve questions against the mock."""
     Path("cases.jsonl").write_text("".join(f'{{"question": "q{i}", "answer": "a"}}\n' for i in range(12)))
-    arguments = ["-m", "openai/mine", "--base-url", url, "--quiet", "--concurrency", str(concurrency)]
+    arguments = ["-m", "openai/mine", "--base-url", url, "--quiet", "--concurrency", str(concurrency), *more]
     assert main(["run", "cases.jsonl", *arguments]) == 0
     with Store.open(None, create=False) as store:
         run = store.run("last")
@@ -150,14 +150,15 @@ def test_a_run_beyond_the_clean_number_is_warned_of_and_records_why(capsys):
     with spawned(QUICK) as url:
         quiet, _ = run_of(url, 4)
         assert quiet == [text for text in quiet if "streamed in at once" not in text]
-        loud, recorded = run_of(url, 8)
-        few, _ = run_of(url, 500)
+        loud, recorded = run_of(url, 8, "--fresh")
+        few, _ = run_of(url, 500, "--fresh")
+        used_again, _ = run_of(url, 8)
+    assert not [text for text in used_again if "streamed in at once" in text]  # nothing was timed
     assert recorded["streams"] == 8
     assert recorded["status"] == "calibrated"
     (warning,) = [text for text in loud if "streamed in at once" in text]
     assert "p to 8 answers" in warning
-    assert "within 1 ms up to 4" in warning
-    assert "2.5 ms off at 16" in warning
+    assert "right within 1 ms with up to 4 at once; with 16, the first token was noted 2.5 ms too late" in warning
     assert "--concurrency 4" in warning
     assert any("p to 12 answers" in text for text in few)
     assert "streamed in at once" in capsys.readouterr().out

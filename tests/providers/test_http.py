@@ -7,13 +7,14 @@ import subprocess
 import time
 import zlib
 from contextlib import asynccontextmanager
+from datetime import datetime
 
 import pytest
 
 from steelyard.errors import ProviderError
 from steelyard.providers import http, wire
 from steelyard.providers.http import EventStream, Http, take_apart
-from steelyard.providers.refusals import retry_after_s
+from steelyard.providers.refusals import rest_s, retry_after_s
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 
@@ -163,13 +164,19 @@ def test_a_long_reply_is_refused_and_a_fast_server_is_held_back(monkeypatch):
         ([b"<html>what?</html>\r\n\r\n"], "malformed", "not well-formed HTTP"),
         ([OK + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n"], "malformed", "not well-formed HTTP"),
         ([OK + b"Content-Encoding: br\r\nContent-Length: 1\r\n\r\nx"], "malformed", "'br'"),
-        ([b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"], "rejected", "302"),
+        ([b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/x?key=SECRET\r\nContent-Length: 0\r\n\r\n"],
+         "unavailable", "it redirects to http://127.0.0.1:1/x, which is not followed"),
+        ([b"HTTP/1.1 200 OK\r\n", *[b"X: %s\r\n" % (b"x" * 1000)] * 99, *[b"X" * 99_999] * 20],
+         "malformed", "headers exceed"),
         ([b"HTTP/1.1 529 Overloaded\r\nContent-Length: 2\r\n\r\n{}"], "server", "HTTP 529"),
         ([b"HTTP/1.1 429 Slow\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n"], "rate_limit", "429"),
     ],
 )  # fmt: skip
 def test_every_fault_has_its_kind(pieces, kind, words):
-    failure = failure_of(pieces)
+    try:
+        raise LookupError("what happened before is not the reason")
+    except LookupError:
+        failure = failure_of(pieces)
     assert failure.kind == kind, failure
     assert words in failure.message
     assert failure.retry_after_s == (7.0 if kind == "rate_limit" else None)
@@ -250,7 +257,23 @@ def test_an_encrypted_connection_is_used_again_where_its_certificate_is_trusted(
 def test_a_certificate_nobody_vouches_for_is_never_accepted(certificate):
     failure = failure_of([whole(b"1")], context=certificate[0])
     assert (failure.kind, failure.is_transient) == ("unavailable", False)
-    assert "certificate" in failure.message
+    assert "is not valid: self-signed certificate. If it is your own" in failure.message
+    assert "SSL_CERT_FILE=" in failure.message
+
+
+def test_a_server_that_is_not_encrypted_is_told_from_one_that_is(monkeypatch):
+    monkeypatch.setattr(http, "CONNECT_TIMEOUT_S", 0.3)
+
+    async def main(*replies):
+        client = Http()
+        try:
+            async with answering(*replies) as (url, _):
+                await fetched(client, url.replace("http:", "https:"))
+        finally:
+            await client.close()
+
+    with pytest.raises(ProviderError, match=r"no connection within 0.3 s\. Try: http://, if it is not encrypted"):
+        asyncio.run(main([whole(b"1")]))
 
 
 def test_a_proxy_of_the_environment_is_used_but_for_this_machine(monkeypatch):
@@ -338,10 +361,13 @@ def test_user_and_password_of_a_url_become_a_header():
 STREAM = "data: é1\n\n: comment\nevent: x\r\ndata: two\r\ndata: lines\r\n\r\nid: 7\n\ndata:last".encode()
 
 
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+@pytest.mark.parametrize("start", [b"", b"\xef\xbb\xbf"])
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
-def test_events_are_the_same_however_they_are_cut(size):
+def test_events_are_the_same_however_they_are_cut(size, start, end):
     stream = EventStream()
-    found = [event for at in range(0, len(STREAM), size) for event in stream.feed(STREAM[at : at + size])]
+    sent = start + (STREAM if end == b"\n" else STREAM.replace(b"\r\n", b"\n").replace(b"\n", end))
+    found = [event for at in range(0, len(sent), size) for event in stream.feed(sent[at : at + size])]
     assert [*found, *stream.end()] == ["é1".encode(), b"two\nlines", b"last"]
 
 
@@ -370,8 +396,32 @@ DATE = "Wed, 25 Nov 2026 12:00:00 GMT"
           "date": DATE}, 3.0),
         ({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "soon"}, None),
         ({"retry-after": "soon"}, None),
+        ({"retry-after": "inf"}, None),
+        ({"retry-after": "nan"}, None),
+        ({"retry-after": "-5"}, None),
+        ({"retry-after": "soon", "x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "2s"}, 2.0),
+        ({"retry-after": "Wed, 25 Nov 2026 12:00:10 -0000", "date": DATE}, 10.0),
+        ({"retry-after": "Wed, 25 Nov 2026 12:00:10 GMT", "date": "today"}, 7.0),
+        ({"retry-after": "Wed, 25 Nov 2026 12:00:10 GMT"}, 7.0),
+        ({"retry-after": "1795608005", "date": DATE}, 5.0),
+        ({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "1795608004500", "date": DATE}, 4.5),
         ({}, None),
     ],
 )  # fmt: skip
-def test_a_service_says_in_many_ways_how_long_to_wait(headers, seconds):
+def test_a_service_says_in_many_ways_how_long_to_wait(headers, seconds, monkeypatch):
+    class Here(datetime):
+        @classmethod
+        def now(cls, zone=None):
+            return cls(2026, 11, 25, 12, 0, 3, tzinfo=zone)
+
+    monkeypatch.setattr("steelyard.providers.refusals.datetime", Here)
     assert retry_after_s(headers) == seconds
+
+
+@pytest.mark.parametrize(("size", "seconds"), [("1200", 1.0), ("3", 20.0), ("soon", 60.0), (None, 60.0), ("0", 60.0)])
+def test_an_answer_that_took_the_last_of_a_limit_is_followed_when_the_next_may_fit(size, seconds):
+    told = {"remaining-requests": "0", "reset-requests": "60s", "limit-requests": size, "remaining-tokens": "9"}
+    headers = {f"x-ratelimit-{name}": value for name, value in told.items() if value is not None}
+    assert rest_s(headers) == seconds
+    assert rest_s(headers | {"x-ratelimit-remaining-requests": "1"}) is None
+    assert retry_after_s(headers) == 60.0  # of a refusal nothing is guessed

@@ -1,6 +1,7 @@
 """The OpenAI protocol over real HTTP against a local server."""
 
 import asyncio
+import json
 import math
 import random
 import time
@@ -103,6 +104,26 @@ def test_a_server_that_does_not_stream_is_still_understood():
     assert (completion.text, completion.stop_reason) == ("ok", "length")
     assert completion.timing.ttft_s is None
     assert completion.usage.input_tokens is None
+
+
+@pytest.mark.parametrize("content_type", ["text/plain; charset=utf-8", "application/octet-stream"])
+def test_a_stream_is_known_by_its_beginning_where_its_type_does_not_say_so(content_type):
+    parts = [chunk(content="7"), finish(), usage(11, 2)]
+    body = b"".join(b"data: " + json.dumps(part).encode() + b"\n\n" for part in parts)
+
+    async def handle(request, body_, number):
+        return web.Response(body=body, headers={"Content-Type": content_type})
+
+    completion = answer(handle)[0].completion
+    assert (completion.text, completion.usage.output_tokens) == ("7", 2)
+
+
+@pytest.mark.parametrize("odd", ["10", -1, 2.5, True, 10**20, [1]])
+def test_a_count_that_is_none_is_unknown_and_costs_no_answer(odd):
+    told = {"prompt_tokens": 5.0, "completion_tokens": odd}
+    document = {"choices": [{"message": {"content": "ok"}, "finish_reason": "stop"}], "usage": told}
+    completion = answer(always(200, document))[0].completion
+    assert (completion.text, completion.usage.input_tokens, completion.usage.output_tokens) == ("ok", 5, None)
 
 
 def test_completions_are_asked_at_their_own_path():

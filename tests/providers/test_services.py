@@ -49,6 +49,12 @@ def test_a_server_of_ones_own_needs_no_key(name):
     assert prices.price_source(ModelSpec(id="m", provider=name, model="m")) == "unknown"
 
 
+def test_an_address_without_its_scheme_is_told_before_any_call():
+    spec = ModelSpec(id="vllm/m", provider="vllm", model="m", base_url="localhost:8000/v1")
+    with pytest.raises(UsageError, match=r"localhost:8000/v1 is no address: it names no http"):
+        connect(spec)
+
+
 def test_the_key_may_come_from_a_variable_of_the_entrys_own(monkeypatch):
     spec = ModelSpec(id="mine", provider="groq", model="m", api_key_env="TEAM_KEY")
     monkeypatch.setenv("GROQ_API_KEY", "canary-0123456789")

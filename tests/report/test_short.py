@@ -7,13 +7,13 @@ import re
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 import steelyard as sy
 from steelyard.cli import main
-from steelyard.report import short, terminal
+from steelyard.report import evidence, short, terminal
+from steelyard.report.console import PlainConsole
 from steelyard.report.results import load_results
-from steelyard.store import Store
+from steelyard.store import Store, found
 
 
 def quiz(items=40):
@@ -42,8 +42,8 @@ def drawn(width, **options):
     out = io.StringIO()
     with Store.open() as store:
         results = load_results(store, store.run("last"))
-        found = short.found_in_passing(store, results)
-        terminal._render(results, Console(file=out, width=width, **options), everything=False, found=found)
+        told = short.found_in_passing(store, results)
+        terminal._render(results, PlainConsole(file=out, width=width, **options), everything=False, found=told)
     return out.getvalue()
 
 
@@ -61,12 +61,31 @@ def test_the_findings_of_the_report_stand_under_the_table_and_in_the_json(capsys
     }
 
 
-def test_a_run_of_very_many_records_says_where_they_are_tested(capsys, monkeypatch):
-    sy.run([knows, guesses], [quiz()])
-    monkeypatch.setattr(short, "MOST_RECORDS", 79)
-    assert "What 80 records show is tested by: steelyard report 1 --html report.html" in shown(capsys)
+def kept(capsys):
+    """The sentences that ``show`` has at hand."""
+    capsys.readouterr()
+    return [one["sentence"] for one in json.loads(shown(capsys, "--json"))["findings"] or ()]
+
+
+def test_of_a_run_of_very_many_records_what_was_found_at_its_end_is_told_until_something_changes(capsys, monkeypatch):
+    sy.run([knows, guesses], [quiz()], name="before")
+    tested = kept(capsys)
+    monkeypatch.setattr(found, "MOST_IN_PASSING", 79)
+    assert "The 80 records were not tested yet. What they show: steelyard report 1 --html" in shown(capsys)
     document = json.loads(shown(capsys, "--json"))
     assert (document["findings"], document["recommendations"]) == (None, None)
+    assert main(["report", "1", "--html", "r.html"]) == 0
+    assert kept(capsys) == tested
+    sy.run([knows, guesses], [quiz()], fresh=True)
+    monkeypatch.setattr(evidence, "load_evidence", None)  # what is kept is told without reading an answer
+    assert f"In short - {kept(capsys)[0]}" in " ".join(shown(capsys).split())
+    with Store.open() as store:
+        (cell, *_) = store.cells(store.run("last").id)
+        store.set_summary(cell.id, (store.summary(cell.id) or ())[:-1])
+    assert "were tested, but the run or its grading has changed since. What they show" in shown(capsys)
+    assert main(["runs", "delete", "before", "--yes"]) == 0
+    with Store.open() as store, store._reading() as connection:
+        assert connection.exec_driver_sql("SELECT run FROM findings").all() == [(2,)]
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 160])

@@ -240,3 +240,37 @@ def test_pairs_without_discord_or_all_of_it_have_a_width_and_mirror(b, c, n):
         stats.gate_verdict(n=0, only_baseline_correct=0, only_candidate_correct=0, margin=0.02).verdict
         == "inconclusive"
     )
+
+
+def test_an_unknown_score_leaves_things_unknown_and_never_narrow():
+    unknown = [1.0, math.nan, 0.0]
+    assert stats.cluster_se(scores=unknown, clusters=["a", "b", "b"]).mean is None
+    assert stats.variance_components(scores=[unknown, [1.0, 0.0]]).within is None
+    assert stats.percentiles_linear(values=unknown, p=[50]).values == (None,)
+    (bounds,) = stats.hedged_confidence_sequence(values=[math.nan, 1.0]).intervals
+    assert bounds == (0.0, 1.0)
+    found = stats.control_variate_mean(
+        new=unknown, baseline_same_items=[1, 0, 1], baseline_full_mean=0.5, population=10
+    )
+    assert (found.estimate, found.low) == (None, None)
+
+
+def test_a_request_without_an_end_is_the_longest_one():
+    assert stats.percentiles_linear(values=[math.inf, 1.0, 2.0], p=[50, 99]).values == (2.0, math.inf)
+    assert stats.pooled_percentile(groups=[[1.0, math.inf], [2.0]], p=50).value == 2.0
+
+
+def test_names_of_clusters_and_strata_are_told_apart_whatever_they_are():
+    scores = [1.0, 0.0, 0.0, 1.0]
+    plain = stats.cluster_se(scores=scores, clusters=["a", "b", "c", "c"])
+    for names in ([1, "1", None, None], [("a", 1), ("a", 2), ("b", 1), ("b", 1)], np.array([3, 1, 2, 2])):
+        assert stats.cluster_se(scores=scores, clusters=names) == plain
+    keyed = stats.paired_t_stratified(a=scores, b=[0.0, 0.0, 1.0, 1.0], strata=[("x", 1)] * 2 + [("x", 2)] * 2,
+                                      weights={("x", 1): 1, ("x", 2): 3})  # fmt: skip
+    assert keyed.mean_diff == pytest.approx(0.25 * 0.5 - 0.75 * 0.5)
+
+
+def test_a_look_that_brings_nothing_new_stops_nobody():
+    once = stats.crossing_probabilities(z=[2.0, 2.0], information=[0.5, 1.0])
+    twice = stats.crossing_probabilities(z=[2.0, 1.0, 2.0], information=[0.5, 0.5, 1.0])
+    assert twice.by_look == pytest.approx((once.by_look[0], 0.0, once.by_look[1]))

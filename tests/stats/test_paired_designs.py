@@ -153,12 +153,30 @@ def test_a_ratio_of_percentiles_is_covered_from_the_fewest_that_bound_it(n, p, s
 @pytest.mark.long
 @pytest.mark.parametrize("shared", [0.0, 0.95])
 @pytest.mark.parametrize(("n", "p"), [(100, 0.5), (100, 0.9), (100, 0.95), (1000, 0.95)])
-def test_two_tails_of_different_shape_are_covered_a_little_less(n, p, shared):
-    assert 0.915 <= covered((smooth, spiked), n, p, shared, 2000)[0] <= 0.965
+def test_two_tails_of_different_shape_are_covered_as_often_as_it_says(n, p, shared):
+    for hits in covered((smooth, spiked), n, p, shared, 2000):
+        assert 0.935 <= hits <= 0.975
+
+
+def test_a_tail_that_is_known_much_less_is_bounded_by_its_order_statistics():
+    generator = np.random.default_rng(3)
+    slow, sure = np.exp(3 * generator.random(100) ** 8), np.exp(1e-6 * generator.random(100))
+    found = stats.paired_quantiles(a=slow, b=sure, p=0.95)
+    alone = stats.interpolated_quantile_interval(values=slow, p=0.95)
+    assert (found.ratio_low <= alone.low * 1.0001, found.ratio_high >= alone.high * 0.9999) == (True, True)
+
+
+@pytest.mark.parametrize(("n", "p"), [(100, 0.95), (72, 0.95), (300, 0.9), (100, 0.5)])
+def test_interpolated_order_statistics_hold_a_quantile_nearly_as_often_as_they_say(n, p):
+    generator = np.random.default_rng(n)
+    found = [stats.interpolated_quantile_interval(values=generator.exponential(size=n), p=p) for _ in range(1500)]
+    hits = [one.low <= -np.log(1 - p) <= one.high for one in found]
+    assert 0.935 <= np.mean(hits) <= 0.965
 
 
 def test_the_smooth_percentile_is_harrell_and_davis_and_its_error_that_of_the_jackknife():
-    a, b = latencies(np.random.default_rng(9), 300, 1.2)
+    a, _ = latencies(np.random.default_rng(9), 300, 1.2)
+    b = 1.3 * np.random.default_rng(9).permutation(a)  # known as closely, so that no bound reaches out to another one
     found = stats.paired_quantiles(a=a, b=b, p=0.9)
     assert found.method == "smooth"
     log_a, log_b = np.log(a), np.log(b)

@@ -11,6 +11,7 @@ import threading
 import time
 import tracemalloc
 from contextlib import closing, suppress
+from itertools import product
 from pathlib import Path
 
 import msgspec
@@ -373,26 +374,35 @@ def test_columns_agree_with_records_on_a_random_history(opened):
 
 
 @pytest.mark.parametrize("is_alike", [True, False])
-def test_a_column_that_says_one_thing_is_the_same_array_as_when_it_is_read_row_by_row(opened, monkeypatch, is_alike):
-    store, _, session, cell = opened
+def test_columns_are_the_same_by_whichever_way_they_are_read_and_however_rows_lie(opened, monkeypatch, is_alike):
+    store, run, session, cell = opened
     draw = random.Random(8)
-    kinds = (None,) if is_alike else (None, None, Failure(kind="timeout", message="y"))
+    other = store.add_cell(run.id, cell_info(model="n"))
+    kinds = (None,) if is_alike else (None, None, None, None, Failure(kind="timeout", message="y"))
+    places = [(of, position, repeat) for of in (cell, other) for position in range(20) for repeat in range(2)] * 2
+    draw.shuffle(places)
     calls = [
         new_call(
-            cell, session, 2 * position if is_alike else position, failure=draw.choice(kinds), at_s=float(position),
-            cost_usd=None if is_alike else draw.random(),
+            of, session, 2 * position if is_alike else position, repeat=repeat, failure=draw.choice(kinds),
+            at_s=float(draw.random()), cost_usd=None if is_alike else draw.random(),
         )
-        for position in range(40)
+        for of, position, repeat in places
     ]  # fmt: skip
     ids = store.append_calls(calls)
-    store.append_scores([score(call, draw.choice((0.0, 1.0, 1 / 3))) for call in ids[:-3]])
+    store.append_scores([score(call, draw.choice((0.0, 1.0, 1 / 3, None))) for call in ids[:-3]])
+    monkeypatch.setattr("steelyard.store.cell_calls.PROBED", 10)
     found = []
-    for few in (0, 10**6):
+    for few, sparse in product((0, 10**6), (0, 4)):  # by their usual values or whole; by the index or as they lie
+        monkeypatch.setattr("steelyard.store.cell_calls.FEW", few)
         monkeypatch.setattr("steelyard.store.columns.FEW", few)
+        monkeypatch.setattr("steelyard.store.cell_calls.SPARSE", sparse)
         found.append(store.columns(cell, with_names=True))
-    said_once, whole = found
+    whole, *others = found
+    order = list(zip(whole.sample.tolist(), whole.repeat.tolist(), strict=True))
+    assert order == sorted(set(order))
+    assert len(order) == 40
     for name in whole.__struct_fields__:
-        assert _same(getattr(whole, name), getattr(said_once, name)), name
+        assert all(_same(getattr(whole, name), getattr(other, name)) for other in others), name
 
 
 def _same(a, b):

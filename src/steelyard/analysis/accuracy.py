@@ -48,6 +48,7 @@ def macro(metric: str, columns: Columns, context: Context) -> Estimate:
         successes=[values.sum() for values in means.values()],
         n=[len(values) for values in means.values()],
         weights=weights,
+        variances=None if all(map(is_binary, means.values())) else [_variance(values) for values in means.values()],
         confidence=context.confidence,
     )
     return Estimate(
@@ -161,6 +162,10 @@ def _strata(columns: Columns) -> dict[str, np.ndarray]:
 def _means(scores: np.ndarray, columns: Columns, chosen: np.ndarray) -> np.ndarray:
     scored = chosen & ~np.isnan(scores)
     return item_means(scores[scored], columns.sample[scored])
+
+
+def _variance(values: np.ndarray) -> float:
+    return float(values.var(ddof=1)) if len(values) > 1 else 0.0
 
 
 def stratum_weights(strata: list[str], families: dict[str, tuple[str, ...]]) -> np.ndarray:

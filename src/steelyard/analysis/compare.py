@@ -83,7 +83,7 @@ def compare_scores(
         odds_ratio=seen.only_candidate / seen.only_baseline if seen is not None and seen.only_baseline else None,
         cohens_h=None if seen is None or not pair.n else stats.cohens_h(p1=pair.a.mean(), p2=pair.b.mean()).h,
         detectable=_detectable(found.difference, confidence),
-        notes=(*_notes(pair, baseline, candidate, lost.low, lost.high), *settings_note(baseline, candidate)),
+        notes=(*_notes(pair, baseline, candidate, lost.low, lost.high), *beside(baseline, candidate)),
     )
 
 
@@ -140,6 +140,20 @@ def pairing_of(pair: Paired, *, low: float | None = None, high: float | None = N
         low=low,
         high=high,
     )
+
+
+def beside(baseline: Side, candidate: Side) -> list[str]:
+    """What to beware of whatever is compared: other settings, and items that nobody drew."""
+    return [*settings_note(baseline, candidate), *_chosen_note(baseline, candidate)]
+
+
+def _chosen_note(baseline: Side, candidate: Side) -> list[str]:
+    """Items that are no random part of the benchmark: what holds on them need not hold on the others."""
+    info = min(baseline.info, candidate.info, key=lambda one: one.items)
+    if info.order == "shuffled" or info.items >= info.available:
+        return []
+    how = "were chosen elsewhere" if info.is_imported else "are the first ones in file order"
+    return [f"the {info.items:,} of {info.available:,} items {how} and are no random sample of them"]
 
 
 def settings_note(baseline: Side, candidate: Side) -> list[str]:

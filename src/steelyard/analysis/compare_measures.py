@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from steelyard import stats
-from steelyard.analysis.compare import CONFIDENCE, Side, pairing_of, settings_note, verdict
+from steelyard.analysis.compare import CONFIDENCE, Side, beside, pairing_of, verdict
 from steelyard.analysis.estimates import is_answered, unknown
 from steelyard.analysis.pairing import Paired, pair_values
 from steelyard.analysis.times import LIKELIHOOD
@@ -67,7 +67,7 @@ def compare_measure(
         margin=margin,
         verdict=verdict(ratio, margin=margin, better="lower", none=1.0),
         pairing=pairing_of(pair),
-        notes=tuple(settings_note(baseline, candidate)),
+        notes=tuple(beside(baseline, candidate)),
     )
 
 
@@ -101,7 +101,7 @@ def _fault(metric: str, pair: Paired, *sides: Side) -> str | None:
             return f"{side.name} is a floor: it takes no time and no money"
     unknown_to = [side.name for side in sides if np.isnan(_figures(metric, side.columns)).all()]
     if unknown_to:
-        return f"unknown for {' and '.join(dict.fromkeys(unknown_to))}"
+        return f"no {metric} is known of {' and '.join(dict.fromkeys(unknown_to))}"
     return None if pair.n else "no item has a figure on both sides"
 
 

@@ -53,6 +53,11 @@ class Standing(Struct, frozen=True, kw_only=True):
     cost_usd: float | None
     beaten_by: str | None = None
 
+    @property
+    def is_placed(self) -> bool:
+        """Whether anything is known beside the score: of a score alone there is an order, and no front."""
+        return self.accuracy is not None and (self.latency_s is not None or self.cost_usd is not None)
+
 
 def within(side: Side) -> list[Correlation]:
     """Each figure of one model against its score, item by item."""

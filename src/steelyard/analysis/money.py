@@ -92,7 +92,16 @@ def cost_per_correct(columns: Columns, context: Context) -> Estimate:
     costs, fault = _costs(columns, context)
     scores = headline(columns)
     right = np.nan_to_num(scores)[is_answered(columns)] if len(scores) else np.array([])
-    return _cost_ratio("cost.per_correct", costs, right, _units(columns), fault, context)
+    found = _cost_ratio("cost.per_correct", costs, right, _units(columns), fault, context)
+    return _where_all_are_right(found, context) if len(right) and (right == 1).all() else found
+
+
+def _where_all_are_right(found: Estimate, context: Context) -> Estimate:
+    """Without a wrong answer the ratio spreads as the costs alone do: how many may be wrong is Wilson's to say."""
+    if found.low is None or found.high is None:
+        return found
+    least = stats.wilson_interval(successes=found.n, n=found.n, confidence=context.confidence).low
+    return structs.replace(found, high=found.high / least, method=f"{found.method}; all right: Wilson's share")
 
 
 def _cost_ratio(

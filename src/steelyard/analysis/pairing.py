@@ -89,17 +89,18 @@ def differing_fields(a: CellInfo, b: CellInfo, *, across: Sequence[str] = ()) ->
     if a.benchmark != b.benchmark:
         return [Differing(field="benchmark", a=a.benchmark, b=b.benchmark)]
     names = OF_DATA if PROTOCOL in across else (*OF_DATA, *OF_PROTOCOL)
-    judges = [] if PROTOCOL in across else _differing_judges(a, b)
+    judges = [] if PROTOCOL in across else differing_judges(a, b)
     found = [*judges, *(_differing(name, getattr(a, name), getattr(b, name)) for name in names)]
     return [one for one in found if one is not None]
 
 
-def _differing_judges(a: CellInfo, b: CellInfo) -> list[Differing | None]:
+def differing_judges(a: CellInfo, b: CellInfo) -> list[Differing]:
     """Another judge, or the same one asked otherwise, is another grader; told before the digest that it changes."""
     of_a, of_b = (info.settings.get("protocol", {}).get("judge") or {} for info in (a, b))
     names = dict.fromkeys((*of_a, *of_b))
     found = [_differing(f"judge's {name}", of_a.get(name), of_b.get(name)) for name in names]
-    return [*found, _differing("judge", a.settings.get(JUDGE), b.settings.get(JUDGE))]
+    found.append(_differing("judge", a.settings.get(JUDGE), b.settings.get(JUDGE)))
+    return [one for one in found if one is not None]
 
 
 def differing_settings(a: CellInfo, b: CellInfo) -> list[Differing]:

@@ -6,13 +6,13 @@ only might pass is not recommended, and what would settle it is said.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from msgspec import Struct
 
 from steelyard.analysis.bench import Bench, Contender
 from steelyard.analysis.findings import cost_of_items, listed
-from steelyard.analysis.gate import Check, Policy, check_margin, check_threshold
+from steelyard.analysis.gate import PARTLY_MEASURED, Check, Policy, check_margin, check_threshold
 from steelyard.analysis.verdict_words import seen_sentence
 from steelyard.analysis.wording import dollars
 from steelyard.criteria import Margin, Threshold, parse_margin, parse_threshold
@@ -44,11 +44,31 @@ class Recommendation(Struct, frozen=True, kw_only=True):
 def recommendations(benches: Sequence[Bench]) -> list[Recommendation]:
     """One for each use, over all benchmarks of the report together."""
     found = [high_stakes(benches), general(benches), real_time(benches)]
-    if not any(bench.settled for bench in benches):
-        return found
-    why = "The run could end by a difference between models, and these tests do not allow for that."
-    again = "The same models on a number of items that is fixed before: without stop: in the plan."
-    return [Recommendation(use=one.use, rule=one.rule, models=(), why=why, settle=again) for one in found]
+    for why, settle in _in_the_way_of_all(benches):
+        return [Recommendation(use=one.use, rule=one.rule, models=(), why=why, settle=settle) for one in found]
+    return found
+
+
+def together(found: Sequence[Recommendation]) -> list[list[Recommendation]]:
+    """The recommendations in groups: those that are withheld for the same reason, each other one alone."""
+    groups: dict[tuple[str, ...], list[Recommendation]] = {}
+    for one in found:
+        groups.setdefault((one.use,) if one.is_given else ("", one.why, one.settle), []).append(one)
+    return list(groups.values())
+
+
+def _in_the_way_of_all(benches: Sequence[Bench]) -> Iterator[tuple[str, str]]:
+    """Why no use can have a recommendation, whatever the answers, and what would settle it."""
+    if any(bench.settled for bench in benches):
+        yield (
+            "The run could end by a difference between models, and these tests do not allow for that.",
+            "The same models on a number of items that is fixed before: without stop: in the plan.",
+        )
+    runs = {one.cell.run: one.cell.status for bench in benches for one in bench.scored}
+    if runs and all(status in PARTLY_MEASURED for status in runs.values()):
+        which = " and ".join(f"run #{run} is {status}" for run, status in runs.items())
+        go_on = ", ".join(f"steelyard run --resume {run}" for run, status in runs.items() if status != "running")
+        yield f"{which[0].upper()}{which[1:]}: only a part was measured.", f"The rest: {go_on}" if go_on else ""
 
 
 def high_stakes(benches: Sequence[Bench]) -> Recommendation:
@@ -200,9 +220,14 @@ def _might_pass(checks: Iterable[Check]) -> bool:
 
 
 def _above_floor(names: Sequence[str], benches: Sequence[Bench]) -> tuple[list[str], list[str]]:
-    """Those that are told to do better than each benchmark's floor, and those that are not."""
+    """Those that are told to do better than each benchmark's floor, and those that are not.
+
+    To get nothing right is no better than any floor, also where none was asked.
+    """
 
     def is_above(name: str) -> bool:
+        if not all(_on(bench, name).value("accuracy") for bench in benches):
+            return False
         pairs = [(bench, floor) for bench in benches for floor in bench.floors[:1]]
         return all(
             bench.compare(_on(bench, name), floor).verdict == "improved"

@@ -92,7 +92,7 @@ def _beside(measures: Sequence[Comparison]) -> str:
     for metric, words in (("cost.per_request", "the cost"), ("latency.p50", "the median latency")):
         for one in measures:
             if one.metric == metric and one.ratio is not None and one.ratio.value is not None:
-                return f" at {_share_or_times(one.ratio.value)} {words}"
+                return f" at {_share_or_times(one.ratio.value)} {words}{_between(one.ratio)}"
     return ""
 
 
@@ -101,6 +101,17 @@ def _share_or_times(ratio: float) -> str:
     if ratio < 9.995:
         return f"{100 * ratio:.3g} % of"
     return f"{ratio:.3g} times" if ratio < 999.5 else f"{ratio:,.0f} times"
+
+
+def _between(ratio: Estimate) -> str:
+    """The bounds in the same unit; nothing where there are none, or where every item has the same ratio."""
+    if ratio.value is None or ratio.low is None or ratio.high is None:
+        return ""
+    scale = 100 if ratio.value < 9.995 else 1
+    low, high = (
+        f"{scale * end:.3g}" if scale * end < 999.5 else f"{scale * end:,.0f}" for end in (ratio.low, ratio.high)
+    )
+    return "" if low == high else f" ({low} to {high})"
 
 
 def _doubt(comparison: Comparison) -> str:

@@ -22,6 +22,7 @@ from steelyard import stats
 from steelyard.analysis.accuracy import is_over_strata, stratum_weights
 from steelyard.analysis.compare import standard_error
 from steelyard.analysis.estimates import Context, item_means
+from steelyard.analysis.pairing import differing_judges, differing_settings
 from steelyard.types import CellInfo, Columns, Estimate
 
 State = Literal["up", "down", "flat", "unknown"]
@@ -77,7 +78,8 @@ class Observed(Struct, frozen=True, kw_only=True):
 class Point(Struct, frozen=True, kw_only=True):
     """One place of a series: its runs, their estimate, and ``se``, the error that a change is judged by.
 
-    ``ended`` names those of its runs that ended early by a rule, ``lost`` those of which much has no score.
+    ``ended`` names those of its runs that ended early by a rule, ``lost`` those of which much has no score, and
+    ``settings`` those that were asked with other settings than the run before, which may be what changed the figure.
     """
 
     label: str
@@ -89,6 +91,7 @@ class Point(Struct, frozen=True, kw_only=True):
     is_signal: bool = False
     ended: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
 
 
 class Change(Struct, frozen=True, kw_only=True):
@@ -190,6 +193,7 @@ def _stretches(observed: Sequence[Observed]) -> list[tuple[str | None, list[Obse
 def _changed(before: Observed, now: Observed) -> str | None:
     names = [name for name in SAME_SERIES if getattr(before.info, name) != getattr(now.info, name)]
     words = [OF_A_CHANGE.get(name, name.replace("_", " ")) for name in names]
+    words += ["the judge"] if differing_judges(before.info, now.info) else []
     if now.estimate.unit in UNITS_OF_HARDWARE:
         words += [f"the machine's {name}" for name in MACHINE if before.machine.get(name) != now.machine.get(name)]
     return " and ".join(dict.fromkeys(words)) or None
@@ -270,7 +274,26 @@ def _grouped(
     buckets: dict[str, list[int]] = {}
     for place, one in enumerate(known):
         buckets.setdefault(_bucket(one, by), []).append(place)
-    return [_point(label, [known[i] for i in places], [errors[i] for i in places]) for label, places in buckets.items()]
+    told = _settings(known)
+    return [
+        replace(
+            _point(label, [known[i] for i in places], [errors[i] for i in places]),
+            settings=tuple(words for i in places if (words := told[i])),
+        )
+        for label, places in buckets.items()
+    ]
+
+
+def _settings(known: Sequence[Observed]) -> list[str]:
+    """For each run the settings in which it differs from the one before, in words."""
+    found = [""]
+    for before, now in pairwise(known):
+        differing = ", ".join(
+            f"{one.field.replace('_', ' ')} {one.a!r} against {one.b!r}"
+            for one in differing_settings(now.info, before.info)
+        )
+        found.append(f"run #{now.run} and run #{before.run}: their settings differ: {differing}" if differing else "")
+    return found
 
 
 def _bucket(one: Observed, by: Literal["run", "day", "week"]) -> str:

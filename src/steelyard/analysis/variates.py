@@ -64,7 +64,7 @@ def compare_on_all_items(
         of_baseline=accuracy(metric, baseline.columns, Context(info=baseline.info)),
         of_candidate=_of_candidate(found.difference, parts),
         difference=found.difference,
-        test="none" if found.p is None else "t, regression",
+        test="none" if found.p is None else f"{'t' if found.is_t else 'its interval'}, regression",
         p_value=found.p,
         verdict=verdict(found.difference, margin=margin, better="higher"),
         pairing=msgspec.structs.replace(plain.pairing, low=None, high=None),
@@ -95,6 +95,12 @@ def _check_usable(baseline: Side, candidate: Side, parts: Parts) -> None:
             f"{who} it was asked as many items as {baseline.name} in run #{baseline.run}, so there is nothing to save. "
             "Try: the run with more items first, or without --control-variate"
         )
+    if candidate.info.order != "shuffled" and candidate.info.is_imported:
+        raise UsageError(
+            f"{who} its items were chosen elsewhere, and are not those that a seed of ours draws, so nobody can say "
+            f"that they are a random part. Try: steelyard prompts {candidate.info.label} --order shuffled --limit N, "
+            "which draws them, and import the answers to these (with the same --seed)"
+        )
     if candidate.info.order != "shuffled":
         raise UsageError(
             f"{who} its items were taken in the file's order, and the first ones of a file are no random sample. "
@@ -117,6 +123,7 @@ class _Found(Struct, frozen=True, kw_only=True):
     difference: Estimate
     p: float | None
     se: float | None
+    is_t: bool
 
 
 def _difference(parts: Parts, *, beyond: bool = False) -> _Found:
@@ -141,7 +148,7 @@ def _difference(parts: Parts, *, beyond: bool = False) -> _Found:
         unit="share",
         status="ok" if found.low is not None else "every item differs by the same: no spread to build an interval on",
     )
-    return _Found(difference=difference, p=found.p, se=found.se)
+    return _Found(difference=difference, p=found.p, se=found.se, is_t=found.method == "t")
 
 
 def _of_candidate(difference: Estimate, parts: Parts) -> Estimate:

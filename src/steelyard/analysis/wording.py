@@ -6,7 +6,7 @@ import math
 
 import msgspec
 
-from steelyard.types import Estimate
+from steelyard.types import CellInfo, Estimate
 
 PER_THOUSAND = {"cost.per_request": "cost of 1,000", "cost.per_correct": "cost of 1,000 right"}
 """What people read of a thousand, since one costs next to nothing; the store and JSON have it of one."""
@@ -22,6 +22,15 @@ def written(estimate: Estimate | None, *, bounds: bool = True) -> str:
     if not bounds or estimate.low is None or estimate.high is None:
         return text
     return f"{text} ({_number(estimate.low * scale, digits)} to {_number(estimate.high * scale, digits)})"
+
+
+def drawn(info: CellInfo) -> str:
+    """How many of the benchmark's items were asked, and how these were chosen where they are not all."""
+    words = f"{info.items:,} of {info.available:,} items"
+    if info.items >= info.available:
+        return words
+    elsewhere = "chosen elsewhere" if info.is_imported else "the first in file order"
+    return f"{words}, {'drawn by seed' if info.order == 'shuffled' else elsewhere}"
 
 
 def dollars(value: float) -> str:
@@ -65,11 +74,17 @@ def _digits(estimate: Estimate, scale: float) -> int:
     assert estimate.value is not None
     if estimate.unit == "share":
         return 1
-    if estimate.unit in ("requests", "tokens"):
+    if estimate.unit in ("requests", "tokens") and _is_whole(estimate):
         return 0
     if estimate.low is not None and estimate.high is not None and estimate.high > estimate.low:
         return _decimals((estimate.high - estimate.low) / 2 * scale, 2)
     return _decimals(estimate.value * scale, 3)
+
+
+def _is_whole(estimate: Estimate) -> bool:
+    """A count, or a percentile of counts; a mean of counts, and a difference of such, is not."""
+    ends = (estimate.value, estimate.low, estimate.high)
+    return estimate.low is None or all(end is not None and float(end).is_integer() for end in ends)
 
 
 def _decimals(size: float, significant: int) -> int:

@@ -65,8 +65,8 @@ def main(arguments: list[str] | None = None) -> int:
     except SteelyardError as error:
         _complain(f"steelyard: {error}")
         return error.exit_code
-    except KeyboardInterrupt:
-        print("steelyard: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as wish:
+        print(". ".join(["steelyard: interrupted", *wish.args]), file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our output has gone; that is no fault of ours
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

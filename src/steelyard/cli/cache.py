@@ -105,7 +105,7 @@ def _moment(at_s: float | None) -> str | None:
 def _print_stats(rows: list[dict[str, Any]], location: str) -> None:
     from rich.table import Table
 
-    from steelyard.report.terminal import console
+    from steelyard.report.console import console
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for heading in ("model", "answers", "MB", "oldest", "newest", "used again", "saved USD", "none from before"):

@@ -18,6 +18,7 @@ from steelyard.engine.cache import count_known
 from steelyard.engine.cells import Cell
 from steelyard.engine.looks import Watched, expansion
 from steelyard.engine.run import Given, prepare
+from steelyard.engine.strata import variance_factor
 from steelyard.plan.plan import Plan
 from steelyard.store import Store
 from steelyard.types import ModelSpec, Prompt, Usage
@@ -32,7 +33,7 @@ class CellForecast(Struct, frozen=True, kw_only=True):
     """One cell: how much would be asked. ``None`` is unknown.
 
     ``requests`` is all that the plan asks; ``known`` of their answers are in the store and would be used again. Tokens
-    and costs are those of the rest.
+    and costs are those of the rest. ``variance_factor`` is how many times a plain mean's variance the headline has.
     """
 
     model: str
@@ -49,6 +50,7 @@ class CellForecast(Struct, frozen=True, kw_only=True):
     judge_requests: int
     judge_most_cost_usd: float | None
     half_width: float | None
+    variance_factor: float = 1.0
 
 
 class Forecast(Struct, frozen=True, kw_only=True):
@@ -79,7 +81,7 @@ def forecast(plan: Plan, store: Store | None = None, find: float = FIND) -> Fore
 
 
 def _cell(cell: Cell, known: int) -> CellForecast:
-    info = cell.info
+    info, factor = cell.info, variance_factor(cell.task)
     planned = info.items * info.repeats
     requests = planned - known
     shown = cell.task.positions[:PROMPTS_MEASURED]
@@ -106,7 +108,8 @@ def _cell(cell: Cell, known: int) -> CellForecast:
         most_batch_cost_usd=batch_cost,
         judge_requests=_judge_requests(cell),
         judge_most_cost_usd=_judge_cost(cell, round(per_request * planned), planned * limit if limit else None),
-        half_width=_half_width(info.items),
+        half_width=_half_width(info.items, factor),
+        variance_factor=factor,
     )
 
 
@@ -161,11 +164,15 @@ def _judge_cost(cell: Cell, input_tokens: int, output_tokens: int | None) -> flo
     return prices.cost_usd(usage, seat.spec, datetime.now(UTC))
 
 
-def _half_width(items: int) -> float:
-    """The half width of the 95 % Wilson interval at an accuracy of one half: what this many items can tell."""
+def _half_width(items: int, factor: float) -> float:
+    """The half width of the 95 % Wilson interval at an accuracy of one half: what this many items can tell.
+
+    Items of a mean over strata are worth as many as their variance says (``factor``, Kish 1965).
+    """
     from steelyard.stats import wilson_interval
 
-    interval = wilson_interval(successes=items // 2, n=items, confidence=0.95)
+    worth = max(1, round(items / factor))
+    interval = wilson_interval(successes=worth // 2, n=worth, confidence=0.95)
     return float(interval.high - interval.low) / 2
 
 
@@ -185,7 +192,7 @@ def print_forecast(expected: Forecast) -> None:
     """The forecast as a table."""
     from rich.table import Table
 
-    from steelyard.report.terminal import console
+    from steelyard.report.console import console
 
     batches = any(cell.most_batch_cost_usd is not None for cell in expected.cells)
     judges = any(cell.judge_requests for cell in expected.cells)

@@ -31,7 +31,13 @@ def add_to(verbs: args.Verbs) -> None:
     parser.add_argument("--model", metavar="NAME", help="what the tables call it (not for a bundle)")
     parser.add_argument("--shots", type=args.non_negative, metavar="N", help="worked examples it was given")
     parser.add_argument("--limit", type=args.count, metavar="N", help="how many generated items there are")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of generated items (default 0)")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="seed by which the items were generated, or drawn by prompts --order shuffled (default 0)",
+    )
     parser.add_argument(
         "--name", metavar="NAME", help="what to call the run (default: the file's name, a bundle's own)"
     )

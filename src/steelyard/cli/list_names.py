@@ -127,7 +127,7 @@ def _metrics() -> list[dict[str, Any]]:
 def _print(rows: list[dict[str, Any]]) -> None:
     from rich.table import Table
 
-    from steelyard.report.terminal import console
+    from steelyard.report.console import console
 
     table = Table(box=None, pad_edge=False)
     for heading in rows[0]:

@@ -74,7 +74,7 @@ class Display:
                 if line := batches.line(batch):
                     print(line, file=sys.stderr, flush=True)
             for cell in self.progress.cells:
-                if 0 < cell.finished < cell.planned:
+                if cell.finished < cell.planned and (cell.finished or cell.held()):
                     print(f"{cell.model}  {cell.label}  {cell_state(cell)}", file=sys.stderr, flush=True)
             if money := money_state(self.progress):
                 print(money, file=sys.stderr, flush=True)

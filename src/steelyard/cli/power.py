@@ -1,7 +1,8 @@
 """What a plan could tell apart before it is run: the smallest difference, the items for a given one, and their price.
 
 How often two models disagree is not known beforehand. One item in four is assumed, which is common between models of
-different makers; two versions of one model disagree less, and are told apart with fewer items.
+different makers; two versions of one model disagree less, and are told apart with fewer items. A mean over strata takes
+more items than a plain one where few items weigh much.
 """
 
 from __future__ import annotations
@@ -68,7 +69,8 @@ def _of_benchmark(label: str, cells: list[CellForecast], find: float) -> PowerFo
     from steelyard import stats
 
     items = cells[0].items
-    needed = stats.sample_size_paired(delta=find, omega2=DISAGREE, power=POWER).n
+    variance = DISAGREE * cells[0].variance_factor
+    needed = stats.sample_size_paired(delta=find, omega2=variance, power=POWER).n
     return PowerForecast(
         benchmark=label,
         models=len(cells),
@@ -76,7 +78,7 @@ def _of_benchmark(label: str, cells: list[CellForecast], find: float) -> PowerFo
         available=cells[0].available,
         disagree=DISAGREE,
         power=POWER,
-        detectable=stats.minimum_detectable_effect(n=items, omega2=DISAGREE, power=POWER).mde,
+        detectable=stats.minimum_detectable_effect(n=items, omega2=variance, power=POWER).mde,
         find=find,
         items_needed=None if needed is None else int(needed),
         most_usd_needed=None if needed is None else _price(cells, int(needed)),

@@ -19,15 +19,21 @@ def add_to(verbs: args.Verbs) -> None:
     )
     parser.add_argument("benchmark", metavar="NAME[:PART][@PROTOCOL]")
     parser.add_argument("--shots", type=args.non_negative, metavar="N", help="worked examples before each item")
-    parser.add_argument("--limit", type=args.count, metavar="N", help="the first N items in file order")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of generated items (default 0)")
+    parser.add_argument("--limit", type=args.count, metavar="N", help="the first N items of the order")
+    parser.add_argument(
+        "--order",
+        choices=("file", "shuffled"),
+        default="file",
+        help="'shuffled': as a run draws them by its seed, so that N of them are a random part (default: file)",
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the draw, and of generated items")
     parser.add_argument("--grader", metavar="NAME", help="for a FILE.jsonl")
     args.add_reveal(parser)
     args.add_accept_data(parser)
 
 
 def execute(parsed: argparse.Namespace) -> int:
-    """Render every item in file order."""
+    """Render every item, in the order asked for."""
     import msgspec
 
     from steelyard.engine.cells import prepare_task
@@ -41,7 +47,7 @@ def execute(parsed: argparse.Namespace) -> int:
         benchmarks=(spec,),
         limit=parsed.limit,
         seed=parsed.seed,
-        order="file",
+        order=parsed.order,
         accept_data=tuple(parsed.accept_data),
     )
     task = prepare_task(spec, plan)

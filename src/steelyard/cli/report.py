@@ -53,10 +53,14 @@ def execute(parsed: argparse.Namespace) -> int:
 
 def _write_all(store: Store, runs: list[RunInfo], parsed: argparse.Namespace) -> None:
     from steelyard.report.evidence import load_evidence
+    from steelyard.report.short import basis_of_large, keep_reported
 
     parsed.baseline = parsed.baseline or _planned(store, runs)
     verdict = _verdict(store, runs, parsed)
+    basis = basis_of_large(store, runs[0]) if len(runs) == 1 else None
     evidence = load_evidence(store, runs, baseline=parsed.baseline)
+    if basis is not None:
+        keep_reported(store, evidence, basis)
     if parsed.html:
         from steelyard.report.html import html_report
 

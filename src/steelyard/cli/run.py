@@ -205,8 +205,17 @@ def carry_out(plan: Plan, store: Store, resume: RunInfo | None, parsed: argparse
     from steelyard.engine.progress import Progress
 
     display = Display(Progress(), quiet=parsed.quiet or parsed.json)
-    with display:
-        return run_plan(plan, store, progress=display.progress, resume=resume, on_start=display.started)
+    begun: list[RunInfo] = []
+
+    def on_start(run: RunInfo) -> None:
+        begun.append(run)
+        display.started(run)
+
+    try:
+        with display:
+            return run_plan(plan, store, progress=display.progress, resume=resume, on_start=on_start)
+    except KeyboardInterrupt:  # the run sums itself up, and does not wait for answers any more
+        raise KeyboardInterrupt(*(f"Go on with: steelyard run --resume {run.number}" for run in begun)) from None
 
 
 def _success(ended: Ended, store: Store) -> GateReport | None:

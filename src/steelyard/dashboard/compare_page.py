@@ -14,9 +14,10 @@ from steelyard.dashboard.board import Board, board_of, number, word, words
 from steelyard.dashboard.rendering import address
 from steelyard.dashboard.shown import reply
 from steelyard.errors import UsageError
+from steelyard.report.answers import asked_line, gold, question
 from steelyard.report.comparison import Compared, Comparisons, Question, load_comparisons
 from steelyard.report.flips import Flip, Flips, load_flips
-from steelyard.report.samples import cut, visible
+from steelyard.report.unseen import cut, visible
 from steelyard.store.pages import RunsWanted
 from steelyard.types import Comparison, Record, RunInfo
 
@@ -33,9 +34,12 @@ MOST_RUNS = 12
 
 
 class Turned(Struct, frozen=True, kw_only=True):
-    """An item that turned, with what either side replied."""
+    """An item that turned: what it asks, what is right, and what either side replied."""
 
     flip: Flip
+    line: str
+    asked: str
+    gold: str
     baseline_text: str
     candidate_text: str
 
@@ -122,18 +126,33 @@ def _load(board: Board, runs: list[RunInfo], question: Question, most: int) -> t
 
 
 def _turned(board: Board, pair: Compared, flips: Flips, metric: str) -> TurnedItems:
-    def side(flip: Flip, place: int) -> str:
+    def side(flip: Flip, place: int) -> Record | None:
         run, info = pair.sides[place]
         # of an item asked several times the reply that shows the turn: the first that scored as its side is told to
         is_better = (flip.candidate > flip.baseline) == (place == 1)
         records = list(board.store.records(run.id, cell=info.id, sample_id=flip.item, reveal=board.reveal))
         records.sort(key=lambda one: _value(one, metric), reverse=is_better)
-        return cut(visible(reply(records[0].call, records[0].sample)), LONGEST) if records else ""
+        return records[0] if records else None
 
     def both(some: tuple[Flip, ...]) -> tuple[Turned, ...]:
-        return tuple(Turned(flip=one, baseline_text=side(one, 0), candidate_text=side(one, 1)) for one in some)
+        return tuple(_side_by_side(one, side(one, 0), side(one, 1)) for one in some)
 
     return TurnedItems(flips=flips, won=both(flips.won), lost=both(flips.lost))
+
+
+def _side_by_side(flip: Flip, baseline: Record | None, candidate: Record | None) -> Turned:
+    def text(record: Record | None) -> str:
+        return "" if record is None else cut(visible(reply(record.call, record.sample)), LONGEST)
+
+    sample = next((one.sample for one in (candidate, baseline) if one is not None), None)
+    return Turned(
+        flip=flip,
+        line="" if sample is None else asked_line(sample),
+        asked="" if sample is None else cut(visible(question(sample)), LONGEST),
+        gold="" if sample is None else cut(visible(gold(sample)), LONGEST),
+        baseline_text=text(baseline),
+        candidate_text=text(candidate),
+    )
 
 
 def _value(record: Record, metric: str) -> float:

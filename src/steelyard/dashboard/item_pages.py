@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from steelyard.dashboard.board import board_of, number, word
 from steelyard.dashboard.rendering import drawn
-from steelyard.dashboard.shown import TONES, is_timed, lane, question, shown
+from steelyard.dashboard.shown import TONES, is_timed, lane, shown
 from steelyard.errors import UnknownName, UsageError
 from steelyard.report import charts, timelines
+from steelyard.report.answers import question
 from steelyard.report.figures import Figure
-from steelyard.report.samples import cut, visible
-from steelyard.store.answer_pages import ANSWER_STATES
+from steelyard.report.unseen import cut, visible
+from steelyard.store.answer_pages import ANSWER_STATES, AnswersWanted
 from steelyard.store.history import Answered
 
 if TYPE_CHECKING:
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 
 LONGEST, LONGEST_OF_MANY = 200_000, 4_000
 AT_ONCE = 25
+BESIDE_WITHIN_S = 0.15
 FIGURE_COLUMNS = ("ttft_s", "total_s", "output_tokens", "cost_usd")
 OF_TIME = (
     "From when the item was ready to be sent to the last token. Waiting and failed tries are no latency of the model."
@@ -39,12 +43,12 @@ def item(request: Request) -> Response:
     lanes = [lane(one, f"#{one.run.number} {one.cell.model}") for one in found.answers]
     figures = []
     if is_timed(lanes):
-        svg = timelines.waterfall(lanes, label=f"Where the time of each answer to {visible(name)} went")
+        svg = timelines.waterfall(lanes, label=f"Where the time of each answer to {name} went")
         figures = drawn([Figure(title="Where the time went", note=OF_TIME, svg=svg)])
     return board.page(
         "item.html.j2",
         request,
-        title=f"Item {visible(name)}",
+        title=f"Item {name}",
         found=found,
         asked=cut(visible(question(found.sample)), LONGEST_OF_MANY),
         answers=answers,
@@ -61,10 +65,17 @@ def answer(request: Request) -> Response:
     found = None if call >= 2**63 else board.store.history.call(call, reveal=board.reveal)
     if found is None:
         raise UnknownName("answer", str(call), ["those of a run's page"])
+    sought = {name: word(request, name) for name in ("state", "stratum", "text")}
+    state = next(one for one in ("", *ANSWER_STATES) if one == word(request, "state", ANSWER_STATES))
+    wanted = AnswersWanted(stratum=sought["stratum"], text=sought["text"], state=state, within_s=BESIDE_WITHIN_S)
+    place = (found.position, found.record.call.repeat)
     return board.page(
         "answer.html.j2",
         request,
         title=f"Answer {found.id}",
+        beside=board.store.pages.beside(found.cell, place, wanted, reveal=board.reveal),
+        sought=sought,
+        kept=cut(visible(_kept(found)), LONGEST),
         found=found,
         one=shown(found, LONGEST),
         completion=found.record.call.completion,
@@ -73,8 +84,12 @@ def answer(request: Request) -> Response:
         states=ANSWER_STATES,
         figures=drawn(_figures(found)),
         tones=TONES,
-        visible=visible,
     )
+
+
+def _kept(found: Answered) -> str:
+    """The call with all its settings, figures and tries, as JSON."""
+    return msgspec.json.format(msgspec.json.encode(found.record.call), indent=2).decode()
 
 
 def _figures(found: Answered) -> list[Figure]:

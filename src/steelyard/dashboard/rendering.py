@@ -17,9 +17,11 @@ from urllib.parse import urlencode
 from msgspec import Struct
 
 from steelyard.analysis.sentences import descriptive
+from steelyard.dashboard.shown import marked
 from steelyard.report.axes import value_text
 from steelyard.report.facts import duration_text
 from steelyard.report.figures import Figure
+from steelyard.report.unseen import as_shown, exact
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -64,6 +66,7 @@ def environment() -> Environment:
         autoescape=True,
         loader=FileSystemLoader([HERE, OF_REPORT]),
         undefined=StrictUndefined,
+        finalize=as_shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -75,6 +78,8 @@ def environment() -> Environment:
         "seconds": seconds,
         "usd": usd,
         "lasting": duration_text,
+        "exact": exact,
+        "marked": marked,
     }
     return made
 

@@ -11,17 +11,18 @@ from steelyard.dashboard.board import LONGEST_PARAMETER, Board, board_of, number
 from steelyard.dashboard.links import with_links
 from steelyard.dashboard.shown import TONES, state_of
 from steelyard.errors import UsageError
+from steelyard.report.answers import asked_line, gold
 from steelyard.report.evidence import Evidence, load_evidence
 from steelyard.report.html import html_report, results_parts
 from steelyard.report.matrix import FIGURES, Line, Table, cell
 from steelyard.report.provenance import provenance_document, provenance_text
 from steelyard.report.results import Results, load_results, warnings
-from steelyard.report.samples import visible
 from steelyard.report.spending import spending_line
 from steelyard.report.standing import Standing, standing
-from steelyard.store.answer_pages import ANSWER_STATES, AnswersWanted, Order
+from steelyard.report.unseen import visible
+from steelyard.store.answer_pages import ANSWER_STATES, AnswerRow, AnswersWanted, Order
 from steelyard.store.progress import CellProgress, Progress
-from steelyard.types import RunInfo
+from steelyard.types import CellInfo, RunInfo
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -46,14 +47,14 @@ def run(request: Request) -> Response:
     info = _run(request)
     is_running = info.status == "running"
     is_long = not is_running and board.store.pages.holds_more_than(info.id, MOST_AT_ONCE)
-    results = None if is_running else board.remember("results", _key(info), lambda: load_results(board.store, info))
+    results = None if is_running else results_of(board, info)
     is_asked = results is not None and any(one.value("attempted") for one in results.cells)
     is_whole = is_asked and (not is_long or bool(word(request, "charts")))
     progress = None if info.status == "done" else board.store.progress(info.id)
     return board.page(
         "run.html.j2",
         request,
-        title=f"#{info.number} {visible(info.name)}",
+        title=f"#{info.number} {info.name}",
         run=info,
         progress=progress,
         standings=_standings(board, info, progress) if progress and is_running else {},
@@ -67,6 +68,11 @@ def run(request: Request) -> Response:
         is_long=is_long and not is_whole,
         sessions=board.store.sessions(info.id),
     )
+
+
+def results_of(board: Board, info: RunInfo) -> Results:
+    """The results of a run that is not on its way."""
+    return board.remember("results", _key(info), lambda: load_results(board.store, info))
 
 
 def _standings(board: Board, info: RunInfo, progress: Progress) -> dict[int, dict[str, str]]:
@@ -162,10 +168,10 @@ def answers(request: Request) -> Response:
     return board.page(
         "answers.html.j2",
         request,
-        title=f"Answers of #{info.number} {visible(info.name)}",
+        title=f"Answers of #{info.number} {info.name}",
         run=info,
         found=found,
-        rows=[{"row": row, "cell": named[row.cell], "state": state_of(row.failure, row.value)} for row in found.rows],
+        rows=[_listed(row, named[row.cell], reveal=board.reveal) for row in found.rows],
         wanted=wanted,
         pages=_around(wanted, trail, found.next),
         is_first=not wanted.after,
@@ -180,8 +186,19 @@ def answers(request: Request) -> Response:
         orders=ORDERS,
         can_sort=len(chosen) == 1,
         tones=TONES,
-        visible=visible,
     )
+
+
+def _listed(row: AnswerRow, cell: CellInfo, *, reveal: bool) -> dict[str, object]:
+    """An answer as a line of the list: how it stands, what was asked and what would have been right."""
+    is_hidden = cell.is_confidential and not reveal
+    return {
+        "row": row,
+        "cell": cell,
+        "state": state_of(row.failure, row.value),
+        "asked": "" if is_hidden else asked_line(row.sample),
+        "gold": row.sample.target if is_hidden else gold(row.sample),
+    }
 
 
 def _around(wanted: AnswersWanted, trail: list[str], following: str) -> dict[str, dict[str, str]]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+import msgspec
 from msgspec import Struct
 
 from steelyard.analysis.wording import written
 from steelyard.dashboard.board import Board, board_of, number, word
+from steelyard.dashboard.run_pages import results_of
 from steelyard.report.axes import shortened
 from steelyard.store.pages import ListedRun, RunsWanted
 from steelyard.types import CellInfo, Estimate
@@ -21,6 +23,7 @@ ORDERS = ("newest", "oldest", "name", "score", "cost")
 COMPUTED = ("score", "cost")
 AT_ONCE = 50
 MOST_SORTED = 500
+MOST_READ = 5_000
 NAMED, LONGEST_SHOWN = 3, 48
 
 
@@ -76,17 +79,26 @@ def runs(request: Request) -> Response:
 
 def _stored(board: Board, wanted: RunsWanted) -> tuple[list[Line], dict[str, object], bool]:
     page = board.store.pages.runs(wanted, most=AT_ONCE)
-    return [line_of(run) for run in page.runs], {"after": page.next} if page.next else {}, False
+    return [line_of(_summed_up(board, run)) for run in page.runs], {"after": page.next} if page.next else {}, False
 
 
 def _computed(board: Board, wanted: RunsWanted, order: str, start: int) -> tuple[list[Line], dict[str, object], bool]:
     """By what is not a column of the store: the newest runs that fit are sorted."""
     page = board.store.pages.runs(wanted, most=MOST_SORTED)
-    lines = [line_of(run) for run in page.runs]
+    lines = [line_of(_summed_up(board, run)) for run in page.runs]
     figure = {line.number: line.score if order == "score" else line.cost_usd for line in lines}
     lines.sort(key=lambda line: -(figure[line.number] or 0.0) if figure[line.number] is not None else 1.0)
     end = start + AT_ONCE
     return lines[start:end], {"start": end} if end < len(lines) else {}, bool(page.next)
+
+
+def _summed_up(board: Board, run: ListedRun) -> ListedRun:
+    """With the estimates of a killed run, which never summed itself up, where a page has the time to make them."""
+    is_killed = run.info.status == "interrupted" and not all(run.estimates.values())
+    if not is_killed or board.store.pages.holds_more_than(run.info.id, MOST_READ):
+        return run
+    made = {cell.info.id or 0: cell.estimates for cell in results_of(board, run.info).cells if not cell.info.asked_as}
+    return msgspec.structs.replace(run, estimates=made)
 
 
 def line_of(run: ListedRun) -> Line:

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from steelyard.dashboard.board import board_of, number, word
 from steelyard.dashboard.runs_page import line_of
-from steelyard.dashboard.shown import TONES, shown
-from steelyard.report.samples import visible
+from steelyard.dashboard.shown import TONES, ShownAnswer, around, shown
 from steelyard.store.pages import RunsWanted
 
 if TYPE_CHECKING:
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
 RUNS, ITEMS, ANSWERS = 10, 20, 20
-LONGEST = 700
+LONGEST, LONGEST_READ = 700, 200_000
 
 
 def search(request: Request) -> Response:
@@ -33,8 +32,17 @@ def search(request: Request) -> Response:
         runs=[line_of(run) for run in store.pages.runs(RunsWanted(text=text), most=RUNS).runs] if is_first else [],
         items=store.history.names(text, most=ITEMS) if is_first else [],
         found=answers,
-        answers=[shown(one, LONGEST) for one in answers.answers] if answers else [],
+        answers=[_hit(shown(one, LONGEST_READ), text) for one in answers.answers] if answers else [],
         tones=TONES,
-        visible=visible,
         is_first=is_first,
     )
+
+
+def _hit(one: ShownAnswer, text: str) -> dict[str, object]:
+    """An answer with the part of its reply, or else of its question, in which the text stands."""
+    is_in_reply = text.casefold() in one.text.casefold() or text.casefold() not in one.prompt.casefold()
+    return {
+        "answer": one,
+        "where": "" if is_in_reply else "asked",
+        "text": around(one.text if is_in_reply else one.prompt, text, LONGEST),
+    }

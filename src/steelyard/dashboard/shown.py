@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from steelyard.report.answers import answer_text, asked, gold
-from steelyard.report.samples import cut, visible
 from steelyard.report.timelines import Lane, Span
+from steelyard.report.unseen import cut, visible
 from steelyard.store.history import Answered
 from steelyard.types import Call, Sample, Score, Timing
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 TONES = {"right": "pass", "wrong": "fail", "failed": "fail", "partly": "open", "unscored": "open"}
 """The tag of each state, as the report's style sheet colours it."""
@@ -92,11 +97,24 @@ def reply(call: Call, sample: Sample) -> str:
     return "" if call.completion is None else answer_text(call.completion, sample)
 
 
-def question(sample: Sample) -> str:
-    """The item as its benchmark has it, before a protocol put it into words."""
-    turns = [sample.input] if isinstance(sample.input, str) else [f"[{one.role}] {one.content}" for one in sample.input]
-    choices = [f"{chr(ord('A') + place)}) {choice}" for place, choice in enumerate(sample.choices)]
-    return "\n".join([*turns, *choices])
+def marked(text: str, words: str) -> Markup:
+    """The text, visible and escaped, with the words that were sought marked in it."""
+    from markupsafe import Markup, escape
+
+    if not words:
+        return escape(visible(text))
+    parts = re.split(f"({re.escape(visible(words))})", visible(text), flags=re.IGNORECASE)
+    shown = (f"<mark>{escape(part)}</mark>" if place % 2 else escape(part) for place, part in enumerate(parts))
+    return Markup("").join(map(Markup, shown))
+
+
+def around(text: str, words: str, most: int) -> str:
+    """A long text's part in which the words stand; its beginning where they do not."""
+    place = text.casefold().find(words.casefold())
+    if len(text) <= most or place < 0:
+        return cut(text, most)
+    start = max(0, min(place - most // 3, len(text) - most))
+    return ("… " if start else "") + text[start : start + most] + (" …" if start + most < len(text) else "")
 
 
 def _score(score: Score | None) -> str:

@@ -16,7 +16,7 @@ from types import TracebackType
 import msgspec
 from msgspec import Struct
 
-from steelyard.engine.throttle import GateShut, Throttle
+from steelyard.engine.throttle import Door, GateShut, Throttle
 from steelyard.errors import ProviderError
 from steelyard.providers.interface import Done, FirstByte, LikelihoodProvider, Notice, Provider, Text
 from steelyard.secrets import scrub
@@ -50,14 +50,16 @@ class RetryPolicy(Struct, frozen=True, kw_only=True):
         asked_for = min(failure.retry_after_s or 0.0, self.longest_wait_s)
         return max(asked_for, generator.uniform(0.0, min(self.longest_wait_s, self.first_wait_s * 2 ** (tried - 1))))
 
-    def throttle(self, most: int, spec: ModelSpec | None = None) -> Throttle:
-        """The gate before a model: ``most`` requests in flight, the limits it states, pauses as here."""
-        return Throttle(
-            most,
-            requests_per_minute=spec.requests_per_minute if spec else None,
-            tokens_per_minute=spec.tokens_per_minute if spec else None,
-            first_pause_s=self.first_wait_s,
-            longest_pause_s=self.longest_wait_s,
+    def throttle(self, most: int, spec: ModelSpec | None = None) -> Door:
+        """A gate before a model, and a door to it: ``most`` in flight, the limits it states, pauses as here."""
+        return Door(
+            Throttle(
+                most,
+                requests_per_minute=spec.requests_per_minute if spec else None,
+                tokens_per_minute=spec.tokens_per_minute if spec else None,
+                first_pause_s=self.first_wait_s,
+                longest_pause_s=self.longest_wait_s,
+            )
         )
 
 
@@ -87,7 +89,7 @@ async def ask(
     timeout_s: float,
     policy: RetryPolicy,
     generator: random.Random,
-    throttle: Throttle | None = None,
+    throttle: Door | None = None,
     notice: Callable[[str], None] = lambda text: None,
     again: Callable[[Failure], Awaitable[bool]] = always,
 ) -> Outcome:

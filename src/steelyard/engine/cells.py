@@ -108,6 +108,12 @@ def prepare_task(spec: BenchmarkSpec, plan: Plan, given: Benchmark | None = None
     return Task(benchmark=benchmark, spec=spec, protocol=protocol, dataset=dataset, positions=positions, shots=shots)
 
 
+def drawn_by_seed(task: Task, limit: int, seed: int) -> list[int]:
+    """The positions that a run with this limit and seed would ask."""
+    is_stratified = task.benchmark.stratified and task.spec.part is None
+    return draw_positions(task.dataset.samples, limit=limit, seed=seed, shuffled=True, strata=is_stratified)
+
+
 def worked_examples(protocol: Protocol, dataset: Dataset, position: int, shots: int) -> tuple[Sample, ...]:
     """The examples before the item at ``position``: the protocol's own, else those that the dataset draws."""
     if protocol.exemplars:

@@ -16,7 +16,7 @@ from steelyard import prices
 from steelyard.benchmarks.benchmark import Protocol
 from steelyard.engine.attempts import RetryPolicy, always, ask
 from steelyard.engine.budget import ASSUMED_OUTPUT_TOKENS, SPENT, Till, input_bound, output_bound
-from steelyard.engine.throttle import Throttle
+from steelyard.engine.throttle import Door
 from steelyard.engine.verdicts import Verdicts, key_of_verdict
 from steelyard.errors import ProviderError, UsageError
 from steelyard.plan.names import BASELINE, parse_model
@@ -58,7 +58,7 @@ class Seat:
         self._form = protocol.judge.form
         self._calls_per_answer = protocol.judge.calls_per_answer
         self._slots = asyncio.Semaphore(self.concurrency)
-        self._throttle: Throttle | None = None
+        self._throttle: Door | None = None
         self._generator = random.Random()
 
     def share(self, among: int) -> None:

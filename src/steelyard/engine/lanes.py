@@ -11,6 +11,7 @@ from steelyard.engine.budget import Ledger, Till, costs_nothing
 from steelyard.engine.cache import Cache, identity, oldest_used_s
 from steelyard.engine.cells import Cell
 from steelyard.engine.crew import Crew
+from steelyard.engine.gates import Gates
 from steelyard.engine.horizon import Horizon
 from steelyard.engine.pipeline import Lane
 from steelyard.engine.progress import CellProgress, Progress
@@ -56,6 +57,7 @@ def lanes_of(
         seat.policy, seat.tell = policy, progress.tell
     for cell in cells:
         by_model.setdefault(cell.cell.spec.id, []).append(cell)
+    gates = Gates(policy)
     return [
         Lane(
             group,
@@ -64,6 +66,7 @@ def lanes_of(
             concurrency=concurrency_of(group[0].cell, plan),
             seed=plan.seed,
             policy=policy,
+            gates=gates,
         )
         for group in by_model.values()
     ]

@@ -22,13 +22,14 @@ from steelyard.engine.batch_lane import MOST_HELD, BatchLane
 from steelyard.engine.budget import SPENT, Bill, Ledger, Till, costs_nothing
 from steelyard.engine.cache import Cache
 from steelyard.engine.clock import Clock, without_times
+from steelyard.engine.gates import Gates
 from steelyard.engine.grade import grade, grade_at_once, is_quick
 from steelyard.engine.horizon import wait_for_move
 from steelyard.engine.progress import Progress
 from steelyard.engine.standings import Standings
 from steelyard.engine.stragglers import Stragglers
 from steelyard.engine.system import System, Unpaid, system_of
-from steelyard.engine.throttle import GateShut, Throttle
+from steelyard.engine.throttle import Door, GateShut
 from steelyard.engine.way import extractor, total_usd
 from steelyard.engine.work import OpenCell, Work
 from steelyard.engine.writer import Keeps
@@ -65,6 +66,7 @@ class Lane:
         concurrency: int,
         seed: int,
         policy: RetryPolicy,
+        gates: Gates | None = None,
         on_stop: Callable[[str], None] = lambda reason: None,
     ) -> None:
         self.cells, self._writer, self._progress, self._policy = cells, writer, progress, policy
@@ -76,16 +78,19 @@ class Lane:
         self._generator = random.Random()
         self._on_stop = on_stop
         self.concurrency = concurrency
+        gates = gates or Gates(policy)
         self._system = system_of(
             cells[0].cell,
             policy=policy,
+            gates=gates,
             concurrency=concurrency,
             tell=progress.tell,
             generator=self._generator,
         )
-        self.throttle = self._system.first.throttle if self._system else policy.throttle(concurrency, self._spec)
+        first = cells[0].cell.provider
+        self.throttle = self._system.first.throttle if self._system else gates.door(concurrency, self._spec, first)
         self._clock = Clock()
-        self._stragglers = Stragglers(self.model, self._spec.timeout_s, progress.tell)
+        self._stragglers = Stragglers(self.model, self._spec.timeout_s, progress.tell, cells[0].progress.held)
         for cell in cells:
             cell.progress.throttle = self.throttle
         self.batches: BatchLane | None = None
@@ -108,7 +113,7 @@ class Lane:
             self._system.pay_from(ledger)
 
     @property
-    def throttles(self) -> tuple[Throttle, ...]:
+    def throttles(self) -> tuple[Door, ...]:
         """The gate before each model that is asked."""
         return (self.throttle,) if self._system is None else self._system.throttles
 

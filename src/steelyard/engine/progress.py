@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from steelyard.engine.budget import Ledger
     from steelyard.providers.batches import Progress as Told
-    from steelyard.types import Call, Score
+    from steelyard.types import Call, Failure, Score
 
 
 class Gate(Protocol):
@@ -59,6 +59,7 @@ class CellProgress:
     cost_usd: float | None = None
     saved_usd: float = 0.0
     retries: int = 0
+    last_failure: Failure | None = None
     started_s: float | None = None
     ended_s: float | None = None
     throttle: Gate | None = None
@@ -69,6 +70,7 @@ class CellProgress:
         self.retries += len(call.attempts)
         if call.failure is not None:
             self.errored += 1
+            self.last_failure = call.failure
             self._note_end()
             return
         self.answered += 1
@@ -92,6 +94,11 @@ class CellProgress:
     def finished(self) -> int:
         """Requests that need nothing more: scored or failed."""
         return self.reused + self.scored + self.errored
+
+    @property
+    def came_to_nothing(self) -> bool:
+        """Whether calls failed and not one was answered, in this session or before."""
+        return self.errored > 0 and self.answered + self.reused == 0
 
     def held(self) -> str | None:
         """What keeps requests back at present, if anything does."""

@@ -28,6 +28,7 @@ ADDED_UP = (
     "wall_s",
     "slept_s",
     "cpu_s",
+    "machine_cpu_s",
     "model_cpu_s",
     "model_watched_s",
     "model_gpu_busy_s",
@@ -103,7 +104,7 @@ class Resources:
         self._clock = Clock()
         self._began_s = time.time()
         self._started_s = self._looked_s = time.monotonic()
-        self._cpu_s = _cpu_s(self._process)
+        self._cpu_s, self._machine_cpu_s = _cpu_s(self._process), machine_cpu_s()
         self.sample()
 
     async def watch(self) -> None:
@@ -161,6 +162,8 @@ class Resources:
         figures = {
             "wall_s": time.monotonic() - self._started_s,
             "cpu_s": _cpu_s(self._process) - self._cpu_s,
+            "machine_cpu_s": machine_cpu_s() - self._machine_cpu_s,
+            "machine_cores": float(psutil.cpu_count() or 1),
             "peak_rss_bytes": float(self._peak_bytes),
             **self._waiting.figures(),
             **self._gpu_figures(),
@@ -233,6 +236,13 @@ def percentile_99(values: Sequence[float]) -> float:
 def cores() -> int:
     """Processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def machine_cpu_s() -> float:
+    """Processor seconds of this machine since it began, all programs together."""
+    times = psutil.cpu_times()._asdict()
+    counted_twice = ("guest", "guest_nice")  # part of user and nice
+    return float(sum(value for name, value in times.items() if name not in (*counted_twice, "idle", "iowait")))
 
 
 def _load() -> dict[str, float]:

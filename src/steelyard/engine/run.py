@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -37,13 +37,14 @@ from steelyard.engine.lanes import (
 from steelyard.engine.learnt import learnt_by, noted, together
 from steelyard.engine.looks import check_stop
 from steelyard.engine.loops import loop_name
+from steelyard.engine.pipeline import Lane
 from steelyard.engine.progress import Progress
 from steelyard.engine.provenance import provenance
 from steelyard.engine.purse import Purse, check_store_budget
 from steelyard.engine.resources import Resources
 from steelyard.engine.served import served_pids
 from steelyard.engine.stage import distinct_providers, measuring, opened, probe, watched
-from steelyard.engine.summary import summarise_run
+from steelyard.engine.summary import forget_summary, summarise_run
 from steelyard.engine.turns import looks_of
 from steelyard.engine.writer import BY_A_PROCESS, BY_A_THREAD, WRITTEN_BY, Writer
 from steelyard.errors import StoreFull, UsageError
@@ -154,10 +155,13 @@ async def execute(
             await probe(cells)
             async with crew, noted(store, session, lambda: together(learnt_by(cells, lanes), crew.learnt)):
                 status = await drive({lane: unscored(lane, store) for lane in shared}, looks, writer, purse.ledger)
+        if status == "done" and _unanswered(lanes):
+            status = "failed"
     finally:
         await writer.close()
         resources.close()
         with _room_or_not(progress.tell):
+            forget_summary(store, run.id)
             store.end_session(session, crew.figures(resources.figures()) | purse.figures())
             purse.close()
             store.set_status(run.id, status)
@@ -165,8 +169,26 @@ async def execute(
     return Ended(
         run=store.run(run.id),
         status=status,
-        stopped={lane.model: lane.stopped for lane in lanes if lane.stopped and status == "failed"},
+        stopped=_given_up(lanes) if status == "failed" else {},
     )
+
+
+def _given_up(lanes: Iterable[Lane]) -> dict[str, str]:
+    """Each model that was stopped, or that answered nothing, with the reason."""
+    return _unanswered(lanes) | {lane.model: lane.stopped for lane in lanes if lane.stopped}
+
+
+def _unanswered(lanes: Iterable[Lane]) -> dict[str, str]:
+    """The models that failed at all they were asked: there is nothing to show of them."""
+    found = {}
+    for lane in lanes:
+        asked = [cell for cell in lane.cells if cell.progress.errored or cell.progress.finished]
+        if asked and all(cell.progress.came_to_nothing for cell in asked):
+            last = asked[-1].progress.last_failure
+            assert last is not None
+            said = last.kind if any(cell.cell.info.is_confidential for cell in lane.cells) else last.message
+            found[lane.model] = f"not one of its calls was answered; the last one: {said}"
+    return found
 
 
 def _origin(cells: Sequence[Cell], plan: Plan, tell: Callable[[str], None]) -> dict[str, Any]:
@@ -221,11 +243,15 @@ def _paid_twice(cells: Sequence[Cell], plan: Plan, sessions: Sequence[SessionInf
 
 
 def _streams(cells: Sequence[Cell], plan: Plan) -> int:
-    """How many answers may stream in at once, over all models."""
+    """How many answers may stream in at once, over all models; what is made in this process does not come in."""
     by_model: dict[str, int] = {}
     for cell in cells:
         is_streamed = cell.provider is not None and cell.provider.streams and not cell.spec.batch
-        if is_streamed and cell.info.kind != "likelihood":
+        if (
+            is_streamed
+            and any(asked.provider not in OF_THE_USER for asked in cell.spec.asked)
+            and cell.info.kind != "likelihood"
+        ):
             asked = by_model.get(cell.spec.id, 0) + len(cell.task.positions) * cell.info.repeats
             by_model[cell.spec.id] = min(asked, concurrency_of(cell, plan))
     return sum(by_model.values())

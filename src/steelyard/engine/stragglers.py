@@ -12,10 +12,19 @@ MOST_NAMED = 3
 
 
 class Stragglers:
-    """Which items are being asked, and since when; ``watch`` tells of those that take long at the end."""
+    """Which items are being asked, and since when; ``watch`` tells of those that take long at the end.
 
-    def __init__(self, model: str, timeout_s: float, tell: Callable[[str], None]) -> None:
-        self._model, self._timeout_s, self._tell = model, timeout_s, tell
+    ``held`` says what keeps requests back, if anything does.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        timeout_s: float,
+        tell: Callable[[str], None],
+        held: Callable[[], str | None] = lambda: None,
+    ) -> None:
+        self._model, self._timeout_s, self._tell, self._held = model, timeout_s, tell, held
         self._since_s: dict[int, tuple[str, float]] = {}
         self._named: set[int] = set()
 
@@ -42,7 +51,7 @@ class Stragglers:
                 self._named |= late.keys()
                 shown = ", ".join(list(late.values())[:MOST_NAMED])
                 more = f" and {len(late) - MOST_NAMED} more" if len(late) > MOST_NAMED else ""
+                why = self._held() or f"a try ends after {self._timeout_s:g} s"
                 self._tell(
-                    f"{self._model}: still waiting for {shown}{more}, asked more than {LATE_AFTER_S:g} s ago; "
-                    f"a try ends after {self._timeout_s:g} s"
+                    f"{self._model}: still waiting for {shown}{more}, asked more than {LATE_AFTER_S:g} s ago; {why}"
                 )

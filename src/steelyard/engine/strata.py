@@ -27,6 +27,16 @@ class Strata(Struct, frozen=True, kw_only=True):
         """The same for some of the items, by their places or a mask."""
         return Strata(of_item=self.of_item[chosen], weighs=self.weighs, sizes=self.sizes)
 
+    @property
+    def variance_factor(self) -> float:
+        """How many times a plain mean's variance the weighed mean of these items has, were strata alike within.
+
+        That is n times the sum of w_h^2 / n_h over the strata that are there (Kish 1965, section 11.7): at least 1.
+        """
+        n = np.bincount(self.of_item, minlength=len(self.sizes))
+        weighs = self.weighs[n > 0] / self.weighs[n > 0].sum()
+        return float(n.sum() * (weighs**2 @ (1.0 / n[n > 0])))
+
 
 class Weighed(Struct, frozen=True):
     """A mean over strata; its variance were the strata without end, and as they are."""
@@ -49,6 +59,12 @@ def strata_of(task: Task) -> Strata | None:
         weighs=stratum_weights(known, task.benchmark.families),
         sizes=np.array([size for _, size in counted], dtype=float),
     )
+
+
+def variance_factor(task: Task) -> float:
+    """How many times a plain mean's variance the headline has over the items that are asked; 1 where it is one."""
+    strata = strata_of(task)
+    return 1.0 if strata is None else strata.only(np.array(task.positions)).variance_factor
 
 
 def weighed(values: np.ndarray, strata: Strata) -> Weighed | None:

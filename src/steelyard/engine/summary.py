@@ -8,6 +8,13 @@ from steelyard.engine.resources import added_up
 from steelyard.store import Store
 
 
+def forget_summary(store: Store, run_id: str) -> None:
+    """A sum of before counts no more: whoever looks until there is a new one reads the answers."""
+    for info in store.cells(run_id):
+        assert info.id is not None
+        store.set_summary(info.id, None)
+
+
 def summarise_run(store: Store, run_id: str) -> None:
     """Compute and keep the estimates of every cell."""
     resources = added_up([session.resources for session in store.sessions(run_id)])

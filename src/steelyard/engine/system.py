@@ -1,7 +1,8 @@
 """Several calls behind one answer: how sure a model is of it, and whether a dearer one is asked instead.
 
-Each model of a system has its own throttle, its own retries and its own till, so that a fault of the second never asks
-the first again, and every stage costs what it costs. The time to the answer is the whole way, our own waiting left out.
+Each model of a system has its own door to its gate, its own retries and its own till, so that a fault of the second
+never asks the first again, and every stage costs what it costs. The time to the answer is the whole way, our own
+waiting left out.
 Nothing is handed on before the first answer is complete and weighed, so the answer of a system comes in one piece.
 """
 
@@ -21,8 +22,9 @@ from steelyard import prices
 from steelyard.engine.attempts import Outcome, RetryPolicy, always, ask
 from steelyard.engine.budget import Bill, Ledger, Till, input_bound, is_free, output_bound
 from steelyard.engine.cells import Cell, with_system
+from steelyard.engine.gates import Gates
 from steelyard.engine.judges import INSTRUCTION_TOKENS
-from steelyard.engine.throttle import GateShut, Throttle
+from steelyard.engine.throttle import Door, GateShut
 from steelyard.engine.verifier import parse_verdict, verdict_request
 from steelyard.engine.way import Came, Extract, Way, as_one, commonest, stage_of
 from steelyard.providers.cascade import members_of
@@ -56,7 +58,7 @@ class Station:
 
     spec: ModelSpec
     provider: Provider
-    throttle: Throttle
+    throttle: Door
     till: Till | None = None
 
 
@@ -64,6 +66,7 @@ def system_of(
     cell: Cell,
     *,
     policy: RetryPolicy,
+    gates: Gates,
     concurrency: int,
     tell: Callable[[str], None],
     generator: random.Random,
@@ -71,7 +74,15 @@ def system_of(
     """The several calls behind each answer of a cell; ``None`` where there is one."""
     if cell.provider is None or (cell.spec.confidence is None and cell.spec.cascade is None):
         return None
-    return System(cell.spec, cell.provider, policy=policy, concurrency=concurrency, tell=tell, generator=generator)
+    return System(
+        cell.spec,
+        cell.provider,
+        policy=policy,
+        gates=gates,
+        concurrency=concurrency,
+        tell=tell,
+        generator=generator,
+    )
 
 
 class System:
@@ -83,6 +94,7 @@ class System:
         provider: Provider,
         *,
         policy: RetryPolicy,
+        gates: Gates,
         concurrency: int,
         tell: Callable[[str], None],
         generator: random.Random,
@@ -92,7 +104,7 @@ class System:
             Station(
                 spec=member.spec,
                 provider=member.provider,
-                throttle=policy.throttle(member.spec.concurrency or concurrency, member.spec),
+                throttle=gates.door(concurrency, member.spec, member.provider),
             )
             for member in members_of(spec, provider)
         )
@@ -106,7 +118,7 @@ class System:
         self._threshold = spec.cascade.threshold if spec.cascade is not None else None
 
     @property
-    def throttles(self) -> tuple[Throttle, ...]:
+    def throttles(self) -> tuple[Door, ...]:
         """The gate before each model, the first one's first."""
         return tuple(station.throttle for station in self.stations)
 

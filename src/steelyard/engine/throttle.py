@@ -42,7 +42,7 @@ class Ticket(NamedTuple):
 
 
 class GateShut(Exception):
-    """Nothing more is sent to this model."""
+    """Nothing more is sent to this model by this lane."""
 
 
 class Throttle:
@@ -68,7 +68,6 @@ class Throttle:
         self.allowed = float(most)
         self.in_flight = 0
         self.refusals = 0
-        self.resting = 0
         self._clock = clock
         self._first_pause_s, self._longest_pause_s = first_pause_s, longest_pause_s
         self._patience_s = patience_s
@@ -84,9 +83,8 @@ class Throttle:
         self._has_answered = False
         self._closed_since_s: float | None = None
         self._usual_tokens = 0.0
-        self._waiting: deque[tuple[asyncio.Future[Ticket], float]] = deque()
+        self._waiting: deque[tuple[asyncio.Future[Ticket], float, object]] = deque()
         self._alarm: asyncio.TimerHandle | None = None
-        self._is_shut = False
         self.on_refusal: Callable[[float], None] = lambda seconds: None
 
     @property
@@ -114,18 +112,21 @@ class Throttle:
         """Whether it could not be reached for longer than patience lasts."""
         return self._closed_since_s is not None and self._clock() - self._closed_since_s > self._patience_s
 
-    async def enter(self, *, input_tokens: float = 0.0, again: bool = False) -> Ticket:
-        """Wait until a request may go. ``again``: it has been tried before and goes ahead of those that were not.
+    def keep_to(self, most: int, *, requests_per_minute: float | None, tokens_per_minute: float | None) -> None:
+        """Before anything is sent: take ``most``, and of two limits a minute the lower one."""
+        self.most, self.allowed = most, float(most)
+        if requests_per_minute:
+            self._s_a_request = max(self._s_a_request, 60.0 / requests_per_minute)
+        if tokens_per_minute:
+            self._s_a_token = max(self._s_a_token, 60.0 / tokens_per_minute)
 
-        Raises ``GateShut`` where nobody goes any more.
-        """
-        if self._is_shut:
-            raise GateShut
+    async def enter(self, *, input_tokens: float = 0.0, again: bool = False, by: object = None) -> Ticket:
+        """Wait until a request may go. ``again``: it has been tried before and goes ahead of those that were not."""
         tokens = input_tokens + self._usual_tokens if self._s_a_token else 0.0
         if not self._waiting and self.in_flight < self._most_now and self._clock() >= self._opens_s():
             return self._ticket(tokens)
         turn: asyncio.Future[Ticket] = asyncio.get_running_loop().create_future()
-        entry = turn, tokens
+        entry = turn, tokens, by
         self._waiting.appendleft(entry) if again else self._waiting.append(entry)
         self._let_go()
         try:
@@ -148,13 +149,18 @@ class Throttle:
             self._troubled()
         self._let_go()
 
-    def shut(self) -> None:
-        """Let nobody go any more, those that wait included."""
-        self._is_shut = True
-        while self._waiting:
-            turn, _ = self._waiting.popleft()
+    def waiting_by(self, door: object) -> int:
+        """How many wait who came by that door."""
+        return sum(by is door for _, _, by in self._waiting)
+
+    def send_away(self, door: object) -> None:
+        """Those that wait and came by that door do not go any more."""
+        turns = [turn for turn, _, by in self._waiting if by is door]
+        self._waiting = deque(entry for entry in self._waiting if entry[2] is not door)
+        for turn in turns:
             if not turn.done():
                 turn.set_exception(GateShut())
+        self._let_go()
 
     def withdraw(self) -> None:
         """A request was called off: nothing is known of how it would have ended."""
@@ -230,7 +236,7 @@ class Throttle:
             if closed_for_s > 0:
                 self._wake_in(closed_for_s)
                 return
-            turn, tokens = self._waiting.popleft()
+            turn, tokens, _ = self._waiting.popleft()
             if not turn.done():
                 turn.set_result(self._ticket(tokens))
 
@@ -256,3 +262,60 @@ class Throttle:
     def _rung(self) -> None:
         self._alarm = None
         self._let_go()
+
+
+class Door:
+    """One lane's way to a gate that other lanes to the same model may share: limits are common, each is shut alone."""
+
+    def __init__(self, gate: Throttle) -> None:
+        self.gate = gate
+        self.resting = 0
+        self._is_shut = False
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether tokens a minute are limited, so that the gate has to be told of them."""
+        return self.gate.counts_tokens
+
+    @property
+    def waiting(self) -> int:
+        """Requests of this lane that wait to be let go."""
+        return self.gate.waiting_by(self)
+
+    @property
+    def held_for_s(self) -> float:
+        """As the gate has it."""
+        return self.gate.held_for_s
+
+    @property
+    def is_closed(self) -> bool:
+        """As the gate has it."""
+        return self.gate.is_closed
+
+    @property
+    def is_lost(self) -> bool:
+        """As the gate has it."""
+        return self.gate.is_lost
+
+    async def enter(self, *, input_tokens: float = 0.0, again: bool = False) -> Ticket:
+        """Wait until a request may go. Raises ``GateShut`` where none of this lane's goes any more."""
+        if self._is_shut:
+            raise GateShut
+        return await self.gate.enter(input_tokens=input_tokens, again=again, by=self)
+
+    def leave(self, ticket: Ticket, failure: Failure | None, *, tokens: int | None = None) -> None:
+        """A request has come to its end."""
+        self.gate.leave(ticket, failure, tokens=tokens)
+
+    def withdraw(self) -> None:
+        """A request was called off."""
+        self.gate.withdraw()
+
+    def hold(self, seconds: float) -> None:
+        """Nobody goes for so long, by whichever door."""
+        self.gate.hold(seconds)
+
+    def shut(self) -> None:
+        """Let nothing of this lane go any more, what waits included."""
+        self._is_shut = True
+        self.gate.send_away(self)

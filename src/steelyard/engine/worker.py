@@ -47,6 +47,7 @@ from steelyard.engine.frames import (
     Weighed,
     Wire,
 )
+from steelyard.engine.gates import Gates
 from steelyard.engine.learnt import learnt_by
 from steelyard.engine.loops import loop_factory
 from steelyard.engine.pipeline import Item, Lane, Source
@@ -206,13 +207,14 @@ class Worker:
             if begin.cache_since_s is not None:
                 seat.memory = Verdicts(store, begin.run_id, since_s=begin.cache_since_s)
             seat.till = None if costs_nothing(seat.spec) else Till(self._ledger, seat.spec)
+        gates = Gates(policy)
         for model, group in of_model.items():
             concurrency = next(iter(group.values())).cell.spec.concurrency
             assert concurrency is not None
             self._supplies[model] = Supply(self._wire, model, group, max(concurrency, LEAST_ASKED_FOR))
-            self._lanes[model] = self._lane(list(group.values()), store, concurrency, seed, policy)
+            self._lanes[model] = self._lane(list(group.values()), store, concurrency, seed, gates)
 
-    def _lane(self, cells: list[OpenCell], store: Store, concurrency: int, seed: int, policy: RetryPolicy) -> Lane:
+    def _lane(self, cells: list[OpenCell], store: Store, concurrency: int, seed: int, gates: Gates) -> Lane:
         spec = cells[0].cell.spec
         lane = Lane(
             cells,
@@ -220,12 +222,13 @@ class Worker:
             progress=self._progress,
             concurrency=concurrency,
             seed=seed,
-            policy=policy,
+            policy=gates.policy,
+            gates=gates,
             on_stop=lambda reason: self._wire.say(Stopped(model=spec.id, reason=reason)),
         )
         lane.pay_from(self._ledger)
         for gate, throttle in enumerate(lane.throttles):
-            throttle.on_refusal = partial(self._refused, spec.id, gate)
+            throttle.gate.on_refusal = partial(self._refused, spec.id, gate)
         if self._begin.cache_since_s is not None:
             asked = [cell.cell for cell in cells]
             lane.cache = Cache(store, self._begin.run_id, asked, since_s=self._begin.cache_since_s)

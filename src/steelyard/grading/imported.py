@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from steelyard.engine.cells import Task, cell_info, prepare_task
+from steelyard.engine.cells import Task, cell_info, drawn_by_seed, prepare_task
 from steelyard.engine.provenance import provenance
 from steelyard.engine.summary import summarise_run
 from steelyard.errors import DataError
@@ -80,7 +80,8 @@ async def import_answers(
 ) -> RunInfo:
     """Store and grade the answers in ``file`` as a run of ``model`` on the benchmark; nothing is sent anywhere.
 
-    ``limit`` and ``seed`` say which items were asked where they are generated.
+    ``limit`` and ``seed`` say which items were asked where they are generated. Where the answers are to just the items
+    that a run with this ``seed`` would draw, they are known to be a random part of the benchmark.
     """
     plan = Plan(
         models=(ModelSpec(id=model, provider="import", model=model),),
@@ -96,9 +97,11 @@ async def import_answers(
     run = store.create_run(name=plan.name, plan=plan.as_document(), plan_digest=plan.digest())
     session = store.begin_session(run.id, provenance("none"))
     info = cell_info(plan.models[0], plan, task, _origin(file), is_floor=False)
-    items = len({answer.position for answer in answers})
+    asked = {answer.position for answer in answers}
     repeats = max(answer.repeat for answer in answers) + 1
-    cell = store.add_cell(run.id, msgspec.structs.replace(info, items=items, repeats=repeats))
+    is_drawn = len(asked) < info.available and asked == set(drawn_by_seed(task, len(asked), seed))
+    order = "shuffled" if is_drawn else "file"
+    cell = store.add_cell(run.id, msgspec.structs.replace(info, items=len(asked), repeats=repeats, order=order))
     for start in range(0, len(answers), ROWS_AT_ONCE):
         store.append_calls([_call(task, info.origin, cell, session, a) for a in answers[start : start + ROWS_AT_ONCE]])
     await grade_missing(store, cell, task.protocol)

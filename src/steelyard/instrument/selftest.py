@@ -19,14 +19,13 @@ from itertools import pairwise
 
 import msgspec
 import numpy as np
-import psutil
 from msgspec import Struct
 
 from steelyard.engine.attempts import RetryPolicy, ask
 from steelyard.engine.calibration import Bias, Calibration, Level, setup
 from steelyard.engine.loops import loop_factory, loop_name
 from steelyard.engine.provenance import provenance
-from steelyard.engine.resources import Resources
+from steelyard.engine.resources import Resources, machine_cpu_s
 from steelyard.engine.stage import measuring, opened, watched
 from steelyard.errors import EnvironmentFault, UsageError
 from steelyard.instrument.ledger import Served
@@ -115,7 +114,7 @@ class Beside:
         return max(0.0, self._other_s() - self._before_s) / (time.monotonic() - self._began_s)
 
     def _other_s(self) -> float:
-        return _busy_s() - time.process_time() - _cpu_s(self._base_url)
+        return machine_cpu_s() - time.process_time() - _cpu_s(self._base_url)
 
 
 async def _setup() -> dict[str, object]:
@@ -198,13 +197,6 @@ def _page(base_url: str, path: str) -> bytes:
         return connection.getresponse().read()
     finally:
         connection.close()
-
-
-def _busy_s() -> float:
-    """Processor seconds of this machine since it began, all programs together."""
-    times = psutil.cpu_times()._asdict()
-    counted_twice = ("guest", "guest_nice")  # part of user and nice
-    return float(sum(value for name, value in times.items() if name not in (*counted_twice, "idle", "iowait")))
 
 
 def _ttft(reads: Sequence[Read]) -> Bias:

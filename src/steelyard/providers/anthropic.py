@@ -16,6 +16,7 @@ from msgspec import Struct
 from steelyard.providers.accepted import Settings
 from steelyard.providers.endpoint import (
     BROKEN_OFF,
+    Count,
     Dialect,
     Endpoint,
     count,
@@ -59,19 +60,19 @@ class _Block(Struct):
 
 
 class _CacheCreation(Struct):
-    ephemeral_1h_input_tokens: int | None = None
+    ephemeral_1h_input_tokens: Count = None
 
 
 class _OutputDetails(Struct):
-    thinking_tokens: int | None = None
+    thinking_tokens: Count = None
 
 
 class _Usage(Struct):
-    input_tokens: int | None = None
-    cache_read_input_tokens: int | None = None
-    cache_creation_input_tokens: int | None = None
+    input_tokens: Count = None
+    cache_read_input_tokens: Count = None
+    cache_creation_input_tokens: Count = None
     cache_creation: _CacheCreation | None = None
-    output_tokens: int | None = None
+    output_tokens: Count = None
     output_tokens_details: _OutputDetails | None = None
 
 

@@ -14,9 +14,9 @@ import msgspec
 
 from steelyard.errors import ProviderError
 from steelyard.providers.accepted import Accepted, Settings
-from steelyard.providers.http import STALL_TIMEOUT_S, Http, Reply, is_loopback
+from steelyard.providers.http import BOM, STALL_TIMEOUT_S, Http, Reply, is_loopback
 from steelyard.providers.interface import Done, Event, FirstByte, Pause
-from steelyard.providers.refusals import spent_for_s
+from steelyard.providers.refusals import rest_s
 from steelyard.secrets import Secret, scrub
 from steelyard.types import Failure, FailureKind, Kind, Request
 
@@ -109,13 +109,14 @@ class Endpoint:
             try:
                 async with self._http.post(self.url(dialect.path(request)), body, self._headers) as reply:
                     yield FirstByte(at_ns=reply.first_byte_ns)
-                    if (pause_s := spent_for_s(reply.headers)) is not None:
+                    if (pause_s := rest_s(reply.headers)) is not None:
                         yield Pause(seconds=pause_s)
-                    if reply.content_type == "text/event-stream":
-                        async for event in dialect.streamed(reply):
+                    is_stream, body_of = await reply.is_stream()
+                    if is_stream:
+                        async for event in dialect.streamed(body_of):
                             yield event
                     else:
-                        for event in dialect.whole(*await reply.read()):
+                        for event in dialect.whole(*await body_of.read()):
                             yield event
                 return
             except ProviderError as error:
@@ -154,7 +155,7 @@ def key_headers(key: Secret | None, header: str = "Authorization") -> dict[str, 
 def decoded(decoder: msgspec.json.Decoder[T], data: bytes) -> T:
     """The reply as a value; what cannot be read is a ``malformed`` failure that shows how it begins."""
     try:
-        return decoder.decode(data)
+        return decoder.decode(data.removeprefix(BOM))
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         start = scrub(data[:200].decode("utf-8", "replace"))
         raise malformed(f"cannot read the reply ({error}): {start}") from error
@@ -173,6 +174,15 @@ def reported(message: object, kind: FailureKind = "server") -> ProviderError:
 BROKEN_OFF = "the stream ended before the answer was complete"
 
 
-def count(tokens: int | None) -> int | None:
-    """A count of tokens as reported; a negative one is unknown."""
-    return tokens if tokens is not None and tokens >= 0 else None
+Count = Any
+"""A count of tokens as it is told: an answer is not lost because its count is odd. Read by ``count``."""
+
+MOST_TOKENS = 1 << 40
+
+
+def count(tokens: Count) -> int | None:
+    """A count of tokens as reported; one that is no number, negative or beyond all bounds is unknown."""
+    if isinstance(tokens, float) and tokens.is_integer():
+        tokens = int(tokens)
+    is_count = isinstance(tokens, int) and not isinstance(tokens, bool) and 0 <= tokens < MOST_TOKENS
+    return tokens if is_count else None

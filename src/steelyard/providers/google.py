@@ -17,6 +17,7 @@ from msgspec import Struct
 from steelyard.providers.accepted import Settings, merged
 from steelyard.providers.endpoint import (
     BROKEN_OFF,
+    Count,
     Dialect,
     Endpoint,
     count,
@@ -69,12 +70,12 @@ class _Feedback(Struct, rename="camel"):
 
 
 class _Usage(Struct, rename="camel"):
-    prompt_token_count: int | None = None
-    cached_content_token_count: int | None = None
-    candidates_token_count: int | None = None
-    thoughts_token_count: int | None = None
-    tool_use_prompt_token_count: int | None = None
-    total_token_count: int | None = None
+    prompt_token_count: Count = None
+    cached_content_token_count: Count = None
+    candidates_token_count: Count = None
+    thoughts_token_count: Count = None
+    tool_use_prompt_token_count: Count = None
+    total_token_count: Count = None
 
 
 class _Error(Struct):

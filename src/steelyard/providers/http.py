@@ -16,7 +16,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -34,6 +34,7 @@ STALL_TIMEOUT_S = 120.0
 FINISH_TIMEOUT_S = 0.25
 LONGEST_IDLE_S = 15.0
 LONGEST_REFUSAL_BYTES = 4096
+BOM = b"\xef\xbb\xbf"
 SAFE_IN_A_PATH = "/?%:@!$&'()*+,;=~[]"
 
 Piece = tuple[bytes, int]
@@ -79,6 +80,22 @@ class Reply:
             if size > LONGEST_REPLY_BYTES:
                 raise _too_long()
         return b"".join(pieces), at_ns
+
+    async def is_stream(self) -> tuple[bool, Reply]:
+        """Whether events follow, and the reply to read them from.
+
+        A service that forgets to say so, or calls them plain text, is known by how its body begins.
+        """
+        if self.content_type == "text/event-stream" or "json" in self.content_type:
+            return self.content_type == "text/event-stream", self
+        first = await self.next_piece()
+        begun = [] if first is None else [first]
+
+        async def next_piece() -> Piece | None:
+            return begun.pop() if begun else await self.next_piece()
+
+        is_stream = first is not None and first[0].startswith((b"data:", b"event:", b":"))
+        return is_stream, replace(self, next_piece=next_piece)
 
     async def finish(self) -> None:
         """Read past the last event to the end of the body, so that the connection can serve the next request."""
@@ -314,21 +331,36 @@ class EventStream:
     def __init__(self) -> None:
         self._pending = b""
         self._data: list[bytes] = []
+        self._has_begun = False
 
     def feed(self, piece: bytes) -> list[bytes]:
         """The events that this piece completes."""
         if not self._pending and not self._data and _is_one_event(piece):
             return [piece[6:-2].rstrip(b"\r")]
-        *lines, self._pending = (self._pending + piece).split(b"\n")
+        *lines, self._pending = self._readable(self._pending + piece).split(b"\n")
         found = []
         for line in lines:
-            line = line.rstrip(b"\r")
             if line.startswith(b"data:"):
                 self._data.append(line[5:].removeprefix(b" "))
             elif not line and self._data:
                 found.append(self._data[0] if len(self._data) == 1 else b"\n".join(self._data))
                 self._data = []
         return found
+
+    def _readable(self, text: bytes) -> bytes:
+        """The text without a byte order mark at its beginning, and with one kind of line end.
+
+        A last CR stays as it is: it may be half of a CR LF.
+        """
+        if not self._has_begun and text[:1] == BOM[:1] and len(text) < len(BOM):
+            return text
+        if not self._has_begun:
+            self._has_begun = True
+            text = text.removeprefix(BOM)
+        if b"\r" not in text:
+            return text
+        last = text[-1:] if text.endswith(b"\r") else b""
+        return text.removesuffix(b"\r").replace(b"\r\n", b"\n").replace(b"\r", b"\n") + last
 
     def end(self) -> list[bytes]:
         """The event that was never closed by an empty line, if there is one."""
@@ -352,7 +384,7 @@ async def _refusal(reply: Reply, target: Target) -> Failure:
         while len(data) < LONGEST_REFUSAL_BYTES and (piece := await reply.next_piece()) is not None:
             data += piece[0]
     body = data[:LONGEST_REFUSAL_BYTES].decode("utf-8", "replace")
-    detail = scrub(error_message(body) or body.strip()[:300] or reply.reason or "no reason given")
+    detail = scrub(_redirected(reply) or error_message(body) or body.strip()[:300] or reply.reason or "no reason given")
     return Failure(
         kind=classify(reply.status, body),
         message=f"HTTP {reply.status} from {target.host}: {detail}",
@@ -361,15 +393,32 @@ async def _refusal(reply: Reply, target: Target) -> Failure:
     )
 
 
+def _redirected(reply: Reply) -> str | None:
+    """Where it sends us, which is never followed: the key would go there too."""
+    if not 300 <= reply.status < 400:
+        return None
+    where = reply.headers.get("location", "").partition("?")[0]
+    return f"it redirects to {where or 'no address'}, which is not followed. Try: the address where it answers itself"
+
+
 def _broken(target: Target, error: OSError) -> Failure:
     where = target.host_header
     if isinstance(error, TimeoutError):
-        return Failure(kind="timeout", message=f"{where}: {error or f'no connection within {CONNECT_TIMEOUT_S:g} s'}")
+        said = str(error) or f"no connection within {CONNECT_TIMEOUT_S:g} s"
+        hint = ". Try: http://, if it is not encrypted" if target.is_encrypted and not str(error) else ""
+        return Failure(kind="timeout", message=f"{where}: {said}{hint}")
     if isinstance(error, ssl.SSLCertVerificationError):
-        return Failure(kind="unavailable", message=f"the TLS certificate of {where} is not valid")
+        said = f"the TLS certificate of {where} is not valid: {error.verify_message}"
+        hint = "If it is your own, name its authority: SSL_CERT_FILE=FILE.pem steelyard ..."
+        return Failure(kind="unavailable", message=f"{said}. {hint}")
+    if isinstance(error, ssl.SSLError):
+        said = f"{where}: no TLS connection ({error.reason or error})"
+        return Failure(kind="connection", message=f"{said}. Try: http://, if it is not encrypted")
+    if isinstance(error, ConnectionRefusedError):
+        return Failure(kind="connection", message=f"{where}: nothing listens there (connection refused)")
     if isinstance(error, wire.Malformed):
         return Failure(kind="malformed", message=scrub(f"{where}: {error}"))
-    return Failure(kind="connection", message=scrub(f"{where}: {error or type(error).__name__}"))
+    return Failure(kind="connection", message=scrub(f"{where}: {str(error) or type(error).__name__}"))
 
 
 def is_loopback(url: str) -> bool:

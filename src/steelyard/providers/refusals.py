@@ -5,7 +5,7 @@ from __future__ import annotations
 import email.utils
 import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 
 import msgspec
 
@@ -22,7 +22,7 @@ def classify(status: int, body: str) -> FailureKind:
         return "quota"
     if status == 429:
         return "rate_limit"
-    if status == 404:
+    if status == 404 or 300 <= status < 400:
         return "unavailable"
     if status == 408:
         return "timeout"
@@ -56,39 +56,53 @@ def retry_after_s(headers: Mapping[str, str], body: str = "") -> float | None:
     """Seconds to wait by ``Retry-After``, given as seconds or as a date held against the reply's own ``Date``.
 
     Also by ``Retry-After-Ms``, by the delay that Google writes into the body, and by the headers that say how much of a
-    limit is left and when it is full again.
+    limit is left and when it is full again. What cannot be read counts as not said.
     """
     if (milliseconds := headers.get("retry-after-ms", "")).replace(".", "", 1).isdecimal():
         return float(milliseconds) / 1000
-    value = headers.get("retry-after")
-    if value is None:
-        delay = RETRY_DELAY.search(body)
-        return float(delay[1]) if delay else spent_for_s(headers)
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        then = email.utils.parsedate_to_datetime(value)
-        now = email.utils.parsedate_to_datetime(headers["date"])
-    except (ValueError, KeyError):
-        return None
-    return max(0.0, (then - now).total_seconds())
+    asked_s = _wait_s(headers.get("retry-after", ""), headers)
+    if asked_s is not None:
+        return asked_s
+    delay = RETRY_DELAY.search(body)
+    return float(delay[1]) if delay else spent_for_s(headers)
 
 
 def spent_for_s(headers: Mapping[str, str]) -> float | None:
     """Seconds until more may be asked, where the headers say that nothing is left of a limit; ``None`` elsewhere.
 
     Read are ``x-ratelimit-remaining-requests`` and ``-tokens`` with ``x-ratelimit-reset-...`` (OpenAI and its kin:
-    ``1m2.5s``, ``120ms`` or seconds) and ``anthropic-ratelimit-...-remaining`` with ``...-reset`` (a date).
+    ``1m2.5s``, ``120ms``, seconds, or an instant in seconds or milliseconds since 1970) and
+    ``anthropic-ratelimit-...-remaining`` with ``...-reset`` (a date).
+    """
+    return max((wait for _, wait in _spent(headers)), default=None)
+
+
+def rest_s(headers: Mapping[str, str]) -> float | None:
+    """Seconds until the next request may fit, where the headers of an answer say that nothing is left of a limit.
+
+    Services tell when all of it is back, but most fill it evenly: a request fits after that time over the limit's size.
+    A sixtieth is waited for at least, and where the size is not told, all. One that fills at once will refuse, and say
+    how long it takes.
     """
     if LIMITS.keys().isdisjoint(headers):
         return None
-    spent = [reset for left, reset in LIMITS.items() if headers.get(left) == "0"]
-    values = [headers.get(reset, "") for reset in spent]
-    waits = [_duration_s(value) or _until_s(value, headers.get("date", "")) for value in values]
-    known = [wait for wait in waits if wait is not None]
-    return max(known) if known else None
+    return max((wait / _parts(headers.get(_size_of(left), "")) for left, wait in _spent(headers)), default=None)
+
+
+def _spent(headers: Mapping[str, str]) -> list[tuple[str, float]]:
+    """The limits of which nothing is left, each with the seconds until all of it is back."""
+    spent = [
+        (left, _wait_s(headers.get(reset, ""), headers)) for left, reset in LIMITS.items() if headers.get(left) == "0"
+    ]
+    return [(left, wait) for left, wait in spent if wait is not None]
+
+
+def _size_of(left: str) -> str:
+    return left.replace("remaining", "limit")
+
+
+def _parts(size: str) -> int:
+    return min(int(size), MOST_PARTS) if size.isdecimal() and int(size) else 1
 
 
 LIMITS = {
@@ -100,21 +114,44 @@ LIMITS = {
 }
 """The header that says how much of a limit is left, and the one that says when it is full again."""
 
+MOST_PARTS = 60
+
+AN_INSTANT_S = 1e9
+"""A longer wait in seconds is none: it is a time since 1970."""
+
+MOST_DIGITS_OF_SECONDS = 11
+
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
+def _wait_s(text: str, headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait by a header's text: a duration, or an instant against the reply's ``Date``, else our clock."""
+    duration_s = _duration_s(text)
+    if duration_s is not None:
+        return duration_s
+    then = _instant(text)
+    if then is None:
+        return None
+    return max(0.0, (then - (_instant(headers.get("date", "")) or datetime.now(UTC))).total_seconds())
+
+
 def _duration_s(text: str) -> float | None:
     if re.fullmatch(r"\d+(\.\d+)?", text):
-        return float(text)
+        return float(text) if float(text) < AN_INSTANT_S else None
     if not re.fullmatch(rf"(?:{_DURATION.pattern})+", text):
         return None
     return sum(float(number) * _UNIT_S[unit] for number, unit in _DURATION.findall(text))
 
 
-def _until_s(then: str, now: str) -> float | None:
-    """Seconds from the reply's own ``Date`` to an instant in RFC 3339."""
-    try:
-        return max(0.0, (datetime.fromisoformat(then) - email.utils.parsedate_to_datetime(now)).total_seconds())
-    except (ValueError, TypeError):
-        return None
+def _instant(text: str) -> datetime | None:
+    """A date as HTTP writes it or as RFC 3339 does, or a time since 1970; without a zone it is in UTC."""
+    if re.fullmatch(r"\d{10,13}", text):
+        return datetime.fromtimestamp(float(text) / (1000 if len(text) > MOST_DIGITS_OF_SECONDS else 1), UTC)
+    for read in (email.utils.parsedate_to_datetime, datetime.fromisoformat):
+        try:
+            then = read(text)
+            return then if then.tzinfo is not None else then.replace(tzinfo=UTC)
+        except (ValueError, TypeError, OverflowError):
+            continue
+    return None

@@ -16,6 +16,7 @@ from msgspec import Struct
 from steelyard.providers.accepted import Settings
 from steelyard.providers.endpoint import (
     BROKEN_OFF,
+    Count,
     Dialect,
     Endpoint,
     count,
@@ -65,17 +66,17 @@ class _Item(Struct):
 
 
 class _InputDetails(Struct):
-    cached_tokens: int | None = None
-    cache_write_tokens: int | None = None
+    cached_tokens: Count = None
+    cache_write_tokens: Count = None
 
 
 class _OutputDetails(Struct):
-    reasoning_tokens: int | None = None
+    reasoning_tokens: Count = None
 
 
 class _Usage(Struct):
-    input_tokens: int | None = None
-    output_tokens: int | None = None
+    input_tokens: Count = None
+    output_tokens: Count = None
     input_tokens_details: _InputDetails | None = None
     output_tokens_details: _OutputDetails | None = None
 

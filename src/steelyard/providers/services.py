@@ -10,7 +10,7 @@ import os
 from msgspec import Struct
 
 from steelyard.errors import UsageError
-from steelyard.secrets import Secret, from_environment
+from steelyard.secrets import Secret, from_environment, scrub
 from steelyard.types import ModelSpec
 
 
@@ -91,6 +91,8 @@ def address_of(spec: ModelSpec) -> str:
             f"{spec.id}: environment variable {service.address_variable} is not set. "
             f"Try: export {service.address_variable}=https://RESOURCE.openai.azure.com, or --base-url"
         )
+    if not address.startswith(("http://", "https://")):
+        raise UsageError(f"{spec.id}: {scrub(address)} is no address: it names no http:// or https://")
     return address
 
 
@@ -104,9 +106,9 @@ def key_of(spec: ModelSpec) -> Secret | None:
     key = from_environment(*names)
     if key is None and (spec.api_key_env or (service.needs_key and spec.base_url is None)):
         also = "".join(f" (nor is {name})" for name in names[1:])
+        instead = "another --api-key-env" if spec.api_key_env else "--base-url for an endpoint of your own"
         raise UsageError(
-            f"{spec.id}: environment variable {names[0]} is not set{also}. Try: export {names[0]}=..., "
-            "or --base-url for an endpoint of your own"
+            f"{spec.id}: environment variable {names[0]} is not set{also}. Try: export {names[0]}=..., or {instead}"
         )
     return key
 

@@ -18,6 +18,7 @@ from typing import cast
 
 import httptools
 
+MOST_HEAD_BYTES = 1 << 20
 MOST_UNREAD_BYTES = 4 << 20
 MOST_UNPACKED_BYTES = 64 << 20  # of one piece: beyond it a small reply unpacks into one that fills the memory
 AUTO_DETECT = 47  # zlib's wbits for gzip and zlib headers alike
@@ -47,6 +48,8 @@ class Connection(asyncio.Protocol):
         self._is_paused = False
         self._has_headers = self._has_ended = self._keeps_open = False
         self._unzip: zlib._Decompress | None = None
+        self._fault: Malformed | None = None
+        self._head_bytes = 0
         self._at_ns = 0
         self.first_byte_ns = 0
         self.status = 0
@@ -131,8 +134,13 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, zlib.error) as error:
-            self.fail(Malformed(f"the reply is not well-formed HTTP ({error.__context__ or error})"))
+            self.fail(self._fault or Malformed(f"the reply is not well-formed HTTP ({error})"))
             return
+        if not self._has_headers:
+            self._head_bytes += len(data)
+            if self._head_bytes > MOST_HEAD_BYTES:
+                self.fail(Malformed(f"the reply's headers exceed {MOST_HEAD_BYTES} bytes"))
+                return
         if self._unread > MOST_UNREAD_BYTES and not self._is_paused:
             self._is_paused = True
             cast(asyncio.Transport, self._transport).pause_reading()
@@ -168,7 +176,7 @@ class Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         """The body comes next; interim replies are passed over."""
         if self._has_ended:
-            raise Malformed("a second reply came to one request")
+            raise self._malformed("a second reply came to one request")
         self.status = self._parser.get_status_code()
         if self.status < 200 and self.status != 101:
             self.headers.clear()
@@ -177,7 +185,7 @@ class Connection(asyncio.Protocol):
         if encoding in ("gzip", "x-gzip", "deflate"):
             self._unzip = zlib.decompressobj(AUTO_DETECT)
         elif encoding not in ("identity", ""):
-            raise Malformed(f"it is encoded as {encoding!r}, which was not asked for")
+            raise self._malformed(f"the reply is encoded as {encoding!r}, which was not asked for")
         self._has_headers = True
 
     def on_body(self, data: bytes) -> None:
@@ -194,7 +202,12 @@ class Connection(asyncio.Protocol):
             self._pieces.append((data, self._at_ns))
             self._unread += len(data)
         if self._unread > MOST_UNPACKED_BYTES:
-            raise Malformed(f"the reply unpacks to more than {MOST_UNPACKED_BYTES} bytes")
+            raise self._malformed(f"the reply unpacks to more than {MOST_UNPACKED_BYTES} bytes")
+
+    def _malformed(self, why: str) -> Malformed:
+        """Kept beside the parser, whose own error does not say what was raised within it."""
+        self._fault = Malformed(why)
+        return self._fault
 
     def on_message_complete(self) -> None:
         """The reply is complete."""
@@ -224,7 +237,7 @@ def _head(target: str, host: str, headers: tuple[tuple[str, str], ...]) -> bytes
         f"Host: {host}",
         "Content-Type: application/json",
         "Accept: */*",
-        "Accept-Encoding: gzip, deflate",
+        "Accept-Encoding: gzip",  # deflate is sent in two ways, one of which cannot be told from damage
         *(f"{name}: {value}" for name, value in headers),
     ]
     if any("\r" in line or "\n" in line for line in lines):

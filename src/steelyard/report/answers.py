@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 
+from steelyard.report.unseen import on_one_line
 from steelyard.types import Completion, Prompt, Record, Sample, Stage
 
+LONGEST_LINE = 180
 NEVER = -1e9
 """The log-likelihood that a floor gives to what it does not pick."""
 _CONTROL = re.compile(
@@ -26,12 +28,13 @@ def plain(text: str) -> str:
 def _lines(record: Record) -> list[str]:
     call = record.call
     repeat = f" repeat {call.repeat}" if call.repeat else ""
-    lines = [f"── {record.sample.id}{repeat} · {record.model} · {record.benchmark}@{record.protocol}"]
+    where = f"{record.model} · {record.benchmark}@{record.protocol}"
+    lines = [f"── {on_one_line(record.sample.id)}{repeat} · {on_one_line(where)}"]
     lines += ["asked:", *_indented(asked(call.request.prompt))]
     lines.append(f"gold: {plain(gold(record.sample))}")
     if call.failure is not None:
-        tries = len(call.attempts) + 1
-        lines.append(f"failed ({call.failure.kind}, {tries} tries): {plain(call.failure.message)}")
+        tries = "1 try" if not call.attempts else f"{len(call.attempts) + 1} tries"
+        lines.append(f"failed ({call.failure.kind}, {tries}): {plain(call.failure.message)}")
     elif call.completion is not None:
         lines += ["answer:", *_indented(answer_text(call.completion, record.sample))]
         lines.append(_footer(call.completion, call.cost_usd, call.slept_s))
@@ -46,6 +49,19 @@ def asked(prompt: Prompt) -> str:
     if prompt.kind == "chat":
         return "\n".join(f"[{turn.role}] {turn.content}" for turn in prompt.messages)
     return prompt.text
+
+
+def question(sample: Sample) -> str:
+    """The item as its benchmark has it, before a protocol put it into words."""
+    turns = [sample.input] if isinstance(sample.input, str) else [f"[{one.role}] {one.content}" for one in sample.input]
+    choices = [f"{chr(ord('A') + place)}) {choice}" for place, choice in enumerate(sample.choices)]
+    return "\n".join([*turns, *choices])
+
+
+def asked_line(sample: Sample) -> str:
+    """What an item asks, as one line that tells it from others."""
+    line = on_one_line(question(sample))
+    return line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE - 1]}…"
 
 
 def gold(sample: Sample) -> str:

@@ -8,7 +8,7 @@ import msgspec
 
 from steelyard.analysis.gate import MUCH_LOST
 from steelyard.analysis.wording import written
-from steelyard.report.terminal import console, new_table
+from steelyard.report.console import console, new_table
 from steelyard.store.baselines import Baseline, Listed
 from steelyard.store.snapshots import KeptCell
 
@@ -27,9 +27,9 @@ def print_baselines(found: list[Listed]) -> None:
 def print_baseline(baseline: Baseline) -> None:
     """One baseline: which run it is, and what its cells hold."""
     content, out = baseline.content, console()
-    out.print(f"{baseline.label}: {content.called}, set {baseline.set_at[:16].replace('T', ' ')}", markup=False)
+    out.print(f"{baseline.label}: {content.called}, set {baseline.set_at[:16].replace('T', ' ')}")
     if baseline.note:
-        out.print(baseline.note, markup=False)
+        out.print(baseline.note)
     table = new_table("model", "benchmark", "items", *SHOWN)
     for cell in content.cells:
         items = len(set(cell.requests.item))
@@ -38,7 +38,7 @@ def print_baseline(baseline: Baseline) -> None:
     out.print(table)
     for cell in content.cells:
         for weakness in weaknesses(cell):
-            out.print(f"! {cell.info.model} on {cell.info.label}: {weakness}", markup=False, soft_wrap=True)
+            out.say(f"! {cell.info.model} on {cell.info.label}: {weakness}")
 
 
 def weaknesses(cell: KeptCell) -> list[str]:

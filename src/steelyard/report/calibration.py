@@ -13,7 +13,7 @@ from steelyard.analysis.noise import Calibration, Pair, calibrate, dealt, propos
 from steelyard.analysis.wording import change_written, written
 from steelyard.criteria import Margin
 from steelyard.errors import UnknownName, UsageError
-from steelyard.report.terminal import console, new_table
+from steelyard.report.console import console, new_table
 from steelyard.report.verdict import cells_of_run
 from steelyard.store import Store
 from steelyard.types import RunInfo
@@ -80,7 +80,7 @@ def calibrations_document(found: Sequence[Calibration]) -> list[dict[str, Any]]:
 def print_calibrations(found: Sequence[Calibration]) -> None:
     """One row for each criterion and way of trying it, then what it means."""
     out = console()
-    out.print("The same model against itself: what the gate says where nothing changed.", markup=False)
+    out.print("The same model against itself: what the gate says where nothing changed.")
     table = new_table("model", "benchmark", "criterion", "trials", "false alarms (95 %)", "passes", "inconclusive", "n",
                       "can tell a change of", "largest by luck")  # fmt: skip
     for one in found:
@@ -100,17 +100,14 @@ def print_calibrations(found: Sequence[Calibration]) -> None:
     out.print(table)
     out.print()
     for source in dict.fromkeys(one.source for one in found):
-        out.print(f"Tried on: {source}.", markup=False, soft_wrap=True)
+        out.say(f"Tried on: {source}.")
     for one in found:
         if one.reason:
-            out.print(
-                f"! {one.criterion} on {one.benchmark} was never judged: {one.reason}", markup=False, soft_wrap=True
-            )
+            out.say(f"! {one.criterion} on {one.benchmark} was never judged: {one.reason}")
         elif one.fails_at_twice is not None:
             out.print(
                 f"{one.criterion} on {one.benchmark}: a true fall of twice the margin would be called a fail "
                 f"{100 * one.fails_at_twice:.0f} % of the time (n = {one.n:,}).",
-                markup=False,
                 soft_wrap=True,
             )
 

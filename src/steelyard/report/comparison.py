@@ -29,6 +29,7 @@ from steelyard.analysis.sentences import names, sentence
 from steelyard.analysis.stopped import as_looked_at, early_end, skipped_cells
 from steelyard.analysis.variates import compare_on_all_items
 from steelyard.errors import UnknownName, UsageError
+from steelyard.report.stands import estimates_of
 from steelyard.store import Store
 from steelyard.types import CellInfo, Columns, Comparison, Estimate, RunInfo, Verdict
 
@@ -334,10 +335,10 @@ def _told(compared: Compared, comparison: Comparison, *, is_alone: bool) -> Comp
 
 def _looked_at(store: Store, pair: Pair, comparison: Comparison) -> Comparison:
     """With the sides' own repeated intervals and a word on it, where a run could end by what it saw of itself."""
-    (run, baseline), (other, candidate) = pair
+    (run, _), (other, _) = pair
     if not run.plan.get("stop") and not other.plan.get("stop"):
         return comparison
-    kept = [store.summary(info.id or 0) or () if info.asked_as is None else () for info in (baseline, candidate)]
+    kept = [estimates_of(store, side, info) if info.asked_as is None else () for side, info in pair]
     is_within = run.number == other.number
     rule = run.plan.get("stop") or {}
     if is_within and rule.get("rule") in ("compare", "anytime", "cascade"):

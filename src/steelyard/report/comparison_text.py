@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -13,7 +12,7 @@ from steelyard.analysis.places import Place, Ranking
 from steelyard.analysis.sentences import descriptive, names, points, times
 from steelyard.analysis.wording import written
 from steelyard.report.comparison import Average, Compared, Comparisons
-from steelyard.report.terminal import console
+from steelyard.report.console import PlainConsole, console, new_table
 from steelyard.report.variates_text import variate_words
 from steelyard.types import Comparison
 
@@ -31,31 +30,31 @@ def print_comparisons(comparisons: Comparisons) -> None:
     _render(comparisons, console())
 
 
-def _render(comparisons: Comparisons, out: Console) -> None:
+def _render(comparisons: Comparisons, out: PlainConsole) -> None:
     runs = ", ".join(f"#{run.number} {run.name}" for run in comparisons.runs)
-    out.print(f"Comparing {comparisons.question.metric} in {runs}. Baseline: {comparisons.baseline}.", markup=False)
+    out.print(f"Comparing {comparisons.question.metric} in {runs}. Baseline: {comparisons.baseline}.")
     for label in dict.fromkeys(pair.comparison.benchmark for pair in comparisons.pairs):
         pairs = [pair for pair in comparisons.pairs if pair.comparison.benchmark == label]
         out.print()
-        out.print(label, markup=False, style="bold")
+        out.print(label, style="bold")
         for line in _standings(pairs):
-            out.print(f"  {line}", markup=False, soft_wrap=True)
+            out.say(f"  {line}")
         out.print(_table(pairs, len(comparisons.runs) > 1))
         for ranking in comparisons.rankings:
             if ranking.benchmark == label:
                 out.print()
                 out.print(_ranking_table(ranking))
-                out.print(_best_words(ranking), markup=False, soft_wrap=True)
+                out.say(_best_words(ranking))
     out.print()
     for pair in comparisons.pairs:
-        out.print(pair.comparison.sentence, markup=False, soft_wrap=True)
+        out.say(pair.comparison.sentence)
     for average in comparisons.averages:
-        out.print(_average_words(average), markup=False, soft_wrap=True)
+        out.say(_average_words(average))
     said = (variate_words, _estimand_words, _power_words, _notes)
     for line in [*_family_words(comparisons), *(line for words in said for line in words(comparisons.pairs))]:
-        out.print(line, markup=False, soft_wrap=True)
+        out.say(line)
     if any(pair.comparison.agreement is not None for pair in comparisons.pairs):
-        out.print("The items that turned, both ways: the same command with --flips", markup=False)
+        out.print("The items that turned, both ways: the same command with --flips")
 
 
 def _average_words(average: Average) -> str:
@@ -90,15 +89,15 @@ def _table(pairs: Sequence[Compared], is_over_runs: bool) -> Table:
     headings += ["right: both, only baseline, only candidate, neither"] if has_agreement else []
     headings += [] if is_ratio else ["p"]
     headings += [HEADINGS[name] for name in measures] + ["verdict"]
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for heading in headings:
-        table.add_column(Text(heading), overflow="fold")
+    table = new_table(*headings)
     for pair in pairs:
         table.add_row(*_row(pair, is_ratio, has_agreement, measures, is_over_runs))
     return table
 
 
-def _row(pair: Compared, is_ratio: bool, has_agreement: bool, measures: list[str], is_over_runs: bool) -> list[Text]:
+def _row(
+    pair: Compared, is_ratio: bool, has_agreement: bool, measures: list[str], is_over_runs: bool
+) -> list[str | Text]:
     one = pair.comparison
     runs = (f" #{one.candidate_run}", f" #{one.baseline_run}") if is_over_runs else ("", "")
     cells = [f"{one.candidate}{runs[0]} - {one.baseline}{runs[1]}"]
@@ -111,7 +110,7 @@ def _row(pair: Compared, is_ratio: bool, has_agreement: bool, measures: list[str
         cells.append(_p(one))
     beside = {each.metric: each.ratio for each in pair.beside}
     cells += [times(beside.get(name)) for name in measures]
-    return [*map(Text, cells), Text(one.verdict, style=MARKS[one.verdict])]
+    return [*cells, Text(one.verdict, style=MARKS[one.verdict])]
 
 
 def _p(comparison: Comparison) -> str:
@@ -135,14 +134,12 @@ def _level(pairs: Sequence[Compared]) -> float | None:
 
 
 def _ranking_table(ranking: Ranking) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for heading in ("place", "could be", "model", ranking.metric, "chance of being best"):
-        table.add_column(Text(heading), overflow="fold")
+    table = new_table("place", "could be", "model", ranking.metric, "chance of being best")
     for place in ranking.places:
         span = f"{place.low}" if place.low == place.high else f"{place.low} to {place.high}"
         first = "unknown" if place.first is None else f"{100 * place.first:.0f} %"
         value = "unknown" if place.value is None else f"{100 * place.value:.1f} %"
-        table.add_row(*map(Text, (str(place.place), span, _called(place, ranking), value, first)))
+        table.add_row(str(place.place), span, _called(place, ranking), value, first)
     return table
 
 
@@ -178,15 +175,19 @@ def _family_words(comparisons: Comparisons) -> list[str]:
 
 
 def _estimand_words(pairs: Sequence[Compared]) -> list[str]:
-    """Where a whole benchmark was asked, what its intervals still speak of."""
-    whole = [pair for pair in pairs if pair.comparison.pairing.n == pair.available and pair.comparison.ratio is None]
-    if not whole:
-        return []
-    labels = ", ".join(dict.fromkeys(pair.comparison.benchmark for pair in whole))
-    return [
-        f"All items of {labels} were asked: of this benchmark these differences are what they are; the intervals speak "
-        "of questions like these."
-    ]
+    """What the intervals of scores speak of, be it after a whole benchmark or a part."""
+    of_scores = [pair for pair in pairs if pair.comparison.ratio is None and pair.comparison.control_variate is None]
+    whole = dict.fromkeys(one.comparison.benchmark for one in of_scores if one.comparison.pairing.n == one.available)
+    part = dict.fromkeys(one.comparison.benchmark for one in of_scores if 0 < one.comparison.pairing.n < one.available)
+    lines = []
+    if whole:
+        lines.append(
+            f"All items of {', '.join(whole)} were asked: of this benchmark these differences are what they are; the "
+            "intervals speak of questions like these."
+        )
+    if part:
+        lines.append(f"A part of {', '.join(part)} was compared; the intervals speak of questions like these.")
+    return lines
 
 
 def _power_words(pairs: Sequence[Compared]) -> list[str]:

@@ -8,15 +8,14 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 from rich.table import Table
-from rich.text import Text
 
 from steelyard.analysis.compare import Side
 from steelyard.analysis.correlations import Correlation, Standing, across, adjusted, front, within
 from steelyard.analysis.pairing import check_pairable
 from steelyard.analysis.wording import PER_THOUSAND
 from steelyard.report.comparison import Question, Reader
+from steelyard.report.console import console, new_table
 from steelyard.report.results import CellResult, load_results
-from steelyard.report.terminal import console
 from steelyard.store import Store
 from steelyard.types import CellInfo, RunInfo
 
@@ -78,12 +77,12 @@ def print_correlations(found: Correlations) -> None:
     """Print a table of correlations and the front of each benchmark."""
     out = console()
     if not found.correlations:
-        out.print("nothing to correlate: no latency, length or cost beside the scores", markup=False)
+        out.print("nothing to correlate: no latency, length or cost beside the scores")
     else:
-        out.print("Going together with a right answer (association, not cause):", markup=False)
+        out.print("Going together with a right answer (association, not cause):")
         out.print(_table(found.correlations))
         n = sum(one.p is not None for one in found.correlations)
-        out.print(f"p is Benjamini and Hochberg's over all {n}; * marks those at 10 %.", markup=False)
+        out.print(f"p is Benjamini and Hochberg's over all {n}; * marks those at 10 %.")
     for one in found.fronts:
         if len(one.points) > 1:
             out.print()
@@ -117,13 +116,13 @@ def _points(entries: Sequence[Entry]) -> list[Standing]:
 
 
 def _table(correlations: Sequence[Correlation]) -> Table:
-    table = _plain_table("benchmark", "model", "figure", "r (95 %)", "n", "p", "")
+    table = new_table("benchmark", "model", "figure", "r (95 %)", "n", "p", "")
     for one in correlations:
         figure = one.figure if one.given is None else f"{one.figure}, at equal {one.given}"
         p = "–" if one.adjusted_p is None else f"{one.adjusted_p:.2g}"  # noqa: RUF001 - a dash for what is not known
         mark = "*" if one.is_told else ""
         note = one.r.status if one.r.status != "ok" else mark
-        table.add_row(*map(Text, (one.benchmark, one.model or "models", figure, _r(one), f"{one.r.n:,}", p, note)))
+        table.add_row(*(one.benchmark, one.model or "models", figure, _r(one), f"{one.r.n:,}", p, note))
     return table
 
 
@@ -135,20 +134,15 @@ def _r(one: Correlation) -> str:
 
 
 def _front_table(one: Front) -> Table:
-    table = _plain_table(one.benchmark, "accuracy", "latency P50", PER_THOUSAND["cost.per_request"], "")
+    table = new_table(one.benchmark, "accuracy", "latency P50", PER_THOUSAND["cost.per_request"], "")
     for point in sorted(one.points, key=lambda point: -(point.accuracy or 0.0)):
         place = "on the front" if point.beaten_by is None else f"{point.beaten_by} is as good or better in all"
+        if not point.is_placed:
+            place = "not placed: no time and no cost beside the score"
         shown = (
             "unknown" if point.accuracy is None else f"{100 * point.accuracy:.1f} %",
             "unknown" if point.latency_s is None else f"{point.latency_s:.3g} s",
             "unknown" if point.cost_usd is None else f"{1000 * point.cost_usd:.3g} USD",
         )
-        table.add_row(*map(Text, (point.model, *shown, place)))
-    return table
-
-
-def _plain_table(*headings: str) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for heading in headings:
-        table.add_column(Text(heading), overflow="fold")
+        table.add_row(*(point.model, *shown, place))
     return table

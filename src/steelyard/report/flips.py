@@ -12,6 +12,7 @@ from steelyard.analysis.pairing import pair_scores
 from steelyard.analysis.sentences import names
 from steelyard.report.answers import plain
 from steelyard.report.comparison import Compared, Comparisons, Reader
+from steelyard.report.unseen import on_one_line
 from steelyard.store import Store
 from steelyard.types import CellInfo, RunInfo
 
@@ -52,18 +53,18 @@ def load_flips(store: Store, comparisons: Comparisons, *, most: int | None = Non
 
 def print_flips(flips: Flips) -> None:
     """Both lists, each with what either side said."""
-    print(f"{flips.candidate} against {flips.baseline} on {flips.benchmark}")
+    print(on_one_line(f"{flips.candidate} against {flips.baseline} on {flips.benchmark}"))
     for words, count, shown in (
-        (f"better with {flips.candidate}", flips.n_won, flips.won),
-        (f"better with {flips.baseline}", flips.n_lost, flips.lost),
+        (f"better with {on_one_line(flips.candidate)}", flips.n_won, flips.won),
+        (f"better with {on_one_line(flips.baseline)}", flips.n_lost, flips.lost),
     ):
         print(f"\n{count:,} items are {words}" + (f"; {len(shown):,} of them:" if len(shown) < count else ":"))
         for flip in shown:
-            print(f"  {flip.item}: {_said(flips.baseline, flip.baseline, flip.baseline_answer)}; ", end="")
+            print(f"  {on_one_line(flip.item)}: {_said(flips.baseline, flip.baseline, flip.baseline_answer)}; ", end="")
             print(_said(flips.candidate, flip.candidate, flip.candidate_answer))
     first = next(iter((*flips.won, *flips.lost)), None)
     if first is not None:
-        commands = (f"steelyard show {run} --item {first.item}" for run in flips.runs)
+        commands = (f"steelyard show {run} --item {on_one_line(first.item)}" for run in flips.runs)
         print(f"\nRead one in full: {'; '.join(commands)}")
 
 
@@ -116,4 +117,4 @@ def _answer(store: Store, run: RunInfo, info: CellInfo, item: str, metric: str) 
 def _said(name: str, score: float, answer: str | None) -> str:
     word = {1.0: "right", 0.0: "wrong"}.get(score, f"{score:.2g}")
     text = "" if answer is None else f", {plain(' '.join(answer.split()))[:LONGEST]!r}"
-    return f"{name} {word}{text}"
+    return f"{on_one_line(name)} {word}{text}"

@@ -13,7 +13,7 @@ from steelyard.analysis.pairing import check_pairable
 from steelyard.analysis.wording import PER_THOUSAND, change_written, thousandfold, written
 from steelyard.errors import UnknownName, UsageError
 from steelyard.report.comparison import Question, Reader
-from steelyard.report.terminal import console, new_table
+from steelyard.report.console import console, new_table
 from steelyard.store import Store
 from steelyard.types import CellInfo, Estimate, RunInfo
 
@@ -67,7 +67,7 @@ def frontiers_document(found: Sequence[Frontier]) -> list[dict[str, Any]]:
 def print_frontier(found: Frontier) -> None:
     """One benchmark's table, the threshold chosen, and what to beware of."""
     out = console()
-    out.print(f"{found.cheap} > {found.dear} on {found.benchmark}: {found.items:,} items, nothing asked", markup=False)
+    out.print(f"{found.cheap} > {found.dear} on {found.benchmark}: {found.items:,} items, nothing asked")
     has_costs = any(point.cost_per_item.value is not None for point in found.points)
     has_times = any(point.latency.value is not None for point in found.points)
     headings = ["escalate below", "escalated", "accuracy (95 %)", "against the dear one", "over chance"]
@@ -78,7 +78,7 @@ def print_frontier(found: Frontier) -> None:
         table.add_row(*_row(point, has_costs=has_costs, has_times=has_times))
     out.print(table)
     for line in _lines(found):
-        out.print(line, markup=False, soft_wrap=True)
+        out.say(line)
 
 
 def _row(point: Point, *, has_costs: bool, has_times: bool) -> list[str]:
@@ -129,7 +129,7 @@ def _choice_lines(found: Frontier, choice: Choice) -> list[str]:
         told.append(f"{_change(judged.against_dear, ' points')} against {found.dear}")
     if judged.cost_per_item.value is not None and dear.cost_per_item.value:
         share = judged.cost_per_item.value / dear.cost_per_item.value
-        told.append(f"{written(judged.cost_per_item)} an item, {100 * share:.0f} % of {found.dear}'s")
+        told.append(f"{written(thousandfold(judged.cost_per_item))} for 1,000, {100 * share:.0f} % of {found.dear}'s")
     luck = change_written((chosen.value or 0.0) - (tried.value or 0.0), "share")
     return [
         f"Chosen on {chosen.n:,} items, half of them drawn by seed {aim.seed}: {choice.threshold!r}, {goal}.",

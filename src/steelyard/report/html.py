@@ -14,10 +14,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from steelyard.analysis.findings import Finding
+from steelyard.analysis.findings import Finding, listed
 from steelyard.analysis.gate import GateReport
+from steelyard.analysis.recommendations import together
 from steelyard.analysis.sentences import descriptive
-from steelyard.report.axes import shortened
 from steelyard.report.evidence import Evidence
 from steelyard.report.facts import facts, spending_lines
 from steelyard.report.figures import Figure, figures, overview, slots
@@ -26,12 +26,12 @@ from steelyard.report.matrix import figures_table, matrix, subjects_table
 from steelyard.report.origins import commands, in_full, origins, pages
 from steelyard.report.raw import attachments
 from steelyard.report.samples import Item, load_samples
+from steelyard.report.unseen import as_shown, visible
 from steelyard.store import Store
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-LONGEST_QUESTION = 140
 MOST_FIRST = {"told": 6, "open": 4, "beware": 3}
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -76,7 +76,9 @@ def results_parts(evidence: Evidence) -> dict[str, Any]:
     return {
         "facts": facts(evidence),
         "findings": _sorted_out(evidence.findings),
-        "recommendations": evidence.recommendations,
+        "recommendations": [
+            {"uses": listed([one.use for one in group]), "of": group} for group in together(evidence.recommendations)
+        ],
         "matrix": matrix(evidence, slot_of),
         "overview": _drawn(overview(evidence)),
         "benches": [
@@ -102,14 +104,8 @@ def _sorted_out(findings: Sequence[Finding]) -> dict[str, list[Finding]]:
 
 def _sample(item: Item) -> dict[str, Any]:
     """An item with what the page's filters look at."""
-    states = json.dumps([[one.model, one.state] for one in item.answers], ensure_ascii=True)
-    return {"item": item, "states": states, "asked": _question(item.prompt)}
-
-
-def _question(prompt: str) -> str:
-    """The line of a prompt that tells items apart: examples come before it, the call for an answer after it."""
-    lines = [line.strip().removeprefix("[user] ") for line in prompt.splitlines() if line.strip()]
-    return shortened(max(lines[-4:], key=len, default=""), LONGEST_QUESTION)
+    states = json.dumps([[visible(one.model), one.state] for one in item.answers], ensure_ascii=True)
+    return {"item": item, "states": states}
 
 
 def _title(evidence: Evidence) -> str:
@@ -144,6 +140,7 @@ def _environment() -> Environment:
         autoescape=True,
         loader=FileSystemLoader(TEMPLATES),
         undefined=StrictUndefined,
+        finalize=as_shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )

@@ -17,6 +17,7 @@ from steelyard.analysis.sentences import descriptive
 from steelyard.analysis.wording import written
 from steelyard.report.evidence import Evidence
 from steelyard.report.results import MOST_ERRORS
+from steelyard.report.unseen import visible
 
 SHOWN = ("accuracy", "latency.p50", "latency.p95", "ttft.p50", "cost.total", "cost.per_correct", "reliability")
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -35,8 +36,8 @@ def junit_report(evidence: Evidence, verdict: GateReport | None = None) -> str:
 
 
 def legal(text: str) -> str:
-    """The text without characters that XML cannot hold."""
-    return _FORBIDDEN.sub("\ufffd", text)
+    """The text with what cannot be seen written out, and without characters that XML cannot hold."""
+    return _FORBIDDEN.sub("\ufffd", visible(text))
 
 
 def _gate_suite(root: Element, verdict: GateReport) -> None:

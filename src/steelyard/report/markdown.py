@@ -17,7 +17,7 @@ from steelyard.report.evidence import Evidence
 from steelyard.report.facts import UNKNOWN, facts, spending_lines
 from steelyard.report.flips import Flip, Flips
 from steelyard.report.matrix import Cell, Table, matrix
-from steelyard.report.samples import visible
+from steelyard.report.unseen import visible
 
 MARKS = {"pass": "✅", "fail": "❌", "inconclusive": "⚠️"}
 MOST_MODELS = 20

@@ -6,14 +6,15 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from steelyard.report.axes import Scale, Unit, tick_text
+from steelyard.report.axes import Scale, Unit, shortened, tick_text
+from steelyard.report.unseen import visible
 
 SLOTS = 8
 WIDTH = 480
 CHARACTER = 7.0
 """Mean width of a character at 12 px in a wide font, for telling what fits."""
 NARROW = frozenset(" .,:;'|!()[]/-fijlrtI")
-WIDE = frozenset("%mwMW@…")
+WIDE = frozenset("%mwMW@…<>=+~")
 
 
 def x_axis(scale: Scale, unit: Unit, top: float, foot: float) -> str:
@@ -54,6 +55,14 @@ def width_of(text: str) -> float:
     return sum(4.4 if one in NARROW else 11.5 if one in WIDE or ord(one) > 0x2E80 else 7.6 for one in text)
 
 
+def fitting(text: str, room: float) -> str:
+    """The words, without their middle where so many pixels would not hold them."""
+    shown = whole = visible(text)
+    while width_of(shown) > room and len(shown) > 2:
+        shown = shortened(whole, len(shown) - 1)
+    return shown
+
+
 def scale_words(scale: Scale) -> str:
     """What a reader must know of the scale."""
     return " (logarithmic)" if scale.is_log else ""
@@ -88,17 +97,17 @@ def sample(slot: int) -> str:
 
 def words_at(x: float, y: float, text: str, anchor: str, kind: str = "tick") -> str:
     """Words at a place, escaped."""
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" class="{kind}">{escape(text)}</text>'
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" class="{kind}">{escape(visible(text))}</text>'
 
 
 def group(kind: str, hover: str, parts: Sequence[str]) -> str:
     """What belongs together, with the words that hovering tells."""
-    return f'<g class="{kind}"><title>{escape(hover)}</title>{"".join(parts)}</g>'
+    return f'<g class="{kind}"><title>{escape(visible(hover))}</title>{"".join(parts)}</g>'
 
 
 def svg(height: float, label: str, parts: Sequence[str]) -> str:
     """The whole chart, with the words that are read aloud."""
     return (
-        f'<svg class="chart" viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{escape(label)}">'
+        f'<svg class="chart" viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{escape(visible(label))}">'
         f"{''.join(parts)}</svg>"
     )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from steelyard.analysis.bench import Bench, Contender
-from steelyard.analysis.wording import PER_THOUSAND, priced, written
+from steelyard.analysis.wording import PER_THOUSAND, drawn, priced, written
 from steelyard.report.axes import Unit, plain, value_text
 from steelyard.report.evidence import Evidence
 from steelyard.types import Estimate
@@ -290,10 +290,7 @@ def _count(scored: Sequence[Contender], name: str) -> Cell:
 
 def _drawn(bench: Bench) -> str:
     info = next(iter((*bench.models, *bench.floors))).side.info
-    drawn = f"{info.items:,} of {info.available:,} items"
-    if info.items < info.available:
-        drawn += ", drawn by seed" if info.order == "shuffled" else ", the first in file order"
     shots = f", {info.shots}-shot" if info.shots else ""
     repeats = f", {info.repeats} times each" if info.repeats > 1 else ""
     mean = ", accuracy is the mean over strata" if info.aggregate == "macro" else ""
-    return f"{bench.label}, version {info.protocol_version}{shots}: {drawn}{repeats}{mean}."
+    return f"{bench.label}, version {info.protocol_version}{shots}: {drawn(info)}{repeats}{mean}."

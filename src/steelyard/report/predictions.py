@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 import numpy as np
 from msgspec import Struct
-from rich.console import Console
 
 from steelyard.analysis.estimates import is_answered, item_means
 from steelyard.analysis.judging import HUMAN, RATED
@@ -16,7 +15,7 @@ from steelyard.analysis.predictions import Corrected, Ratings, correct_by_people
 from steelyard.analysis.sentences import descriptive, points
 from steelyard.errors import DataError, UsageError
 from steelyard.report.comparison import Question, Reader
-from steelyard.report.terminal import console
+from steelyard.report.console import PlainConsole, console
 from steelyard.store import Store
 from steelyard.types import CellInfo, Columns, RunInfo
 
@@ -155,10 +154,10 @@ def print_predictions(found: Predictions) -> None:
     out = console()
     for one in (*found.corrected, *found.differences):
         _print(one, out)
-    out.print("This holds if the rated answers were drawn at random, which cannot be seen from here.", markup=False)
+    out.print("This holds if the rated answers were drawn at random, which cannot be seen from here.")
 
 
-def _print(one: Corrected, out: Console) -> None:
+def _print(one: Corrected, out: PlainConsole) -> None:
     told = descriptive if one.against is None else _difference
     who = one.model if one.rated == "the model's answers" else "the replies in the file"
     against = "" if one.against is None else f" - {one.against}"
@@ -172,9 +171,9 @@ def _print(one: Corrected, out: Console) -> None:
         f"  {_gain(one)}",
     ]
     for line in lines:
-        out.print(line, markup=False, soft_wrap=True)
+        out.say(line)
     if one.corrected.value is not None and one.corrected.status != "ok":
-        out.print(f"! {one.corrected.status}", markup=False, soft_wrap=True)
+        out.say(f"! {one.corrected.status}")
     out.print()
 
 

@@ -9,6 +9,9 @@ import msgspec
 from steelyard.store import Store
 from steelyard.types import RunInfo
 
+NOT_SET = "not set"
+"""What a plan leaves open: the service's own default holds, or nothing does."""
+
 
 def provenance_document(store: Store, run: RunInfo) -> dict[str, Any]:
     """Plan and digest; data, prompts and settings of each cell; code, machine and packages of each session."""
@@ -41,28 +44,28 @@ def provenance_text(document: dict[str, Any]) -> str:
     return "\n".join(_lines(document, 0))
 
 
-def _lines(value: Any, depth: int) -> list[str]:
+def _lines(value: Any, depth: int, unset: str = "unknown") -> list[str]:
     pad = "  " * depth
     if isinstance(value, dict):
         lines = []
         for key, inner in value.items():
             if isinstance(inner, dict | list | tuple) and inner:
-                lines += [f"{pad}{key}:", *_lines(inner, depth + 1)]
+                lines += [f"{pad}{key}:", *_lines(inner, depth + 1, unset if key != "plan" else NOT_SET)]
             else:
-                lines.append(f"{pad}{key}: {_scalar(inner)}")
+                lines.append(f"{pad}{key}: {_scalar(inner, unset)}")
         return lines
     if isinstance(value, list | tuple):
         lines = []
         for inner in value:
-            first, *rest = _lines(inner, depth + 1)
+            first, *rest = _lines(inner, depth + 1, unset)
             lines += [f"{pad}- {first.strip()}", *rest]
         return lines
-    return [f"{pad}{_scalar(value)}"]
+    return [f"{pad}{_scalar(value, unset)}"]
 
 
-def _scalar(value: Any) -> str:
+def _scalar(value: Any, unset: str) -> str:
     if value is None:
-        return "unknown"
+        return unset
     if value in ({}, [], ()):
         return "none"
     return str(value)

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
-from steelyard.analysis.estimates import MADE_ELSEWHERE, OF_SENDING, Context, unknown
-from steelyard.analysis.stopped import Stopped, looks_by_cell, stopped, summarise_stopped
+from steelyard.analysis.estimates import MADE_ELSEWHERE, OF_SENDING, unknown
+from steelyard.analysis.stopped import Stopped, looks_by_cell, stopped
+from steelyard.report.answers import plain
 from steelyard.report.identity import MixedModel, mixed_models, mixture_warning
-from steelyard.report.machine import busy_client, ended_servers
+from steelyard.report.machine import beyond_calibration, busy_client, ended_servers
 from steelyard.report.spending import Spending, spending
+from steelyard.report.stands import estimates_of
 from steelyard.report.systems import SystemResult, system_result
 from steelyard.store import Store
-from steelyard.types import CellInfo, Estimate, Look, RunInfo
+from steelyard.types import CellInfo, Estimate, RunInfo
 
 MOST_ERRORS = 0.01
 MUCH_UNPARSED = 0.05
+LONGEST_FAILURE = 160
 MUCH_TRUNCATED = 0.02
 MUCH_REFUSED = 0.02
 WIDE_STRATA_GAP = 0.2
@@ -28,13 +31,14 @@ UNSAFE = "Model-written code was run without a sandbox (--unsafe-code-execution)
 class CellResult(Struct, frozen=True, kw_only=True):
     """One cell with every estimate that was computed for it; ``stopped``: how it ended, where it could end early.
 
-    ``system``: what the models of a cascade did, where it is one.
+    ``system``: what the models of a cascade did, where it is one. ``failure``: one of those that are warned of.
     """
 
     info: CellInfo
     estimates: dict[str, Estimate]
     stopped: Stopped | None = None
     system: SystemResult | None = None
+    failure: str | None = None
 
     @property
     def is_skipped(self) -> bool:
@@ -96,32 +100,38 @@ def _rank(cell: CellResult) -> tuple[float, bool]:
 
 
 def load_results(store: Store, run: RunInfo) -> Results:
-    """Read a run's cells and their stored estimates; those of a run that was killed, or goes on, are made here."""
+    """Read a run's cells and their estimates."""
     cells = []
-    has_ended = all(session.ended_at for session in store.sessions(run.id)[-1:])
     infos = store.cells(run.id)
     looks = looks_by_cell(infos, store.looks(run.id)) if run.plan.get("stop") else {}
     for info in infos:
         assert info.id is not None
         series = looks.get(info.id, ())
-        found = _result(info, (store.summary(info.id) or ()) if has_ended else _so_far(store, info, series))
+        found = _result(info, estimates_of(store, run, info))
         ended = stopped(series, found.estimates)
-        cells.append(msgspec.structs.replace(found, stopped=ended, system=system_result(store, info)))
+        failure = _failure(store, run, found)
+        cells.append(msgspec.structs.replace(found, stopped=ended, system=system_result(store, info), failure=failure))
     cells += [_result(info, estimates) for info, estimates in store.gradings(run.id)]
     return Results(
         run=run,
         cells=tuple(cells),
         metrics=tuple(run.plan.get("metrics", ())),
-        stamps=_stamps(store, run),
+        stamps=_stamps(store, run, cells),
         spending=spending(store, run, cells),
         mixed=mixed_models(store, cells),
         left_out=_left_out(store, run),
     )
 
 
-def _so_far(store: Store, info: CellInfo, series: Sequence[Sequence[Look]]) -> Sequence[Estimate]:
-    """What the answers that are durable come to."""
-    return summarise_stopped(store.columns(info.id or 0), Context(info=info), series)
+def _failure(store: Store, run: RunInfo, cell: CellResult) -> str | None:
+    """What the first failed call of a cell failed with, where many did."""
+    if not _fails_often(cell):
+        return None
+    failed = next(store.records(run.id, cell=cell.info.id, errors_only=True, limit=1), None)
+    if failed is None or failed.call.failure is None:
+        return None
+    said = " ".join(plain(failed.call.failure.message).split())
+    return said if len(said) <= LONGEST_FAILURE else f"{said[: LONGEST_FAILURE - 1]}…"
 
 
 def _left_out(store: Store, run: RunInfo) -> dict[str, dict[str, str]]:
@@ -132,33 +142,23 @@ def _left_out(store: Store, run: RunInfo) -> dict[str, dict[str, str]]:
     return found
 
 
-def _stamps(store: Store, run: RunInfo) -> tuple[str, ...]:
+def _stamps(store: Store, run: RunInfo, cells: Sequence[CellResult]) -> tuple[str, ...]:
     sessions = store.sessions(run.id)
     origins = [session.provenance for session in sessions]
     is_unsafe = any((origin.get("sandbox") or {}).get("is_unsafe") for origin in origins)
-    overdriven = (_overdriven(origin.get("instrument") or {}) for origin in origins)
     taken = [session.resources for session in sessions]
-    of_machine = (*filter(None, overdriven), *busy_client(taken), *ended_servers(taken))
+    of_machine = [*ended_servers(taken)]
+    if any((cell.value("answered") or 0) > (cell.value("cached") or 0) for cell in cells if not cell.info.is_floor):
+        of_machine[:0] = busy_client(taken)
+    if streamed := sum(_streamed(cell) for cell in cells):
+        of_machine[:0] = beyond_calibration([origin.get("instrument") or {} for origin in origins], streamed)
     return (*((UNSAFE,) if is_unsafe else ()), *dict.fromkeys(of_machine))
 
 
-def _overdriven(instrument: Mapping[str, Any]) -> str | None:
-    """More streams at once than this machine was found to read cleanly; nothing where it was never calibrated."""
-    streams, clean = instrument.get("streams", 0), instrument.get("clean_streams")
-    if clean is None or streams <= clean:
-        return None
-    bound, most = instrument["bound_ms"], instrument["most_streams"]
-    bias = (instrument.get("bias") or {}).get("ttft")
-    if clean == most:
-        seen = f"the calibration of this machine ends at {clean:,}"
-    else:
-        seen = f"this machine reads times within {bound:g} ms up to {clean:,}"
-    if bias and clean < most:
-        seen += f", and TTFT {abs(bias['median_ms']):.1f} ms off at {instrument['bias']['streams']:,}"
-    return (
-        f"Up to {streams:,} answers streamed in at once; {seen} (steelyard selftest). Times may be the client's, not "
-        f"the model's. Try: --concurrency {max(1, clean):,}, or a calibration: steelyard selftest --streams {streams}"
-    )
+def _streamed(cell: CellResult) -> int:
+    """Of how many answers the time to the first token was measured in this run."""
+    found = cell.estimates.get("ttft.p50")
+    return 0 if found is None or cell.info.is_floor else found.n
 
 
 def _result(info: CellInfo, estimates: Sequence[Estimate]) -> CellResult:
@@ -198,6 +198,7 @@ def warnings(results: Results) -> list[str]:
         *results.stamps,
         *map(mixture_warning, results.mixed),
         *_out_of_money(results),
+        *_interrupted(results),
         *_settings_left_out(results),
     ]
     for cell in results.cells:
@@ -218,8 +219,7 @@ def _out_of_money(results: Results) -> list[str]:
     """What a run that ended with its money still is."""
     if results.run.status != "budget":
         return []
-    planned = sum(cell.info.items * cell.info.repeats for cell in results.cells if cell.info.asked_as is None)
-    attempted = sum(int(cell.value("attempted") or 0) for cell in results.cells if cell.info.asked_as is None)
+    planned, attempted = _asked(results)
     if attempted == 0:
         return [
             f"Stopped by budget before the first of {planned:,} requests: what one can cost at most, with what must "
@@ -236,13 +236,32 @@ def _out_of_money(results: Results) -> list[str]:
     ]
 
 
+def _interrupted(results: Results) -> list[str]:
+    """That the numbers are of a part, and of which."""
+    if results.run.status != "interrupted":
+        return []
+    planned, attempted = _asked(results)
+    return [
+        f"Interrupted after {attempted:,} of {planned:,} requests: every number is of what was answered by then. "
+        f"Try: steelyard run --resume {results.run.number}"
+    ]
+
+
+def _asked(results: Results) -> tuple[int, int]:
+    """How many requests were planned, and how many of them were sent."""
+    cells = [cell for cell in results.cells if cell.info.asked_as is None]
+    planned = sum(cell.info.items * cell.info.repeats for cell in cells)
+    return planned, sum(int(cell.value("attempted") or 0) for cell in cells)
+
+
 def _cell_warnings(cell: CellResult) -> list[str]:
     texts = []
-    attempted, errored = cell.value("attempted") or 0, cell.value("errored") or 0
-    if attempted and errored / attempted > MOST_ERRORS:
+    if _fails_often(cell):
+        errored, attempted = cell.value("errored") or 0, cell.value("attempted") or 0
+        first = f" (the first: {cell.failure})" if cell.failure else ""
         texts.append(
-            f"{errored:,.0f} of {attempted:,.0f} calls failed and are not scored; the bounds stand beside the score. "
-            "Try: steelyard run --resume to ask them again"
+            f"{errored:,.0f} of {attempted:,.0f} calls failed and are not scored{first}; the bounds stand beside the "
+            "score. Try: steelyard run --resume to ask them again"
         )
     if _exceeds(cell, "truncated", MUCH_TRUNCATED):
         texts.append(
@@ -266,6 +285,11 @@ def _cell_warnings(cell: CellResult) -> list[str]:
             "Try: without --order file, or all items"
         )
     return texts + _clock_warnings(cell) + _timing_warnings(cell) + _cache_warnings(cell) + _judge_warnings(cell)
+
+
+def _fails_often(cell: CellResult) -> bool:
+    attempted, errored = cell.value("attempted") or 0, cell.value("errored") or 0
+    return attempted > 0 and errored / attempted > MOST_ERRORS
 
 
 def _clock_warnings(cell: CellResult) -> list[str]:

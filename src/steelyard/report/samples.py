@@ -6,7 +6,6 @@ reorder are made visible.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
@@ -15,8 +14,9 @@ from msgspec import Struct
 
 from steelyard.analysis.bench import Bench, Contender
 from steelyard.analysis.estimates import headline
-from steelyard.report.answers import answer_text, asked, gold
+from steelyard.report.answers import answer_text, asked, asked_line, gold
 from steelyard.report.evidence import Evidence
+from steelyard.report.unseen import cut, visible
 from steelyard.store import Store
 from steelyard.types import Completion, Record
 
@@ -28,10 +28,6 @@ SHARES = (0.25, 0.45, 0.2, 0.1)
 """Of the answers shown: failed, turned, wrong, right; what one kind leaves goes to the next."""
 
 State = Literal["right", "partly", "wrong", "failed", "unscored"]
-
-_UNSEEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
-)
 
 
 class Answer(Struct, frozen=True, kw_only=True):
@@ -53,6 +49,7 @@ class Item(Struct, frozen=True, kw_only=True):
 
     id: str
     benchmark: str
+    line: str
     prompt: str
     gold: str
     is_flip: bool
@@ -69,19 +66,6 @@ def load_samples(
         share = (most - sum(len(item.answers) for item in found)) // left
         found += _of_bench(store, evidence, bench, slot_of, share, reveal)
     return found
-
-
-def visible(text: str) -> str:
-    """The text with what cannot be seen, or turns the reading order, written out."""
-    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text.replace("\r\n", "\n"))
-
-
-def cut(text: str, most: int) -> str:
-    """A long text without its middle, and how much that was."""
-    if len(text) <= most:
-        return text
-    head, tail = most // 3, most - most // 3
-    return f"{text[:head]}\n[... {len(text) - most:,} characters left out ...]\n{text[-tail:]}"
 
 
 def _shown(bench: Bench) -> list[Contender]:
@@ -172,6 +156,7 @@ def _item(bench: Bench, records: Sequence[tuple[Contender, Record]], slot_of: di
     return Item(
         id=visible(first.sample.id),
         benchmark=bench.label,
+        line=asked_line(first.sample),
         prompt=cut(visible(asked(first.call.request.prompt)), LONGEST_PROMPT),
         gold=cut(visible(gold(first.sample)), LONGEST_ANSWER),
         is_flip=is_flip,

@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator
-from typing import Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Struct
 
 from steelyard.analysis.findings import Finding
 from steelyard.analysis.recommendations import Recommendation
+from steelyard.errors import StoreError
 from steelyard.report.answers import plain
+from steelyard.report.console import hanging
 from steelyard.report.results import Results
 from steelyard.store import Store
+from steelyard.store.found import Basis
+from steelyard.types import RunInfo
+
+if TYPE_CHECKING:
+    from steelyard.report.evidence import Evidence
 
 MOST = 6
 WIDEST = 120
-MOST_RECORDS = 50_000
-"""Testing reads every record, some 20 microseconds each: with more than so many, a look in passing goes without."""
 
 
 class Found(Struct, frozen=True, kw_only=True):
-    """What was found in a run, and what it recommends; ``None`` where its ``records`` were too many to be tested."""
+    """What was found in a run, and what it recommends; ``None`` where its ``records`` are too many for a look.
 
-    records: int
-    findings: tuple[Finding, ...] | None
-    recommendations: tuple[Recommendation, ...] | None
+    ``missing`` says how they stand.
+    """
+
+    records: int = 0
+    findings: tuple[Finding, ...] | None = None
+    recommendations: tuple[Recommendation, ...] | None = None
+    missing: str = ""
 
     def document(self) -> dict[str, Any]:
         """As JSON-ready values."""
@@ -39,7 +48,7 @@ class Found(Struct, frozen=True, kw_only=True):
         """The first few findings as lines that fit; doubts are left out, since they are printed as warnings."""
         at_length = f"steelyard report {number} --html report.html"
         if self.findings is None:
-            yield from ("", f"What {self.records:,} records show is tested by: {at_length}")
+            yield from ("", f"The {self.records:,} records {self.missing}. What they show: {at_length}")
             return
         told = [one for one in self.findings if one.rule != "doubts"]
         if told:
@@ -51,16 +60,56 @@ class Found(Struct, frozen=True, kw_only=True):
 
 
 def found_in_passing(store: Store, results: Results) -> Found:
-    """What a run shows, where that can be told at once."""
-    records = sum(int(cell.value("attempted") or 0) for cell in results.cells)
-    if records > MOST_RECORDS:
-        return Found(records=records, findings=None, recommendations=None)
+    """What a run shows, where that can be told at once: of a large run what was kept when it was tested."""
+    run = results.run
+    basis = basis_of_large(store, run)
+    if basis is None:
+        return _found(_evidence(store, run))
+    if run.status == "running":
+        return Found(records=basis.calls, missing="are tested when the run has ended")
+    kept = store.found.get(run.id, basis)
+    if kept:
+        return msgspec.json.decode(kept, type=Found)
+    why = "were not tested yet" if kept is None else "were tested, but the run or its grading has changed since"
+    return Found(records=basis.calls, missing=why)
+
+
+def keep_found(store: Store, run: RunInfo) -> None:
+    """Test what a run shows, and keep that with it."""
+    basis = _basis(store, run)
+    keep_reported(store, _evidence(store, run), basis)
+
+
+def basis_of_large(store: Store, run: RunInfo) -> Basis | None:
+    """What findings of the run are made from as it stands; ``None`` where it is small enough for a look in passing."""
+    return _basis(store, run) if store.found.is_for(run.id) else None
+
+
+def _basis(store: Store, run: RunInfo) -> Basis:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        rules = version("steelyard")
+    except PackageNotFoundError:  # it runs from its source
+        rules = ""
+    return store.found.basis(run.id, rules)
+
+
+def keep_reported(store: Store, evidence: Evidence, basis: Basis) -> None:
+    """Keep what a report of one run found on that ``basis``, but for what changed since a baseline."""
+    found = msgspec.structs.replace(_found(evidence), records=basis.calls)
+    with suppress(StoreError):  # a store that cannot be written to is read all the same
+        store.found.keep(evidence.runs[0].id, basis, msgspec.json.encode(found))
+
+
+def _evidence(store: Store, run: RunInfo) -> Evidence:
     from steelyard.report.evidence import load_evidence  # it draws tables too, and a large run is shown without it
 
-    evidence = load_evidence(store, [results.run])
-    return Found(records=records, findings=evidence.findings, recommendations=evidence.recommendations)
+    return load_evidence(store, [run])
 
 
-def hanging(text: str, width: int) -> list[str]:
-    """The text in lines that are broken between words, the further ones set in by two."""
-    return textwrap.wrap(text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+def _found(evidence: Evidence) -> Found:
+    return Found(
+        findings=tuple(one for one in evidence.findings if one.rule != "baseline"),
+        recommendations=evidence.recommendations,
+    )

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from steelyard.analysis.estimates import Context
 from steelyard.analysis.spread import advice
-from steelyard.analysis.wording import PER_THOUSAND, priced, written
+from steelyard.analysis.wording import PER_THOUSAND, drawn, priced, written
+from steelyard.report.axes import shortened
+from steelyard.report.console import LOG_WIDTH, PlainConsole, console, new_table
 from steelyard.report.results import CellResult, Results, warnings
-from steelyard.report.short import Found, hanging
+from steelyard.report.short import Found
 from steelyard.report.spending import spending_line
 from steelyard.report.stopping import stopping_lines
 from steelyard.report.systems import system_line
+from steelyard.report.unseen import visible
 from steelyard.types import CellInfo, RunInfo
 
-GAP = 2
-LOG_WIDTH = 160
+NAMED, LONGEST_NAME = 3, 40
+WIDE = 100
 QUALITY = (("accuracy", "accuracy (95 %)"), ("scored", "n"), ("unparsed", "unparsed"), ("truncated", "truncated"))
 SPEED = (
     ("latency.mean", "latency (95 %)"),
@@ -43,14 +45,6 @@ MONEY = tuple(PER_THOUSAND.items())
 STATUS = {"budget": "stopped by budget"}
 BREAKDOWN = ("accuracy.micro", "accuracy.macro", "accuracy/")
 WITH_BOUNDS = ("accuracy", "accuracy.strict", "accuracy.norm", "latency.mean", "cost.per_request", "judge.kappa")
-
-
-def console() -> Console:
-    """Standard output: as wide as the terminal, or wide enough for a log."""
-    plain = Console(highlight=False)
-    if plain.is_terminal:
-        return plain
-    return Console(highlight=False, width=LOG_WIDTH, no_color=True)
 
 
 def print_results(results: Results, *, everything: bool = False, found: Found | None = None) -> None:
@@ -76,67 +70,66 @@ def print_strata(results: Results) -> None:
 def results_text(results: Results) -> str:
     """The same as plain text."""
     buffer = io.StringIO()
-    _render(results, Console(file=buffer, width=LOG_WIDTH, no_color=True, highlight=False), everything=False)
+    _render(results, PlainConsole(file=buffer, width=LOG_WIDTH, no_color=True), everything=False)
     return buffer.getvalue()
 
 
 def print_runs(runs: list[tuple[RunInfo, list[CellInfo]]]) -> None:
     """The list of past runs."""
+    out = console()
     table = new_table("#", "name", "status", "started", "models", "benchmarks", "tags")
     for run, cells in runs:
         table.add_row(
             str(run.number),
             run.name,
             STATUS.get(run.status, run.status),
-            run.created_at[:16].replace("T", " "),
-            ", ".join(dict.fromkeys(cell.model for cell in cells)),
-            ", ".join(dict.fromkeys(cell.label for cell in cells)),
+            run.created_at[: 16 if out.width >= WIDE else 10].replace("T", " "),
+            _first_few(cell.model for cell in cells),
+            _first_few(cell.label for cell in cells),
             ", ".join(run.tags),
         )
-    console().print(table)
+    out.print(table)
 
 
-def _render(results: Results, out: Console, *, everything: bool, found: Found | None = None) -> None:
+def _first_few(names: Iterable[str]) -> str:
+    several = list(dict.fromkeys(names))
+    more = f" and {len(several) - NAMED} more" if len(several) > NAMED else ""
+    return ", ".join(shortened(name, LONGEST_NAME) for name in several[:NAMED]) + more
+
+
+def _render(results: Results, out: PlainConsole, *, everything: bool, found: Found | None = None) -> None:
     status = STATUS.get(results.run.status, results.run.status)
-    out.print(f"Run #{results.run.number} {results.run.name} ({status})", markup=False)
+    out.print(f"Run #{results.run.number} {results.run.name} ({status})")
     if len(results.benchmarks()) > 1 and len(results.cells) > 1:
         out.print()
         out.print(_matrix(results))
     for label in results.benchmarks():
         out.print()
-        out.print(_caption(results, label), markup=False)
+        out.print(_caption(results, label))
         if everything:
             out.print(_every_estimate(results, label))
         else:
-            for number, table in enumerate(_benchmark_tables(results, label, out.width)):
-                out.print(*([""] if number else []), table, sep="\n")
+            out.print(_benchmark_table(results, label))
         for line in stopping_lines(results.run.plan, label, results.of_benchmark(label)):
-            _print_line(out, line)
+            out.say(line)
         for cell in results.of_benchmark(label):
             if cell.system is not None and (told := system_line(cell.info.model, cell.system)) is not None:
-                _print_line(out, told)
+                out.say(told)
         if not everything and (groups := _group_names(results, label)):
             out.print()
             out.print(_group_table(results, label, groups))
         for line in _advice(results, label):
-            _print_line(out, line)
+            out.say(line)
     for line in () if found is None else found.lines(results.run.number, out.width):
-        out.print(line, markup=False, soft_wrap=True)
+        out.print(line, soft_wrap=True)
     if results.spending is not None and any(not cell.info.is_floor for cell in results.cells):
         out.print()
-        _print_line(out, spending_line(results.run.number, results.spending))
+        out.say(spending_line(results.run.number, results.spending))
     notes = warnings(results)
     if notes:
         out.print()
     for note in notes:
-        _print_line(out, f"! {note}")
-
-
-def _print_line(out: Console, text: str) -> None:
-    """One line in a log, where it is searched for; on a terminal as many as it takes, broken between words."""
-    whole = [text] if not out.is_terminal else hanging(text, out.width)
-    for line in whole:
-        out.print(line, markup=False, soft_wrap=True)
+        out.say(f"! {note}")
 
 
 def _advice(results: Results, label: str) -> list[str]:
@@ -163,44 +156,19 @@ def _matrix_text(cell: CellResult | None) -> str:
 
 def _caption(results: Results, label: str) -> str:
     info = next(cell.info for cell in results.cells if cell.info.label == label)
-    drawn = f"{info.items:,} of {info.available:,} items"
-    if info.items < info.available:
-        drawn += ", drawn by seed" if info.order == "shuffled" else ", the first in file order"
     shots = f", {info.shots}-shot" if info.shots else ""
     repeats = f", {info.repeats} times each" if info.repeats > 1 else ""
     mean = ", accuracy is the mean over strata" if info.aggregate == "macro" else ""
-    return f"{label} v{info.protocol_version}{shots}: {drawn}{repeats}{mean}"
+    return f"{label} v{info.protocol_version}{shots}: {drawn(info)}{repeats}{mean}"
 
 
-def _benchmark_tables(results: Results, label: str, width: int) -> Iterator[Table]:
-    """One table, or as many as it takes for every column to be read without a break."""
+def _benchmark_table(results: Results, label: str) -> Table:
     cells = results.ranked(label)
-    names = [_name(cell) for cell in cells]
-    columns = [
-        (heading, [_cell_text(cell, name) for cell in cells])
-        for name, heading in _columns(cells, results.metrics)
-        if _is_known(cells, name)
-    ]
-    room = width - GAP - min(width // 2, max(len(name) for name in names))
-    for group in _that_fit(columns, room):
-        table = new_table("model", *(heading for heading, _ in group))
-        for place, name in enumerate(names):
-            table.add_row(name, *(texts[place] for _, texts in group))
-        yield table
-
-
-def _that_fit(columns: Sequence[tuple[str, list[str]]], room: int) -> Iterator[list[tuple[str, list[str]]]]:
-    """The columns in groups that are no wider than the room; one that is wider stands alone."""
-    group: list[tuple[str, list[str]]] = []
-    taken = 0
-    for heading, texts in columns:
-        width = GAP + max(map(len, (heading, *texts)))
-        if group and taken + width > room:
-            yield group
-            group, taken = [], 0
-        group.append((heading, texts))
-        taken += width
-    yield group
+    columns = [column for column in _columns(cells, results.metrics) if _is_known(cells, column[0])]
+    table = new_table("model", *(heading for _, heading in columns))
+    for cell in cells:
+        table.add_row(_name(cell), *(_cell_text(cell, name) for name, _ in columns))
+    return table
 
 
 def _group_names(results: Results, label: str) -> list[str]:
@@ -259,8 +227,8 @@ def _cell_text(cell: CellResult, name: str) -> str:
 
 def _name(cell: CellResult) -> Text:
     if cell.info.is_floor:
-        return Text(f"{cell.info.model} (floor)", style="dim")
-    return Text(cell.info.model)
+        return Text(f"{visible(cell.info.model)} (floor)", style="dim")
+    return Text(visible(cell.info.model))
 
 
 def _every_estimate(results: Results, label: str) -> Table:
@@ -277,11 +245,3 @@ def _with_reason(cell: CellResult, name: str) -> Text:
         return Text()
     text = written(estimate)
     return Text(text if estimate.status == "ok" else f"{text}  [{estimate.status}]")
-
-
-def new_table(*headings: str) -> Table:
-    """A table without lines."""
-    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
-    for heading in headings:
-        table.add_column(Text(heading), overflow="fold")
-    return table

@@ -7,8 +7,8 @@ from typing import Literal
 
 from msgspec import Struct
 
-from steelyard.report.axes import Scale, Unit, fitted, interval_text, shares, shortened, value_text
-from steelyard.report.marks import CHARACTER, SLOTS, WIDTH, group, line, marker, svg, width_of, words_at, x_axis, y_axis
+from steelyard.report.axes import Scale, Unit, fitted, interval_text, shares, value_text
+from steelyard.report.marks import SLOTS, WIDTH, fitting, group, line, marker, svg, width_of, words_at, x_axis, y_axis
 
 Stretch = Literal["queued", "failed", "pause", "first", "answer", "whole"]
 
@@ -82,8 +82,7 @@ def waterfall(lanes: Sequence[Lane], *, label: str) -> str:
 
 
 def _lane(lane: Lane, scale: Scale, y: float, left: float) -> str:
-    most = int(left / CHARACTER) - 2
-    parts = [words_at(left - 8, y + 15, shortened(lane.name, most), "end", "name")]
+    parts = [words_at(left - 8, y + 15, fitting(lane.name, left - 12), "end", "name")]
     for span in lane.spans:
         start, end = scale.at(span.start_s), scale.at(span.start_s + span.length_s)
         told = f"{lane.name}: {span.told or STRETCHES[span.kind]}, {value_text(span.length_s, 's')}"

@@ -12,7 +12,8 @@ from steelyard.analysis.stopped import early_end
 from steelyard.analysis.trend import Observed, Point, Series, trends, weighed_items
 from steelyard.analysis.wording import change_written, written
 from steelyard.errors import UnknownName, UsageError
-from steelyard.report.terminal import console, new_table
+from steelyard.report.console import console, new_table
+from steelyard.report.stands import estimates_of
 from steelyard.store import Store
 from steelyard.types import CellInfo, Estimate, RunInfo
 
@@ -54,7 +55,7 @@ def load_trends(
     ]
     if not cells:
         raise UsageError(_nothing(store, finished, model, benchmark))
-    summaries = [{one.metric: one for one in store.summary(info.id or 0) or ()} for _, info in cells]
+    summaries = [{one.metric: one for one in estimates_of(store, run, info)} for run, info in cells]
     if not any(metric in summary for summary in summaries):
         raise UnknownName("metric", metric, {name for summary in summaries for name in summary})
     kept = [
@@ -126,21 +127,23 @@ def print_trends(found: Trends) -> None:
     out = console()
     for series in found.series:
         if series.broke:
-            out.print(f"-- a new series: {series.broke} changed --", markup=False)
-        out.print(trend_sentence(series), markup=False, soft_wrap=True)
-        table = new_table("run" if series.points and series.points[0].label.startswith("#") else "when",
+            out.print(f"-- a new series: {series.broke} changed --")
+        out.say(trend_sentence(series))
+        if not series.points:
+            continue
+        table = new_table("run" if series.points[0].label.startswith("#") else "when",
                           "date", f"{series.metric} (95 %)", "n", "against the first", "")  # fmt: skip
         for point in series.points:
             table.add_row(point.label, point.at[:10], written(point.estimate), f"{point.estimate.n:,}",
                           _change_of(point), _mark(point))  # fmt: skip
         out.print(table)
-        for told in (words for point in series.points for words in (*point.ended, *point.lost)):
-            out.print(f"! {told}", markup=False, soft_wrap=True)
+        for told in (words for point in series.points for words in (*point.settings, *point.ended, *point.lost)):
+            out.say(f"! {told}")
         out.print()
     for count, why in ((found.reused, "used answers of earlier runs: --fresh asks anew"),
                        (found.unfinished, "did not finish")):  # fmt: skip
         if count:
-            out.print(f"{count} run{'s' if count > 1 else ''} left out: {why}", markup=False)
+            out.print(f"{count} run{'s' if count > 1 else ''} left out: {why}")
 
 
 def _change_of(point: Point) -> str:

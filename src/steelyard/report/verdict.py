@@ -16,7 +16,8 @@ from steelyard.analysis.verdict_words import WORDS, cannot_see, change_of, headl
 from steelyard.analysis.wording import written
 from steelyard.criteria import Margin, Threshold, parse_margin, parse_threshold
 from steelyard.errors import UnknownName, UsageError
-from steelyard.report.terminal import console, new_table
+from steelyard.report.console import console, new_table
+from steelyard.report.stands import estimates_of
 from steelyard.store import Store
 from steelyard.store.baselines import SUFFIX, Baseline, read_baseline
 from steelyard.store.snapshots import Snapshot, reported_models
@@ -74,6 +75,8 @@ def gate(store: Store, run: RunInfo, asked: Asked) -> GateReport:
     if baseline is not None:
         pairs, unpaired = _pairs(_chosen(cells_of_snapshot(baseline.content), asked, may_be_empty=True), cells)
         faults += unpaired
+        if baseline.content.run == run.id and asked.margins:
+            faults.append(f"run #{run.number} is the baseline itself: nothing new was asked. Try: gate another run")
         checks += [check_margin(margin, *pair, asked.policy) for pair in pairs for margin in asked.margins]
     held = [check_threshold(one, cell, asked.policy) for cell in cells for one in asked.thresholds]
     chosen, passed_over = good_enough(held) if _is_choice(run) else (held, ())
@@ -116,7 +119,7 @@ def cells_of_run(store: Store, run: RunInfo) -> list[Cell]:
     """The cells of a run in the store; floors are no candidates."""
     sessions = store.sessions(run.id)
     machine = (sessions[0].provenance.get("machine") or {}) if sessions else {}
-    own = [(info, store.summary(info.id or 0) or ()) for info in store.cells(run.id) if not info.is_floor]
+    own = [(info, estimates_of(store, run, info)) for info in store.cells(run.id) if not info.is_floor]
     return [
         Cell(
             run=run.number,
@@ -249,8 +252,14 @@ def _pairs(baseline: Sequence[Cell], candidate: Sequence[Cell]) -> tuple[list[tu
 
 
 def _renamed(pairs: Sequence[tuple[Cell, Cell]]) -> list[str]:
-    """Where the service says that another model answers now: what is judged may be its change, not yours."""
-    return [
+    """Where another model answers now, by its name or as the service says: its change may be what is judged."""
+    others = [
+        f"{after.info.model} on {after.info.label} is held against another model, the baseline's only one: "
+        f"{before.info.model}"
+        for before, after in pairs
+        if before.info.model != after.info.model
+    ]
+    return others + [
         f"{after.info.model} on {after.info.label}: the service reported {', '.join(before.reported)} for the baseline "
         f"and {', '.join(after.reported)} for this run"
         for before, after in pairs
@@ -272,7 +281,7 @@ def _notes(run: RunInfo, checks: Sequence[Check]) -> list[str]:
     for check in checks:
         if note := cannot_see(check):
             notes.append(note)
-        if check.unit == "s" and check.baseline is not None:
+        if check.unit == "s" and check.baseline is not None and check.value is not None:
             notes.append(OTHER_HOUR)
         if check.pairing is not None and (left := check.pairing.only_baseline + check.pairing.only_candidate):
             notes.append(
@@ -291,7 +300,7 @@ def verdict_document(verdict: GateReport) -> dict[str, Any]:
 def print_verdict(verdict: GateReport) -> None:
     """One line that says it, one row a criterion, then what to beware of."""
     out = console()
-    out.print(f"{headline(verdict)}, mode {verdict.mode}", markup=False, soft_wrap=True)
+    out.say(f"{headline(verdict)}, mode {verdict.mode}")
     if verdict.checks:
         rows = [_row(check) for check in verdict.checks]
         shown = [place for place, _ in enumerate(COLUMNS) if any(row[place] for row in rows)]
@@ -305,15 +314,15 @@ def print_verdict(verdict: GateReport) -> None:
         out.print()
     for check in verdict.checks:
         if check.verdict != "pass" and not check.fault:
-            out.print(f"{check.sentence}", markup=False, soft_wrap=True)
+            out.say(f"{check.sentence}")
     for text in (*verdict.faults, *verdict.notes):
-        out.print(f"! {text}", markup=False, soft_wrap=True)
+        out.say(f"! {text}")
     if verdict.verdict == "inconclusive":
         warns = (
             f"warns only (exit 0). Try: steelyard gate {verdict.run or 'RUN'} --inconclusive block, which exits with 3"
         )
         ends = "blocks (exit 3)" if verdict.exit_code else warns
-        out.print(f"Inconclusive {ends}.", markup=False, soft_wrap=True)
+        out.say(f"Inconclusive {ends}.")
 
 
 def _row(check: Check) -> list[str]:

@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from steelyard.stats.power import sample_size_two_proportions as sample_size_two_proportions
     from steelyard.stats.quantiles import clustered_quantile_interval as clustered_quantile_interval
     from steelyard.stats.quantiles import harrell_davis as harrell_davis
+    from steelyard.stats.quantiles import interpolated_quantile_interval as interpolated_quantile_interval
     from steelyard.stats.quantiles import min_n_for_quantile_bound as min_n_for_quantile_bound
     from steelyard.stats.quantiles import percentiles_linear as percentiles_linear
     from steelyard.stats.quantiles import pooled_percentile as pooled_percentile
@@ -154,6 +155,7 @@ _HOMES = {
     "quantiles": (
         "clustered_quantile_interval",
         "harrell_davis",
+        "interpolated_quantile_interval",
         "min_n_for_quantile_bound",
         "percentiles_linear",
         "pooled_percentile",

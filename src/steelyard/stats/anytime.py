@@ -86,10 +86,14 @@ def hedged_confidence_sequence(
     A mean is dropped for good once a bet against it has multiplied its stake by 1 / alpha. Bets are sized by the
     variance so far; ``planned`` says for how many items, such as half the benchmark, and must be set beforehand. ``at``
     are the numbers of items after which bounds are wanted, by default the last. Bounds are a step of 1 / resolution
-    wide of the means tried, and within what the answers so far leave possible.
+    wide of the means tried, and within what the answers so far leave possible. From an unknown value on, which cannot
+    be bet on, nothing is learnt.
     """
     sample = np.asarray(values, dtype=float)
     moments = [len(sample)] if at is None else [min(int(moment), len(sample)) for moment in at]
+    if np.isnan(sample).any():
+        known = int(np.isnan(sample).argmax())
+        moments, sample = [min(moment, known) for moment in moments], sample[:known]
     bets = _bet_sizes(sample, alpha, planned)
     means = np.linspace(0.0, 1.0, resolution + 1)
     up, down, total = np.ones_like(means), np.ones_like(means), 0.0

@@ -13,6 +13,8 @@ import numpy as np
 import scipy
 from msgspec import Struct
 
+from steelyard.stats.intervals import members_of
+
 WEIGHTS_AT_ONCE = 1 << 22
 
 
@@ -48,7 +50,7 @@ def ratio_interval_bca(
     above = np.asarray(numerator, dtype=float)
     below = np.ones(len(above)) if denominator is None else np.asarray(denominator, dtype=float)
     if clusters is not None and len(above):
-        membership = np.unique(np.asarray(clusters), return_inverse=True)[1]
+        membership = members_of(clusters)
         above, below = (np.bincount(membership, weights=values) for values in (above, below))
     units = len(above)
     value = _ratio(above.sum(), below.sum()) if units else math.inf

@@ -101,8 +101,8 @@ def control_variate_mean(
     """
     y, x = np.asarray(new, dtype=float), np.asarray(baseline_same_items, dtype=float)
     n = len(y)
-    if n == 0:
-        return AdjustedMean(estimate=None, theta=0.0, correlation=None, se=None, low=None, high=None, n=0)
+    if n == 0 or not np.isfinite(y).all() or not np.isfinite(x).all():
+        return AdjustedMean(estimate=None, theta=0.0, correlation=None, se=None, low=None, high=None, n=n)
     mean_y, mean_x = float(y.mean()), float(x.mean())
     spread_x, spread_y = float(((x - mean_x) ** 2).sum()), float(((y - mean_y) ** 2).sum())
     together = float((x - mean_x) @ (y - mean_y))

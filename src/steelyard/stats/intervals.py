@@ -112,24 +112,30 @@ def stratified_wilson_interval(
     successes: Sequence[float] | np.ndarray,
     n: Sequence[int] | np.ndarray,
     weights: Sequence[float] | np.ndarray,
+    variances: Sequence[float] | np.ndarray | None = None,
     confidence: float = 0.95,
 ) -> Interval:
     """Interval of a weighted mean of shares over fixed strata: Wilson's at the effective sample size.
 
     The effective n is what a simple sample with the same variance would have (Korn & Graubard 1998; with Wilson's
-    interval: Franco, Little, Louis & Slud 2019). A stratum of one item has no variance of its own and takes that of
-    the whole; a sample without any variance is worth as many items as it has.
+    interval: Franco, Little, Louis & Slud 2019). ``variances`` are those of the items of each stratum where scores lie
+    between right and wrong, as means of repeats do. A stratum of one item has no variance of its own and takes that of
+    the whole; a sample without any variance is worth what its weights leave of it (Kish 1965). Of a stratum that weighs
+    something and was not asked, nothing is known.
     """
     counts, sizes, parts = (np.asarray(values, dtype=float) for values in (successes, n, weights))
-    if not len(sizes) or not sizes.sum():
+    if not parts.sum() > 0 or (sizes[parts > 0] <= 0).any():
         return Interval(low=0.0, high=1.0)
-    parts = parts / parts.sum()
+    asked = parts > 0
+    counts, sizes, parts = counts[asked], sizes[asked], parts[asked] / parts.sum()
     shares = counts / sizes
     share = min(1.0, float(parts @ shares))
     whole = share * (1 - share)
-    each = np.where(sizes > 1, shares * (1 - shares) / np.maximum(sizes - 1, 1), whole)
-    variance = float(parts**2 @ each)
-    worth = whole / variance if variance > 0 else float(sizes.sum())
+    within = shares * (1 - shares) * sizes / np.maximum(sizes - 1, 1)
+    if variances is not None:
+        within = np.asarray(variances, dtype=float)[asked]
+    variance = float(parts**2 @ (np.where(sizes > 1, within, whole) / sizes))
+    worth = whole / variance if variance > 0 else 1 / float(parts**2 @ (1 / sizes))
     return wilson_interval(successes=share * worth, n=worth, confidence=confidence)
 
 
@@ -198,9 +204,10 @@ def mean_se_epochs(*, scores: Sequence[Sequence[float]] | np.ndarray) -> Repeate
 def variance_components(*, scores: Sequence[Sequence[float]] | np.ndarray) -> Variances:
     """Var(mean) = (between + within / K) / n, estimated without bias; a negative ``between`` is clipped to 0.
 
-    Where repeats differ in number 1 / K is its mean over items, and ``within`` is of those asked at least twice.
+    Where repeats differ in number 1 / K is its mean over items, and ``within`` is of those asked at least twice. An
+    item with an unknown score is left out.
     """
-    repeats = [np.asarray(item, dtype=float) for item in scores if len(item)]
+    repeats = [np.asarray(item, dtype=float) for item in scores if len(item) and np.isfinite(item).all()]
     spreads = [float(item.var(ddof=1)) for item in repeats if len(item) > 1]
     if len(repeats) < 2 or not spreads:
         return Variances(within=None, between=None)
@@ -211,11 +218,13 @@ def variance_components(*, scores: Sequence[Sequence[float]] | np.ndarray) -> Va
 
 
 def cluster_se(*, scores: Sequence[float] | np.ndarray, clusters: Sequence[Hashable] | np.ndarray) -> ClusteredMean:
-    """Standard error of a mean whose items come in clusters (Miller 2024, appendix A; CR1 multiplies by G/(G-1))."""
-    values = np.asarray(scores, dtype=float)
-    if not len(values):
-        return ClusteredMean(mean=None, se=None, se_cr0=0.0, clusters=0)
-    _, membership = np.unique(np.asarray(clusters), return_inverse=True)
+    """Standard error of a mean whose items come in clusters (Miller 2024, appendix A; CR1 multiplies by G/(G-1)).
+
+    With an unknown score there is no mean.
+    """
+    values, membership = np.asarray(scores, dtype=float), members_of(clusters)
+    if not len(values) or not np.isfinite(values).all():
+        return ClusteredMean(mean=None, se=None, se_cr0=0.0, clusters=len(np.unique(membership)))
     sums = np.bincount(membership, weights=values - values.mean())
     groups = len(sums)
     se_cr0 = math.sqrt(float((sums**2).sum())) / len(values)
@@ -227,6 +236,14 @@ def design_effect(*, mean_cluster_size: float, icc: float, n: float) -> DesignEf
     """1 + (m - 1) icc (Kish 1965), and the number of independent items that n clustered ones are worth."""
     deff = 1 + (mean_cluster_size - 1) * icc
     return DesignEffect(deff=deff, effective_n=n / deff if deff > 0 else None)
+
+
+def members_of(names: Sequence[Hashable] | np.ndarray) -> np.ndarray:
+    """A number for each name, equal where names are: whatever they are, and 1 is not "1"."""
+    if isinstance(names, np.ndarray):
+        return np.unique(names, return_inverse=True)[1]
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(name, len(numbers)) for name in names], dtype=int)
 
 
 def without_spread(values: np.ndarray) -> bool:

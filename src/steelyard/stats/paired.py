@@ -15,7 +15,7 @@ import numpy as np
 import scipy
 from msgspec import Struct
 
-from steelyard.stats.intervals import cluster_se, t_quantile, without_spread
+from steelyard.stats.intervals import cluster_se, members_of, t_quantile, without_spread
 
 MOST_LISTED = 20
 MOST_STEPS = 1 << 26
@@ -159,8 +159,11 @@ def paired_t_stratified(
     n = len(differences)
     if not n or not np.isfinite(differences).all():
         return TTest(t=None, df=None, p=None, mean_diff=None, se=None, low=None, high=None, n=n)
-    names, membership, sizes = np.unique(np.asarray(strata), return_inverse=True, return_counts=True)
-    parts = np.array([weights[name] for name in names.tolist()])
+    labels = strata.tolist() if isinstance(strata, np.ndarray) else list(strata)
+    names, membership = list(dict.fromkeys(labels)), members_of(labels)
+    sizes, parts = np.bincount(membership), np.array([weights[name] for name in names], dtype=float)
+    if not parts.sum() > 0:
+        return TTest(t=None, df=None, p=None, mean_diff=None, se=None, low=None, high=None, n=n)
     parts = parts / parts.sum()
     means = np.bincount(membership, weights=differences) / sizes
     squares = np.bincount(membership, weights=(differences - means[membership]) ** 2)

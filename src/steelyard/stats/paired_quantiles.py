@@ -17,7 +17,12 @@ from msgspec import Struct
 from steelyard.stats.correlation import pearson
 from steelyard.stats.intervals import t_quantile
 from steelyard.stats.paired import paired_se_from_correlation
-from steelyard.stats.quantiles import clustered_quantile_interval, quantile_interval
+from steelyard.stats.quantiles import (
+    clustered_quantile_interval,
+    interpolated_quantile_interval,
+    linear_quantile,
+    quantile_interval,
+)
 
 Method = Literal["smooth", "order", "none"]
 
@@ -56,10 +61,12 @@ def paired_quantiles(
     them an item, or a cluster of items, may have several values.
 
     Harrell and Davis's (1982) of the logarithms, each with the error that every item's influence on it shows (the
-    infinitesimal jackknife, Efron 1982) and t. The degrees of freedom are three for each item in the smaller tail, as
-    simulation asks for: of a tail of few the error is hardly known. Both are recombined with the correlation of the
-    influences (Zou & Donner 2008). Where values are censored or not above 0, order statistics (Woodruff 1952) and the
-    correlation of exceeding them stand in, which is wider than it need be in tails that go together.
+    infinitesimal jackknife, Efron 1982) and t. The degrees of freedom are three for each item in the smaller tail,
+    as simulation asks for: of a tail of few the error is hardly known. Both are recombined with the correlation of
+    the influences (Zou & Donner 2008). Where one percentile is known much less closely than the other, bounds reach
+    out to what order statistics say, whatever the shape of the tail (interpolated, Nyblom 1992). Where values are
+    censored or not above 0, order statistics (Woodruff 1952) and the correlation of exceeding them stand in, which
+    is wider than it need be in tails that go together.
     """
     if not len(a) or not len(b):
         return QuantileContrast(a=None, b=None, difference=None, difference_low=None, difference_high=None, ratio=None,
@@ -73,9 +80,14 @@ def paired_quantiles(
         one, other = one.smooth(a, items_a, p, confidence), other.smooth(b, items_b, p, confidence)
     r = _correlation(one, other)
     points = ordered[0].plain[1], ordered[1].plain[1]
-    difference, low, high = _contrast(one.plain, other.plain, r, points)
+    exact = one.exact, other.exact
+    difference, low, high = _contrast(one.plain, other.plain, r, points, exact)
     logarithm, log_low, log_high = _contrast(
-        one.logarithms(), other.logarithms(), r, (_log(points[0]), _log(points[1]))
+        _logarithms(one.plain),
+        _logarithms(other.plain),
+        r,
+        (_log(points[0]), _log(points[1])),
+        (_logarithms(exact[0]), _logarithms(exact[1])),
     )
     return QuantileContrast(
         a=_finite(points[0]),
@@ -97,21 +109,27 @@ DEGREES_A_TAIL_VALUE = 3
 
 
 class _Side(Struct, frozen=True, kw_only=True):
-    """Lower bound, point and upper bound of one quantile, and how far each item moves it."""
+    """Lower bound, point and upper bound of one quantile, the same by order statistics, and how far each item moves it.
+
+    ``exact`` has the smooth point between bounds that hold whatever the shape of the tail.
+    """
 
     plain: Bounds
+    exact: Bounds
     influence: np.ndarray
 
     @staticmethod
     def by_order(values: np.ndarray, items: np.ndarray | None, p: float, confidence: float) -> _Side:
-        point = _linear(np.sort(values), p)
+        point = linear_quantile(np.sort(values), p)
         above = (values > point).astype(float)
         if items is None or len(np.unique(items)) == len(items):
             found = quantile_interval(values=values, p=p, confidence=confidence)
-            return _Side(plain=(found.low, point, found.high), influence=_by_item(above, items))
+            bounds = (found.low, point, found.high)
+            return _Side(plain=bounds, exact=bounds, influence=_by_item(above, items))
         found = clustered_quantile_interval(values=values, clusters=items, p=p, confidence=confidence)
         shares = _by_item(above, items) / np.unique(items, return_counts=True)[1]
-        return _Side(plain=(found.low, point, found.high), influence=shares)
+        bounds = (found.low, point, found.high)
+        return _Side(plain=bounds, exact=bounds, influence=shares)
 
     def smooth(self, values: np.ndarray, items: np.ndarray | None, p: float, confidence: float) -> _Side:
         """Harrell and Davis's instead, of positive, finite values; unbounded where order statistics are."""
@@ -119,16 +137,22 @@ class _Side(Struct, frozen=True, kw_only=True):
         influence = _by_item(moves, items)
         units = len(influence)
         if self.plain[0] is None or self.plain[2] is None or units < 2:
-            return _Side(plain=(None, math.exp(logarithm), None), influence=influence)
+            unbounded = (None, math.exp(logarithm), None)
+            return _Side(plain=unbounded, exact=unbounded, influence=influence)
         se = math.sqrt(float(influence @ influence) * units / (units - 1)) / len(values)
         degrees = min(units - 1.0, max(1.0, DEGREES_A_TAIL_VALUE * units * min(p, 1 - p)))
         reach = t_quantile(degrees, 0.5 + confidence / 2) * se
-        bounds = (math.exp(logarithm - reach), math.exp(logarithm), math.exp(logarithm + reach))
-        return _Side(plain=bounds, influence=influence)
-
-    def logarithms(self) -> Bounds:
-        low, point, high = self.plain
-        return None if low is None else _log(low), _log(point), None if high is None else _log(high)
+        point = math.exp(logarithm)
+        low, high = self.plain[0], self.plain[2]
+        if units == len(values):
+            found = interpolated_quantile_interval(values=np.log(values), p=p, confidence=confidence)
+            low = low if found.low is None else math.exp(found.low)
+            high = high if found.high is None else math.exp(found.high)
+        return _Side(
+            plain=(math.exp(logarithm - reach), point, math.exp(logarithm + reach)),
+            exact=(min(low, point), point, max(high, point)),
+            influence=influence,
+        )
 
 
 def _harrell_davis(values: np.ndarray, p: float) -> tuple[float, np.ndarray]:
@@ -154,15 +178,6 @@ def _by_item(values: np.ndarray, items: np.ndarray | None) -> np.ndarray:
     return values if items is None else np.bincount(np.unique(items, return_inverse=True)[1], weights=values)
 
 
-def _linear(ordered: np.ndarray, p: float) -> float:
-    """Type 7 of sorted values, of which the largest may be infinite."""
-    place = p * (len(ordered) - 1)
-    low, high = math.floor(place), math.ceil(place)
-    if low == high or not math.isfinite(ordered[high]):
-        return float(ordered[high])
-    return float(ordered[low] + (place - low) * (ordered[high] - ordered[low]))
-
-
 def _correlation(one: _Side, other: _Side) -> float:
     if len(one.influence) != len(other.influence):
         return 0.0
@@ -170,13 +185,22 @@ def _correlation(one: _Side, other: _Side) -> float:
 
 
 def _contrast(
-    one: Bounds, other: Bounds, r: float, points: tuple[float, float]
+    one: Bounds, other: Bounds, r: float, points: tuple[float, float], exact: tuple[Bounds, Bounds]
 ) -> tuple[float | None, float | None, float | None]:
-    """Point and bounds of one - other (Zou & Donner 2008, eq. 4); bounds that coincide are none."""
+    """Point and bounds of one - other (Zou & Donner 2008, eq. 4); bounds that coincide are none.
+
+    The skew of two tails of one shape cancels out; where the error of one outweighs the other's it stays. The more it
+    does, the farther bounds reach out to those that are recombined from ``exact`` ones (by simulation).
+    """
     if not (math.isfinite(points[0]) and math.isfinite(points[1])):
         return None, None, None
     point = points[0] - points[1]
     low, high = (_reached(one, other, r, upper=upper) for upper in (False, True))
+    far_low, far_high = (_reached(*exact, r, upper=upper) for upper in (False, True))
+    if low is not None and far_low is not None:
+        low -= _outweighs(one, other) * max(0.0, low - far_low)
+    if high is not None and far_high is not None:
+        high += _outweighs(one, other) * max(0.0, far_high - high)
     if low is not None and high is not None and high - low <= 1e-12 * max(abs(one[1]), abs(other[1])):
         return point, None, None
     return point, None if low is None else min(low, point), None if high is None else max(high, point)
@@ -189,6 +213,19 @@ def _reached(one: Bounds, other: Bounds, r: float, *, upper: bool) -> float | No
     found = paired_se_from_correlation(se_a=abs(one[1] - ends[0]), se_b=abs(ends[1] - other[1]), correlation=r)
     reach = found.unpaired if found.se is None else found.se
     return one[1] - other[1] + (reach if upper else -reach)
+
+
+def _outweighs(one: Bounds, other: Bounds) -> float:
+    """0 where both are known as closely, 1 where the error of one is all there is."""
+    squares = [(high - low) ** 2 for low, _, high in (one, other) if low is not None and high is not None]
+    if len(squares) < 2 or not sum(squares):
+        return 0.0
+    return float(((squares[0] - squares[1]) / sum(squares)) ** 2)
+
+
+def _logarithms(bounds: Bounds) -> Bounds:
+    low, point, high = bounds
+    return None if low is None else _log(low), _log(point), None if high is None else _log(high)
 
 
 def _log(value: float) -> float:

@@ -72,17 +72,28 @@ def min_n_for_quantile_bound(
 
 
 def percentiles_linear(*, values: Sequence[float] | np.ndarray, p: Sequence[float]) -> Values:
-    """Percentiles in per cent by linear interpolation (Hyndman & Fan 1996, type 7; numpy's and Prometheus's)."""
-    sample = np.asarray(values, dtype=float)
-    if not len(sample):
-        return Values(values=(None,) * len(p))
-    return Values(values=tuple(float(value) for value in np.percentile(sample, p)))
+    """Percentiles in per cent by linear interpolation (Hyndman & Fan 1996, type 7; numpy's and Prometheus's).
+
+    Infinite values, such as the times of requests that timed out, are the largest; unknown ones leave no percentile.
+    """
+    ordered = np.sort(np.asarray(values, dtype=float))
+    is_known = len(ordered) > 0 and not np.isnan(ordered[-1])
+    return Values(values=tuple(linear_quantile(ordered, one / 100) if is_known else None for one in p))
+
+
+def linear_quantile(ordered: np.ndarray, p: float) -> float:
+    """Type 7 of sorted values, of which the largest may be infinite, as a request that timed out is."""
+    place = p * (len(ordered) - 1)
+    low, high = math.floor(place), math.ceil(place)
+    if low == high or not math.isfinite(ordered[high]):
+        return float(ordered[high])
+    return float(ordered[low] + (place - low) * (ordered[high] - ordered[low]))
 
 
 def pooled_percentile(*, groups: Sequence[Sequence[float]], p: float) -> Value:
     """The percentile of all values together; the mean of the groups' percentiles is another, meaningless number."""
     pooled = np.concatenate([np.asarray(group, dtype=float) for group in groups]) if len(groups) else np.array([])
-    return Value(value=float(np.percentile(pooled, p)) if len(pooled) else None)
+    return Value(value=percentiles_linear(values=pooled, p=[p]).values[0])
 
 
 def harrell_davis(*, values: Sequence[float] | np.ndarray, p: float) -> Value:
@@ -98,6 +109,14 @@ def harrell_davis(*, values: Sequence[float] | np.ndarray, p: float) -> Value:
 def quantile_interval(*, values: np.ndarray, p: float, confidence: float = 0.95) -> QuantileBounds:
     """Distribution-free bounds of the ``p`` quantile of independent values."""
     return _bounds(np.sort(values), float(len(values)), p, confidence)
+
+
+def interpolated_quantile_interval(*, values: np.ndarray, p: float, confidence: float = 0.95) -> QuantileBounds:
+    """The same between two order statistics, where the confidence asked for is met nearly exactly (Nyblom 1992)."""
+    ordered, n = np.sort(values), len(values)
+    low = _interpolated(ordered, p, (1 + confidence) / 2)
+    high = _interpolated(-ordered[::-1], 1 - p, (1 + confidence) / 2)
+    return QuantileBounds(low=low, high=None if high is None else -high, effective_n=float(n))
 
 
 def clustered_quantile_interval(
@@ -120,6 +139,21 @@ def clustered_quantile_interval(
     plain = share * (1 - share) / n
     deff = max(1.0, clustered.se**2 / plain) if plain > 0 else n / clustered.clusters
     return _bounds(ordered, n / deff, p, confidence)
+
+
+def _interpolated(ordered: np.ndarray, p: float, confidence: float) -> float | None:
+    """What the ``p`` quantile is above with that confidence; ``None`` where no value is low enough."""
+    n = len(ordered)
+    exceeds = scipy.special.bdtrc(np.arange(n), n, p)  # that the quantile lies above the 1st, 2nd, ... value
+    rank = int(np.searchsorted(-exceeds, -confidence, side="right"))
+    if rank == 0:
+        return None
+    if rank == n:
+        return float(ordered[-1])
+    surplus, lack = exceeds[rank - 1] - confidence, confidence - exceeds[rank]
+    odds = rank * (1 - p) * lack, (n - rank) * p * surplus
+    share = odds[1] / (odds[0] + odds[1])
+    return float(ordered[rank - 1] + share * (ordered[rank] - ordered[rank - 1]))
 
 
 def _bounds(ordered: np.ndarray, worth: float, p: float, confidence: float) -> QuantileBounds:

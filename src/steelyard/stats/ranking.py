@@ -10,6 +10,8 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 from msgspec import Struct
 
+from steelyard.stats.intervals import members_of
+
 WEIGHTS_AT_ONCE = 1 << 22
 
 
@@ -87,7 +89,8 @@ def _within(
     table: np.ndarray, strata: Sequence[Hashable] | np.ndarray, draws: int, generator: np.random.Generator
 ) -> np.ndarray:
     """The same with every stratum as large as it is."""
-    _, membership, sizes = np.unique(np.asarray(strata), return_inverse=True, return_counts=True)
+    membership = members_of(strata)
+    sizes = np.bincount(membership)
     membership = np.where(sizes[membership] == 1, -1, membership)
     total = np.zeros((draws, len(table)))
     for stratum in np.unique(membership):

@@ -148,6 +148,8 @@ def _exits(z: Sequence[float], information: Sequence[float], drift: float = 0.0)
 
 def _exit(density: _Density | None, edge: float, step: float, drift: float) -> float:
     """The chance to be at or beyond ``edge`` after a step of information, not having stopped before."""
+    if step <= 0:
+        return 0.0
     nodes, mass = (np.zeros(1), np.ones(1)) if density is None else (density.nodes, density.mass)
     centre, sd = nodes + drift * step, math.sqrt(step)
     return float(mass @ (scipy.special.ndtr((centre - edge) / sd) + scipy.special.ndtr((-edge - centre) / sd)))
@@ -155,6 +157,8 @@ def _exit(density: _Density | None, edge: float, step: float, drift: float) -> f
 
 def _advance(density: _Density | None, edge: float, step: float, drift: float) -> _Density:
     """The score after one more step, within the bounds."""
+    if density is not None and step <= 0:
+        return density
     nodes, mass = (np.zeros(1), np.ones(1)) if density is None else (density.nodes, density.mass)
     centre, sd = nodes + drift * step, math.sqrt(step)
     # nobody is beyond nine deviations: there the nodes would be wasted

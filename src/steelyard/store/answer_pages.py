@@ -20,7 +20,7 @@ from steelyard.store.answers import answer_columns, read_call, with_original
 from steelyard.store.codec import unpack
 from steelyard.store.judgements import measures_of, scores_of
 from steelyard.store.ranks import Foremost, Ranks
-from steelyard.store.redaction import redact_answer
+from steelyard.store.redaction import redact_answer, redact_sample
 from steelyard.types import Call, CellInfo, Completion, Sample, Score
 
 Order = Literal["item", "slowest", "dearest", "longest"]
@@ -52,11 +52,12 @@ class AnswersWanted(Struct, frozen=True, kw_only=True):
 
 
 class AnswerRow(Struct, frozen=True, kw_only=True):
-    """One answer as a line of a table: its figures, what its own grader made of it, and no text of the benchmark's."""
+    """One answer as a line of a table: its item, its figures, and what its own grader made of it."""
 
     id: int
     cell: int
     item: str
+    sample: Sample
     repeat: int
     failure: str | None
     stop_reason: str | None
@@ -112,7 +113,7 @@ def answer_page(
             return page(row, is_cut=True)
         if len(found) == wanted.most:
             return page(seen)
-        if not wanted.text or _holds(row, wanted.text, known[row.cell].is_confidential and not reveal):
+        if fits(row, known[row.cell], wanted, reveal=reveal):
             found.append(row)
         seen = _mark(row, wanted.order)
         if wanted.text and time.monotonic() > deadline_s:
@@ -153,7 +154,7 @@ def _in_order(
     while last is not None and place[0] <= last:
         began_s = time.monotonic()
         end = place[0] + positions
-        chosen = _chosen(connection, info, wanted).where(
+        chosen = answers_like(connection, info, wanted).where(
             tuple_(calls.c.position, calls.c.repeat) > tuple_(*place),
             calls.c.position < end,
         )
@@ -184,7 +185,7 @@ def _of_foremost(
     below = [one for one in foremost.calls if place is None or one < place]
     for start in range(0, len(below), LOOKED_AT_ONCE):
         some = below[start : start + LOOKED_AT_ONCE]
-        chosen = _chosen(connection, info, wanted, by_number=True).where(
+        chosen = answers_like(connection, info, wanted, by_number=True).where(
             schema.calls.c.id.in_([number for _, number in some])
         )
         rows = {row.id: row for row in connection.execute(chosen)}
@@ -198,7 +199,7 @@ def _of_foremost(
 def _by_figure(connection: Connection, info: CellInfo, wanted: AnswersWanted) -> Any:
     calls = schema.calls
     figure = calls.c[BY_FIGURE[wanted.order]]
-    chosen = _chosen(connection, info, wanted).where(figure.is_not(None))
+    chosen = answers_like(connection, info, wanted).where(figure.is_not(None))
     if (place := _figure_place(wanted.after)) is not None:
         chosen = chosen.where(tuple_(figure, calls.c.id) < tuple_(*place))
     return chosen.order_by(figure.desc(), calls.c.id.desc())
@@ -215,7 +216,7 @@ def _figure_place(after: str) -> tuple[float, int] | None:
         raise UsageError(f"{after[:40]!r} is no place in a list") from error
 
 
-def _chosen(connection: Connection, info: CellInfo, wanted: AnswersWanted, *, by_number: bool = False) -> Any:
+def answers_like(connection: Connection, info: CellInfo, wanted: AnswersWanted, *, by_number: bool = False) -> Any:
     """The calls of the cell that count and are in the state wanted, with what a line shows.
 
     ``by_number``: they will be named by their numbers, so the index over the cell is of no use.
@@ -275,11 +276,12 @@ def _is_in_state(connection: Connection, info: CellInfo, state: str) -> ColumnEl
     }[state]
 
 
-def _holds(row: Any, text: str, is_hidden: bool) -> bool:
-    wanted = text.casefold()
-    if wanted in row.name.casefold():
+def fits(row: Any, info: CellInfo, wanted: AnswersWanted, *, reveal: bool) -> bool:
+    """Whether the text that is sought, if any, stands in the item's name or in what may be shown of it."""
+    text = wanted.text.casefold()
+    if text in row.name.casefold():
         return True
-    return not is_hidden and holds(wanted, row)
+    return (reveal or not info.is_confidential) and holds(text, row)
 
 
 def holds(wanted: str, row: Any) -> bool:
@@ -313,10 +315,10 @@ def _marked(text: str, n: int) -> tuple[int, ...]:
 def _rows(
     connection: Connection, rows: Sequence[Any], cells: dict[int | None, CellInfo], *, reveal: bool
 ) -> tuple[AnswerRow, ...]:
-    completions = _completions(connection, [row.id for row in rows])
+    read = _read(connection, [row.id for row in rows])
     own: dict[int, Score | None] = {}
     for info in {row.cell: cells[row.cell] for row in rows}.values():
-        of_cell = {row.id: completions.get(row.id) for row in rows if row.cell == info.id}
+        of_cell = {row.id: read[row.id][1] for row in rows if row.cell == info.id}
         judged = scores_of(connection, of_cell, info.protocol, info.protocol_version)
         own |= {number: judged.get(number, {}).get(info.scored[0]) for number in of_cell}
     found = []
@@ -328,6 +330,7 @@ def _rows(
                 id=row.id,
                 cell=row.cell,
                 item=row.name,
+                sample=read[row.id][0] if reveal or not info.is_confidential else redact_sample(read[row.id][0]),
                 repeat=row.repeat,
                 failure=row.failure,
                 stop_reason=row.stop_reason,
@@ -344,11 +347,12 @@ def _rows(
     return tuple(found)
 
 
-def _completions(connection: Connection, numbers: Sequence[int]) -> dict[int, Completion | None]:
-    """The replies of the calls, in which long answers stand that are not kept again."""
+def _read(connection: Connection, numbers: Sequence[int]) -> dict[int, tuple[Sample, Completion | None]]:
+    """The items of the calls and the replies, in which long answers stand that are not kept again."""
     calls = schema.calls
     chosen = with_original(select(calls.c.id, schema.samples.c.content, *answer_columns())).where(
         calls.c.id.in_(numbers)
     )
     rows = connection.execute(chosen).all() if numbers else []
-    return {row.id: read_call(row, unpack(row.content, Sample)).completion for row in rows}
+    samples = {row.id: unpack(row.content, Sample) for row in rows}
+    return {row.id: (samples[row.id], read_call(row, samples[row.id]).completion) for row in rows}

@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, exists, func, or_, select, tup
 
 from steelyard.store import schema
 from steelyard.store.answer_pages import AnswerPage, AnswersWanted, answer_page, whole_number
+from steelyard.store.neighbours import Neighbours, neighbours
 from steelyard.store.ranks import Ranks
 from steelyard.types import CellInfo, Estimate, RunInfo
 
@@ -84,9 +85,14 @@ class Pages:
             )
 
     def strata(self, cell: int) -> list[str]:
-        """The subjects or tasks of a cell's items, as its kept estimates name them."""
+        """The subjects or tasks of a cell's items, as its kept estimates name them; without any, all of its set."""
+        cells, samples = schema.cells, schema.samples
         with self._reading() as connection:
-            kept = connection.execute(select(schema.cells.c.summary).where(schema.cells.c.id == cell)).scalar()
+            kept = connection.execute(select(cells.c.summary).where(cells.c.id == cell)).scalar()
+            if kept is None:
+                own = select(cells.c.set).where(cells.c.id == cell).scalar_subquery()
+                every = select(samples.c.stratum).where(samples.c.set == own, samples.c.stratum.is_not(None)).distinct()
+                return sorted(connection.execute(every).scalars())
         prefix = "accuracy/"
         return sorted(name.removeprefix(prefix) for name in _estimates(kept) if name.startswith(prefix))
 
@@ -110,6 +116,13 @@ class Pages:
             if wanted.cells is not None:
                 cells = [info for info in cells if info.id in wanted.cells]
             return answer_page(connection, run_id, cells, wanted, self._ranks, reveal=reveal)
+
+    def beside(
+        self, info: CellInfo, place: tuple[int, int], wanted: AnswersWanted, *, reveal: bool = False
+    ) -> Neighbours:
+        """The answers before and after the one at a position and repeat, of its cell and among those wanted."""
+        with self._reading() as connection:
+            return neighbours(connection, info, place, wanted, reveal=reveal)
 
     def holds_more_than(self, run_id: str, most: int) -> bool:
         """Whether the run has more calls than that, counted no further."""

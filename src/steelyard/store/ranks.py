@@ -19,7 +19,8 @@ from steelyard.store import schema
 
 FOREMOST = 5_000
 """So many of a cell are remembered."""
-IDS_AT_ONCE = 10_000
+IDS_AT_ONCE, IDS_BY_A_BAR = 10_000, 50_000
+"""Once there are enough, only what is above the last of them is read: far more numbers are then looked through."""
 MOST_KEPT = 12
 
 Key = tuple[str, int, str]
@@ -88,14 +89,20 @@ class Ranks:
 
     @staticmethod
     def _begin(connection: Connection, look: _Look, cell: int) -> None:
-        first = connection.execute(select(func.min(schema.calls.c.id)).where(schema.calls.c.cell == cell)).scalar()
+        calls = schema.calls
+        oldest = int(connection.execute(select(func.min(calls.c.id))).scalar() or 0)
+        near = select(calls.c.id).where(calls.c.cell + 0 == cell, calls.c.id < oldest + IDS_AT_ONCE)
+        first = connection.execute(near.order_by(calls.c.id).limit(1)).scalar()
+        if first is None:  # the index of items is in no order of time, so all of the cell in it is read
+            first = connection.execute(select(func.min(calls.c.id)).where(calls.c.cell == cell)).scalar()
         look.first = look.next = int(first or 0)
         look.found, look.is_all = [], True
 
     @staticmethod
     def _go_on(connection: Connection, look: _Look, key: Key, newest: int) -> None:
         _, cell, name = key
-        calls, end = schema.calls, min(look.next + IDS_AT_ONCE, newest + 1)
+        bar = None if look.is_all else look.found[-1][0]
+        calls, end = schema.calls, min(look.next + (IDS_AT_ONCE if bar is None else IDS_BY_A_BAR), newest + 1)
         figure = calls.c[name]
         chosen = (
             select(figure, calls.c.id)
@@ -103,12 +110,12 @@ class Ranks:
                 calls.c.id >= look.next,
                 calls.c.id < end,
                 calls.c.cell + 0 == cell,  # + 0: by number, not by the index of items, which leads all over the table
-                figure.is_not(None),
+                figure.is_not(None) if bar is None else figure >= bar,
             )
             .order_by(figure.desc(), calls.c.id.desc())
             .limit(FOREMOST + 1)
         )
-        found = [(float(value), number) for value, number in connection.execute(chosen)]
+        found = [(float(value), number) for value, number in connection.execute(chosen).all()]
         look.found = nlargest(FOREMOST + 1, [*look.found, *found])
         if len(look.found) > FOREMOST:
             look.found, look.is_all = look.found[:FOREMOST], False

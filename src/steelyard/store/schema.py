@@ -257,6 +257,15 @@ baselines = Table(
 )
 """No foreign key to the run: a baseline holds its own figures and outlives it."""
 
+findings = Table(
+    "findings",
+    METADATA,
+    Column("run", ForeignKey("runs.id"), primary_key=True),
+    Column("made_of", LargeBinary, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+)
+"""What a large run shows; made again at any time, so it neither travels with the run nor is salvaged."""
+
 
 def is_of_call(call: ColumnElement[int]) -> ColumnElement[bool]:
     """Whether a score is one of the call's, in words for which SQLite goes to it without an index."""
@@ -338,6 +347,13 @@ def _dictionaries_are_squeezed(connection: Connection) -> None:
         connection.exec_driver_sql("UPDATE dictionaries SET content = ? WHERE id = ?", (squeezed(content), number))
 
 
+def _findings_are_kept(connection: Connection) -> None:
+    connection.exec_driver_sql(
+        "CREATE TABLE findings (run INTEGER NOT NULL PRIMARY KEY REFERENCES runs (id), made_of BLOB NOT NULL, "
+        "content BLOB NOT NULL)"
+    )
+
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     _judgements_have_costs,
     _answers_are_used_again,
@@ -349,6 +365,7 @@ MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     _verdicts_are_used_again,
     _nothing_is_kept_twice,
     _dictionaries_are_squeezed,
+    _findings_are_kept,
 )
 """Step ``i`` turns a store of version ``i + 1`` into one of version ``i + 2``; steps are added, never changed."""
 

@@ -34,6 +34,7 @@ from steelyard.store.baselines import Baselines
 from steelyard.store.codec import unpack
 from steelyard.store.columns import read_columns, read_names
 from steelyard.store.dictionaries import Dictionaries
+from steelyard.store.found import FoundStore
 from steelyard.store.history import History
 from steelyard.store.judgements import NewScore, delete_scores, measures_of
 from steelyard.store.opening import (
@@ -75,7 +76,7 @@ class Store:
 
     ``answers`` and ``verdicts`` find what may be used again, ``budget`` is what stands over all its runs, ``baselines``
     are the runs that others are held against; ``pages`` reads runs and answers a page at a time, ``history`` what
-    became of an item.
+    became of an item; ``found`` keeps what a large run shows.
     """
 
     def __init__(self, engine: Engine, location: str) -> None:
@@ -89,6 +90,7 @@ class Store:
         self.baselines = Baselines(self._reading, self._writing)
         self.pages = Pages(self._reading, number_of, run_info)
         self.history = History(self._reading, run_info)
+        self.found = FoundStore(self._reading, self._writing, number_of, self.pages.holds_more_than)
         self.budget = Budget(self._reading, self._writing, number_of, lambda pid, at: registry.is_alive(pid, at))
 
     @staticmethod
@@ -236,7 +238,7 @@ class Store:
             connection.execute(delete(schema.calls).where(schema.calls.c.cell.in_(of_run)))
             for of_cell in (schema.gradings, schema.looks):
                 connection.execute(delete(of_cell).where(of_cell.c.cell.in_(of_run)))
-            for table in (schema.cells, schema.sessions, schema.run_tags):
+            for table in (schema.findings, schema.cells, schema.sessions, schema.run_tags):
                 connection.execute(delete(table).where(table.c.run == number))
             connection.execute(delete(schema.runs).where(schema.runs.c.id == number))
 
@@ -318,10 +320,10 @@ class Store:
             rows = connection.execute(chosen.order_by(table.c.id)).all()
             return [msgspec.structs.replace(msgspec.json.decode(row.info, type=CellInfo), id=row.id) for row in rows]
 
-    def set_summary(self, cell: int, estimates: Sequence[Estimate]) -> None:
-        """Keep the cell's estimates, so that showing them reads one row."""
+    def set_summary(self, cell: int, estimates: Sequence[Estimate] | None) -> None:
+        """Keep the cell's estimates, so that showing them reads one row; ``None``: those kept count no more."""
         with self._writing() as connection:
-            encoded = msgspec.json.encode(list(estimates))
+            encoded = None if estimates is None else msgspec.json.encode(list(estimates))
             connection.execute(update(schema.cells).where(schema.cells.c.id == cell).values(summary=encoded))
 
     def summary(self, cell: int) -> tuple[Estimate, ...] | None:

@@ -14,6 +14,18 @@
   for (const select of document.querySelectorAll("form.filters select:not([multiple])")) {
     select.addEventListener("change", () => select.form.requestSubmit());
   }
+  for (const hint of document.querySelectorAll(".keys[hidden]")) hint.hidden = false;
+  for (const text of navigator.clipboard ? document.querySelectorAll("section > pre, details > pre, pre.whole") : []) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "copy";
+    button.textContent = "Copy";
+    button.addEventListener("click", () => {
+      const told = (word) => () => { button.textContent = word; };
+      navigator.clipboard.writeText(text.textContent).then(told("Copied"), told("Not allowed"));
+    });
+    text.before(button);
+  }
   // A page that is live fetches itself, and only its live part is exchanged: nothing that is typed or ticked is lost.
   const follow = () => {
     const live = document.getElementById("live");

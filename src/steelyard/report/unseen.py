@@ -1,0 +1,50 @@
+"""What cannot be seen in a text, or turns the order in which it is read, written out.
+
+Names come from other people's data, services and files as much as answers do: one mark that turns the reading order
+rewrites the sentence around it, and one escape the terminal. So pages, charts and tables show every text through here.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164"
+    "\ufeff\uffa0\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e0fff]"
+)
+
+
+def visible(text: str) -> str:
+    """The text with what cannot be seen, or turns the reading order, written out."""
+    return _UNSEEN.sub(_written_out, text.replace("\r\n", "\n"))
+
+
+def _written_out(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def on_one_line(text: str) -> str:
+    """A foreign name within a sentence of ours: visible, and no line begins with any of it."""
+    return " ".join(visible(text).split())
+
+
+def cut(text: str, most: int) -> str:
+    """A long text without its middle, and how much that was."""
+    if len(text) <= most:
+        return text
+    head, tail = most // 3, most - most // 3
+    return f"{text[:head]}\n[... {len(text) - most:,} characters left out ...]\n{text[-tail:]}"
+
+
+def as_shown(value: Any) -> Any:
+    """What a template puts on a page: every text made visible, but for markup of our own (Jinja's ``finalize``)."""
+    return visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+
+
+def exact(value: object) -> str:
+    """A value of a form, which must come back as it was: escaped, with what cannot be seen still in it."""
+    from markupsafe import escape
+
+    return escape(str(value))
