@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from command import modules_of
+
 # The same examples every time, however long one takes: a busy machine must fail no test.
 settings.register_profile("steelyard", deadline=None, derandomize=True)
 settings.load_profile("steelyard")
@@ -15,9 +17,12 @@ DATA = os.environ.get("STEELYARD_DATA")
 
 @pytest.fixture(autouse=True)
 def _own_folder(tmp_path_factory, monkeypatch):
-    monkeypatch.chdir(tmp_path_factory.mktemp("work"))
+    folder = tmp_path_factory.mktemp("work")
+    monkeypatch.chdir(folder)
     for name in ("OPENAI_API_KEY", "STEELYARD_STORE"):
         monkeypatch.delenv(name, raising=False)
+    with modules_of(folder):
+        yield
 
 
 @pytest.fixture
