@@ -7,6 +7,7 @@ import pytest
 from hypothesis import settings
 
 import postgresql_server
+from command import modules_of
 from steelyard.store import opening, store
 
 # The same examples every time, however long one takes: a busy machine must fail no test.
@@ -19,9 +20,12 @@ SERVER = pytest.StashKey[str | None]()
 
 @pytest.fixture(autouse=True)
 def _own_folder(tmp_path_factory, monkeypatch):
-    monkeypatch.chdir(tmp_path_factory.mktemp("work"))
+    folder = tmp_path_factory.mktemp("work")
+    monkeypatch.chdir(folder)
     for name in ("OPENAI_API_KEY", "STEELYARD_STORE"):
         monkeypatch.delenv(name, raising=False)
+    with modules_of(folder):
+        yield
 
 
 @pytest.fixture

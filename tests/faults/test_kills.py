@@ -3,8 +3,6 @@
 import asyncio
 import json
 import random
-import subprocess
-import sys
 import time
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +17,7 @@ from aiohttp import web
 import postgresql_server
 import steelyard as sy
 from dashboard.boards import Visitor, served
+from forks import Started
 from server import chunk, finish, serving, stream, usage
 from steelyard.store import Store
 
@@ -48,8 +47,7 @@ class Echo:
 
 
 def start(store, *arguments):
-    command = [sys.executable, "-m", "steelyard", "run", *arguments, "--store", str(store)]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    return Started("run", *arguments, "--store", store)
 
 
 def ended(process):
