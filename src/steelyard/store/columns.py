@@ -12,13 +12,12 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from sqlalchemy import Connection, func, literal_column, select
+from sqlalchemy import Connection, select
 
 from steelyard.store import schema
 from steelyard.store.cell_calls import (
     FEW,
     NUMBERS,
-    SPARSE,
     Calls,
     Extent,
     Words,
@@ -28,6 +27,7 @@ from steelyard.store.cell_calls import (
     read_calls,
 )
 from steelyard.store.cell_scores import read_judging, read_scores
+from steelyard.store.dialect import listed
 from steelyard.types import Columns
 
 OF_SAMPLES = ("stratum", "cluster", "flags")
@@ -142,23 +142,16 @@ def _samples(connection: Connection, cell: int, extent: Extent, names: Sequence[
     calls, samples = schema.calls, schema.samples
     number = connection.execute(select(schema.cells.c.set).where(schema.cells.c.id == cell)).scalar_one()
     columns = (samples.c.position, *(samples.c[name] for name in names))
-    chosen = select(*map(func.json_group_array, columns))
+    chosen = select(*map(listed, columns))
     if extent.n < FEW:
         asked = select(calls.c.position).where(calls.c.cell == cell)
         chosen = chosen.where(samples.c.set == number, samples.c.position.in_(asked))
-    elif _items_in_store(connection) < SPARSE * extent.n:
-        chosen = chosen.where(samples.c.set + 0 == number)  # + 0: the rows as they lie, not by the index
     else:
-        chosen = chosen.where(samples.c.set == number)
+        chosen = chosen.where(samples.c.set + 0 == number)  # + 0: the rows as they lie, not by the index
     positions, *texts = connection.execute(chosen).one()
     return {"position": LIST.decode(positions)} | {
         name: TEXTS.decode(text) for name, text in zip(names, texts, strict=True)
     }
-
-
-def _items_in_store(connection: Connection) -> int:
-    """About how many: the number of the last one that was written."""
-    return int(connection.execute(select(func.max(literal_column("rowid"))).select_from(schema.samples)).scalar() or 0)
 
 
 def _clusters(words: Words, codes: np.ndarray) -> np.ndarray:
