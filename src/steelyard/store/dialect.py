@@ -46,8 +46,8 @@ class Dialect(Struct, frozen=True, kw_only=True):
     """How one of the two says it.
 
     ``begin_to_write`` begins a transaction that no other one writes beside, ``begin_to_read`` one whose questions all
-    see the store as it is at the first. ``last_of_calls`` gives the last score of each call that is there, of calls that
-    are a list in JSON. ``insert`` makes a statement that can say what to do with rows that are there already.
+    see the store as it is at the first. ``last_of_calls`` gives the last score of each call that is there, of calls
+    that are a list in JSON. ``insert`` makes a statement that can say what to do with rows that are there already.
     ``is_held`` tells whether the process of a session lives, also where that is on another host; ``None`` where the
     database cannot know.
     """
