@@ -179,6 +179,8 @@ async def _streamed(reply: Reply) -> AsyncIterator[Event]:
 
 def _whole(data: bytes, at_ns: int) -> list[Event]:
     response = decoded(_responses, data)
+    if response.status is None and response.error is None:
+        raise no_answer(data)
     refused = False
     texts = []
     for item in response.output:
