@@ -23,6 +23,7 @@ from steelyard.providers.endpoint import (
     decoded,
     key_headers,
     malformed,
+    no_answer,
     reported,
 )
 from steelyard.providers.http import Reply
