@@ -1,26 +1,16 @@
 """``steelyard compare`` as a user meets it, and held against a computation of its own on published answers."""
 
-import contextlib
-import io
 import json
 
 import numpy as np
 import pytest
 import scipy.stats as oracle
 from scipy.optimize import brentq
-from test_cli import steelyard, write_cases
+from test_cli import write_cases
 from test_grading import rows_of, write_lines
 
 import steelyard as sy
-from steelyard.cli import main
-
-
-def ok(*arguments):
-    """What the command prints, in this process: many commands in one test take no new interpreter each."""
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        assert main([str(word) for word in arguments]) == 0
-    return printed.getvalue()
+from command import ok, steelyard
 
 
 def answers(model, right, n=40, benchmark="cases.jsonl"):
