@@ -2,9 +2,9 @@
 
 Exit codes: 0 done, also where single calls failed: they are counted beside each score; 1 a check, a gate or a success
 criterion failed; 2 the request cannot be understood or fulfilled, found before any call; 3 a gate or a success
-criterion that is inconclusive, where that blocks; 4 the environment failed, or a model was stopped or answered nothing, so that
-nothing or only a part was measured; 5 the budget is spent, and what was measured until then is valid; 130 interrupted
-and resumable.
+criterion that is inconclusive, where that blocks; 4 the environment failed, or a model was stopped or answered nothing,
+so that nothing or only a part was measured; 5 the budget is spent, and what was measured until then is valid;
+130 interrupted and resumable.
 """
 
 from __future__ import annotations
