@@ -314,6 +314,34 @@ def test_a_reply_that_breaks_off_behind_a_proxy_is_a_connection_failure_too(monk
     assert asyncio.run(main()) == "connection"
 
 
+@pytest.mark.parametrize(
+    ("proxy", "target", "words"),
+    [
+        ("http://user:hunter2@{}", "https://model.example/v1", "the proxy refuses: HTTP 407 No"),
+        ("http://user:hunter2@{}", "http://model.example/v1", "HTTP 407 from model.example"),
+        ("http://user:hunter2@127.0.0.1:9", "http://model.example/v1", "the proxy 127.0.0.1:9 cannot be reached"),
+        ("user:hunter2@127.0.0.1:9", "http://model.example/v1", "is not a URL. Try: http://HOST:PORT"),
+    ],
+)
+def test_a_fault_of_a_proxy_names_it_without_its_password(proxy, target, words, monkeypatch):
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+
+    async def main():
+        client = Http()
+        async with answering([b"HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n"]) as (url, _):
+            for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"):
+                monkeypatch.setenv(name, proxy.format(url.removeprefix("http://")))
+            with pytest.raises(ProviderError) as caught:
+                await fetched(client, target)
+            await client.close()
+        return caught.value.failure.message
+
+    told = asyncio.run(main())
+    assert words in told
+    assert "hunter2" not in told
+
+
 def test_a_refusal_that_nobody_waits_for_gives_its_connection_up():
     async def main():
         client = Http()

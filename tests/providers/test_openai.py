@@ -91,22 +91,49 @@ def test_the_connection_of_a_streamed_answer_serves_the_next_request():
     assert len(set(peers)) == 1
 
 
-def test_reasoning_counts_as_a_token_but_not_as_the_answer():
-    parts = [chunk(reasoning_content="hmm"), chunk(content="7"), finish()]
+MISTRALS = {
+    "type": "thinking",
+    "thinking": [{"type": "text", "text": "h"}, {"type": "reference", "reference_ids": [1]}],
+}
+DATABRICKS = {"type": "reasoning", "summary": [{"type": "summary_text", "text": "mm"}]}
+
+
+@pytest.mark.parametrize(
+    "thoughts",
+    [
+        [chunk(reasoning_content="hmm")],
+        [chunk(content=[MISTRALS]), chunk(content=[DATABRICKS])],
+        [chunk(content=[{"type": "thinking", "thinking": "h"}, {"type": "reasoning", "text": "mm"}])],
+    ],
+    ids=["of its own", "parts of parts", "parts"],
+)
+@pytest.mark.parametrize("said", ["7", ["7"], [{"type": "text", "text": "7"}, {"type": "image_url"}]])
+def test_reasoning_counts_as_a_token_but_not_as_the_answer(thoughts, said):
+    parts = [*thoughts, chunk(content=said), finish()]
     completion = answer(streamed(*parts, gap_s=0.01))[0].completion
     assert (completion.reasoning, completion.text) == ("hmm", "7")
     assert completion.timing.first_token_ns < completion.timing.first_answer_ns
 
 
-def test_a_server_that_does_not_stream_is_still_understood():
-    document = {"model": "x", "choices": [{"message": {"content": "ok"}, "finish_reason": "length"}]}
-    completion = answer(always(200, document))[0].completion
+@pytest.mark.parametrize("status", [200, 201, 202])
+@pytest.mark.parametrize("content_type", ["application/json", "text/event-stream"])
+@pytest.mark.parametrize("content", ["ok", [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "ok"}]])
+def test_a_server_that_does_not_stream_is_still_understood(status, content_type, content):
+    document = {"model": "x", "choices": [{"message": {"content": content}, "finish_reason": "length"}]}
+
+    async def handle(request, body, number):
+        return web.Response(
+            body=b"\n " + json.dumps(document).encode(), status=status, headers={"Content-Type": content_type}
+        )
+
+    completion = answer(handle)[0].completion
     assert (completion.text, completion.stop_reason) == ("ok", "length")
+    assert completion.reasoning == ("" if content == "ok" else "hm")
     assert completion.timing.ttft_s is None
     assert completion.usage.input_tokens is None
 
 
-@pytest.mark.parametrize("content_type", ["text/plain; charset=utf-8", "application/octet-stream"])
+@pytest.mark.parametrize("content_type", ["text/plain; charset=utf-8", "application/octet-stream", "application/json"])
 def test_a_stream_is_known_by_its_beginning_where_its_type_does_not_say_so(content_type):
     parts = [chunk(content="7"), finish(), usage(11, 2)]
     body = b"".join(b"data: " + json.dumps(part).encode() + b"\n\n" for part in parts)
@@ -140,6 +167,23 @@ def test_characters_cut_by_a_chunk_boundary_stay_whole():
     at = raw.index("é".encode()) + 1
     completion = answer(streamed(raw[:at], raw[at:], rest, raw=True, gap_s=0.01))[0].completion
     assert completion.text == "né"
+
+
+@pytest.mark.parametrize(
+    ("written", "text"),
+    [("a\\ud83d", "a\ufffd"), ("\\uDE00b\\\\ud83d", "\ufffdb\\ud83d"), ("\\ud83d\\ude00\\ud83d", "😀\ufffd")],
+)
+def test_half_of_a_surrogate_pair_costs_no_answer(written, text):
+    raw = f'data: {{"choices":[{{"delta":{{"content":"{written}"}},"finish_reason":"stop"}}]}}\n\n'.encode()
+    assert answer(streamed(raw, raw=True))[0].completion.text == text
+
+
+def test_what_a_document_says_instead_of_an_answer_is_told():
+    async def handle(request, body, number):
+        return web.Response(text='{"detail":"the model is asleep"}', headers={"Content-Type": "text/event-stream"})
+
+    failure = answer(handle)[0].failure
+    assert (failure.kind, failure.message) == ("malformed", "the reply holds no answer: the model is asleep")
 
 
 def test_a_stream_that_breaks_off_is_no_answer():

@@ -1,11 +1,13 @@
 import io
+import json
 
 import pytest
 
 from steelyard.report import marks
-from steelyard.report.console import PlainConsole, new_table
+from steelyard.report.answers import plain
+from steelyard.report.console import PlainConsole, console, new_table
 from steelyard.report.identity import MixedModel, mixture_warning
-from steelyard.report.unseen import as_shown, exact, visible
+from steelyard.report.unseen import as_shown, exact, harmless, harmless_json, on_one_line, visible
 
 TURNED = "a\u202eb"
 HIDDEN = ["\x1b", "\x00", "\u00ad", "\u200b", "\u202e", "\u2066", "\u3164", "\ufeff", "\U000e0041", "\U000e0101"]
@@ -53,6 +55,30 @@ def test_a_name_is_neither_markup_nor_obeyed_by_a_terminal():
 def test_what_a_service_calls_itself_begins_no_line():
     mixed = MixedModel(model="m", differs="model", reported={"a\n::error::x\x1b[2J": 2, "b": 1})
     assert "a ::error::x\\u001b[2J (2 answers), b" in mixture_warning(mixed)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("::error::x", "| ::error::x"),
+        ("a ::b\n \t\u3000::add-mask::a", "a ::b\n|  \t\u3000::add-mask::a"),
+        ("\u200b:\u00ad:x::y", "| \u200b:\u00ad:x::y"),
+        ("a ##[error] ###[x ##vso[a", "a # #[error] ## #[x # #vso[a"),
+        ("#\u200b#\ufe0f[group]", "# \u200b#\ufe0f[group]"),
+        ("a: :b\n## [link]\n# [x] a::b", "a: :b\n## [link]\n# [x] a::b"),
+    ],
+)
+def test_no_text_is_a_command_in_a_log(text, shown, capsys):
+    """As actions/runner reads it: blanks and what a comparison by culture passes over come before the marks."""
+    assert harmless(text) == plain(text) == shown
+    assert "##[" not in on_one_line(text)
+    document = json.dumps({"a": text, "b": "\\##["}, ensure_ascii=False)
+    assert json.loads(harmless_json(document)) == json.loads(document)
+    assert "##[" not in harmless_json(document)
+    table = new_table("::h::", "b")
+    table.add_row(text, f"{text} " * 20)
+    console().print(table, text, sep="\n")
+    assert not [line for line in capsys.readouterr().out.splitlines() if line.lstrip()[:2] == "::" or "##[" in line]
 
 
 def test_a_table_too_wide_for_the_terminal_is_printed_as_several_before_a_figure_is_broken():

@@ -1,9 +1,10 @@
 """The command line: parse, call, print, exit code. Each verb has a file of its own; nothing imports this package.
 
-Exit codes: 0 done; 1 a check, a gate or a success criterion failed; 2 the request cannot be understood or fulfilled,
-found before any call; 3 a gate or a success criterion that is inconclusive, where that blocks;
-4 the environment or a provider failed, so that nothing or only a part was measured; 5 the budget is spent, and what was
-measured until then is valid; 130 interrupted and resumable.
+Exit codes: 0 done, also where single calls failed: they are counted beside each score; 1 a check, a gate or a success
+criterion failed; 2 the request cannot be understood or fulfilled, found before any call; 3 a gate or a success
+criterion that is inconclusive, where that blocks; 4 the environment failed, or a model was stopped or answered nothing,
+so that nothing or only a part was measured; 5 the budget is spent, and what was measured until then is valid;
+130 interrupted and resumable.
 """
 
 from __future__ import annotations
@@ -48,7 +49,17 @@ VERBS = (
 )  # fmt: skip
 
 DESCRIPTION = "Weigh language models: how good, how fast, how heavy and how dear, with the uncertainty of every number."
-EPILOG = "Try: steelyard run starter -m local/smollm2-135m -m baseline/random"
+EPILOG = """Try: steelyard run starter -m local/smollm2-135m -m baseline/random
+
+Exit codes:
+  0    done; single calls that failed are counted beside each score
+  1    a check, a gate or a success criterion failed
+  2    wrong usage, found before any call
+  3    inconclusive, where that blocks
+  4    the environment failed, or a model was stopped or answered nothing
+  5    the budget is spent; what was measured is valid
+  130  interrupted; steelyard run --resume last goes on
+"""
 SELDOM = 10_000
 """So many new objects are between two rounds of the garbage collector while a command starts; Python's own is 700."""
 
@@ -110,7 +121,12 @@ def _complain(text: str) -> None:
 
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    parser = _Parser(prog="steelyard", description=DESCRIPTION, epilog=EPILOG)
+    parser = _Parser(
+        prog="steelyard",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     for verb in VERBS:

@@ -148,8 +148,10 @@ def print_json_line(value: Any) -> None:
 
 
 def _inert(document: str) -> str:
-    """The same JSON with those control characters escaped that JSON lets stand and some terminals obey."""
-    return document.translate(_ESCAPED)
+    """The same JSON with that escaped which JSON lets stand and some terminals, or a CI service's log, obey."""
+    from steelyard.report.unseen import harmless_json
+
+    return harmless_json(document.translate(_ESCAPED))
 
 
 _ESCAPED = {code: f"\\u{code:04x}" for code in range(0x7F, 0xA0)}

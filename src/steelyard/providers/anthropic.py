@@ -23,6 +23,7 @@ from steelyard.providers.endpoint import (
     decoded,
     key_headers,
     malformed,
+    no_answer,
     reported,
 )
 from steelyard.providers.http import Reply
@@ -170,7 +171,7 @@ def _whole(data: bytes, at_ns: int) -> list[Event]:
     if message.error is not None:
         raise _told(message.error)
     if message.stop_reason is None and not message.content:
-        raise malformed("the reply holds no answer")
+        raise no_answer(data)
     texts = [text for block in message.content for text in _texts(block, at_ns)]
     stop = message.stop_reason
     usage = _usage(message.usage or _Usage())

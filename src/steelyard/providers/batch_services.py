@@ -29,7 +29,7 @@ from steelyard.providers.batches import (
     custom_id,
     index_of,
 )
-from steelyard.providers.endpoint import Dialect, key_headers, malformed
+from steelyard.providers.endpoint import Dialect, decoded, key_headers, malformed
 from steelyard.providers.interface import Done, Text
 from steelyard.providers.refusals import classify, error_message
 from steelyard.providers.services import address_of, key_of
@@ -270,7 +270,7 @@ class _Json:
                 aiohttp.ClientSession(timeout=TIMEOUT, trust_env=True) as session,
                 session.request(method, url, headers=self._headers, allow_redirects=False, **sent) as reply,
             ):
-                if reply.status != 200:
+                if not 200 <= reply.status < 300:
                     raise ProviderError(_refusal(reply.status, await reply.text(errors="replace")))
                 yield reply
         except TimeoutError as error:
@@ -291,8 +291,9 @@ def _openai_answer(index: int, line: dict[str, Any]) -> Answered:
             is_unbilled=error.get("code") in OPENAI_NOT_BEGUN,
         )
     data = msgspec.json.encode(response.get("body"))
-    if response.get("status_code") != 200:
-        return Answered(index=index, failure=_refusal(int(response.get("status_code") or 500), data.decode()))
+    status = int(response.get("status_code") or 500)
+    if not 200 <= status < 300:
+        return Answered(index=index, failure=_refusal(status, data.decode()))
     return _read(index, openai.CHAT, data)
 
 
@@ -340,11 +341,11 @@ def _refusal(status: int, body: str) -> Failure:
     return Failure(kind=classify(status, body), message=f"HTTP {status} about the batch: {told}", status=status)
 
 
+_documents: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
+
+
 def _object(data: bytes) -> dict[str, Any]:
-    try:
-        value = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise malformed(f"cannot read the reply about the batch: {error}") from error
+    value = decoded(_documents, data)
     if not isinstance(value, dict):
         raise malformed("the reply about the batch is no object")
     return value

@@ -6,6 +6,8 @@ temperature, a token limit by its old name) is learnt from its error: see ``acce
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -16,7 +18,7 @@ from steelyard.errors import ProviderError
 from steelyard.providers.accepted import Accepted, Settings
 from steelyard.providers.http import BOM, STALL_TIMEOUT_S, Http, Reply, is_loopback
 from steelyard.providers.interface import Done, Event, FirstByte, Pause
-from steelyard.providers.refusals import rest_s
+from steelyard.providers.refusals import error_message, rest_s
 from steelyard.secrets import Secret, scrub
 from steelyard.types import Failure, FailureKind, Kind, Request
 
@@ -28,6 +30,7 @@ Streaming = Callable[[Reply], AsyncIterator[Event]]
 Reading = Callable[[bytes, int], Sequence[Event]]
 """Events from the body of a reply and the nanosecond its last byte came, ending with ``Done``."""
 
+HALF_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")
 FILTERED = ("content management policy", "content filtering policy", "flagged as potentially violating")
 
 
@@ -153,12 +156,41 @@ def key_headers(key: Secret | None, header: str = "Authorization") -> dict[str, 
 
 
 def decoded(decoder: msgspec.json.Decoder[T], data: bytes) -> T:
-    """The reply as a value; what cannot be read is a ``malformed`` failure that shows how it begins."""
+    """The reply as a value; what cannot be read is a ``malformed`` failure that shows how it begins.
+
+    Half of a surrogate pair, which services send that count in UTF-16, is read as a replacement character.
+    """
+    data = data.removeprefix(BOM)
     try:
-        return decoder.decode(data.removeprefix(BOM))
+        try:
+            return decoder.decode(data)
+        except msgspec.DecodeError:
+            if (mended := _without_half_pairs(data)) is None:
+                raise
+            return decoder.decode(mended)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        start = scrub(data[:200].decode("utf-8", "replace"))
-        raise malformed(f"cannot read the reply ({error}): {start}") from error
+        raise malformed(f"cannot read the reply ({error}): {_beginning(data)}") from error
+
+
+def _without_half_pairs(data: bytes) -> str | None:
+    """The document with a replacement character for each half of a surrogate pair; ``None`` where that is not it."""
+    if not HALF_PAIR.search(data):
+        return None
+    try:
+        text = json.dumps(json.loads(data), ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return None
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _beginning(data: bytes) -> str:
+    return scrub(data[:200].decode("utf-8", "replace"))
+
+
+def no_answer(data: bytes) -> ProviderError:
+    """A document of another kind than a reply: what it says, or how it begins."""
+    told = scrub(error_message(data.decode("utf-8", "replace")) or "") or _beginning(data)
+    return malformed(f"the reply holds no answer: {told}")
 
 
 def malformed(message: str) -> ProviderError:

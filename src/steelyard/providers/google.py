@@ -24,6 +24,7 @@ from steelyard.providers.endpoint import (
     decoded,
     key_headers,
     malformed,
+    no_answer,
     reported,
 )
 from steelyard.providers.http import Reply
@@ -181,7 +182,7 @@ def _whole(data: bytes, at_ns: int) -> list[Event]:
     part = _decode(data)
     stop = _stop(part)
     if stop is None:
-        raise malformed("the reply holds no answer")
+        raise no_answer(data)
     usage = _usage(part.usage_metadata or _Usage())
     done = Done(
         stop_reason=stop,

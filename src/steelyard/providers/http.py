@@ -34,6 +34,8 @@ STALL_TIMEOUT_S = 120.0
 FINISH_TIMEOUT_S = 0.25
 LONGEST_IDLE_S = 15.0
 LONGEST_REFUSAL_BYTES = 4096
+FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":")
+"""How a line of an event stream begins."""
 BOM = b"\xef\xbb\xbf"
 SAFE_IN_A_PATH = "/?%:@!$&'()*+,;=~[]"
 
@@ -42,13 +44,14 @@ Piece = tuple[bytes, int]
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
-    """A reply whose headers have arrived; its body is still to come, piece by piece from ``next_piece``."""
+    """A reply whose headers have arrived; its body is still to come, piece by piece: ``begun``, then ``next_piece``."""
 
     status: int
     reason: str
     headers: Mapping[str, str]
     first_byte_ns: int
     next_piece: Callable[[], Awaitable[Piece | None]]
+    begun: Piece | None = None
 
     @property
     def content_type(self) -> str:
@@ -59,13 +62,15 @@ class Reply:
         """The ``data`` of each server-sent event with the nanosecond its last byte was read at."""
         stream = EventStream()
         size, at_ns = 0, self.first_byte_ns
-        while (piece := await self.next_piece()) is not None:
+        piece = self.begun or await self.next_piece()
+        while piece is not None:
             data, at_ns = piece
             size += len(data)
             if size > LONGEST_REPLY_BYTES:
                 raise _too_long()
             for event in stream.feed(data):
                 yield event, at_ns
+            piece = await self.next_piece()
         for event in stream.end():
             yield event, at_ns
 
@@ -73,29 +78,29 @@ class Reply:
         """The whole body and when its last byte was read."""
         pieces: list[bytes] = []
         size, at_ns = 0, self.first_byte_ns
-        while (piece := await self.next_piece()) is not None:
+        piece = self.begun or await self.next_piece()
+        while piece is not None:
             data, at_ns = piece
             pieces.append(data)
             size += len(data)
             if size > LONGEST_REPLY_BYTES:
                 raise _too_long()
+            piece = await self.next_piece()
         return b"".join(pieces), at_ns
 
     async def is_stream(self) -> tuple[bool, Reply]:
         """Whether events follow, and the reply to read them from.
 
-        A service that forgets to say so, or calls them plain text, is known by how its body begins.
+        How the body begins says it, for some services forget to, or call an error in JSON a stream: no line of a stream
+        begins with a brace.
         """
-        if self.content_type == "text/event-stream" or "json" in self.content_type:
-            return self.content_type == "text/event-stream", self
         first = await self.next_piece()
-        begun = [] if first is None else [first]
-
-        async def next_piece() -> Piece | None:
-            return begun.pop() if begun else await self.next_piece()
-
-        is_stream = first is not None and first[0].startswith((b"data:", b"event:", b":"))
-        return is_stream, replace(self, next_piece=next_piece)
+        while first is not None and not first[0].strip():
+            first = await self.next_piece()
+        start = b"" if first is None else first[0].removeprefix(BOM).lstrip()
+        is_labelled = self.content_type == "text/event-stream"
+        is_stream = start.startswith(FIELDS) or (is_labelled and not start.startswith((b"{", b"[")))
+        return is_stream, replace(self, begun=first)
 
     async def finish(self) -> None:
         """Read past the last event to the end of the body, so that the connection can serve the next request."""
@@ -157,7 +162,7 @@ class Http:
             self._proxied = None
 
     def post(self, url: str, body: Mapping[str, Any], headers: Mapping[str, str]) -> Exchange:
-        """Post ``body`` as JSON. Any other status than 200 raises ``ProviderError``, as does a broken connection."""
+        """Post ``body`` as JSON. Any status but 200 to 299 raises ``ProviderError``, as does a broken connection."""
         target = take_apart(url)
         encoded = msgspec.json.encode(body)
         if self._through_proxy and self._is_behind_proxy(target):
@@ -264,7 +269,7 @@ class Exchange:
     async def __aenter__(self) -> Reply:
         try:
             reply = await self._way.__aenter__()
-            if reply.status == 200:
+            if 200 <= reply.status < 300:
                 return reply
         except OSError as error:
             raise ProviderError(_broken(self._target, error)) from error

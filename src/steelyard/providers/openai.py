@@ -23,6 +23,7 @@ from steelyard.providers.endpoint import (
     decoded,
     key_headers,
     malformed,
+    no_answer,
     reported,
 )
 from steelyard.providers.http import STALL_TIMEOUT_S, Reply
@@ -30,7 +31,7 @@ from steelyard.providers.interface import Done, Event, Text, mean_probability
 from steelyard.providers.refusals import classify
 from steelyard.providers.services import address_of, key_of
 from steelyard.secrets import Secret
-from steelyard.types import FailureKind, Likelihood, ModelSpec, Prompt, Request, Usage
+from steelyard.types import Channel, FailureKind, Likelihood, ModelSpec, Prompt, Request, Usage
 
 RENAMED = {"max_tokens": "max_completion_tokens"}
 OPTIONAL = ("max_completion_tokens", "temperature", "seed", "stop", "reasoning_effort", "stream_options", "max_tokens")
@@ -42,13 +43,39 @@ KINDS: dict[str, FailureKind] = {
     "invalid_request_error": "rejected",
 }
 """What an error's code means where it comes within a reply."""
+THOUGHTS = ("thinking", "reasoning")
+"""Types of parts whose text is a thought."""
+
+
+class _Part(Struct):
+    """One part of a content that is a list: a text, a thought (a text or parts again, by several names), or neither."""
+
+    type: str | None = None
+    text: str | None = None
+    refusal: str | None = None
+    thinking: str | list[_Part] | None = None
+    reasoning: str | list[_Part] | None = None
+    summary: str | list[_Part] | None = None
+
+    @property
+    def said(self) -> list[tuple[str, Channel]]:
+        """Its texts, each with its channel."""
+        thoughts = [_joined(thought) for thought in (self.thinking, self.reasoning, self.summary) if thought]
+        own: Channel = "reasoning" if self.type in THOUGHTS else "answer"
+        texts: list[tuple[str | None, Channel]] = [(self.text, own), (self.refusal, "answer")]
+        return [*((thought, "reasoning") for thought in thoughts), *((text, one) for text, one in texts if text)]
 
 
 class _Delta(Struct):
-    content: str | None = None
+    content: str | list[_Part | str] | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
     refusal: str | None = None
+
+    @property
+    def has_refused(self) -> bool:
+        parts = self.content if isinstance(self.content, list) else ()
+        return bool(self.refusal) or any(isinstance(part, _Part) and part.refusal for part in parts)
 
 
 class _Token(Struct):
@@ -194,7 +221,7 @@ async def _streamed(reply: Reply) -> AsyncIterator[Event]:
                 yield text
             if choice.logprobs is not None:
                 logprobs += choice.logprobs.values
-            refused = refused or bool(choice.delta and choice.delta.refusal)
+            refused = refused or bool(choice.delta and choice.delta.has_refused)
             if choice.finish_reason:
                 finished = True
                 done = msgspec.structs.replace(done, stop_reason="refusal" if refused else choice.finish_reason)
@@ -214,10 +241,10 @@ async def _streamed(reply: Reply) -> AsyncIterator[Event]:
 def _whole(data: bytes, at_ns: int) -> list[Event]:
     part = _decode(data)
     if not part.choices:
-        raise malformed("the reply holds no answer")
+        raise no_answer(data)
     choice = part.choices[0]
     message = choice.message or _Delta(content=choice.text)
-    reason = "refusal" if message.refusal else choice.finish_reason
+    reason = "refusal" if message.has_refused else choice.finish_reason
     confidence = mean_probability(choice.logprobs.values) if choice.logprobs else None
     done = Done(at_ns=at_ns, streamed=False, confidence=confidence)
     return [*_texts(message, at_ns), msgspec.structs.replace(_with_origin(done, part), stop_reason=reason)]
@@ -225,9 +252,19 @@ def _whole(data: bytes, at_ns: int) -> list[Event]:
 
 def _texts(delta: _Delta, at_ns: int) -> list[Text]:
     reasoning = delta.reasoning_content or delta.reasoning
-    answer = delta.content or delta.refusal
     texts = [Text(reasoning, "reasoning", at_ns)] if reasoning else []
+    answer = delta.content or delta.refusal
+    if isinstance(answer, list):
+        return [*texts, *(Text(text, channel, at_ns) for part in answer for text, channel in _said(part) if text)]
     return [*texts, Text(answer, "answer", at_ns)] if answer else texts
+
+
+def _said(part: _Part | str) -> list[tuple[str, Channel]]:
+    return [(part, "answer")] if isinstance(part, str) else part.said
+
+
+def _joined(thought: str | list[_Part]) -> str:
+    return thought if isinstance(thought, str) else "".join(text for part in thought for text, _ in part.said)
 
 
 def _decode(data: bytes) -> _Reply:

@@ -59,4 +59,17 @@ class Proxied:
 
 
 def _as_os_error(error: aiohttp.ClientError) -> OSError:
-    return error if isinstance(error, OSError) else ConnectionError(str(error) or type(error).__name__)
+    """The fault beneath, or one that names the proxy without its user and password."""
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return ConnectionError(f"the proxy refuses: HTTP {error.status} {error.message}")
+    if isinstance(error, aiohttp.ClientProxyConnectionError):
+        return ConnectionError(f"the proxy {error.host}:{error.port} cannot be reached: {error.os_error}")
+    if isinstance(error, aiohttp.InvalidURL):
+        return ConnectionError("the proxy that the environment names is not a URL. Try: http://HOST:PORT")
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        error_beneath: Exception = error.certificate_error
+    elif isinstance(error, aiohttp.ClientConnectorError):
+        error_beneath = error.os_error
+    else:
+        error_beneath = error
+    return error_beneath if isinstance(error_beneath, OSError) else ConnectionError(str(error) or type(error).__name__)

@@ -23,6 +23,7 @@ from steelyard.providers.endpoint import (
     decoded,
     key_headers,
     malformed,
+    no_answer,
     reported,
 )
 from steelyard.providers.http import Reply
@@ -179,6 +180,8 @@ async def _streamed(reply: Reply) -> AsyncIterator[Event]:
 
 def _whole(data: bytes, at_ns: int) -> list[Event]:
     response = decoded(_responses, data)
+    if response.status is None and response.error is None:
+        raise no_answer(data)
     refused = False
     texts = []
     for item in response.output:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from steelyard.report.unseen import on_one_line
+from steelyard.report.unseen import harmless, on_one_line
 from steelyard.types import Completion, Prompt, Record, Sample, Stage
 
 LONGEST_LINE = 180
@@ -21,8 +21,11 @@ def print_record(record: Record) -> None:
 
 
 def plain(text: str) -> str:
-    """The text without control characters, terminal sequences and marks that turn the direction of what follows."""
-    return _CONTROL.sub("", text)
+    """The text with nothing in it that a terminal or a CI service's log obeys.
+
+    No control characters, no terminal sequences, no marks that turn the direction of what follows, no commands.
+    """
+    return harmless(_CONTROL.sub("", text))
 
 
 def _lines(record: Record) -> list[str]:
@@ -123,4 +126,5 @@ def _judged(metric: str, value: float | None, answer: str | None, reason: str | 
 
 
 def _indented(text: str) -> list[str]:
-    return [f"    {line}" for line in plain(text).split("\n")]
+    """Each line behind a mark, so that none of a model's can be taken for one of ours."""
+    return [harmless(f"  | {line}") for line in _CONTROL.sub("", text).split("\n")]

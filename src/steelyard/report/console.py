@@ -6,16 +6,17 @@ printed as several, each with the first column, before a figure or a name would 
 
 from __future__ import annotations
 
+import sys
 import textwrap
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TextIO
 
 from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from steelyard.report.unseen import visible
+from steelyard.report.unseen import harmless, visible
 
 GAP = 2
 LOG_WIDTH = 160
@@ -52,10 +53,27 @@ class PlainConsole(Console):
 
 def console() -> PlainConsole:
     """Standard output: as wide as the terminal, or wide enough for a log."""
-    plain = PlainConsole()
-    if plain.is_terminal:
-        return plain
-    return PlainConsole(width=LOG_WIDTH, no_color=True)
+    if sys.stdout.isatty():
+        return PlainConsole()
+    log = Log(sys.stdout)
+    plain = PlainConsole(file=log)
+    return plain if plain.is_terminal else PlainConsole(file=log, width=LOG_WIDTH, no_color=True)
+
+
+class Log:
+    """A log that is written to in whole lines, broken as they are to be: none is a command for a CI service."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self.encoding = file.encoding
+
+    def write(self, text: str) -> int:
+        """Write what is harmless of it."""
+        return self._file.write(harmless(text))
+
+    def flush(self) -> None:
+        """Hand over what was written."""
+        self._file.flush()
 
 
 def new_table(*headings: str) -> Table:

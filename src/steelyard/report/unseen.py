@@ -9,9 +9,17 @@ from __future__ import annotations
 import re
 from typing import Any
 
-_UNSEEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164"
-    "\ufeff\uffa0\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e0fff]"
+_MARKS = (
+    "\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164"
+    "\ufeff\uffa0\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e0fff"
+)
+_UNSEEN = re.compile(f"[{_MARKS}]")
+_PASSED_OVER = f"{_MARKS}\ufe00-\ufe0f"
+"""What a runner that compares texts as its culture does takes for nothing between two characters."""
+_BLANK = f"{_PASSED_OVER} \t\xa0\u1680\u2000-\u200a\u202f\u205f\u3000"
+_COMMAND = re.compile(
+    f"^(?=[{_BLANK}]*:[{_PASSED_OVER}]*:)|#(?=[{_PASSED_OVER}]*#[{_PASSED_OVER}]*(?:vso|teamcity)?\\[)",
+    re.MULTILINE,
 )
 
 
@@ -25,9 +33,23 @@ def _written_out(found: re.Match[str]) -> str:
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
+def harmless(text: str) -> str:
+    """The text without what a CI service would obey in a log: a line that begins with ``::``, and ``##[`` anywhere.
+
+    GitHub's runner passes over blanks before the one, and looks for the other within lines (actions/runner,
+    ``ActionCommand.cs``); Azure's reads ``##vso[``, TeamCity ``##teamcity[``.
+    """
+    return _COMMAND.sub(lambda found: f"{found[0]} " if found[0] else "| ", text)
+
+
+def harmless_json(document: str) -> str:
+    """A JSON document of the same value without ``##[``; none of its lines begins with ``::``."""
+    return _COMMAND.sub(r"\\u0023", document)
+
+
 def on_one_line(text: str) -> str:
     """A foreign name within a sentence of ours: visible, and no line begins with any of it."""
-    return " ".join(visible(text).split())
+    return harmless(" ".join(visible(text).split()))
 
 
 def cut(text: str, most: int) -> str:
