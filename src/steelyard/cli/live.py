@@ -189,14 +189,18 @@ def money_state(progress: Progress) -> str | None:
 
 
 def cell_state(cell: CellProgress, room: int | None = None) -> str:
-    """How a cell stands; what matters least is left out where there is no room for all."""
+    """How a cell stands; where there is no room for all, why it waits is told in a word, and what matters least is
+    left out.
+    """
     parts = [(importance, text) for importance, text in _parts(cell) if text]
+    if room is not None and len(GAP.join(text for _, text in parts)) > room:
+        parts = [(importance, text) for importance, text in _parts(cell, short=True) if text]
     while room is not None and len(parts) > 1 and len(GAP.join(text for _, text in parts)) > room:
         parts.remove(min(parts))
     return GAP.join(text for _, text in parts)
 
 
-def _parts(cell: CellProgress) -> Iterator[tuple[int, str | None]]:
+def _parts(cell: CellProgress, *, short: bool = False) -> Iterator[tuple[int, str | None]]:
     """What there is to say, in the order in which it is said, each with how much it matters."""
     left_s = cell.remaining_s() if cell.finished < cell.planned else None
     yield 9, f"{cell.finished:,}/{cell.planned:,}"
@@ -207,7 +211,7 @@ def _parts(cell: CellProgress) -> Iterator[tuple[int, str | None]]:
     yield 1, f"{cell.cached:,} from earlier runs" if cell.cached else None
     yield 7, f"{cell.errored:,} failed" if cell.errored else None
     yield 3, f"{cell.retries:,} {'retry' if cell.retries == 1 else 'retries'}" if cell.retries else None
-    yield 6, cell.held()
+    yield 6, cell.held(short=short)
 
 
 def duration(seconds: float) -> str:
