@@ -68,13 +68,16 @@ class Display:
             self._print_lines()
 
     def _print_lines(self) -> None:
-        batches = BatchLines()
+        batches, ended = BatchLines(), set[int]()
         while not self._ended.wait(LINE_EVERY_S):
             for batch in self.progress.batches:
                 if line := batches.line(batch):
                     print(line, file=sys.stderr, flush=True)
-            for cell in self.progress.cells:
-                if cell.finished < cell.planned and (cell.finished or cell.held()):
+            for place, cell in enumerate(self.progress.cells):
+                is_news = cell.finished or cell.held() if cell.finished < cell.planned else place not in ended
+                if cell.finished >= cell.planned:
+                    ended.add(place)
+                if is_news:
                     print(f"{cell.model}  {cell.label}  {cell_state(cell)}", file=sys.stderr, flush=True)
             if money := money_state(self.progress):
                 print(money, file=sys.stderr, flush=True)
