@@ -9,7 +9,9 @@ EXTRAS := $(VENV)/.extras
 TESTERS ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )))
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test test-long check format extras lock clean
+.PHONY: install demo test test-long check format extras lock clean
+
+install: $(STAMP)
 
 demo: $(STAMP)  ## a real benchmark of a real local model, with its floor beside it
 	@$(BIN)/steelyard setup
@@ -17,7 +19,7 @@ demo: $(STAMP)  ## a real benchmark of a real local model, with its floor beside
 
 test: $(STAMP)  ## the fast lane
 	@$(BIN)/steelyard setup
-	@$(BIN)/python -m pytest -n $(TESTERS) --dist loadfile
+	@$(BIN)/python -m pytest -n $(TESTERS) --dist worksteal
 
 test-long: $(STAMP)  ## kill loops, simulations, whole runs
 	@$(BIN)/steelyard setup

@@ -6,18 +6,26 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+import postgresql_server
+from command import modules_of
+from steelyard.store import opening, store
+
 # The same examples every time, however long one takes: a busy machine must fail no test.
 settings.register_profile("steelyard", deadline=None, derandomize=True)
 settings.load_profile("steelyard")
 
 DATA = os.environ.get("STEELYARD_DATA")
+SERVER = pytest.StashKey[str | None]()
 
 
 @pytest.fixture(autouse=True)
 def _own_folder(tmp_path_factory, monkeypatch):
-    monkeypatch.chdir(tmp_path_factory.mktemp("work"))
+    folder = tmp_path_factory.mktemp("work")
+    monkeypatch.chdir(folder)
     for name in ("OPENAI_API_KEY", "STEELYARD_STORE"):
         monkeypatch.delenv(name, raising=False)
+    with modules_of(folder):
+        yield
 
 
 @pytest.fixture
@@ -26,6 +34,43 @@ def data_folder():
     if not DATA:
         pytest.skip("STEELYARD_DATA is not set: the benchmarks' data is not here")
     return Path(DATA).resolve()
+
+
+def pytest_configure(config):
+    if not hasattr(config, "workerinput"):
+        config.stash[SERVER] = postgresql_server.make_folder()
+
+
+def pytest_unconfigure(config):
+    if folder := config.stash.get(SERVER, None):
+        postgresql_server.end(folder)
+
+
+def pytest_generate_tests(metafunc):
+    """The same test with its stores in files and on a PostgreSQL server; what the mark is given marks the latter."""
+    if marker := metafunc.definition.get_closest_marker("anywhere"):
+        lane = [getattr(pytest.mark, name) for name in marker.args]
+        metafunc.parametrize("_where", ["file", pytest.param("server", marks=lane)], indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def _where(request, monkeypatch):
+    """Where stores lie: on a server, each name that is opened is a schema of its own."""
+    if getattr(request, "param", "file") == "file":
+        return
+    if missing := postgresql_server.missing():
+        pytest.skip(f"{postgresql_server.ABSENT}: {missing} is not here")
+    known = {}
+
+    def on_the_server(place):
+        name = str(place or opening.DEFAULT)
+        if not name.startswith("postgresql:"):
+            if name not in known:
+                known[name] = postgresql_server.address(postgresql_server.new_schema())
+            name = known[name]
+        return opening.database_at(name)
+
+    monkeypatch.setattr(store, "database_at", on_the_server)
 
 
 def pytest_collection_modifyitems(items):
@@ -41,3 +86,10 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.write_line(
             f"{len(left_out)} tests need the benchmarks' data and were left out: set STEELYARD_DATA to run them"
         )
+    without = [
+        report
+        for report in terminalreporter.stats.get("skipped", ())
+        if postgresql_server.ABSENT in str(report.longrepr)
+    ]
+    if without:
+        terminalreporter.write_line(f"{len(without)} tests were left out: {without[0].longrepr[-1]}")

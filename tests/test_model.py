@@ -1,33 +1,17 @@
 """The main job with the real model: the starter set and the two benchmarks, from the command line to the table."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
+
+from command import ok
 
 pytestmark = pytest.mark.model
 
 
-def steelyard(*arguments, env=None):
-    done = subprocess.run(
-        [sys.executable, "-m", "steelyard", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env=os.environ | (env or {}),
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def test_the_local_model_knows_more_than_chance():
     """61 % on all 176; on 44 of them its interval still lies above a quarter."""
-    out = steelyard(
-        "run", "starter@cloze", "-m", "local/smollm2-135m", "-m", "baseline/random", "--limit", "44", "--json"
-    )
+    out = ok("run", "starter@cloze", "-m", "local/smollm2-135m", "-m", "baseline/random", "--limit", "44", "--json")
     model, floor = json.loads(out)["cells"]
     assert model["estimates"]["accuracy"]["low"] > 0.25
     assert model["estimates"]["model_peak_rss_mb"]["value"] > 100
@@ -38,14 +22,14 @@ def test_the_local_model_knows_more_than_chance():
 
 
 def test_no_answer_of_the_local_model_has_to_be_asked_for_twice():
-    out = steelyard("run", "starter@letter", "-m", "local/smollm2-135m", "--limit", "12", "--max-tokens", "4", "--json")
+    out = ok("run", "starter@letter", "-m", "local/smollm2-135m", "--limit", "12", "--max-tokens", "4", "--json")
     estimates = json.loads(out)["cells"][0]["estimates"]
     assert (estimates["answered"]["value"], estimates["api_calls"]["value"]) == (12, 12)
 
 
 @pytest.mark.data
 def test_gsm8k_and_mmlu_run_on_the_local_model(data_folder):
-    out = steelyard(
+    out = ok(
         "run", "gsm8k", "mmlu@cloze", "-m", "local/smollm2-135m", "--limit", "3", "--max-tokens", "64", "--json",
         env={"STEELYARD_DATA": str(data_folder)},
     )  # fmt: skip

@@ -7,6 +7,7 @@ own.
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import sys
 import threading
@@ -194,7 +195,7 @@ def run(
     ``{"variance": 0.0004}``; see docs/stopping.md.
     ``cascade``: one model after another, cheapest first: ``{"drop_when": "worse_by 0.05", "skip_when": "success"}``,
     where ``success`` are criteria such as ``"accuracy >= 0.70"``, to which ``gate`` holds the run too.
-    ``store``: path of the SQLite file; default ``STEELYARD_STORE`` or ``.steelyard/steelyard.db``.
+    ``store``: a file, or the URL of a PostgreSQL database; default ``STEELYARD_STORE`` or ``.steelyard/steelyard.db``.
     """
     return _complete(
         run_async(
@@ -269,7 +270,7 @@ async def run_async(
     with Store.open(store) as opened:
         ended = await execute(plan, opened, given=given, progress=Progress(say=on_message))
         await asyncio.to_thread(_keep_found, opened, ended.run)
-        return Run(ended.run, opened.location)
+        return Run(ended.run, opened.address)
 
 
 def run_plan(
@@ -295,9 +296,10 @@ def _keep_found(store: Store, run: RunInfo) -> None:
         return
     import subprocess
 
-    command = [sys.executable, "-P", "-m", "steelyard.report.keeping", store.path, str(run.number)]
+    command = [sys.executable, "-P", "-m", "steelyard.report.keeping", str(run.number)]
+    where = os.environ | {"STEELYARD_STORE": store.address}  # not a word of the command: it may hold a password
     with suppress(OSError):
-        subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)  # noqa: S603 - our own module
+        subprocess.run(command, env=where, stdin=subprocess.DEVNULL, capture_output=True, check=False)  # noqa: S603 - our own module
 
 
 def import_file(

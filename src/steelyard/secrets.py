@@ -19,7 +19,7 @@ SHORTEST = 6
 SHORTEST_FOREIGN = 12
 
 _CALLED_A_KEY = re.compile(
-    r"(?:^|_)(?:API_?KEY|ACCESS_KEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$", re.IGNORECASE
+    r"(?:^|_)(?:API_?KEY|ACCESS_KEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$|^PGPASSWORD$", re.IGNORECASE
 )
 
 _PATTERNS = re.compile(
@@ -97,8 +97,12 @@ def looks_like_key(text: str) -> bool:
 
 
 def keyless_environment() -> dict[str, str]:
-    """The environment for a child process that needs none of the keys in it."""
-    return {name: value for name, value in os.environ.items() if not _CALLED_A_KEY.search(name)}
+    """The environment for a child process that needs none of the keys in it; the store's address may hold one."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name != "STEELYARD_STORE" and not _CALLED_A_KEY.search(name)
+    }
 
 
 def _known() -> list[str]:

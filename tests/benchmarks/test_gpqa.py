@@ -6,17 +6,15 @@ The rows here are made up; the real archive is used for counts and scores alone.
 import csv
 import io
 import json
-import os
 import random
 import re
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
 import pytest
 
 import steelyard as sy
+from command import steelyard
 from steelyard.benchmarks import data, find_benchmark, gpqa
 from steelyard.benchmarks.benchmark import Selection
 from steelyard.benchmarks.floors import Floor
@@ -127,21 +125,8 @@ def sy_record(record):
     return msgspec.to_builtins(record)
 
 
-PINNING = """
-import sys
-from steelyard.benchmarks import data, gpqa
-digest = data.canonical_digest(data._read_member(gpqa._source("main"), __import__("pathlib").Path(
-    "data/gpqa/dataset.zip")), gpqa.COLUMNS)
-gpqa.PARTS = dict.fromkeys(gpqa.PARTS, (24, digest))
-from steelyard.cli import main
-sys.exit(main(sys.argv[1:]))
-"""
-
-
 def command(*arguments):
-    done = subprocess.run(
-        [sys.executable, "-c", PINNING, *arguments], capture_output=True, text=True, env=os.environ, check=False
-    )
+    done = steelyard(*arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr
 

@@ -3,12 +3,12 @@
 import hashlib
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from command import ok as in_this_process
+from command import ok_process
 from steelyard import sandbox
 from steelyard.benchmarks import find_benchmark
 from steelyard.benchmarks.benchmark import Selection
@@ -151,34 +151,23 @@ def test_a_score_without_a_sandbox_says_so():
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("flags", [[], ["--unsafe-code-execution"]])
-def test_a_whole_run_grades_by_execution(samples, flags):
+@pytest.mark.parametrize(("flags", "ok"), [([], in_this_process), (["--unsafe-code-execution"], ok_process)])
+def test_a_whole_run_grades_by_execution(samples, flags, ok):
     Path("canon.py").write_text(
-        "import json, os\n"
+        "import json, os, pathlib\n"
         "path = os.environ['STEELYARD_DATA'] + '/humaneval/openai_humaneval/test.jsonl'\n"
-        "rows = [json.loads(line) for line in open(path, encoding='utf-8').read().split('\\n') if line]\n"
+        "rows = [json.loads(line) for line in pathlib.Path(path).read_text('utf-8').split('\\n') if line]\n"
         "def answer(prompt):\n"
         "    row = next(row for row in rows if row['prompt'] in prompt)\n"
         "    body = row['canonical_solution'] if int(row['task_id'].split('/')[1]) % 2 else '    pass\\n'\n"
         "    return '```python\\n' + row['prompt'] + body + '```'\n",
         "utf-8",
     )
-    command = [sys.executable, "-m", "steelyard", "run", "humaneval", "-m", "python:canon:answer", *flags]
-    done = subprocess.run(
-        [*command, "--order", "file", "--limit", "20", "--json"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    (cell,) = json.loads(done.stdout)["cells"]
+    command = ("run", "humaneval", "-m", "python:canon:answer", *flags, "--order", "file", "--limit", "20", "--json")
+    (cell,) = json.loads(ok(*command))["cells"]
     accuracy = cell["estimates"]["accuracy"]
     assert (accuracy["value"], accuracy["n"]) == (0.5, 20)
-    shown = subprocess.run(
-        [sys.executable, "-m", "steelyard", "show", "--provenance"], capture_output=True, text=True, check=True
-    )
-    assert ("unsafe" if flags else "linux-") in shown.stdout
+    assert ("unsafe" if flags else "linux-") in in_this_process("show", "--provenance")
 
 
 CHANGES = [

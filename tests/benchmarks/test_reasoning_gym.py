@@ -1,13 +1,13 @@
 """Reasoning Gym: fresh items by seed, judged by their generator; without the package an error that names it."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 import steelyard as sy
+from command import ok
 from steelyard.benchmarks import find_benchmark, reasoning_gym
 from steelyard.benchmarks.benchmark import Selection
 from steelyard.benchmarks.check import check_benchmark
@@ -105,7 +105,7 @@ def test_a_missing_package_is_named(monkeypatch):
 
 @pytest.mark.usefixtures("_package")
 def test_prompts_answered_elsewhere_come_back_and_are_graded():
-    asked = steelyard("prompts", "reasoning-gym:leg_counting", "--limit", "4", "--seed", "7").splitlines()
+    asked = ok("prompts", "reasoning-gym:leg_counting", "--limit", "4", "--seed", "7").splitlines()
     golds = [sample.target for sample in legs(4, seed=7)]
     lines = [json.loads(line) for line in asked]
     answers = [golds[0], golds[1], "-1", "-1"]
@@ -117,11 +117,4 @@ def test_prompts_answered_elsewhere_come_back_and_are_graded():
         "utf-8",
     )
     words = ("import", "answers.jsonl", "--benchmark", "reasoning-gym:leg_counting", "--model", "m", "--json")
-    assert json.loads(steelyard(*words, "--limit", "4", "--seed", "7"))["accuracy"] == 0.5
-
-
-def steelyard(*words):
-    command = [sys.executable, "-m", "steelyard", *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    assert json.loads(ok(*words, "--limit", "4", "--seed", "7"))["accuracy"] == 0.5

@@ -1,12 +1,11 @@
 """The benchmarks beside the five: rows of the hub's shape become items whose gold scores 1, said to be unverified."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from command import ok
 from steelyard import sandbox
 from steelyard.benchmarks import BUILT_IN, find_benchmark
 from steelyard.benchmarks.benchmark import Selection
@@ -134,14 +133,7 @@ def test_answers_made_elsewhere_are_graded_by_the_command_line(name, right, wron
     write_rows(name, monkeypatch)
     (sample,) = find_benchmark(name).dataset(Selection()).samples
     Path("answers.jsonl").write_text(json.dumps({"sample_id": sample.id, "completion": [right, wrong]}) + "\n", "utf-8")
-    done = steelyard("import", "answers.jsonl", "--benchmark", name, "--model", "theirs", "--json")
+    done = ok("import", "answers.jsonl", "--benchmark", name, "--model", "theirs", "--json")
     assert json.loads(done)["accuracy"] == 0.5
-    (line,) = steelyard("prompts", name).splitlines()
+    (line,) = ok("prompts", name).splitlines()
     assert sample.input in json.loads(line)["messages"][0]["content"]
-
-
-def steelyard(*words):
-    command = [sys.executable, "-m", "steelyard", *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout

@@ -1,4 +1,4 @@
-"""The command line as a user meets it: real processes, real HTTP, real signals, exit codes."""
+"""The command line as a user meets it: real HTTP, real signals, exit codes; processes where they show more."""
 
 import json
 import os
@@ -10,26 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from command import ok, ok_process, steelyard, steelyard_process
+from forks import Started
 from server import chunk, finish, say, serving, stream, usage
-
-
-def steelyard(*arguments, env=None, **options):
-    return subprocess.run(
-        [sys.executable, "-m", "steelyard", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        stdin=subprocess.DEVNULL,
-        env=os.environ | (env or {}),
-        check=False,
-        **options,
-    )
-
-
-def ok(*arguments, **options):
-    done = steelyard(*arguments, **options)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def write_cases(n=30):
@@ -46,9 +29,9 @@ async def echo(request, body, number):
 def test_somebody_elses_questions_against_an_endpoint_of_their_own():
     write_cases()
     with serving(echo) as server:
-        out = ok("run", "cases.jsonl", "-m", "openai/mine", "--base-url", server.url, "--quiet")
+        out = ok_process("run", "cases.jsonl", "-m", "openai/mine", "--base-url", server.url, "--quiet")
     assert "openai/mine  100.0 % (88.6 to 100.0)" in out
-    document = json.loads(ok("show", "--json"))
+    document = json.loads(ok_process("show", "--json"))
     estimates = document["cells"][0]["estimates"]
     assert estimates["ttft.p50"]["value"] > 0
     assert estimates["output_tokens"]["value"] == 90
@@ -112,7 +95,7 @@ def test_all_missing_keys_are_told_at_once():
 
 
 def test_asking_for_runs_before_there_are_any_says_what_to_do():
-    done = steelyard("show")
+    done = steelyard_process("show")
     assert done.returncode == 4
     assert "no runs yet" in done.stderr
 
@@ -238,9 +221,8 @@ def test_exports_are_complete_and_safe_for_spreadsheets():
     assert steelyard("export", "--format", "parquet").returncode == 2
 
 
-def started_run(server_url, **options):
-    arguments = ["run", "cases.jsonl", "-m", "openai/m", "--base-url", server_url, "--concurrency", "8"]
-    return subprocess.Popen([sys.executable, "-m", "steelyard", *arguments], **options)
+def started_run(server_url):
+    return Started("run", "cases.jsonl", "-m", "openai/m", "--base-url", server_url, "--concurrency", "8")
 
 
 def wait_for_requests(server, count):
@@ -259,7 +241,7 @@ async def slow_echo(request, body, number):
 def test_ctrl_c_keeps_everything_and_resume_asks_only_what_is_missing():
     write_cases(300)
     with serving(slow_echo) as server:
-        process = started_run(server.url, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        process = started_run(server.url)
         wait_for_requests(server, 20)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=30)
@@ -346,7 +328,7 @@ def test_a_run_of_one_item_loads_nothing_that_it_has_no_use_for():
 
 def test_a_command_that_writes_parquet_ends_without_a_word_of_leaks():
     ok("run", "starter", "--limit", "3", "-m", "baseline/random", "--quiet")
-    done = steelyard("export", "--format", "parquet", "--output", "answers.parquet")
+    done = steelyard_process("export", "--format", "parquet", "--output", "answers.parquet")
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -360,7 +342,7 @@ def test_a_server_named_by_its_process_is_weighed_and_a_resumed_run_asks_for_it_
         nobody = steelyard("run", "cases.jsonl", "-m", "baseline/constant:1", "--server-pid", os.getpid())
         assert nobody.returncode == 2
         assert "server_pid in the plan's entry" in nobody.stderr
-        out = ok("run", "cases.jsonl", *at, "--server-pid", os.getpid(), "--limit", 2, "--json")
+        out = ok_process("run", "cases.jsonl", *at, "--server-pid", os.getpid(), "--limit", 2, "--json")
         assert json.loads(out)["cells"][0]["estimates"]["model_peak_rss_mb"]["value"] > 10
         ok("run", "--resume", "last", "--limit", 3, "--json")
         sessions = json.loads(ok("show", "--provenance", "--json"))["sessions"]

@@ -1,6 +1,5 @@
 """``steelyard compare`` as a user meets it, and held against a computation of its own on published answers."""
 
-import contextlib
 import io
 import json
 from pathlib import Path
@@ -9,23 +8,15 @@ import numpy as np
 import pytest
 import scipy.stats as oracle
 from scipy.optimize import brentq
-from test_cli import steelyard, write_cases
+from test_cli import write_cases
 from test_grading import rows_of, write_lines
 
 import steelyard as sy
-from steelyard.cli import main
+from command import ok, steelyard
 from steelyard.report.comparison import Question, load_comparisons
 from steelyard.report.comparison_text import print_comparisons
 from steelyard.report.console import PlainConsole
 from steelyard.store import Store
-
-
-def ok(*arguments):
-    """What the command prints, in this process: many commands in one test take no new interpreter each."""
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        assert main([str(word) for word in arguments]) == 0
-    return printed.getvalue()
 
 
 def answers(model, right, n=40, benchmark="cases.jsonl"):

@@ -5,9 +5,9 @@ import json
 from pathlib import Path
 
 import pytest
-from test_cli import ok, steelyard
 
 import steelyard as sy
+from command import ok, steelyard, steelyard_process
 from steelyard.cli import main
 from steelyard.providers.function import Function
 
@@ -58,7 +58,7 @@ def test_a_run_is_held_against_a_baseline_with_an_exit_code():
     done = steelyard(*held)
     assert (done.returncode, done.stdout.startswith("PASS: run #2 against main@1")) == (0, True)
     asked("monday", 0.5)
-    done = steelyard(*held)
+    done = steelyard_process(*held)
     assert (done.returncode, done.stdout.startswith("FAIL")) == (1, True)
     assert "with 95 % certainty worse than" in done.stdout
     document = json.loads(steelyard(*held, "--json").stdout)

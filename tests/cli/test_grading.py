@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from test_cli import ok, steelyard, write_cases
+from test_cli import write_cases
+
+from command import ok, steelyard
 
 
 def write_lines(path, rows):

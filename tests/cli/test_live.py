@@ -17,6 +17,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from command import steelyard
 from server import chunk, finish, serving, stream, usage
 from steelyard.cli.live import BatchLines, cell_state, duration, names_that_fit
 from steelyard.engine.progress import CellProgress, Progress
@@ -110,8 +111,9 @@ def test_a_name_that_does_not_fit_loses_its_middle():
     assert max(map(len, names_that_fit(["x" * 50], 16))) == 16
 
 
-@pytest.mark.parametrize("columns", [60, 170])
-def test_on_a_terminal_no_line_of_the_display_is_cut_and_in_a_log_nothing_is_drawn(columns):
+@pytest.fixture
+def a_run():
+    """The words of a run that takes a second."""
     Path("q.jsonl").write_text("".join(json.dumps({"question": f"q{i}", "answer": "x"}) + "\n" for i in range(30)))
 
     async def slow(request, body, number):
@@ -120,19 +122,26 @@ def test_on_a_terminal_no_line_of_the_display_is_cut_and_in_a_log_nothing_is_dra
 
     with serving(slow) as server:
         where = ["-m", "openai/a-model-with-a-rather-long-name", "--base-url", server.url, "--concurrency", "4"]
-        command = [sys.executable, "-m", "steelyard", "run", "q.jsonl", *where, "--price", "1/4"]
-        drawn = on_a_terminal(command, columns)
-        logged = subprocess.run([*command, "--fresh"], capture_output=True, env=environment(), check=True)
-        as_json = subprocess.run([*command, "--fresh", "--json"], capture_output=True, env=environment(), check=True)
-        quiet = subprocess.run([*command, "--fresh", "--quiet"], capture_output=True, env=environment(), check=True)
+        yield ["run", "q.jsonl", *where, "--price", "1/4"]
+
+
+@pytest.mark.parametrize("columns", [60, 170])
+def test_on_a_terminal_no_line_of_the_display_is_cut(a_run, columns):
+    drawn = on_a_terminal([sys.executable, "-m", "steelyard", *a_run], columns)
     assert "\x1b[" in drawn
     plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", drawn)
     assert re.search(r"\d+/30  \d+ s left", plain)
     assert "left…" not in plain
     assert "…  " not in plain.replace("…ong-name", "")
-    assert b"\x1b" not in logged.stdout + logged.stderr
+
+
+def test_in_a_log_nothing_is_drawn(a_run):
+    logged = steelyard(*a_run, env=environment())
+    as_json, quiet = (steelyard(*a_run, "--fresh", option, env=environment()) for option in ("--json", "--quiet"))
+    assert "\x1b" not in logged.stdout + logged.stderr
     assert json.loads(as_json.stdout)["run"]["status"] == "done"
-    assert (as_json.stderr, quiet.stderr) == (b"", b"")
+    assert (logged.returncode, quiet.returncode) == (0, 0)
+    assert (as_json.stderr, quiet.stderr) == ("", "")
 
 
 def environment():

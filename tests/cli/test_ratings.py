@@ -5,10 +5,9 @@ import random
 from pathlib import Path
 
 import pytest
-from test_cli import steelyard
-from test_compare import ok
 
 import steelyard as sy
+from command import ok, steelyard
 
 COURT = """
 def judge(prompt):

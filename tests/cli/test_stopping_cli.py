@@ -3,8 +3,9 @@
 import json
 from pathlib import Path
 
-from test_cli import echo, ok, steelyard, write_cases
+from test_cli import echo, write_cases
 
+from command import ok, steelyard
 from server import serving
 
 

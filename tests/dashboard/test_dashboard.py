@@ -39,6 +39,7 @@ def test_the_list_has_every_run_and_leads_to_it(store):
     assert "50.0 %" in page
 
 
+@pytest.mark.anywhere("long")
 def test_the_list_is_filtered_sorted_and_paged_by_its_address(store):
     for place in range(60):
         one_run(store, ["yes", "no"], scores=[1.0, float(place % 2)], name=f"run {place:02}",
@@ -61,6 +62,7 @@ def test_the_list_is_filtered_sorted_and_paged_by_its_address(store):
         assert "No run fits" in visitor.page("/?text=%25")  # a sign of LIKE is a sign
 
 
+@pytest.mark.anywhere
 def test_a_run_shows_charts_findings_and_what_it_cost(store):
     one_run(store, ["yes", "no"] * 20, scores=[1.0, 0.0] * 20)
     with served(store) as port:
@@ -148,6 +150,7 @@ def test_a_page_leads_on_and_back(store):
         assert len(re.findall(r">quiz/\d+</a>", visitor.page("/runs/1/answers?most=500"))) == 450
 
 
+@pytest.mark.anywhere
 def test_answers_are_found_by_outcome_text_subject_and_order(store):
     texts = [f"answer {place}" for place in range(120)]
     scores = [float(place % 4 > 0) for place in range(120)]
@@ -296,6 +299,7 @@ def test_a_trend_marks_the_runs_that_changed(store):
     assert 'class="band"' in page
 
 
+@pytest.mark.anywhere("long")
 def test_baselines_are_listed_and_shown(store):
     run, _, _ = one_run(store, ["yes"], name="good")
     content = Snapshot(run=run.id, number=run.number, name=run.name, created_at=run.created_at, status="done", cells=())
@@ -320,6 +324,7 @@ def test_money_is_summed_by_day_and_model_and_the_unknown_stays_unknown(store):
     assert "a: $1.5" in page
 
 
+@pytest.mark.anywhere("long")
 def test_search_finds_runs_items_and_answers(store):
     one_run(store, ["a needle in it"], name="haystack")
     with served(store) as port:

@@ -5,8 +5,6 @@ import json
 import os
 import signal
 import sqlite3
-import subprocess
-import sys
 import time
 from contextlib import closing
 from pathlib import Path
@@ -15,24 +13,28 @@ from types import SimpleNamespace
 import pytest
 
 from batch_server import BatchServer
+from command import steelyard
+from forks import Started
 from server import serving
 from steelyard.engine import batch_lane
 from steelyard.engine.batch_lane import BatchLane
 from steelyard.engine.progress import BatchProgress
 from steelyard.engine.standings import Standings
 from steelyard.errors import ProviderError
+from steelyard.providers import batches
 from steelyard.types import Failure, Message, Prompt, Request
 
 NEVER_OVER = -1_000_000
 ROWS = [{"id": f"q{n}", "input": f"Say {n}", "target": "42"} for n in range(4)]
 
 
+@pytest.fixture(autouse=True)
+def _looks_soon(monkeypatch):
+    monkeypatch.setattr(batches, "FIRST_LOOK_S", 0.2)
+
+
 def command(*more):
-    code = (
-        "import sys; from steelyard.providers import batches; batches.FIRST_LOOK_S = 0.2; "
-        "from steelyard.cli import main; sys.exit(main(sys.argv[1:]))"
-    )
-    return [sys.executable, "-c", code, "run", *more, "--store", "s.db", "--json"]
+    return ["run", *more, "--store", "s.db", "--json"]
 
 
 def asked(url):
@@ -101,7 +103,7 @@ def test_a_process_that_ends_before_its_batch_does_hands_it_in_once(monkeypatch,
     server.polls = NEVER_OVER
     monkeypatch.setenv("OPENAI_API_KEY", "k")
     with serving(server.handle) as http:
-        process = subprocess.Popen(asked(http.url), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        process = Started(*asked(http.url), settings={("steelyard.providers.batches", "FIRST_LOOK_S"): 0.2})
         until = time.monotonic() + 40
         while server.polls == NEVER_OVER and process.poll() is None and time.monotonic() < until:
             time.sleep(0.02)
@@ -110,7 +112,7 @@ def test_a_process_that_ends_before_its_batch_does_hands_it_in_once(monkeypatch,
         assert server.submitted == 1, said
         assert process.returncode == (130 if ends_it == signal.SIGINT else -signal.SIGKILL), said
         server.polls = 2
-        ended = subprocess.run(command("--resume", "1"), capture_output=True, text=True, timeout=60)
+        ended = steelyard(*command("--resume", "1"))
         assert ended.returncode == 0, ended.stderr
         assert server.submitted == 1
         with closing(sqlite3.connect("s.db")) as raw:
@@ -118,7 +120,7 @@ def test_a_process_that_ends_before_its_batch_does_hands_it_in_once(monkeypatch,
         assert sorted(failure is not None for failure, _, _ in rows) == [False, False, True, True]
         assert [total_s for _, total_s, _ in rows] == [None] * 4
         assert not list(Path("batches").glob("*.piece"))
-        again = subprocess.run(command("--resume", "1"), capture_output=True, text=True, timeout=60)
+        again = steelyard(*command("--resume", "1"))
         assert again.returncode == 0, again.stderr
     assert server.submitted == 2  # what failed is asked again, by a batch of its own
     assert len(server.batches["batch_2"]["entries"]) == 2
@@ -130,7 +132,7 @@ def test_a_budget_lets_no_more_be_handed_in_than_it_holds(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "k")
     with serving(server.handle) as http:
         words = [*asked(http.url), "--max-tokens", "100", "--budget", "0.0006"]
-        ended = subprocess.run(words, capture_output=True, text=True, timeout=60)
+        ended = steelyard(*words)
     assert ended.returncode == 5, ended.stderr
     assert server.submitted >= 1
     assert len(server.batches["batch_1"]["entries"]) == 2
@@ -142,7 +144,7 @@ def test_a_provider_without_batches_is_told_before_anything_is_sent(model, monke
     monkeypatch.setenv("GEMINI_API_KEY", "k")
     words = ("q.jsonl", "--grader", "contains", "-m", model, "--batch")
     Path("q.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
-    ended = subprocess.run(command(*words), capture_output=True, text=True, timeout=60)
+    ended = steelyard(*command(*words))
     assert ended.returncode == 2, ended.stderr
     assert "takes no batches" in ended.stderr
 
@@ -155,9 +157,7 @@ def test_a_run_that_may_end_early_hands_in_one_batch_for_each_look(monkeypatch):
     Path("q.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     with serving(server.handle) as http:
         words = ("q.jsonl", "--grader", "contains", "-m", "openai/m", "--base-url", http.url, "--batch")
-        ended = subprocess.run(
-            command(*words, "--stop", "ladder=0.2/0.5/1,variance=0.005"), capture_output=True, text=True, timeout=100
-        )
+        ended = steelyard(*command(*words, "--stop", "ladder=0.2/0.5/1,variance=0.005"))
     assert ended.returncode == 0, ended.stderr
     stopped = json.loads(ended.stdout)["cells"][0]["stopped"]
     assert [len(batch["entries"]) for batch in server.batches.values()] == [60, 90, 150]

@@ -1,8 +1,6 @@
 """What a model was not asked with, and times that are not its own alone: recorded with the run, and shown."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +8,7 @@ from aiohttp import web
 
 import steelyard as sy
 import vendor_replies as replies
+from command import steelyard
 from server import serving
 from steelyard.plan.plan import BenchmarkSpec
 from steelyard.providers.interface import Done, Text
@@ -25,9 +24,10 @@ async def reasons(request, body, number):
     return web.json_response(replies.CHAT_WHOLE)
 
 
-def steelyard(*words):
-    command = [sys.executable, "-m", "steelyard", *words, "--store", "s.db"]
-    return subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
+def carried_out(*words):
+    done = steelyard(*words, "--store", "s.db")
+    assert done.returncode == 0, done.stderr
+    return done
 
 
 @pytest.mark.parametrize("workers", [(), ("--workers", "2")])
@@ -36,14 +36,14 @@ def test_a_setting_that_a_model_refused_stands_with_the_run(monkeypatch, workers
     Path("q.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
     with serving(reasons) as http:
         model = ("-m", "openai/o9", "--base-url", http.url, "--temperature", "0")
-        ran = steelyard("run", "q.jsonl", "--grader", "contains", *model, *workers)
+        ran = carried_out("run", "q.jsonl", "--grader", "contains", *model, *workers)
     assert "does not accept 'temperature'" in ran.stderr
     expected = {"openai/o9": {"temperature": "the model's own default stands"}}
-    [session] = json.loads(steelyard("show", "--provenance", "--json").stdout)["sessions"]
+    [session] = json.loads(carried_out("show", "--provenance", "--json").stdout)["sessions"]
     assert session["settings_left_out"] == expected
-    assert "settings_left_out" in steelyard("show", "--provenance").stdout
-    assert json.loads(steelyard("show", "--json").stdout)["settings_left_out"] == expected
-    assert "openai/o9 was not asked with its temperature" in steelyard("show").stdout
+    assert "settings_left_out" in carried_out("show", "--provenance").stdout
+    assert json.loads(carried_out("show", "--json").stdout)["settings_left_out"] == expected
+    assert "openai/o9 was not asked with its temperature" in carried_out("show").stdout
 
 
 class Through:
@@ -63,9 +63,9 @@ def test_indirect_times_are_recorded_with_the_cell_and_labelled_beside_each_figu
         benchmarks=[BenchmarkSpec(name="q.jsonl", grader="contains")],
         store="s.db",
     )
-    told = json.loads(steelyard("show", "--json").stdout)
+    told = json.loads(carried_out("show", "--json").stdout)
     assert [cell["settings"].get("timing") for cell in told["cells"]] == ["indirect", None]
-    shown = steelyard("show").stdout
+    shown = carried_out("show").stdout
     assert "s (indirect)" in shown
     assert "times are indirect" in shown
     assert not [line for line in shown.splitlines() if "lambda" in line and "(indirect)" in line]

@@ -5,8 +5,6 @@ import json
 import os
 import signal
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
 from contextlib import closing
@@ -17,6 +15,8 @@ import pytest
 from aiohttp import web
 
 import steelyard as sy
+from command import ok, steelyard
+from forks import Started
 from server import serving
 from steelyard.engine import writer
 from steelyard.engine.progress import Progress
@@ -24,6 +24,7 @@ from steelyard.errors import EnvironmentFault
 from steelyard.store import Store
 
 ITEMS = 400
+EARLY = {("steelyard.engine.writer", "PACE_OF_CALLS"): 20, ("steelyard.engine.writer", "FAST_A_SECOND"): 1}
 
 
 @pytest.fixture(autouse=True)
@@ -197,19 +198,17 @@ def test_a_run_killed_while_a_process_writes_for_it_shows_what_is_durable_and_sa
 
     slots = 8
     with serving(slowly) as server:
-        early = "from steelyard.engine import writer; writer.PACE_OF_CALLS, writer.FAST_A_SECOND = 20, 1; "
         command = ["run", "cases.jsonl", "-m", "openai/m", "--base-url", server.url, "--concurrency", str(slots)]
-        code = early + "from steelyard.cli import main; main()"
-        with subprocess.Popen([sys.executable, "-c", code, *command, "--quiet"]) as process:
+        with Started(*command, "--quiet", settings=EARLY) as process:
             wait_for(written_by_a_process)
             wait_for(lambda: len(server.requests) > ITEMS / 2)
             os.kill(process.pid, signal.SIGKILL)
-        shown = json.loads(subprocess.check_output([sys.executable, "-m", "steelyard", "show", "--json"]))
+        shown = json.loads(ok("show", "--json"))
         so_far = shown["cells"][0]["estimates"]["accuracy"]
         assert (so_far["n"] > ITEMS / 4, so_far["value"] is None) == (True, False)
         assert shown["spending"]["calls"] >= so_far["n"]
-        words = [sys.executable, "-m", "steelyard", "run", "--resume", "last", "--quiet"]
-        done = subprocess.run(words, capture_output=True, check=True, timeout=60, text=True)
+        done = steelyard("run", "--resume", "last", "--quiet")
+        assert done.returncode == 0, done.stderr
         assert len(server.requests) - ITEMS <= 5 * slots
     assert f"up to {5 * slots} calls without a record may be paid for twice" in done.stderr
 
@@ -223,10 +222,8 @@ def written_by_a_process():
 
 def test_after_kill_9_of_the_run_its_scribe_ends_too():
     with serving(parity) as server:
-        early = "from steelyard.engine import writer; writer.PACE_OF_CALLS, writer.FAST_A_SECOND = 20, 1; "
         command = ["run", "cases.jsonl", "-m", "openai/m", "--base-url", server.url, "--concurrency", "8", "--quiet"]
-        code = early + "from steelyard.cli import main; main()"
-        with subprocess.Popen([sys.executable, "-c", code, *command]) as process:
+        with Started(*command, settings=EARLY) as process:
             (writing,) = wait_for(scribes)
             os.kill(process.pid, signal.SIGKILL)
         writing.wait(10)

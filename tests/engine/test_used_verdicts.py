@@ -1,8 +1,6 @@
 """What a judge said in earlier runs is used again: under which key, what it costs, and when the judge is asked anew."""
 
 import json
-import subprocess
-import sys
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +10,7 @@ from msgspec.structs import replace
 from test_cache import OTHERWISE, REQUEST
 
 import steelyard as sy
+from command import ok
 from server import chunk, finish, serving, stream, usage
 from steelyard.engine.verdicts import key_of_verdict
 from steelyard.store import Store
@@ -150,9 +149,8 @@ def test_workers_use_and_keep_what_a_judge_said(monkeypatch):
 
     def ran():
         command = ["run", "quiz.yaml", "-m", "openai/m", "--base-url", server.url, "--workers", "2"]
-        words = [sys.executable, "-m", "steelyard", *command, "--store", "s.db", "--json"]
         before = len(server.requests)
-        subprocess.run(words, capture_output=True, text=True, timeout=100, check=True)
+        ok(*command, "--store", "s.db", "--json")
         return len(server.requests) - before
 
     with judging() as server:

@@ -4,8 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from contextlib import suppress
@@ -16,6 +14,8 @@ import pytest
 from aiohttp import web
 
 import steelyard as sy
+from command import ok
+from forks import Started
 from server import chunk, finish, serving, stream, usage
 from steelyard.errors import StoreError
 from steelyard.store import Store
@@ -49,17 +49,14 @@ def run(models, n, **settings):
     return sy.run(models, ["cases.jsonl"], on_message=said.append, **settings), said
 
 
-def started(server, *options, **streams):
+def started(server, *options):
     """The command line with two workers, in a process of its own."""
     endpoint = ["-m", "openai/m", "--base-url", server.url, "--workers", "2", "--concurrency", "8"]
-    words = [sys.executable, "-m", "steelyard", "run", "cases.jsonl", *endpoint, *options]
-    return subprocess.Popen(words, **{"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL} | streams)
+    return Started("run", "cases.jsonl", *endpoint, *options)
 
 
 def resumed():
-    words = [sys.executable, "-m", "steelyard", "run", "--resume", "last", "--quiet"]
-    done = subprocess.run(words, capture_output=True, check=False, timeout=60)
-    assert done.returncode == 0, done.stderr
+    ok("run", "--resume", "last", "--quiet")
 
 
 def asked_of(server):
@@ -279,7 +276,7 @@ def test_after_kill_9_of_the_run_its_workers_end_and_a_resumed_run_repeats_no_co
 def test_ctrl_c_lets_what_workers_have_in_flight_come_in():
     write_cases(200)
     with serving(slowly) as server:
-        process = started(server, "--quiet", stderr=subprocess.PIPE, text=True)
+        process = started(server, "--quiet")
         until(lambda: len(server.requests) > 60)
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=20)

@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import steelyard as sy
+from forks import Started
 from server import chunk, finish, serving, stream, usage
 from steelyard.engine import clock
 from steelyard.engine.clock import Clock
@@ -111,15 +111,6 @@ def test_an_answer_that_was_on_its_way_while_the_loop_stood_still_keeps_its_word
     assert f"{untimed:.0f} of {ITEMS} answers were on their way while this machine slept" in run.table()
 
 
-STOPPED = """
-import sys
-from steelyard.engine import clock
-clock.LONGEST_PAUSE_S, clock.LOOKED_EVERY_S = 0.5, 0.05
-from steelyard.cli import main
-sys.exit(main(sys.argv[1:]))
-"""
-
-
 def test_a_process_that_was_stopped_and_continued_says_so_over_its_results():
     Path("q.jsonl").write_text("".join(json.dumps({"question": f"q{i}", "answer": "x"}) + "\n" for i in range(ITEMS)))
 
@@ -129,7 +120,8 @@ def test_a_process_that_was_stopped_and_continued_says_so_over_its_results():
 
     with serving(slow_x) as server:
         command = ["run", "q.jsonl", "-m", "openai/m", "--base-url", server.url, "--concurrency", "4", "--json"]
-        process = subprocess.Popen([sys.executable, "-c", STOPPED, *command], stdout=subprocess.PIPE, text=True)
+        at = "steelyard.engine.clock"
+        process = Started(*command, settings={(at, "LONGEST_PAUSE_S"): 0.5, (at, "LOOKED_EVERY_S"): 0.05})
         while len(server.requests) < ITEMS // 2:
             time.sleep(0.01)
         os.kill(process.pid, signal.SIGSTOP)

@@ -3,8 +3,6 @@
 import asyncio
 import json
 import random
-import subprocess
-import sys
 import time
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
@@ -16,8 +14,10 @@ from typing import NamedTuple
 import pytest
 from aiohttp import web
 
+import postgresql_server
 import steelyard as sy
 from dashboard.boards import Visitor, served
+from forks import Started
 from server import chunk, finish, serving, stream, usage
 from steelyard.store import Store
 
@@ -47,8 +47,7 @@ class Echo:
 
 
 def start(store, *arguments):
-    command = [sys.executable, "-m", "steelyard", "run", *arguments, "--store", str(store)]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    return Started("run", *arguments, "--store", store)
 
 
 def ended(process):
@@ -69,7 +68,7 @@ def totals(store):
 
 def kept_of(store):
     """The questions whose answers were committed, and whether the run was cut off; ``None`` before there is a run."""
-    if not store.exists():
+    if not Store.exists(store):
         return None
     with Store.open(store, create=False) as opened:
         runs = opened.runs()
@@ -119,6 +118,16 @@ class Undisturbed:
         process.communicate()
 
 
+def in_a_file(name):
+    """Where the store of a run lies."""
+    return f"{name}.db"
+
+
+def on_a_server(name):
+    """Likewise; the name is of no use."""
+    return postgresql_server.address(postgresql_server.new_schema())
+
+
 def check_a_look(store, kept):
     """Of a run that was killed, a look at it from anywhere counts what is durable, and says that it was cut off."""
     with Store.open(store, create=False) as opened:
@@ -132,9 +141,9 @@ def check_a_look(store, kept):
     assert not kept or (said.replace(":", ":</strong>") in page and f'data-of="requests">{kept}</td>' in listed)
 
 
-def end_as_undisturbed(whole, name, moments):
+def end_as_undisturbed(whole, place, name, moments):
     """Kill a run at each of the moments, resuming it between; let it end; returns whether it was cut off at last."""
-    store, how, asked, kept = Path(f"{name}.db"), whole.command(name), whole.echo.asked[name], set()
+    store, how, asked, kept = place(name), whole.command(name), whole.echo.asked[name], set()
     was_cut_off = False
     for moment in moments:
         whole.kill(start(store, *how), moment, name, ITEMS - len(kept))
@@ -149,12 +158,12 @@ def end_as_undisturbed(whole, name, moments):
     assert sorted(asked[before:]) == sorted({f"Say {i}" for i in range(ITEMS)} - kept)
     assert len(asked) - ITEMS <= AT_RISK * len(moments)
     assert totals(store) == whole.totals
-    for file in Path().glob(f"{store}*"):
+    for file in Path().glob(f"{name}.db*"):
         file.unlink()
     return was_cut_off
 
 
-def kill(times, seed):
+def kill(times, seed, place=in_a_file):
     """That many kills over so many runs as it takes, two runs at a time; returns how many had to be gone on with."""
     chance, echo = random.Random(seed), Echo()
     rounds = []
@@ -165,11 +174,18 @@ def kill(times, seed):
     with serving(echo.answer) as server, ThreadPoolExecutor(AT_ONCE) as pool:
         whole = Undisturbed(echo, server.url)
         names = [f"killed-{number}" for number in range(len(rounds))]
-        return sum(pool.map(partial(end_as_undisturbed, whole), names, rounds))
+        return sum(pool.map(partial(end_as_undisturbed, whole, place), names, rounds))
 
 
 def test_after_kill_9_a_resumed_run_ends_with_the_same_scores():
     kill(5, seed=1)
+
+
+@pytest.mark.long
+def test_after_kill_9_a_run_on_a_server_ends_with_the_scores_of_one_in_a_file():
+    if missing := postgresql_server.missing():
+        pytest.skip(f"{postgresql_server.ABSENT}: {missing} is not here")
+    kill(6, seed=3, place=on_a_server)
 
 
 @pytest.mark.long

@@ -5,14 +5,14 @@ import json
 import os
 import signal
 import sqlite3
-import subprocess
-import sys
 import time
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from command import ok
+from forks import Started
 from server import chunk, finish, serving, stream, usage
 from steelyard.cli import main
 from steelyard.store import Store
@@ -32,10 +32,6 @@ def test_ctrl_c_while_a_run_sums_up_says_how_to_go_on(monkeypatch, capsys):
     assert main(["run", "--resume", "1", "--quiet"]) == 0
 
 
-def command(*arguments):
-    return [sys.executable, "-m", "steelyard", "run", *arguments, "--quiet"]
-
-
 @pytest.mark.parametrize(
     "signals", [(signal.SIGINT, signal.SIGINT), (signal.SIGTERM,)], ids=["Ctrl-C twice", "SIGTERM"]
 )
@@ -50,7 +46,7 @@ def test_a_run_that_is_told_to_end_at_once_does_and_loses_only_what_was_in_fligh
 
     with serving(handle) as server:
         where = ["-m", "openai/m", "--base-url", server.url, "--concurrency", "4"]
-        with subprocess.Popen(command("q.jsonl", *where), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
+        with Started("run", "q.jsonl", *where, "--quiet") as process:
             while len(server.requests) < 14:
                 time.sleep(0.01)
             time.sleep(0.2)
@@ -58,8 +54,8 @@ def test_a_run_that_is_told_to_end_at_once_does_and_loses_only_what_was_in_fligh
             for sent in signals:
                 os.kill(process.pid, sent)
                 time.sleep(0.1)
-            told = process.stderr.read().decode()
-            assert process.wait(30) == 130
+            _, told = process.communicate(30)
+            assert process.returncode == 130
             assert time.monotonic() - began_s < AT_ONCE_S  # the grace for answers on their way is 5 s
         assert "steelyard run --resume 1" in told
         with closing(sqlite3.connect(".steelyard/steelyard.db")) as raw:
@@ -69,7 +65,7 @@ def test_a_run_that_is_told_to_end_at_once_does_and_loses_only_what_was_in_fligh
             assert (store.run("last").status, len(store.completed(cell.id))) == ("interrupted", 10)
         hangs = False
         asked = len(server.requests)
-        assert subprocess.run(command("--resume", "1"), stdout=subprocess.DEVNULL).returncode == 0
+        ok("run", "--resume", "1", "--quiet")
         assert len(server.requests) - asked == ITEMS - 10
     with Store.open() as store:
         estimates = {estimate.metric: estimate for estimate in store.summary(cell.id)}

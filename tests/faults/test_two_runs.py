@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from forks import Started
 from server import chunk, finish, serving, stream, usage
 from steelyard.store import Store
 
@@ -34,14 +35,15 @@ def server():
 
 
 def started(*arguments):
-    command = [sys.executable, "-m", "steelyard", "run", *arguments, "--quiet"]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    return Started("run", *arguments, "--quiet")
+
+
+def words_of(model, server):
+    return ["cases.jsonl", "-m", f"openai/{model}", "--base-url", server.url, "--concurrency", "4", "--name", model]
 
 
 def run_of(model, server):
-    return started(
-        "cases.jsonl", "-m", f"openai/{model}", "--base-url", server.url, "--concurrency", "4", "--name", model
-    )
+    return started(*words_of(model, server))
 
 
 def ended(process):
@@ -106,7 +108,8 @@ def test_a_run_waits_for_another_writer(server):
 
 
 def test_a_run_that_is_being_worked_on_cannot_be_resumed_beside(server):
-    process = run_of("slow", server)
+    words = [sys.executable, "-m", "steelyard", "run", *words_of("slow", server), "--quiet"]
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while len(server.requests) < 20:
         time.sleep(0.01)
     beside = started("--resume", "slow")

@@ -4,14 +4,14 @@ import asyncio
 import json
 import re
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
 import steelyard as sy
+from command import ok
+from forks import Started
 from server import chunk, finish, serving, stream, usage
 from steelyard.engine.attempts import RetryPolicy
 from steelyard.errors import UsageError
@@ -394,15 +394,14 @@ def test_a_kill_while_the_judge_thinks_costs_no_call_to_the_model():
     with serving(model) as server, serving(hall) as judge_server:
         judge = f"{{model: openai/j, base_url: '{judge_server.url}'}}"
         Path("q.yaml").write_text(f"benchmark: q\ndata: q.jsonl\njudge: {judge}\n")
-        command = [sys.executable, "-m", "steelyard", "run", "--quiet"]
-        process = subprocess.Popen([*command, "q.yaml", "-m", "openai/m", "--base-url", server.url])
+        process = Started("run", "--quiet", "q.yaml", "-m", "openai/m", "--base-url", server.url)
         deadline = time.monotonic() + 30
         while len(judge_server.requests) < 4 and time.monotonic() < deadline:
             time.sleep(0.05)
         process.send_signal(signal.SIGKILL)
         process.wait()
         judge_server._loop.call_soon_threadsafe(released.set)
-        subprocess.run([*command, "--resume", "1"], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        ok("run", "--quiet", "--resume", "1")
         assert len(server.requests) == 4
         assert len(judge_server.requests) == 8
     with Store.open() as store:

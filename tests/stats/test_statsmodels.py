@@ -9,17 +9,21 @@ import pytest
 
 import steelyard.stats as stats
 
-pytest.importorskip("statsmodels", reason="make extras installs what these tests compare with")
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    import statsmodels.api as sm
-    from statsmodels.stats import contingency_tables, inter_rater, multitest, power, proportion, rates, weightstats
-    from statsmodels.stats.meta_analysis import combine_effects
-
 CLOSE = 1e-8
 ENDLESS = 10**15
 """A benchmark beside which the items asked are nothing."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _statsmodels():
+    """Somebody else's code, which takes seconds to load: once a test asks for it, and not where tests are collected."""
+    global sm, contingency_tables, inter_rater, multitest, power, proportion, rates, weightstats, combine_effects
+    pytest.importorskip("statsmodels", reason="make extras installs what these tests compare with")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import statsmodels.api as sm
+        from statsmodels.stats import contingency_tables, inter_rater, multitest, power, proportion, rates, weightstats
+        from statsmodels.stats.meta_analysis import combine_effects
 
 
 def shares(seed, size=300, most=2000):

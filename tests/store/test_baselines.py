@@ -30,6 +30,7 @@ def a_run(**options):
     return sy.run([Function(echo, name="echo")], ["cases.jsonl"], fresh=True, **options)
 
 
+@pytest.mark.anywhere
 def test_each_setting_is_a_new_version_and_earlier_ones_can_be_named():
     first, second = a_run(), a_run()
     with Store.open() as store:

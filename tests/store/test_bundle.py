@@ -3,12 +3,9 @@
 import asyncio
 import hashlib
 import json
-import os
 import random
 import sqlite3
 import stat
-import subprocess
-import sys
 import time
 from contextlib import closing
 from pathlib import Path
@@ -19,6 +16,8 @@ import zstandard
 from test_store import cell_info, new_call
 
 import steelyard as sy
+from command import ok
+from forks import Started
 from server import chunk, finish, serving, stream, usage
 from steelyard.cli import main
 from steelyard.errors import DataError, EnvironmentFault, StoreError
@@ -401,11 +400,7 @@ def test_a_run_that_goes_on_leaves_as_interrupted_and_can_be_gone_on_with_elsewh
 
     with serving(handle) as server:
         where = ["-m", "openai/m", "--base-url", server.url, "--concurrency", "4", "--quiet"]
-        command = [sys.executable, "-m", "steelyard", "run", "q.jsonl", *where]
-        environment = os.environ | {"OPENAI_API_KEY": "k"}
-        with subprocess.Popen(
-            command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=environment
-        ) as process:
+        with Started("run", "q.jsonl", *where) as process:
             while len(server.requests) < 14:
                 time.sleep(0.01)
             time.sleep(0.5)
@@ -416,8 +411,7 @@ def test_a_run_that_goes_on_leaves_as_interrupted_and_can_be_gone_on_with_elsewh
         run = read_bundle(BUNDLE, "b.db")
         assert run.status == "interrupted"
         asked = len(server.requests)
-        resumed = [*command[:4], "--resume", "1", "--store", "b.db", "--quiet"]
-        assert subprocess.run(resumed, stdout=subprocess.DEVNULL, env=environment, check=False).returncode == 0
+        ok("run", "--resume", "1", "--store", "b.db", "--quiet")
         assert len(server.requests) - asked == 20
     with Store.open("b.db") as store:
         assert store.run("last").status == "done"

@@ -56,6 +56,7 @@ def exported(store, run, format_):
     return stream.getvalue()
 
 
+@pytest.mark.anywhere
 def test_csv_holds_every_call_once_with_texts_disarmed_and_numbers_untouched(filled):
     store, run, texts = filled
     content = exported(store, run, "csv")
@@ -75,6 +76,7 @@ def test_no_line_end_inside_an_answer_begins_a_row(filled):
     assert not any("\r" in part for part in unquoted)
 
 
+@pytest.mark.anywhere
 def test_json_lines_hold_the_whole_record(filled):
     store, run, texts = filled
     lines = [json.loads(line) for line in exported(store, run, "jsonl").splitlines()]
@@ -83,6 +85,7 @@ def test_json_lines_hold_the_whole_record(filled):
     assert len(bytes.fromhex(lines[0]["call"]["digest"])) == 32
 
 
+@pytest.mark.anywhere
 def test_parquet_is_read_back_with_types_and_texts_as_they_were(filled):
     store, run, texts = filled
     export(store, run.id, "parquet", Path("run.parquet"), io.StringIO())

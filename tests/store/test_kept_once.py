@@ -218,6 +218,7 @@ def test_an_item_that_the_store_has_in_other_words_is_not_relied_upon():
         assert [call.request for call in calls_of(store, run)] == [asked_now[0].call.request]
 
 
+@pytest.mark.anywhere
 def test_two_processes_that_write_an_item_in_different_words_both_read_what_they_asked():
     samples = [Sample(id="quiz/0", input=text, target="") for text in (QUESTION, f"{QUESTION} Say why.")]
     with Store.open("s.db") as one, Store.open("s.db") as two:
@@ -310,6 +311,7 @@ def test_a_long_answer_is_kept_as_its_place_in_the_reply(reply, answer, is_kept_
     assert (kept is not None) == is_kept_as_text
 
 
+@pytest.mark.anywhere
 def test_an_answer_without_its_reply_is_kept_whole_and_no_answer_stays_none():
     with Store.open("s.db") as store:
         run, cell, session = begun(store)
@@ -337,6 +339,7 @@ def test_of_many_judgements_the_last_counts_in_each_version_and_calls_do_not_mix
     assert calls == [(ids[0], 2), (ids[1], 4), (ids[2], 2)]
 
 
+@pytest.mark.anywhere
 def test_a_score_of_a_call_that_is_gone_is_refused():
     with Store.open("s.db") as store:
         run, cell, session = begun(store)

@@ -65,6 +65,7 @@ def test_what_is_not_looked_through_yet_is_said_and_done_when_asked_again(store,
     assert [row.cost_usd for row in pages[-1].rows] == sorted(costs(90), reverse=True)[:3]
 
 
+@pytest.mark.anywhere
 def test_answers_that_come_in_later_take_their_places(store):
     run, cell, session = dear_run(store, 60)
     listed(store, run)

@@ -94,6 +94,7 @@ def score(call, value, version="1"):
     return NewScore(call=call, grader="p", grader_version=version, scores={"accuracy": Score(value=value, answer="a")})
 
 
+@pytest.mark.anywhere
 def test_what_is_written_is_read_back(opened):
     store, run, session, cell = opened
     rows = [new_call(cell, session, i, cost_usd=0.5) for i in range(4)]
@@ -109,6 +110,7 @@ def test_what_is_written_is_read_back(opened):
     assert len(list(store.records(run.id, limit=2))) == 2
 
 
+@pytest.mark.anywhere
 def test_columns_hold_one_entry_per_item_and_repeat_the_answer_before_the_failure(opened):
     store, _, session, cell = opened
     timeout = Failure(kind="timeout", message="slow")
@@ -133,12 +135,14 @@ def test_columns_hold_one_entry_per_item_and_repeat_the_answer_before_the_failur
     assert columns.total_s[0] == pytest.approx(0.008)
 
 
+@pytest.mark.anywhere
 def test_an_empty_cell_has_empty_columns(opened):
     store, _, _, cell = opened
     columns = store.columns(cell)
     assert len(columns.sample) == len(columns.failure) == len(columns.gaps_s) == 0
 
 
+@pytest.mark.anywhere
 def test_the_newest_score_counts_and_another_version_is_another_judgement(opened):
     store, _, session, cell = opened
     call = store.append_calls([new_call(cell, session, 0)])[0]
@@ -147,6 +151,7 @@ def test_the_newest_score_counts_and_another_version_is_another_judgement(opened
     assert store.columns(cell).scores["accuracy"][0] == 0.5
 
 
+@pytest.mark.anywhere
 def test_answers_without_a_judgement_are_found_again(opened):
     store, _, session, cell = opened
     ids = store.append_calls([new_call(cell, session, i) for i in range(3)])
@@ -157,6 +162,7 @@ def test_answers_without_a_judgement_are_found_again(opened):
     assert store.completed(cell) == {(0, 0), (1, 0), (2, 0)}
 
 
+@pytest.mark.anywhere
 def test_a_cell_keeps_its_row_when_it_grows_and_refuses_to_mix(opened):
     store, run, _, cell = opened
     assert store.add_cell(run.id, cell_info(items=20)) == cell
@@ -165,6 +171,7 @@ def test_a_cell_keeps_its_row_when_it_grows_and_refuses_to_mix(opened):
         store.add_cell(run.id, cell_info(origin="there"))
 
 
+@pytest.mark.anywhere
 def test_runs_are_found_by_number_name_prefix_and_last(opened):
     store, run, _, _ = opened
     second = store.create_run(name=None, plan={}, plan_digest="y", tags=["t"])
@@ -257,6 +264,7 @@ def test_every_id_that_was_returned_survives_kill_9(moment):
     raw.close()
 
 
+@pytest.mark.anywhere
 def test_deleting_a_run_takes_its_answers_and_leaves_the_others(opened):
     store, run, session, cell = opened
     store.append_scores([score(call, 1.0) for call in store.append_calls([new_call(cell, session, 0)])])
@@ -268,6 +276,7 @@ def test_deleting_a_run_takes_its_answers_and_leaves_the_others(opened):
     assert len(list(store.records(other.id))) == 1
 
 
+@pytest.mark.anywhere
 def test_sessions_plans_tags_and_summaries_are_read_back(opened):
     store, run, session, cell = opened
     store.end_session(session, {"peak_rss_mb": 12.5})
@@ -294,11 +303,13 @@ def test_sessions_plans_tags_and_summaries_are_read_back(opened):
 @pytest.mark.parametrize(
     "reference", ["", "0", "99", "#", "9" * 19, "9" * 400, "\u00b2", "%", "____", "abc", "nosuchname"]
 )
+@pytest.mark.anywhere("long")
 def test_a_reference_that_means_no_run_is_an_unknown_name(opened, reference):
     with pytest.raises(UnknownName):
         opened[0].run(reference)
 
 
+@pytest.mark.anywhere
 def test_a_prefix_of_two_ids_is_ambiguous_and_a_name_means_the_newest(opened):
     store, run, _, _ = opened
     second = store.create_run(name="first", plan={}, plan_digest="x")
@@ -327,6 +338,7 @@ def test_a_process_that_only_got_the_same_number_does_not_keep_a_run_running(ope
     assert store.run(run.id).status == "running"
 
 
+@pytest.mark.anywhere
 def test_errors_only_gives_the_calls_that_failed(opened):
     store, run, session, cell = opened
     timeout = Failure(kind="timeout", message="slow")
@@ -336,6 +348,7 @@ def test_errors_only_gives_the_calls_that_failed(opened):
     assert len(list(store.records(run.id, wrong_only=True))) == 2
 
 
+@pytest.mark.anywhere
 def test_columns_can_be_read_by_another_grader(opened):
     store, _, session, cell = opened
     call = store.append_calls([new_call(cell, session, 0)])[0]
@@ -353,6 +366,7 @@ def test_columns_can_be_read_by_another_grader(opened):
     assert store.columns(cell, grader="nobody").scores == {}
 
 
+@pytest.mark.anywhere("long")
 def test_columns_agree_with_records_on_a_random_history(opened):
     store, run, session, cell = opened
     draw = random.Random(7)
@@ -373,6 +387,7 @@ def test_columns_agree_with_records_on_a_random_history(opened):
     assert columns.superseded == 300 - len(records)
 
 
+@pytest.mark.anywhere
 @pytest.mark.parametrize("is_alike", [True, False])
 def test_columns_are_the_same_by_whichever_way_they_are_read_and_however_rows_lie(opened, monkeypatch, is_alike):
     store, run, session, cell = opened
@@ -416,6 +431,7 @@ def _same(a, b):
     return a == b or (a != a and b != b)
 
 
+@pytest.mark.anywhere
 def test_only_the_latest_answer_of_an_item_waits_for_its_judgement(opened):
     store, _, session, cell = opened
     store.append_calls([new_call(cell, session, 0)])
@@ -431,6 +447,7 @@ def test_appending_nothing_is_no_fault(opened):
     store.append_scores([NewScore(call=call, grader="p", grader_version="1", scores={})])
 
 
+@pytest.mark.anywhere
 def test_an_answer_with_half_a_surrogate_pair_is_kept(opened):
     store, run, session, cell = opened
     call = store.append_calls([new_call(cell, session, 0, text="caf\u00e9 \ud83d!")])[0]
@@ -442,6 +459,7 @@ def test_an_answer_with_half_a_surrogate_pair_is_kept(opened):
     assert record.scores["accuracy"].answer == "\ufffd"
 
 
+@pytest.mark.anywhere
 def test_a_call_of_a_deleted_run_is_a_store_error_and_writes_nothing(opened):
     store, run, session, cell = opened
     row = new_call(cell, session, 0)
@@ -450,6 +468,7 @@ def test_a_call_of_a_deleted_run_is_a_store_error_and_writes_nothing(opened):
         store.append_calls([row])
 
 
+@pytest.mark.anywhere
 def test_one_faulty_row_leaves_the_whole_batch_out(opened):
     store, _, session, cell = opened
     with pytest.raises(StoreError, match="cannot write"):
@@ -465,6 +484,7 @@ def test_one_faulty_row_leaves_the_whole_batch_out(opened):
     assert store.append_calls([new_call(cell, session, 0)]) == [1]
 
 
+@pytest.mark.anywhere
 def test_threads_write_and_read_one_store_at_the_same_time(opened):
     store, run, session, cell = opened
     faults = []

@@ -58,6 +58,7 @@ def key(record):
     return (record.model, record.sample.id, record.call.repeat)
 
 
+@pytest.mark.anywhere("long")
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize(("most", "within_s"), [(50, 5.0), (7, 5.0), (1, 5.0), (50, 0.0), (3, 0.0)])
 def test_every_answer_that_counts_is_listed_once_in_order(store, seed, most, within_s):
@@ -67,6 +68,7 @@ def test_every_answer_that_counts_is_listed_once_in_order(store, seed, most, wit
     assert [(models[row.cell], row.item, row.repeat) for row in rows] == [key(one) for one in store.records(run.id)]
 
 
+@pytest.mark.anywhere("long")
 @pytest.mark.parametrize("state", ANSWER_STATES)
 def test_a_state_holds_the_answers_that_are_in_it(store, state):
     run = filled(store)
@@ -101,6 +103,7 @@ def test_a_search_that_is_cut_goes_on_where_it_ended(store, within_s):
     assert len(rows) == texts.count("a needle") > 10
 
 
+@pytest.mark.anywhere("long")
 def test_an_order_by_a_figure_misses_none_of_a_tie(store):
     run = filled(store)
     cell = store.cells(run.id)[0].id
@@ -112,6 +115,7 @@ def test_an_order_by_a_figure_misses_none_of_a_tie(store):
         store.pages.answers(run.id, AnswersWanted(order="longest"))
 
 
+@pytest.mark.anywhere
 def test_runs_are_paged_in_every_order_while_new_ones_come(store):
     for place in range(12):
         store.create_run(name=f"n{place % 3}", plan={}, plan_digest="0" * 64)
@@ -136,6 +140,7 @@ def test_a_status_is_the_true_one(store):
         assert [run.info.name for run in store.pages.runs(RunsWanted(status=status)).runs] == [name]
 
 
+@pytest.mark.anywhere
 def test_progress_counts_items_once_however_often_they_were_tried(store):
     run = store.create_run(name="r", plan={}, plan_digest="0" * 64)
     session = store.begin_session(run.id, {})
@@ -168,6 +173,7 @@ def test_progress_of_nothing_is_nothing(store):
     assert (found.done, found.rate, found.remaining_s, found.ended_s) == (0, None, None, None)
 
 
+@pytest.mark.anywhere
 def test_an_items_history_goes_back_over_runs_page_by_page(store):
     for _ in range(3):
         filled(store, items=2, repeats=2)
@@ -185,6 +191,7 @@ def test_an_items_history_goes_back_over_runs_page_by_page(store):
     assert store.history.call(10**9) is None
 
 
+@pytest.mark.anywhere("long")
 def test_one_try_of_several_counts(store):
     run = filled(store)
     counting = {row.id for row in listed(store, run)}
@@ -194,6 +201,7 @@ def test_one_try_of_several_counts(store):
         assert found.tries.count(number) == 1
 
 
+@pytest.mark.anywhere("long")
 def test_a_search_over_all_runs_goes_back_to_the_first_answer(store):
     filled(store)
     filled(store, seed=1)

@@ -37,7 +37,10 @@ def add_run(parser: argparse.ArgumentParser) -> None:
 def add_store(parser: argparse.ArgumentParser) -> None:
     """Which store."""
     parser.add_argument(
-        "--store", metavar="PATH", help="the store (default: STEELYARD_STORE or .steelyard/steelyard.db)"
+        "--store",
+        metavar="PATH",
+        help="the store: a file, or postgresql://USER@HOST/DATABASE (default: STEELYARD_STORE, or "
+        ".steelyard/steelyard.db)",
     )
 
 

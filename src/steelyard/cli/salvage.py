@@ -25,7 +25,7 @@ def execute(parsed: argparse.Namespace) -> int:
     from steelyard.store import Store
     from steelyard.store.salvage import salvage
 
-    source = Store.place(parsed.store)
+    source = Store.place(parsed.store, what_for="salvage")
     if not Store.exists(parsed.store):
         raise StoreError(f"there is no store at {source}. Try: --store PATH")
     target = Path(parsed.run) if parsed.run else source.with_name(f"{source.name}.salvaged")

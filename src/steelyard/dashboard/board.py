@@ -79,7 +79,7 @@ def board_of(request: Request) -> Board:
     SQLite would make an empty file in the place of one that was removed.
     """
     board: Board = request.app.state.board
-    if not Store.exists(board.store.location):
+    if board.store.file is not None and not board.store.is_there():
         raise StoreError(
             f"the store {board.store.location} is not there any more. Put it back, or end `steelyard serve`"
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 
 from steelyard.engine.attempts import RetryPolicy
 from steelyard.engine.budget import Ledger, Till, costs_nothing
@@ -85,7 +84,7 @@ def lend_earlier_answers(lanes: Sequence[Lane], store: Store, run: RunInfo, plan
 
 def set_up_batches(lanes: Sequence[Lane], store: Store, run: RunInfo) -> None:
     """Let every model that is to be asked by batches hand them in, and keep account of them beside the store."""
-    folder = Path(store.location).parent / "batches"
+    folder = store.folder / "batches"
     for lane in lanes:
         cell = lane.cells[0].cell
         if cell.spec.batch and cell.floor is None:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -141,7 +140,7 @@ async def execute(
         plan,
         run_id=run.id,
         session=session,
-        store=store.path,
+        store=store.address,
         ledger=purse.ledger,
         writer=writer,
         tell=progress.tell,
@@ -199,9 +198,8 @@ def _origin(cells: Sequence[Cell], plan: Plan, tell: Callable[[str], None]) -> d
 
 def _doubts(cells: Sequence[Cell], plan: Plan, store: Store, resume: RunInfo | None) -> Iterator[str]:
     """What the user should hear before anything is sent."""
-    location = Path(store.location)
-    if (kind := network_file_system(location)) is not None:
-        yield warning(location, kind)
+    if store.file is not None and (kind := network_file_system(store.file)) is not None:
+        yield warning(store.file, kind)
     if resume is not None and (at_risk := _paid_twice(cells, plan, store.sessions(resume.id))):
         yield f"the run was killed: up to {at_risk} calls without a record may be paid for twice"
     yield from _notes(cells)

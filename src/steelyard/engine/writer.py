@@ -139,7 +139,7 @@ class Writer:
             self._hiring = asyncio.create_task(self._hire())
 
     async def _hire(self) -> None:
-        scribe = Scribe(self._store.path)
+        scribe = Scribe(self._store.address)
         try:
             await scribe.start()
             await asyncio.to_thread(self.on_hire)

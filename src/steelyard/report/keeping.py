@@ -1,4 +1,4 @@
-"""What a large run shows, tested and kept with it, by a process of its own: ``python -m`` with a store and a run.
+"""What a large run of ``STEELYARD_STORE`` shows, tested and kept with it, by a process of its own.
 
 Testing takes half as much memory again as the run did, which is not to be the peak of whoever asked for the run.
 """
@@ -12,10 +12,10 @@ from steelyard.report.short import keep_found
 from steelyard.store import Store
 
 
-def main(location: str, run: str) -> int:
+def main(run: str) -> int:
     """Test the run and keep what it shows."""
     try:
-        with Store.open(location, create=False) as store:
+        with Store.open(create=False) as store:
             keep_found(store, store.run(run))
     except SteelyardError:
         return 1

@@ -15,10 +15,10 @@ from datetime import UTC, datetime
 import msgspec
 from msgspec import Struct
 from sqlalchemy import Connection, delete, func, select, update
-from sqlalchemy.dialects.sqlite import insert as insert_or_replace
 
 from steelyard.store import schema
 from steelyard.store.answers import Open
+from steelyard.store.dialect import put
 
 KEY = "budget"
 DOUBTFUL = "doubtful_usd"
@@ -114,8 +114,7 @@ def set_budget(connection: Connection, limit_usd: float, *, from_now: bool) -> N
     if from_now:
         before_usd = 0.0
     terms = Terms(limit_usd=limit_usd, set_at=_now(), before_usd=before_usd)
-    row = insert_or_replace(schema.meta).values(key=KEY, value=msgspec.json.encode(terms).decode())
-    connection.execute(row.on_conflict_do_update(index_elements=["key"], set_={"value": row.excluded.value}))
+    put(connection, schema.meta, {"key": KEY}, {"value": msgspec.json.encode(terms).decode()})
 
 
 def clear_budget(connection: Connection) -> None:

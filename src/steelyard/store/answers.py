@@ -16,10 +16,10 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, case, func, select, update
-from sqlalchemy.dialects.sqlite import insert as insert_or_ignore
 
 from steelyard.store import schema
 from steelyard.store.codec import pack_as, unpack
+from steelyard.store.dialect import put
 from steelyard.store.payload import read_payload, to_keep
 from steelyard.types import Call, CellInfo, Sample
 
@@ -283,8 +283,7 @@ def _own_payload(row: Any) -> bytes:
 
 def clear(connection: Connection, model: str | None) -> None:
     """Use nothing again that was answered before now: by one model, or by all."""
-    row = insert_or_ignore(schema.meta).values(key=_mark(model), value=str(time.time()))
-    connection.execute(row.on_conflict_do_update(index_elements=["key"], set_={"value": row.excluded.value}))
+    put(connection, schema.meta, {"key": _mark(model)}, {"value": str(time.time())})
 
 
 class Cleared:

@@ -17,12 +17,12 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 from sqlalchemy import Connection, Dialect, Insert, func, select
-from sqlalchemy.dialects.sqlite import insert as insert_or_ignore
 
 from steelyard.errors import StoreError
 from steelyard.secrets import known_forms
 from steelyard.store import schema, verdicts
 from steelyard.store.codec import mended
+from steelyard.store.dialect import insert_unless_there, spoken
 from steelyard.store.dictionaries import Dictionaries, Packing
 from steelyard.store.figures import figures_of
 from steelyard.store.items import Items, Key, print_of, prints_here
@@ -33,7 +33,6 @@ from steelyard.types import Call, Sample
 
 ROWS_OF_A_STATEMENT = (128, 32, 8, 1)
 
-INSERT_SAMPLES = insert_or_ignore(schema.samples).on_conflict_do_nothing()
 INSERT_CALLS = schema.calls.insert()
 INSERT_SCORES = schema.scores.insert()
 
@@ -185,7 +184,10 @@ def _keep_answers_at_hand(connection: Connection, batch: _Batch) -> None:
 
 def _keep_samples(connection: Connection, batch: _Batch) -> None:
     """Insert the items that no run has asked yet. Another process may have been first, with other words."""
-    if not batch.samples or _insert_many(connection, INSERT_SAMPLES, batch.samples) == len(batch.samples):
+    if not batch.samples:
+        return
+    insert = insert_unless_there(schema.samples, spoken(connection))
+    if _insert_many(connection, insert, batch.samples) == len(batch.samples):
         return
     batch.prints |= prints_here(connection, batch.prints)
     for index, (place, call) in enumerate(zip(batch.places, batch.new, strict=True)):

@@ -21,8 +21,8 @@ from msgspec import Struct
 
 from steelyard.errors import DataError, StoreError, UsageError
 from steelyard.store import schema
+from steelyard.store.crossing import copy_between
 from steelyard.store.export import new_file
-from steelyard.store.moving import copy_run
 from steelyard.store.salvage import salvage
 from steelyard.store.store import Store
 from steelyard.types import RunInfo
@@ -63,7 +63,7 @@ def write_bundle(store: Store, run: RunInfo, output: Path, *, reveal: bool = Fal
     with TemporaryDirectory(prefix=".bundle-", dir=output.parent) as folder:
         alone = Path(folder) / "run.db"
         with Store.open(alone) as copy:
-            copy_run(Path(store.location), alone, run, hide_confidential=not reveal)
+            copy_between(store, copy, run, hide_confidential=not reveal)
             copied, answers = copy.run(run.id), copy.progress(run.id).done
         with closing(sqlite3.connect(alone, isolation_level=None)) as raw:
             raw.execute("PRAGMA journal_mode=DELETE")  # all of it in the one file
@@ -110,7 +110,7 @@ def read_bundle(file: Path, target: str | Path | None, *, name: str | None = Non
                 what = f"{found.bad[0].table}: {found.bad[0].reason}" if found.bad else "it does not hold together"
                 raise DataError(f"{file} is damaged ({what}). Nothing was imported. Try: another copy of it")
             with Store.open(target) as store:
-                copy_run(checked, Path(store.location), runs[0])
+                copy_between(source, store, runs[0])
                 if name is not None:
                     store.rename(manifest.run, name)
                 return store.run(manifest.run)

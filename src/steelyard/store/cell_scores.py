@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Connection, case, func, select
 
 from steelyard.store import schema
 from steelyard.store.cell_calls import Extent, joined, partitions, places_of
+from steelyard.store.dialect import listed
 from steelyard.store.judgements import measures_of
 from steelyard.types import CellInfo, Spent
 
@@ -81,7 +82,7 @@ def _judged(connection: Connection, cell: int, extent: Extent, measures: list[in
     theirs: list[np.ndarray] = []
     for where in _parts(cell, extent):
         of_measures = (*where, scores.c.measure.in_(measures))
-        chosen = select(func.json_group_array(scores.c.id), func.json_group_array(said)).where(*of_measures)
+        chosen = select(listed(scores.c.id), listed(said)).where(*of_measures)
         for parts, encoded in zip((numbers, says), connection.execute(chosen).one(), strict=True):
             parts.append(np.array(LIST.decode(encoded), dtype=np.int64))
         apart = select(scores.c.id, scores.c.value).where(*of_measures, value == OTHER)

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, select
 
 from steelyard.store import schema
 from steelyard.store.cell_calls import (
@@ -27,6 +27,7 @@ from steelyard.store.cell_calls import (
     read_calls,
 )
 from steelyard.store.cell_scores import read_judging, read_scores
+from steelyard.store.dialect import listed
 from steelyard.types import Columns
 
 OF_SAMPLES = ("stratum", "cluster", "flags")
@@ -141,7 +142,7 @@ def _samples(connection: Connection, cell: int, extent: Extent, names: Sequence[
     calls, samples = schema.calls, schema.samples
     number = connection.execute(select(schema.cells.c.set).where(schema.cells.c.id == cell)).scalar_one()
     columns = (samples.c.position, *(samples.c[name] for name in names))
-    chosen = select(*map(func.json_group_array, columns))
+    chosen = select(*map(listed, columns))
     if extent.n < FEW:
         asked = select(calls.c.position).where(calls.c.cell == cell)
         chosen = chosen.where(samples.c.set == number, samples.c.position.in_(asked))

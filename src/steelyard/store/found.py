@@ -12,10 +12,10 @@ from typing import Any
 
 from msgspec import Struct
 from sqlalchemy import Connection, delete, func, select
-from sqlalchemy.dialects.sqlite import insert as insert_or_replace
 
 from steelyard.store import schema
 from steelyard.store.answers import Open
+from steelyard.store.dialect import put
 
 MOST_IN_PASSING = 50_000
 """Testing reads every record, some 20 microseconds each: of more than so many, a look in passing tells what is kept."""
@@ -63,9 +63,8 @@ class FoundStore:
     def keep(self, run_id: str, basis: Basis, content: bytes) -> None:
         """Keep what was found, in place of what was kept before."""
         with self._writing() as connection:
-            values = {"made_of": basis.digest, "content": content}
-            row = insert_or_replace(schema.findings).values(run=self._number_of(connection, run_id), **values)
-            connection.execute(row.on_conflict_do_update(index_elements=["run"], set_=values))
+            made = {"made_of": basis.digest, "content": content}
+            put(connection, schema.findings, {"run": self._number_of(connection, run_id)}, made)
 
     def forget(self, run_id: str) -> None:
         """Its answers are about to be judged again."""

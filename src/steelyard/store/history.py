@@ -125,7 +125,9 @@ class History:
         """Items whose name holds the text."""
         name = schema.samples.c.name
         with self._reading() as connection:
-            chosen = select(name).where(contains(name, text)).distinct().order_by(func.length(name), name).limit(most)
+            chosen = (
+                select(name).where(contains(name, text)).group_by(name).order_by(func.length(name), name).limit(most)
+            )
             return list(connection.execute(chosen).scalars())
 
     def search(

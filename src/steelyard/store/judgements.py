@@ -11,23 +11,17 @@ from typing import Any
 
 from msgspec import Struct
 from sqlalchemy import Connection, Select, delete, select
-from sqlalchemy.dialects.sqlite import insert as insert_or_ignore
 
 from steelyard.errors import StoreError
 from steelyard.store import schema
 from steelyard.store.codec import well_formed
+from steelyard.store.dialect import insert_unless_there, spoken
 from steelyard.store.keys import keyless
 from steelyard.store.verdicts import NewVerdict
 from steelyard.types import Completion, Score, Spent
 
 SHORTEST = 40
 """Characters from which on an answer is worth a look for its place in the reply."""
-
-LAST_OF_CALLS = (
-    "SELECT calls.id, (SELECT max(id) FROM scores WHERE scores.id BETWEEN calls.id << 16 AND (calls.id << 16) + 65535) "
-    "FROM json_each(?) AS asked JOIN calls ON calls.id = asked.value"
-)
-"""The last score of each call that is there; the calls are a list in JSON."""
 
 Measure = tuple[str, str, str]
 """Grader, its version, metric."""
@@ -163,17 +157,16 @@ def delete_scores(connection: Connection, cells: Select[Any]) -> None:
 def _number(connection: Connection, measure: Measure) -> int:
     table = schema.measures
     values = dict(zip(("grader", "grader_version", "metric"), measure, strict=True))
-    connection.execute(insert_or_ignore(table).values(**values).on_conflict_do_nothing())
+    connection.execute(insert_unless_there(table, spoken(connection)).values(**values))
     chosen = select(table.c.id).where(*(table.c[name] == value for name, value in values.items()))
     return int(connection.execute(chosen).scalar_one())
 
 
 def _last_of_calls(connection: Connection, calls: set[int]) -> dict[int, int]:
     """The last number that each call's scores have, or the one before their first."""
-    rows = connection.connection.cursor().execute(
-        LAST_OF_CALLS, (str(sorted(calls)),)
-    )  # the driver's own: it is faster
-    found = {call: call * schema.JUDGEMENTS - 1 if last is None else last for call, last in rows}
+    cursor = connection.connection.cursor()  # the driver's own: it is faster
+    cursor.execute(spoken(connection).last_of_calls, (str(sorted(calls)),))
+    found = {call: call * schema.JUDGEMENTS - 1 if last is None else last for call, last in cursor.fetchall()}
     if gone := sorted(calls - found.keys()):
         raise StoreError(f"call {gone[0]} is not in the store (any more). Was its run deleted meanwhile?")
     return found

@@ -1,87 +1,106 @@
-"""Where a store lies, how its file is made and set up, and what SQLite's faults mean."""
+"""Which database is meant, and what a store needs of it besides SQL: a file here, or a PostgreSQL server."""
 
 from __future__ import annotations
 
 import os
-import sqlite3
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
-import msgspec
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import OperationalError
 
 from steelyard.errors import StoreError
+from steelyard.store.sqlite_file import SQLiteFile
 
 DEFAULT = ".steelyard/steelyard.db"
-BUSY_TIMEOUT_S = 30
-
-# SQLite's settings. The first is a property of the file, so it is made only after the file has proved to be ours; the
-# page size counts only while a file is empty (8 kB: fewer bytes a record than 4 kB, and more records a second).
-KEPT_IN_THE_FILE = "PRAGMA journal_mode=WAL"
-OF_EACH_CONNECTION = ("PRAGMA page_size=8192", "PRAGMA synchronous=FULL", "PRAGMA foreign_keys=ON")
-
-# A quota is told as a failed write, and a log that cannot grow as a failure to size it.
-NO_ROOM = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)
-
-DAMAGE = ("database disk image is malformed", "file is not a database")  # what SQLite calls it
+SERVERS = ("postgresql", "postgres")
 
 
-def configure(connection: Any, _: Any) -> None:
-    """Set a new connection up."""
-    connection.isolation_level = None  # transactions begin where we say so
-    for pragma in OF_EACH_CONNECTION:
-        connection.execute(pragma)
+class Database(Protocol):
+    """Where a store lies. ``location`` is for people and holds no password, ``address`` opens the same elsewhere.
+
+    ``file`` is that of a store which is one; ``folder`` is where files lie that belong to a store. ``fault`` is what
+    the driver raises by itself.
+    """
+
+    location: str
+    address: str
+    file: Path | None
+    folder: Path
+    engine: Engine
+    fault: type[Exception]
+
+    def is_there(self) -> bool:
+        """Whether there is a store to open."""
+        ...
+
+    def make_place(self) -> None:
+        """Make what a new store is made in."""
+        ...
+
+    def keep_copy(self, version: int) -> None:
+        """Copy a store of that older schema before it is changed."""
+        ...
+
+    def settle(self, connection: Connection) -> None:
+        """The tables are as they should be: set up what depends on it."""
+        ...
+
+    def check_place(self) -> None:
+        """Raise where what is written now would be lost."""
+        ...
+
+    def hold(self, session: int) -> None:
+        """Let every host know, until this process ends, that it works on a session."""
+        ...
+
+    def release(self, session: int) -> None:
+        """It does so no more."""
+        ...
+
+    def is_passing(self, error: OperationalError) -> bool:
+        """Whether another process is in the way only for the moment."""
+        ...
+
+    def is_full(self, error: Exception) -> bool:
+        """Whether there was no room."""
+        ...
+
+    def reason_of(self, error: BaseException) -> str:
+        """What went wrong, in one line, with what to try."""
+        ...
+
+    def close(self) -> None:
+        """Close every connection."""
+        ...
 
 
-def location_of(url_or_path: str | Path | None) -> Path:
-    """The file that is meant: the one given, else ``STEELYARD_STORE``, else the one in the working folder."""
-    return _path_of(url_or_path or os.environ.get("STEELYARD_STORE") or DEFAULT)
+def database_at(url_or_path: str | Path | None) -> Database:
+    """The database that is meant: the one given, else ``STEELYARD_STORE``, else the file in the working folder."""
+    meant = url_or_path or os.environ.get("STEELYARD_STORE") or DEFAULT
+    if isinstance(meant, str) and meant.partition("://")[0] in SERVERS:
+        from steelyard.store.postgresql import PostgreSQL
+
+        return PostgreSQL(meant)
+    return SQLiteFile(_path_of(meant))
+
+
+def file_of(url_or_path: str | Path | None, *, what_for: str) -> Path:
+    """The file that is meant, for what can only be done to a file."""
+    meant = url_or_path or os.environ.get("STEELYARD_STORE") or DEFAULT
+    if isinstance(meant, str) and meant.partition("://")[0] in SERVERS:
+        raise StoreError(f"{what_for} is for a store that is a file; a server has its own ways (pg_dump, pg_restore)")
+    return _path_of(meant)
 
 
 def _path_of(url_or_path: str | Path) -> Path:
-    """The file that is meant; ``sqlite:///PATH`` is the only URL so far."""
+    """The file that a path or ``sqlite:///PATH`` means."""
     text = str(url_or_path)
     if isinstance(url_or_path, str) and "://" in text:
         scheme, _, rest = text.partition("://")
         if scheme != "sqlite" or len(rest) < 2 or not rest.startswith("/"):
-            raise StoreError(f"a store is a file or sqlite:///PATH; {scheme}:// is not understood yet")
+            raise StoreError(
+                f"a store is a file, sqlite:///PATH or postgresql://USER@HOST/DATABASE; {scheme}:// is not understood"
+            )
         text = rest[1:]
     return Path(text).expanduser()
-
-
-def is_there(location: Path) -> bool:
-    """Whether there is a file."""
-    try:
-        return location.exists()
-    except OSError as error:  # a name that is too long for the file system
-        raise StoreError(f"cannot open a store at {location}: {error.strerror}") from error
-
-
-def file_at(path: str) -> int | None:
-    """Which file is there, by its number in the file system."""
-    try:
-        return os.stat(path).st_ino
-    except OSError:
-        return None
-
-
-def create_privately(location: Path) -> None:
-    """Only the user may read what was asked and answered."""
-    location.parent.mkdir(parents=True, exist_ok=True)
-    if not location.exists():
-        os.close(os.open(location, os.O_CREAT | os.O_RDWR, 0o600))
-
-
-def reason_of(error: BaseException) -> str:
-    """What went wrong, in one line, with what to try where the file is damaged."""
-    reason = str(getattr(error, "orig", None) or error).split("\n", 1)[0]
-    is_damage = isinstance(error, UnicodeDecodeError | msgspec.DecodeError) or reason.startswith(DAMAGE)
-    return (
-        f"{reason}. The file is damaged, or no store. Try: an earlier copy of it, or steelyard runs salvage"
-        if is_damage
-        else reason
-    )
-
-
-def is_full(error: Exception) -> bool:
-    """Whether there was no room."""
-    return getattr(getattr(error, "orig", error), "sqlite_errorcode", None) in NO_ROOM

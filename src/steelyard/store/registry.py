@@ -9,10 +9,10 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, select
-from sqlalchemy.dialects.sqlite import insert as insert_or_ignore
 
 from steelyard.errors import UnknownName, UsageError
 from steelyard.store import schema
+from steelyard.store.dialect import insert_unless_there, spoken
 from steelyard.types import CellInfo, RunInfo, RunStatus, SessionInfo
 
 SHORTEST_PREFIX = 4
@@ -88,23 +88,29 @@ def _true_status(connection: Connection, row: Any) -> RunStatus:
         return status
     table = schema.sessions
     last = connection.execute(select(table).where(table.c.run == row.id).order_by(table.c.id.desc()).limit(1)).first()
-    if last is None or last.pid is None or last.host != socket.gethostname() or is_alive(last.pid, last.started_at):
-        return status
-    return "interrupted"
+    return "interrupted" if last is not None and lives(connection, last) is False else status
 
 
 def check_free(connection: Connection, number: int) -> None:
     """Refuse a run that another process works on."""
     table = schema.sessions
-    chosen = select(table).where(
-        table.c.run == number, table.c.ended_at.is_(None), table.c.host == socket.gethostname()
-    )
-    for row in connection.execute(chosen):
-        if row.pid not in (None, os.getpid()) and is_alive(row.pid, row.started_at):
+    for row in connection.execute(select(table).where(table.c.run == number, table.c.ended_at.is_(None))).all():
+        is_here = row.host == socket.gethostname()
+        if not (is_here and row.pid == os.getpid()) and lives(connection, row):
             raise UsageError(
-                f"run #{number} is being worked on by process {row.pid} since {row.started_at[:19]}: two at once would "
-                f"pay twice. Try: wait for it, or end it with Ctrl-C or: kill {row.pid}"
+                f"run #{number} is being worked on by process {row.pid}{'' if is_here else f' on {row.host}'} since "
+                f"{row.started_at[:19]}: two at once would pay twice. Try: wait for it, or end it with Ctrl-C or: "
+                f"kill {row.pid}"
             )
+
+
+def lives(connection: Connection, session: Any) -> bool | None:
+    """Whether the process of a session lives; ``None`` where nobody here can tell."""
+    if session.pid is None:
+        return None
+    if session.host == socket.gethostname():
+        return is_alive(session.pid, session.started_at)
+    return spoken(connection).is_held(connection, session.id)
 
 
 def is_alive(pid: int, session_started_at: str) -> bool:
@@ -145,7 +151,7 @@ def set_of(connection: Connection, info: CellInfo) -> int:
         "part": info.part or "",
         "digest": info.dataset_digest,
     }
-    connection.execute(insert_or_ignore(table).values(**key).on_conflict_do_nothing())
+    connection.execute(insert_unless_there(table, spoken(connection)).values(**key))
     chosen = select(table.c.id).where(*(table.c[name] == value for name, value in key.items()))
     return int(connection.execute(chosen).scalar_one())
 

@@ -18,16 +18,13 @@ from sqlalchemy import (
     Boolean,
     Column,
     ColumnElement,
-    Computed,
     Connection,
     Float,
     ForeignKey,
     Index,
-    Integer,
     LargeBinary,
     MetaData,
     Table,
-    Text,
     UniqueConstraint,
     func,
     inspect,
@@ -37,6 +34,7 @@ from sqlalchemy import (
 
 from steelyard.errors import StoreError
 from steelyard.store.codec import squeezed
+from steelyard.store.dialect import WHOLE, WORDS, Derived
 
 METADATA = MetaData()
 
@@ -45,19 +43,19 @@ JUDGEMENTS = 2**16
 PREFIX_BYTES = 8
 """So much of a digest is in its index."""
 
-meta = Table("meta", METADATA, Column("key", Text, primary_key=True), Column("value", Text, nullable=False))
+meta = Table("meta", METADATA, Column("key", WORDS, primary_key=True), Column("value", WORDS, nullable=False))
 
 runs = Table(
     "runs",
     METADATA,
-    Column("id", Integer, primary_key=True),
-    Column("uid", Text, nullable=False, unique=True),
-    Column("name", Text, nullable=False),
-    Column("status", Text, nullable=False),
-    Column("created_at", Text, nullable=False),
-    Column("finished_at", Text),
+    Column("id", WHOLE, primary_key=True),
+    Column("uid", WORDS, nullable=False, unique=True),
+    Column("name", WORDS, nullable=False),
+    Column("status", WORDS, nullable=False),
+    Column("created_at", WORDS, nullable=False),
+    Column("finished_at", WORDS),
     Column("plan", LargeBinary, nullable=False),
-    Column("plan_digest", Text, nullable=False),
+    Column("plan_digest", WORDS, nullable=False),
     sqlite_autoincrement=True,
 )
 
@@ -65,18 +63,18 @@ run_tags = Table(
     "run_tags",
     METADATA,
     Column("run", ForeignKey("runs.id"), primary_key=True),
-    Column("tag", Text, primary_key=True),
+    Column("tag", WORDS, primary_key=True),
 )
 
 sessions = Table(
     "sessions",
     METADATA,
-    Column("id", Integer, primary_key=True),
+    Column("id", WHOLE, primary_key=True),
     Column("run", ForeignKey("runs.id"), nullable=False, index=True),
-    Column("started_at", Text, nullable=False),
-    Column("ended_at", Text),
-    Column("pid", Integer),
-    Column("host", Text),
+    Column("started_at", WORDS, nullable=False),
+    Column("ended_at", WORDS),
+    Column("pid", WHOLE),
+    Column("host", WORDS),
     Column("provenance", LargeBinary, nullable=False),
     Column("resources", LargeBinary),
 )
@@ -84,11 +82,11 @@ sessions = Table(
 sets = Table(
     "sets",
     METADATA,
-    Column("id", Integer, primary_key=True),
-    Column("benchmark", Text, nullable=False),
-    Column("version", Text, nullable=False),
-    Column("part", Text, nullable=False),
-    Column("digest", Text, nullable=False),
+    Column("id", WHOLE, primary_key=True),
+    Column("benchmark", WORDS, nullable=False),
+    Column("version", WORDS, nullable=False),
+    Column("part", WORDS, nullable=False),
+    Column("digest", WORDS, nullable=False),
     UniqueConstraint("benchmark", "version", "part", "digest"),
 )
 
@@ -96,11 +94,11 @@ samples = Table(
     "samples",
     METADATA,
     Column("set", ForeignKey("sets.id"), primary_key=True),
-    Column("position", Integer, primary_key=True),
-    Column("name", Text, nullable=False),
-    Column("stratum", Text),
-    Column("cluster", Text),
-    Column("flags", Text),
+    Column("position", WHOLE, primary_key=True),
+    Column("name", WORDS, nullable=False),
+    Column("stratum", WORDS),
+    Column("cluster", WORDS),
+    Column("flags", WORDS),
     Column("content", LargeBinary, nullable=False),
     Index("samples_by_name", "name"),
 )
@@ -108,11 +106,11 @@ samples = Table(
 cells = Table(
     "cells",
     METADATA,
-    Column("id", Integer, primary_key=True),
+    Column("id", WHOLE, primary_key=True),
     Column("run", ForeignKey("runs.id"), nullable=False),
     Column("set", ForeignKey("sets.id"), nullable=False),
-    Column("model", Text, nullable=False),
-    Column("label", Text, nullable=False),
+    Column("model", WORDS, nullable=False),
+    Column("label", WORDS, nullable=False),
     Column("info", LargeBinary, nullable=False),
     Column("summary", LargeBinary),
     UniqueConstraint("run", "model", "label"),
@@ -121,34 +119,34 @@ cells = Table(
 calls = Table(
     "calls",
     METADATA,
-    Column("id", Integer, primary_key=True),
+    Column("id", WHOLE, primary_key=True),
     Column("cell", ForeignKey("cells.id"), nullable=False),
     Column("session", ForeignKey("sessions.id"), nullable=False),
-    Column("position", Integer, nullable=False),
-    Column("repeat", Integer, nullable=False),
+    Column("position", WHOLE, nullable=False),
+    Column("repeat", WHOLE, nullable=False),
     Column("digest", LargeBinary, nullable=False),
-    Column("failure", Text),
-    Column("stop_reason", Text),
+    Column("failure", WORDS),
+    Column("stop_reason", WORDS),
     Column("empty", Boolean, nullable=False),
     Column("cached", Boolean, nullable=False),
-    Column("tries", Integer, nullable=False),
-    Column("answer", Integer, nullable=False),
+    Column("tries", WHOLE, nullable=False),
+    Column("answer", WHOLE, nullable=False),
     Column("started_s", Float, nullable=False),
     Column("ended_s", Float, nullable=False),
     Column("queued_s", Float),
     Column("ttft_s", Float),
     Column("total_s", Float),
     Column("tpot_s", Float),
-    Column("input_tokens", Integer),
-    Column("output_tokens", Integer),
-    Column("cached_input_tokens", Integer),
-    Column("reasoning_tokens", Integer),
+    Column("input_tokens", WHOLE),
+    Column("output_tokens", WHOLE),
+    Column("cached_input_tokens", WHOLE),
+    Column("reasoning_tokens", WHOLE),
     Column("cost_usd", Float),
-    Column("model_reported", Text),
-    Column("fingerprint", Text),
+    Column("model_reported", WORDS),
+    Column("fingerprint", WORDS),
     Column("gaps_us", LargeBinary),
     Column("payload", LargeBinary, nullable=False),
-    Column("reused_from", Integer),
+    Column("reused_from", WHOLE),
     Column("saved_usd", Float),
     Index("calls_by_item", "cell", "position", "repeat"),
 )
@@ -162,31 +160,31 @@ Index("calls_by_cost", calls.c.cell, calls.c.cost_usd, sqlite_where=HAS_COST)
 measures = Table(
     "measures",
     METADATA,
-    Column("id", Integer, primary_key=True),
-    Column("metric", Text, nullable=False),
-    Column("grader", Text, nullable=False),
-    Column("grader_version", Text, nullable=False),
+    Column("id", WHOLE, primary_key=True),
+    Column("metric", WORDS, nullable=False),
+    Column("grader", WORDS, nullable=False),
+    Column("grader_version", WORDS, nullable=False),
     UniqueConstraint("grader", "grader_version", "metric"),
 )
 
 scores = Table(
     "scores",
     METADATA,
-    Column("id", Integer, primary_key=True),
-    Column("call", Integer, Computed("id >> 16", persisted=False)),
+    Column("id", WHOLE, primary_key=True),
+    Column("call", WHOLE, Derived("id >> 16")),
     Column("measure", ForeignKey("measures.id"), nullable=False),
     Column("value", Float),
     Column("parsed", Boolean, nullable=False),
-    Column("answer", Text),
-    Column("reason", Text),
-    Column("calls", Integer),
-    Column("input_tokens", Integer),
-    Column("output_tokens", Integer),
+    Column("answer", WORDS),
+    Column("reason", WORDS),
+    Column("calls", WHOLE),
+    Column("input_tokens", WHOLE),
+    Column("output_tokens", WHOLE),
     Column("cost_usd", Float),
-    Column("cached", Integer),
+    Column("cached", WHOLE),
     Column("saved_usd", Float),
-    Column("answer_at", Integer),
-    Column("answer_length", Integer),
+    Column("answer_at", WHOLE),
+    Column("answer_length", WHOLE),
 )
 """An answer that stands in the reply to the letter is kept as the place where it begins there, and its length."""
 Index("scores_by_a_judge", scores.c.call, sqlite_where=scores.c.calls.is_not(None))
@@ -194,10 +192,10 @@ Index("scores_by_a_judge", scores.c.call, sqlite_where=scores.c.calls.is_not(Non
 verdicts = Table(
     "verdicts",
     METADATA,
-    Column("id", Integer, primary_key=True),
+    Column("id", WHOLE, primary_key=True),
     Column("call", ForeignKey("calls.id"), nullable=False, index=True),
     Column("digest", LargeBinary, nullable=False),
-    Column("judge", Text, nullable=False),
+    Column("judge", WORDS, nullable=False),
     Column("started_s", Float, nullable=False),
     Column("cost_usd", Float),
     Column("payload", LargeBinary, nullable=False),
@@ -207,10 +205,10 @@ verdicts = Table(
 shares = Table(
     "budget_shares",
     METADATA,
-    Column("id", Integer, primary_key=True),
-    Column("opened_at", Text, nullable=False),
-    Column("pid", Integer, nullable=False),
-    Column("host", Text, nullable=False),
+    Column("id", WHOLE, primary_key=True),
+    Column("opened_at", WORDS, nullable=False),
+    Column("pid", WHOLE, nullable=False),
+    Column("host", WORDS, nullable=False),
     Column("granted_usd", Float, nullable=False),
     Column("spent_usd", Float),
 )
@@ -218,7 +216,7 @@ shares = Table(
 looks = Table(
     "looks",
     METADATA,
-    Column("id", Integer, primary_key=True),
+    Column("id", WHOLE, primary_key=True),
     Column("cell", ForeignKey("cells.id"), nullable=False, index=True),
     Column("content", LargeBinary, nullable=False),
 )
@@ -226,7 +224,7 @@ looks = Table(
 dictionaries = Table(
     "dictionaries",
     METADATA,
-    Column("id", Integer, primary_key=True),
+    Column("id", WHOLE, primary_key=True),
     Column("set", ForeignKey("sets.id"), nullable=False, index=True),
     Column("content", LargeBinary, nullable=False),
 )
@@ -235,8 +233,8 @@ gradings = Table(
     "gradings",
     METADATA,
     Column("cell", ForeignKey("cells.id"), primary_key=True),
-    Column("grader", Text, primary_key=True),
-    Column("grader_version", Text, primary_key=True),
+    Column("grader", WORDS, primary_key=True),
+    Column("grader_version", WORDS, primary_key=True),
     Column("info", LargeBinary, nullable=False),
     Column("summary", LargeBinary, nullable=False),
 )
@@ -244,14 +242,14 @@ gradings = Table(
 baselines = Table(
     "baselines",
     METADATA,
-    Column("id", Integer, primary_key=True),
-    Column("name", Text, nullable=False),
-    Column("version", Integer, nullable=False),
-    Column("set_at", Text, nullable=False),
-    Column("note", Text),
-    Column("run", Text, nullable=False),
-    Column("number", Integer, nullable=False),
-    Column("run_name", Text, nullable=False),
+    Column("id", WHOLE, primary_key=True),
+    Column("name", WORDS, nullable=False),
+    Column("version", WHOLE, nullable=False),
+    Column("set_at", WORDS, nullable=False),
+    Column("note", WORDS),
+    Column("run", WORDS, nullable=False),
+    Column("number", WHOLE, nullable=False),
+    Column("run_name", WORDS, nullable=False),
     Column("content", LargeBinary, nullable=False),
     UniqueConstraint("name", "version"),
 )
@@ -367,7 +365,10 @@ MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     _dictionaries_are_squeezed,
     _findings_are_kept,
 )
-"""Step ``i`` turns a store of version ``i + 1`` into one of version ``i + 2``; steps are added, never changed."""
+"""Step ``i`` turns a store of version ``i + 1`` into one of version ``i + 2``; steps are added, never changed.
+
+Stores on a server begin with version 12: every later step has to be said in words that both dialects understand.
+"""
 
 VERSION = 1 + len(MIGRATIONS)
 

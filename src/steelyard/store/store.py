@@ -1,7 +1,7 @@
-"""The store: one SQLite file that holds every run, every answer and every judgement.
+"""The store: one SQLite file, or one PostgreSQL database, that holds every run, every answer and every judgement.
 
 What ``append_calls`` and ``append_scores`` return from is durable, also against a power cut (WAL with synchronous
-FULL). Any thread may use a store; writes take turns.
+FULL; a server's disk as its owner has set it up). Any thread may use a store; writes take turns.
 """
 
 from __future__ import annotations
@@ -9,10 +9,9 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -20,8 +19,7 @@ from types import TracebackType
 from typing import Any
 
 import msgspec
-from sqlalchemy import URL, Connection, Engine, create_engine, delete, event, func, select, update
-from sqlalchemy.dialects.sqlite import insert as insert_or_ignore
+from sqlalchemy import Connection, delete, func, select, update
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from steelyard.errors import StoreError, StoreFull, UnknownName
@@ -29,25 +27,15 @@ from steelyard.store import registry, schema
 from steelyard.store.account import Budget
 from steelyard.store.answers import Answers, answer_columns, hand_over, read_call, with_original
 from steelyard.store.appending import Appending, NewCall
-from steelyard.store.backup import keep_copy, rescue
 from steelyard.store.baselines import Baselines
 from steelyard.store.codec import unpack
 from steelyard.store.columns import read_columns, read_names
+from steelyard.store.dialect import insert_unless_there, put, spoken
 from steelyard.store.dictionaries import Dictionaries
 from steelyard.store.found import FoundStore
 from steelyard.store.history import History
 from steelyard.store.judgements import NewScore, delete_scores, measures_of
-from steelyard.store.opening import (
-    BUSY_TIMEOUT_S,
-    KEPT_IN_THE_FILE,
-    configure,
-    create_privately,
-    file_at,
-    is_full,
-    is_there,
-    location_of,
-    reason_of,
-)
+from steelyard.store.opening import Database, database_at, file_of
 from steelyard.store.pages import Pages
 from steelyard.store.progress import Progress, progress
 from steelyard.store.records import Weighed, read_records, read_weighed
@@ -68,6 +56,7 @@ from steelyard.types import (
 )
 
 RETRY_OPEN_S = 0.05
+PATIENCE_S = 30
 MOST_READ_AT_ONCE = 1_000
 
 
@@ -79,10 +68,9 @@ class Store:
     became of an item; ``found`` keeps what a large run shows.
     """
 
-    def __init__(self, engine: Engine, location: str) -> None:
-        self._engine = engine
-        self.location = location
-        self._file: int | None = None
+    def __init__(self, database: Database) -> None:
+        self._database, self._engine = database, database.engine
+        self.location = database.location
         self._dictionaries = Dictionaries(self._reading, self._writing)
         self._appending = Appending(self._reading, self._writing, self._dictionaries)
         self.answers = Answers(self._reading, self._writing, number_of)
@@ -94,63 +82,64 @@ class Store:
         self.budget = Budget(self._reading, self._writing, number_of, lambda pid, at: registry.is_alive(pid, at))
 
     @staticmethod
-    def place(url_or_path: str | Path | None = None) -> Path:
-        """The file that is meant: the one given, else ``STEELYARD_STORE``, else the one in the working folder."""
-        return location_of(url_or_path)
+    def place(url_or_path: str | Path | None = None, *, what_for: str = "a file's place") -> Path:
+        """The file that is meant, for what is done to files alone; a store on a server has none."""
+        return file_of(url_or_path, what_for=what_for)
 
     @staticmethod
     def exists(url_or_path: str | Path | None = None) -> bool:
         """Whether there is a store to open."""
-        return is_there(location_of(url_or_path))
+        database = database_at(url_or_path)
+        try:
+            return database.is_there()
+        finally:
+            database.close()
 
     @classmethod
     def open(cls, url_or_path: str | Path | None = None, *, create: bool = True) -> Store:
         """Open the store there, else at ``STEELYARD_STORE``, else in the working folder; create or migrate it."""
-        location = location_of(url_or_path)
-        if not is_there(location) and not create:
-            raise StoreError(
-                f"no runs yet: {location} does not exist. Try: steelyard run starter -m local/smollm2-135m"
-            )
-        url = URL.create("sqlite", database=str(location.absolute()))
-        engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
-        event.listen(engine, "connect", configure)
-        store = cls(engine, str(location))
+        database = database_at(url_or_path)
+        store = cls(database)
         try:
-            create_privately(location)
+            if not create and not database.is_there():
+                raise StoreError(
+                    f"no runs yet: {database.location} does not exist. Try: steelyard run starter -m local/smollm2-135m"
+                )
+            database.make_place()
             store._bring_up_to_date()
-            store._file = file_at(store.path)
             store._dictionaries.open()
         except BaseException as error:
             store.close()
             if isinstance(error, SQLAlchemyError | OSError | UnicodeDecodeError):
-                raise StoreError(f"cannot open the store {location}: {reason_of(error)}") from error
+                reason = database.reason_of(error)
+                raise StoreError(f"cannot open the store {database.location}: {reason}") from error
             raise
         return store
 
     def _bring_up_to_date(self) -> None:
         """Create or migrate the tables. SQLite does not wait while another process makes the file; we do."""
-        deadline_s = time.monotonic() + BUSY_TIMEOUT_S
+        deadline_s = time.monotonic() + PATIENCE_S
         while True:
             try:
                 with self._engine.connect() as connection:
                     if schema.version_of(connection) < schema.VERSION:
                         connection.rollback()
-                        connection.exec_driver_sql("BEGIN IMMEDIATE")
+                        connection.exec_driver_sql(spoken(connection).begin_to_write)
                         if 0 < (found := schema.version_of(connection)) < schema.VERSION:
-                            keep_copy(Path(self.location), found)
+                            self._database.keep_copy(found)
                         schema.bring_up_to_date(connection)
                         connection.commit()
-                    connection.exec_driver_sql(KEPT_IN_THE_FILE)
+                    self._database.settle(connection)
                     return
             except OperationalError as error:
-                if "locked" not in str(error) or time.monotonic() > deadline_s:
+                if not self._database.is_passing(error) or time.monotonic() > deadline_s:
                     raise
             time.sleep(RETRY_OPEN_S)
 
     def close(self) -> None:
         """Close every connection."""
         self._dictionaries.close()
-        self._engine.dispose()
+        self._database.close()
 
     def __enter__(self) -> Store:
         return self
@@ -216,8 +205,8 @@ class Store:
     def tag(self, run_id: str, tag: str) -> None:
         """Add a tag; having it already is no fault."""
         with self._writing() as connection:
-            row = insert_or_ignore(schema.run_tags).values(run=number_of(connection, run_id), tag=tag)
-            connection.execute(row.on_conflict_do_nothing())
+            row = insert_unless_there(schema.run_tags, spoken(connection))
+            connection.execute(row.values(run=number_of(connection, run_id), tag=tag))
 
     def untag(self, run_id: str, tag: str) -> None:
         """Take a tag away."""
@@ -263,7 +252,9 @@ class Store:
                 )
             )
             assert row.inserted_primary_key is not None
-            return int(row.inserted_primary_key[0])
+            session = int(row.inserted_primary_key[0])
+            self._database.hold(session)
+            return session
 
     def check_free(self, run_id: str) -> None:
         """Raise where another process is working on the run."""
@@ -286,6 +277,7 @@ class Store:
                 .where(schema.sessions.c.id == session)
                 .values(ended_at=_now(), resources=msgspec.json.encode(resources))
             )
+        self._database.release(session)
 
     def sessions(self, run_id: str) -> list[SessionInfo]:
         """The stretches of the run, oldest first."""
@@ -334,19 +326,10 @@ class Store:
 
     def set_grading(self, info: CellInfo, estimates: Sequence[Estimate]) -> None:
         """Keep what another grader makes of a cell's answers; ``info`` is the cell's with that grader as protocol."""
-        values = {
-            "cell": info.id,
-            "grader": info.protocol,
-            "grader_version": info.protocol_version,
-            "info": msgspec.json.encode(info),
-            "summary": msgspec.json.encode(list(estimates)),
-        }
+        key = {"cell": info.id, "grader": info.protocol, "grader_version": info.protocol_version}
+        made = {"info": msgspec.json.encode(info), "summary": msgspec.json.encode(list(estimates))}
         with self._writing() as connection:
-            row = insert_or_ignore(schema.gradings).values(**values)
-            changed = {name: values[name] for name in ("info", "summary")}
-            connection.execute(
-                row.on_conflict_do_update(index_elements=["cell", "grader", "grader_version"], set_=changed)
-            )
+            put(connection, schema.gradings, key, made)
 
     def gradings(self, run_id: str) -> list[tuple[CellInfo, tuple[Estimate, ...]]]:
         """What other graders made of the run's answers."""
@@ -510,34 +493,45 @@ class Store:
     # Connections
 
     @property
-    def path(self) -> str:
-        """The file, also for a process or a moment with another working folder."""
-        return str(self._engine.url.database)
+    def address(self) -> str:
+        """What opens it, also for a process or a moment with another working folder. It may hold a password."""
+        return self._database.address
+
+    @property
+    def file(self) -> Path | None:
+        """The file that it is, if it is one."""
+        return self._database.file
+
+    @property
+    def folder(self) -> Path:
+        """Where files lie that belong to it."""
+        return self._database.folder
+
+    def is_there(self) -> bool:
+        """Whether it still is."""
+        return self._database.is_there()
+
+    def reading(self) -> AbstractContextManager[Connection]:
+        """A connection to read by, for who moves whole rows."""
+        return self._reading()
+
+    def writing(self) -> AbstractContextManager[Connection]:
+        """One transaction to write in, likewise."""
+        return self._writing()
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
         """One transaction that holds the write lock from its start, so that two writers wait for one another."""
-        self._check_place()
-        with self._engine.connect() as connection:
-            try:
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
+        database = self._database
+        database.check_place()
+        try:
+            with self._engine.connect() as connection:
+                connection.exec_driver_sql(spoken(connection).begin_to_write)
                 yield connection
                 connection.commit()
-            except (SQLAlchemyError, sqlite3.Error, OverflowError) as error:
-                connection.rollback()
-                kind = StoreFull if is_full(error) else StoreError
-                raise kind(f"cannot write to the store {self.location}: {reason_of(error)}") from error
-
-    def _check_place(self) -> None:
-        """What is written to a file that was removed goes with it: such a store is copied, and takes nothing more."""
-        if self._file is None or file_at(self.path) == self._file:
-            return
-        with closing(self._engine.raw_connection()) as connection:
-            raw = connection.driver_connection
-            assert isinstance(raw, sqlite3.Connection)
-            rescued = rescue(raw, Path(self.path), self._file)
-        became = f"What it held is in {rescued}. Try: --store {rescued}" if rescued else "What it held is lost"
-        raise StoreError(f"the store {self.location} was removed, or another file put in its place. {became}")
+        except (SQLAlchemyError, OverflowError, database.fault) as error:
+            kind = StoreFull if database.is_full(error) else StoreError
+            raise kind(f"cannot write to the store {self.location}: {database.reason_of(error)}") from error
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
@@ -545,7 +539,7 @@ class Store:
             with self._engine.connect() as connection:
                 yield connection
         except (SQLAlchemyError, UnicodeDecodeError, msgspec.DecodeError) as error:
-            raise StoreError(f"cannot read the store {self.location}: {reason_of(error)}") from error
+            raise StoreError(f"cannot read the store {self.location}: {self._database.reason_of(error)}") from error
 
     def _change_run(self, run_id: str, **values: Any) -> None:
         with self._writing() as connection:
