@@ -217,7 +217,8 @@ def test_an_answer_stands_alone_with_all_that_is_known_of_it(store):
         assert text in page, text
 
 
-def test_an_answer_leads_to_those_beside_it_among_those_that_are_sought(store):
+def test_an_answer_leads_to_those_beside_it_among_those_that_are_sought(store, monkeypatch):
+    monkeypatch.setattr("steelyard.dashboard.item_pages.BESIDE_WITHIN_S", 30.0)
     scores = [0.0 if place in (0, 40, 90) else 1.0 for place in range(100)]
     _, _, ids = one_run(store, ["needle" if place == 90 else "yes" for place in range(100)], scores=scores)
     one_run(store, ["yes"])  # another run's are not beside it

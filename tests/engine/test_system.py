@@ -613,7 +613,7 @@ def test_the_command_line_names_two_models_with_a_price_each(capsys, monkeypatch
 def test_a_forecast_holds_both_models_and_every_sample():
     from datetime import UTC, datetime
 
-    from steelyard.cli.forecast import most_usd
+    from steelyard.cli.forecast_cell import most_usd
 
     now = datetime.now(UTC)
     assert most_usd(TOKENS, model("cheap"), now) == pytest.approx(CHEAP_USD)

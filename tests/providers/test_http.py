@@ -371,6 +371,12 @@ def test_events_are_the_same_however_they_are_cut(size, start, end):
     assert [*found, *stream.end()] == ["é1".encode(), b"two\nlines", b"last"]
 
 
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+def test_an_event_is_there_when_its_last_line_end_is_whatever_that_is(end):
+    stream = EventStream()
+    assert [stream.feed(b"data: %d" % i + 2 * end) for i in range(3)] == [[b"0"], [b"1"], [b"2"]]
+
+
 @pytest.mark.parametrize("piece", [b"data: x\n\n", b"data: x\r\n\n", b"data:  x\n\n", b"data: \n\n", b": data: x\n\n"])
 def test_an_event_that_comes_alone_reads_as_one_that_comes_in_parts(piece):
     whole, parts = EventStream(), EventStream()

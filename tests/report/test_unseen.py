@@ -76,3 +76,11 @@ def test_a_table_too_wide_for_the_terminal_is_printed_as_several_before_a_figure
     printed.truncate(0)
     PlainConsole(file=printed, width=100).print(table)
     assert printed.getvalue().count("model") == 2
+
+
+def test_a_name_of_wide_characters_takes_the_room_it_needs():
+    out = io.StringIO()
+    table = new_table("model", "accuracy (95 %)", "latency (95 %)")
+    table.add_row("模型模型模型模型", "12.3 % (1.0 to 3.0)", "144 ms (30 to 259) 精确度")
+    PlainConsole(file=out, width=60).print(table)
+    assert "144 ms (30 to 259) 精确度" in out.getvalue()

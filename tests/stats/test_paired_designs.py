@@ -62,6 +62,20 @@ def test_too_few_values_have_a_point_at_most(n):
     assert (found.ratio is None) == (n == 0)
 
 
+def test_a_contrast_with_one_side_unbounded_is_bounded_where_the_other_side_is():
+    generator = np.random.default_rng(1)
+    a, b = generator.lognormal(size=200), generator.lognormal(size=200)
+    a[::25] = np.inf
+    late = stats.paired_quantiles(a=a, b=b, p=0.95)
+    assert late.difference_low < late.difference
+    assert late.difference_high is None
+    assert late.ratio_low < late.ratio
+    assert late.ratio_high is None
+    a[:] = np.where(np.arange(200) % 20 < 9, 0.0, b)
+    early = stats.paired_quantiles(a=a, b=b, p=0.5)
+    assert (early.ratio_low, early.ratio < early.ratio_high) == (None, True)
+
+
 def test_a_quantile_among_censored_values_is_unknown_and_below_them_it_is_not_bounded_above():
     a, b = np.ones(100) + np.arange(100) / 1000, np.ones(100)
     a[90:] = np.inf

@@ -51,6 +51,12 @@ def test_each_setting_is_a_new_version_and_earlier_ones_can_be_named():
 def test_a_baseline_outlives_its_run():
     run = a_run()
     with Store.open() as store:
+        (cell,) = store.cells(run.info.id)
+        estimates = store.summary(cell.id)
+        store.set_summary(cell.id, None)
+        with pytest.raises(UsageError, match=r"before it had summed itself up.*--resume 1"):
+            snapshot(store, run.info)
+        store.set_summary(cell.id, estimates)
         store.baselines.set("main", snapshot(store, run.info))
         store.delete(run.info.id)
         [cell] = store.baselines.get("main").content.cells

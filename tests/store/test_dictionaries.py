@@ -158,6 +158,7 @@ def as_before_dictionaries_were_squeezed(path):
     raw = sqlite3.connect(path)
     contents = raw.execute("SELECT id, content FROM dictionaries").fetchall()
     raw.executemany("UPDATE dictionaries SET content = ? WHERE id = ?", [(plain(data), at) for at, data in contents])
+    raw.execute("DROP TABLE findings")
     raw.execute("UPDATE meta SET value = '10' WHERE key = 'schema_version'")
     raw.commit()
     raw.close()

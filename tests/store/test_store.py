@@ -420,6 +420,38 @@ def test_columns_are_the_same_by_whichever_way_they_are_read_and_however_rows_li
         assert all(_same(getattr(whole, name), getattr(other, name)) for other in others), name
 
 
+@pytest.mark.parametrize("sparse", [0, 4])
+def test_a_cell_that_is_being_written_is_read_as_it_stood_at_one_moment(opened, monkeypatch, sparse):
+    store, _, session, cell = opened
+    monkeypatch.setattr("steelyard.store.cell_calls.FEW", 0)
+    monkeypatch.setattr("steelyard.store.columns.FEW", 0)
+    monkeypatch.setattr("steelyard.store.cell_calls.SPARSE", sparse)
+    first = store.append_calls([new_call(cell, session, position) for position in range(20)])
+    store.append_scores([score(first[-1], 1.0)])
+    written = []
+
+    def fail_one_and_score_an_earlier_one():
+        failed = new_call(cell, session, 19 + len(written), failure=Failure(kind="timeout", message="y"))
+        store.append_calls([failed])
+        store.append_scores([score(first[len(written)], 1 / 3)])
+
+    def write_between(*_):
+        if threading.current_thread() is threading.main_thread():
+            written.append(threading.Thread(target=fail_one_and_score_an_earlier_one))
+            written[-1].start()
+            written[-1].join()
+
+    event.listen(store._engine, "before_cursor_execute", write_between)
+    during = store.columns(cell)
+    event.remove(store._engine, "before_cursor_execute", write_between)
+    n = len(during.sample)
+    assert 20 <= n < 19 + len(written)
+    assert during.failure.tolist() == [""] * 20 + ["timeout"] * (n - 20)
+    scores = during.scores["accuracy"]
+    assert scores[19] == 1.0
+    assert np.count_nonzero(scores == 1 / 3) == n - 20
+
+
 def _same(a, b):
     if isinstance(a, dict):
         return list(a) == list(b) and all(_same(a[key], b[key]) for key in a)

@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from steelyard.report.answers import plain
+from steelyard.report.unseen import on_one_line
 from steelyard.secrets import scrub
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Display:
     def started(self, run: RunInfo) -> None:
         """The run has its number: start drawing."""
         if not self._quiet:
-            print(f"run #{run.number} {run.name}", file=sys.stderr)
+            print(on_one_line(f"run #{run.number} {run.name}"), file=sys.stderr)
             self._thread.start()
 
     def __enter__(self) -> Display:
@@ -78,7 +79,8 @@ class Display:
                 if cell.finished >= cell.planned:
                     ended.add(place)
                 if is_news:
-                    print(f"{cell.model}  {cell.label}  {cell_state(cell)}", file=sys.stderr, flush=True)
+                    names = f"{on_one_line(cell.model)}  {on_one_line(cell.label)}"
+                    print(f"{names}  {cell_state(cell)}", file=sys.stderr, flush=True)
             if money := money_state(self.progress):
                 print(money, file=sys.stderr, flush=True)
 
@@ -108,8 +110,8 @@ class Display:
     def _update(self, bars: Any, rows: list[Any]) -> None:
         width = bars.console.width
         share = width // 4
-        models = names_that_fit([cell.model for cell in self.progress.cells], share)
-        labels = names_that_fit([cell.label for cell in self.progress.cells], share)
+        models = names_that_fit([on_one_line(cell.model) for cell in self.progress.cells], share)
+        labels = names_that_fit([on_one_line(cell.label) for cell in self.progress.cells], share)
         if width < WIDE_ENOUGH_FOR_BARS and len(set(labels)) == 1:
             labels = [""] * len(labels)
         bar = width // 8 + 1 if width >= WIDE_ENOUGH_FOR_BARS else 0
@@ -130,7 +132,9 @@ class Display:
                     bars.remove_task(row)
                 continue
             if place not in rows:
-                rows[place] = bars.add_task("", total=batch.requests, model=batch.model, label="", state="")
+                rows[place] = bars.add_task(
+                    "", total=batch.requests, model=on_one_line(batch.model), label="", state=""
+                )
             came = (batch.answered or 0) + (batch.failed or 0)
             bars.update(rows[place], total=batch.requests, completed=came, state=batch.state())
 

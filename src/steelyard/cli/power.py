@@ -8,12 +8,10 @@ more items than a plain one where few items weigh much.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-if TYPE_CHECKING:
-    from steelyard.cli.forecast import CellForecast
+from steelyard.cli.forecast_cell import CellForecast
 
 DISAGREE = 0.25
 POWER = 0.8

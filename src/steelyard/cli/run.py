@@ -249,7 +249,7 @@ def say_how_it_ended(ended: Ended) -> None:
     from steelyard.report.answers import plain
 
     for model, reason in ended.stopped.items():
-        print(plain(f"steelyard: {model} was stopped: {reason}"), file=sys.stderr)
+        print(plain(f"steelyard: {model} failed: {reason}"), file=sys.stderr)
     if ended.status == "budget":
         print(f"steelyard: {_out_of_money(ended)}", file=sys.stderr)
     elif ended.status != "done":

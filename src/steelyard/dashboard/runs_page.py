@@ -93,9 +93,9 @@ def _computed(board: Board, wanted: RunsWanted, order: str, start: int) -> tuple
 
 
 def _summed_up(board: Board, run: ListedRun) -> ListedRun:
-    """With the estimates of a killed run, which never summed itself up, where a page has the time to make them."""
-    is_killed = run.info.status == "interrupted" and not all(run.estimates.values())
-    if not is_killed or board.store.pages.holds_more_than(run.info.id, MOST_READ):
+    """With the estimates of a run that was stopped before it summed itself up, where a page has the time for them."""
+    is_summed_up = run.info.status == "running" or all(run.estimates.values())
+    if is_summed_up or board.store.pages.holds_more_than(run.info.id, MOST_READ):
         return run
     made = {cell.info.id or 0: cell.estimates for cell in results_of(board, run.info).cells if not cell.info.asked_as}
     return msgspec.structs.replace(run, estimates=made)

@@ -331,13 +331,14 @@ class EventStream:
     def __init__(self) -> None:
         self._pending = b""
         self._data: list[bytes] = []
-        self._has_begun = False
+        self._has_begun = self._ends_in_cr = False
 
     def feed(self, piece: bytes) -> list[bytes]:
         """The events that this piece completes."""
         if not self._pending and not self._data and _is_one_event(piece):
+            self._ends_in_cr = False
             return [piece[6:-2].rstrip(b"\r")]
-        *lines, self._pending = self._readable(self._pending + piece).split(b"\n")
+        *lines, self._pending = self._readable(piece).split(b"\n")
         found = []
         for line in lines:
             if line.startswith(b"data:"):
@@ -347,20 +348,19 @@ class EventStream:
                 self._data = []
         return found
 
-    def _readable(self, text: bytes) -> bytes:
-        """The text without a byte order mark at its beginning, and with one kind of line end.
+    def _readable(self, piece: bytes) -> bytes:
+        """What is pending with the piece, without a byte order mark at the beginning, and with one kind of line end.
 
-        A last CR stays as it is: it may be half of a CR LF.
+        A CR at the end of a piece ends its line at once; a LF that follows is its other half.
         """
-        if not self._has_begun and text[:1] == BOM[:1] and len(text) < len(BOM):
-            return text
-        if not self._has_begun:
+        if self._ends_in_cr:
+            piece = piece.removeprefix(b"\n")
+        self._ends_in_cr = piece.endswith(b"\r")
+        text = self._pending + (piece.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in piece else piece)
+        if not self._has_begun and not (text[:1] == BOM[:1] and len(text) < len(BOM)):
             self._has_begun = True
             text = text.removeprefix(BOM)
-        if b"\r" not in text:
-            return text
-        last = text[-1:] if text.endswith(b"\r") else b""
-        return text.removesuffix(b"\r").replace(b"\r\n", b"\n").replace(b"\r", b"\n") + last
+        return text
 
     def end(self) -> list[bytes]:
         """The event that was never closed by an empty line, if there is one."""

@@ -11,6 +11,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
@@ -111,13 +112,13 @@ def _part(table: Table, columns: Sequence[Column]) -> Table:
 
 
 def _width(column: Column) -> int:
-    """Characters that a column needs."""
+    """Places on the line that a column needs; some characters take two."""
     return max(_needed(str(text)) for text in (column.header, *column.cells))
 
 
 def _needed(text: str) -> int:
     lines = text.split("\n") if len(text) <= UNBROKEN else [text[:UNBROKEN], *text.split()]
-    return max(map(len, lines))
+    return max(map(cell_len, lines))
 
 
 def hanging(text: str, width: int) -> list[str]:

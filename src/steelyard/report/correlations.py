@@ -15,7 +15,8 @@ from steelyard.analysis.pairing import check_pairable
 from steelyard.analysis.wording import PER_THOUSAND
 from steelyard.report.comparison import Question, Reader
 from steelyard.report.console import console, new_table
-from steelyard.report.results import CellResult, load_results
+from steelyard.report.results import load_results
+from steelyard.report.stands import CellResult
 from steelyard.store import Store
 from steelyard.types import CellInfo, RunInfo
 

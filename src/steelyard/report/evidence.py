@@ -19,7 +19,8 @@ from steelyard.analysis.margins import Cell
 from steelyard.analysis.pairing import differing_fields
 from steelyard.analysis.recommendations import Recommendation, recommendations
 from steelyard.report.provenance import provenance_document
-from steelyard.report.results import CellResult, Results, load_results, warnings
+from steelyard.report.results import Results, load_results, warnings
+from steelyard.report.stands import CellResult
 from steelyard.report.stopping import question_line, words_of
 from steelyard.report.verdict import cells_of_snapshot
 from steelyard.store import Store

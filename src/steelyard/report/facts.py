@@ -9,8 +9,9 @@ from typing import Any
 from msgspec import Struct
 
 from steelyard.report.evidence import Evidence
-from steelyard.report.results import CellResult, Results
+from steelyard.report.results import Results
 from steelyard.report.spending import Spending, spending_line
+from steelyard.report.stands import CellResult
 from steelyard.report.stopping import stopping_lines
 from steelyard.types import RunInfo
 

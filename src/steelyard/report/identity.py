@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from msgspec import Struct
 
+from steelyard.report.stands import CellResult
 from steelyard.report.unseen import on_one_line
 from steelyard.store import Store
-
-if TYPE_CHECKING:
-    from steelyard.report.results import CellResult
 
 MOST_NAMED = 4
 

@@ -9,13 +9,13 @@ import msgspec
 from msgspec import Struct
 
 from steelyard.analysis.estimates import MADE_ELSEWHERE, OF_SENDING, unknown
-from steelyard.analysis.stopped import Stopped, looks_by_cell, stopped
+from steelyard.analysis.stopped import looks_by_cell, stopped
 from steelyard.report.answers import plain
 from steelyard.report.identity import MixedModel, mixed_models, mixture_warning
 from steelyard.report.machine import beyond_calibration, busy_client, ended_servers
 from steelyard.report.spending import Spending, spending
-from steelyard.report.stands import estimates_of
-from steelyard.report.systems import SystemResult, system_result
+from steelyard.report.stands import CellResult, estimates_of
+from steelyard.report.systems import system_result
 from steelyard.store import Store
 from steelyard.types import CellInfo, Estimate, RunInfo
 
@@ -26,34 +26,6 @@ MUCH_TRUNCATED = 0.02
 MUCH_REFUSED = 0.02
 WIDE_STRATA_GAP = 0.2
 UNSAFE = "Model-written code was run without a sandbox (--unsafe-code-execution)"
-
-
-class CellResult(Struct, frozen=True, kw_only=True):
-    """One cell with every estimate that was computed for it; ``stopped``: how it ended, where it could end early.
-
-    ``system``: what the models of a cascade did, where it is one. ``failure``: one of those that are warned of.
-    """
-
-    info: CellInfo
-    estimates: dict[str, Estimate]
-    stopped: Stopped | None = None
-    system: SystemResult | None = None
-    failure: str | None = None
-
-    @property
-    def is_skipped(self) -> bool:
-        """Whether a cascade skipped it: nothing was asked on purpose."""
-        return self.stopped is not None and self.stopped.is_skipped
-
-    @property
-    def is_timed_indirectly(self) -> bool:
-        """Whether its times hold those of another client than ours."""
-        return self.info.settings.get("timing") == "indirect"
-
-    def value(self, metric: str) -> float | None:
-        """The value of a metric; ``None`` where it is unknown or does not apply."""
-        estimate = self.estimates.get(metric)
-        return None if estimate is None else estimate.value
 
 
 class Results(Struct, frozen=True, kw_only=True):

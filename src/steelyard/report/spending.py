@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from steelyard.report.axes import plain
+from steelyard.report.stands import CellResult
 from steelyard.store import Store
 from steelyard.store.account import DOUBTFUL
 from steelyard.types import RunInfo
-
-if TYPE_CHECKING:
-    from steelyard.report.results import CellResult
-
 
 NAMED = 4
 

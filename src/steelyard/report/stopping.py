@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from steelyard.analysis.stopped import HIGHER, Stopped, finding
+from steelyard.report.stands import CellResult
 from steelyard.types import Look
-
-if TYPE_CHECKING:
-    from steelyard.report.results import CellResult
 
 
 def stopping_lines(plan: Mapping[str, Any], label: str, cells: Sequence[CellResult]) -> list[str]:

@@ -13,9 +13,10 @@ from steelyard.analysis.spread import advice
 from steelyard.analysis.wording import PER_THOUSAND, drawn, priced, written
 from steelyard.report.axes import shortened
 from steelyard.report.console import LOG_WIDTH, PlainConsole, console, new_table
-from steelyard.report.results import CellResult, Results, warnings
+from steelyard.report.results import Results, warnings
 from steelyard.report.short import Found
 from steelyard.report.spending import spending_line
+from steelyard.report.stands import CellResult
 from steelyard.report.stopping import stopping_lines
 from steelyard.report.systems import system_line
 from steelyard.report.unseen import visible

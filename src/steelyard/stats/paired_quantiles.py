@@ -218,7 +218,7 @@ def _reached(one: Bounds, other: Bounds, r: float, *, upper: bool) -> float | No
 def _outweighs(one: Bounds, other: Bounds) -> float:
     """0 where both are known as closely, 1 where the error of one is all there is."""
     squares = [(high - low) ** 2 for low, _, high in (one, other) if low is not None and high is not None]
-    if len(squares) < 2 or not sum(squares):
+    if len(squares) < 2 or not 0 < sum(squares) < math.inf:  # unbounded ones are of order statistics already
         return 0.0
     return float(((squares[0] - squares[1]) / sum(squares)) ** 2)
 

@@ -45,13 +45,15 @@ def _kept(derived: Derived, compiler: Any, **how: Any) -> str:
 class Dialect(Struct, frozen=True, kw_only=True):
     """How one of the two says it.
 
-    ``begin_to_write`` begins a transaction that no other one writes beside. ``last_of_calls`` gives the last score of
-    each call that is there, of calls that are a list in JSON. ``insert`` makes a statement that can say what to do with
-    rows that are there already. ``is_held`` tells whether the process of a session lives, also where that is on another
-    host; ``None`` where the database cannot know.
+    ``begin_to_write`` begins a transaction that no other one writes beside, ``begin_to_read`` one whose questions all
+    see the store as it is at the first. ``last_of_calls`` gives the last score of each call that is there, of calls
+    that are a list in JSON. ``insert`` makes a statement that can say what to do with rows that are there already.
+    ``is_held`` tells whether the process of a session lives, also where that is on another host; ``None`` where the
+    database cannot know.
     """
 
     begin_to_write: str
+    begin_to_read: str
     last_of_calls: str
     insert: Callable[[Table], Any]
     is_held: Callable[[Connection, int], bool | None]
@@ -71,6 +73,7 @@ def _is_held(connection: Connection, session: int) -> bool:
 
 SQLITE = Dialect(
     begin_to_write="BEGIN IMMEDIATE",
+    begin_to_read="BEGIN",
     last_of_calls=LAST_OF_CALLS.format("json_each(?)"),
     insert=sqlite_insert,
     is_held=lambda connection, session: None,
@@ -80,6 +83,7 @@ POSTGRESQL = Dialect(
     begin_to_write=(
         "SELECT set_config('idle_in_transaction_session_timeout', '60s', true), pg_advisory_xact_lock(" + WRITER + ")"
     ),
+    begin_to_read="SET TRANSACTION ISOLATION LEVEL REPEATABLE READ",
     last_of_calls=LAST_OF_CALLS.format("(SELECT each::bigint AS value FROM jsonb_array_elements(%s::jsonb) AS each)"),
     insert=_postgresql_insert,
     is_held=_is_held,

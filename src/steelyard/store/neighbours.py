@@ -41,14 +41,14 @@ def _neighbour(
     *,
     reveal: bool,
 ) -> int | None:
-    """The nearest one that fits in a direction, sought in stretches that grow."""
+    """The nearest one that fits in a direction, sought in stretches that grow; the first is looked at in any case."""
     calls = schema.calls
     here = tuple_(calls.c.position, calls.c.repeat)
     last = connection.execute(select(func.max(calls.c.position)).where(calls.c.cell == info.id)).scalar() or 0
     position, positions = place[0], FIRST_POSITIONS
     like = answers_like(connection, info, wanted)
     like = like.where(here > tuple_(*place) if step > 0 else here < tuple_(*place))
-    while 0 <= position <= last and time.monotonic() < deadline_s:
+    while 0 <= position <= last:
         first, end = (position, position + positions) if step > 0 else (position - positions + 1, position + 1)
         some: Any = like.where(calls.c.position >= first, calls.c.position < end)
         order = (calls.c.position, calls.c.repeat)
@@ -57,5 +57,7 @@ def _neighbour(
                 return int(row.id)
             if time.monotonic() > deadline_s:
                 return None
+        if time.monotonic() > deadline_s:
+            return None
         position, positions = (end if step > 0 else first - 1), positions * GROWTH
     return None

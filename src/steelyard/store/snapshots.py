@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
+from steelyard.errors import UsageError
 from steelyard.types import CellInfo, Columns, Estimate, RunInfo
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def snapshot(store: Store, run: RunInfo) -> Snapshot:
     """The run as it stands in the store, with what other graders made of its answers."""
     sessions = store.sessions(run.id)
     origin = sessions[0].provenance if sessions else {}
-    cells = [(info, store.summary(info.id or 0) or ()) for info in store.cells(run.id)]
+    cells = [(info, _summary(store, run, info)) for info in store.cells(run.id)]
     return Snapshot(
         run=run.id,
         number=run.number,
@@ -117,6 +118,17 @@ def snapshot(store: Store, run: RunInfo) -> Snapshot:
         steelyard=origin.get("steelyard"),
         cells=tuple(_kept(store, info, estimates) for info, estimates in (*cells, *store.gradings(run.id))),
     )
+
+
+def _summary(store: Store, run: RunInfo, info: CellInfo) -> tuple[Estimate, ...]:
+    """What a baseline holds outlives the run, so a run that was stopped while it summed itself up does so first."""
+    found = store.summary(info.id or 0)
+    if found is None:
+        raise UsageError(
+            f"run #{run.number} was stopped before it had summed itself up. "
+            f"Try: steelyard run --resume {run.number}, which asks nothing twice"
+        )
+    return found
 
 
 def _kept(store: Store, info: CellInfo, estimates: Sequence[Estimate]) -> KeptCell:

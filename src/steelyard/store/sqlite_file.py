@@ -25,6 +25,7 @@ OF_EACH_CONNECTION = ("PRAGMA page_size=8192", "PRAGMA synchronous=FULL", "PRAGM
 # A quota is told as a failed write, and a log that cannot grow as a failure to size it.
 NO_ROOM = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)
 
+READ_ONLY = "attempt to write a readonly database"
 DAMAGE = ("database disk image is malformed", "file is not a database")  # what SQLite calls it
 
 
@@ -96,11 +97,11 @@ class SQLiteFile:
         """What went wrong, in one line, with what to try where the file is damaged."""
         reason = str(getattr(error, "orig", None) or error).split("\n", 1)[0]
         is_damage = isinstance(error, UnicodeDecodeError | msgspec.DecodeError) or reason.startswith(DAMAGE)
-        return (
-            f"{reason}. The file is damaged, or no store. Try: an earlier copy of it, or steelyard runs salvage"
-            if is_damage
-            else reason
-        )
+        if is_damage:
+            return f"{reason}. The file is damaged, or no store. Try: an earlier copy of it, or steelyard runs salvage"
+        if reason.startswith(READ_ONLY):
+            return f"{reason}. It takes writing to open a store, be it only to read. Try: a copy of it"
+        return reason
 
     def close(self) -> None:
         """Close every connection."""

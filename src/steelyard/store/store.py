@@ -430,6 +430,7 @@ class Store:
         whichever judged an answer last.
         """
         with self._reading() as connection:
+            connection.exec_driver_sql(spoken(connection).begin_to_read)  # whatever is being written meanwhile
             return read_columns(connection, cell, grader, grader_version, with_names=with_names)
 
     def names(self, cell: int) -> dict[int, str]:

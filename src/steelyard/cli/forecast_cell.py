@@ -1,0 +1,147 @@
+"""What one cell of a plan would ask and cost.
+
+Tokens are estimated at four characters each, which is rough and said so; the most a cell can cost takes every answer
+at its full token limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from msgspec import Struct
+
+from steelyard import prices
+from steelyard.engine.budget import costs_nothing, is_free
+from steelyard.engine.cells import Cell
+from steelyard.engine.strata import variance_factor
+from steelyard.types import ModelSpec, Prompt, Usage
+
+CHARACTERS_PER_TOKEN = 4
+PROMPTS_MEASURED = 50
+JUDGE_PROMPT_TOKENS = 250
+
+
+class CellForecast(Struct, frozen=True, kw_only=True):
+    """One cell: how much would be asked. ``None`` is unknown.
+
+    ``requests`` is all that the plan asks; ``known`` of their answers are in the store and would be used again. Tokens
+    and costs are those of the rest. ``variance_factor`` is how many times a plain mean's variance the headline has.
+    """
+
+    model: str
+    benchmark: str
+    items: int
+    available: int
+    repeats: int
+    requests: int
+    known: int
+    input_tokens: int
+    most_output_tokens: int | None
+    most_cost_usd: float | None
+    most_batch_cost_usd: float | None
+    judge_requests: int
+    judge_most_cost_usd: float | None
+    half_width: float | None
+    variance_factor: float = 1.0
+
+
+def forecast_cell(cell: Cell, known: int) -> CellForecast:
+    """What the cell would ask, of which ``known`` answers are in the store and would be used again."""
+    info, factor = cell.info, variance_factor(cell.task)
+    planned = info.items * info.repeats
+    requests = planned - known
+    shown = cell.task.positions[:PROMPTS_MEASURED]
+    per_request = sum(_characters(cell.task.prompt(position)) for position in shown) / len(shown) / CHARACTERS_PER_TOKEN
+    input_tokens = 0 if info.is_floor else round(per_request * requests)
+    limit = cell.spec.max_tokens or cell.task.protocol.max_tokens
+    most_output = 0 if info.is_floor or info.kind == "likelihood" else requests * limit if limit else None
+    cost = batch_cost = None
+    if most_output is not None and not info.is_floor:
+        usage = Usage(input_tokens=input_tokens, output_tokens=most_output, source="tokenizer")
+        cost = _at_requests(usage, requests, cell, most_usd)
+        batch_cost = _at_requests(usage, requests, cell, prices.batch_cost_usd)
+    return CellForecast(
+        model=info.model,
+        benchmark=info.label,
+        items=info.items,
+        available=info.available,
+        repeats=info.repeats,
+        requests=planned,
+        known=known,
+        input_tokens=input_tokens,
+        most_output_tokens=most_output,
+        most_cost_usd=cost,
+        most_batch_cost_usd=batch_cost,
+        judge_requests=_judge_requests(cell),
+        judge_most_cost_usd=_judge_cost(cell, round(per_request * planned), planned * limit if limit else None),
+        half_width=_half_width(info.items, factor),
+        variance_factor=factor,
+    )
+
+
+def _at_requests(
+    usage: Usage, requests: int, cell: Cell, price: Callable[[Usage, ModelSpec, datetime], float | None]
+) -> float | None:
+    """The price of one mean request, times their number: long contexts have prices of their own."""
+    if requests == 0:
+        return 0.0
+    each = Usage(
+        input_tokens=-(-(usage.input_tokens or 0) // requests),
+        output_tokens=-(-(usage.output_tokens or 0) // requests),
+        source="tokenizer",
+    )
+    cost = price(each, cell.spec, datetime.now(UTC))
+    return None if cost is None else cost * requests
+
+
+def most_usd(usage: Usage, spec: ModelSpec, at: datetime) -> float | None:
+    """What the calls behind one answer can cost at most: of a cascade both models, of agreement every sample."""
+    if len(spec.asked) == 1 and spec.confidence is None:
+        return prices.cost_usd(usage, spec, at)
+    total_usd = 0.0
+    for asked in spec.asked:
+        each_usd = 0.0 if is_free(asked) and not costs_nothing(spec) else prices.cost_usd(usage, asked, at)
+        if each_usd is None:
+            return None
+        how = asked.confidence
+        total_usd += each_usd * (how.samples if how is not None and how.by == "agreement" else 1)
+    return total_usd
+
+
+def _judge_requests(cell: Cell) -> int:
+    """How often a judge would be asked: about each answer, and about each one in the file beside it."""
+    protocol = cell.task.protocol
+    if protocol.judge is None:
+        return 0
+    answers = 1 + ("judge.human" in protocol.metrics)
+    return cell.info.items * cell.info.repeats * protocol.judge.calls_per_answer * answers
+
+
+def _judge_cost(cell: Cell, input_tokens: int, output_tokens: int | None) -> float | None:
+    """The most a judge can cost: it reads the question and the longest answer, and says as much as it may."""
+    judge, seat = cell.task.protocol.judge, cell.judge
+    if judge is None or seat is None:
+        return 0.0
+    if output_tokens is None:
+        return None
+    requests = _judge_requests(cell)
+    each = (input_tokens + output_tokens) / (cell.info.items * cell.info.repeats) + JUDGE_PROMPT_TOKENS
+    usage = Usage(input_tokens=round(each * requests), output_tokens=judge.max_tokens * requests, source="tokenizer")
+    return prices.cost_usd(usage, seat.spec, datetime.now(UTC))
+
+
+def _half_width(items: int, factor: float) -> float:
+    """The half width of the 95 % Wilson interval at an accuracy of one half: what this many items can tell.
+
+    Items of a mean over strata are worth as many as their variance says (``factor``, Kish 1965).
+    """
+    from steelyard.stats import wilson_interval
+
+    worth = max(1, round(items / factor))
+    interval = wilson_interval(successes=worth // 2, n=worth, confidence=0.95)
+    return float(interval.high - interval.low) / 2
+
+
+def _characters(prompt: Prompt) -> int:
+    return len(prompt.text) + sum(len(turn.content) for turn in prompt.messages) + sum(map(len, prompt.continuations))
