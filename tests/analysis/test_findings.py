@@ -199,9 +199,10 @@ def test_nothing_scored_is_said_and_nothing_raises():
     failed = contender("a", 0, 12, cost=np.nan)
     scores = np.full(12, np.nan)
     broken = cell(scores, info={"model": "a"})
-    failed = Contender(cell=broken, estimates={one.metric: one for one in broken.estimates})
+    failed = Contender(cell=broken, estimates={one.metric: one for one in broken.estimates}, failure="no route.")
     (found,) = of("lead", failed)
-    assert "Nothing was scored" in found.sentence
+    assert found.sentence.startswith("Nothing was scored")
+    assert found.sentence.endswith("The first call of a failed with: no route.")
     assert not any(one.is_given for one in recommendations([Bench("b@p", [failed])]))
 
 
@@ -229,7 +230,7 @@ STAKES, GENERAL, REAL_TIME = "High-stakes decisions", "General tasks", "Real tim
 def test_high_stakes_takes_who_is_right_nine_times_in_ten():
     found = recommended(STAKES, contender("a", 390), contender("b", 370))
     assert found.models == ("a",)
-    assert "accuracy of a on b@p is 97.5 %" in found.why
+    assert "a answers 97.5 % (95.9 to 98.5) of b@p right" in found.why
 
 
 def test_high_stakes_names_all_that_are_not_told_apart():
@@ -260,7 +261,7 @@ def test_what_would_settle_a_recommendation_is_said_once():
 def test_what_cannot_be_judged_is_said_once_of_all_of_whom_it_holds():
     untimed = {"ttft_s": np.full(400, np.nan), "total_s": np.full(400, np.nan)}
     found = recommended(REAL_TIME, contender("a", 300, **untimed), contender("b", 300, **untimed))
-    assert found.why.startswith("latency.p95 of a and b on ")
+    assert found.why.startswith("Whether 95 % of answers come within 1 s cannot be judged for a and b on ")
     assert found.why.count("cannot be judged") == 1
 
 
@@ -369,7 +370,7 @@ def test_imported_answers_have_no_reliability_so_high_stakes_is_withheld():
     }
     found = recommended(STAKES, one)
     assert not found.is_given
-    assert "reliability is not known" in found.why
+    assert "Whether 99 % of requests are answered cannot be judged" in found.why
 
 
 def test_a_run_that_could_end_by_a_difference_is_judged_by_its_looks_alone():

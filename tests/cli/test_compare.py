@@ -1,6 +1,8 @@
 """``steelyard compare`` as a user meets it, and held against a computation of its own on published answers."""
 
+import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,10 @@ from test_grading import rows_of, write_lines
 
 import steelyard as sy
 from command import ok, steelyard
+from steelyard.report.comparison import Question, load_comparisons
+from steelyard.report.comparison_text import print_comparisons
+from steelyard.report.console import PlainConsole
+from steelyard.store import Store
 
 
 def answers(model, right, n=40, benchmark="cases.jsonl"):
@@ -40,6 +46,12 @@ def test_two_runs_are_compared_by_position_where_each_has_one(two_runs):
     pair = compared(*two_runs)["pairs"][0]["comparison"]
     assert (pair["verdict"], pair["agreement"]["only_candidate"]) == ("improved", 18)
     assert compared(*reversed(two_runs))["pairs"][0]["comparison"]["verdict"] == "regressed"
+    narrow = io.StringIO()
+    with Store.open(Path(".steelyard/steelyard.db")) as store:
+        pairs = load_comparisons(store, [store.run(str(run)) for run in two_runs], Question())
+    print_comparisons(pairs, PlainConsole(file=narrow, width=60))
+    row = next(line for line in narrow.getvalue().splitlines() if line.startswith("new #2 - old #1"))
+    assert "improved" in row, "the verdict stands in the first of the tables that a narrow terminal takes"
 
 
 def test_the_turned_items_are_one_command_away(two_runs):
@@ -92,7 +104,7 @@ def test_many_runs_are_one_claim_with_places(two_runs):
     assert pairs[0]["adjusted_p"] >= pairs[0]["p_value"]
     near = [place["name"] for place in document["rankings"][0]["places"] if place["near_best"]]
     assert near == ["third", "new"]
-    assert "Not distinguished from the best: third (#3), new (#2) (n = 40)." in ok("compare", *two_runs, third)
+    assert "Not distinguished from the best: third (#3) and new (#2) (n = 40)." in ok("compare", *two_runs, third)
 
 
 def test_what_it_would_take_is_said_with_its_price(two_runs):

@@ -59,7 +59,8 @@ def test_a_cell_says_how_far_it_is_how_long_it_takes_what_it_costs_and_why_it_wa
     cell.started_s, cell.ended_s = 0.0, 21.0
     said = "42/100  29 s left  2.0/s  75.0 % right  $0.5000  2 failed  5 retries  7 waiting for the rate limit, 3 s"
     assert cell_state(cell) == said
-    assert cell_state(cell, 80) == "42/100  29 s left  2.0/s  $0.5000  2 failed  7 waiting for the rate limit, 3 s"
+    assert cell_state(cell, 80) == "42/100  29 s left  2.0/s  75.0 % right  $0.5000  2 failed  5 retries  limited"
+    assert cell_state(cell, 40) == "42/100  29 s left  2 failed  limited"
     assert cell_state(cell, 20) == "42/100  29 s left"
     assert cell_state(cell, 3) == "42/100"
 
@@ -78,6 +79,15 @@ def test_the_pace_of_a_cell_that_is_done_stays_what_it_was():
     first = cell.per_second()
     time.sleep(0.02)
     assert cell.per_second() == first
+
+
+def test_the_pace_is_that_of_the_last_minute_so_that_a_burst_before_a_limit_bends_it_not():
+    now_s = time.monotonic()
+    cell = a_cell(planned=400, scored=100, scored_anew=100)
+    cell.started_s = now_s - 120.0
+    cell.marks.append((now_s - 60.0, 70))
+    assert cell.per_second() == pytest.approx(0.5, rel=0.01)
+    assert cell.remaining_s() == pytest.approx(600, rel=0.01)
 
 
 def test_a_slow_pace_is_told_by_the_minute_or_the_hour():

@@ -183,8 +183,11 @@ def test_answers_are_found_by_outcome_text_subject_and_order(store):
 def test_an_item_has_its_history_over_runs_and_models(store):
     one_run(store, ["three"], info=cell_info(items=1), name="old")
     one_run(store, ["four"], info=cell_info(items=1, model="other"), name="new", scores=[0.0], attempts=TRIED)
+    one_run(store, ["three <b>"], info=cell_info(items=1), name="newest")
     with served(store) as port:
         page = Visitor(port).page("/item?name=quiz/0")
+    assert "three <ins>&lt;b&gt;</ins></pre>" in page  # what its model did not say before
+    assert page.count("answer before (#1)") == 1
     assert page.index("#2 new") < page.index("#1 old")
     assert "three" in page
     assert "four" in page

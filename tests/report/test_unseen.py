@@ -2,6 +2,7 @@ import io
 import json
 
 import pytest
+from rich.text import Text
 
 from steelyard.report import marks
 from steelyard.report.answers import plain
@@ -48,8 +49,17 @@ def test_a_name_is_neither_markup_nor_obeyed_by_a_terminal():
     table = new_table("[/x]\x1b[31m")
     table.add_row("m[/b] :smile:\x1b]8;;http://x\x07")
     out.print("run [bold]x[/y]\x1b[2J", table, sep="\n")
+    broken = new_table("a\nheading", "b")
+    broken.add_row("a name\n\tof two lines", Text("ok\n::error::"))
+    out.print(broken)
+    out.say("it is\na name\tof two lines.")
     lines = [line.rstrip() for line in printed.getvalue().splitlines()]
-    assert lines == ["run [bold]x[/y]\\u001b[2J", "[/x]\\u001b[31m", "m[/b] :smile:\\u001b]8;;http://x\\u0007"]
+    assert lines[:3] == ["run [bold]x[/y]\\u001b[2J", "[/x]\\u001b[31m", "m[/b] :smile:\\u001b]8;;http://x\\u0007"]
+    assert [line.split() for line in lines[3:]] == [
+        ["a", "heading", "b"],
+        ["a", "name", "of", "two", "lines", "ok", "::error::"],
+        ["it", "is", "a", "name", "of", "two", "lines."],
+    ]
 
 
 def test_what_a_service_calls_itself_begins_no_line():

@@ -152,6 +152,19 @@ def test_progress_counts_items_once_however_often_they_were_tried(store):
     assert found.failed == {"server": 3}
     assert found.rate == pytest.approx(4 / 11)
     assert found.remaining_s == pytest.approx(2 / found.rate)
+    assert (found.cells[0].failed, found.cells[0].retried, found.retried) == (3, 0, 0)
+
+
+def test_a_run_lasts_as_long_as_its_slowest_model(store):
+    run = store.create_run(name="r", plan={}, plan_digest="0" * 64)
+    session = store.begin_session(run.id, {})
+    quick, slow = (store.add_cell(run.id, cell_info(model=name, items=100)) for name in ("quick", "slow"))
+    store.append_calls([new_call(quick, session, place, at_s=10.0 + place / 10) for place in range(90)])
+    assert store.progress(run.id).remaining_s is None, "nobody knows how long a model takes that answered nothing yet"
+    store.append_calls([new_call(slow, session, place, at_s=10.0 + place) for place in range(10)])
+    found = store.progress(run.id)
+    assert found.remaining_s == pytest.approx(90)
+    assert [one.remaining_s for one in found.cells] == [pytest.approx(1), pytest.approx(90)]
 
 
 def test_progress_of_nothing_is_nothing(store):

@@ -20,10 +20,14 @@ from steelyard.types import Comparison, Estimate
 
 
 class Contender(Struct, frozen=True, kw_only=True):
-    """One model on the benchmark: its cell, named as the page calls it, and its stored estimates."""
+    """One model on the benchmark: its cell, named as the page calls it, and its stored estimates.
+
+    ``failure``: what the first failed call of it failed with, where many did.
+    """
 
     cell: Cell
     estimates: Mapping[str, Estimate]
+    failure: str | None = None
 
     @property
     def side(self) -> Side:

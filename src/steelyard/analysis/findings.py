@@ -26,7 +26,7 @@ RULES = ("baseline", "lead", "stopping", "floor", "cost", "speed", "dominated", 
 """In the order in which they are told."""
 COARSE = 0.10
 """A benchmark that shows only differences beyond so many points hardly tells models apart."""
-NAMED = 4
+NAMED = 3
 
 
 class Finding(Struct, frozen=True, kw_only=True):
@@ -56,8 +56,8 @@ def lead(bench: Bench) -> Iterator[Finding]:
     """Who answers best: told when the best one seen is told from every other, all judged together."""
     leader, second = bench.leader, bench.second()
     if leader is None:
-        yield Finding(rule="lead", kind="open", benchmark=bench.label,
-                      sentence=f"Nothing was scored on {bench.label}, so no model can be judged.")  # fmt: skip
+        text = f"Nothing was scored on {bench.label}, so no model can be judged.{_first_failure(bench)}"
+        yield Finding(rule="lead", kind="open", benchmark=bench.label, sentence=text)
         return
     if bench.settled:
         for one in bench.settled:
@@ -89,6 +89,14 @@ def lead(bench: Bench) -> Iterator[Finding]:
     text += _from_all(bench.pairable[1:])
     yield Finding(rule="lead", kind="told", benchmark=bench.label, sentence=text, method=_method(bench, compared),
                   numbers=numbers)  # fmt: skip
+
+
+def _first_failure(bench: Bench) -> str:
+    """What kept the answers away, in the words of the first service that told."""
+    failed = next((one for one in bench.models if one.failure), None)
+    if failed is None or failed.failure is None:
+        return ""
+    return f" The first call of {failed.name} failed with: {failed.failure.rstrip('.')}."
 
 
 def _apart(bench: Bench, leader: Contender) -> Iterator[Finding]:

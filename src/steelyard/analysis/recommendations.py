@@ -14,7 +14,7 @@ from steelyard.analysis.bench import Bench, Contender
 from steelyard.analysis.findings import cost_of_items, listed
 from steelyard.analysis.gate import PARTLY_MEASURED, Check, Policy, check_margin, check_threshold
 from steelyard.analysis.verdict_words import seen_sentence
-from steelyard.analysis.wording import dollars
+from steelyard.analysis.wording import dollars, written
 from steelyard.criteria import Margin, Threshold, parse_margin, parse_threshold
 
 SURE = parse_threshold("accuracy >= 0.90")
@@ -22,6 +22,20 @@ ANSWERED = parse_threshold("reliability >= 0.99")
 PROMPT = parse_threshold("ttft.p95 <= 1s")
 WHOLE = parse_threshold("latency.p95 <= 1s")
 CLOSE = parse_margin("accuracy=0.05")
+SEEN = {
+    "accuracy": "{model} answers {seen} of {benchmark} right",
+    "reliability": "{model} answers {seen} of its requests on {benchmark}",
+    "ttft.p95": "the first token of 95 % of {model}'s answers on {benchmark} is there within {seen}",
+    "latency.p95": "95 % of {model}'s answers on {benchmark} are there within {seen}",
+}
+ASKED = {"accuracy": "at least 90 %", "reliability": "at least 99 %", "ttft.p95": "1 s", "latency.p95": "1 s"}
+WHETHER = {
+    "accuracy": "Whether 90 % are answered right",
+    "reliability": "Whether 99 % of requests are answered",
+    "ttft.p95": "Whether 95 % of first tokens come within 1 s",
+    "latency.p95": "Whether 95 % of answers come within 1 s",
+}
+"""The bars as people say them; what a gate is given stands in its own words."""
 BORNE = Policy(allowed=("cached", "machine"))
 """An answer used again says as much of quality as a new one; times are taken over new ones only."""
 
@@ -156,7 +170,7 @@ def _given(
     if not nearest:
         failed = judged[common[0]]
         told = next(check for check in failed if check.verdict == "fail")
-        why = f"No model passes: {seen_sentence(told)}"
+        why = f"No model passes: {_seen(told)}"
         return Recommendation(use=use, rule=rule, models=(), why=why, settle="More items would not change that.")
     checks = [check for check in judged[nearest[0]] if check.verdict == "inconclusive"]
     why = _why_open(nearest, judged, checks[0])
@@ -198,7 +212,7 @@ def _bar(bar: Threshold, one: Contender) -> Check:
     if bar.metric in one.estimates:
         return check_threshold(bar, one.cell, BORNE)
     info = one.side.info
-    fault = f"{bar.metric} is not known of {one.name} on {info.label}"
+    fault = "that is not known"
     return Check(metric=bar.metric, criterion=bar.text, model=one.name, benchmark=info.label, verdict="inconclusive",
                  fault=fault)  # fmt: skip
 
@@ -284,8 +298,17 @@ def _why(chosen: Sequence[str], passed: Sequence[str], judged: dict[str, list[Ch
         parts.append(f"{listed(chosen)} are not told apart.")
     elif len(passed) > 1:
         parts.append(f"It is chosen among the {len(passed)} that pass ({listed(passed)}).")
-    parts += [seen_sentence(check) for check in judged[chosen[0]]]
-    return " ".join(parts)
+    seen = [_seen(check) for check in judged[chosen[0]]]
+    return " ".join([*parts, *(f"{text[0].upper() if text[0] == 't' else text[0]}{text[1:]}" for text in seen)])
+
+
+def _seen(check: Check) -> str:
+    """One bar as it came out, in a sentence without the names that a gate is given."""
+    if check.fault or check.candidate is None or check.metric not in SEEN or check.scale != "value":
+        return seen_sentence(check)
+    seen = SEEN[check.metric].format(model=check.model, benchmark=check.benchmark, seen=written(check.candidate))
+    ending = {"pass": ": kept", "fail": ": not kept", "inconclusive": ""}[check.verdict]
+    return f"{seen}, each bound with 95 % certainty; asked for: {ASKED[check.metric]}{ending}."
 
 
 def _why_general(chosen: Sequence[str], benches: Sequence[Bench]) -> str:
@@ -305,9 +328,10 @@ def _why_general(chosen: Sequence[str], benches: Sequence[Bench]) -> str:
 def _why_open(nearest: Sequence[str], judged: dict[str, list[Check]], first: Check) -> str:
     """What is open for the nearest ones; where nothing can be judged, who else it stands in the way of."""
     if not first.fault:
-        return f"Not decided for {listed(nearest)}: {seen_sentence(first)}"
+        return f"Not decided for {listed(nearest)}: {_seen(first)}"
     alike = [name for name in nearest if any(check.fault == first.fault for check in judged[name])]
-    return f"{first.metric} of {listed(alike)} on {first.benchmark} cannot be judged: {first.fault}."
+    what, why = WHETHER.get(first.metric, first.metric), first.fault.removeprefix(f"{first.metric} is not known: ")
+    return f"{what} cannot be judged for {listed(alike)} on {first.benchmark}: {why}."
 
 
 def _settling(checks: Sequence[Check], benches: Sequence[Bench]) -> str:

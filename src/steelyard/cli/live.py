@@ -69,13 +69,16 @@ class Display:
             self._print_lines()
 
     def _print_lines(self) -> None:
-        batches = BatchLines()
+        batches, ended = BatchLines(), set[int]()
         while not self._ended.wait(LINE_EVERY_S):
             for batch in self.progress.batches:
                 if line := batches.line(batch):
                     print(line, file=sys.stderr, flush=True)
-            for cell in self.progress.cells:
-                if cell.finished < cell.planned and (cell.finished or cell.held()):
+            for place, cell in enumerate(self.progress.cells):
+                is_news = cell.finished or cell.held() if cell.finished < cell.planned else place not in ended
+                if cell.finished >= cell.planned:
+                    ended.add(place)
+                if is_news:
                     names = f"{on_one_line(cell.model)}  {on_one_line(cell.label)}"
                     print(f"{names}  {cell_state(cell)}", file=sys.stderr, flush=True)
             if money := money_state(self.progress):
@@ -193,14 +196,18 @@ def money_state(progress: Progress) -> str | None:
 
 
 def cell_state(cell: CellProgress, room: int | None = None) -> str:
-    """How a cell stands; what matters least is left out where there is no room for all."""
+    """How a cell stands; where there is no room for all, why it waits is told in a word, and what matters least is
+    left out.
+    """
     parts = [(importance, text) for importance, text in _parts(cell) if text]
+    if room is not None and len(GAP.join(text for _, text in parts)) > room:
+        parts = [(importance, text) for importance, text in _parts(cell, short=True) if text]
     while room is not None and len(parts) > 1 and len(GAP.join(text for _, text in parts)) > room:
         parts.remove(min(parts))
     return GAP.join(text for _, text in parts)
 
 
-def _parts(cell: CellProgress) -> Iterator[tuple[int, str | None]]:
+def _parts(cell: CellProgress, *, short: bool = False) -> Iterator[tuple[int, str | None]]:
     """What there is to say, in the order in which it is said, each with how much it matters."""
     left_s = cell.remaining_s() if cell.finished < cell.planned else None
     yield 9, f"{cell.finished:,}/{cell.planned:,}"
@@ -211,7 +218,7 @@ def _parts(cell: CellProgress) -> Iterator[tuple[int, str | None]]:
     yield 1, f"{cell.cached:,} from earlier runs" if cell.cached else None
     yield 7, f"{cell.errored:,} failed" if cell.errored else None
     yield 3, f"{cell.retries:,} {'retry' if cell.retries == 1 else 'retries'}" if cell.retries else None
-    yield 6, cell.held()
+    yield 6, cell.held(short=short)
 
 
 def duration(seconds: float) -> str:

@@ -11,6 +11,7 @@ from steelyard.analysis.compare_measures import MEASURES
 from steelyard.analysis.sentences import descriptive, names, points, times
 from steelyard.analysis.wording import written
 from steelyard.dashboard.board import Board, board_of, number, word, words
+from steelyard.dashboard.differing import Marked, side_by_side
 from steelyard.dashboard.rendering import address
 from steelyard.dashboard.shown import reply
 from steelyard.errors import UsageError
@@ -40,8 +41,7 @@ class Turned(Struct, frozen=True, kw_only=True):
     line: str
     asked: str
     gold: str
-    baseline_text: str
-    candidate_text: str
+    texts: Marked
 
 
 class TurnedItems(Struct, frozen=True, kw_only=True):
@@ -150,8 +150,7 @@ def _side_by_side(flip: Flip, baseline: Record | None, candidate: Record | None)
         line="" if sample is None else asked_line(sample),
         asked="" if sample is None else cut(visible(question(sample)), LONGEST),
         gold="" if sample is None else cut(visible(gold(sample)), LONGEST),
-        baseline_text=text(baseline),
-        candidate_text=text(candidate),
+        texts=side_by_side(text(baseline), text(candidate)),
     )
 
 

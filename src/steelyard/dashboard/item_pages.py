@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec import Struct
 
 from steelyard.dashboard.board import board_of, number, word
+from steelyard.dashboard.differing import Marked, side_by_side
 from steelyard.dashboard.rendering import drawn
-from steelyard.dashboard.shown import TONES, is_timed, lane, shown
+from steelyard.dashboard.shown import TONES, ShownAnswer, is_timed, lane, shown
 from steelyard.errors import UnknownName, UsageError
 from steelyard.report import charts, timelines
 from steelyard.report.answers import question
@@ -28,6 +31,13 @@ FIGURE_COLUMNS = ("ttft_s", "total_s", "output_tokens", "cost_usd")
 OF_TIME = (
     "From when the item was ready to be sent to the last token. Waiting and failed tries are no latency of the model."
 )
+
+
+class Since(Struct, frozen=True, kw_only=True):
+    """An answer beside the one that the same model gave before, in ``run``."""
+
+    run: int
+    texts: Marked
 
 
 def item(request: Request) -> Response:
@@ -52,10 +62,19 @@ def item(request: Request) -> Response:
         found=found,
         asked=cut(visible(question(found.sample)), LONGEST_OF_MANY),
         answers=answers,
+        since={one.id: _since(one, answers[place + 1 :]) for place, one in enumerate(answers)},
         columns={each for each in FIGURE_COLUMNS if any(getattr(one, each) is not None for one in answers)},
         figures=figures,
         tones=TONES,
     )
+
+
+def _since(one: ShownAnswer, older: Sequence[ShownAnswer]) -> Since | None:
+    """What its model said anew since its answer before that stands on the page."""
+    before = next((each for each in older if (each.model, each.benchmark) == (one.model, one.benchmark)), None)
+    if before is None or "failed" in (one.state, before.state):
+        return None
+    return Since(run=before.run, texts=side_by_side(before.text, one.text))
 
 
 def answer(request: Request) -> Response:

@@ -78,6 +78,7 @@ def environment() -> Environment:
         "seconds": seconds,
         "usd": usd,
         "lasting": duration_text,
+        "pace": pace,
         "exact": exact,
         "marked": marked,
     }
@@ -119,6 +120,11 @@ def ago(moment_s: float | None) -> str:
     if moment_s is None:
         return ""
     return f"{duration_text(max(0.0, datetime.now(UTC).timestamp() - moment_s))} ago"
+
+
+def pace(per_second: float) -> str:
+    """``6.0 answers/s``; of slow ones by the minute."""
+    return f"{per_second:,.1f} answers/s" if per_second >= 1 else f"{60 * per_second:.2g} answers/min"
 
 
 def seconds(value: float | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -11,6 +12,11 @@ if TYPE_CHECKING:
     from steelyard.engine.budget import Ledger
     from steelyard.providers.batches import Progress as Told
     from steelyard.types import Call, Failure, Score
+
+
+WINDOW_S = 60.0
+"""The pace is that of the last minute: a burst at the beginning, or a limit met since, would bend it for long."""
+MARK_EVERY_S = 1.0
 
 
 class Gate(Protocol):
@@ -43,6 +49,7 @@ class CellProgress:
     answered before, ``cached`` those that another run has. ``scored_anew`` leaves the cached ones out. ``retries`` are
     tries that failed and were made again. ``ended_s`` is when the last one was done, on the clock of ``started_s``.
     ``awaits_look``: all that may be asked is done, and others must come as far before anybody knows how it goes on.
+    ``marks`` say how many had been sent and finished when, over the last minute.
     """
 
     model: str
@@ -64,6 +71,7 @@ class CellProgress:
     ended_s: float | None = None
     throttle: Gate | None = None
     awaits_look: bool = False
+    marks: deque[tuple[float, int]] = field(default_factory=deque)
 
     def count_call(self, call: Call, *, is_reused: bool, saved_usd: float | None) -> None:
         """A call is durable; its answer may be one that was used again."""
@@ -88,7 +96,12 @@ class CellProgress:
         self._note_end()
 
     def _note_end(self) -> None:
-        self.ended_s = time.monotonic() if self.finished >= self.planned else None
+        now_s = time.monotonic()
+        self.ended_s = now_s if self.finished >= self.planned else None
+        if not self.marks or now_s - self.marks[-1][0] >= MARK_EVERY_S:
+            self.marks.append((now_s, self.scored_anew + self.errored))
+        while len(self.marks) > 1 and now_s - self.marks[1][0] > WINDOW_S:
+            self.marks.popleft()
 
     @property
     def finished(self) -> int:
@@ -100,26 +113,33 @@ class CellProgress:
         """Whether calls failed and not one was answered, in this session or before."""
         return self.errored > 0 and self.answered + self.reused == 0
 
-    def held(self) -> str | None:
-        """What keeps requests back at present, if anything does."""
+    def held(self, *, short: bool = False) -> str | None:
+        """What keeps requests back at present, if anything does; in a word where there is little room."""
         if self.awaits_look:
-            return "waiting for a look"
+            return "look due" if short else "waiting for a look"
         throttle = self.throttle
         if throttle is None:
             return None
         if not throttle.waiting:
-            return f"{throttle.resting} to be tried again" if throttle.resting else None
+            again = "again" if short else "to be tried again"
+            return f"{throttle.resting} {again}" if throttle.resting else None
         seconds = f", {throttle.held_for_s:.0f} s" if throttle.held_for_s >= 1 else ""
         if throttle.is_closed:
-            return f"{throttle.waiting} waiting for the service to come back"
-        return f"{throttle.waiting} waiting for the rate limit{seconds}"
+            return "service gone" if short else f"{throttle.waiting} waiting for the service to come back"
+        return "limited" if short else f"{throttle.waiting} waiting for the rate limit{seconds}"
 
     def per_second(self) -> float | None:
-        """Requests sent and finished, per second since the first one was sent; ``None`` before that."""
-        if self.started_s is None or self.scored_anew + self.errored == 0:
+        """Requests sent and finished, per second: of the last minute, or since the first one was sent if that is less;
+        once all is done over the whole time. ``None`` before the first one.
+        """
+        done = self.scored_anew + self.errored
+        if self.started_s is None or done == 0:
             return None
-        until_s = time.monotonic() if self.ended_s is None else self.ended_s
-        return (self.scored_anew + self.errored) / max(1e-9, until_s - self.started_s)
+        now_s = time.monotonic() if self.ended_s is None else self.ended_s
+        since_s, before = self.started_s, 0
+        if self.ended_s is None and self.marks and now_s - self.started_s > WINDOW_S:
+            since_s, before = self.marks[0]
+        return (done - before) / max(1e-9, now_s - since_s)
 
     def remaining_s(self) -> float | None:
         """Seconds to go at the present rate."""

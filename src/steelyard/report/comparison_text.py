@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.table import Table
 from rich.text import Text
 
 from steelyard.analysis.compare import CONFIDENCE, family_level
+from steelyard.analysis.findings import NAMED, listed
 from steelyard.analysis.places import Place, Ranking
 from steelyard.analysis.sentences import descriptive, names, points, times
 from steelyard.analysis.wording import written
 from steelyard.report.comparison import Average, Compared, Comparisons
-from steelyard.report.console import PlainConsole, console, new_table
+from steelyard.report.console import PlainConsole, console, new_table, tables_that_fit
 from steelyard.report.variates_text import variate_words
 from steelyard.types import Comparison
 
@@ -25,21 +26,18 @@ HEADINGS = {
 MARKS = {"improved": "green", "regressed": "red", "equivalent": "cyan", "inconclusive": "yellow"}
 
 
-def print_comparisons(comparisons: Comparisons) -> None:
-    """Print every pair, benchmark by benchmark."""
-    _render(comparisons, console())
-
-
-def _render(comparisons: Comparisons, out: PlainConsole) -> None:
+def print_comparisons(comparisons: Comparisons, out: PlainConsole | None = None) -> None:
+    """Print every pair, benchmark by benchmark; to standard output, if it is nowhere else."""
+    out = out or console()
     runs = ", ".join(f"#{run.number} {run.name}" for run in comparisons.runs)
-    out.print(f"Comparing {comparisons.question.metric} in {runs}. Baseline: {comparisons.baseline}.")
+    out.say(f"Comparing {comparisons.question.metric} in {runs}. Baseline: {comparisons.baseline}.")
     for label in dict.fromkeys(pair.comparison.benchmark for pair in comparisons.pairs):
         pairs = [pair for pair in comparisons.pairs if pair.comparison.benchmark == label]
         out.print()
         out.print(label, style="bold")
         for line in _standings(pairs):
             out.say(f"  {line}")
-        out.print(_table(pairs, len(comparisons.runs) > 1))
+        out.print(_table(pairs, len(comparisons.runs) > 1, out.width))
         for ranking in comparisons.rankings:
             if ranking.benchmark == label:
                 out.print()
@@ -78,7 +76,8 @@ def _who(name: str, run: int, comparison: Comparison) -> str:
     return name if comparison.baseline_run == comparison.candidate_run else f"{name} (#{run})"
 
 
-def _table(pairs: Sequence[Compared], is_over_runs: bool) -> Table:
+def _table(pairs: Sequence[Compared], is_over_runs: bool, width: int) -> Table:
+    """One row a pair; the verdict ends it, or stands before the figures where the terminal breaks the table."""
     first = pairs[0].comparison
     is_ratio = first.ratio is not None
     has_agreement = any(pair.comparison.agreement is not None for pair in pairs)
@@ -89,9 +88,21 @@ def _table(pairs: Sequence[Compared], is_over_runs: bool) -> Table:
     headings += ["right: both, only baseline, only candidate, neither"] if has_agreement else []
     headings += [] if is_ratio else ["p"]
     headings += [HEADINGS[name] for name in measures] + ["verdict"]
+    rows = [_row(pair, is_ratio, has_agreement, measures, is_over_runs) for pair in pairs]
+    table = _filled(headings, rows)
+    if len(tables_that_fit(table, width)) == 1:
+        return table
+    return _filled(*_verdict_second(headings, rows))
+
+
+def _verdict_second(headings: list[str], rows: list[list[str | Text]]) -> tuple[list[str], list[list[str | Text]]]:
+    return [headings[0], headings[-1], *headings[1:-1]], [[row[0], row[-1], *row[1:-1]] for row in rows]
+
+
+def _filled(headings: list[str], rows: list[list[str | Text]]) -> Table:
     table = new_table(*headings)
-    for pair in pairs:
-        table.add_row(*_row(pair, is_ratio, has_agreement, measures, is_over_runs))
+    for row in rows:
+        table.add_row(*row)
     return table
 
 
@@ -152,7 +163,8 @@ def _best_words(ranking: Ranking) -> str:
     near = [_called(place, ranking) for place in ranking.places if place.near_best]
     if len(near) < 2:
         return f"{near[0]} is the best, told from all others (n = {ranking.n:,})." if near else ""
-    return f"Not distinguished from the best: {', '.join(near)} (n = {ranking.n:,})."
+    of = f", {len(near)} of {len(ranking.places)}" if len(near) > NAMED else ""
+    return f"Not distinguished from the best: {listed(near)} (n = {ranking.n:,}{of})."
 
 
 def _family_words(comparisons: Comparisons) -> list[str]:
@@ -191,8 +203,10 @@ def _estimand_words(pairs: Sequence[Compared]) -> list[str]:
 
 
 def _power_words(pairs: Sequence[Compared]) -> list[str]:
-    """The smallest difference that could be found, and what finding a given one takes."""
+    """The smallest difference that could be found, and what finding a given one takes; of many pairs together."""
     lines = []
+    if len(pairs) > NAMED:
+        return list(_power_of_many(pairs))
     for pair in pairs:
         one = pair.comparison
         if one.detectable is None:
@@ -201,6 +215,23 @@ def _power_words(pairs: Sequence[Compared]) -> list[str]:
         text = f"{who}: {one.pairing.n:,} items find a difference of {100 * one.detectable:.1f} points (power 80 %)"
         lines.append(text + _needed_words(pair) + ".")
     return lines
+
+
+def _power_of_many(pairs: Sequence[Compared]) -> Iterator[str]:
+    """One line a benchmark: the least and the greatest of its pairs."""
+    for label in dict.fromkeys(pair.comparison.benchmark for pair in pairs):
+        known = [
+            pair for pair in pairs if pair.comparison.benchmark == label and pair.comparison.detectable is not None
+        ]
+        if not known:
+            continue
+        found = sorted(100 * (pair.comparison.detectable or 0.0) for pair in known)
+        items = sorted(pair.comparison.pairing.n for pair in known)
+        n = f"{items[0]:,}" if items[0] == items[-1] else f"{items[0]:,} to {items[-1]:,}"
+        text = f"{len(known)} pairs on {label}: {n} items find a difference of {found[0]:.1f} to {found[-1]:.1f} points"
+        hardest = max(known, key=lambda pair: pair.items_needed or 0)
+        is_one = len({pair.detect for pair in known}) == 1
+        yield f"{text} (power 80 %){_needed_words(hardest).replace('take', 'take up to') if is_one else ''}."
 
 
 def _needed_words(pair: Compared) -> str:

@@ -6,6 +6,7 @@ printed as several, each with the first column, before a figure or a name would 
 
 from __future__ import annotations
 
+import re
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -19,9 +20,24 @@ from rich.text import Text
 from steelyard.report.unseen import harmless, visible
 
 GAP = 2
+BREAKS = re.compile(r"\s*[\t\r\n]\s*")
 LOG_WIDTH = 160
 UNBROKEN = 24
 """A text of so many characters stands on one line; a longer one may be broken between its words."""
+
+
+class LinedTable(Table):
+    """A table whose rows are broken by the terminal's width alone: a name's own line breaks are blanks."""
+
+    def add_row(self, *cells: Any, **settings: Any) -> None:
+        """Add a row."""
+        super().add_row(*map(_on_one_line, cells), **settings)
+
+
+def _on_one_line(cell: Any) -> Any:
+    if isinstance(cell, Text) and BREAKS.search(cell.plain):
+        return Text(BREAKS.sub(" ", cell.plain), style=cell.style)
+    return BREAKS.sub(" ", cell) if isinstance(cell, str) else cell
 
 
 class PlainConsole(Console):
@@ -47,7 +63,7 @@ class PlainConsole(Console):
 
     def say(self, text: str) -> None:
         """One line in a log, where it is searched for; on a terminal as many as it takes, broken between words."""
-        for line in [text] if not self.is_terminal else hanging(text, self.width):
+        for line in [BREAKS.sub(" ", text)] if not self.is_terminal else hanging(text, self.width):
             self.print(line, soft_wrap=True)
 
 
@@ -78,9 +94,9 @@ class Log:
 
 def new_table(*headings: str) -> Table:
     """A table without lines."""
-    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
+    table = LinedTable(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
     for heading in headings:
-        table.add_column(Text(visible(heading)), overflow="fold")
+        table.add_column(Text(visible(BREAKS.sub(" ", heading))), overflow="fold")
     return table
 
 
@@ -125,4 +141,5 @@ def _needed(text: str) -> int:
 
 def hanging(text: str, width: int) -> list[str]:
     """The text in lines that are broken between words, the further ones set in by two."""
+    text = BREAKS.sub(" ", text)
     return textwrap.wrap(text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)

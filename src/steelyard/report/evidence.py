@@ -160,6 +160,7 @@ def _contender(store: Store, run: RunInfo, cell: CellResult, name: str) -> Conte
             machine=(sessions[0].provenance.get("machine") or {}) if sessions else {},
         ),
         estimates=cell.estimates,
+        failure=cell.failure,
     )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
+from typing import Any
 
 from msgspec import Struct
 
@@ -105,13 +106,42 @@ def _is_imported(cells: Sequence[CellResult]) -> bool:
 def _duration(evidence: Evidence) -> Fact:
     if _is_imported([cell for one in evidence.results for cell in one.cells]):
         return Fact(name="Duration", value=UNKNOWN, remark="the answers were made elsewhere")
-    seconds = 0.0
-    for document in evidence.provenance:
-        for session in document["sessions"]:
-            if session.get("ended_at"):
-                started, ended = (datetime.fromisoformat(session[key]) for key in ("started_at", "ended_at"))
-                seconds += (ended - started).total_seconds()
-    return Fact(name="Duration", value=duration_text(seconds), remark="pauses left out")
+    seconds = [
+        each
+        for run, document in _documented(evidence)
+        for each in _stretches(run.number, document["sessions"], evidence)
+    ]
+    if not seconds:
+        return Fact(name="Duration", value=UNKNOWN)
+    killed = any(
+        not session.get("ended_at") for _, document in _documented(evidence) for session in document["sessions"]
+    )
+    remark = "up to the last answer; pauses left out" if killed else "pauses left out"
+    return Fact(name="Duration", value=duration_text(sum(seconds)), remark=remark)
+
+
+def _documented(evidence: Evidence) -> list[tuple[RunInfo, dict[str, Any]]]:
+    return list(zip(evidence.runs, evidence.provenance, strict=True))
+
+
+def _stretches(run: int, sessions: Sequence[dict[str, Any]], evidence: Evidence) -> Iterator[float]:
+    """How long each session took; one whose process was killed, up to its last answer."""
+    began_s = [datetime.fromisoformat(one["started_at"]).timestamp() for one in sessions]
+    for place, session in enumerate(sessions):
+        if session.get("ended_at"):
+            yield datetime.fromisoformat(session["ended_at"]).timestamp() - began_s[place]
+            continue
+        until_s = began_s[place + 1] if place + 1 < len(sessions) else float("inf")
+        answered_s = [
+            ended_s
+            for bench in evidence.benches
+            for one in (*bench.models, *bench.floors)
+            if one.cell.run == run
+            for ended_s in one.side.columns.ended_s
+            if began_s[place] <= ended_s < until_s
+        ]
+        if answered_s:
+            yield float(max(answered_s)) - began_s[place]
 
 
 def _cost(spent: Sequence[Spending]) -> Fact:

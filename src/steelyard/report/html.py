@@ -19,6 +19,7 @@ from steelyard.analysis.gate import GateReport
 from steelyard.analysis.recommendations import together
 from steelyard.analysis.sentences import descriptive
 from steelyard.report.evidence import Evidence
+from steelyard.report.examples import examples_apart
 from steelyard.report.facts import facts, spending_lines
 from steelyard.report.figures import Figure, figures, overview, slots
 from steelyard.report.marks import SLOTS, sample
@@ -55,11 +56,13 @@ def html_report(store: Store, evidence: Evidence, verdict: GateReport | None = N
 
 def _parts(store: Store, evidence: Evidence, *, reveal: bool) -> dict[str, Any]:
     """What the template shows, in the page's order."""
+    items, examples = examples_apart(load_samples(store, evidence, slots(evidence), reveal=reveal))
     return {
         **results_parts(evidence),
         "models": evidence.models,
         "spending": spending_lines(evidence),
-        "samples": [_sample(item) for item in load_samples(store, evidence, slots(evidence), reveal=reveal)],
+        "samples": [_sample(item) for item in items],
+        "examples": examples,
         "answers": sum(len(one.side.columns.sample) for bench in evidence.benches for one in bench.models),
         "is_redacted": evidence.is_confidential and not reveal,
         "origins": origins(evidence),

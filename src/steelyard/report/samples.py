@@ -45,7 +45,10 @@ class Answer(Struct, frozen=True, kw_only=True):
 
 
 class Item(Struct, frozen=True, kw_only=True):
-    """One item with the answers of all models shown. ``is_flip``: one model is right and another wrong."""
+    """One item with the answers of all models shown. ``is_flip``: one model is right and another wrong.
+
+    ``prompt`` is whole; where it goes on after ``examples``, these are the ones at that place of those shown once.
+    """
 
     id: str
     benchmark: str
@@ -54,6 +57,8 @@ class Item(Struct, frozen=True, kw_only=True):
     gold: str
     is_flip: bool
     answers: tuple[Answer, ...]
+    stratum: str = ""
+    examples: int | None = None
 
 
 def load_samples(
@@ -157,7 +162,8 @@ def _item(bench: Bench, records: Sequence[tuple[Contender, Record]], slot_of: di
         id=visible(first.sample.id),
         benchmark=bench.label,
         line=asked_line(first.sample),
-        prompt=cut(visible(asked(first.call.request.prompt)), LONGEST_PROMPT),
+        prompt=visible(asked(first.call.request.prompt)),
+        stratum=visible(first.sample.stratum or ""),
         gold=cut(visible(gold(first.sample)), LONGEST_ANSWER),
         is_flip=is_flip,
         answers=tuple(_answer(one, record, slot_of.get(one.name)) for one, record in records),

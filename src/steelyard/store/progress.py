@@ -22,11 +22,25 @@ TROUBLES = 5
 
 
 class CellProgress(Struct, frozen=True, kw_only=True):
-    """How many of a cell's requests have come back, failed ones included; ``planned`` counts repeats."""
+    """How many of a cell's requests have come back, failed ones included; ``planned`` counts repeats.
+
+    ``rate`` is its answers a second over the last minute of them. Of its calls among the newest ones, ``failed``
+    failed and ``retried`` were sent more than once.
+    """
 
     cell: CellInfo
     done: int
     planned: int
+    rate: float | None = None
+    failed: int = 0
+    retried: int = 0
+
+    @property
+    def remaining_s(self) -> float | None:
+        """Seconds until it is done at this pace."""
+        if self.done >= self.planned or self.cell.is_floor:
+            return 0.0
+        return (self.planned - self.done) / self.rate if self.rate else None
 
 
 class Trouble(Struct, frozen=True, kw_only=True):
@@ -39,7 +53,7 @@ class Trouble(Struct, frozen=True, kw_only=True):
 
 class Progress(Struct, frozen=True, kw_only=True):
     """A run on its way. ``rate`` is models' answers a second over the last minute of what came in, ``None`` where
-    nothing did; floors answer at once and tell no pace.
+    nothing did; floors answer at once and tell no pace. ``rates`` has the same for each model whose pace is known.
 
     ``failed`` of the ``looked_at`` newest calls failed. ``ended_s`` is when the last call ended, since the epoch.
     """
@@ -47,9 +61,11 @@ class Progress(Struct, frozen=True, kw_only=True):
     cells: tuple[CellProgress, ...]
     spent_usd: float
     looked_at: int
+    retried: int
     failed: dict[str, int]
     troubles: tuple[Trouble, ...]
     rate: float | None
+    rates: dict[str, float]
     ended_s: float | None
 
     @property
@@ -64,9 +80,14 @@ class Progress(Struct, frozen=True, kw_only=True):
 
     @property
     def remaining_s(self) -> float | None:
-        """Seconds until the end at this pace; an upper bound where the run may end early."""
-        left = sum(one.planned - one.done for one in self.cells if not one.cell.is_floor)
-        return None if not self.rate else left / self.rate
+        """Seconds until the last model is done, each at its own pace; an upper bound where the run may end early."""
+        left: dict[str, int] = {}
+        for one in self.cells:
+            if not one.cell.is_floor and one.done < one.planned:
+                left[one.cell.model] = left.get(one.cell.model, 0) + one.planned - one.done
+        if not self.rate or any(model not in self.rates for model in left):
+            return None
+        return max((n / self.rates[model] for model, n in left.items()), default=0.0)
 
 
 def progress(connection: Connection, run: int) -> Progress:
@@ -82,17 +103,38 @@ def progress(connection: Connection, run: int) -> Progress:
             failed[row.failure] = failed.get(row.failure, 0) + 1
     troubles = [row for row in newest if row.failure is not None][:TROUBLES]
     return Progress(
-        cells=tuple(
-            CellProgress(cell=info, done=min(_done(connection, info.id or 0), planned), planned=planned)
-            for info in infos
-            for planned in (info.items * info.repeats,)
-        ),
+        cells=tuple(_cell(connection, info, [row for row in newest if row.cell == info.id]) for info in infos),
         spent_usd=spent_of_run(connection, run),
         looked_at=len(newest),
+        retried=sum(row.tries > 1 for row in newest),
         failed=failed,
         troubles=tuple(Trouble(call=row.id, kind=row.failure, ended_s=row.ended_s) for row in troubles),
         rate=_rate([row.ended_s for row in newest if not row.cached and row.cell in asked]),
+        rates=_rates(infos, newest),
         ended_s=max((row.ended_s for row in newest), default=None),
+    )
+
+
+def _rates(infos: list[CellInfo], newest: list[Any]) -> dict[str, float]:
+    """Each model's pace over all its benchmarks, which take their turns."""
+    model = {info.id: info.model for info in infos if not info.is_floor}
+    ended: dict[str, list[float]] = {}
+    for row in newest:
+        if not row.cached and row.cell in model:
+            ended.setdefault(model[row.cell], []).append(row.ended_s)
+    found = {name: _rate(times) for name, times in ended.items()}
+    return {name: rate for name, rate in found.items() if rate}
+
+
+def _cell(connection: Connection, info: CellInfo, newest: list[Any]) -> CellProgress:
+    planned = info.items * info.repeats
+    return CellProgress(
+        cell=info,
+        done=min(_done(connection, info.id or 0), planned),
+        planned=planned,
+        rate=None if info.is_floor else _rate([row.ended_s for row in newest if not row.cached]),
+        failed=sum(row.failure is not None for row in newest),
+        retried=sum(row.tries > 1 for row in newest),
     )
 
 
@@ -112,7 +154,7 @@ def _newest(connection: Connection, cells: list[int]) -> list[Any]:
     last = connection.execute(select(func.max(calls.c.id))).scalar()
     if last is None or not cells:
         return []
-    figures = [calls.c[name] for name in ("id", "cell", "failure", "ended_s", "cached")]
+    figures = [calls.c[name] for name in ("id", "cell", "failure", "ended_s", "cached", "tries")]
     chosen = (
         select(*figures)
         .where((calls.c.cell + 0).in_(cells), calls.c.id > last - 10 * NEWEST)  # + 0: by id, not all calls of the cells
