@@ -183,7 +183,7 @@ def test_an_odd_but_right_answer_passes(box, name):
 @pytest.mark.parametrize("name", ODD_AND_WRONG)
 def test_an_odd_wrong_answer_fails_cleanly_and_the_next_one_is_judged(box, name):
     code, said = ODD_AND_WRONG[name]
-    verdict = judged(box, code)
+    verdict = judged(box, code, limits=Limits(wall_s=5.0) if said else QUICK)
     assert not verdict.passed
     assert verdict.outcome != "fault"
     assert said is None or said in verdict.reason
