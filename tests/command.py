@@ -80,11 +80,12 @@ def _surroundings(env):
 @contextlib.contextmanager
 def modules_of(folder):
     """What is imported from a working folder is forgotten after it: the next may have another module of that name."""
-    path = [*sys.path]
+    path, known = [*sys.path], {*sys.modules}
     try:
         yield
     finally:
         sys.path[:] = path
-        for name, module in list(sys.modules.items()):
-            if (file := getattr(module, "__file__", None)) and os.path.abspath(file).startswith(f"{folder}{os.sep}"):
+        for name in sys.modules.keys() - known:
+            file = getattr(sys.modules[name], "__file__", None)
+            if file and os.path.abspath(file).startswith(f"{folder}{os.sep}"):
                 del sys.modules[name]

@@ -239,7 +239,7 @@ def test_a_client_that_is_kept_from_reading_says_so_over_its_results(monkeypatch
             sum(range(10_000))
         return True
 
-    quiz = sy.Benchmark(name="quiz", version="1", load=questions(12).load, grade=heavy)
+    quiz = sy.Benchmark(name="quiz", version="1", load=questions(30).load, grade=heavy)
     with serving(slow_x) as endpoint:
         run = sy.run([served(endpoint.url, None, concurrency=4)], [quiz])
     assert run.table().count("The client was a bottleneck") == 1

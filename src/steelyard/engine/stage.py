@@ -60,8 +60,7 @@ async def watched(resources: Resources) -> AsyncIterator[None]:
 async def measuring() -> AsyncIterator[None]:
     """Keep what exists so far out of the garbage collector's rounds while the clock is read."""
     before = gc.get_threshold()
-    gc.collect()
-    gc.freeze()
+    gc.freeze()  # without a round before it, which would take seconds where much else is loaded
     gc.set_threshold(OFTEN)
     try:
         yield
