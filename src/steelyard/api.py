@@ -104,6 +104,8 @@ class Run:
                 for cell in store.cells(self.info.id)
                 if model in (None, cell.model) and benchmark in (None, cell.benchmark, cell.label)
             ]
+            if not store.cells(self.info.id):
+                raise UsageError(f"run #{self.number} has no answers yet. Try: steelyard run --resume {self.number}")
             if len(cells) != 1:
                 names = [f"{cell.model} on {cell.label}" for cell in cells]
                 raise UsageError(f"name one cell by model= and benchmark=; {len(cells)} fit: {', '.join(names)}")

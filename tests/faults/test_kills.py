@@ -135,7 +135,11 @@ def check_a_look(store, kept):
         with served(opened, token=None) as port:
             listed, page = (Visitor(port, token=None).page(path) for path in ("/", f"/runs/{run.number}"))
     found = sy.Run(run, str(store))
-    assert (found.status, found.estimate("attempted").value) == ("interrupted", kept)
+    assert found.status == "interrupted"
+    if not found.cells:  # it was killed before it knew what to ask
+        assert kept == 0
+        return
+    assert found.estimate("attempted").value == kept
     said = f"Interrupted after {kept} of {ITEMS} requests: every number is of what was answered by then"
     assert said in found.table()
     assert not kept or (said.replace(":", ":</strong>") in page and f'data-of="requests">{kept}</td>' in listed)
