@@ -114,12 +114,11 @@ class Endpoint:
                     yield FirstByte(at_ns=reply.first_byte_ns)
                     if (pause_s := rest_s(reply.headers)) is not None:
                         yield Pause(seconds=pause_s)
-                    is_stream, body_of = await reply.is_stream()
-                    if is_stream:
-                        async for event in dialect.streamed(body_of):
+                    if await reply.is_stream():
+                        async for event in dialect.streamed(reply):
                             yield event
                     else:
-                        for event in dialect.whole(*await body_of.read()):
+                        for event in dialect.whole(*await reply.read()):
                             yield event
                 return
             except ProviderError as error:
@@ -214,6 +213,8 @@ MOST_TOKENS = 1 << 40
 
 def count(tokens: Count) -> int | None:
     """A count of tokens as reported; one that is no number, negative or beyond all bounds is unknown."""
+    if tokens is None:
+        return None
     if isinstance(tokens, float) and tokens.is_integer():
         tokens = int(tokens)
     is_count = isinstance(tokens, int) and not isinstance(tokens, bool) and 0 <= tokens < MOST_TOKENS

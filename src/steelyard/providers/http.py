@@ -16,7 +16,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -42,9 +42,12 @@ SAFE_IN_A_PATH = "/?%:@!$&'()*+,;=~[]"
 Piece = tuple[bytes, int]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, slots=True)
 class Reply:
-    """A reply whose headers have arrived; its body is still to come, piece by piece: ``begun``, then ``next_piece``."""
+    """A reply whose headers have arrived; its body is still to come, piece by piece.
+
+    ``begun`` is the first piece, once it was looked at; then comes ``next_piece``.
+    """
 
     status: int
     reason: str
@@ -88,19 +91,20 @@ class Reply:
             piece = await self.next_piece()
         return b"".join(pieces), at_ns
 
-    async def is_stream(self) -> tuple[bool, Reply]:
-        """Whether events follow, and the reply to read them from.
+    async def is_stream(self) -> bool:
+        """Whether events follow.
 
         How the body begins says it, for some services forget to, or call an error in JSON a stream: no line of a stream
         begins with a brace.
         """
         first = await self.next_piece()
-        while first is not None and not first[0].strip():
+        while first is not None and (not first[0] or first[0].isspace()):
             first = await self.next_piece()
+        self.begun = first
         start = b"" if first is None else first[0].removeprefix(BOM).lstrip()
-        is_labelled = self.content_type == "text/event-stream"
-        is_stream = start.startswith(FIELDS) or (is_labelled and not start.startswith((b"{", b"[")))
-        return is_stream, replace(self, begun=first)
+        if start.startswith((b"{", b"[")):
+            return False
+        return start.startswith(FIELDS) or self.content_type == "text/event-stream"
 
     async def finish(self) -> None:
         """Read past the last event to the end of the body, so that the connection can serve the next request."""

@@ -74,8 +74,9 @@ class _Delta(Struct):
 
     @property
     def has_refused(self) -> bool:
-        parts = self.content if isinstance(self.content, list) else ()
-        return bool(self.refusal) or any(isinstance(part, _Part) and part.refusal for part in parts)
+        if self.refusal or not isinstance(self.content, list):
+            return bool(self.refusal)
+        return any(isinstance(part, _Part) and part.refusal for part in self.content)
 
 
 class _Token(Struct):
