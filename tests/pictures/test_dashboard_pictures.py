@@ -36,7 +36,7 @@ REAL = {
     "run": "/runs/2",
     "answers": "/runs/2/answers?benchmark=starter@cloze&model=local/smollm2-135m",
     "slowest": "/runs/2/answers?benchmark=starter@cloze&model=local/smollm2-135m&order=slowest",
-    "answer": "/answers/360",
+    "answer": "/answers/140",
     "item": "/item?name=starter/biology/2",
     "compare": "/compare?run=1&run=2",
     "trends": "/trends",
@@ -91,6 +91,8 @@ EMPTY = {
     "search": "/search",
 }
 
+REFUSED = ("not-found", "bad-address", "compare-refused")
+"""Pages that say why they show nothing."""
 PICTURED = "/compare?run=16&run=17"
 """What docs/pictures/dashboard.png shows."""
 LARGEST_PICTURE = 250_000
@@ -139,7 +141,9 @@ def look_at(browser, folder, scene, port, pages, looks=tuple(LOOKS)):
         page = context.new_page()
         page.goto(f"http://127.0.0.1:{port}/?token={TOKEN}")
         for name, path in pages.items():
-            page.goto(f"http://127.0.0.1:{port}{path}", timeout=PATIENCE_MS)
+            shown = page.goto(f"http://127.0.0.1:{port}{path}", timeout=PATIENCE_MS)
+            if shown.status >= 400 and name not in REFUSED:
+                wrong.append(f"{scene} {name}, {look}: not shown ({shown.status})")
             (folder / look).mkdir(exist_ok=True)
             height = min(TALLEST, page.evaluate("document.documentElement.scrollHeight"))
             shot = {"x": 0, "y": 0, "width": settings["viewport"]["width"], "height": height}
