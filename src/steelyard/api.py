@@ -7,7 +7,6 @@ own.
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import sys
 import threading
@@ -271,7 +270,7 @@ async def run_async(
     )
     with Store.open(store) as opened:
         ended = await execute(plan, opened, given=given, progress=Progress(say=on_message))
-        await asyncio.to_thread(_keep_found, opened, ended.run)
+        await asyncio.to_thread(_keep_findings, opened, ended.run)
         return Run(ended.run, opened.address)
 
 
@@ -288,20 +287,16 @@ def run_plan(
     if store.found.is_for(ended.run.id):
         progress.tell("all is asked; what so many records show is being tested (Ctrl-C goes without)")
     with suppress(KeyboardInterrupt):
-        _keep_found(store, ended.run)
+        _keep_findings(store, ended.run)
     return ended
 
 
-def _keep_found(store: Store, run: RunInfo) -> None:
-    """Let a process test what a large run shows and keep that with it; without, a look at the run says how to."""
-    if not store.found.is_for(run.id):
-        return
-    import subprocess
+def _keep_findings(store: Store, run: RunInfo) -> None:
+    """Of a large run, keep what it shows; without, a look at the run says how to."""
+    if store.found.is_for(run.id):
+        from steelyard.report.keeping import keep_by_a_process
 
-    command = [sys.executable, "-P", "-m", "steelyard.report.keeping", str(run.number)]
-    where = os.environ | {"STEELYARD_STORE": store.address}  # not a word of the command: it may hold a password
-    with suppress(OSError):
-        subprocess.run(command, env=where, stdin=subprocess.DEVNULL, capture_output=True, check=False)  # noqa: S603 - our own module
+        keep_by_a_process(store, run)
 
 
 def import_file(
@@ -320,7 +315,7 @@ def import_file(
 
     spec = parse_benchmark(benchmark)
     run = _complete(import_answers(store, file, spec, model, name=name, shots=shots, limit=limit, seed=seed))
-    _keep_found(store, run)
+    _keep_findings(store, run)
     return run
 
 
@@ -332,7 +327,7 @@ def rescore_run(
 
     store.found.forget(run.id)
     regraded = _complete(rescore(store, run, protocol, benchmark=benchmark, model=model))
-    _keep_found(store, run)
+    _keep_findings(store, run)
     return regraded
 
 
