@@ -296,7 +296,7 @@ def test_general_is_withheld_where_a_cheaper_one_might_come_close():
 def test_general_is_withheld_without_prices_and_of_one_model():
     found = recommended(GENERAL, contender("a", 300, cost=np.nan), contender("b", 300, cost=np.nan))
     assert not found.is_given
-    assert "costs is not known" in found.why
+    assert "what a and b cost is not known" in found.why
     assert not recommended(GENERAL, contender("a", 300)).is_given
 
 
