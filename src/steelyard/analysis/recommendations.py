@@ -364,7 +364,7 @@ def _settling(checks: Sequence[Check], benches: Sequence[Bench]) -> str:
     if any(check.fault and _on_label(benches, check).side.info.is_imported for check in checks):
         return "The same models asked from here (steelyard run): of answers made elsewhere that is not known."
     if any(check.fault for check in checks):
-        return "What keeps it from being judged comes first; more items alone would not help."
+        return "First what keeps it from being judged; more items alone would not help."
     needed = [check for check in checks if check.verdict == "inconclusive" and check.needed_items]
     if not needed:
         return "The truth may lie at the bar itself: no number of items is sure to settle it."
