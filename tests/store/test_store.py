@@ -20,7 +20,7 @@ import pytest
 from sqlalchemy import event, text
 
 from steelyard.errors import StoreError, UnknownName, UsageError
-from steelyard.store import NewCall, NewScore, Store, codec, schema
+from steelyard.store import NewCall, NewScore, Store, codec, migrations
 from steelyard.store.backup import backup_path
 from steelyard.types import (
     Call,
@@ -550,14 +550,14 @@ def test_an_older_store_is_migrated_once_and_a_failed_step_changes_nothing(opene
         connection.exec_driver_sql("CREATE TABLE half (done)")
         raise StoreError("no")
 
-    now = schema.VERSION
-    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, add_notes, fail))
-    monkeypatch.setattr(schema, "VERSION", now + 2)
+    now = migrations.VERSION
+    monkeypatch.setattr(migrations, "MIGRATIONS", (*migrations.MIGRATIONS, add_notes, fail))
+    monkeypatch.setattr(migrations, "VERSION", now + 2)
     with pytest.raises(StoreError, match="no"):
         Store.open("test.db")
     assert (schema_version(), columns_of("runs") & {"notes"}, columns_of("half")) == (str(now), set(), set())
-    monkeypatch.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:-1])
-    monkeypatch.setattr(schema, "VERSION", now + 1)
+    monkeypatch.setattr(migrations, "MIGRATIONS", migrations.MIGRATIONS[:-1])
+    monkeypatch.setattr(migrations, "VERSION", now + 1)
     for _ in range(2):
         with Store.open("test.db") as store:
             assert store.run("first").plan == {"limit": 3}
@@ -595,7 +595,7 @@ def test_a_store_of_the_first_schema_is_read_and_written_on():
         [call] = store.append_calls([new_call(1, 1, 6)])
         store.append_scores([score(call, 0.5)])
         assert store.columns(1).scores["accuracy"].tolist() == [0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.5]
-    assert schema_version() == str(schema.VERSION)
+    assert schema_version() == str(migrations.VERSION)
     assert len(raw_query("SELECT sql FROM sqlite_master WHERE name = 'scores_by_a_judge'")) == 1
 
 

@@ -23,7 +23,7 @@ from sqlalchemy import Connection, delete, func, select, update
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from steelyard.errors import StoreError, StoreFull, UnknownName
-from steelyard.store import registry, schema
+from steelyard.store import migrations, registry, schema
 from steelyard.store.account import Budget
 from steelyard.store.answers import Answers, answer_columns, hand_over, read_call, with_original
 from steelyard.store.appending import Appending, NewCall
@@ -122,12 +122,12 @@ class Store:
         while True:
             try:
                 with self._engine.connect() as connection:
-                    if schema.version_of(connection) < schema.VERSION:
+                    if migrations.version_of(connection) < migrations.VERSION:
                         connection.rollback()
                         connection.exec_driver_sql(spoken(connection).begin_to_write)
-                        if 0 < (found := schema.version_of(connection)) < schema.VERSION:
+                        if 0 < (found := migrations.version_of(connection)) < migrations.VERSION:
                             self._database.keep_copy(found)
-                        schema.bring_up_to_date(connection)
+                        migrations.bring_up_to_date(connection)
                         connection.commit()
                     self._database.settle(connection)
                     return
