@@ -441,9 +441,9 @@ def test_a_cell_that_is_being_written_is_read_as_it_stood_at_one_moment(opened, 
             written[-1].start()
             written[-1].join()
 
-    event.listen(store._engine, "before_cursor_execute", write_between)
+    event.listen(store._database.engine, "before_cursor_execute", write_between)
     during = store.columns(cell)
-    event.remove(store._engine, "before_cursor_execute", write_between)
+    event.remove(store._database.engine, "before_cursor_execute", write_between)
     n = len(during.sample)
     assert 20 <= n < 19 + len(written)
     assert during.failure.tolist() == [""] * 20 + ["timeout"] * (n - 20)
@@ -656,7 +656,7 @@ def test_what_a_run_has_spent_is_summed_from_indexes_without_reading_its_answers
     judged = Score(value=1.0, spent=Spent(calls=1, cost_usd=2.0))
     store.append_scores([NewScore(call=ids[0], grader="p", grader_version="1", scores={"accuracy": judged})])
     seen = []
-    event.listen(store._engine, "before_cursor_execute", lambda *told: seen.append(told[2:4]))
+    event.listen(store._database.engine, "before_cursor_execute", lambda *told: seen.append(told[2:4]))
     assert store.budget.spent_of_run(run.id) == 2.75
     raw = sqlite3.connect("test.db")
     plans = [

@@ -11,6 +11,8 @@ A score's number holds the number of its call, so that a call's scores are found
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from sqlalchemy import (
     Boolean,
     Column,
@@ -255,6 +257,11 @@ findings = Table(
     Column("content", LargeBinary, nullable=False),
 )
 """What a large run shows; made again at any time, so it neither travels with the run nor is salvaged."""
+
+
+def now() -> str:
+    """This moment, as the columns hold it whose names end in ``_at``."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def is_of_call(call: ColumnElement[int]) -> ColumnElement[bool]:
