@@ -55,7 +55,7 @@ def compare(
 
 def set_baseline(name: str, run: Run, *, note: str | None = None) -> str:
     """Bless a run as the next version of a baseline, kept apart from the run; returns ``NAME@VERSION``."""
-    from steelyard.store.snapshots import snapshot
+    from steelyard.store.taking import snapshot
 
     with Store.open(run._location) as store:
         return store.baselines.set(name, snapshot(store, store.run(run.info.id)), note=note).label

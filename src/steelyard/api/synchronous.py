@@ -22,7 +22,11 @@ def synchronous(name: str, twin: Callable[P, Coroutine[Any, Any, T]]) -> Callabl
 
     @wraps(twin)
     def form(*given: P.args, **named: P.kwargs) -> T:
-        return complete(twin(*given, **named))
+        try:
+            work = twin(*given, **named)
+        except TypeError as error:  # nothing has run yet: an argument is wrong, of the form that the caller knows
+            raise TypeError(str(error).replace(twin.__name__, name)) from None
+        return complete(work)
 
     form.__name__ = form.__qualname__ = name
     return form
