@@ -32,7 +32,8 @@ def compare(
     ``control_variate``: the candidate was asked a random part of the baseline's items, and is estimated on all of them;
     what that saved is the result's ``control_variate``.
     """
-    from steelyard.report.comparison import Question, load_comparisons
+    from steelyard.report.comparison import load_comparisons
+    from steelyard.report.pairs import Question
 
     runs = [run, *(other for other in others if isinstance(other, Run))]
     question = Question(
