@@ -187,9 +187,6 @@ MOST_TOKENS = 1 << 40
 
 def count(tokens: Count) -> int | None:
     """A count of tokens as reported; one that is no number, negative or beyond all bounds is unknown."""
-    if tokens is None:
-        return None
     if isinstance(tokens, float) and tokens.is_integer():
         tokens = int(tokens)
-    is_count = isinstance(tokens, int) and not isinstance(tokens, bool) and 0 <= tokens < MOST_TOKENS
-    return tokens if is_count else None
+    return tokens if type(tokens) is int and 0 <= tokens < MOST_TOKENS else None  # a bool is no count
