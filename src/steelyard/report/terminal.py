@@ -193,6 +193,8 @@ def _columns(cells: list[CellResult], wanted: tuple[str, ...]) -> list[tuple[str
     extra = [(name, name) for cell in cells[:1] for name in cell.info.scored[1:] if not name.startswith("judge.")]
     extra += [(name, name) for cell in cells[:1] for name in cell.estimates if name.startswith("pass@")]
     usual = [QUALITY[0], *extra, *QUALITY[1:], ("errored", "errors"), *JUDGED, *SPEED, *_rates(cells), *MONEY]
+    if any(cell.info.repeats > 1 for cell in cells):  # an interval is over items, and these are their repeats
+        usual = [(name, "answers" if name == "scored" else heading) for name, heading in usual]
     if not wanted:
         return usual
     known = [name for cell in cells[:1] for name in cell.estimates]
