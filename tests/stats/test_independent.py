@@ -213,6 +213,8 @@ def test_one_price_for_every_token_is_a_ratio_that_is_known(seed):
 
 def test_a_chance_that_just_meets_its_limit_is_within_it():
     assert stats.min_n_for_quantile_bound(p=0.1, confidence=0.9, sided="upper").n == 1
+    assert stats.min_n_for_quantile_bound(p=1.0, sided="upper").n is None
+    assert stats.min_n_for_quantile_bound(p=0.0, sided="upper").n == 1
     assert stats.quantile_ci_ranks(n=1, p=0.95, confidence=0.9).lower_rank == 1
     met = stats.confidence_sequence_wor_binary(successes=1, n=1, population=255, prior_a=2, alpha=0.1)
     assert met.low == 18 / 255  # at 17 the ratio is 1 / alpha itself

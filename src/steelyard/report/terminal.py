@@ -160,7 +160,9 @@ def _caption(results: Results, label: str) -> str:
     shots = f", {info.shots}-shot" if info.shots else ""
     repeats = f", {info.repeats} times each" if info.repeats > 1 else ""
     mean = ", accuracy is the mean over strata" if info.aggregate == "macro" else ""
-    return f"{label} v{info.protocol_version}{shots}: {drawn(info)}{repeats}{mean}"
+    ended = any(cell.stopped is not None for cell in results.of_benchmark(label))
+    most = ", at most" if ended else ""  # what was planned, where a run could end early
+    return f"{label} v{info.protocol_version}{shots}: {drawn(info)}{most}{repeats}{mean}"
 
 
 def _benchmark_table(results: Results, label: str) -> Table:

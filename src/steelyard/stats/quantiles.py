@@ -24,9 +24,9 @@ class Ranks(Struct, frozen=True, kw_only=True):
 
 
 class SampleSize(Struct, frozen=True, kw_only=True):
-    """A number of items."""
+    """A number of items; ``None`` where no number would do."""
 
-    n: int
+    n: int | None
 
 
 class Value(Struct, frozen=True, kw_only=True):
@@ -68,8 +68,10 @@ def min_n_for_quantile_bound(
         raise ValueError(f"sided is upper, lower or two, not {sided!r}")
     tail = (1 - confidence) / (2 if sided == "two" else 1)
     misses = [*([p] if sided != "lower" else []), *([1 - p] if sided != "upper" else [])]
-    needed = (math.log(tail) / math.log(chance) for chance in misses)
-    return SampleSize(n=max(math.ceil(n * (1 - ROUNDING)) for n in needed))
+    if max(misses) >= 1:
+        return SampleSize(n=None)
+    needed = (math.log(tail) / math.log(chance) if chance > 0 else 1.0 for chance in misses)
+    return SampleSize(n=max(1, *(math.ceil(n * (1 - ROUNDING)) for n in needed)))
 
 
 def percentiles_linear(*, values: Sequence[float] | np.ndarray, p: Sequence[float]) -> Values:
