@@ -26,6 +26,14 @@ def test_the_parts_are_those_that_made_the_scores():
     assert found["spread.repeats"] == pytest.approx(np.sqrt(1 / 6), abs=0.01)  # E p (1 - p)
 
 
+def test_a_spread_between_items_that_came_out_below_0_says_so():
+    given, context = repeated([0.5] * 400, 2)
+    between = next(one for one in spread(given, context) if one.metric == "spread.items")
+    assert (between.value, between.method.endswith("; below 0, so shown as 0")) == (0.0, True)
+    given, context = repeated([0.0, 1.0] * 200, 2)
+    assert "below 0" not in spread(given, context)[0].method
+
+
 def test_items_are_to_be_bought_while_there_are_more_and_repeats_only_where_there_are_none():
     shares = np.random.default_rng(2).random(300)
     given, context = repeated(shares, 2)

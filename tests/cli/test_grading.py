@@ -57,6 +57,9 @@ def test_several_completions_are_repeats_and_likelihoods_are_read():
     write_lines("letters.jsonl", [{"sample_id": "starter/geography/0", "completion": ["A", "B", "A"]}])
     found = imported("letters.jsonl", "starter@letter")
     assert found["estimates"]["pass@2"]["value"] == 1.0
+    assert (found["n"], found["estimates"]["accuracy"]["n"]) == (3, 1)
+    headings = next(line for line in ok("show").splitlines() if line.startswith("model "))
+    assert "answers" in headings.split()  # of one item, which is what the interval beside it is over
     write_lines(
         "weighed.jsonl",
         [

@@ -29,6 +29,7 @@ def test_the_forecast_says_what_is_watched_and_the_results_what_was_saved():
         sent = len(server.requests)
     assert "Stopping rule half_width=0.06" in out
     assert f"openai/mine: {sent} of 400 items asked, {400 - sent} items saved (about 0.0" in out
+    assert "400 items, at most" in out
     document = json.loads(ok("show", "--json"))
     stopped = document["cells"][0]["stopped"]
     assert (stopped["items"], stopped["is_early"], stopped["saved_items"]) == (sent, True, 400 - sent)

@@ -102,6 +102,13 @@ def test_mcnemar_is_the_binomial_test_of_the_discordant_pairs(table):
     assert stats.paired_permutation_exact(differences=[1] * b + [-1] * c + [0] * 5).p == pytest.approx(found.exact)
 
 
+@pytest.mark.parametrize("each", [1, 5, 40])
+def test_as_many_pairs_either_way_have_the_mid_p_that_is_published(each):
+    found = stats.mcnemar(only_a_correct=each, only_b_correct=each)
+    assert found.exact == 1.0
+    assert found.midp == pytest.approx(1 - oracle.binom.pmf(each, 2 * each, 0.5) / 2)  # Fagerland et al. 2013
+
+
 @given(st.tuples(*[st.integers(0, 40)] * 4))
 def test_swapping_the_models_mirrors_an_unpaired_difference(cells):
     a, a_wrong, b, b_wrong = cells

@@ -61,6 +61,14 @@ def test_the_power_of_the_t_test_is_that_of_the_noncentral_t(n, delta):
     assert stats.power_two_sample_t(n=n, delta=-delta, sd=1.0).power == pytest.approx(known, abs=1e-8)
 
 
+@pytest.mark.parametrize(("n", "shift"), [(2, 6.5), (5, 7.0), (282, 10.6), (5000, 5.5), (5000, 29.5)])
+def test_power_is_known_where_the_noncentral_t_fails(n, shift):
+    nodes, weights = np.polynomial.legendre.leggauss(400)
+    spread = np.sqrt(oracle.chi2.ppf((nodes + 1) / 2, 2 * n - 2) / (2 * n - 2))
+    known = weights / 2 @ oracle.norm.cdf(shift - oracle.t.ppf(0.975, 2 * n - 2) * spread)
+    assert stats.power_two_sample_t(n=n, delta=shift, sd=math.sqrt(n / 2)).power == pytest.approx(known, abs=1e-5)
+
+
 def test_without_a_difference_power_is_the_error_allowed():
     assert stats.power_two_sample_t(n=30, delta=0, sd=1).power == pytest.approx(0.05)
 
@@ -367,3 +375,14 @@ def test_without_predictions_the_labels_speak_for_themselves():
     found = stats.ppi_mean(labeled=[1, 0, 1, 1], predictions_labeled=[1, 1, 1, 0], predictions_unlabeled=[])
     assert (found.estimate, found.lam) == (0.75, 0.0)
     assert found.low < 0.75 < found.high
+
+
+def test_the_weight_of_predictions_is_that_of_the_authors_code():
+    generator = np.random.default_rng(5)
+    f, others = generator.random(12), generator.random(20)
+    y = f + generator.normal(0, 0.2, 12)
+    found = stats.ppi_mean(labeled=y, predictions_labeled=f, predictions_unlabeled=others)
+    spread = np.cov(np.concatenate([f, others]))
+    assert found.lam == pytest.approx(np.cov(y, f, ddof=0)[0, 1] / ((1 + 12 / 20) * spread))
+    fixed = stats.ppi_mean(labeled=y, predictions_labeled=f, predictions_unlabeled=others, lam=found.lam)
+    assert (fixed.estimate, fixed.se) == pytest.approx((found.estimate, found.se))

@@ -203,6 +203,40 @@ def test_a_ratio_of_what_is_unknown_is_unknown():
     assert stats.ratio_interval_fieller(numerator=[1], denominator=[2]).low is None
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_one_price_for_every_token_is_a_ratio_that_is_known(seed):
+    generator = np.random.default_rng(seed)
+    tokens, price = generator.integers(500, 2000, 20), generator.random() / 1000
+    found = stats.ratio_interval_fieller(numerator=price * tokens, denominator=tokens)
+    assert (found.low, found.high) == pytest.approx((price, price), rel=1e-6)
+
+
+def test_a_chance_that_just_meets_its_limit_is_within_it():
+    assert stats.min_n_for_quantile_bound(p=0.1, confidence=0.9, sided="upper").n == 1
+    assert stats.min_n_for_quantile_bound(p=1.0, sided="upper").n is None
+    assert stats.min_n_for_quantile_bound(p=0.0, sided="upper").n == 1
+    assert stats.quantile_ci_ranks(n=1, p=0.95, confidence=0.9).lower_rank == 1
+    met = stats.confidence_sequence_wor_binary(successes=1, n=1, population=255, prior_a=2, alpha=0.1)
+    assert met.low == 18 / 255  # at 17 the ratio is 1 / alpha itself
+
+
+def test_a_word_that_nobody_knows_is_refused_not_taken_for_another():
+    with pytest.raises(ValueError, match="kind is pocock or obrien_fleming, not 'Pocock'"):
+        stats.group_sequential_bounds(kind="Pocock", looks=4)
+    with pytest.raises(ValueError, match="spending is"):
+        stats.alpha_spending_bounds(spending="linear", information=[0.5, 1])
+    with pytest.raises(ValueError, match="sided is"):
+        stats.min_n_for_quantile_bound(p=0.95, sided="both")
+    long, short = (stats.group_sequential_bounds(kind=kind, looks=4) for kind in ("obrien_fleming", "obf"))
+    assert long == short
+
+
+def test_a_variance_that_came_out_below_0_says_so():
+    found = stats.variance_components(scores=[[0, 1], [1, 0], [0, 1]])
+    assert (found.between, found.clipped) == (0.0, True)
+    assert not stats.variance_components(scores=[[0, 0], [1, 1], [0, 1]]).clipped
+
+
 def test_of_nothing_there_is_nothing():
     assert stats.percentiles_linear(values=[], p=[50, 99]).values == (None, None)
     assert stats.harrell_davis(values=[], p=0.5).value is None

@@ -172,8 +172,8 @@ def _bounded(metric: str, point: float | None, values: np.ndarray, p: float, con
     return _estimate(metric, point, bounds.low, high, confidence, len(values), "order statistics", "s")
 
 
-def _too_few(need: int, have: int, a: np.ndarray, b: np.ndarray) -> str:
-    if have < need:
+def _too_few(need: int | None, have: int, a: np.ndarray, b: np.ndarray) -> str:
+    if need is not None and have < need:
         return f"n too small: need {need}, have {have}"
     is_timed = np.isfinite(a).all() and np.isfinite(b).all()
     return "too few that differ" if is_timed else "among answers that timed out"

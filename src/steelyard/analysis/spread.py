@@ -17,6 +17,8 @@ from steelyard.types import Columns, Estimate
 
 ITEMS, REPEATS, JUDGE = "spread.items", "spread.repeats", "spread.judge"
 MOSTLY = 0.9
+BETWEEN = "between items, their repeats' share taken off"
+BETWEEN_CLIPPED = f"{BETWEEN}; below 0, so shown as 0"
 
 
 def spread(columns: Columns, context: Context) -> list[Estimate]:
@@ -31,7 +33,7 @@ def spread(columns: Columns, context: Context) -> list[Estimate]:
     judge = _judge_variance(columns)
     judged = judge / _judgements(context) if judge is not None else 0.0
     found = [
-        _sd(ITEMS, parts.between, len(table), "between items, their repeats' share taken off"),
+        _sd(ITEMS, parts.between, len(table), BETWEEN_CLIPPED if parts.clipped else BETWEEN),
         _sd(REPEATS, max(0.0, parts.within - judged), len(table), "within an item, over repeats"),
     ]
     if judge is not None:

@@ -236,8 +236,8 @@ def _estimand_words(pairs: Sequence[Compared]) -> list[str]:
     lines = []
     if whole:
         lines.append(
-            f"All items of {', '.join(whole)} were asked: of this benchmark these differences are what they are; the "
-            "intervals speak of questions like these."
+            f"All items of {', '.join(whole)} were asked: of these answers the differences are exact, not of others "
+            "that the same models might give; the intervals speak of questions like these."
         )
     if part:
         lines.append(f"A part of {', '.join(part)} was compared; the intervals speak of questions like these.")

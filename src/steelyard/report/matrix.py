@@ -126,6 +126,8 @@ def figures_table(bench: Bench, slot_of: dict[str, int]) -> Table:
     everyone = (*bench.models, *bench.floors)
     extra = [name for name in dict.fromkeys(_further(everyone)) if name not in dict(FIGURES)]
     columns = [FIGURES[0], *((name, name) for name in extra), *FIGURES[1:]]
+    if any(one.side.info.repeats > 1 for one in everyone):
+        columns = [(name, "answers" if name == "scored" else heading) for name, heading in columns]
     shown = [(name, heading) for name, heading in columns if _says(everyone, name)]
     note = _without_price(everyone)
     if len(everyone) <= MOST_COLUMNS:

@@ -160,7 +160,9 @@ def _caption(results: Results, label: str) -> str:
     shots = f", {info.shots}-shot" if info.shots else ""
     repeats = f", {info.repeats} times each" if info.repeats > 1 else ""
     mean = ", accuracy is the mean over strata" if info.aggregate == "macro" else ""
-    return f"{label} v{info.protocol_version}{shots}: {drawn(info)}{repeats}{mean}"
+    ended = any(cell.stopped is not None for cell in results.of_benchmark(label))
+    most = ", at most" if ended else ""  # what was planned, where a run could end early
+    return f"{label} v{info.protocol_version}{shots}: {drawn(info)}{most}{repeats}{mean}"
 
 
 def _benchmark_table(results: Results, label: str) -> Table:
@@ -193,6 +195,8 @@ def _columns(cells: list[CellResult], wanted: tuple[str, ...]) -> list[tuple[str
     extra = [(name, name) for cell in cells[:1] for name in cell.info.scored[1:] if not name.startswith("judge.")]
     extra += [(name, name) for cell in cells[:1] for name in cell.estimates if name.startswith("pass@")]
     usual = [QUALITY[0], *extra, *QUALITY[1:], ("errored", "errors"), *JUDGED, *SPEED, *_rates(cells), *MONEY]
+    if any(cell.info.repeats > 1 for cell in cells):  # an interval is over items, and these are their repeats
+        usual = [(name, "answers" if name == "scored" else heading) for name, heading in usual]
     if not wanted:
         return usual
     known = [name for cell in cells[:1] for name in cell.estimates]

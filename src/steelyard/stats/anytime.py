@@ -17,6 +17,7 @@ from steelyard.stats.intervals import Interval
 
 LARGEST_EXPONENT = 700.0
 MOST_BET = 0.5
+ROUNDING = 1e-9
 
 
 class EValue(Struct, frozen=True, kw_only=True):
@@ -68,7 +69,7 @@ def confidence_sequence_wor_binary(
     totals = np.arange(successes, population - (n - successes) + 1)
     before = _log_beta_binomial(totals, population, prior_a, prior_b)
     after = _log_beta_binomial(totals - successes, population - n, prior_a + successes, prior_b + n - successes)
-    kept = totals[before - after < -math.log(alpha)]
+    kept = totals[before - after < -math.log(alpha) - ROUNDING]
     return Interval(low=float(kept[0]) / population, high=float(kept[-1]) / population)
 
 

@@ -323,8 +323,10 @@ def _within(parts: Halves) -> float:
 
 
 def _least_variance(y: np.ndarray, f: np.ndarray, others: np.ndarray) -> float:
-    spread = float(np.concatenate([f, others]).var())
-    if len(y) < 2 or spread <= 0:
+    if len(y) < 2:
+        return 0.0
+    spread = float(np.concatenate([f, others]).var(ddof=1))
+    if spread <= 0:
         return 0.0
     together = float(((y - y.mean()) * (f - f.mean())).mean())
     return min(1.0, max(0.0, together / ((1 + len(y) / len(others)) * spread)))

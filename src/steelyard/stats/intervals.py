@@ -46,10 +46,14 @@ class RepeatedMean(Struct, frozen=True, kw_only=True):
 
 
 class Variances(Struct, frozen=True, kw_only=True):
-    """Variance within an item over its repeats, and between items; ``None`` where nothing was repeated."""
+    """Variance within an item over its repeats, and between items; ``None`` where nothing was repeated.
+
+    ``clipped`` says that the estimate of ``between`` came out below 0.
+    """
 
     within: float | None
     between: float | None
+    clipped: bool
 
 
 class ClusteredMean(Struct, frozen=True, kw_only=True):
@@ -210,11 +214,11 @@ def variance_components(*, scores: Sequence[Sequence[float]] | np.ndarray) -> Va
     repeats = [np.asarray(item, dtype=float) for item in scores if len(item) and np.isfinite(item).all()]
     spreads = [float(item.var(ddof=1)) for item in repeats if len(item) > 1]
     if len(repeats) < 2 or not spreads:
-        return Variances(within=None, between=None)
+        return Variances(within=None, between=None, clipped=False)
     within = float(np.mean(spreads))
     share = float(np.mean([1 / len(item) for item in repeats]))
     between = float(np.var([item.mean() for item in repeats], ddof=1)) - within * share
-    return Variances(within=within, between=max(0.0, between))
+    return Variances(within=within, between=max(0.0, between), clipped=between < 0)
 
 
 def cluster_se(*, scores: Sequence[float] | np.ndarray, clusters: Sequence[Hashable] | np.ndarray) -> ClusteredMean:

@@ -75,7 +75,7 @@ def mcnemar(*, only_a_correct: int, only_b_correct: int) -> McNemar:
     """McNemar's test in four forms (Fagerland, Lydersen & Laake 2013); ``midp`` is the one to quote.
 
     The exact test is over-careful, the asymptotic one a little bold, the one with continuity correction more careful
-    than the exact. Without a discordant pair every p is 1.
+    than the exact. Of b = c pairs mid-p is 1 less half the chance of just that; without a discordant pair every p is 1.
     """
     b, c = only_a_correct, only_b_correct
     n, least = b + c, min(b, c)
@@ -84,9 +84,10 @@ def mcnemar(*, only_a_correct: int, only_b_correct: int) -> McNemar:
         return McNemar(exact=1.0, midp=1.0, asymptotic=1.0, asymptotic_cc=1.0, odds_ratio=ratio)
     below = float(scipy.special.bdtr(least, n, 0.5))
     strictly_below = float(scipy.special.bdtr(least - 1, n, 0.5)) if least else 0.0
+    just_this = below - strictly_below
     return McNemar(
         exact=min(1.0, 2 * below),
-        midp=min(1.0, below + strictly_below),
+        midp=1 - just_this / 2 if b == c else min(1.0, below + strictly_below),
         asymptotic=_two_sided(abs(b - c) / math.sqrt(n)),
         asymptotic_cc=_two_sided(max(0, abs(b - c) - 1) / math.sqrt(n)),
         odds_ratio=ratio,

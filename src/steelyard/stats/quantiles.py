@@ -13,6 +13,7 @@ from msgspec import Struct
 from steelyard.stats.intervals import cluster_se
 
 MOST_SEARCHED = 1_000_000
+ROUNDING = 1e-12
 
 
 class Ranks(Struct, frozen=True, kw_only=True):
@@ -23,9 +24,9 @@ class Ranks(Struct, frozen=True, kw_only=True):
 
 
 class SampleSize(Struct, frozen=True, kw_only=True):
-    """A number of items."""
+    """A number of items; ``None`` where no number would do."""
 
-    n: int
+    n: int | None
 
 
 class Value(Struct, frozen=True, kw_only=True):
@@ -50,11 +51,12 @@ class QuantileBounds(Struct, frozen=True, kw_only=True):
 
 def quantile_ci_ranks(*, n: int, p: float, confidence: float = 0.95) -> Ranks:
     """Ranks of the order statistics that bound the ``p`` quantile (Conover 1999, section 3.2)."""
-    tail = (1 - confidence) / 2
+    tail = (1 - confidence) / 2 * (1 + ROUNDING)
     counts = np.arange(n + 1)
-    cdf = scipy.special.bdtr(counts, n, p)
-    lower = int(np.searchsorted(cdf, tail, side="right"))  # the largest l with P(X <= l - 1) <= tail
-    upper = int(np.searchsorted(cdf, 1 - tail, side="left")) + 1
+    lower = int(np.searchsorted(scipy.special.bdtr(counts, n, p), tail, side="right"))  # P(X <= lower - 1) <= tail
+    upper = (
+        n + 2 - int(np.searchsorted(scipy.special.bdtrc(counts, n, p)[::-1], tail, side="right"))
+    )  # P(X >= upper) too
     return Ranks(lower_rank=lower if lower >= 1 else None, upper_rank=upper if upper <= n else None)
 
 
@@ -62,13 +64,14 @@ def min_n_for_quantile_bound(
     *, p: float, confidence: float = 0.95, sided: Literal["upper", "lower", "two"] = "two"
 ) -> SampleSize:
     """The smallest sample that bounds the ``p`` quantile by order statistics (Wilks 1941)."""
+    if sided not in ("upper", "lower", "two"):
+        raise ValueError(f"sided is upper, lower or two, not {sided!r}")
     tail = (1 - confidence) / (2 if sided == "two" else 1)
-    needed = []
-    if sided != "lower":
-        needed.append(math.ceil(math.log(tail) / math.log(p)))
-    if sided != "upper":
-        needed.append(math.ceil(math.log(tail) / math.log(1 - p)))
-    return SampleSize(n=max(needed))
+    misses = [*([p] if sided != "lower" else []), *([1 - p] if sided != "upper" else [])]
+    if max(misses) >= 1:
+        return SampleSize(n=None)
+    needed = (math.log(tail) / math.log(chance) if chance > 0 else 1.0 for chance in misses)
+    return SampleSize(n=max(1, *(math.ceil(n * (1 - ROUNDING)) for n in needed)))
 
 
 def percentiles_linear(*, values: Sequence[float] | np.ndarray, p: Sequence[float]) -> Values:

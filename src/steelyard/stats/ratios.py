@@ -40,9 +40,9 @@ def ratio_interval_fieller(
     a = below.mean() ** 2 - t2 * covariance[1, 1]
     b = above.mean() * below.mean() - t2 * covariance[0, 1]
     c = above.mean() ** 2 - t2 * covariance[0, 0]
-    root = b * b - a * c
-    if a <= 0 or root < 0:
+    if a <= 0:
         return RatioInterval(ratio=ratio, low=None, high=None)
+    root = max(0.0, b * b - a * c)  # below 0 by rounding only, where a > 0: the ratio itself is in the set
     return RatioInterval(ratio=ratio, low=float((b - math.sqrt(root)) / a), high=float((b + math.sqrt(root)) / a))
 
 

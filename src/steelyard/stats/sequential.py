@@ -44,7 +44,7 @@ class Crossings(Struct, frozen=True, kw_only=True):
 
 def group_sequential_bounds(
     *,
-    kind: Literal["pocock", "obf"],
+    kind: Literal["pocock", "obf", "obrien_fleming"],
     looks: int,
     alpha: float = 0.05,
     information: Sequence[float] | None = None,
@@ -54,6 +54,7 @@ def group_sequential_bounds(
     The constant is found by recursive integration (Armitage, McPherson & Rowe 1969; Jennison & Turnbull 2000, ch. 2).
     Looks are equally spaced unless ``information`` says where they are.
     """
+    _check("kind", kind)
     looks = max(1, looks)
     times = _times([(i + 1) / looks for i in range(looks)] if information is None else information)
     known = [time for time in times if time is not None]
@@ -70,13 +71,14 @@ def group_sequential_bounds(
 
 
 def alpha_spending_bounds(
-    *, spending: Literal["obrien_fleming", "pocock"], information: Sequence[float], alpha: float = 0.05
+    *, spending: Literal["obrien_fleming", "obf", "pocock"], information: Sequence[float], alpha: float = 0.05
 ) -> SpendingBounds:
     """Bounds for looks whose number and times need not be planned (Lan & DeMets 1983).
 
     ``obrien_fleming`` spends 2 (1 - Phi(z_{alpha/4} / sqrt t)) on each side, ``pocock`` alpha ln(1 + (e - 1) t) in all.
     A bound depends on the looks up to its own only. A series that ends before t = 1 has spent less than alpha.
     """
+    _check("spending", spending)
     z: list[float | None] = []
     spent: list[float] = []
     density: _Density | None = None
@@ -109,6 +111,11 @@ class _Density(Struct, frozen=True):
 
     nodes: np.ndarray
     mass: np.ndarray
+
+
+def _check(keyword: str, word: str) -> None:
+    if word not in ("pocock", "obrien_fleming", "obf"):
+        raise ValueError(f"{keyword} is pocock or obrien_fleming, not {word!r}")
 
 
 def _times(information: Sequence[float]) -> list[float | None]:
