@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote
 
 from steelyard.analysis.wording import written
-from steelyard.dashboard.board import LONGEST_PARAMETER, Board, board_of, number, word
-from steelyard.dashboard.links import with_links
+from steelyard.dashboard.board import Board, board_of, number, word
+from steelyard.dashboard.links import around, with_links
 from steelyard.dashboard.shown import TONES, state_of
 from steelyard.errors import UsageError
 from steelyard.report.answers import asked_line, gold
@@ -174,7 +174,7 @@ def answers(request: Request) -> Response:
         found=found,
         rows=[_listed(row, named[row.cell], reveal=board.reveal) for row in found.rows],
         wanted=wanted,
-        pages=_around(wanted, trail, found.next),
+        pages=around(wanted.after, trail, found.next),
         is_first=not wanted.after,
         a_page=A_PAGE,
         model=model,
@@ -199,20 +199,6 @@ def _listed(row: AnswerRow, cell: CellInfo, *, reveal: bool) -> dict[str, object
         "state": state_of(row.failure, row.value),
         "asked": "" if is_hidden else asked_line(row.sample),
         "gold": row.sample.target if is_hidden else gold(row.sample),
-    }
-
-
-def _around(wanted: AnswersWanted, trail: list[str], following: str) -> dict[str, dict[str, str]]:
-    """What the addresses of the next page and of the one before say of their place.
-
-    A page knows where those before it began: the ``trail``, as far as an address holds it; before that is the first.
-    """
-    longer = [*trail, wanted.after] if wanted.after else []
-    while len(",".join(longer)) > LONGEST_PARAMETER:
-        longer.pop(0)
-    return {
-        "next": {"after": following, "trail": ",".join(longer)},
-        "before": {"after": trail[-1] if trail else "", "trail": ",".join(trail[:-1])},
     }
 
 

@@ -338,7 +338,7 @@ def _marked(text: str, n: int) -> tuple[int, ...]:
 def _rows(
     connection: Connection, rows: Sequence[Any], cells: dict[int | None, CellInfo], *, reveal: bool
 ) -> tuple[AnswerRow, ...]:
-    read = _read(connection, [row.id for row in rows])
+    read = read_answers(connection, [row.id for row in rows])
     own: dict[int, Score | None] = {}
     for info in {row.cell: cells[row.cell] for row in rows}.values():
         of_cell = {row.id: read[row.id][1] for row in rows if row.cell == info.id}
@@ -370,7 +370,7 @@ def _rows(
     return tuple(found)
 
 
-def _read(connection: Connection, numbers: Sequence[int]) -> dict[int, tuple[Sample, Completion | None]]:
+def read_answers(connection: Connection, numbers: Sequence[int]) -> dict[int, tuple[Sample, Completion | None]]:
     """The items of the calls and the replies, in which long answers stand that are not kept again."""
     calls = schema.calls
     chosen = with_original(select(calls.c.id, schema.samples.c.content, *answer_columns())).where(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Literal
 
@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, exists, func, or_, select, tup
 
 from steelyard.store import schema
 from steelyard.store.answer_pages import AnswerPage, AnswersWanted, answer_page, whole_number
+from steelyard.store.cases import CasePage, CasesWanted, case_page, sets_of
 from steelyard.store.neighbours import Neighbours, neighbours
 from steelyard.store.ranks import Firsts, Ranks
 from steelyard.store.rare import Rarities
@@ -125,6 +126,16 @@ class Pages:
         """The answers before and after the one at a position and repeat, of its cell and among those wanted."""
         with self._reading() as connection:
             return neighbours(connection, run_id, info, place, wanted, self._rarities, reveal=reveal)
+
+    def sets(self, cells: Sequence[int]) -> dict[int, int]:
+        """The set of items that each cell asked."""
+        with self._reading() as connection:
+            return sets_of(connection, cells)
+
+    def cases(self, cells: Sequence[CellInfo], wanted: CasesWanted, *, reveal: bool = False) -> CasePage:
+        """The items that these cells of one set answered, of whichever runs, side by side: a page of those that fit."""
+        with self._reading() as connection:
+            return case_page(connection, [info for info in cells if info.id in wanted.cells], wanted, reveal=reveal)
 
     def holds_more_than(self, run_id: str, most: int) -> bool:
         """Whether the run has more calls than that, counted no further."""
