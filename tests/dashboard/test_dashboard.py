@@ -441,7 +441,8 @@ def test_a_confidential_text_is_shown_to_who_asked_for_it(store):
      ("/runs/%F0%9F%A6%99", 404), ("/item?name=%F0%9F%A6%99", 404), ("/runs/1%2f2", 404), ("/runs/%2e%2e/%2e%2e", 404),
      ("/item?name=%ff%00", 404), ("/runs/1/answers?model=none", 200), ("/cases", 200),
      ("/cases?run=9", 404), ("/cases?run=1&benchmark=x", 400), ("/cases?run=1&shown=x", 400),
-     ("/cases?run=1&after=x", 400), ("/cases?run=1&right=7", 200), ("/cases?run=1&model=none", 200), ("/cases?run=1&after=9007199254740992", 200)],
+     ("/cases?run=1&after=x", 400), ("/cases?run=1&right=7", 200), ("/cases?run=1&model=none", 200),
+     ("/cases?run=1&after=9007199254740992", 200)],
 )  # fmt: skip
 def test_what_is_not_there_is_said_and_no_fault(store, path, status):
     one_run(store, ["yes", "no"])
