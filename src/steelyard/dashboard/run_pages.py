@@ -207,8 +207,12 @@ def provenance(request: Request) -> Response:
     board = board_of(request)
     info = _run(request)
     is_hidden = not board.reveal and any(one.is_confidential for one in board.store.cells(info.id))
-    text = HIDDEN if is_hidden else visible(provenance_text(provenance_document(board.store, info)))
+    text = HIDDEN if is_hidden else board.remember("provenance", _key(info), lambda: _provenance(board, info))
     return board.page("provenance.html.j2", request, title=f"Where #{info.number} comes from", run=info, text=text)
+
+
+def _provenance(board: Board, info: RunInfo) -> str:
+    return visible(provenance_text(provenance_document(board.store, info)))
 
 
 def report(request: Request) -> Response:

@@ -29,7 +29,7 @@ Order = Literal["item", "slowest", "dearest", "longest"]
 FIRST_POSITIONS = 16
 GROWTH = 8
 LOOKED_AT_ONCE = 50
-MOST_SORTED = 50_000
+MOST_SORTED = 20_000
 """Answers that the database puts in order within a page's time; of more the foremost are looked for."""
 RANKED_WITHIN_S = 0.12
 PATIENCE_S = 0.05

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import Connection, delete, select, update
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from steelyard.errors import StoreError, StoreFull, UnknownName
@@ -28,6 +28,7 @@ from steelyard.store.account import Budget
 from steelyard.store.answers import Answers, answer_columns, hand_over, read_call, with_original
 from steelyard.store.appending import Appending, NewCall
 from steelyard.store.baselines import Baselines
+from steelyard.store.cell_calls import reported_words
 from steelyard.store.codec import unpack
 from steelyard.store.columns import read_columns, read_names
 from steelyard.store.dialect import insert_unless_there, put, spoken
@@ -473,14 +474,8 @@ class Store:
 
     def reported(self, cell: int) -> list[dict[str, Any]]:
         """What the service said that it is: each (model, fingerprint) with its number of answers. Reads them all."""
-        table = schema.calls
-        chosen = (
-            select(table.c.model_reported, table.c.fingerprint, func.count())
-            .where(table.c.cell == cell, table.c.failure.is_(None))
-            .group_by(table.c.model_reported, table.c.fingerprint)
-        )
         with self._reading() as connection:
-            rows = connection.execute(chosen).all()
+            rows = reported_words(connection, cell)
         return [{"model": model, "fingerprint": fingerprint, "answers": n} for model, fingerprint, n in rows]
 
     def reported_first(self, cell: int) -> tuple[str | None, str | None]:
