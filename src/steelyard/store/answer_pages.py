@@ -164,10 +164,19 @@ def _in_order(
             yield row
         else:
             return
-        places = rarities.places(connection, run, cells, wanted.state, deadline_s=deadline_s)
-        if places is not None:
-            yield from _at(connection, cells, wanted, [one for one in places if one[:3] > after], deadline_s)
-            return
+        here = [info for info in cells if (info.id or 0) >= after[0]]
+        for some in (here, here[:1]):  # of all models' answers many may be so, and none of the next one's
+            places = rarities.places(connection, run, some, wanted.state, deadline_s=deadline_s) if some else None
+            if places is None:
+                continue
+            for row in _at(connection, some, wanted, [one for one in places if one[:3] > after], deadline_s):
+                yield row
+                if isinstance(row, str):
+                    return
+            if some is here:
+                return
+            after = ((some[0].id or 0) + 1, 0, -1)
+            break
         if time.monotonic() > deadline_s:
             yield ".".join(map(str, after))
             return

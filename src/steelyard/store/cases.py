@@ -106,12 +106,14 @@ def case_page(connection: Connection, cells: Sequence[CellInfo], wanted: CasesWa
     found: list[Case] = []
     of_cells = [select(func.max(calls.c.position)).where(calls.c.cell == info.id) for info in cells]
     last = max((connection.execute(chosen).scalar() or 0 for chosen in of_cells), default=-1)
-    at_once = max(1, min(wanted.most, MOST_CALLS // max(1, sum(info.repeats for info in side.cells))))
+    at_once = 0
     place, positions = wanted.after + 1, FIRST_POSITIONS
     while place <= last:
         began_s, end = time.monotonic(), place + positions
         likely = _likely(connection, side, wanted, place, end)
-        for start in range(0, len(likely), at_once):
+        if likely and not at_once:
+            at_once = _at_once(connection, side, likely, wanted.most)
+        for start in range(0, len(likely), at_once or 1):
             for one in _cases(connection, side, likely[start : start + at_once]):
                 if not _fits(one, wanted):
                     continue
@@ -129,6 +131,14 @@ def case_page(connection: Connection, cells: Sequence[CellInfo], wanted: CasesWa
         pace = positions / max(now_s - began_s, 1e-4)
         positions = max(1, min(positions * GROWTH, int(pace * (deadline_s - now_s))))
     return CasePage(cases=tuple(found), next=None)
+
+
+def _at_once(connection: Connection, side: _Side, likely: Sequence[int], most: int) -> int:
+    """Of how many cases answers are read between two looks at the clock; all are asked about as often as the first."""
+    calls = schema.calls
+    own = (calls.c.cell.in_(list(side.measures)), calls.c.position == likely[0])
+    n = int(connection.execute(select(func.count()).where(*own)).scalar_one())
+    return max(1, min(most, MOST_CALLS // max(1, n)))
 
 
 def sets_of(connection: Connection, cells: Sequence[int]) -> dict[int, int]:
