@@ -344,7 +344,8 @@ def test_a_run_is_followed_until_it_ends(browser, tmp_path):
 def test_no_page_is_wider_than_the_window(browser, port, scheme, width):
     watched = Watched(browser, port, color_scheme=scheme, viewport={"width": width, "height": 800})
     for path in ("/", "/runs/1", "/runs/1/answers", "/answers/1", "/item?name=" + quote(f"0/{HOSTILE[0]}"),
-                 "/compare?run=1&run=2", "/trends", "/baselines", "/money", "/search?q=x", "/none"):  # fmt: skip
+                 "/compare?run=1&run=2", "/cases?run=1&run=2", "/trends", "/baselines", "/money", "/search?q=x",
+                 "/none"):  # fmt: skip
         watched.open(path)
         assert watched.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), path
     watched.context.close()

@@ -278,6 +278,55 @@ def test_flips_stand_side_by_side(store):
     assert "McNemar" in shown
 
 
+@pytest.mark.anywhere("long")
+def test_cases_stand_with_every_models_mark_and_are_found_where_models_differ(store):
+    one_run(store, ["18", "yes", "no"], scores=[1.0, 1.0, 0.0], info=cell_info(model="first", items=3))
+    run, cell, ids = one_run(
+        store, ["26", "yes", "<b>"], scores=[0.0, 1.0, 0.0], info=cell_info(model="other", items=3)
+    )
+    session = store.sessions(run.id)[0].id
+    store.append_calls([new_call(cell, session, place, failure=REFUSED) for place in (0, 3)])  # 0 was answered before
+    with served(store) as port:
+        visitor = Visitor(port)
+
+        def found(query):
+            return re.findall(r">(quiz/\d+)</a>", visitor.page(f"/cases?run=1+2&{query}"))
+
+        assert found("") == ["quiz/0", "quiz/1", "quiz/2", "quiz/3"]
+        assert found("shown=differ") == ["quiz/0"]
+        assert found("shown=right") == ["quiz/1"]
+        assert found("shown=wrong") == ["quiz/2"]
+        assert found("shown=failed") == ["quiz/3"]
+        assert found("right=1&wrong=2") == ["quiz/0"]
+        assert found("right=2&wrong=1") == []
+        assert found("stratum=part+1") == ["quiz/1", "quiz/3"]
+        assert found("text=QUIZ/2") == ["quiz/2"]
+        page = visitor.page("/cases?run=1+2&shown=differ")
+        assert f'<a href="/answers/{ids[0]}">' in page
+        assert "26" in page
+        assert "&lt;b&gt;" in visitor.page("/cases?run=2")
+        assert 'href="/cases?run=1"' in visitor.page("/runs/1")
+        assert "/cases?run=1&amp;run=2" in visitor.page("/compare?run=1+2")
+
+
+def test_cases_lead_on_and_back_and_count_repeats(store):
+    run, cell, _ = one_run(store, ["yes"] * 60, scores=[float(place % 3 > 0) for place in range(60)])
+    session = store.sessions(run.id)[0].id
+    again = store.append_calls([new_call(cell, session, place, repeat=1) for place in range(60)])
+    store.append_scores([judged(number, 1.0) for number in again])
+    with served(store) as port:
+        visitor, path, names = Visitor(port), "/cases?run=1", []
+        while path:
+            page = visitor.page(path)
+            names += re.findall(r">quiz/(\d+)</a>", page)
+            found = re.search(r'href="([^"]+)" rel="next"', page)
+            path = found and found[1].replace("&amp;", "&")
+        assert names == [str(place) for place in range(60)]
+        assert 'rel="prev"' in page
+        assert "1 of 2 right" in visitor.page("/cases?run=1")
+        assert "2 of 2 right" not in visitor.page("/cases?run=1&shown=wrong")
+
+
 def test_what_cannot_be_compared_is_said(store):
     one_run(store, ["yes"])
     one_run(store, ["yes"], info=cell_info(dataset_digest="f" * 64))
@@ -351,7 +400,8 @@ def confidential(store):
 
 
 REDACTED_PATHS = ("/", "/runs/1", "/runs/1/answers", "/answers/{}", "/item?name=quiz/0", "/compare?run=1+2",
-                  "/runs/1/report.html", "/runs/1/provenance", "/search?q=quiz", "/trends", "/money")  # fmt: skip
+                  "/runs/1/report.html", "/runs/1/provenance", "/search?q=quiz", "/trends", "/money", "/cases?run=1+2",
+                  "/cases?run=1+2&shown=differ&text=quiz")  # fmt: skip
 
 
 def test_a_confidential_text_is_on_no_page(store):
@@ -368,6 +418,7 @@ def test_no_search_tells_what_a_confidential_text_holds(store):
         visitor = Visitor(port)
         assert "0 in the newest" in words(visitor.page("/search?q=secret"))
         assert "There is no such answer" in visitor.page("/runs/1/answers?text=secret")
+        assert "There is no such case" in visitor.page("/cases?run=1+2&text=secret")
         assert "quiz/0" in visitor.page("/runs/1/answers?text=quiz")
 
 
@@ -388,7 +439,10 @@ def test_a_confidential_text_is_shown_to_who_asked_for_it(store):
      ("/?after=99999999999999999999", 400), ("/runs/1/answers?trail=x,y", 200),
      ("/runs/1/answers?most=99999999999", 200), ("/runs/1/answers?most=-1", 400), ("/?start=9007199254740992", 200),
      ("/runs/%F0%9F%A6%99", 404), ("/item?name=%F0%9F%A6%99", 404), ("/runs/1%2f2", 404), ("/runs/%2e%2e/%2e%2e", 404),
-     ("/item?name=%ff%00", 404), ("/runs/1/answers?model=none", 200)],
+     ("/item?name=%ff%00", 404), ("/runs/1/answers?model=none", 200), ("/cases", 200),
+     ("/cases?run=9", 404), ("/cases?run=1&benchmark=x", 400), ("/cases?run=1&shown=x", 400),
+     ("/cases?run=1&after=x", 400), ("/cases?run=1&right=7", 200), ("/cases?run=1&model=none", 200),
+     ("/cases?run=1&after=9007199254740992", 200)],
 )  # fmt: skip
 def test_what_is_not_there_is_said_and_no_fault(store, path, status):
     one_run(store, ["yes", "no"])

@@ -7,8 +7,9 @@ from test_store import cell_info, new_call
 
 from steelyard.errors import UsageError
 from steelyard.store import NewScore, Store
-from steelyard.store.answer_pages import ANSWER_STATES, AnswersWanted
+from steelyard.store.answer_pages import AnswersWanted
 from steelyard.store.pages import RunsWanted
+from steelyard.store.states import ANSWER_STATES
 from steelyard.types import Failure, Score
 
 FAILED = Failure(kind="server", message="no", status=500)
@@ -69,8 +70,12 @@ def test_every_answer_that_counts_is_listed_once_in_order(store, seed, most, wit
 
 
 @pytest.mark.anywhere("long")
+@pytest.mark.parametrize("patience_s", [5.0, -1.0], ids=["in order", "as they lie"])
 @pytest.mark.parametrize("state", ANSWER_STATES)
-def test_a_state_holds_the_answers_that_are_in_it(store, state):
+def test_a_state_holds_the_answers_that_are_in_it(store, monkeypatch, state, patience_s):
+    monkeypatch.setattr("steelyard.store.answer_pages.PATIENCE_S", patience_s)
+    monkeypatch.setattr("steelyard.store.answer_pages.FIRST_POSITIONS", 2)
+    monkeypatch.setattr("steelyard.store.rare.IDS_AT_ONCE", 7)
     run = filled(store)
     models = {info.id: info.model for info in store.cells(run.id)}
 
@@ -89,7 +94,7 @@ def test_a_state_holds_the_answers_that_are_in_it(store, state):
             "retried": bool(record.call.attempts),
         }[state]
 
-    rows = listed(store, run, state=state, most=9)
+    rows = listed(store, run, state=state, most=9, within_s=5.0)
     found = {(models[row.cell], row.item, row.repeat) for row in rows}
     assert len(found) == len(rows)
     assert found == {key(record) for record in store.records(run.id) if fits(record)}

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from steelyard.dashboard import compare_page, item_pages, money_page, run_pages, runs_page, search_page, trend_pages
+from steelyard.dashboard import (
+    cases_page,
+    compare_page,
+    item_pages,
+    money_page,
+    run_pages,
+    runs_page,
+    search_page,
+    trend_pages,
+)
 from steelyard.dashboard.board import Board, Remembered
 from steelyard.dashboard.guard import LOOPBACK, App, Guard, Refusal
 from steelyard.dashboard.rendering import assets, render
@@ -34,6 +43,7 @@ PAGES = {
     "/runs/{run}/provenance": run_pages.provenance,
     "/answers/{call:int}": item_pages.answer,
     "/item": item_pages.item,
+    "/cases": cases_page.cases,
     "/compare": compare_page.compare,
     "/trends": trend_pages.trends,
     "/baselines": trend_pages.baselines,

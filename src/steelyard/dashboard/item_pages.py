@@ -17,8 +17,9 @@ from steelyard.report import charts, timelines
 from steelyard.report.answers import question
 from steelyard.report.figures import Figure
 from steelyard.report.unseen import cut, visible
-from steelyard.store.answer_pages import ANSWER_STATES, AnswersWanted
+from steelyard.store.answer_pages import AnswersWanted
 from steelyard.store.history import Answered
+from steelyard.store.states import ANSWER_STATES
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -92,7 +93,7 @@ def answer(request: Request) -> Response:
         "answer.html.j2",
         request,
         title=f"Answer {found.id}",
-        beside=board.store.pages.beside(found.cell, place, wanted, reveal=board.reveal),
+        beside=board.store.pages.beside(found.run.id, found.cell, place, wanted, reveal=board.reveal),
         sought=sought,
         kept=cut(visible(_kept(found)), LONGEST),
         found=found,

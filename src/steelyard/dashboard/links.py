@@ -1,11 +1,12 @@
-"""From a number of a run's tables to the answers behind it: which address shows just those."""
+"""Which address shows just the answers behind a number of a run's tables, or goes on and back in a list."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import msgspec
 
+from steelyard.dashboard.board import LONGEST_PARAMETER
 from steelyard.dashboard.rendering import address
 from steelyard.report.matrix import DASH, Cell, Table
 
@@ -62,3 +63,17 @@ def _of_figure(figure: str, model: str, benchmark: str) -> dict[str, str] | None
     if figure.startswith("cost"):
         return whose | {"order": "dearest"}
     return whose if figure in OF_ALL else None
+
+
+def around(after: str, trail: Sequence[str], following: str) -> dict[str, dict[str, str]]:
+    """What the addresses of the next page and of the one before say of their place.
+
+    A page knows where those before it began: the ``trail``, as far as an address holds it; before that is the first.
+    """
+    longer = [*trail, after] if after else []
+    while len(",".join(longer)) > LONGEST_PARAMETER:
+        longer.pop(0)
+    return {
+        "next": {"after": following, "trail": ",".join(longer)},
+        "before": {"after": trail[-1] if trail else "", "trail": ",".join(trail[:-1])},
+    }

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote
 
 from steelyard.analysis.wording import written
-from steelyard.dashboard.board import LONGEST_PARAMETER, Board, board_of, number, word
-from steelyard.dashboard.links import with_links
+from steelyard.dashboard.board import Board, board_of, number, word
+from steelyard.dashboard.links import around, with_links
 from steelyard.dashboard.shown import TONES, state_of
 from steelyard.errors import UsageError
 from steelyard.report.answers import asked_line, gold
@@ -20,8 +20,9 @@ from steelyard.report.results import Results, load_results, warnings
 from steelyard.report.spending import spending_line
 from steelyard.report.standing import Standing, standing
 from steelyard.report.unseen import visible
-from steelyard.store.answer_pages import ANSWER_STATES, AnswerRow, AnswersWanted, Order
+from steelyard.store.answer_pages import AnswerRow, AnswersWanted, Order
 from steelyard.store.progress import CellProgress, Progress
+from steelyard.store.states import ANSWER_STATES
 from steelyard.types import CellInfo, RunInfo
 
 if TYPE_CHECKING:
@@ -173,7 +174,7 @@ def answers(request: Request) -> Response:
         found=found,
         rows=[_listed(row, named[row.cell], reveal=board.reveal) for row in found.rows],
         wanted=wanted,
-        pages=_around(wanted, trail, found.next),
+        pages=around(wanted.after, trail, found.next),
         is_first=not wanted.after,
         a_page=A_PAGE,
         model=model,
@@ -201,27 +202,17 @@ def _listed(row: AnswerRow, cell: CellInfo, *, reveal: bool) -> dict[str, object
     }
 
 
-def _around(wanted: AnswersWanted, trail: list[str], following: str) -> dict[str, dict[str, str]]:
-    """What the addresses of the next page and of the one before say of their place.
-
-    A page knows where those before it began: the ``trail``, as far as an address holds it; before that is the first.
-    """
-    longer = [*trail, wanted.after] if wanted.after else []
-    while len(",".join(longer)) > LONGEST_PARAMETER:
-        longer.pop(0)
-    return {
-        "next": {"after": following, "trail": ",".join(longer)},
-        "before": {"after": trail[-1] if trail else "", "trail": ",".join(trail[:-1])},
-    }
-
-
 def provenance(request: Request) -> Response:
     """Plan, data, settings, code, machine and packages, in full."""
     board = board_of(request)
     info = _run(request)
     is_hidden = not board.reveal and any(one.is_confidential for one in board.store.cells(info.id))
-    text = HIDDEN if is_hidden else visible(provenance_text(provenance_document(board.store, info)))
+    text = HIDDEN if is_hidden else board.remember("provenance", _key(info), lambda: _provenance(board, info))
     return board.page("provenance.html.j2", request, title=f"Where #{info.number} comes from", run=info, text=text)
+
+
+def _provenance(board: Board, info: RunInfo) -> str:
+    return visible(provenance_text(provenance_document(board.store, info)))
 
 
 def report(request: Request) -> Response:

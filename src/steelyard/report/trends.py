@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -63,7 +64,11 @@ def load_trends(
         for (run, info), summary in zip(cells, summaries, strict=True)
         if metric in summary and not _is_reused(summary)
     ]
-    observed = [_observed(store, run, info, summary, metric) for run, info, summary in kept]
+    runs_of = Counter((info.model, info.label) for _, info, _ in kept)
+    observed = [
+        _observed(store, run, info, summary, metric, is_alone=runs_of[info.model, info.label] == 1)
+        for run, info, summary in kept
+    ]
     return Trends(
         metric=metric,
         series=tuple(trends(metric, observed, by=by, margin=margin)),
@@ -88,12 +93,15 @@ def _is_reused(summary: dict[str, Estimate]) -> bool:
     return cached.value > MOSTLY_CACHED * (answered.value or 0)
 
 
-def _observed(store: Store, run: RunInfo, info: CellInfo, summary: Mapping[str, Estimate], metric: str) -> Observed:
+def _observed(
+    store: Store, run: RunInfo, info: CellInfo, summary: Mapping[str, Estimate], metric: str, *, is_alone: bool
+) -> Observed:
+    """``is_alone``: no other run is there whose items its own could be compared with, so they are not read."""
     assert info.id is not None
     estimate = summary[metric]
     origins = [session.provenance for session in store.sessions(run.id)]
     items, scores = None, None
-    if estimate.metric in info.scored:
+    if estimate.metric in info.scored and not is_alone:
         items, scores = weighed_items(estimate.metric, store.columns(info.id), info)
     return Observed(
         run=run.number,

@@ -12,25 +12,28 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 from msgspec import Struct
-from sqlalchemy import ColumnElement, Connection, and_, exists, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, func, select, tuple_
 
 from steelyard.errors import UsageError
 from steelyard.store import schema
 from steelyard.store.answers import answer_columns, read_call, with_original
 from steelyard.store.codec import unpack
-from steelyard.store.judgements import measures_of, scores_of
+from steelyard.store.judgements import scores_of
 from steelyard.store.ranks import Foremost, Ranks
+from steelyard.store.rare import Place, Rarities
 from steelyard.store.redaction import redact_answer, redact_sample
+from steelyard.store.states import ANSWER_STATES, counts, is_in_state
 from steelyard.types import Call, CellInfo, Completion, Sample, Score
 
 Order = Literal["item", "slowest", "dearest", "longest"]
 FIRST_POSITIONS = 16
 GROWTH = 8
 LOOKED_AT_ONCE = 50
-MOST_SORTED = 50_000
+MOST_SORTED = 20_000
 """Answers that the database puts in order within a page's time; of more the foremost are looked for."""
 RANKED_WITHIN_S = 0.12
-ANSWER_STATES = ("right", "wrong", "unparsed", "failed", "unscored", "truncated", "reused", "retried")
+PATIENCE_S = 0.05
+"""So long answers in a state are looked for in order; then all of the run's are looked through as they lie."""
 BY_FIGURE = {"slowest": "total_s", "dearest": "cost_usd", "longest": "output_tokens"}
 
 
@@ -48,7 +51,7 @@ class AnswersWanted(Struct, frozen=True, kw_only=True):
     order: Order = "item"
     after: str = ""
     most: int = 100
-    within_s: float = 0.8
+    within_s: float = 0.2
 
 
 class AnswerRow(Struct, frozen=True, kw_only=True):
@@ -91,7 +94,14 @@ def whole_number(text: str) -> int:
 
 
 def answer_page(
-    connection: Connection, run: str, cells: Sequence[CellInfo], wanted: AnswersWanted, ranks: Ranks, *, reveal: bool
+    connection: Connection,
+    run: str,
+    cells: Sequence[CellInfo],
+    wanted: AnswersWanted,
+    ranks: Ranks,
+    rarities: Rarities,
+    *,
+    reveal: bool,
 ) -> AnswerPage:
     """The answers of these cells of the run that fit, from where the page before ended."""
     if wanted.state and wanted.state not in ANSWER_STATES:
@@ -108,7 +118,12 @@ def answer_page(
         rows = _rows(connection, found, known, reveal=reveal)
         return AnswerPage(rows=rows, next=following, is_cut=is_cut, foremost=foremost)
 
-    for row in _candidates(connection, cells, wanted, foremost, deadline_s):
+    in_order = (
+        _by_figures(connection, cells[0], wanted, foremost, deadline_s)
+        if wanted.order != "item"
+        else _in_order(connection, run, cells, wanted, rarities, deadline_s)
+    )
+    for row in in_order:
         if isinstance(row, str):  # time was up, and this is how far it came
             return page(row, is_cut=True)
         if len(found) == wanted.most:
@@ -121,51 +136,103 @@ def answer_page(
     return page("")
 
 
-def _candidates(
+def _by_figures(
+    connection: Connection, info: CellInfo, wanted: AnswersWanted, foremost: Foremost | None, deadline_s: float
+) -> Iterator[Any]:
+    """The rows that may fit, in order of a figure; a text instead, where time was up: the place to go on from."""
+    if foremost is not None:
+        return _of_foremost(connection, info, wanted, foremost, deadline_s)
+    return iter(connection.execute(_by_figure(connection, info, wanted)).yield_per(LOOKED_AT_ONCE))
+
+
+def _in_order(
+    connection: Connection,
+    run: str,
+    cells: Sequence[CellInfo],
+    wanted: AnswersWanted,
+    rarities: Rarities,
+    deadline_s: float,
+) -> Iterator[Any]:
+    """The rows that may fit, in order of items; a text instead, where time was up: the place to go on from."""
+    after = _marked(wanted.after, 3) if wanted.after else (0, 0, -1)
+    if wanted.state:
+        soon_s = min(deadline_s, time.monotonic() + PATIENCE_S)
+        for row in _one_by_one(connection, cells, wanted, after, soon_s):
+            if isinstance(row, str):
+                after = _marked(row, 3)
+                break
+            yield row
+        else:
+            return
+        here = [info for info in cells if (info.id or 0) >= after[0]]
+        for some in (here, here[:1]):  # of all models' answers many may be so, and none of the next one's
+            places = rarities.places(connection, run, some, wanted.state, deadline_s=deadline_s) if some else None
+            if places is None:
+                continue
+            for row in _at(connection, some, wanted, [one for one in places if one[:3] > after], deadline_s):
+                yield row
+                if isinstance(row, str):
+                    return
+            if some is here:
+                return
+            after = ((some[0].id or 0) + 1, 0, -1)
+            break
+        if time.monotonic() > deadline_s:
+            yield ".".join(map(str, after))
+            return
+    yield from _one_by_one(connection, cells, wanted, after, deadline_s)
+
+
+def _at(
     connection: Connection,
     cells: Sequence[CellInfo],
     wanted: AnswersWanted,
-    foremost: Foremost | None,
+    places: Sequence[Place],
     deadline_s: float,
 ) -> Iterator[Any]:
-    """The rows that may fit, in order; a text instead, where time was up: the place to go on from."""
-    if foremost is not None:
-        yield from _of_foremost(connection, cells[0], wanted, foremost, deadline_s)
-        return
-    if wanted.order != "item":
-        yield from connection.execute(_by_figure(connection, cells[0], wanted)).yield_per(LOOKED_AT_ONCE)
-        return
-    after = _marked(wanted.after, 3) if wanted.after else (0, 0, -1)
+    """The rows at these places that are in the state wanted."""
+    for start in range(0, len(places), LOOKED_AT_ONCE):
+        some = places[start : start + LOOKED_AT_ONCE]
+        for info in cells:
+            if numbers := [one.call for one in some if one.cell == info.id]:
+                chosen = answers_like(connection, info, wanted, by_number=True).where(schema.calls.c.id.in_(numbers))
+                yield from connection.execute(chosen.order_by(schema.calls.c.position, schema.calls.c.repeat)).all()
+        if time.monotonic() > deadline_s and start + LOOKED_AT_ONCE < len(places):
+            yield ".".join(str(part) for part in some[-1][:3])
+            return
+
+
+def _one_by_one(
+    connection: Connection,
+    cells: Sequence[CellInfo],
+    wanted: AnswersWanted,
+    after: Sequence[int],
+    deadline_s: float,
+) -> Iterator[Any]:
+    """The cells' rows from a place on, some positions at once: as many as can be looked through in the time left."""
+    calls = schema.calls
     for info in cells:
         assert info.id is not None
         if info.id < after[0]:
             continue
-        place = after[1:] if info.id == after[0] else (0, -1)
-        yield from _in_order(connection, info, wanted, place, deadline_s)
-
-
-def _in_order(
-    connection: Connection, info: CellInfo, wanted: AnswersWanted, place: Sequence[int], deadline_s: float
-) -> Iterator[Any]:
-    """The cell's rows from a place on, some positions at once: as many as can be looked through in the time left."""
-    calls = schema.calls
-    last = connection.execute(select(func.max(calls.c.position)).where(calls.c.cell == info.id)).scalar()
-    positions = FIRST_POSITIONS
-    while last is not None and place[0] <= last:
-        began_s = time.monotonic()
-        end = place[0] + positions
-        chosen = answers_like(connection, info, wanted).where(
-            tuple_(calls.c.position, calls.c.repeat) > tuple_(*place),
-            calls.c.position < end,
-        )
-        yield from connection.execute(chosen.order_by(calls.c.position, calls.c.repeat)).yield_per(LOOKED_AT_ONCE)
-        place = (end, -1)
-        now_s = time.monotonic()
-        if now_s > deadline_s and end <= last:
-            yield f"{info.id}.{end}.-1"
-            return
-        pace = positions / max(now_s - began_s, 1e-4)
-        positions = max(1, min(positions * GROWTH, int(pace * (deadline_s - now_s))))
+        place = tuple(after[1:]) if info.id == after[0] else (0, -1)
+        positions = FIRST_POSITIONS
+        last = connection.execute(select(func.max(calls.c.position)).where(calls.c.cell == info.id)).scalar()
+        while last is not None and place[0] <= last:
+            began_s = time.monotonic()
+            end = place[0] + positions
+            chosen = answers_like(connection, info, wanted).where(
+                tuple_(calls.c.position, calls.c.repeat) > tuple_(*place),
+                calls.c.position < end,
+            )
+            yield from connection.execute(chosen.order_by(calls.c.position, calls.c.repeat)).yield_per(LOOKED_AT_ONCE)
+            place = (end, -1)
+            now_s = time.monotonic()
+            if now_s > deadline_s and (end <= last or info is not cells[-1]):
+                yield f"{info.id}.{end}.-1"
+                return
+            pace = positions / max(now_s - began_s, 1e-4)
+            positions = max(1, min(positions * GROWTH, int(pace * (deadline_s - now_s))))
 
 
 def _foremost(connection: Connection, run: str, info: CellInfo, wanted: AnswersWanted, ranks: Ranks) -> Foremost | None:
@@ -237,43 +304,8 @@ def answers_like(connection: Connection, info: CellInfo, wanted: AnswersWanted, 
     if wanted.stratum:
         chosen = chosen.where(samples.c.stratum == wanted.stratum)
     if wanted.state:
-        chosen = chosen.where(_is_in_state(connection, info, wanted.state))
+        chosen = chosen.where(is_in_state(connection, info, wanted.state))
     return chosen.where(counts())
-
-
-def counts() -> ColumnElement[bool]:
-    """Whether a call is the one that counts for its item and repeat: the last answer, else the last failure."""
-    calls = schema.calls
-    other = calls.alias()
-    takes_over = or_(
-        and_(other.c.failure.is_(None), or_(calls.c.failure.is_not(None), other.c.id > calls.c.id)),
-        and_(calls.c.failure.is_not(None), other.c.id > calls.c.id),
-    )
-    same = (other.c.cell == calls.c.cell, other.c.position == calls.c.position, other.c.repeat == calls.c.repeat)
-    return ~exists().where(*same, other.c.id != calls.c.id, takes_over).correlate(calls)
-
-
-def _is_in_state(connection: Connection, info: CellInfo, state: str) -> ColumnElement[bool]:
-    calls, scores = schema.calls, schema.scores
-    headline = list(measures_of(connection, info.protocol, info.protocol_version, info.scored[:1]))
-    last = (
-        select(scores.c.value)
-        .where(schema.is_of_call(calls.c.id), scores.c.measure.in_(headline))
-        .order_by(scores.c.id.desc())
-        .limit(1)
-    )
-    value = last.scalar_subquery()
-    is_parsed = last.with_only_columns(scores.c.parsed).scalar_subquery()
-    return {
-        "right": value >= 1.0,
-        "wrong": value < 1.0,
-        "unparsed": and_(value.is_not(None), is_parsed.is_(False)),
-        "failed": calls.c.failure.is_not(None),
-        "unscored": and_(calls.c.failure.is_(None), value.is_(None)),
-        "truncated": calls.c.stop_reason == "length",
-        "reused": calls.c.cached.is_(True),
-        "retried": calls.c.tries > 1,
-    }[state]
 
 
 def fits(row: Any, info: CellInfo, wanted: AnswersWanted, *, reveal: bool) -> bool:
@@ -315,7 +347,7 @@ def _marked(text: str, n: int) -> tuple[int, ...]:
 def _rows(
     connection: Connection, rows: Sequence[Any], cells: dict[int | None, CellInfo], *, reveal: bool
 ) -> tuple[AnswerRow, ...]:
-    read = _read(connection, [row.id for row in rows])
+    read = read_answers(connection, [row.id for row in rows])
     own: dict[int, Score | None] = {}
     for info in {row.cell: cells[row.cell] for row in rows}.values():
         of_cell = {row.id: read[row.id][1] for row in rows if row.cell == info.id}
@@ -347,7 +379,7 @@ def _rows(
     return tuple(found)
 
 
-def _read(connection: Connection, numbers: Sequence[int]) -> dict[int, tuple[Sample, Completion | None]]:
+def read_answers(connection: Connection, numbers: Sequence[int]) -> dict[int, tuple[Sample, Completion | None]]:
     """The items of the calls and the replies, in which long answers stand that are not kept again."""
     calls = schema.calls
     chosen = with_original(select(calls.c.id, schema.samples.c.content, *answer_columns())).where(

@@ -197,6 +197,23 @@ def lies_in(cell: int, extent: Extent) -> tuple[ColumnElement[bool], ...]:
     return (calls.c.id.between(extent.first, extent.last), calls.c.cell + 0 == cell)  # + 0: by id, not by the index
 
 
+def reported_words(connection: Connection, cell: int) -> list[tuple[str | None, str | None, int]]:
+    """Each (model, fingerprint) that answers of the cell name, with the number of those answers.
+
+    Nearly always all say the same, which is seen without putting them in groups.
+    """
+    calls = schema.calls
+    model, fingerprint = calls.c.model_reported, calls.c.fingerprint
+    answered = (*lies_in(cell, extent_of(connection, cell)), calls.c.failure.is_(None))
+    ends = [end(column) for column in (model, fingerprint) for end in (func.min, func.max, func.count)]
+    n, *found = connection.execute(select(func.count(), *ends).where(*answered)).one()
+    words = (found[:3], found[3:])
+    if all(first == last and known in (0, n) for first, last, known in words):
+        return [(words[0][0], words[1][0], n)] if n else []
+    chosen = select(model, fingerprint, func.count()).where(*answered).group_by(model, fingerprint)
+    return [(row[0], row[1], row[2]) for row in connection.execute(chosen)]
+
+
 def partitions(connection: Connection, chosen: Select[Any]) -> Iterator[dict[str, tuple[Any, ...]]]:
     """The rows a partition at a time, as columns. As the driver gives them: its rows need no wrapping to be turned."""
     names = [column.name for column in chosen.selected_columns]

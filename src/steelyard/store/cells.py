@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, select, update
 
 from steelyard.errors import UsageError
 from steelyard.store import schema
+from steelyard.store.cell_calls import reported_words
 from steelyard.store.dialect import insert_unless_there, put, spoken
 from steelyard.types import CellInfo, Estimate, Look
 
@@ -99,13 +100,7 @@ def looks_of(connection: Connection, run: int) -> dict[int, list[Look]]:
 
 def reported_by(connection: Connection, cell: int) -> list[dict[str, Any]]:
     """What the service said that it is: each (model, fingerprint) with its number of answers. Reads them all."""
-    table = schema.calls
-    chosen = (
-        select(table.c.model_reported, table.c.fingerprint, func.count())
-        .where(table.c.cell == cell, table.c.failure.is_(None))
-        .group_by(table.c.model_reported, table.c.fingerprint)
-    )
-    rows = connection.execute(chosen).all()
+    rows = reported_words(connection, cell)
     return [{"model": model, "fingerprint": fingerprint, "answers": n} for model, fingerprint, n in rows]
 
 

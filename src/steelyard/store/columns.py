@@ -12,12 +12,13 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, literal_column, select
 
 from steelyard.store import schema
 from steelyard.store.cell_calls import (
     FEW,
     NUMBERS,
+    SPARSE,
     Calls,
     Extent,
     Words,
@@ -27,7 +28,7 @@ from steelyard.store.cell_calls import (
     read_calls,
 )
 from steelyard.store.cell_scores import read_judging, read_scores
-from steelyard.store.dialect import listed
+from steelyard.store.dialect import SQLITE, listed, spoken
 from steelyard.types import Columns
 
 OF_SAMPLES = ("stratum", "cluster", "flags")
@@ -146,12 +147,25 @@ def _samples(connection: Connection, cell: int, extent: Extent, names: Sequence[
     if extent.n < FEW:
         asked = select(calls.c.position).where(calls.c.cell == cell)
         chosen = chosen.where(samples.c.set == number, samples.c.position.in_(asked))
-    else:
+    elif _is_most(connection, number):
         chosen = chosen.where(samples.c.set + 0 == number)  # + 0: the rows as they lie, not by the index
+    else:
+        chosen = chosen.where(samples.c.set == number)
     positions, *texts = connection.execute(chosen).one()
     return {"position": LIST.decode(positions)} | {
         name: TEXTS.decode(text) for name, text in zip(names, texts, strict=True)
     }
+
+
+def _is_most(connection: Connection, number: int) -> bool:
+    """Whether so much of the store's items are of this set that all are read sooner than its own are jumped to."""
+    if spoken(connection) is not SQLITE:  # PostgreSQL finds the shorter way by itself
+        return False
+    samples = schema.samples
+    own = select(func.count()).where(samples.c.set == number).scalar_subquery()
+    last = select(func.max(literal_column("rowid"))).select_from(samples).scalar_subquery()
+    held, some = connection.execute(select(own, last)).one()
+    return bool(SPARSE * held > some)
 
 
 def _clusters(words: Words, codes: np.ndarray) -> np.ndarray:

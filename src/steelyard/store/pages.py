@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Literal
 
@@ -12,9 +12,11 @@ from sqlalchemy import ColumnElement, Connection, exists, func, or_, select, tup
 
 from steelyard.store import schema
 from steelyard.store.answer_pages import AnswerPage, AnswersWanted, answer_page, whole_number
+from steelyard.store.cases import CasePage, CasesWanted, case_page, sets_of
 from steelyard.store.cells import cell_info, cells_of
 from steelyard.store.neighbours import Neighbours, neighbours
-from steelyard.store.ranks import Ranks
+from steelyard.store.ranks import Firsts, Ranks
+from steelyard.store.rare import Rarities
 from steelyard.types import CellInfo, Estimate, RunInfo
 
 Open = Callable[[], AbstractContextManager[Connection]]
@@ -57,7 +59,8 @@ class Pages:
         info_of: Callable[[Connection, Any], RunInfo],
     ) -> None:
         self._reading, self._number_of, self._info_of = open_to_read, number_of, info_of
-        self._ranks = Ranks()
+        firsts = Firsts()
+        self._ranks, self._rarities = Ranks(firsts), Rarities(firsts)
 
     def runs(self, wanted: RunsWanted, *, most: int = 50) -> RunPage:
         """The runs that fit, a page of them."""
@@ -116,14 +119,24 @@ class Pages:
             cells = cells_of(connection, self._number_of(connection, run_id))
             if wanted.cells is not None:
                 cells = [info for info in cells if info.id in wanted.cells]
-            return answer_page(connection, run_id, cells, wanted, self._ranks, reveal=reveal)
+            return answer_page(connection, run_id, cells, wanted, self._ranks, self._rarities, reveal=reveal)
 
     def beside(
-        self, info: CellInfo, place: tuple[int, int], wanted: AnswersWanted, *, reveal: bool = False
+        self, run_id: str, info: CellInfo, place: tuple[int, int], wanted: AnswersWanted, *, reveal: bool = False
     ) -> Neighbours:
         """The answers before and after the one at a position and repeat, of its cell and among those wanted."""
         with self._reading() as connection:
-            return neighbours(connection, info, place, wanted, reveal=reveal)
+            return neighbours(connection, run_id, info, place, wanted, self._rarities, reveal=reveal)
+
+    def sets(self, cells: Sequence[int]) -> dict[int, int]:
+        """The set of items that each cell asked."""
+        with self._reading() as connection:
+            return sets_of(connection, cells)
+
+    def cases(self, cells: Sequence[CellInfo], wanted: CasesWanted, *, reveal: bool = False) -> CasePage:
+        """The items that these cells of one set answered, of whichever runs, side by side: a page of those that fit."""
+        with self._reading() as connection:
+            return case_page(connection, [info for info in cells if info.id in wanted.cells], wanted, reveal=reveal)
 
     def holds_more_than(self, run_id: str, most: int) -> bool:
         """Whether the run has more calls than that, counted no further."""

@@ -22,6 +22,7 @@ FOREMOST = 5_000
 IDS_AT_ONCE, IDS_BY_A_BAR = 10_000, 50_000
 """Once there are enough, only what is above the last of them is read: far more numbers are then looked through."""
 MOST_KEPT = 12
+MOST_FIRSTS = 10_000
 
 Key = tuple[str, int, str]
 """A run's id, one of its cells, a figure. A number alone may be given again once a run was deleted."""
@@ -44,6 +45,37 @@ class Foremost(Struct, frozen=True, kw_only=True):
         return self.looked_at >= self.held
 
 
+class Firsts:
+    """The first call of each cell, which stays the first; a run's id and one of its cells name it."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[tuple[str, int], int] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def of(self, connection: Connection, run: str, cell: int) -> int | None:
+        """Its number; ``None`` where the cell has no calls yet."""
+        if (run, cell) not in self._known:
+            first = _first_call(connection, cell)
+            if first is None:
+                return None
+            with self._lock:
+                self._known[run, cell] = first
+                while len(self._known) > MOST_FIRSTS:
+                    self._known.popitem(last=False)
+            return first
+        return self._known[run, cell]
+
+
+def _first_call(connection: Connection, cell: int) -> int | None:
+    calls = schema.calls
+    oldest = int(connection.execute(select(func.min(calls.c.id))).scalar() or 0)
+    near = select(calls.c.id).where(calls.c.cell + 0 == cell, calls.c.id < oldest + IDS_AT_ONCE)
+    first: int | None = connection.execute(near.order_by(calls.c.id).limit(1)).scalar()
+    if first is None:  # the index of items is in no order of time, so all of the cell in it is read
+        first = connection.execute(select(func.min(calls.c.id)).where(calls.c.cell == cell)).scalar()
+    return first
+
+
 class _Look:
     """How far one cell was looked through for one figure."""
 
@@ -57,7 +89,8 @@ class _Look:
 class Ranks:
     """The foremost calls of the cells that were asked for lately."""
 
-    def __init__(self) -> None:
+    def __init__(self, firsts: Firsts) -> None:
+        self._firsts = firsts
         self._lock = threading.Lock()
         self._looks: OrderedDict[Key, _Look] = OrderedDict()
 
@@ -67,7 +100,8 @@ class Ranks:
         newest = int(connection.execute(select(func.max(schema.calls.c.id))).scalar() or 0)
         with look.lock:
             if look.first < 0 or look.next > newest + 1:
-                self._begin(connection, look, key[1])
+                look.first = look.next = self._firsts.of(connection, *key[:2]) or 0
+                look.found, look.is_all = [], True
             while look.next <= newest:
                 self._go_on(connection, look, key, newest)
                 if time.monotonic() > deadline_s:
@@ -86,17 +120,6 @@ class Ranks:
             while len(self._looks) > MOST_KEPT:
                 self._looks.popitem(last=False)
             return look
-
-    @staticmethod
-    def _begin(connection: Connection, look: _Look, cell: int) -> None:
-        calls = schema.calls
-        oldest = int(connection.execute(select(func.min(calls.c.id))).scalar() or 0)
-        near = select(calls.c.id).where(calls.c.cell + 0 == cell, calls.c.id < oldest + IDS_AT_ONCE)
-        first = connection.execute(near.order_by(calls.c.id).limit(1)).scalar()
-        if first is None:  # the index of items is in no order of time, so all of the cell in it is read
-            first = connection.execute(select(func.min(calls.c.id)).where(calls.c.cell == cell)).scalar()
-        look.first = look.next = int(first or 0)
-        look.found, look.is_all = [], True
 
     @staticmethod
     def _go_on(connection: Connection, look: _Look, key: Key, newest: int) -> None:

@@ -1,0 +1,162 @@
+"""Case by case: the items of a benchmark down, models across, of one run or of several."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from steelyard.dashboard.board import Board, board_of, number, word, words
+from steelyard.dashboard.links import around
+from steelyard.dashboard.shown import TONES, state_of
+from steelyard.errors import UsageError
+from steelyard.report.answers import asked_line, gold
+from steelyard.store.cases import AT_ONCE, CASES_SHOWN, Case, CasesWanted, Outcome
+from steelyard.store.pages import RunsWanted
+from steelyard.types import CellInfo, RunInfo
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+MOST_RUNS, MOST_COLUMNS = 60, 100
+OFFERED = 60
+NAMES = {
+    "": "all cases",
+    "differ": "models differ",
+    "wrong": "no model is right",
+    "right": "every model is right",
+    "failed": "a call failed",
+}
+SIGNS = {"right": "\u2713", "wrong": "\u2717", "failed": "!", "partly": "\u25d0", "unscored": "?"}
+"""Told apart without colours, and read out as the word that stands beside them."""
+
+
+class Column(Struct, frozen=True, kw_only=True):
+    """A cell as a column: what heads it, and what else tells it from the others."""
+
+    cell: int
+    model: str
+    of: str
+
+
+class Mark(Struct, frozen=True, kw_only=True):
+    """What a model made of a case, in a sign, a word and what was read."""
+
+    call: int
+    state: str
+    tone: str
+    sign: str
+    said: str
+    answer: str | None
+
+
+class Row(Struct, frozen=True, kw_only=True):
+    """A case with a mark for each column; ``None`` where the model was not asked."""
+
+    name: str
+    asked: str
+    gold: str
+    marks: tuple[Mark | None, ...]
+
+
+def cases(request: Request) -> Response:
+    """The page; without runs it offers the choice."""
+    board = board_of(request)
+    references = [part for text in words(request, "run", MOST_RUNS) for part in text.replace(",", " ").split()]
+    runs = list({run.id: run for run in map(board.store.run, dict.fromkeys(references))}.values())
+    if len(runs) > MOST_RUNS:
+        raise UsageError(f"{len(runs)} runs on one page; at most {MOST_RUNS}")
+    asked = [(run, info) for run in runs for info in board.store.cells(run.id)]
+    labels = _labels(board, [info for _, info in asked])
+    label = word(request, "benchmark") or next(iter(labels), "")
+    if runs and label not in labels:
+        raise UsageError(f"these runs did not ask {label[:60]!r}. They asked {', '.join(labels) or 'nothing'}")
+    of_set = [(run, info) for run, info in asked if info.id in labels.get(label, ())]
+    models = words(request, "model", MOST_COLUMNS)
+    chosen = [(run, info) for run, info in of_set if not models or info.model in models]
+    shown = chosen[:MOST_COLUMNS]
+    infos = [info for _, info in shown]
+    after = word(request, "after")
+    wanted = CasesWanted(
+        cells=tuple(info.id or 0 for info in infos),
+        shown=next(one for one in CASES_SHOWN if one == word(request, "shown", CASES_SHOWN)),
+        right=number(request, "right"),
+        wrong=number(request, "wrong"),
+        stratum=word(request, "stratum"),
+        text=word(request, "text"),
+        after=number(request, "after") if after else -1,
+    )
+    found = board.store.pages.cases(infos, wanted, reveal=board.reveal)
+    trail = [place for place in word(request, "trail").split(",") if place]
+    return board.page(
+        "cases.html.j2",
+        request,
+        title="Case by case",
+        runs=runs,
+        offered=[] if runs else [one.info for one in board.store.pages.runs(RunsWanted(), most=OFFERED).runs],
+        labels=list(labels),
+        label=label,
+        models=list(dict.fromkeys(info.model for _, info in of_set)),
+        chosen=models,
+        columns=_columns(shown),
+        n_left_out=len(chosen) - len(shown),
+        wanted=wanted,
+        names=NAMES,
+        strata=board.store.pages.strata(infos[0].id or 0) if infos else [],
+        rows=[_row(one, infos, reveal=board.reveal) for one in found.cases],
+        found=found,
+        pages=around(after, trail, "" if found.next is None else str(found.next)),
+        is_first=not after,
+        a_page=AT_ONCE,
+    )
+
+
+def _labels(board: Board, cells: Sequence[CellInfo]) -> dict[str, set[int]]:
+    """The cells of each set of items, by what tables call the first of them."""
+    sets = board.store.pages.sets([info.id or 0 for info in cells])
+    names: dict[int, str] = {}
+    for info in cells:
+        names.setdefault(sets[info.id or 0], info.label)
+    found: dict[str, set[int]] = {}
+    for info in cells:
+        label = names[sets[info.id or 0]]
+        if info.label == label or label not in found or sets[info.id or 0] in {sets[one] for one in found[label]}:
+            found.setdefault(label, set()).add(info.id or 0)
+    return found
+
+
+def _columns(shown: Sequence[tuple[RunInfo, CellInfo]]) -> list[Column]:
+    """Each column's model, with its run and its protocol where models alone do not tell columns apart."""
+    models = [info.model for _, info in shown]
+    is_one_protocol = len({info.label for _, info in shown}) == 1
+    columns = []
+    for run, info in shown:
+        others = [f"#{run.number}"] if models.count(info.model) > 1 else []
+        others += [] if is_one_protocol else [info.label]
+        columns.append(Column(cell=info.id or 0, model=info.model, of=" ".join(others)))
+    return columns
+
+
+def _row(one: Case, infos: Sequence[CellInfo], *, reveal: bool) -> Row:
+    is_hidden = not reveal and any(info.is_confidential for info in infos)
+    outcomes = [one.outcomes.get(info.id or 0) for info in infos]
+    return Row(
+        name=one.name,
+        asked="" if is_hidden else asked_line(one.sample),
+        gold=one.sample.target if is_hidden else gold(one.sample),
+        marks=tuple(None if outcome is None else _mark(outcome) for outcome in outcomes),
+    )
+
+
+def _mark(one: Outcome) -> Mark:
+    """Of a case asked several times how many answers were right, and what was read in the first."""
+    state = state_of(one.failure if one.failed == one.n else None, one.mean)
+    if state == "failed":
+        said = one.failure or "failed"
+    elif one.n > 1:
+        said = f"{one.right} of {one.n} right"
+    else:
+        said = f"{state} {one.mean:.2g}" if state == "partly" else state
+    return Mark(call=one.call, state=state, tone=TONES[state], sign=SIGNS[state], said=said, answer=one.answer)
