@@ -1,0 +1,164 @@
+"""A mean over strata: what is said of one stratum, of whole ones and of lopsided ones, and how often it holds."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import steelyard.stats as stats
+
+strata = st.lists(
+    st.integers(1, 60).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n), st.integers(1, 9))),
+    min_size=1,
+    max_size=6,
+)
+rare = 1e-5
+
+
+def binomial(n, p):
+    """The counts of right answers that are not rare, each with its chance."""
+    log = np.cumsum(np.r_[0.0, np.log(np.arange(n, 0, -1) / np.arange(1, n + 1))])
+    chances = np.exp(log + np.arange(n + 1) * np.log(p) + np.arange(n, -1, -1) * np.log1p(-p))
+    return [(k, float(chance)) for k, chance in enumerate(chances) if chance > rare]
+
+
+def exact_coverage(weights, n, shares):
+    """How often the interval holds the true mean: over every outcome that is not rare, without simulation."""
+    truth, held, all_of_it = float(np.dot(weights, shares)), 0.0, 0.0
+    for outcome in product(*map(binomial, n, shares)):
+        chance = float(np.prod([each for _, each in outcome]))
+        if chance > rare:
+            found = stats.stratified_score_interval(successes=[k for k, _ in outcome], n=n, weights=weights)
+            held += chance * (found.low <= truth <= found.high)
+            all_of_it += chance
+    return held / all_of_it
+
+
+def simulated_coverage(weights, n, shares, *, times, seed):
+    draws = np.random.default_rng(seed).binomial(n, shares, size=(times, len(n)))
+    found = [stats.stratified_score_interval(successes=k, n=n, weights=weights) for k in draws]
+    truth = float(np.average(shares, weights=weights))
+    return np.mean([interval.low <= truth <= interval.high for interval in found])
+
+
+@pytest.mark.parametrize(
+    ("weights", "n", "shares"),
+    [
+        ((0.9, 0.1), (100, 100), (0.99, 0.5)),
+        ((0.9, 0.1), (100, 100), (0.97, 0.5)),
+        ((0.5, 0.5), (1000, 20), (0.5, 0.95)),
+        ((0.9, 0.1), (20, 180), (0.95, 0.5)),
+    ],
+    ids=str,
+)
+def test_a_heavy_stratum_that_is_nearly_always_right_does_not_make_the_mean_look_certain(weights, n, shares):
+    assert 0.94 <= exact_coverage(weights, n, shares) <= 0.97
+
+
+@pytest.mark.parametrize(
+    ("sizes", "low", "high"), [([20] * 5, 0.2, 0.9), ([4] * 57, 0.3, 0.99), ([250] * 27, 0.1, 0.99)]
+)
+def test_a_mean_over_strata_is_covered_as_often_as_it_says(sizes, low, high):
+    shares = np.random.default_rng(7).uniform(low, high, size=len(sizes))
+    assert 0.93 <= simulated_coverage(np.ones(len(sizes)), sizes, shares, times=600, seed=7) <= 0.97
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 20, 100])
+@pytest.mark.parametrize(("low", "high"), [(0.3, 0.99), (0.2, 0.6), (0.8, 0.99)])
+def test_a_mean_over_many_strata_is_covered_however_small_they_are(size, low, high):
+    shares = np.random.default_rng(9).uniform(low, high, size=57)
+    covered = simulated_coverage(np.ones(57), [size] * 57, shares, times=3000, seed=9)
+    assert 0.935 <= covered <= (0.985 if size < 5 else 0.965)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(12))
+def test_a_mean_over_strata_of_any_weights_is_covered(seed):
+    generator = np.random.default_rng(seed)
+    count = int(generator.integers(2, 9))
+    weights, n = generator.dirichlet(np.full(count, 0.5)), generator.integers(20, 400, size=count)
+    shares = generator.beta(2, 0.4, size=count).clip(0.03, 0.97)
+    assert 0.935 <= simulated_coverage(weights, n, shares, times=4000, seed=seed) <= 0.985
+
+
+@settings(max_examples=60, deadline=None)
+@given(strata)
+def test_bounds_hold_the_mean_within_0_and_1_mirror_and_know_no_order(rows):
+    right, n, weights = (np.array(column) for column in zip(*rows, strict=True))
+    found = stats.stratified_score_interval(successes=right, n=n, weights=weights)
+    mean = float(np.average(right / n, weights=weights))
+    assert 0 <= found.low <= mean + 1e-12
+    assert mean - 1e-12 <= found.high <= 1
+    assert found.high - found.low > 0.5 / (n.sum() + 4)
+    mirrored = stats.stratified_score_interval(successes=n - right, n=n, weights=weights)
+    assert (found.low, found.high) == (pytest.approx(1 - mirrored.high), pytest.approx(1 - mirrored.low))
+    turned = stats.stratified_score_interval(successes=right[::-1], n=n[::-1], weights=7 * weights[::-1])
+    assert (turned.low, turned.high) == (pytest.approx(found.low), pytest.approx(found.high))
+
+
+@pytest.mark.parametrize(("right", "n"), [(7, 20), (20, 20), (0, 5), (99, 100)])
+def test_of_one_stratum_it_is_wilson_s_interval(right, n):
+    plain = stats.wilson_interval(successes=right, n=n)
+    for rest in ([], [3]):
+        found = stats.stratified_score_interval(successes=[right, *rest], n=[n, *rest], weights=[1, *(0 for _ in rest)])
+        assert (found.low, found.high) == (pytest.approx(plain.low), pytest.approx(plain.high))
+
+
+def test_many_equal_strata_of_equal_weight_are_known_as_a_mean_with_their_variance():
+    """Far from 0 and 1 the score interval is the mean within z standard errors, nearly."""
+    right, n = np.arange(100, 157), np.full(57, 250)
+    found = stats.stratified_score_interval(successes=right, n=n, weights=np.ones(57))
+    share = right / n
+    reach = 1.959964 * np.sqrt((share * (1 - share) / (n - 1)).sum()) / 57
+    assert (found.low, found.high) == (
+        pytest.approx(share.mean() - reach, abs=1e-5),
+        pytest.approx(share.mean() + reach, abs=1e-5),
+    )
+
+
+def test_strata_without_any_spread_are_not_certain():
+    found = stats.stratified_score_interval(successes=[5, 3], n=[5, 3], weights=[1, 1])
+    assert found.low < stats.wilson_interval(successes=8, n=8).low
+    assert found.high == 1.0
+    lopsided = stats.stratified_score_interval(successes=[1000, 5], n=[1000, 5], weights=[1, 1])
+    assert lopsided.low == pytest.approx(0.5 + 0.5 * stats.wilson_interval(successes=5, n=5).low)
+    for n in ([], [5, 0]):
+        found = stats.stratified_score_interval(successes=n, n=n, weights=[1] * len(n))
+        assert (found.low, found.high) == (0.0, 1.0)
+
+
+def test_a_stratum_that_was_asked_whole_is_known_and_all_of_them_leave_no_doubt():
+    asked = {"successes": [90, 40], "n": [100, 100], "weights": [0.9, 0.1]}
+    endless = stats.stratified_score_interval(**asked)
+    half = stats.stratified_score_interval(populations=[200, 100], **asked)
+    assert endless.low < half.low < 0.85 < half.high < endless.high
+    of_one = stats.wilson_interval(successes=180, n=200)
+    assert (half.low, half.high) == (
+        pytest.approx(0.9 * of_one.low + 0.04, abs=2e-3),
+        pytest.approx(0.9 * of_one.high + 0.04, abs=2e-3),
+    )
+    whole = stats.stratified_score_interval(populations=[100, 100], **asked)
+    assert whole.low == whole.high == pytest.approx(0.85)
+
+
+def test_means_of_repeats_in_strata_are_bounded_by_their_own_spread():
+    """The binomial variance of fractions is too large: the interval would cover always."""
+    generator = np.random.default_rng(8)
+    sizes, repeats = np.array([40] * 6), 4
+    hits, widths = 0, []
+    for at in range(400):
+        drawn = generator.beta(4, 1.5, size=(6, 40))
+        means = generator.binomial(repeats, drawn) / repeats
+        arguments = {"successes": means.sum(axis=1), "n": sizes, "weights": np.ones(6)}
+        found = stats.stratified_score_interval(variances=means.var(axis=1, ddof=1), **arguments)
+        hits += found.low <= 4 / 5.5 <= found.high
+        if at < 50:
+            plain = stats.stratified_score_interval(**arguments)
+            widths.append((found.high - found.low) / (plain.high - plain.low))
+    assert 0.93 <= hits / 400 <= 0.97
+    assert np.mean(widths) < 0.75
+    alike = stats.stratified_score_interval(successes=[50, 50], n=[100, 100], weights=[9, 1], variances=[0, 0])
+    assert alike.high - alike.low > 0.1
