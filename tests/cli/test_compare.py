@@ -207,7 +207,7 @@ def test_chain_of_thought_on_bbh_gains_what_the_paper_prints(data_folder, monkey
     assert "cannot be paired: protocol is 'paper-direct'" in steelyard("compare", "direct", "cot").stderr
     found = compared("direct", "cot", "--across", "protocol")["pairs"][0]["comparison"]
     assert round(100 * found["difference"]["value"], 1) == round(73.93 - 56.61, 1)
-    assert (found["difference"]["n"], found["test"], found["verdict"]) == (6511, "stratified t", "improved")
+    assert (found["difference"]["n"], found["test"], found["verdict"]) == (6511, "stratified score", "improved")
 
 
 def test_a_dry_run_says_what_it_could_tell_apart_and_what_more_would_cost(monkeypatch):

@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     from steelyard.stats.sequential import alpha_spending_bounds as alpha_spending_bounds
     from steelyard.stats.sequential import crossing_probabilities as crossing_probabilities
     from steelyard.stats.sequential import group_sequential_bounds as group_sequential_bounds
+    from steelyard.stats.strata import stratified_difference_interval as stratified_difference_interval
     from steelyard.stats.strata import stratified_score_interval as stratified_score_interval
     from steelyard.stats.trend import change_point as change_point
     from steelyard.stats.trend import cusum as cusum
@@ -172,7 +173,10 @@ _HOMES = {
         "crossing_probabilities",
         "group_sequential_bounds",
     ),
-    "strata": ("stratified_score_interval",),
+    "strata": (
+        "stratified_difference_interval",
+        "stratified_score_interval",
+    ),
     "trend": (
         "change_point",
         "cusum",
