@@ -71,7 +71,7 @@ def test_a_mean_over_strata_is_covered_as_often_as_it_says(sizes, low, high):
 def test_a_mean_over_many_strata_is_covered_however_small_they_are(size, low, high):
     shares = np.random.default_rng(9).uniform(low, high, size=57)
     covered = simulated_coverage(np.ones(57), [size] * 57, shares, times=3000, seed=9)
-    assert 0.935 <= covered <= (0.985 if size < 5 else 0.965)
+    assert 0.93 <= covered <= (0.985 if size < 5 else 0.97)
 
 
 @pytest.mark.long
@@ -162,3 +162,83 @@ def test_means_of_repeats_in_strata_are_bounded_by_their_own_spread():
     assert np.mean(widths) < 0.75
     alike = stats.stratified_score_interval(successes=[50, 50], n=[100, 100], weights=[9, 1], variances=[0, 0])
     assert alike.high - alike.low > 0.1
+
+
+def differences_of(ahead, behind, n):
+    """Items of strata of which A alone has so many right, B alone so many, and both the others; each one's stratum."""
+    rows = [np.repeat([1.0, -1.0, 0.0], [b, c, m - b - c]) for b, c, m in zip(ahead, behind, n, strict=True)]
+    return np.concatenate(rows), np.repeat(np.arange(len(n)), n)
+
+
+def difference_coverage(weights, n, ahead, behind, *, times, seed):
+    """How often the interval leaves out the true difference on either side."""
+    generator, n, parts = np.random.default_rng(seed), np.asarray(n), dict(enumerate(weights))
+    ahead, behind = np.asarray(ahead), np.asarray(behind)
+    truth, held = float(np.average(ahead - behind, weights=weights)), 0
+    for _ in range(times):
+        b = generator.binomial(n, ahead)
+        values, strata = differences_of(b, generator.binomial(n - b, behind / (1 - ahead)), n)
+        found = stats.stratified_difference_interval(
+            a=values.clip(0), b=(-values).clip(0), strata=strata, weights=parts
+        )
+        held += found.low <= truth <= found.high
+    return held / times
+
+
+def test_a_heavy_stratum_of_few_flips_does_not_make_a_difference_look_certain():
+    assert difference_coverage([1, 1], [1000, 20], [0.12, 0.05], [0.12, 0.001], times=60, seed=1) >= 0.93
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("weights", "n", "ahead", "behind"),
+    [
+        ([9, 1], [100, 100], [0.01, 0.25], [0.0, 0.15]),
+        ([9, 1], [100, 100], [0.02, 0.25], [0.01, 0.15]),
+        ([1, 1], [1000, 20], [0.12, 0.05], [0.12, 0.0]),
+        ([1] * 57, [5] * 57, [0.1] * 57, [0.12] * 57),
+        ([1] * 57, [2] * 57, [0.1] * 57, [0.12] * 57),
+        ([1] * 27, [40] * 27, [0.05] * 27, [0.12] * 27),
+        ([1] * 5, [20] * 5, [0.2] * 5, [0.1] * 5),
+    ],
+    ids=lambda values: f"{values[0]}x{len(values)}",
+)
+def test_a_score_interval_of_a_difference_over_strata_covers(weights, n, ahead, behind):
+    assert difference_coverage(weights, n, ahead, behind, times=1500, seed=2) >= 0.93
+
+
+@pytest.mark.parametrize(("b", "c", "n"), [(1, 7, 21), (12, 3, 100), (0, 0, 50), (5, 0, 50), (0, 3, 30), (40, 40, 100)])
+def test_of_one_stratum_a_difference_has_tango_s_interval(b, c, n):
+    values, strata = differences_of([b], [c], [n])
+    found = stats.stratified_difference_interval(a=values, b=np.zeros(n), strata=strata, weights={0: 3})
+    tango = stats.paired_difference_score_interval(only_a_correct=b, only_b_correct=c, n=n)
+    assert (found.diff, found.low, found.high) == pytest.approx((tango.diff, tango.low, tango.high))
+    assert (found.p < 0.05) == (not tango.low <= 0 <= tango.high)
+
+
+def test_a_difference_over_strata_turns_its_sign_knows_no_order_and_is_never_certain():
+    generator = np.random.default_rng(3)
+    for _ in range(15):
+        n = generator.integers(1, 40, size=generator.integers(1, 6))
+        b = generator.binomial(n, 0.1)
+        values, strata = differences_of(b, generator.binomial(n - b, 0.1), n)
+        weights, zeros = dict(enumerate(generator.uniform(0.1, 1, len(n)))), np.zeros(len(values))
+        found = stats.stratified_difference_interval(a=values, b=zeros, strata=strata, weights=weights)
+        assert -1 <= found.low < found.diff + 1e-12
+        assert found.diff - 1e-12 < found.high <= 1
+        assert found.high - found.low > 1 / (n.sum() + 4)
+        assert (found.p < 0.05) == (not found.low <= 0 <= found.high)
+        order = generator.permutation(len(values))
+        back = stats.stratified_difference_interval(a=zeros, b=values[order], strata=strata[order], weights=weights)
+        assert (back.low, back.high, back.p) == pytest.approx((-found.high, -found.low, found.p))
+
+
+def test_a_difference_of_nothing_may_be_anything_and_one_of_repeats_is_known_by_its_own_spread():
+    nothing = stats.stratified_difference_interval(a=[], b=[], strata=[], weights={})
+    assert (nothing.diff, nothing.low, nothing.high, nothing.p) == (None, -1.0, 1.0, None)
+    generator = np.random.default_rng(4)
+    a, b = (generator.binomial(8, 0.5, size=300) / 8 for _ in range(2))
+    strata, weights = np.arange(300) % 3, {0: 1, 1: 2, 2: 1}
+    found = stats.stratified_difference_interval(a=a, b=b, strata=strata, weights=weights)
+    t = stats.paired_t_stratified(a=a, b=b, strata=strata, weights=weights)
+    assert (found.low, found.high) == (pytest.approx(t.low, abs=2e-3), pytest.approx(t.high, abs=2e-3))

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from steelyard.stats.intervals import Interval, members_of
 
-FEW = 5
+FEW = 5  # items for each share that is free
 MOST_STEPS = 200
 
 
@@ -112,7 +112,8 @@ def stratified_difference_interval(
     """Score interval of a weighted mean of strata's mean differences a - b, of scores from 0 to 1 on the same items.
 
     As ``stratified_score_interval``, over items that one side alone has right, the other alone, or both alike: of one
-    stratum it is Tango's (1998). ``weights`` need not sum to 1; ``p`` is that of the score test.
+    stratum it is Tango's (1998). Few items are here fewer than ten. ``weights`` need not sum to 1; ``p`` is that of the
+    score test.
     """
     differences = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
     n = len(differences)
@@ -226,7 +227,7 @@ def _variance(likely: np.ndarray, seen: Seen) -> float:
     tied = each / each.sum() if each.sum() > 0 else np.zeros(len(each))
     several = seen.asked > 1
     each = each * np.divide(seen.asked, seen.asked - 1 + tied, out=np.ones(len(each)), where=several)
-    few = seen.asked < FEW
+    few = seen.asked < FEW * (len(seen.values) - 1)
     if not few.any():
         return seen.scale * float(each.sum())
     whole, now = (_item_variance(seen.weights @ shares, seen.values) for shares in (seen.shares, likely))
