@@ -131,7 +131,7 @@ def difference_within(seen: Seen, *, population: int | None, z: float | None) ->
 
 
 def _difference_over(strata: Strata, differences: np.ndarray, population: int | None, z: float | None) -> Found:
-    """The same of a mean over strata: t on the strata's mean differences, as ``compare`` has it."""
+    """The same of a mean over strata: t on the strata's mean differences."""
     found, n = weighed(differences, strata), len(differences)
     least, most = bounded_by_rest(differences, strata)
     if z is None:
