@@ -222,7 +222,7 @@ def test_chain_of_thought_on_bbh_gains_what_the_paper_prints(data_folder, monkey
     assert "cannot be paired: protocol is 'paper-direct'" in steelyard("compare", "direct", "cot").stderr
     found = compared("direct", "cot", "--across", "protocol")["pairs"][0]["comparison"]
     assert round(100 * found["difference"]["value"], 1) == round(73.93 - 56.61, 1)
-    assert (found["difference"]["n"], found["test"], found["verdict"]) == (6511, "stratified t", "improved")
+    assert (found["difference"]["n"], found["test"], found["verdict"]) == (6511, "stratified score", "improved")
     words = ok("compare", "direct", "cot", "--across", "protocol")
     assert "of these answers the differences are exact, not of others that the same models might give" in words
 

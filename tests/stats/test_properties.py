@@ -127,47 +127,6 @@ def test_fieller_covers_the_ratio_of_means():
     assert 0.935 <= hits / 3000 <= 0.965
 
 
-@pytest.mark.parametrize(
-    ("sizes", "low", "high"), [([20] * 5, 0.2, 0.9), ([4] * 57, 0.3, 0.99), ([250] * 27, 0.1, 0.99)]
-)
-def test_a_mean_over_strata_is_covered_as_often_as_it_says(sizes, low, high):
-    generator = np.random.default_rng(7)
-    p = generator.uniform(low, high, size=len(sizes))
-    weights = np.ones(len(sizes))
-    draws = list(generator.binomial(sizes, p, size=(2000, len(sizes))))
-    covered = coverage(
-        draws, lambda k: stats.stratified_wilson_interval(successes=k, n=sizes, weights=weights), float(p.mean())
-    )
-    assert 0.935 <= covered <= 0.965
-
-
-def test_strata_without_any_spread_are_not_certain():
-    found = stats.stratified_wilson_interval(successes=[5, 3], n=[5, 3], weights=[1, 1])
-    assert (found.low, found.high) == (pytest.approx(7.5 / (7.5 + 1.959964**2)), 1.0)
-    lopsided = stats.stratified_wilson_interval(successes=[1000, 5], n=[1000, 5], weights=[1, 1])
-    assert lopsided.low < 0.85
-    for n in ([], [5, 0]):
-        found = stats.stratified_wilson_interval(successes=n, n=n, weights=[1] * len(n))
-        assert (found.low, found.high) == (0.0, 1.0)
-
-
-def test_means_of_repeats_in_strata_are_bounded_by_their_own_spread():
-    """The binomial variance of fractions is too large: the interval would cover always."""
-    generator = np.random.default_rng(8)
-    sizes, repeats = np.array([40] * 6), 4
-    hits, widths = 0, []
-    for _ in range(600):
-        drawn = generator.beta(4, 1.5, size=(6, 40))
-        means = generator.binomial(repeats, drawn) / repeats
-        arguments = {"successes": means.sum(axis=1), "n": sizes, "weights": np.ones(6)}
-        found = stats.stratified_wilson_interval(variances=means.var(axis=1, ddof=1), **arguments)
-        hits += found.low <= 4 / 5.5 <= found.high
-        plain = stats.stratified_wilson_interval(**arguments)
-        widths.append((found.high - found.low) / (plain.high - plain.low))
-    assert 0.93 <= hits / 600 <= 0.97
-    assert np.mean(widths) < 0.75
-
-
 def _normal_quantile(p):
     from statistics import NormalDist
 

@@ -34,7 +34,7 @@ def micro(metric: str, columns: Columns, context: Context) -> Estimate:
 
 
 def macro(metric: str, columns: Columns, context: Context) -> Estimate:
-    """The mean over strata, a family of strata counting as one; Wilson's interval at the effective sample size."""
+    """The mean over strata, a family of strata counting as one, within a score interval."""
     scores = columns.scores.get(_scored_as(metric, columns))
     if scores is None:
         return unknown(metric, "share", "not given by this protocol")
@@ -44,7 +44,7 @@ def macro(metric: str, columns: Columns, context: Context) -> Estimate:
         return unknown(metric, "share", f"nothing was scored in {len(empty)} of {len(strata)} strata: {empty[0]}")
     weights = stratum_weights(list(means), context.info.families)
     missing = len(context.info.stratum_sizes) - len(strata)
-    bounds = stats.stratified_wilson_interval(
+    bounds = stats.stratified_score_interval(
         successes=[values.sum() for values in means.values()],
         n=[len(values) for values in means.values()],
         weights=weights,
@@ -58,7 +58,7 @@ def macro(metric: str, columns: Columns, context: Context) -> Estimate:
         high=bounds.high,
         level=context.confidence,
         n=sum(map(len, means.values())),
-        method=f"macro mean over {_units(list(means), context.info.families)}, Wilson at effective n",
+        method=f"macro mean over {_units(list(means), context.info.families)}, score interval",
         unit="share",
         status=f"{missing} of {len(context.info.stratum_sizes)} strata were not asked"
         if missing > 0

@@ -261,19 +261,19 @@ def _of_item_means(metric: str, pair: Paired, confidence: float) -> Found:
 def _over_strata(metric: str, pair: Paired, candidate: Side, confidence: float) -> Found:
     codes = np.unique(pair.strata).tolist()
     names = [candidate.columns.strata[code] for code in codes]
-    weights = stratum_weights(names, candidate.info.families)
-    found = stats.paired_t_stratified(
-        a=pair.a,
-        b=pair.b,
-        strata=pair.strata,
-        weights=dict(zip(codes, weights.tolist(), strict=True)),
-        confidence=confidence,
-    )
-    if found.low is None or found.high is None:
+    weights = dict(zip(codes, stratum_weights(names, candidate.info.families).tolist(), strict=True))
+    how = f"paired, mean over {len(codes)} strata"
+    if all(scores.min() >= 0 and scores.max() <= 1 for scores in (pair.a, pair.b)):
+        found = stats.stratified_difference_interval(
+            a=pair.a, b=pair.b, strata=pair.strata, weights=weights, confidence=confidence
+        )
+        difference = _estimate(metric, found.diff, found.low, found.high, confidence, pair.n, f"{how}, score interval")
+        return Found(difference=difference, test="stratified score", p=found.p)
+    t = stats.paired_t_stratified(a=pair.a, b=pair.b, strata=pair.strata, weights=weights, confidence=confidence)
+    if t.low is None or t.high is None:
         return _without_spread(metric, pair, pair.n, confidence)
-    how = f"paired, mean over {len(codes)} strata, t"
-    difference = _estimate(metric, found.mean_diff, found.low, found.high, confidence, pair.n, how)
-    return Found(difference=difference, test="stratified t", p=found.p)
+    difference = _estimate(metric, t.mean_diff, t.low, t.high, confidence, pair.n, f"{how}, t")
+    return Found(difference=difference, test="stratified t", p=t.p)
 
 
 def _without_spread(metric: str, pair: Paired, worth: int, confidence: float) -> Found:

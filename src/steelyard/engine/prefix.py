@@ -62,20 +62,22 @@ def score_within(seen: Seen, *, population: int | None, alpha: float) -> tuple[F
 
 
 def _score_over(strata: Strata, scores: np.ndarray, *, population: int | None, alpha: float) -> tuple[Found, float]:
-    """The mean over strata, with Wilson's interval at as many items as have its variance."""
+    """The mean over strata within a score interval, and how many items of a plain mean have its variance."""
     n, found = len(scores), weighed(scores, strata)
     if found is None:
         return Found(None, None, None), float(n)
     whole = found.mean * (1 - found.mean)
     worth = min(whole / found.variance, 100.0 * n) if found.variance > 0 and whole > 0 else float(n)
-    if population is None:
-        gain = 1.0
-    elif n >= population:
+    if population is not None and n >= population:
         return Found(found.mean, found.mean, found.mean), worth
-    else:
-        is_known = found.finite_variance > 0
-        gain = found.variance / found.finite_variance if is_known else (population - 1) / (population - n)
-    bounds = stats.wilson_interval(successes=found.mean * worth * gain, n=worth * gain, confidence=1 - alpha)
+    bounds = stats.stratified_score_interval(
+        successes=found.means * found.n,
+        n=found.n,
+        weights=strata.weighs,
+        variances=None if bool(np.isin(scores, (0.0, 1.0)).all()) else found.variances,
+        populations=None if population is None else strata.sizes,
+        confidence=1 - alpha,
+    )
     return Found(found.mean, bounds.low, bounds.high), worth
 
 
@@ -129,7 +131,7 @@ def difference_within(seen: Seen, *, population: int | None, z: float | None) ->
 
 
 def _difference_over(strata: Strata, differences: np.ndarray, population: int | None, z: float | None) -> Found:
-    """The same of a mean over strata: t on the strata's mean differences, as ``compare`` has it."""
+    """The same of a mean over strata: t on the strata's mean differences."""
     found, n = weighed(differences, strata), len(differences)
     least, most = bounded_by_rest(differences, strata)
     if z is None:

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from steelyard.stats.intervals import mean_interval as mean_interval
     from steelyard.stats.intervals import mean_se_epochs as mean_se_epochs
     from steelyard.stats.intervals import poisson_rate_interval as poisson_rate_interval
-    from steelyard.stats.intervals import stratified_wilson_interval as stratified_wilson_interval
     from steelyard.stats.intervals import t_quantile as t_quantile
     from steelyard.stats.intervals import variance_components as variance_components
     from steelyard.stats.intervals import wilson_interval as wilson_interval
@@ -73,6 +72,8 @@ if TYPE_CHECKING:
     from steelyard.stats.sequential import alpha_spending_bounds as alpha_spending_bounds
     from steelyard.stats.sequential import crossing_probabilities as crossing_probabilities
     from steelyard.stats.sequential import group_sequential_bounds as group_sequential_bounds
+    from steelyard.stats.strata import stratified_difference_interval as stratified_difference_interval
+    from steelyard.stats.strata import stratified_score_interval as stratified_score_interval
     from steelyard.stats.trend import change_point as change_point
     from steelyard.stats.trend import cusum as cusum
     from steelyard.stats.trend import ewma_chart as ewma_chart
@@ -122,7 +123,6 @@ _HOMES = {
         "mean_interval",
         "mean_se_epochs",
         "poisson_rate_interval",
-        "stratified_wilson_interval",
         "t_quantile",
         "variance_components",
         "wilson_interval",
@@ -172,6 +172,10 @@ _HOMES = {
         "alpha_spending_bounds",
         "crossing_probabilities",
         "group_sequential_bounds",
+    ),
+    "strata": (
+        "stratified_difference_interval",
+        "stratified_score_interval",
     ),
     "trend": (
         "change_point",

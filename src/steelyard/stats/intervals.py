@@ -111,38 +111,6 @@ def wilson_interval_finite(*, successes: float, n: float, population: int, confi
     return Interval(low=max(found.low, successes / population), high=min(found.high, 1 - (n - successes) / population))
 
 
-def stratified_wilson_interval(
-    *,
-    successes: Sequence[float] | np.ndarray,
-    n: Sequence[int] | np.ndarray,
-    weights: Sequence[float] | np.ndarray,
-    variances: Sequence[float] | np.ndarray | None = None,
-    confidence: float = 0.95,
-) -> Interval:
-    """Interval of a weighted mean of shares over fixed strata: Wilson's at the effective sample size.
-
-    The effective n is what a simple sample with the same variance would have (Korn & Graubard 1998; with Wilson's
-    interval: Franco, Little, Louis & Slud 2019). ``variances`` are those of the items of each stratum where scores lie
-    between right and wrong, as means of repeats do. A stratum of one item has no variance of its own and takes that of
-    the whole; a sample without any variance is worth what its weights leave of it (Kish 1965). Of a stratum that weighs
-    something and was not asked, nothing is known.
-    """
-    counts, sizes, parts = (np.asarray(values, dtype=float) for values in (successes, n, weights))
-    if not parts.sum() > 0 or (sizes[parts > 0] <= 0).any():
-        return Interval(low=0.0, high=1.0)
-    asked = parts > 0
-    counts, sizes, parts = counts[asked], sizes[asked], parts[asked] / parts.sum()
-    shares = counts / sizes
-    share = min(1.0, float(parts @ shares))
-    whole = share * (1 - share)
-    within = shares * (1 - shares) * sizes / np.maximum(sizes - 1, 1)
-    if variances is not None:
-        within = np.asarray(variances, dtype=float)[asked]
-    variance = float(parts**2 @ (np.where(sizes > 1, within, whole) / sizes))
-    worth = whole / variance if variance > 0 else 1 / float(parts**2 @ (1 / sizes))
-    return wilson_interval(successes=share * worth, n=worth, confidence=confidence)
-
-
 def clopper_pearson_interval(*, successes: int, n: int, confidence: float = 0.95) -> Interval:
     """Exact interval of a share (Clopper & Pearson 1934): never covers less than it says."""
     return _beta_interval(successes, n - successes + 1, successes + 1, n - successes, confidence)
