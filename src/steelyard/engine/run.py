@@ -42,6 +42,7 @@ from steelyard.engine.provenance import provenance
 from steelyard.engine.purse import Purse, check_store_budget
 from steelyard.engine.resources import Resources
 from steelyard.engine.served import served_pids
+from steelyard.engine.signs import told
 from steelyard.engine.stage import distinct_providers, measuring, opened, probe, watched
 from steelyard.engine.summary import forget_summary, summarise_run
 from steelyard.engine.turns import looks_of
@@ -150,7 +151,7 @@ async def execute(
     on_start(run)
     status: RunStatus = "failed"
     try:
-        async with opened(providers), watched(resources), measuring():
+        async with opened(providers), watched(resources), measuring(), told(store, session, progress, shared):
             await probe(cells)
             async with crew, noted(store, session, lambda: together(learnt_by(cells, lanes), crew.learnt)):
                 status = await drive({lane: unscored(lane, store) for lane in shared}, looks, writer, purse.ledger)

@@ -1,10 +1,12 @@
 """How far a run has come: counted from the answers that are durable, so any process can tell it of any run.
 
-Pace and trouble are those of the newest answers; counts and money are of the whole run.
+Pace and trouble are those of the newest answers; counts and money are of the whole run. Why a model waits is in no
+answer: that its process tells, as its last sign.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import msgspec
@@ -12,7 +14,8 @@ from msgspec import Struct
 from sqlalchemy import Connection, func, select
 
 from steelyard.store import schema
-from steelyard.store.account import spent_of_run
+from steelyard.store.account import doubtful_of_run, spent_by_cell
+from steelyard.store.signs import CellSign, Sign, last_sign
 from steelyard.types import CellInfo
 
 NEWEST = 2_000
@@ -24,16 +27,25 @@ TROUBLES = 5
 class CellProgress(Struct, frozen=True, kw_only=True):
     """How many of a cell's requests have come back, failed ones included; ``planned`` counts repeats.
 
-    ``rate`` is its answers a second over the last minute of them. Of its calls among the newest ones, ``failed``
-    failed and ``retried`` were sent more than once.
+    ``rate`` is its answers a second over the last minute of them. Of its calls among the newest ones, ``failures`` says
+    how many failed of what, and ``retried`` were sent more than once. ``spent_usd`` is what is known of it. ``sign`` is
+    what its process told of it last, where one works on it.
     """
 
     cell: CellInfo
     done: int
     planned: int
     rate: float | None = None
-    failed: int = 0
+    failures: dict[str, int] = {}
     retried: int = 0
+    spent_usd: float | None = None
+    sign: CellSign | None = None
+
+    @property
+    def failed(self) -> int:
+        """Calls that failed: of this session as far as its process tells, else of the newest ones."""
+        newest = sum(self.failures.values())
+        return newest if self.sign is None else max(newest, self.sign.failed)
 
     @property
     def remaining_s(self) -> float | None:
@@ -55,7 +67,9 @@ class Progress(Struct, frozen=True, kw_only=True):
     """A run on its way. ``rate`` is models' answers a second over the last minute of what came in, ``None`` where
     nothing did; floors answer at once and tell no pace. ``rates`` has the same for each model whose pace is known.
 
-    ``failed`` of the ``looked_at`` newest calls failed. ``ended_s`` is when the last call ended, since the epoch.
+    ``failed`` of the ``looked_at`` newest calls failed. ``ended_s`` is when the last call ended, since the epoch. What
+    was spent includes ``doubtful_usd``, which may have been billed for tries that failed. ``sign`` is what the process
+    that works on it told last, if one does.
     """
 
     cells: tuple[CellProgress, ...]
@@ -67,6 +81,8 @@ class Progress(Struct, frozen=True, kw_only=True):
     rate: float | None
     rates: dict[str, float]
     ended_s: float | None
+    doubtful_usd: float = 0.0
+    sign: Sign | None = None
 
     @property
     def done(self) -> int:
@@ -89,6 +105,17 @@ class Progress(Struct, frozen=True, kw_only=True):
             return None
         return max((n / self.rates[model] for model, n in left.items()), default=0.0)
 
+    @property
+    def forecast_usd(self) -> float | None:
+        """What the whole run comes to if what is left costs as much as what is done, cell by cell; ``None`` where a
+        cell has not begun.
+        """
+        asked = [one for one in self.cells if not one.cell.is_floor]
+        if not self.spent_usd or not all(one.done for one in asked):
+            return None
+        left = ((one.spent_usd or 0.0) * (one.planned - one.done) / one.done for one in asked)
+        return self.spent_usd + sum(left)
+
 
 def progress(connection: Connection, run: int) -> Progress:
     """Count what is there."""
@@ -97,17 +124,25 @@ def progress(connection: Connection, run: int) -> Progress:
     infos = [msgspec.structs.replace(msgspec.json.decode(row.info, type=CellInfo), id=row.id) for row in rows]
     newest = _newest(connection, [info.id or 0 for info in infos])
     asked = {info.id for info in infos if not info.is_floor}
-    failed: dict[str, int] = {}
-    for row in newest:
-        if row.failure is not None:
-            failed[row.failure] = failed.get(row.failure, 0) + 1
     troubles = [row for row in newest if row.failure is not None][:TROUBLES]
+    spent, sign = spent_by_cell(connection, run), last_sign(connection, run)
+    signs = {one.cell: one for one in sign.cells} if sign else {}
+    doubtful_usd = doubtful_of_run(connection, run) + (sign.doubtful_usd if sign else 0.0)
     return Progress(
-        cells=tuple(_cell(connection, info, [row for row in newest if row.cell == info.id]) for info in infos),
-        spent_usd=spent_of_run(connection, run),
+        cells=tuple(
+            msgspec.structs.replace(
+                _cell(connection, info, [row for row in newest if row.cell == info.id]),
+                spent_usd=spent.get(info.id or 0),
+                sign=signs.get(info.id or 0),
+            )
+            for info in infos
+        ),
+        spent_usd=sum(spent.values()) + doubtful_usd,
+        doubtful_usd=doubtful_usd,
+        sign=sign,
         looked_at=len(newest),
         retried=sum(row.tries > 1 for row in newest),
-        failed=failed,
+        failed=dict(Counter(row.failure for row in newest if row.failure is not None)),
         troubles=tuple(Trouble(call=row.id, kind=row.failure, ended_s=row.ended_s) for row in troubles),
         rate=_rate([row.ended_s for row in newest if not row.cached and row.cell in asked]),
         rates=_rates(infos, newest),
@@ -133,7 +168,7 @@ def _cell(connection: Connection, info: CellInfo, newest: list[Any]) -> CellProg
         done=min(_done(connection, info.id or 0), planned),
         planned=planned,
         rate=None if info.is_floor else _rate([row.ended_s for row in newest if not row.cached]),
-        failed=sum(row.failure is not None for row in newest),
+        failures=dict(Counter(row.failure for row in newest if row.failure is not None)),
         retried=sum(row.tries > 1 for row in newest),
     )
 

@@ -77,6 +77,7 @@ sessions = Table(
     Column("host", WORDS),
     Column("provenance", LargeBinary, nullable=False),
     Column("resources", LargeBinary),
+    Column("sign", LargeBinary),
 )
 
 sets = Table(
@@ -352,6 +353,11 @@ def _findings_are_kept(connection: Connection) -> None:
     )
 
 
+def _a_run_tells_how_it_stands(connection: Connection) -> None:
+    kind = sessions.c.sign.type.compile(connection.dialect)
+    connection.exec_driver_sql(f"ALTER TABLE sessions ADD COLUMN sign {kind}")
+
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     _judgements_have_costs,
     _answers_are_used_again,
@@ -364,6 +370,7 @@ MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     _nothing_is_kept_twice,
     _dictionaries_are_squeezed,
     _findings_are_kept,
+    _a_run_tells_how_it_stands,
 )
 """Step ``i`` turns a store of version ``i + 1`` into one of version ``i + 2``; steps are added, never changed.
 

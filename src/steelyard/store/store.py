@@ -41,6 +41,7 @@ from steelyard.store.progress import Progress, progress
 from steelyard.store.records import Weighed, read_records, read_weighed
 from steelyard.store.redaction import redact
 from steelyard.store.registry import check_free, check_same_cell, find_run, number_of, run_info, session_info, set_of
+from steelyard.store.signs import Signs
 from steelyard.store.verdicts import VerdictStore
 from steelyard.types import (
     Call,
@@ -65,7 +66,7 @@ class Store:
 
     ``answers`` and ``verdicts`` find what may be used again, ``budget`` is what stands over all its runs, ``baselines``
     are the runs that others are held against; ``pages`` reads runs and answers a page at a time, ``history`` what
-    became of an item; ``found`` keeps what a large run shows.
+    became of an item; ``found`` keeps what a large run shows, ``signs`` what its process tells while it goes on.
     """
 
     def __init__(self, database: Database) -> None:
@@ -77,6 +78,7 @@ class Store:
         self.verdicts = VerdictStore(self._reading)
         self.baselines = Baselines(self._reading, self._writing)
         self.pages = Pages(self._reading, number_of, run_info)
+        self.signs = Signs(self._writing)
         self.history = History(self._reading, run_info)
         self.found = FoundStore(self._reading, self._writing, number_of, self.pages.holds_more_than)
         self.budget = Budget(self._reading, self._writing, number_of, lambda pid, at: registry.is_alive(pid, at))
@@ -275,7 +277,7 @@ class Store:
             connection.execute(
                 update(schema.sessions)
                 .where(schema.sessions.c.id == session)
-                .values(ended_at=_now(), resources=msgspec.json.encode(resources))
+                .values(ended_at=_now(), resources=msgspec.json.encode(resources), sign=None)
             )
         self._database.release(session)
 
