@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
-from steelyard.report.facts import duration_text
+from steelyard.dashboard.rendering import lasting
 from steelyard.store import Store
 from steelyard.store.progress import CellProgress, Progress
 from steelyard.store.signs import Sign
@@ -17,13 +17,16 @@ FULL_BELOW_BYTES = 1_000_000
 
 
 class Line(Struct, frozen=True, kw_only=True):
-    """A line of the table: a cell, or all cells of a model where it has several (``cell`` is then ``None``)."""
+    """A line of the table: a cell, or all cells of a model where it has several: then ``cell`` is ``None``, and each of
+    them ``is_part``.
+    """
 
     model: str
     label: str
     done: int
     planned: int
     is_floor: bool = False
+    is_part: bool = False
     cell: int | None = None
     rate: float | None = None
     remaining_s: float | None = None
@@ -53,6 +56,7 @@ def _line(one: CellProgress, progress: Progress, *, is_alone: bool) -> Line:
         model=one.cell.model,
         label=one.cell.label,
         is_floor=one.cell.is_floor,
+        is_part=not is_alone,
         cell=one.cell.id,
         done=one.done,
         planned=one.planned,
@@ -77,7 +81,7 @@ def _together(model: str, cells: Sequence[CellProgress], progress: Progress) -> 
         done=sum(one.done for one in cells),
         planned=sum(one.planned for one in cells),
         rate=rate,
-        remaining_s=left / rate if rate else None,
+        remaining_s=left / rate if rate and not any(one.is_held_up for one in cells) else None,
         spent_usd=sum(known) if known else None,
         failed=sum(one.failed for one in cells),
         kinds=_kinds(cells, progress),
@@ -111,7 +115,7 @@ def silence(store: Store, sign: Sign | None) -> str | None:
     """What to say where the process of a run that goes on has told nothing for a while."""
     if sign is None or not sign.is_silent:
         return None
-    since = f"Its process has told nothing for {duration_text(sign.age_s)}"
+    since = f"Its process has told nothing for {lasting(sign.age_s)}"
     if store.file is not None and shutil.disk_usage(store.folder).free < FULL_BELOW_BYTES:
         return f"{since}: the disk that the store lies on is full. Free some space; the run waits for it."
     return f"{since}: it is held up or stopped, its machine is gone, or the disk it writes to is full."

@@ -127,6 +127,7 @@ class Lane:
         self.stopped = self.stopped or reason
         for cell in self.cells:
             cell.horizon.abandon()
+            cell.progress.stopped = self.stopped
         if reason != SPENT:
             for throttle in self.throttles:
                 throttle.shut()

@@ -69,6 +69,7 @@ class CellProgress:
     answered before, ``cached`` those that another run has. ``scored_anew`` leaves the cached ones out. ``retries`` are
     tries that failed and were made again. ``ended_s`` is when the last one was done, on the clock of ``started_s``.
     ``awaits_look``: all that may be asked is done, and others must come as far before anybody knows how it goes on.
+    ``stopped``: why nothing more is asked, where the model was given up or the money ended before all was done.
     ``marks`` say how many had been sent and finished when, over the last minute.
     """
 
@@ -92,6 +93,7 @@ class CellProgress:
     throttle: Gate | None = None
     purse: Purse | None = None
     disk: Disk | None = None
+    stopped: str | None = None
     awaits_look: bool = False
     marks: deque[tuple[float, int]] = field(default_factory=deque)
 
@@ -131,6 +133,11 @@ class CellProgress:
         return self.reused + self.scored + self.errored
 
     @property
+    def is_over(self) -> bool:
+        """Whether nothing more is asked."""
+        return self.stopped is not None or self.finished >= self.planned
+
+    @property
     def came_to_nothing(self) -> bool:
         """Whether calls failed and not one was answered, in this session or before."""
         return self.errored > 0 and self.answered + self.reused == 0
@@ -141,7 +148,7 @@ class CellProgress:
 
     def waits(self) -> Iterator[Wait]:
         """All that keeps requests back at present, what matters most first; nothing where none are left."""
-        if self.finished >= self.planned:
+        if self.is_over:
             return
         if self.awaits_look:
             yield Wait(why="look")
@@ -170,9 +177,10 @@ class CellProgress:
         return (done - before) / max(1e-9, now_s - since_s)
 
     def remaining_s(self) -> float | None:
-        """Seconds to go at the present rate."""
+        """Seconds to go at the present rate, where anything goes."""
         rate = self.per_second()
-        return None if not rate or self.awaits_look else (self.planned - self.finished) / rate
+        is_held_up = self.awaits_look or any(wait.why in ("service", "disk") for wait in self.waits())
+        return None if not rate or is_held_up or self.is_over else (self.planned - self.finished) / rate
 
 
 @dataclass

@@ -58,20 +58,20 @@ def sign_of(progress: Progress, lanes: Sequence[Lane | SharedLane]) -> Sign:
     ledger = progress.ledger
     return Sign(
         told_s=time.time(),
-        cells=tuple(_cell(cell, lane.stopped) for lane in lanes for cell in lane.cells),
+        cells=tuple(_cell(cell) for lane in lanes for cell in lane.cells),
         doubtful_usd=0.0 if ledger is None else ledger.doubtful_usd,
         batches=tuple(f"{one.model}  {one.state()}" for one in progress.batches if not one.is_over),
         messages=tuple(scrub(text)[:LONGEST_MESSAGE] for text in progress.messages[-MOST_MESSAGES:]),
     )
 
 
-def _cell(cell: OpenCell, stopped: str | None) -> CellSign:
+def _cell(cell: OpenCell) -> CellSign:
     counters = cell.progress
     return CellSign(
         cell=cell.row,
         in_flight=counters.in_flight,
         failed=counters.errored,
         retries=counters.retries,
-        waits=() if stopped else tuple(counters.waits()),
-        stopped=None if stopped is None else scrub(stopped)[:LONGEST_MESSAGE],
+        waits=tuple(counters.waits()),
+        stopped=None if counters.stopped is None else scrub(counters.stopped)[:LONGEST_MESSAGE],
     )

@@ -22,6 +22,7 @@ NEWEST = 2_000
 MANY = 50_000
 WINDOW_S = 60.0
 TROUBLES = 5
+FEWEST = 10
 
 
 class CellProgress(Struct, frozen=True, kw_only=True):
@@ -48,10 +49,23 @@ class CellProgress(Struct, frozen=True, kw_only=True):
         return newest if self.sign is None else max(newest, self.sign.failed)
 
     @property
+    def is_over(self) -> bool:
+        """Whether nothing more is awaited: all is done, its model was given up, or it is a floor, done at once."""
+        is_stopped = self.sign is not None and self.sign.stopped is not None
+        return is_stopped or self.done >= self.planned or self.cell.is_floor
+
+    @property
+    def is_held_up(self) -> bool:
+        """Whether nothing goes until somebody else has done something: no pace tells how long that takes."""
+        return self.sign is not None and any(wait.why in ("service", "disk") for wait in self.sign.waits)
+
+    @property
     def remaining_s(self) -> float | None:
         """Seconds until it is done at this pace."""
-        if self.done >= self.planned or self.cell.is_floor:
+        if self.is_over:
             return 0.0
+        if self.is_held_up:
+            return None
         return (self.planned - self.done) / self.rate if self.rate else None
 
 
@@ -99,9 +113,10 @@ class Progress(Struct, frozen=True, kw_only=True):
         """Seconds until the last model is done, each at its own pace; an upper bound where the run may end early."""
         left: dict[str, int] = {}
         for one in self.cells:
-            if not one.cell.is_floor and one.done < one.planned:
+            if not one.is_over:
                 left[one.cell.model] = left.get(one.cell.model, 0) + one.planned - one.done
-        if not self.rate or any(model not in self.rates for model in left):
+        is_held_up = any(one.is_held_up for one in self.cells if not one.is_over)
+        if not self.rate or is_held_up or any(model not in self.rates for model in left):
             return None
         return max((n / self.rates[model] for model, n in left.items()), default=0.0)
 
@@ -111,9 +126,9 @@ class Progress(Struct, frozen=True, kw_only=True):
         cell has not begun.
         """
         asked = [one for one in self.cells if not one.cell.is_floor]
-        if not self.spent_usd or not all(one.done for one in asked):
+        if not self.spent_usd or not all(one.done or one.is_over for one in asked):
             return None
-        left = ((one.spent_usd or 0.0) * (one.planned - one.done) / one.done for one in asked)
+        left = ((one.spent_usd or 0.0) * (one.planned - one.done) / one.done for one in asked if not one.is_over)
         return self.spent_usd + sum(left)
 
 
@@ -126,12 +141,13 @@ def progress(connection: Connection, run: int) -> Progress:
     asked = {info.id for info in infos if not info.is_floor}
     troubles = [row for row in newest if row.failure is not None][:TROUBLES]
     spent, sign = spent_by_cell(connection, run), last_sign(connection, run)
+    now_s = sign.told_s if sign else None  # on the clock by which the answers came in
     signs = {one.cell: one for one in sign.cells} if sign else {}
     doubtful_usd = doubtful_of_run(connection, run) + (sign.doubtful_usd if sign else 0.0)
     return Progress(
         cells=tuple(
             msgspec.structs.replace(
-                _cell(connection, info, [row for row in newest if row.cell == info.id]),
+                _cell(connection, info, [row for row in newest if row.cell == info.id], now_s),
                 spent_usd=spent.get(info.id or 0),
                 sign=signs.get(info.id or 0),
             )
@@ -144,30 +160,30 @@ def progress(connection: Connection, run: int) -> Progress:
         retried=sum(row.tries > 1 for row in newest),
         failed=dict(Counter(row.failure for row in newest if row.failure is not None)),
         troubles=tuple(Trouble(call=row.id, kind=row.failure, ended_s=row.ended_s) for row in troubles),
-        rate=_rate([row.ended_s for row in newest if not row.cached and row.cell in asked]),
-        rates=_rates(infos, newest),
+        rate=_rate([row.ended_s for row in newest if not row.cached and row.cell in asked], now_s),
+        rates=_rates(infos, newest, now_s),
         ended_s=max((row.ended_s for row in newest), default=None),
     )
 
 
-def _rates(infos: list[CellInfo], newest: list[Any]) -> dict[str, float]:
+def _rates(infos: list[CellInfo], newest: list[Any], now_s: float | None) -> dict[str, float]:
     """Each model's pace over all its benchmarks, which take their turns."""
     model = {info.id: info.model for info in infos if not info.is_floor}
     ended: dict[str, list[float]] = {}
     for row in newest:
         if not row.cached and row.cell in model:
             ended.setdefault(model[row.cell], []).append(row.ended_s)
-    found = {name: _rate(times) for name, times in ended.items()}
+    found = {name: _rate(times, now_s) for name, times in ended.items()}
     return {name: rate for name, rate in found.items() if rate}
 
 
-def _cell(connection: Connection, info: CellInfo, newest: list[Any]) -> CellProgress:
+def _cell(connection: Connection, info: CellInfo, newest: list[Any], now_s: float | None) -> CellProgress:
     planned = info.items * info.repeats
     return CellProgress(
         cell=info,
         done=min(_done(connection, info.id or 0), planned),
         planned=planned,
-        rate=None if info.is_floor else _rate([row.ended_s for row in newest if not row.cached]),
+        rate=None if info.is_floor else _rate([row.ended_s for row in newest if not row.cached], now_s),
         failures=dict(Counter(row.failure for row in newest if row.failure is not None)),
         retried=sum(row.tries > 1 for row in newest),
     )
@@ -199,11 +215,15 @@ def _newest(connection: Connection, cells: list[int]) -> list[Any]:
     return list(connection.execute(chosen).all())
 
 
-def _rate(ended_s: list[float]) -> float | None:
-    """Calls a second within the last minute of them: what the newest ones span, if that is shorter."""
-    if len(ended_s) < 2:
+def _rate(ended_s: list[float], now_s: float | None) -> float | None:
+    """Calls a second over the last minute, or over what the newest ones span where that is less, or where hardly any
+    came within it. So it sinks while nothing comes; without ``now_s`` it stays what it was at the last one.
+    """
+    ended = sorted(ended_s)
+    if len(ended) < 2:
         return None
-    last = max(ended_s)
-    within = [at for at in ended_s if at > last - WINDOW_S]
-    spans_s = last - min(within)
-    return (len(within) - 1) / spans_s if spans_s > 0 else None
+    last_s = max(ended[-1], now_s or 0.0)
+    within = [at for at in ended if at > last_s - WINDOW_S]
+    counted = within if len(within) > 1 else ended[-FEWEST:]
+    spans_s = last_s - counted[0]
+    return (len(counted) - 1) / spans_s if spans_s > 0 else None

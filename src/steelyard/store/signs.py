@@ -38,7 +38,7 @@ class Wait(Struct, frozen=True, kw_only=True, omit_defaults=True):
     def words(self, *, short: bool = False, since_s: float = 0.0) -> str:
         """In words, ``since_s`` after it was so; in a word or two where there is little room."""
         left_s = self.for_s - since_s
-        seconds = f", {left_s:.0f} s" if left_s >= 1 else ""
+        seconds = f"{left_s:.0f} s" if left_s >= 1 else ""
         match self.why:
             case "look":
                 return "look due" if short else "waiting for a look"
@@ -49,7 +49,8 @@ class Wait(Struct, frozen=True, kw_only=True, omit_defaults=True):
             case "service":
                 return "service gone" if short else f"{self.n} waiting for the service to come back"
             case "rate":
-                return "limited" if short else f"{self.n} waiting for the rate limit{seconds}"
+                words = "limited" if short else f"{self.n} waiting for the rate limit"
+                return (" " if short else ", ").join([words, *([seconds] if seconds else [])])
             case "again":
                 return f"{self.n} again" if short else f"{self.n} to be tried again"
 

@@ -236,6 +236,7 @@ class Store:
     def progress(self, run_id: str) -> Progress:
         """How far the run has come, and at what pace, from what it has written so far."""
         with self._reading() as connection:
+            connection.exec_driver_sql(spoken(connection).begin_to_read)  # all counts are of one moment
             return progress(connection, number_of(connection, run_id))
 
     # Sessions and cells
