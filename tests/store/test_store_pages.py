@@ -173,7 +173,7 @@ def test_why_a_model_waits_is_told_while_its_session_goes_on_and_not_after(store
     ]
     assert [(one.spent_usd, one.failed) for one in found.cells] == [(5.0, 2), (None, 0)]
     assert (found.spent_usd, found.doubtful_usd, found.forecast_usd) == (5.25, 0.25, 50.25)
-    assert found.cells[0].rate == pytest.approx(9 / 30), "while nothing comes the pace sinks"
+    assert found.cells[0].rate == pytest.approx(9 / 29), "while nothing comes the pace sinks"
     assert (found.cells[1].remaining_s, found.remaining_s) == (None, None), "nobody knows when a service comes back"
     store.end_session(session, {})
     store.signs.keep(session, Sign(told_s=41.0))  # a thread that comes late
