@@ -59,7 +59,7 @@ def test_a_cell_says_how_far_it_is_how_long_it_takes_what_it_costs_and_why_it_wa
     cell.started_s, cell.ended_s = 0.0, 21.0
     said = "42/100  29 s left  2.0/s  75.0 % right  $0.5000  2 failed  5 retries  7 waiting for the rate limit, 3 s"
     assert cell_state(cell) == said
-    assert cell_state(cell, 80) == "42/100  29 s left  2.0/s  75.0 % right  $0.5000  2 failed  5 retries  limited 3 s"
+    assert cell_state(cell, 80) == "42/100  29 s left  2.0/s  $0.5000  2 failed  5 retries  limited 3 s"
     assert cell_state(cell, 40) == "42/100  29 s left  2 failed  limited 3 s"
     assert cell_state(cell, 20) == "42/100  29 s left"
     assert cell_state(cell, 3) == "42/100"

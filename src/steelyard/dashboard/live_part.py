@@ -60,7 +60,7 @@ def _line(one: CellProgress, progress: Progress, *, is_alone: bool) -> Line:
         cell=one.cell.id,
         done=one.done,
         planned=one.planned,
-        rate=one.rate,
+        rate=None if one.is_held_up else one.rate,
         remaining_s=one.remaining_s,
         spent_usd=one.spent_usd,
         failed=one.failed,
@@ -72,7 +72,8 @@ def _line(one: CellProgress, progress: Progress, *, is_alone: bool) -> Line:
 
 
 def _together(model: str, cells: Sequence[CellProgress], progress: Progress) -> Line:
-    rate, left = progress.rates.get(model), sum(one.planned - one.done for one in cells)
+    left = sum(one.planned - one.done for one in cells if not one.is_over)
+    rate = None if any(one.is_held_up for one in cells) else progress.rates.get(model)
     known = [one.spent_usd for one in cells if one.spent_usd is not None]
     return Line(
         model=model,
@@ -81,7 +82,7 @@ def _together(model: str, cells: Sequence[CellProgress], progress: Progress) -> 
         done=sum(one.done for one in cells),
         planned=sum(one.planned for one in cells),
         rate=rate,
-        remaining_s=left / rate if rate and not any(one.is_held_up for one in cells) else None,
+        remaining_s=left / rate if rate else None,
         spent_usd=sum(known) if known else None,
         failed=sum(one.failed for one in cells),
         kinds=_kinds(cells, progress),
