@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 from sqlalchemy import Connection, func, select
 
 from steelyard.store import schema
 from steelyard.store.account import doubtful_of_run, spent_by_cell
+from steelyard.store.cells import cells_of
 from steelyard.store.signs import CellSign, Sign, last_sign
 from steelyard.types import CellInfo
 
@@ -134,9 +135,7 @@ class Progress(Struct, frozen=True, kw_only=True):
 
 def progress(connection: Connection, run: int) -> Progress:
     """Count what is there."""
-    cells = schema.cells
-    rows = connection.execute(select(cells.c.id, cells.c.info).where(cells.c.run == run).order_by(cells.c.id)).all()
-    infos = [msgspec.structs.replace(msgspec.json.decode(row.info, type=CellInfo), id=row.id) for row in rows]
+    infos = cells_of(connection, run)
     newest = _newest(connection, [info.id or 0 for info in infos])
     asked = {info.id for info in infos if not info.is_floor}
     troubles = [row for row in newest if row.failure is not None][:TROUBLES]
@@ -146,7 +145,7 @@ def progress(connection: Connection, run: int) -> Progress:
     doubtful_usd = doubtful_of_run(connection, run) + (sign.doubtful_usd if sign else 0.0)
     return Progress(
         cells=tuple(
-            msgspec.structs.replace(
+            replace(
                 _cell(connection, info, [row for row in newest if row.cell == info.id], now_s),
                 spent_usd=spent.get(info.id or 0),
                 sign=signs.get(info.id or 0),
