@@ -59,8 +59,8 @@ def test_a_cell_says_how_far_it_is_how_long_it_takes_what_it_costs_and_why_it_wa
     cell.started_s, cell.ended_s = 0.0, 21.0
     said = "42/100  29 s left  2.0/s  75.0 % right  $0.5000  2 failed  5 retries  7 waiting for the rate limit, 3 s"
     assert cell_state(cell) == said
-    assert cell_state(cell, 80) == "42/100  29 s left  2.0/s  75.0 % right  $0.5000  2 failed  5 retries  limited"
-    assert cell_state(cell, 40) == "42/100  29 s left  2 failed  limited"
+    assert cell_state(cell, 80) == "42/100  29 s left  2.0/s  $0.5000  2 failed  5 retries  limited 3 s"
+    assert cell_state(cell, 40) == "42/100  29 s left  2 failed  limited 3 s"
     assert cell_state(cell, 20) == "42/100  29 s left"
     assert cell_state(cell, 3) == "42/100"
 
@@ -70,6 +70,10 @@ def test_requests_that_failed_and_rest_are_told_and_a_service_that_is_gone():
     assert cell_state(a_cell(throttle=gate)) == "0/100  3 to be tried again"
     gate.waiting, gate.is_closed = 4, True
     assert cell_state(a_cell(throttle=gate)) == "0/100  4 waiting for the service to come back"
+    begun = a_cell(throttle=gate, scored=40, scored_anew=40, started_s=time.monotonic() - 20)
+    assert "left" not in cell_state(begun), "no pace tells when a service comes back"
+    begun.stopped = "HTTP 401: bad key"
+    assert cell_state(begun) == "40/100  0.0 % right  stopped: HTTP 401: bad key"
 
 
 def test_the_pace_of_a_cell_that_is_done_stays_what_it_was():

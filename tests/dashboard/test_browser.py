@@ -13,6 +13,7 @@ import pytest
 from boards import REFUSED, TOKEN, TRIED, cell_info, estimate, judged, new_call, served
 
 from steelyard.store import Store
+from steelyard.store.signs import CellSign, Sign, Wait
 from steelyard.types import Attempt, Failure
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: no browser is driven")
@@ -331,6 +332,12 @@ def test_a_run_is_followed_until_it_ends(browser, tmp_path):
             watched.page.wait_for_selector("text=12 of 20", timeout=10_000)
             store.append_calls([new_call(cell, session, 12, failure=REFUSED)])
             watched.page.wait_for_selector("text=of the newest 13; 1 server", timeout=10_000)
+            limit = Wait(why="rate", n=3, for_s=40.0)
+            store.signs.keep(session, Sign(told_s=time.time(), cells=(CellSign(cell=cell, waits=(limit,)),)))
+            watched.page.click(".scroll")  # what was clicked has the focus, and is followed all the same
+            watched.page.wait_for_selector("td.now >> text=3 waiting for the rate limit, 3", timeout=10_000)
+            assert "65 % #1 on its way" in watched.page.title()
+            assert watched.page.evaluate("document.activeElement.className") == "scroll"
             store.end_session(session, {})
             store.set_status(run.id, "done")
             watched.page.wait_for_selector("h1 .tag:text-is('done')", timeout=10_000)

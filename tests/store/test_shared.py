@@ -14,6 +14,7 @@ import steelyard as sy
 from steelyard.cli import main
 from steelyard.errors import EnvironmentFault, StoreError, StoreFull, UnknownName, UsageError
 from steelyard.store import NewScore, Store
+from steelyard.store.signs import Sign
 from steelyard.types import Score
 
 
@@ -86,6 +87,16 @@ def test_no_password_of_an_address_is_shown_or_kept(schema, capsys):
     for trace in (*capsys.readouterr(), repr(rows), repr(written)):
         assert "hunter2" not in trace
         assert b"hunter2".hex() not in trace
+
+
+def test_a_store_of_the_first_version_on_servers_is_migrated(shared, schema):
+    Store.open(shared).close()
+    server.sql("ALTER TABLE sessions DROP COLUMN sign", schema=schema)
+    server.sql("UPDATE meta SET value = '12' WHERE key = 'schema_version'", schema=schema)
+    with Store.open(shared) as store:
+        run = store.create_run(name="r", plan={}, plan_digest="0" * 64)
+        store.signs.keep(store.begin_session(run.id, {}), Sign(told_s=1.0))
+        assert store.progress(run.id).sign == Sign(told_s=1.0)
 
 
 def test_what_is_not_there_or_not_ours_is_told(shared, schema):

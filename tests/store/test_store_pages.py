@@ -9,6 +9,7 @@ from steelyard.errors import UsageError
 from steelyard.store import NewScore, Store
 from steelyard.store.answer_pages import AnswersWanted
 from steelyard.store.pages import RunsWanted
+from steelyard.store.signs import CellSign, Sign, Wait
 from steelyard.store.states import ANSWER_STATES
 from steelyard.types import Failure, Score
 
@@ -158,6 +159,30 @@ def test_progress_counts_items_once_however_often_they_were_tried(store):
     assert found.rate == pytest.approx(4 / 11)
     assert found.remaining_s == pytest.approx(2 / found.rate)
     assert (found.cells[0].failed, found.cells[0].retried, found.retried) == (3, 0, 0)
+
+
+@pytest.mark.anywhere
+def test_why_a_model_waits_is_told_while_its_session_goes_on_and_not_after(store):
+    run = store.create_run(name="r", plan={}, plan_digest="0" * 64)
+    session = store.begin_session(run.id, {})
+    limited, gone = (store.add_cell(run.id, cell_info(model=name, items=100)) for name in ("limited", "gone"))
+    store.append_calls([new_call(limited, session, place, cost_usd=0.5, at_s=10.0 + place) for place in range(10)])
+    store.append_calls([new_call(gone, session, place, at_s=10.0 + place) for place in range(10)])
+    limit, service = Wait(why="rate", n=3, for_s=9.0), Wait(why="service", n=4)
+    cells = (CellSign(cell=limited, failed=2, waits=(limit,)), CellSign(cell=gone, waits=(service,)))
+    store.signs.keep(session, Sign(told_s=40.0, cells=cells, doubtful_usd=0.25))
+    found = store.progress(run.id)
+    assert [one.sign.waits[0].words(since_s=2.0) for one in found.cells] == [
+        "3 waiting for the rate limit, 7 s",
+        "4 waiting for the service to come back",
+    ]
+    assert [(one.spent_usd, one.failed) for one in found.cells] == [(5.0, 2), (None, 0)]
+    assert (found.spent_usd, found.doubtful_usd, found.forecast_usd) == (5.25, 0.25, 50.25)
+    assert found.cells[0].rate == pytest.approx(9 / 29), "while nothing comes the pace sinks"
+    assert (found.cells[1].remaining_s, found.remaining_s) == (None, None), "nobody knows when a service comes back"
+    store.end_session(session, {})
+    store.signs.keep(session, Sign(told_s=41.0))  # a thread that comes late
+    assert store.progress(run.id).sign is None
 
 
 def test_a_run_lasts_as_long_as_its_slowest_model(store):

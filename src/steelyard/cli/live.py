@@ -22,6 +22,7 @@ LINE_EVERY_S = 10.0
 GAP = "  "
 WIDE_ENOUGH_FOR_BARS = 120
 SHORTEST_NAME = 12
+LONGEST_REASON = 60
 NOTABLE = 0.1
 """The share of a batch that must have come in anew before a log hears of it again."""
 
@@ -75,8 +76,8 @@ class Display:
                 if line := batches.line(batch):
                     print(line, file=sys.stderr, flush=True)
             for place, cell in enumerate(self.progress.cells):
-                is_news = cell.finished or cell.held() if cell.finished < cell.planned else place not in ended
-                if cell.finished >= cell.planned:
+                is_news = place not in ended if cell.is_over else cell.finished or cell.held()
+                if cell.is_over:
                     ended.add(place)
                 if is_news:
                     names = f"{on_one_line(cell.model)}  {on_one_line(cell.label)}"
@@ -187,7 +188,7 @@ def money_state(progress: Progress) -> str | None:
     if ledger.limit_usd is not None:
         parts.append(f"${ledger.remaining_usd:.4f} of ${ledger.limit_usd:g} left")
     finished = sum(cell.scored_anew + cell.errored for cell in progress.cells)
-    waiting = sum(cell.planned - cell.finished for cell in progress.cells)
+    waiting = sum(cell.planned - cell.finished for cell in progress.cells if not cell.is_over)
     if finished:
         parts.append(f"forecast ${ledger.before_usd + ledger.used_usd * (1 + waiting / finished):.4f}")
     if ledger.doubtful_tries:
@@ -209,16 +210,23 @@ def cell_state(cell: CellProgress, room: int | None = None) -> str:
 
 def _parts(cell: CellProgress, *, short: bool = False) -> Iterator[tuple[int, str | None]]:
     """What there is to say, in the order in which it is said, each with how much it matters."""
-    left_s = cell.remaining_s() if cell.finished < cell.planned else None
+    left_s = cell.remaining_s()
     yield 9, f"{cell.finished:,}/{cell.planned:,}"
     yield 8, None if left_s is None else f"{duration(left_s)} left"
-    yield 4, _pace(cell.per_second())
+    yield 4, None if cell.stopped else _pace(cell.per_second())
     yield 2, f"{100 * cell.right / cell.scored:.1f} % right" if cell.scored else None
     yield 5, None if cell.cost_usd is None else f"${cell.cost_usd:.4f}"
     yield 1, f"{cell.cached:,} from earlier runs" if cell.cached else None
     yield 7, f"{cell.errored:,} failed" if cell.errored else None
     yield 3, f"{cell.retries:,} {'retry' if cell.retries == 1 else 'retries'}" if cell.retries else None
-    yield 6, cell.held(short=short)
+    yield 6, _stopped(cell, short=short) or cell.held(short=short)
+
+
+def _stopped(cell: CellProgress, *, short: bool) -> str | None:
+    """That nothing more is asked, where not all was; the reason was said in full when it came about."""
+    if cell.stopped is None or cell.finished >= cell.planned:
+        return None
+    return "stopped" if short else f"stopped: {on_one_line(scrub(cell.stopped))[:LONGEST_REASON]}"
 
 
 def duration(seconds: float) -> str:

@@ -77,7 +77,7 @@ def environment() -> Environment:
         "ago": ago,
         "seconds": seconds,
         "usd": usd,
-        "lasting": duration_text,
+        "lasting": lasting,
         "pace": pace,
         "exact": exact,
         "marked": marked,
@@ -119,7 +119,12 @@ def ago(moment_s: float | None) -> str:
     """How long ago a moment was, in words."""
     if moment_s is None:
         return ""
-    return f"{duration_text(max(0.0, datetime.now(UTC).timestamp() - moment_s))} ago"
+    return f"{lasting(max(0.0, datetime.now(UTC).timestamp() - moment_s))} ago"
+
+
+def lasting(duration_s: float) -> str:
+    """A duration that moves on while it is read: whole seconds are enough."""
+    return f"{duration_s:.0f} s" if duration_s < 59.5 else duration_text(duration_s)
 
 
 def pace(per_second: float) -> str:

@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, quote
 from steelyard.analysis.wording import written
 from steelyard.dashboard.board import Board, board_of, number, word
 from steelyard.dashboard.links import around, with_links
+from steelyard.dashboard.live_part import lines, silence
 from steelyard.dashboard.shown import TONES, state_of
 from steelyard.errors import UsageError
 from steelyard.report.answers import asked_line, gold
@@ -58,6 +59,9 @@ def run(request: Request) -> Response:
         title=f"#{info.number} {info.name}",
         run=info,
         progress=progress,
+        lines=lines(progress) if progress else [],
+        silence=silence(board.store, progress.sign) if progress and is_running else None,
+        budget_usd=info.plan.get("budget_usd"),
         standings=_standings(board, info, progress) if progress and is_running else {},
         models=list(dict.fromkeys(one.model for one in board.store.cells(info.id))),
         warnings=warnings(results) if results and not is_whole else [],

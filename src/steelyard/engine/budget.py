@@ -306,6 +306,11 @@ class Till:
         self.worst_case = WorstCase(spec)
         self._queue = asyncio.Lock()
 
+    @property
+    def is_short(self) -> bool:
+        """Whether a request waits for money that others hold: one that finds some passes at once."""
+        return self._queue.locked()
+
     async def bill(self, request: Request, *, promise_usd: float = 0.0, is_promised: bool = False) -> Bill | None:
         """A bill that is open, or ``None`` where there is no money left for it."""
         bill = Bill(self.ledger, self.worst_case, request, promise_usd)

@@ -135,13 +135,15 @@ class Books(Said, frozen=True):
 
 
 class Standing(Said, frozen=True):
-    """How a model's lane stands: requests in flight by the row of their cell, and what waits at its gate and why."""
+    """How a model's lane stands: requests in flight by the row of their cell, and what waits and why."""
 
     model: str
     in_flight: dict[int, int]
     waiting: int
     held_for_s: float
     is_closed: bool
+    resting: int = 0
+    is_short: bool = False
 
 
 class Refused(Said, frozen=True):

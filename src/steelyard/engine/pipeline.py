@@ -90,9 +90,9 @@ class Lane:
         first = cells[0].cell.provider
         self.throttle = self._system.first.throttle if self._system else gates.door(concurrency, self._spec, first)
         self._clock = Clock()
-        self._stragglers = Stragglers(self.model, self._spec.timeout_s, progress.tell, cells[0].progress.held)
+        self._stragglers = Stragglers(self.model, self._spec.timeout_s, progress.tell, self._held)
         for cell in cells:
-            cell.progress.throttle = self.throttle
+            cell.progress.throttle, cell.progress.disk = self.throttle, writer
         self.batches: BatchLane | None = None
         in_pieces = MOST_HELD if self._spec.batch else WINDOW_PER_SLOT * concurrency
         self._window = in_pieces + SPARE_WINDOW
@@ -109,8 +109,13 @@ class Lane:
         """Let what may cost something be paid from the one ledger."""
         first, *_ = self._spec.asked
         self.till = None if costs_nothing(self._spec) else Till(ledger, first)
+        for cell in self.cells:
+            cell.progress.purse = self.till
         if self._system is not None:
             self._system.pay_from(ledger)
+
+    def _held(self) -> str | None:
+        return next((held for cell in self.cells if (held := cell.progress.held())), None)
 
     @property
     def throttles(self) -> tuple[Door, ...]:
@@ -122,6 +127,7 @@ class Lane:
         self.stopped = self.stopped or reason
         for cell in self.cells:
             cell.horizon.abandon()
+            cell.progress.stopped = self.stopped
         if reason != SPENT:
             for throttle in self.throttles:
                 throttle.shut()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from steelyard.store.signs import Wait
 
 if TYPE_CHECKING:
     from steelyard.engine.budget import Ledger
@@ -43,12 +45,31 @@ class Gate(Protocol):
         ...
 
 
+class Purse(Protocol):
+    """Where the requests to a model are paid, likewise."""
+
+    @property
+    def is_short(self) -> bool:
+        """Whether a request waits for money that others hold."""
+        ...
+
+
+class Disk(Protocol):
+    """Where answers are kept, likewise."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing is sent until there is room again."""
+        ...
+
+
 @dataclass
 class CellProgress:
     """One cell's counters. ``planned`` counts requests (items times repeats), ``reused`` those that this run had
     answered before, ``cached`` those that another run has. ``scored_anew`` leaves the cached ones out. ``retries`` are
     tries that failed and were made again. ``ended_s`` is when the last one was done, on the clock of ``started_s``.
     ``awaits_look``: all that may be asked is done, and others must come as far before anybody knows how it goes on.
+    ``stopped``: why nothing more is asked, where the model was given up or the money ended before all was done.
     ``marks`` say how many had been sent and finished when, over the last minute.
     """
 
@@ -70,6 +91,9 @@ class CellProgress:
     started_s: float | None = None
     ended_s: float | None = None
     throttle: Gate | None = None
+    purse: Purse | None = None
+    disk: Disk | None = None
+    stopped: str | None = None
     awaits_look: bool = False
     marks: deque[tuple[float, int]] = field(default_factory=deque)
 
@@ -109,24 +133,35 @@ class CellProgress:
         return self.reused + self.scored + self.errored
 
     @property
+    def is_over(self) -> bool:
+        """Whether nothing more is asked."""
+        return self.stopped is not None or self.finished >= self.planned
+
+    @property
     def came_to_nothing(self) -> bool:
         """Whether calls failed and not one was answered, in this session or before."""
         return self.errored > 0 and self.answered + self.reused == 0
 
     def held(self, *, short: bool = False) -> str | None:
         """What keeps requests back at present, if anything does; in a word where there is little room."""
+        return next((wait.words(short=short) for wait in self.waits()), None)
+
+    def waits(self) -> Iterator[Wait]:
+        """All that keeps requests back at present, what matters most first; nothing where none are left."""
+        if self.is_over:
+            return
         if self.awaits_look:
-            return "look due" if short else "waiting for a look"
+            yield Wait(why="look")
+        if self.disk is not None and self.disk.is_full:
+            yield Wait(why="disk")
+        if self.purse is not None and self.purse.is_short:
+            yield Wait(why="money")
         throttle = self.throttle
-        if throttle is None:
-            return None
-        if not throttle.waiting:
-            again = "again" if short else "to be tried again"
-            return f"{throttle.resting} {again}" if throttle.resting else None
-        seconds = f", {throttle.held_for_s:.0f} s" if throttle.held_for_s >= 1 else ""
-        if throttle.is_closed:
-            return "service gone" if short else f"{throttle.waiting} waiting for the service to come back"
-        return "limited" if short else f"{throttle.waiting} waiting for the rate limit{seconds}"
+        if throttle is not None and throttle.waiting:
+            why: Literal["service", "rate"] = "service" if throttle.is_closed else "rate"
+            yield Wait(why=why, n=throttle.waiting, for_s=round(throttle.held_for_s, 1))
+        if throttle is not None and throttle.resting:
+            yield Wait(why="again", n=throttle.resting)
 
     def per_second(self) -> float | None:
         """Requests sent and finished, per second: of the last minute, or since the first one was sent if that is less;
@@ -142,9 +177,10 @@ class CellProgress:
         return (done - before) / max(1e-9, now_s - since_s)
 
     def remaining_s(self) -> float | None:
-        """Seconds to go at the present rate."""
+        """Seconds to go at the present rate, where anything goes."""
         rate = self.per_second()
-        return None if not rate or self.awaits_look else (self.planned - self.finished) / rate
+        is_held_up = self.awaits_look or any(wait.why in ("service", "disk") for wait in self.waits())
+        return None if not rate or is_held_up or self.is_over else (self.planned - self.finished) / rate
 
 
 @dataclass

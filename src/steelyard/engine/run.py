@@ -35,6 +35,7 @@ from steelyard.engine.progress import Progress
 from steelyard.engine.purse import Purse, check_store_budget, load_prices, who_is_paid
 from steelyard.engine.resources import Resources
 from steelyard.engine.shared_lane import SharedLane
+from steelyard.engine.signs import told
 from steelyard.engine.stage import distinct_providers, measuring, opened, probe, watched
 from steelyard.engine.summary import forget_summary, summarise_run
 from steelyard.engine.turns import looks_of
@@ -112,7 +113,7 @@ async def execute(
     running = await _set_up(plan, store, run, session, cells, given, progress, policy or RetryPolicy())
     on_start(run)
     try:
-        await _ask(running, store)
+        await _ask(running, store, progress)
     finally:
         await _wind_up(running, store, progress)
     stopped = _given_up(running.lanes) if running.status == "failed" else {}
@@ -182,10 +183,11 @@ async def _set_up(
     )
 
 
-async def _ask(running: _Running, store: Store) -> None:
+async def _ask(running: _Running, store: Store, progress: Progress) -> None:
     """Drive the lanes, with all that stands around them; ``running.status`` is how far that came."""
     cells, lanes, crew = running.cells, running.lanes, running.crew
-    async with opened(distinct_providers(cells)), watched(running.resources), measuring():
+    telling = told(store, running.session, progress, running.shared)
+    async with opened(distinct_providers(cells)), watched(running.resources), measuring(), telling:
         await probe(cells)
         async with crew, noted(store, running.session, lambda: together(learnt_by(cells, lanes), crew.learnt)):
             earlier = {lane: unscored(lane, store) for lane in running.shared}

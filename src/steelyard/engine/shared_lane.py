@@ -77,8 +77,13 @@ class SharedGate:
 
     @property
     def resting(self) -> int:
-        """Workers do not tell of them."""
-        return 0
+        """Requests that failed and wait until they are tried again."""
+        return sum(standing.resting for standing in self._standings())
+
+    @property
+    def is_short(self) -> bool:
+        """Whether a worker's request waits for money that others hold."""
+        return any(standing.is_short for standing in self._standings())
 
 
 class SharedLane:
@@ -94,7 +99,7 @@ class SharedLane:
         self._is_wanted, self._is_over = asyncio.Event(), asyncio.Event()
         self._unscored: dict[int, Unscored] = {}
         for cell in self.cells:
-            cell.progress.throttle = SharedGate(self.model, crew.hands)
+            cell.progress.throttle = cell.progress.purse = SharedGate(self.model, crew.hands)
 
     @property
     def stopped(self) -> str | None:

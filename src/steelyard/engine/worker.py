@@ -99,6 +99,11 @@ class Keeper:
         """The disk is full, or is not any more."""
         self._has_room.set() if said.is_there else self._has_room.clear()
 
+    @property
+    def is_full(self) -> bool:
+        """Whether the run has no room on its disk."""
+        return not self._has_room.is_set()
+
     async def ready(self) -> None:
         """Return when what is paid for from now on can be kept."""
         if not self._has_room.is_set():
@@ -259,6 +264,8 @@ class Worker:
                         waiting=gate.waiting,
                         held_for_s=gate.held_for_s,
                         is_closed=gate.is_closed,
+                        resting=gate.resting,
+                        is_short=lane.till is not None and lane.till.is_short,
                     )
                 )
 

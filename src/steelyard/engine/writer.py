@@ -41,6 +41,11 @@ class Keeps(Protocol):
         """Have the scores of a call written; ``then`` is called when they are durable."""
         ...
 
+    @property
+    def is_full(self) -> bool:
+        """Whether that cannot be kept at present."""
+        ...
+
     async def ready(self) -> None:
         """Return when what is paid for from now on can be kept."""
         ...
@@ -102,6 +107,11 @@ class Writer:
             for drained in drains:
                 drained.set()
             self._keep_pace(len(calls))
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there is no room, so that nothing is sent."""
+        return not self._has_room.is_set()
 
     async def ready(self) -> None:
         """Return when what is paid for from now on can be kept: at once, unless the disk is full."""

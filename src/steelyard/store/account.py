@@ -177,18 +177,33 @@ def settle_the_dead(connection: Connection, is_alive: IsAlive) -> int:
 
 def spent_of_run(connection: Connection, run: int) -> float:
     """What the answers and judgements of a run are known to have cost, and what its sessions left in doubt."""
-    cells, calls, scores, sessions = schema.cells, schema.calls, schema.scores, schema.sessions
+    return sum(spent_by_cell(connection, run).values()) + doubtful_of_run(connection, run)
+
+
+def spent_by_cell(connection: Connection, run: int) -> dict[int, float]:
+    """What the answers of each cell of a run and the judgements of them are known to have cost, where anything is."""
+    cells, calls, scores = schema.cells, schema.calls, schema.scores
     of_run = select(cells.c.id).where(cells.c.run == run)
-    answers = select(func.coalesce(func.sum(calls.c.cost_usd), 0.0)).where(calls.c.cell.in_(of_run), schema.HAS_COST)
+    answers = select(calls.c.cell, func.sum(calls.c.cost_usd)).where(calls.c.cell.in_(of_run), schema.HAS_COST)
     judgements = (
-        select(func.coalesce(func.sum(scores.c.cost_usd), 0.0))
+        select(calls.c.cell, func.sum(scores.c.cost_usd))
         .join(calls, calls.c.id == scores.c.call)
         .where(scores.c.calls.is_not(None), calls.c.cell.in_(of_run))
     )
-    known_usd = sum(float(connection.execute(total).scalar_one()) for total in (answers, judgements))
+    spent: dict[int, float] = {}
+    for costs in (answers, judgements):
+        for cell, cost_usd in connection.execute(costs.group_by(calls.c.cell)).all():
+            if cost_usd is not None:
+                spent[cell] = spent.get(cell, 0.0) + float(cost_usd)
+    return spent
+
+
+def doubtful_of_run(connection: Connection, run: int) -> float:
+    """What the sessions of a run that have ended left in doubt."""
+    sessions = schema.sessions
     resources = connection.execute(select(sessions.c.resources).where(sessions.c.run == run)).scalars()
     figures = (msgspec.json.decode(encoded, type=dict[str, float]) for encoded in resources if encoded)
-    return known_usd + sum(session.get(DOUBTFUL, 0.0) for session in figures)
+    return sum(session.get(DOUBTFUL, 0.0) for session in figures)
 
 
 def _terms(connection: Connection) -> Terms | None:

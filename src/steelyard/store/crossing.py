@@ -111,7 +111,7 @@ class _Arrival:
         self._add(schema.runs, id=lambda row: runs[row["id"]], status=_status)
         self._add(schema.run_tags, run=self._there("run"))
         self._number("session", schema.sessions)
-        self._add(schema.sessions, id=self._there("session", "id"), run=self._there("run"), pid=_pid)
+        self._add(schema.sessions, id=self._there("session", "id"), run=self._there("run"), pid=_pid, sign=_none)
         self._intern("set", schema.sets)
         self._intern("measure", schema.measures)
         self._add_dictionaries()
@@ -219,6 +219,10 @@ class _Arrival:
 
 def _status(row: Row) -> str:
     return "interrupted" if row["status"] == "running" else str(row["status"])
+
+
+def _none(row: Row) -> None:
+    """What a process tells of a run is nothing to another store."""
 
 
 def _pid(row: Row) -> int | None:

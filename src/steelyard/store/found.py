@@ -88,6 +88,7 @@ def _stands(connection: Connection, run: int) -> Iterator[Sequence[Any]]:
     own = select(cells.c.id).where(cells.c.run == run)
     yield from connection.execute(select(runs.c.uid, runs.c.status, runs.c.plan_digest).where(runs.c.id == run))
     yield from connection.execute(select(cells).where(cells.c.run == run).order_by(cells.c.id))
-    yield from connection.execute(select(sessions).where(sessions.c.run == run).order_by(sessions.c.id))
+    told = [column for column in sessions.columns if column is not sessions.c.sign]  # which goes when it ends
+    yield from connection.execute(select(*told).where(sessions.c.run == run).order_by(sessions.c.id))
     for of_cell in (schema.gradings, schema.looks):
         yield from connection.execute(select(of_cell).where(of_cell.c.cell.in_(own)).order_by(*of_cell.primary_key))

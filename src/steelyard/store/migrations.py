@@ -97,6 +97,11 @@ def _findings_are_kept(connection: Connection) -> None:
     )
 
 
+def _a_run_tells_how_it_stands(connection: Connection) -> None:
+    kind = schema.sessions.c.sign.type.compile(connection.dialect)
+    connection.exec_driver_sql(f"ALTER TABLE sessions ADD COLUMN sign {kind}")
+
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     _judgements_have_costs,
     _answers_are_used_again,
@@ -109,6 +114,7 @@ MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     _nothing_is_kept_twice,
     _dictionaries_are_squeezed,
     _findings_are_kept,
+    _a_run_tells_how_it_stands,
 )
 """Step ``i`` turns a store of version ``i + 1`` into one of version ``i + 2``.
 

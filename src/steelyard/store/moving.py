@@ -121,7 +121,7 @@ class _Move:
         self._copy("run_tags", "WHERE t.run = :run", run=":to")
         self._number("sessions")
         pid = "CASE WHEN t.ended_at IS NULL THEN NULL ELSE t.pid END"  # no process here works on the run
-        self._copy("sessions", "JOIN new_sessions n ON n.old = t.id", id="n.new", run=":to", pid=pid)
+        self._copy("sessions", "JOIN new_sessions n ON n.old = t.id", id="n.new", run=":to", pid=pid, sign="NULL")
 
     def _add_cells(self) -> None:
         self._number("cells")

@@ -71,6 +71,7 @@ sessions = Table(
     Column("host", WORDS),
     Column("provenance", LargeBinary, nullable=False),
     Column("resources", LargeBinary),
+    Column("sign", LargeBinary),
 )
 
 sets = Table(

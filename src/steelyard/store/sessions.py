@@ -43,7 +43,7 @@ def add_provenance(connection: Connection, session: int, found: dict[str, Any]) 
 
 def end_session(connection: Connection, session: int, resources: dict[str, float]) -> None:
     """The process is done with the run, and this is what it took."""
-    _change(connection, session, ended_at=schema.now(), resources=msgspec.json.encode(resources))
+    _change(connection, session, ended_at=schema.now(), resources=msgspec.json.encode(resources), sign=None)
 
 
 def sessions_of(connection: Connection, run: int) -> list[SessionInfo]:

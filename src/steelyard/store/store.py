@@ -35,6 +35,7 @@ from steelyard.store.progress import Progress, progress
 from steelyard.store.records import Weighed, read_records, read_weighed
 from steelyard.store.redaction import redact
 from steelyard.store.runs import number_of, run_info
+from steelyard.store.signs import Signs
 from steelyard.store.verdicts import VerdictStore
 from steelyard.types import (
     Call,
@@ -55,7 +56,7 @@ class Store:
 
     ``answers`` and ``verdicts`` find what may be used again, ``budget`` is what stands over all its runs, ``baselines``
     are the runs that others are held against; ``pages`` reads runs and answers a page at a time, ``history`` what
-    became of an item; ``found`` keeps what a large run shows.
+    became of an item; ``found`` keeps what a large run shows, ``signs`` what its process tells while it goes on.
     """
 
     def __init__(self, database: Database) -> None:
@@ -68,6 +69,7 @@ class Store:
         self.verdicts = VerdictStore(self._reading)
         self.baselines = Baselines(self._reading, self._writing)
         self.pages = Pages(self._reading, number_of, run_info)
+        self.signs = Signs(self._writing)
         self.history = History(self._reading, run_info)
         self.found = FoundStore(self._reading, self._writing, number_of, self.pages.holds_more_than)
         self.budget = Budget(self._reading, self._writing, number_of, lambda pid, at: sessions.is_alive(pid, at))
@@ -172,6 +174,7 @@ class Store:
     def progress(self, run_id: str) -> Progress:
         """How far the run has come, and at what pace, from what it has written so far."""
         with self._reading() as connection:
+            connection.exec_driver_sql(spoken(connection).begin_to_read)  # all counts are of one moment
             return progress(connection, number_of(connection, run_id))
 
     # Sessions and cells

@@ -26,26 +26,56 @@
     });
     text.before(button);
   }
-  // A page that is live fetches itself, and only its live part is exchanged: nothing that is typed or ticked is lost.
-  const follow = () => {
-    const live = document.getElementById("live");
-    const seconds = live ? Number(live.dataset.live) : 0;
-    if (!seconds) return;
-    setTimeout(() => {
-      if (document.hidden || live.contains(document.activeElement) || live.querySelector("input:checked")) return follow();
-      const request = new XMLHttpRequest();
-      request.open("GET", location.href);
-      request.responseType = "document";
-      request.onload = () => {
-        const next = request.response && request.response.getElementById("live");
-        if (!next) return follow();
-        if (next.dataset.state !== live.dataset.state) return location.reload();
-        live.replaceWith(next);
-        follow();
-      };
-      request.onerror = follow;
-      request.send();
-    }, 1000 * seconds);
+  // A page that is live fetches itself, and only its live part is exchanged: what is typed, ticked, marked or focused
+  // stays as it is. A page that nobody sees asks seldom, and at once when it is seen again.
+  const OUT_OF_SIGHT_S = 15;
+  let waiting = 0;
+  const live = () => document.getElementById("live");
+  const isInHand = (part) => {
+    const marked = getSelection();
+    const isMarked = !marked.isCollapsed && marked.containsNode(part, true);
+    return isMarked || part.querySelector("input:checked") || part.contains(document.activeElement.closest("input, select"));
   };
+  const exchange = (part, next) => {
+    const reached = (within) => [...within.querySelectorAll("a, [tabindex]")];
+    const focused = reached(part).indexOf(document.activeElement);
+    const scrolled = [...part.querySelectorAll(".scroll")].map((one) => one.scrollLeft);
+    part.replaceWith(next);
+    next.querySelectorAll(".scroll").forEach((one, place) => { one.scrollLeft = scrolled[place] || 0; });
+    if (focused >= 0 && reached(next)[focused]) reached(next)[focused].focus({ preventScroll: true });
+  };
+  const lost = () => {
+    let told = document.getElementById("lost");
+    if (told) return;
+    told = document.createElement("p");
+    told.id = "lost";
+    told.className = "beware";
+    told.setAttribute("role", "status");
+    told.textContent = `The dashboard does not answer: what stands here is as it was at ${new Date().toISOString().slice(11, 19)} UTC.`;
+    live().before(told);
+  };
+  const found = (page) => {
+    const part = live();
+    const next = page && page.getElementById("live");
+    if (!next) return lost();
+    document.getElementById("lost")?.remove();
+    if (next.dataset.state !== part.dataset.state) return location.reload();
+    document.title = page.title;
+    if (!isInHand(part)) exchange(part, next);
+  };
+  const look = () => {
+    const request = new XMLHttpRequest();
+    request.open("GET", location.href);
+    request.responseType = "document";
+    request.onload = () => { found(request.response); follow(); };
+    request.onerror = () => { lost(); follow(); };
+    request.send();
+  };
+  const follow = () => {
+    const seconds = live() ? Number(live().dataset.live) : 0;
+    clearTimeout(waiting);
+    if (seconds) waiting = setTimeout(look, 1000 * (document.hidden ? OUT_OF_SIGHT_S : seconds));
+  };
+  document.addEventListener("visibilitychange", follow);
   follow();
 })();

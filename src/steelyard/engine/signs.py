@@ -1,0 +1,77 @@
+"""Tells the store how a run stands while it goes on, for whoever watches it from another process.
+
+The counters that a display reads are read every few seconds, and written down where they have changed: one row, from a
+thread, however fast answers come.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from steelyard.errors import StoreError
+from steelyard.secrets import scrub
+from steelyard.store.signs import TOLD_AT_LEAST_EVERY_S, TOLD_EVERY_S, CellSign, Sign
+
+if TYPE_CHECKING:
+    from steelyard.engine.pipeline import Lane
+    from steelyard.engine.progress import Progress
+    from steelyard.engine.shared_lane import SharedLane
+    from steelyard.engine.work import OpenCell
+    from steelyard.store import Store
+
+MOST_MESSAGES = 5
+LONGEST_MESSAGE = 400
+
+
+@asynccontextmanager
+async def told(
+    store: Store, session: int, progress: Progress, lanes: Sequence[Lane | SharedLane]
+) -> AsyncIterator[None]:
+    """Keep with the session how the run stands, while the block goes on."""
+
+    async def tell() -> None:
+        last = Sign(told_s=0.0)
+        while True:
+            sign = sign_of(progress, lanes)
+            if replace(sign, told_s=last.told_s) != last or sign.told_s - last.told_s >= TOLD_AT_LEAST_EVERY_S:
+                with suppress(StoreError):  # a full disk is the writer's to tell
+                    await asyncio.to_thread(store.signs.keep, session, sign)
+                    last = sign
+            await asyncio.sleep(TOLD_EVERY_S)
+
+    task = asyncio.ensure_future(tell())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def sign_of(progress: Progress, lanes: Sequence[Lane | SharedLane]) -> Sign:
+    """How the run stands now."""
+    ledger = progress.ledger
+    return Sign(
+        told_s=time.time(),
+        cells=tuple(_cell(cell) for lane in lanes for cell in lane.cells),
+        doubtful_usd=0.0 if ledger is None else ledger.doubtful_usd,
+        batches=tuple(f"{one.model}  {one.state()}" for one in progress.batches if not one.is_over),
+        messages=tuple(scrub(text)[:LONGEST_MESSAGE] for text in progress.messages[-MOST_MESSAGES:]),
+    )
+
+
+def _cell(cell: OpenCell) -> CellSign:
+    counters = cell.progress
+    return CellSign(
+        cell=cell.row,
+        in_flight=counters.in_flight,
+        failed=counters.errored,
+        retries=counters.retries,
+        waits=tuple(counters.waits()),
+        stopped=None if counters.stopped is None else scrub(counters.stopped)[:LONGEST_MESSAGE],
+    )
