@@ -22,9 +22,9 @@ def test_the_local_model_knows_more_than_chance():
 
 
 def test_no_answer_of_the_local_model_has_to_be_asked_for_twice():
-    out = ok("run", "starter@letter", "-m", "local/smollm2-135m", "--limit", "6", "--max-tokens", "4", "--json")
+    out = ok("run", "starter@letter", "-m", "local/smollm2-135m", "--limit", "4", "--max-tokens", "4", "--json")
     estimates = json.loads(out)["cells"][0]["estimates"]
-    assert (estimates["answered"]["value"], estimates["api_calls"]["value"]) == (6, 6)
+    assert (estimates["answered"]["value"], estimates["api_calls"]["value"]) == (4, 4)
 
 
 @pytest.mark.data
