@@ -464,7 +464,7 @@ def test_a_run_that_was_killed_counts_with_all_it_held(monkeypatch):
         share = store.budget.open_share()
         assert store.budget.draw(share, 3.0) == 3.0
         assert store.budget.account().held_usd == 3.0
-        monkeypatch.setattr("steelyard.store.registry.is_alive", lambda pid, at: False)
+        monkeypatch.setattr("steelyard.store.sessions.is_alive", lambda pid, at: False)
         state = store.budget.account()
     assert (state.held_usd, state.spent_usd, state.remaining_usd) == (0.0, 3.0, 7.0)
 

@@ -15,7 +15,8 @@ from steelyard.errors import UnknownName, UsageError
 from steelyard.plan.file import read_plan
 from steelyard.plan.plan import BenchmarkSpec, Plan
 from steelyard.plan.stopping import Cascade, cascade_rule
-from steelyard.report.comparison import Question, load_comparisons
+from steelyard.report.comparison import load_comparisons
+from steelyard.report.pairs import Question
 from steelyard.report.results import load_results
 from steelyard.report.terminal import results_text
 from steelyard.store import Store

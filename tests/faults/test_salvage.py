@@ -15,7 +15,7 @@ from steelyard.benchmarks.benchmark import Protocol
 from steelyard.cli import main
 from steelyard.engine.grade import grade
 from steelyard.errors import StoreError
-from steelyard.store import Store, schema
+from steelyard.store import Store, migrations
 from steelyard.store.codec import pack
 from steelyard.store.salvage import salvage
 from steelyard.types import Completion, Prompt
@@ -266,7 +266,7 @@ def test_what_is_no_store_or_a_newer_one_is_refused(whole):
         salvage(Path("letter.db"), Path("new.db"))
     Path("s.db").write_bytes(whole[0])
     with closing(sqlite3.connect("s.db", isolation_level=None)) as raw:
-        raw.execute(f"UPDATE meta SET value = '{schema.VERSION + 1}' WHERE key = 'schema_version'")
+        raw.execute(f"UPDATE meta SET value = '{migrations.VERSION + 1}' WHERE key = 'schema_version'")
     with pytest.raises(StoreError, match="newer Steelyard"):
         salvage(Path("s.db"), Path("new.db"))
     with pytest.raises(StoreError, match="exists already"):

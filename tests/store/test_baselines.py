@@ -12,7 +12,7 @@ from steelyard.errors import UnknownName, UsageError
 from steelyard.providers.function import Function
 from steelyard.store import Store
 from steelyard.store.baselines import read_baseline, write_baseline
-from steelyard.store.snapshots import snapshot
+from steelyard.store.taking import snapshot
 
 
 def write_cases(n=12):

@@ -23,7 +23,7 @@ from steelyard.cli import main
 from steelyard.errors import DataError, EnvironmentFault, StoreError
 from steelyard.grading.stored import rescore
 from steelyard.report.results import load_results, results_document
-from steelyard.store import NewScore, Store, schema
+from steelyard.store import NewScore, Store, migrations
 from steelyard.store.bundle import Manifest, read_bundle, write_bundle
 from steelyard.store.codec import pack, unpack
 from steelyard.types import Completion, Failure, Sample, Score
@@ -95,7 +95,7 @@ def test_a_run_says_the_same_in_another_store(capsys):
     leave("a.db", "before")
     assert main(["import", str(BUNDLE), "--store", "b.db"]) == 0
     written = leave("a.db", "two")
-    assert (written.answers, written.number, written.schema) == (120, 2, schema.VERSION)
+    assert (written.answers, written.number, written.schema) == (120, 2, migrations.VERSION)
     assert main(["import", str(BUNDLE), "--store", "b.db"]) == 0
     capsys.readouterr()
     here, there = (every_way(capsys, 2, path) for path in ("a.db", "b.db"))
@@ -367,7 +367,7 @@ def test_a_file_of_a_newer_schema_is_refused(capsys):
     sy.run([guess], [quiz(2)], store="a.db")
     leave("a.db")
     first, rest = BUNDLE.read_bytes().split(b"\n", 1)
-    newer = msgspec.structs.replace(msgspec.json.decode(first, type=Manifest), schema=schema.VERSION + 1)
+    newer = msgspec.structs.replace(msgspec.json.decode(first, type=Manifest), schema=migrations.VERSION + 1)
     BUNDLE.write_bytes(msgspec.json.encode(newer) + b"\n" + rest)
     assert main(["import", str(BUNDLE), "--store", "b.db"]) == 4
     told = capsys.readouterr().err

@@ -7,7 +7,7 @@ import pytest
 from test_store import cell_info, new_call
 
 from steelyard.errors import StoreError
-from steelyard.store import Store, codec, dictionaries, schema
+from steelyard.store import Store, codec, dictionaries, migrations
 from steelyard.store.dictionaries import Training
 from steelyard.store.salvage import salvage
 from steelyard.types import Message, Prompt
@@ -172,7 +172,7 @@ def test_dictionaries_of_an_older_store_are_squeezed_and_its_payloads_read_on(tm
     with Store.open(tmp_path / "s.db") as store:
         assert [record.call.request for record in store.records(run.id)] == [new.call.request for new in calls]
     assert dict(query(tmp_path / "s.db", "SELECT id, content FROM dictionaries")) == contents
-    assert query(tmp_path / "s.db", "SELECT value FROM meta") == [(str(schema.VERSION),)]
+    assert query(tmp_path / "s.db", "SELECT value FROM meta") == [(str(migrations.VERSION),)]
 
 
 def test_an_older_store_is_salvaged_with_its_dictionaries(tmp_path, few_are_enough):

@@ -373,7 +373,7 @@ def test_scores_digests_and_answers_are_found_without_reading_whole_tables(grade
         run, cell, session = begun(store)
         new = new_call(cell, session, 0)
         [number] = store.append_calls([new])
-        event.listen(store._engine, "before_cursor_execute", lambda *given: statements.append(given[2:4]))
+        event.listen(store._database.engine, "before_cursor_execute", lambda *given: statements.append(given[2:4]))
         store.append_scores([judged_as(number, 1.0)])
         store.columns(cell, grader=grader)
         list(store.records(run.id))

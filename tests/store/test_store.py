@@ -20,7 +20,7 @@ import pytest
 from sqlalchemy import event, text
 
 from steelyard.errors import StoreError, UnknownName, UsageError
-from steelyard.store import NewCall, NewScore, Store, codec, schema
+from steelyard.store import NewCall, NewScore, Store, codec, migrations
 from steelyard.store.backup import backup_path
 from steelyard.types import (
     Call,
@@ -441,9 +441,9 @@ def test_a_cell_that_is_being_written_is_read_as_it_stood_at_one_moment(opened, 
             written[-1].start()
             written[-1].join()
 
-    event.listen(store._engine, "before_cursor_execute", write_between)
+    event.listen(store._database.engine, "before_cursor_execute", write_between)
     during = store.columns(cell)
-    event.remove(store._engine, "before_cursor_execute", write_between)
+    event.remove(store._database.engine, "before_cursor_execute", write_between)
     n = len(during.sample)
     assert 20 <= n < 19 + len(written)
     assert during.failure.tolist() == [""] * 20 + ["timeout"] * (n - 20)
@@ -550,14 +550,14 @@ def test_an_older_store_is_migrated_once_and_a_failed_step_changes_nothing(opene
         connection.exec_driver_sql("CREATE TABLE half (done)")
         raise StoreError("no")
 
-    now = schema.VERSION
-    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, add_notes, fail))
-    monkeypatch.setattr(schema, "VERSION", now + 2)
+    now = migrations.VERSION
+    monkeypatch.setattr(migrations, "MIGRATIONS", (*migrations.MIGRATIONS, add_notes, fail))
+    monkeypatch.setattr(migrations, "VERSION", now + 2)
     with pytest.raises(StoreError, match="no"):
         Store.open("test.db")
     assert (schema_version(), columns_of("runs") & {"notes"}, columns_of("half")) == (str(now), set(), set())
-    monkeypatch.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:-1])
-    monkeypatch.setattr(schema, "VERSION", now + 1)
+    monkeypatch.setattr(migrations, "MIGRATIONS", migrations.MIGRATIONS[:-1])
+    monkeypatch.setattr(migrations, "VERSION", now + 1)
     for _ in range(2):
         with Store.open("test.db") as store:
             assert store.run("first").plan == {"limit": 3}
@@ -595,7 +595,7 @@ def test_a_store_of_the_first_schema_is_read_and_written_on():
         [call] = store.append_calls([new_call(1, 1, 6)])
         store.append_scores([score(call, 0.5)])
         assert store.columns(1).scores["accuracy"].tolist() == [0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.5]
-    assert schema_version() == str(schema.VERSION)
+    assert schema_version() == str(migrations.VERSION)
     assert len(raw_query("SELECT sql FROM sqlite_master WHERE name = 'scores_by_a_judge'")) == 1
 
 
@@ -656,7 +656,7 @@ def test_what_a_run_has_spent_is_summed_from_indexes_without_reading_its_answers
     judged = Score(value=1.0, spent=Spent(calls=1, cost_usd=2.0))
     store.append_scores([NewScore(call=ids[0], grader="p", grader_version="1", scores={"accuracy": judged})])
     seen = []
-    event.listen(store._engine, "before_cursor_execute", lambda *told: seen.append(told[2:4]))
+    event.listen(store._database.engine, "before_cursor_execute", lambda *told: seen.append(told[2:4]))
     assert store.budget.spent_of_run(run.id) == 2.75
     raw = sqlite3.connect("test.db")
     plans = [

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
+from steelyard.benchmarks.protocol import Protocol
 from steelyard.errors import UsageError
 from steelyard.scoring import judge as judging
 from steelyard.scoring.judge import Ask, Judge
 from steelyard.types import Completion, Prompt, Sample, Score
-
-if TYPE_CHECKING:
-    from steelyard.benchmarks.benchmark import Protocol
 
 
 def judged(
     judge: Judge, render: Callable[[Sample, tuple[Sample, ...]], Prompt], *, is_checked: bool = False
 ) -> Protocol:
     """The protocol ``judge``. ``is_checked``: the items hold answers that people rated, to check the judge by."""
-    from steelyard.benchmarks.benchmark import Protocol
-
     unjudged = Protocol(
         name="judge",
         version="",

@@ -56,7 +56,7 @@ def _suffix(action: str) -> str:
 
 def _set(store: Store, parsed: argparse.Namespace) -> None:
     from steelyard.errors import UsageError
-    from steelyard.store.snapshots import snapshot
+    from steelyard.store.taking import snapshot
 
     run = store.run(parsed.run)
     if run.status not in FINISHED:

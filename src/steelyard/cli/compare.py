@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from steelyard.cli import arguments as args
 
 if TYPE_CHECKING:
-    from steelyard.report.comparison import Question
+    from steelyard.report.pairs import Question
     from steelyard.store import Store
     from steelyard.types import RunInfo
 
@@ -91,7 +91,7 @@ def execute(parsed: argparse.Namespace) -> int:
 
 
 def _question(parsed: argparse.Namespace) -> Question:
-    from steelyard.report.comparison import Question
+    from steelyard.report.pairs import Question
 
     return Question(
         metric=parsed.metric,

@@ -104,9 +104,10 @@ def _verdict(store: Store, runs: list[RunInfo], parsed: argparse.Namespace) -> G
 def _flips(store: Store, runs: list[RunInfo], baseline: str | None) -> list[Flips]:
     """What turned since the baseline's run, where that is still in the store and was asked the same."""
     from steelyard.errors import SteelyardError
-    from steelyard.report.comparison import Question, load_comparisons
+    from steelyard.report.comparison import load_comparisons
     from steelyard.report.evidence import find_baseline
     from steelyard.report.flips import load_flips
+    from steelyard.report.pairs import Question
 
     if baseline is None or len(runs) != 1:
         return []

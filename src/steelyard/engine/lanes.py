@@ -19,6 +19,7 @@ from steelyard.engine.standings import Standings
 from steelyard.engine.verdicts import Verdicts
 from steelyard.engine.work import OpenCell, Work
 from steelyard.engine.writer import Writer
+from steelyard.errors import UsageError
 from steelyard.plan.plan import Plan
 from steelyard.providers.batches import BatchService
 from steelyard.store import Store
@@ -89,6 +90,18 @@ def set_up_batches(lanes: Sequence[Lane], store: Store, run: RunInfo) -> None:
         cell = lane.cells[0].cell
         if cell.spec.batch and cell.floor is None:
             lane.ask_by_batches(batch_service_of(cell.spec), Standings(folder, run.id, cell.spec.id))
+
+
+def check_batches(cells: Sequence[Cell], plan: Plan) -> None:
+    """Refuse what no batch API can do, and whom none is known of."""
+    for cell in cells:
+        if not cell.spec.batch or cell.floor is not None:
+            continue
+        if cell.info.kind == "likelihood":
+            raise UsageError(f"{cell.spec.id}: {cell.info.label} weighs likelihoods, which no batch API gives")
+        if "latency" in plan.metrics:
+            raise UsageError(f"{cell.spec.id}: a batch has no latency. Try: without 'latency' in metrics, or no batch")
+        batch_service_of(cell.spec)
 
 
 def set_up_tills(lanes: Sequence[Lane], cells: Sequence[Cell], ledger: Ledger) -> None:

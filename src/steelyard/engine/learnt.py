@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from steelyard.engine.cells import Cell
 from steelyard.engine.pipeline import Lane
 from steelyard.errors import StoreError
-from steelyard.providers.accepted import Learns
+from steelyard.providers.interface import Learns
 from steelyard.store import Store
 
 LEFT_OUT = "settings_left_out"

@@ -95,12 +95,12 @@ class Lane:
             cell.progress.throttle = self.throttle
         self.batches: BatchLane | None = None
         in_pieces = MOST_HELD if self._spec.batch else WINDOW_PER_SLOT * concurrency
-        self._window = asyncio.Semaphore(in_pieces + SPARE_WINDOW)
+        self._window = in_pieces + SPARE_WINDOW
         self._loaded: asyncio.Queue[Work | None] = asyncio.Queue()
         self._durable: asyncio.Queue[Work | None] = asyncio.Queue()
         self._unfinished = 0
         self._is_loaded = False
-        self._all_finished = asyncio.Event()
+        self._has_left = asyncio.Event()
         self._failures = 0
         self._has_answered = False
         self.stopped: str | None = None
@@ -147,7 +147,7 @@ class Lane:
             await asyncio.gather(*generating)
             watching.cancel()
             ticking.cancel()
-            await self._finish()
+            await self._until_at_most(0)
             for _ in scoring:
                 self._durable.put_nowait(None)
 
@@ -174,7 +174,7 @@ class Lane:
         for cell, position, repeat in items:
             if self.stopped:
                 break
-            if known and self._window.locked():
+            if known and self._unfinished >= self._window:
                 await self._use_again(known)
                 known = []
             await self._enter()
@@ -229,23 +229,21 @@ class Lane:
         return None
 
     async def _enter(self) -> None:
-        await self._window.acquire()
+        await self._until_at_most(self._window - 1)
         self._unfinished += 1
 
     def _leave(self, work: Work) -> None:
         if work.bill is not None:
             work.bill.keep_promise()
-        self._window.release()
         work.cell.horizon.leave(work.place)
         self._unfinished -= 1
-        if self._unfinished == 0:
-            self._all_finished.set()
+        self._has_left.set()
 
-    async def _finish(self) -> None:
-        """Return when nothing is left between the first queue and the last commit."""
-        while self._unfinished:
-            self._all_finished.clear()
-            await self._all_finished.wait()
+    async def _until_at_most(self, unfinished: int) -> None:
+        """Return when no more than so many items are between the first queue and the last commit."""
+        while self._unfinished > unfinished:
+            self._has_left.clear()
+            await self._has_left.wait()
 
     async def _generate(self) -> None:
         """Ask one item after another, the next one while the last few answers are being committed."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
+from steelyard import prices
 from steelyard.engine.budget import Ledger, check_prices, is_priced
+from steelyard.engine.cells import Cell
 from steelyard.plan.names import OF_THE_USER
 from steelyard.store import Store
 from steelyard.store.account import DOUBTFUL
@@ -36,6 +38,18 @@ class Purse:
         """Give back what was not spent; what was in flight when the run was broken off may be billed, so it counts."""
         if self._share is not None:
             self._store.budget.settle(self._share, self.ledger.used_usd + self.ledger.held_usd)
+
+
+def who_is_paid(cells: Sequence[Cell]) -> list[ModelSpec]:
+    """Every model that may cost something: those asked, those they are made of, and the judges."""
+    asked = (asked for cell in cells for asked in cell.spec.asked)
+    return [*asked, *(cell.judge.spec for cell in cells if cell.judge is not None)]
+
+
+async def load_prices(specs: Iterable[ModelSpec]) -> None:
+    """Have the table at hand where a price stands in it, before any clock is read."""
+    if any(prices.price_source(spec) == prices.TABLE for spec in specs):
+        await asyncio.to_thread(prices.load_table)
 
 
 def check_store_budget(specs: Iterable[ModelSpec], tell: Callable[[str], None]) -> None:

@@ -16,7 +16,7 @@ import msgspec
 import psutil
 
 from steelyard import secrets
-from steelyard.engine import child
+from steelyard.engine import child, collector
 from steelyard.engine.frames import Broken, Durable, End, FromScribe, Full, Open, Ready, Rows, ToScribe, Weighed, Wire
 from steelyard.engine.loops import loop_factory
 from steelyard.engine.resources import cores
@@ -92,7 +92,7 @@ async def _serve() -> None:
         wire.say(Broken(text=str(error)))
         await wire.flush()
         return
-    with store:
+    with store, collector.held_back():
         wire.say(Ready())
         while said := await wire.hear(decoder):
             for wish in said:

@@ -8,9 +8,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 
-from steelyard.engine.budget import SPENT
+from steelyard.engine.budget import SPENT, Ledger
 from steelyard.engine.frames import CallRow, Items, ScoreRow, Standing
 from steelyard.engine.hand import Hand
 from steelyard.engine.horizon import Place
@@ -18,10 +18,28 @@ from steelyard.engine.pipeline import Item, Lane, Source
 from steelyard.engine.work import OpenCell, Work
 from steelyard.engine.writer import Writer
 
-if TYPE_CHECKING:
-    from steelyard.engine.crew import Crew
-
 READY_A_WORKER = 128
+
+
+class Workers(Protocol):
+    """Those among whom a lane is dealt out, so far as the lane sees them."""
+
+    ledger: Ledger
+    hands: list[Hand]
+    deaths: int
+
+    @property
+    def has_hands(self) -> bool:
+        """Whether any worker is left."""
+        ...
+
+    async def until(self, over: asyncio.Event, drawing: asyncio.Future[None]) -> None:
+        """Return when a lane is over; raise where no worker can go on with it, or no item can be drawn."""
+        ...
+
+    def stop(self, model: str, reason: str) -> None:
+        """Tell every worker that a model is to be asked nothing more."""
+        ...
 
 
 class Unscored(NamedTuple):
@@ -66,7 +84,7 @@ class SharedGate:
 class SharedLane:
     """All cells of one model, dealt out among workers. Answers that were never scored are scored in this process."""
 
-    def __init__(self, inner: Lane, crew: Crew, left_over: Callable[[], Iterable[Work]]) -> None:
+    def __init__(self, inner: Lane, crew: Workers, left_over: Callable[[], Iterable[Work]]) -> None:
         self.model, self.cells, self.concurrency = inner.model, inner.cells, inner.concurrency
         self._inner, self._crew, self._left_over = inner, crew, left_over
         self._ready: deque[Item] = deque()

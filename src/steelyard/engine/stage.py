@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 
+from steelyard.engine import collector
 from steelyard.engine.cells import Cell
 from steelyard.engine.resources import Resources
 from steelyard.providers.interface import Opens, Probes, Provider
-
-OFTEN = 700
-"""New objects between two rounds of the collector: many short ones, of which none makes a clock late."""
 
 
 def distinct_providers(cells: Sequence[Cell]) -> list[Provider]:
@@ -58,12 +55,6 @@ async def watched(resources: Resources) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def measuring() -> AsyncIterator[None]:
-    """Keep what exists so far out of the garbage collector's rounds while the clock is read."""
-    before = gc.get_threshold()
-    gc.freeze()  # without a round before it, which would take seconds where much else is loaded
-    gc.set_threshold(OFTEN)
-    try:
+    """Hold the garbage collector back while the clock is read."""
+    with collector.held_back():
         yield
-    finally:
-        gc.set_threshold(*before)
-        gc.unfreeze()

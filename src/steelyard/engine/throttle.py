@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from steelyard.types import Failure
@@ -297,11 +297,11 @@ class Door:
         """As the gate has it."""
         return self.gate.is_lost
 
-    async def enter(self, *, input_tokens: float = 0.0, again: bool = False) -> Ticket:
+    def enter(self, *, input_tokens: float = 0.0, again: bool = False) -> Awaitable[Ticket]:
         """Wait until a request may go. Raises ``GateShut`` where none of this lane's goes any more."""
         if self._is_shut:
             raise GateShut
-        return await self.gate.enter(input_tokens=input_tokens, again=again, by=self)
+        return self.gate.enter(input_tokens=input_tokens, again=again, by=self)
 
     def leave(self, ticket: Ticket, failure: Failure | None, *, tokens: int | None = None) -> None:
         """A request has come to its end."""

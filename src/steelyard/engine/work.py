@@ -6,6 +6,9 @@ import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import msgspec
+from msgspec import Struct
+
 from steelyard.engine.budget import Bill
 from steelyard.engine.cache import Identity
 from steelyard.engine.cells import Cell
@@ -19,8 +22,7 @@ from steelyard.store.verdicts import NewVerdict
 from steelyard.types import Call, Request, Sample, Score
 
 
-@dataclass(kw_only=True)
-class Work:
+class Work(Struct, kw_only=True, eq=False):
     """One item on its way: what is to be asked, then the call, then the scores."""
 
     cell: OpenCell
@@ -34,10 +36,10 @@ class Work:
     call: Call | None = None
     call_id: int | None = None
     answered_before: bool = False
-    durable: asyncio.Event = field(default_factory=asyncio.Event)
+    durable: asyncio.Event = msgspec.field(default_factory=asyncio.Event)
     started_at_s: float = 0.0
     ended_at_s: float = 0.0
-    scores: dict[str, Score] = field(default_factory=dict)
+    scores: dict[str, Score] = {}
     verdicts: tuple[NewVerdict, ...] = ()
 
     @property

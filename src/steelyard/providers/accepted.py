@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import Any
 
 import msgspec
 from msgspec import Struct
 
+from steelyard.providers.dialect import Dialect, Settings
 from steelyard.providers.interface import Notice
 from steelyard.types import Failure, Request
-
-if TYPE_CHECKING:
-    from steelyard.providers.endpoint import Dialect
-
-Settings = frozenset[str]
-"""Names of settings that a model does not accept."""
 
 COMPLAINTS = re.compile(
     r"unsupported|not (?:yet )?support|unrecogni[sz]ed|unknown|extra (?:input|field)|unexpected|not permitted"
@@ -24,16 +19,6 @@ COMPLAINTS = re.compile(
     r"|does not accept|must be verified|is invalid for this model"
 )
 TOO_MANY_TOKENS = re.compile(r"max_tokens\D{1,20}\d+ > (\d+)|at most (\d+) (?:completion|output) tokens")
-
-
-@runtime_checkable
-class Learns(Protocol):
-    """Something that asks a model and learns which settings it does not take."""
-
-    @property
-    def learnt(self) -> Mapping[str, str]:
-        """Each setting that was asked for and is not sent as it was, with what happens instead."""
-        ...
 
 
 class Known(Struct, frozen=True, kw_only=True):

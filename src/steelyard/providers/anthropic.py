@@ -13,11 +13,10 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from steelyard.providers.accepted import Settings
+from steelyard.providers.dialect import Dialect, Settings
 from steelyard.providers.endpoint import (
     BROKEN_OFF,
     Count,
-    Dialect,
     Endpoint,
     count,
     decoded,

@@ -29,7 +29,8 @@ from steelyard.providers.batches import (
     custom_id,
     index_of,
 )
-from steelyard.providers.endpoint import Dialect, decoded, key_headers, malformed
+from steelyard.providers.dialect import Dialect
+from steelyard.providers.endpoint import decoded, key_headers, malformed
 from steelyard.providers.interface import Done, Text
 from steelyard.providers.refusals import classify, error_message
 from steelyard.providers.services import address_of, key_of

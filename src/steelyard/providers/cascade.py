@@ -14,8 +14,7 @@ from msgspec import Struct
 
 from steelyard.errors import ProviderError, UsageError
 from steelyard.providers import connect as connect_model
-from steelyard.providers.accepted import Learns
-from steelyard.providers.interface import Event, GivesConfidence, Opens, Provider, origin_of
+from steelyard.providers.interface import Event, GivesConfidence, Learns, Opens, Provider, origin_of
 from steelyard.types import Failure, ModelSpec, Request
 
 OF_THE_ANSWER = ("provider", "model", "system", "temperature", "max_tokens", "reasoning_effort", "stop", "extra")

@@ -1,57 +1,31 @@
 """One model behind one HTTP endpoint, whichever API it speaks.
 
-An API is a ``Dialect``: where a request goes, what its body is, how its replies read. What a model refuses (a
-temperature, a token limit by its old name) is learnt from its error: see ``accepted``.
+An API is a ``Dialect``. What a model refuses (a temperature, a token limit by its old name) is learnt from its error:
+see ``accepted``.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, TypeVar
 
 import msgspec
 
 from steelyard.errors import ProviderError
-from steelyard.providers.accepted import Accepted, Settings
-from steelyard.providers.http import BOM, STALL_TIMEOUT_S, Http, Reply, is_loopback
+from steelyard.providers.accepted import Accepted
+from steelyard.providers.dialect import Dialect
+from steelyard.providers.http import BOM, STALL_TIMEOUT_S, Http, is_loopback
 from steelyard.providers.interface import Done, Event, FirstByte, Pause
 from steelyard.providers.refusals import error_message, rest_s
 from steelyard.secrets import Secret, scrub
-from steelyard.types import Failure, FailureKind, Kind, Request
+from steelyard.types import Failure, FailureKind, Request
 
 T = TypeVar("T")
 
-Streaming = Callable[[Reply], AsyncIterator[Event]]
-"""Events from a reply whose first byte has come, as they come, ending with ``Done``."""
-
-Reading = Callable[[bytes, int], Sequence[Event]]
-"""Events from the body of a reply and the nanosecond its last byte came, ending with ``Done``."""
-
 HALF_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")
 FILTERED = ("content management policy", "content filtering policy", "flagged as potentially violating")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Dialect:
-    """How one API is spoken.
-
-    ``body`` leaves out the settings that it is told of. ``optional`` are those that a model may refuse, each with the
-    words by which its errors name it; those that come first are looked for first. ``absent`` are settings that the API
-    does not have, each with what happens instead. ``renamed`` says of a refused setting what is sent in its place.
-    """
-
-    name: str
-    path: Callable[[Request], str]
-    body: Callable[[Request, Settings], dict[str, Any]]
-    streamed: Streaming
-    whole: Reading
-    kinds: tuple[Kind, ...] = ("chat",)
-    optional: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    renamed: Mapping[str, str] = field(default_factory=dict)
-    absent: Mapping[str, str] = field(default_factory=dict)
 
 
 class Endpoint:
@@ -213,9 +187,6 @@ MOST_TOKENS = 1 << 40
 
 def count(tokens: Count) -> int | None:
     """A count of tokens as reported; one that is no number, negative or beyond all bounds is unknown."""
-    if tokens is None:
-        return None
     if isinstance(tokens, float) and tokens.is_integer():
         tokens = int(tokens)
-    is_count = isinstance(tokens, int) and not isinstance(tokens, bool) and 0 <= tokens < MOST_TOKENS
-    return tokens if is_count else None
+    return tokens if type(tokens) is int and 0 <= tokens < MOST_TOKENS else None  # a bool is no count

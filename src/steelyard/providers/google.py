@@ -14,11 +14,11 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from steelyard.providers.accepted import Settings, merged
+from steelyard.providers.accepted import merged
+from steelyard.providers.dialect import Dialect, Settings
 from steelyard.providers.endpoint import (
     BROKEN_OFF,
     Count,
-    Dialect,
     Endpoint,
     count,
     decoded,

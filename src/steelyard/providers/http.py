@@ -123,11 +123,8 @@ class Target(NamedTuple):
     path: str
     host_header: str
     authorization: str | None
-
-    @property
-    def server(self) -> tuple[str, int, bool]:
-        """What connections are kept by."""
-        return self.host, self.port, self.is_encrypted
+    server: str
+    """What connections are kept by: where it leads but for the path."""
 
 
 class Http:
@@ -143,7 +140,7 @@ class Http:
         self._stall_s = stall_s
         self._through_proxy = through_proxy
         self._keep_alive = keep_alive
-        self._idle: dict[tuple[str, int, bool], list[wire.Connection]] = {}
+        self._idle: dict[str, list[wire.Connection]] = {}
         self._busy: set[wire.Connection] = set()
         self._sweeping: asyncio.TimerHandle | None = None
         self._proxied: Any = None
@@ -313,6 +310,7 @@ def take_apart(url: str) -> Target:
         path=urllib.parse.quote((parts.path or "/") + (f"?{parts.query}" if parts.query else ""), safe=SAFE_IN_A_PATH),
         host_header=named if port is None else f"{named}:{port}",
         authorization="Basic " + base64.b64encode(userinfo.encode()).decode() if parts.username else None,
+        server=f"{parts.scheme}://{parts.netloc}",
     )
 
 

@@ -7,7 +7,7 @@ socket sets ``at_ns`` where the bytes arrive, before it parses them.
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from msgspec import Struct
@@ -103,6 +103,16 @@ class Probes(Protocol):
 
     async def probe_likelihood(self, model: str) -> None:
         """Raise ``UsageError`` where the model gives no log-likelihoods; asked once, before the first item."""
+        ...
+
+
+@runtime_checkable
+class Learns(Protocol):
+    """Something that asks a model and learns which settings it does not take."""
+
+    @property
+    def learnt(self) -> Mapping[str, str]:
+        """Each setting that was asked for and is not sent as it was, with what happens instead."""
         ...
 
 

@@ -12,12 +12,11 @@ import msgspec
 from msgspec import Struct
 
 from steelyard.errors import ProviderError, UsageError
-from steelyard.providers.accepted import Settings
+from steelyard.providers.dialect import Dialect, Settings
 from steelyard.providers.echo import TRY_CONTINUATION, TRY_TEXT, echo_body, read_likelihoods
 from steelyard.providers.endpoint import (
     BROKEN_OFF,
     Count,
-    Dialect,
     Endpoint,
     count,
     decoded,

@@ -13,8 +13,9 @@ from steelyard.analysis.compare import Side
 from steelyard.analysis.correlations import Correlation, Standing, across, adjusted, front, within
 from steelyard.analysis.pairing import check_pairable
 from steelyard.analysis.wording import PER_THOUSAND
-from steelyard.report.comparison import Question, Reader
+from steelyard.report.comparison import Reader
 from steelyard.report.console import console, new_table
+from steelyard.report.pairs import Question
 from steelyard.report.results import load_results
 from steelyard.report.stands import CellResult
 from steelyard.store import Store

@@ -25,7 +25,7 @@ from steelyard.report.stopping import question_line, words_of
 from steelyard.report.verdict import cells_of_snapshot
 from steelyard.store import Store
 from steelyard.store.baselines import SUFFIX, Baseline, read_baseline
-from steelyard.store.snapshots import reported_models
+from steelyard.store.taking import reported_models
 from steelyard.types import CellInfo, Columns, Comparison, RunInfo
 
 BY_A_DIFFERENCE = ("compare", "anytime", "cascade")

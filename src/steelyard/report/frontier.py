@@ -12,8 +12,9 @@ from steelyard.analysis.frontier import Aim, Choice, Frontier, Point, frontier
 from steelyard.analysis.pairing import check_pairable
 from steelyard.analysis.wording import PER_THOUSAND, change_written, thousandfold, written
 from steelyard.errors import UnknownName, UsageError
-from steelyard.report.comparison import Question, Reader
+from steelyard.report.comparison import Reader
 from steelyard.report.console import console, new_table
+from steelyard.report.pairs import Question
 from steelyard.store import Store
 from steelyard.types import CellInfo, Estimate, RunInfo
 

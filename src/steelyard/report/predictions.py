@@ -14,8 +14,9 @@ from steelyard.analysis.judging import HUMAN, RATED
 from steelyard.analysis.predictions import Corrected, Ratings, correct_by_people, correct_difference
 from steelyard.analysis.sentences import descriptive, points
 from steelyard.errors import DataError, UsageError
-from steelyard.report.comparison import Question, Reader
+from steelyard.report.comparison import Reader
 from steelyard.report.console import PlainConsole, console
+from steelyard.report.pairs import Question
 from steelyard.store import Store
 from steelyard.types import CellInfo, Columns, RunInfo
 

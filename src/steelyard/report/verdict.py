@@ -20,7 +20,8 @@ from steelyard.report.console import console, new_table
 from steelyard.report.stands import estimates_of
 from steelyard.store import Store
 from steelyard.store.baselines import SUFFIX, Baseline, read_baseline
-from steelyard.store.snapshots import Snapshot, reported_models
+from steelyard.store.snapshots import Snapshot
+from steelyard.store.taking import reported_models
 from steelyard.types import CellInfo, RunInfo
 
 COLUMNS = ("", "metric", "model", "benchmark", "baseline", "run", "change (95 % each way)", "criterion", "n")

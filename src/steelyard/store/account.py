@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 import msgspec
 from msgspec import Struct
@@ -113,7 +112,7 @@ def set_budget(connection: Connection, limit_usd: float, *, from_now: bool) -> N
     before_usd = before.before_usd if before else _spent_in_rows(connection)
     if from_now:
         before_usd = 0.0
-    terms = Terms(limit_usd=limit_usd, set_at=_now(), before_usd=before_usd)
+    terms = Terms(limit_usd=limit_usd, set_at=schema.now(), before_usd=before_usd)
     put(connection, schema.meta, {"key": KEY}, {"value": msgspec.json.encode(terms).decode()})
 
 
@@ -142,7 +141,7 @@ def open_share(connection: Connection) -> int | None:
     """A share for a run of this process, empty as yet; ``None`` where no budget stands over the store."""
     if _terms(connection) is None:
         return None
-    values = {"opened_at": _now(), "pid": os.getpid(), "host": socket.gethostname(), "granted_usd": 0.0}
+    values = {"opened_at": schema.now(), "pid": os.getpid(), "host": socket.gethostname(), "granted_usd": 0.0}
     inserted = connection.execute(schema.shares.insert().values(**values)).inserted_primary_key
     assert inserted is not None
     return int(inserted[0])
@@ -203,7 +202,3 @@ def _spent_in_rows(connection: Connection) -> float:
         float(connection.execute(select(func.coalesce(func.sum(table.c.cost_usd), 0.0))).scalar_one())
         for table in (schema.calls, schema.scores)
     )
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")

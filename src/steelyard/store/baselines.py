@@ -10,7 +10,6 @@ import hashlib
 import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +85,7 @@ class Baselines:
         """Bless the run under the name, as its next version."""
         if not NAME.fullmatch(name):
             raise UsageError(f"{name!r} is no name for a baseline: letters, digits, '.', '_' and '-'. Try: main")
-        set_at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        set_at = schema.now()
         table = schema.baselines
         with self._writing() as connection:
             last = connection.execute(select(func.max(table.c.version)).where(table.c.name == name)).scalar()

@@ -20,7 +20,7 @@ import zstandard
 from msgspec import Struct
 
 from steelyard.errors import DataError, StoreError, UsageError
-from steelyard.store import schema
+from steelyard.store import migrations
 from steelyard.store.crossing import copy_between
 from steelyard.store.export import new_file
 from steelyard.store.salvage import salvage
@@ -72,7 +72,7 @@ def write_bundle(store: Store, run: RunInfo, output: Path, *, reveal: bool = Fal
         manifest = Manifest(
             steelyard_bundle=KIND,
             version=_version(),
-            schema=schema.VERSION,
+            schema=migrations.VERSION,
             run=run.id,
             number=run.number,
             name=run.name,
@@ -148,10 +148,10 @@ def _manifest(file: Path, line: bytes) -> Manifest:
         found = msgspec.json.decode(line, type=Manifest)
     except msgspec.MsgspecError as error:
         raise DataError(f"{file} is no bundle, or a damaged one: its first line says nothing ({error})") from error
-    if found.schema > schema.VERSION:
+    if found.schema > migrations.VERSION:
         raise StoreError(
             f"{file} was written by a newer Steelyard ({found.version}, schema {found.schema}; this one knows "
-            f"{schema.VERSION}). Nothing was imported. Try: pip install --upgrade steelyard"
+            f"{migrations.VERSION}). Nothing was imported. Try: pip install --upgrade steelyard"
         )
     return found
 

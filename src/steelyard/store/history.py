@@ -15,6 +15,7 @@ from sqlalchemy import Connection, func, select
 from steelyard.store import schema
 from steelyard.store.answer_pages import holds
 from steelyard.store.answers import answer_columns, read_call, with_original
+from steelyard.store.cells import cell_info
 from steelyard.store.codec import unpack
 from steelyard.store.judgements import Measure, judgements_of
 from steelyard.store.pages import contains
@@ -229,7 +230,7 @@ def _read(
     *,
     reveal: bool,
 ) -> Answered:
-    info = msgspec.structs.replace(msgspec.json.decode(row.info, type=CellInfo), id=row.cell)
+    info = cell_info(row.info, row.cell)
     whole = Record(
         run=run.id,
         model=info.model,

@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, exists, func, or_, select, tup
 
 from steelyard.store import schema
 from steelyard.store.answer_pages import AnswerPage, AnswersWanted, answer_page, whole_number
+from steelyard.store.cells import cell_info, cells_of
 from steelyard.store.neighbours import Neighbours, neighbours
 from steelyard.store.ranks import Ranks
 from steelyard.types import CellInfo, Estimate, RunInfo
@@ -112,7 +113,7 @@ class Pages:
     def answers(self, run_id: str, wanted: AnswersWanted, *, reveal: bool = False) -> AnswerPage:
         """The run's answers that fit, a page of them; of a confidential benchmark's only ids are searched."""
         with self._reading() as connection:
-            cells = _cells(connection, self._number_of(connection, run_id))
+            cells = cells_of(connection, self._number_of(connection, run_id))
             if wanted.cells is not None:
                 cells = [info for info in cells if info.id in wanted.cells]
             return answer_page(connection, run_id, cells, wanted, self._ranks, reveal=reveal)
@@ -207,7 +208,7 @@ def _listed(connection: Connection, info: RunInfo) -> ListedRun:
     ).all()
     return ListedRun(
         info=info,
-        cells=tuple(_info(row) for row in rows),
+        cells=tuple(cell_info(row.info, row.id) for row in rows),
         estimates={row.id: _estimates(row.summary) for row in rows},
     )
 
@@ -215,13 +216,3 @@ def _listed(connection: Connection, info: RunInfo) -> ListedRun:
 def _estimates(kept: bytes | None) -> dict[str, Estimate]:
     found = msgspec.json.decode(kept, type=list[Estimate]) if kept else []
     return {estimate.metric: estimate for estimate in found}
-
-
-def _info(row: Any) -> CellInfo:
-    return msgspec.structs.replace(msgspec.json.decode(row.info, type=CellInfo), id=row.id)
-
-
-def _cells(connection: Connection, run: int) -> list[CellInfo]:
-    table = schema.cells
-    rows = connection.execute(select(table.c.id, table.c.info).where(table.c.run == run).order_by(table.c.id)).all()
-    return [_info(row) for row in rows]

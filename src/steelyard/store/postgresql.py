@@ -15,7 +15,7 @@ from sqlalchemy import URL, Connection, PoolProxiedConnection, create_engine, ev
 from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 
 from steelyard.errors import EnvironmentFault, StoreError
-from steelyard.store import schema
+from steelyard.store import migrations, schema
 
 try:
     import psycopg
@@ -73,7 +73,7 @@ class PostgreSQL:
         """Whether the database holds a store."""
         try:
             with self.engine.connect() as connection:
-                return schema.version_of(connection) > 0
+                return migrations.version_of(connection) > 0
         except SQLAlchemyError as error:
             raise StoreError(f"cannot open the store {self.location}: {self.reason_of(error)}") from error
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 from msgspec import Struct
 from sqlalchemy import Connection, func, select
 
 from steelyard.store import schema
 from steelyard.store.account import spent_of_run
+from steelyard.store.cells import cells_of
 from steelyard.types import CellInfo
 
 NEWEST = 2_000
@@ -92,9 +92,7 @@ class Progress(Struct, frozen=True, kw_only=True):
 
 def progress(connection: Connection, run: int) -> Progress:
     """Count what is there."""
-    cells = schema.cells
-    rows = connection.execute(select(cells.c.id, cells.c.info).where(cells.c.run == run).order_by(cells.c.id)).all()
-    infos = [msgspec.structs.replace(msgspec.json.decode(row.info, type=CellInfo), id=row.id) for row in rows]
+    infos = cells_of(connection, run)
     newest = _newest(connection, [info.id or 0 for info in infos])
     asked = {info.id for info in infos if not info.is_floor}
     failed: dict[str, int] = {}

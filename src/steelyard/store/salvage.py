@@ -21,7 +21,7 @@ import msgspec
 from msgspec import Struct
 
 from steelyard.errors import StoreError
-from steelyard.store import schema
+from steelyard.store import migrations, schema
 from steelyard.store.answers import reused
 from steelyard.store.codec import pack, prepared, squeezed, unpack
 from steelyard.store.damage import Row, quoted, rows_of
@@ -86,7 +86,7 @@ def _check_readable(damaged: sqlite3.Connection, source: Path) -> None:
         raise StoreError(f"nothing can be read of {source}: {error}. Try: an earlier copy of it") from error
     if not {"calls", "cells"} <= tables:
         raise StoreError(f"nothing can be read of {source}: it has no table of answers. Try: an earlier copy of it")
-    if _version(damaged) > schema.VERSION:
+    if _version(damaged) > migrations.VERSION:
         raise StoreError(f"{source} was written by a newer Steelyard. Try: pip install --upgrade steelyard")
 
 
@@ -115,7 +115,7 @@ class _Salvage:
         self._measures: dict[tuple[str, ...], int] = {}
         self._scores_of_call: Counter[int] = Counter()
         self._hurt: set[int] = set()
-        self._is_older = 0 < _version(damaged) < schema.VERSION
+        self._is_older = 0 < _version(damaged) < migrations.VERSION
 
     def run(self) -> Salvaged:
         """Copy, in one transaction."""

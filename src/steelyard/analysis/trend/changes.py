@@ -1,0 +1,83 @@
+"""Change points: where the level of a series changed, judged in the light of all its runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+from msgspec import Struct
+
+from steelyard import stats
+from steelyard.analysis.trend.points import Point
+
+FEWEST_FOR_CHANGE_POINTS = 8
+CHANGE_POINT_P = 0.01
+
+
+class Change(Struct, frozen=True, kw_only=True):
+    """A change of level: its likeliest first point, the first and last that are plausible, both levels, p.
+
+    Judged in the light of all runs so far: later ones may move it.
+    """
+
+    at: str
+    earliest: str
+    latest: str
+    before: float
+    after: float
+    p: float
+
+
+class Split(Struct, frozen=True, kw_only=True):
+    """A place where the level changed, as places in the series: the likeliest, the first and last plausible."""
+
+    at: int
+    earliest: int
+    latest: int
+    p: float
+
+
+def changes_of(
+    points: Sequence[Point], values: Sequence[float], errors: Sequence[float], tau2: float
+) -> tuple[Change, ...]:
+    """The places where the level changed, each with the levels between it and its neighbours."""
+    widened = [math.sqrt(error**2 + tau2) for error in errors]
+    found = _splits(values, widened, 0)
+    edges = [0, *(split.at for split in found), len(values)]
+    levels = [
+        stats.trend_known_se(scores=values[start:end], se=widened[start:end]).weighted_mean
+        for start, end in pairwise(edges)
+    ]
+    return tuple(
+        Change(
+            at=points[split.at].label,
+            earliest=points[split.earliest].label,
+            latest=points[split.latest].label,
+            before=before or 0.0,
+            after=after or 0.0,
+            p=split.p,
+        )
+        for split, (before, after) in zip(found, pairwise(levels), strict=True)
+    )
+
+
+def _splits(values: Sequence[float], errors: Sequence[float], start: int) -> list[Split]:
+    """The whole series is searched, and then each part of it; ``start`` is where the part begins."""
+    if len(values) < FEWEST_FOR_CHANGE_POINTS:
+        return []
+    found = stats.change_point(scores=values, se=errors)
+    if found.index is None or found.p is None or found.p > CHANGE_POINT_P:
+        return []
+    here = Split(
+        at=start + found.index,
+        earliest=start + min(found.plausible),
+        latest=start + max(found.plausible),
+        p=found.p,
+    )
+    before, after = slice(0, found.index), slice(found.index, len(values))
+    return [
+        *_splits(values[before], errors[before], start),
+        here,
+        *_splits(values[after], errors[after], start + found.index),
+    ]

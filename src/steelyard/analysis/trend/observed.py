@@ -1,0 +1,47 @@
+"""What one run has to say of a metric: its estimate, and its items' own scores where it has such."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from msgspec import Struct
+
+from steelyard.analysis.accuracy import is_over_strata, stratum_weights
+from steelyard.analysis.estimates import Context, item_means
+from steelyard.types import CellInfo, Columns, Estimate
+
+UNITS_OF_HARDWARE = ("s", "tokens/s", "requests/s", "MB", "cores", "W")
+
+
+class Observed(Struct, frozen=True, kw_only=True):
+    """What one run has to say of a metric.
+
+    ``items`` and ``scores`` are its items' own values, where it has such, each as it weighs in the mean. ``ended``:
+    that it ended early by a rule, in words. ``lost``: how many of how many requests have no score.
+    """
+
+    run: int
+    name: str
+    at: str
+    info: CellInfo
+    machine: dict[str, Any] = {}
+    estimate: Estimate
+    items: np.ndarray | None = None
+    scores: np.ndarray | None = None
+    ended: str | None = None
+    lost: tuple[int, int] = (0, 0)
+
+
+def weighed_items(metric: str, columns: Columns, info: CellInfo) -> tuple[np.ndarray, np.ndarray]:
+    """The scored items and their scores, each as it weighs in the metric's mean: their plain mean is the metric."""
+    scores = columns.scores[metric]
+    is_scored = ~np.isnan(scores)
+    asked = columns.sample[is_scored]
+    items, first = np.unique(asked, return_index=True)
+    means = item_means(scores[is_scored], asked)
+    if not is_over_strata(columns, Context(info=info)) or not len(items):
+        return items, means
+    codes, membership, sizes = np.unique(columns.stratum[is_scored][first], return_inverse=True, return_counts=True)
+    weights = stratum_weights([columns.strata[code] for code in codes.tolist()], info.families)
+    return items, means * (weights / sizes)[membership] * len(items)

@@ -1,0 +1,105 @@
+"""The places of a series: a run, or all runs of a day or a week, with what a reader should know of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from datetime import datetime
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
+
+from steelyard.analysis.pairing import differing_settings
+from steelyard.analysis.trend.observed import Observed
+from steelyard.types import Estimate
+
+By = Literal["run", "day", "week"]
+
+MUCH_LOST = 0.01
+
+
+class Point(Struct, frozen=True, kw_only=True):
+    """One place of a series: its runs, their estimate, and ``se``, the error that a change is judged by.
+
+    ``ended`` names those of its runs that ended early by a rule, ``lost`` those of which much has no score, and
+    ``settings`` those that were asked with other settings than the run before, which may be what changed the figure.
+    """
+
+    label: str
+    at: str
+    runs: tuple[int, ...]
+    estimate: Estimate
+    se: float | None
+    change: float | None = None
+    is_signal: bool = False
+    ended: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
+
+
+def points_of(known: Sequence[Observed], errors: Sequence[float | None], by: By) -> list[Point]:
+    """The runs gathered by what they are shown by, in order of time; ``errors`` are the runs' own."""
+    buckets: dict[str, list[int]] = {}
+    for place, one in enumerate(known):
+        buckets.setdefault(_bucket(one, by), []).append(place)
+    told = _settings(known)
+    return [
+        replace(
+            _point(label, [known[i] for i in places], [errors[i] for i in places]),
+            settings=tuple(words for i in places if (words := told[i])),
+        )
+        for label, places in buckets.items()
+    ]
+
+
+def _settings(known: Sequence[Observed]) -> list[str]:
+    """For each run the settings in which it differs from the one before, in words."""
+    found = [""]
+    for before, now in pairwise(known):
+        differing = ", ".join(
+            f"{one.field.replace('_', ' ')} {one.a!r} against {one.b!r}"
+            for one in differing_settings(now.info, before.info)
+        )
+        found.append(f"run #{now.run} and run #{before.run}: their settings differ: {differing}" if differing else "")
+    return found
+
+
+def _bucket(one: Observed, by: By) -> str:
+    if by == "run":
+        return f"#{one.run}"
+    if by == "day":
+        return one.at[:10]
+    year, week, _ = datetime.fromisoformat(one.at).isocalendar()
+    return f"{year}-W{week:02d}"
+
+
+def _point(label: str, runs: Sequence[Observed], errors: Sequence[float | None]) -> Point:
+    known = [error for error in errors if error is not None]
+    se = math.hypot(*known) / len(runs) if len(known) == len(runs) else None
+    return Point(
+        label=label,
+        at=runs[-1].at,
+        runs=tuple(one.run for one in runs),
+        estimate=_mean([one.estimate for one in runs]),
+        se=se,
+        ended=tuple(one.ended for one in runs if one.ended),
+        lost=tuple(_lost(one) for one in runs if one.lost[0] > MUCH_LOST * one.lost[1]),
+    )
+
+
+def _lost(one: Observed) -> str:
+    lost, of = one.lost
+    return f"run #{one.run}: {lost:,} of {of:,} requests failed or could not be graded; the others are what is shown"
+
+
+def _mean(estimates: Sequence[Estimate]) -> Estimate:
+    """Several runs' mean; its interval is as wide as theirs are on average, since they may share their items."""
+    if len(estimates) == 1:
+        return estimates[0]
+    value = float(np.mean([one.value for one in estimates if one.value is not None]))
+    bounds = [(one.low, one.high) for one in estimates if one.low is not None and one.high is not None]
+    low, high = np.mean(bounds, axis=0).tolist() if len(bounds) == len(estimates) else (None, None)
+    return replace(estimates[-1], value=value, low=low, high=high, method=f"mean of {len(estimates)} runs")

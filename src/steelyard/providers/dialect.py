@@ -1,0 +1,40 @@
+"""One API as a value: where a request goes, what its body is, how its replies read."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from steelyard.providers.http import Reply
+from steelyard.providers.interface import Event
+from steelyard.types import Kind, Request
+
+Settings = frozenset[str]
+"""Names of settings that a model does not accept."""
+
+Streaming = Callable[[Reply], AsyncIterator[Event]]
+"""Events from a reply whose first byte has come, as they come, ending with ``Done``."""
+
+Reading = Callable[[bytes, int], Sequence[Event]]
+"""Events from the body of a reply and the nanosecond its last byte came, ending with ``Done``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dialect:
+    """How one API is spoken.
+
+    ``body`` leaves out the settings that it is told of. ``optional`` are those that a model may refuse, each with the
+    words by which its errors name it; those that come first are looked for first. ``absent`` are settings that the API
+    does not have, each with what happens instead. ``renamed`` says of a refused setting what is sent in its place.
+    """
+
+    name: str
+    path: Callable[[Request], str]
+    body: Callable[[Request, Settings], dict[str, Any]]
+    streamed: Streaming
+    whole: Reading
+    kinds: tuple[Kind, ...] = ("chat",)
+    optional: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    absent: Mapping[str, str] = field(default_factory=dict)
