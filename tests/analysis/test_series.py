@@ -154,10 +154,10 @@ def test_of_flat_series_of_12_runs_few_ever_show_an_arrow(n):
     generator = np.random.default_rng(RNG)
     chances = generator.beta(2, 1, size=n)
     arrows = 0
-    for _ in range(150):
+    for _ in range(300):
         found = of([observed(i, asked_again(generator, chances)) for i in range(12)])
         arrows += any(point.is_signal for point in found.points)
-    assert arrows / 150 <= 0.06
+    assert arrows / 300 <= 0.06
 
 
 def test_the_order_in_which_runs_are_given_does_not_matter():

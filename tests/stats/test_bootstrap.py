@@ -81,7 +81,7 @@ def test_a_denominator_that_a_resample_may_lose_bounds_nothing_above():
 def test_a_cost_per_right_answer_is_covered(n, right):
     generator = np.random.default_rng(n)
     hits = []
-    for _ in range(600):
+    for _ in range(1000):
         answers = (generator.random(n) < right).astype(float)
         cost = generator.gamma(2, 0.001, n) * (1 + answers)
         found = stats.ratio_interval_bca(numerator=cost, denominator=answers, draws=1000)

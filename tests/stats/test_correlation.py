@@ -129,7 +129,7 @@ def test_fishers_interval_covers_the_correlation():
 def test_rank_correlations_err_as_often_as_they_say(n):
     generator = np.random.default_rng(n)
     rank, concordance = [], []
-    for _ in range(1500):
+    for _ in range(3000):
         x, y = generator.normal(size=(2, n))
         rank.append(stats.spearman_exact(x=x, y=y).p <= 0.05)
         concordance.append(stats.kendall_tau_b(x=x, y=y).p <= 0.05)
