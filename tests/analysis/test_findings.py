@@ -272,7 +272,7 @@ def test_high_stakes_is_withheld_where_calls_failed():
     found = recommended(STAKES, Contender(cell=broken, estimates={one.metric: one for one in broken.estimates}))
     assert not found.is_given
     assert "8 of 400 requests failed" in found.why
-    assert found.settle.startswith("What keeps it from being judged comes first")
+    assert found.settle.startswith("First what keeps it from being judged")
 
 
 def test_general_takes_the_cheapest_that_comes_close():
@@ -284,6 +284,7 @@ def test_general_takes_the_cheapest_that_comes_close():
 def test_general_takes_the_best_where_nothing_cheaper_comes_close():
     found = recommended(GENERAL, contender("a", 300), contender("b", 200, cost=COST / 5))
     assert found.models == ("a",)
+    assert found.why.endswith("and every other model is shown to be more than 5 points worse.")
 
 
 def test_general_is_withheld_where_a_cheaper_one_might_come_close():
@@ -296,7 +297,13 @@ def test_general_is_withheld_where_a_cheaper_one_might_come_close():
 def test_general_is_withheld_without_prices_and_of_one_model():
     found = recommended(GENERAL, contender("a", 300, cost=np.nan), contender("b", 300, cost=np.nan))
     assert not found.is_given
-    assert "costs is not known" in found.why
+    assert "what a and b cost is not known" in found.why
+    assert found.settle.startswith("A price for each model")
+    found = recommended(GENERAL, contender("a", 300, cost=np.nan), contender("b", 288, cost=np.nan, offset=30))
+    assert (
+        "b might be within 5 points of the best, which is not decided, and what b and a cost is not known" in found.why
+    )
+    assert found.settle.endswith("Then: a price for each model (--price, or price: in the plan).")
     assert not recommended(GENERAL, contender("a", 300)).is_given
 
 

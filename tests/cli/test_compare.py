@@ -4,6 +4,7 @@ import io
 import json
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import scipy.stats as oracle
@@ -94,6 +95,19 @@ def test_protocols_are_compared_only_where_asked(two_runs):
     assert "old (contains) answers 50.0 points more than old (exact)" in ok(
         "compare", two_runs[0], "last", "--across", "protocol"
     )
+
+
+def test_of_many_pairs_the_outcome_is_told_and_where_to_find_each(two_runs):
+    with Store.open(Path(".steelyard/steelyard.db")) as store:
+        found = load_comparisons(store, [store.run(str(run)) for run in two_runs], Question())
+    many = msgspec.structs.replace(found, pairs=found.pairs * 13)
+    out = io.StringIO()
+    print_comparisons(many, PlainConsole(file=out, width=160))
+    assert "13 candidates against old, accuracy 50.0 % (35.2 to 64.8, Wilson 95 %, n = 40):" in out.getvalue()
+    assert "13 improved, most of all new +32.5 (" in out.getvalue()
+    assert "Each of the 13 pairs: the same command with --json" in out.getvalue()
+    assert found.pairs[0].comparison.sentence not in out.getvalue()
+    assert len(out.getvalue().splitlines()) < 12
 
 
 def test_many_runs_are_one_claim_with_places(two_runs):

@@ -210,7 +210,7 @@ def test_a_run_ends_with_1_where_a_success_criterion_surely_fails():
     done = steelyard("run", "plan.yaml", "--quiet")
     assert (done.returncode, "PASS: run #1 by its criteria" in done.stdout) == (0, True), done.stdout
     done = steelyard("run", "plan.yaml", "--quiet", "--success", "accuracy >= 0.95")
-    assert (done.returncode, "asked for: accuracy >= 0.95: not kept" in done.stdout) == (1, True), done.stdout
+    assert (done.returncode, "asked for: accuracy >= 0.95, which is not kept" in done.stdout) == (1, True), done.stdout
     done = steelyard("run", "plan.yaml", "--success", "accuracy >= 0.95", "--json")
     success = json.loads(done.stdout)["success"]
     assert (done.returncode, success["verdict"], success["checks"][0]["high"] < 0.95) == (1, "fail", True)

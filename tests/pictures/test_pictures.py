@@ -158,3 +158,9 @@ def test_a_report_of_four_models_is_small_beside_its_samples(reports, request, t
     data = sum(len(part.partition('"')[0]) for part in text.split('href="data:')[1:])
     page = len(text.encode()) - len(text[start:end].encode()) - data
     assert page < 110_000
+
+
+@pytest.mark.data
+def test_a_report_of_thirteen_thousand_long_answers_is_below_half_a_megabyte(reports, request, tmp_path_factory):
+    address = address_of("published_bbh", reports, request, tmp_path_factory)
+    assert Path(address.removeprefix("file://")).stat().st_size < 500_000

@@ -1,6 +1,8 @@
 """What prompts have in common is shown once, and what is left of each is its question, whole."""
 
-from steelyard.report.examples import SHORTEST, examples_apart
+from itertools import pairwise
+
+from steelyard.report.examples import MOST_TEXT, SHORTEST, examples_apart, fitting
 from steelyard.report.samples import LONGEST_PROMPT, Item
 
 SHOTS = "".join(f"Q: {at} + {at}?\nA: {2 * at}\n\n" for at in range(SHORTEST // 4))
@@ -30,3 +32,20 @@ def test_each_part_of_a_benchmark_has_its_own_and_what_is_short_or_rare_stays_in
     assert "left out" in apart[-1].prompt
     assert len(apart[-1].prompt) < LONGEST_PROMPT + 60
     assert examples_apart([]) == ([], [])
+
+
+def test_long_texts_leave_fewer_items_taken_from_all_over_with_the_beginnings_of_these_alone():
+    many = [
+        *items([f"{SHOTS}Q: {at} " + "x" * 1_000 for at in range(400)], "many"),
+        *items([f"{SHOTS}Q: {at} " + "x" * 1_000 for at in range(3)], "few"),
+    ]
+    kept, beginnings = fitting(*examples_apart(many))
+    assert (
+        MOST_TEXT - 5_000 < sum(len(one.prompt) for one in kept) + sum(len(one.text) for one in beginnings) < MOST_TEXT
+    )
+    places = [int(one.id) for one in kept if one.stratum == "many"]
+    assert max(later - one for one, later in pairwise(places)) <= 2
+    assert [one.items for one in beginnings] == [sum(one.examples == place for one in kept) for place in (0, 1)]
+    rare = items([f"{'y' * SHORTEST}\n\n{at}" for at in range(3)], "rare")
+    short, of_all = fitting(*examples_apart(rare))
+    assert ([one.prompt for one in short], len(of_all)) == (["0", "1", "2"], 1)

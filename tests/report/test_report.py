@@ -258,10 +258,10 @@ def test_turned_items_come_before_wrong_ones_and_wrong_before_right():
     imported("two", [str(i) if 5 <= i < 20 else "no" for i in range(30)])
     page = Page(html(1, 2))
     items = [a for tag, a in page.tags if tag == "details" and a.get("class") == "item"]
-    states = [tuple(state for _, state in json.loads(a["data-answers"])) for a in items]
+    states = [tuple(one.partition(":")[2] for one in a["data-answers"].split()) for a in items]
     order = list(dict.fromkeys(states))
     assert order == [("right", "wrong"), ("wrong", "wrong"), ("right", "right")]
-    assert [a["data-flip"] for a in items].count("1") == 5
+    assert ["data-flip" in a for a in items].count(True) == 5
 
 
 def test_a_report_without_a_file_to_write_and_a_verdict_on_two_runs_are_refused(hostile, capsys):

@@ -29,6 +29,11 @@ SEEN = {
     "latency.p95": "95 % of {model}'s answers on {benchmark} are there within {seen}",
 }
 ASKED = {"accuracy": "at least 90 %", "reliability": "at least 99 %", "ttft.p95": "1 s", "latency.p95": "1 s"}
+KEPT = {
+    "pass": "which keeps the bar of {bar}",
+    "fail": "which misses the bar of {bar}",
+    "inconclusive": "which leaves the bar of {bar} open",
+}
 WHETHER = {
     "accuracy": "Whether 90 % are answered right",
     "reliability": "Whether 99 % of requests are answered",
@@ -36,6 +41,7 @@ WHETHER = {
     "latency.p95": "Whether 95 % of answers come within 1 s",
 }
 """The bars as people say them; what a gate is given stands in its own words."""
+PRICES = "a price for each model (--price, or price: in the plan)."
 BORNE = Policy(allowed=("cached", "machine"))
 """An answer used again says as much of quality as a new one; times are taken over new ones only."""
 
@@ -124,22 +130,31 @@ def general(benches: Sequence[Bench]) -> Recommendation:
             else "No one model stays within 5 points of the best everywhere."
         )
         return Recommendation(use=use, rule=rule, models=(), why=why)
-    unpriced = [name for name in passed if any(_on(bench, name).value("cost.per_request") is None for bench in benches)]
+    unpriced = [name for name in passed if not _has_price(name, benches)]
     if unpriced and len(passed) > 1:
-        why = f"{listed(passed)} are close enough, but what {listed(unpriced)} costs is not known."
-        price = "A price for each model: --price, or price: in the plan."
-        return Recommendation(use=use, rule=rule, models=(), why=why, settle=price)
+        costs = "cost" if len(unpriced) > 1 else "costs"
+        why = f"{listed(passed)} are close enough, but what {listed(unpriced)} {costs} is not known."
+        return Recommendation(use=use, rule=rule, models=(), why=why, settle=f"{PRICES[0].upper()}{PRICES[1:]}")
     cheapest = _least(passed, benches, "cost.per_request")
     rivals = [name for name in common if name not in passed and _might_pass(judged[name])]
     open_ones = [name for name in rivals if not _is_told_more(name, cheapest[0], benches)]
     if open_ones:
+        why, settle = _open_rivals(open_ones, cheapest, benches)
         checks = [check for name in open_ones for check in judged[name]]
-        why = (
-            f"{listed(open_ones)} might be within 5 points of the best and cheaper than {listed(cheapest)}: "
-            "that is not decided."
-        )
-        return Recommendation(use=use, rule=rule, models=(), why=why, settle=_settling(checks, benches))
-    return Recommendation(use=use, rule=rule, models=tuple(cheapest), why=_why_general(cheapest, benches))
+        settle = " ".join(filter(None, [_settling(checks, benches), settle]))
+        return Recommendation(use=use, rule=rule, models=(), why=why, settle=settle)
+    why = _why_general(cheapest, benches, is_alone=len(passed) == 1 and not rivals)
+    return Recommendation(use=use, rule=rule, models=tuple(cheapest), why=why)
+
+
+def _open_rivals(open_ones: Sequence[str], cheapest: Sequence[str], benches: Sequence[Bench]) -> tuple[str, str]:
+    """What keeps rivals in the race, and what but items it takes to end it."""
+    unpriced = [name for name in (*open_ones, *cheapest) if not _has_price(name, benches)]
+    if not unpriced:
+        why = f"{listed(open_ones)} might be within 5 points of the best and cheaper than {listed(cheapest)}"
+        return f"{why}: that is not decided.", ""
+    why = f"{listed(open_ones)} might be within 5 points of the best, which is not decided, and what "
+    return f"{why}{listed(unpriced)} {'cost' if len(unpriced) > 1 else 'costs'} is not known.", f"Then: {PRICES}"
 
 
 def _given(
@@ -201,6 +216,10 @@ def _on(bench: Bench, name: str) -> Contender:
 
 def _has(bench: Bench, *metrics: str) -> bool:
     return any(one.value(metric) is not None for one in bench.models for metric in metrics)
+
+
+def _has_price(name: str, benches: Sequence[Bench]) -> bool:
+    return all(_on(bench, name).value("cost.per_request") is not None for bench in benches)
 
 
 def _bars(name: str, bars: Sequence[Threshold], benches: Sequence[Bench]) -> list[Check]:
@@ -307,18 +326,20 @@ def _seen(check: Check) -> str:
     if check.fault or check.candidate is None or check.metric not in SEEN or check.scale != "value":
         return seen_sentence(check)
     seen = SEEN[check.metric].format(model=check.model, benchmark=check.benchmark, seen=written(check.candidate))
-    ending = {"pass": ": kept", "fail": ": not kept", "inconclusive": ""}[check.verdict]
-    return f"{seen}, each bound with 95 % certainty; asked for: {ASKED[check.metric]}{ending}."
+    bar = KEPT[check.verdict].format(bar=ASKED[check.metric])
+    return f"{seen}, {bar} (each bound with 95 % certainty)."
 
 
-def _why_general(chosen: Sequence[str], benches: Sequence[Bench]) -> str:
+def _why_general(chosen: Sequence[str], benches: Sequence[Bench], *, is_alone: bool) -> str:
+    """Why the cheapest ones are these; ``is_alone``: every other model is told to be too far behind."""
+    somewhere = " on some benchmark" if len(benches) > 1 else ""
+    rest = f"every other model is shown to be more than 5 points worse{somewhere}"
     parts = []
     for bench in benches:
         one, leader = _on(bench, chosen[0]), bench.pairable[0]
         if one is leader:
-            parts.append(
-                f"{one.name} is the best one seen on {bench.label}, and no cheaper model is shown to come close."
-            )
+            rest = rest if is_alone else "no cheaper model is shown to come close"
+            parts.append(f"{one.name} is the best one seen on {bench.label}, and {rest}.")
         else:
             parts.append(seen_sentence(_margin(CLOSE, one, bench)))
     alone = "" if len(chosen) == 1 else f"{listed(chosen)} are not told apart in cost. "
@@ -334,10 +355,16 @@ def _why_open(nearest: Sequence[str], judged: dict[str, list[Check]], first: Che
     return f"{what} cannot be judged for {listed(alike)} on {first.benchmark}: {why}."
 
 
+def _on_label(benches: Sequence[Bench], check: Check) -> Contender:
+    return _on(next(bench for bench in benches if bench.label == check.benchmark), check.model)
+
+
 def _settling(checks: Sequence[Check], benches: Sequence[Bench]) -> str:
     """The items, and where prices are known the dollars, that would settle what is open; or what stands in the way."""
+    if any(check.fault and _on_label(benches, check).side.info.is_imported for check in checks):
+        return "The same models asked from here (steelyard run): of answers made elsewhere that is not known."
     if any(check.fault for check in checks):
-        return "What keeps it from being judged comes first; more items alone would not help."
+        return "First what keeps it from being judged; more items alone would not help."
     needed = [check for check in checks if check.verdict == "inconclusive" and check.needed_items]
     if not needed:
         return "The truth may lie at the bar itself: no number of items is sure to settle it."

@@ -15,7 +15,7 @@ def descriptive(estimate: Estimate) -> str:
     if estimate.value is None:
         return f"{estimate.metric} unknown: {estimate.status}"
     text, opened, bounds = written(estimate).partition(" (")
-    level = f"{100 * (estimate.level or 0):g} %"
+    level = f"{100 * (estimate.level or 0):.4g} %"
     known = PLAIN.get(estimate.method)
     how = f"{known} {level}" if known else f"{level}, {estimate.method}"
     inner = [bounds.rstrip(")"), how] if opened else [estimate.method]

@@ -68,7 +68,7 @@ def _of_threshold(where: str, check: Check) -> str:
     text = f"{where} is {written(check.candidate)}, each bound with 95 %; asked for: {check.criterion}"
     if check.verdict == "inconclusive":
         return f"{text}."
-    return f"{text}: {'kept' if check.verdict == 'pass' else 'not kept'}."
+    return f"{text}, which is {'kept' if check.verdict == 'pass' else 'not kept'}."
 
 
 def settling(check: Check) -> str:

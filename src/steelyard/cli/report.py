@@ -10,6 +10,7 @@ from steelyard.cli.gate import add_criteria, asked_of
 
 if TYPE_CHECKING:
     from steelyard.analysis.gate import GateReport
+    from steelyard.report.evidence import Evidence
     from steelyard.report.flips import Flips
     from steelyard.store import Store
     from steelyard.types import RunInfo
@@ -64,7 +65,8 @@ def _write_all(store: Store, runs: list[RunInfo], parsed: argparse.Namespace) ->
     if parsed.html:
         from steelyard.report.html import html_report
 
-        _write(parsed.html, html_report(store, evidence, verdict, reveal=parsed.reveal))
+        page = html_report(store, evidence, verdict, reveal=parsed.reveal, about=_about(evidence))
+        _write(parsed.html, page)
     if parsed.markdown:
         from steelyard.report.markdown import markdown_report
 
@@ -73,6 +75,21 @@ def _write_all(store: Store, runs: list[RunInfo], parsed: argparse.Namespace) ->
         from steelyard.report.junit import junit_report
 
         _write(parsed.junit, junit_report(evidence, verdict))
+
+
+def _about(evidence: Evidence) -> dict[str, str]:
+    """What each benchmark that ships with us asks, and how its protocol does, by the label on the page."""
+    from steelyard.benchmarks import BUILT_IN, find_benchmark
+
+    found: dict[str, str] = {}
+    for bench in evidence.benches:
+        info = next(iter((*bench.models, *bench.floors))).side.info
+        if info.benchmark in BUILT_IN:
+            known = find_benchmark(info.benchmark)
+            asked = [one.description for one in known.protocols if one.name == info.protocol]
+            said = "; ".join(filter(None, [known.description, *asked]))
+            found[bench.label] = f"{said[:1].upper()}{said[1:]}." if said else ""
+    return found
 
 
 def _planned(store: Store, runs: list[RunInfo]) -> str | None:

@@ -7,7 +7,7 @@ import re
 from steelyard.report.unseen import harmless, on_one_line
 from steelyard.types import Completion, Prompt, Record, Sample, Stage
 
-LONGEST_LINE = 180
+LONGEST_LINE = 140
 NEVER = -1e9
 """The log-likelihood that a floor gives to what it does not pick."""
 _CONTROL = re.compile(

@@ -35,7 +35,9 @@ class Scale(Struct, frozen=True, kw_only=True):
         return math.log(value / self.low) / math.log(self.high / self.low)
 
     def ticks(self) -> list[float]:
-        """Round values within the scale."""
+        """Round values within the scale; of the whole from 0 to 1 quarters, so that the ends have their words."""
+        if (self.low, self.high, self.is_log) == (0.0, 1.0, False):
+            return [0.0, 0.25, 0.5, 0.75, 1.0]
         return _log_ticks(self.low, self.high) if self.is_log else _even_ticks(self.low, self.high)
 
 

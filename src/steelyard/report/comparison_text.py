@@ -1,4 +1,7 @@
-"""Comparisons on a terminal: one table a benchmark, the ranking, a sentence for each pair, and what to beware of."""
+"""Comparisons on a terminal: one table a benchmark, the ranking, a sentence for each pair, and what to beware of.
+
+Of many pairs nobody reads each: how they came out is told, who stands out, and who leads.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,8 @@ HEADINGS = {
     "cost.per_request": "cost",
 }
 MARKS = {"improved": "green", "regressed": "red", "equivalent": "cyan", "inconclusive": "yellow"}
+MANY = 12
+"""So many pairs are told each; of more, on a benchmark or in all, the outcome is, and so many lines of a table."""
 
 
 def print_comparisons(comparisons: Comparisons, out: PlainConsole | None = None) -> None:
@@ -35,17 +40,27 @@ def print_comparisons(comparisons: Comparisons, out: PlainConsole | None = None)
         pairs = [pair for pair in comparisons.pairs if pair.comparison.benchmark == label]
         out.print()
         out.print(label, style="bold")
-        for line in _standings(pairs):
-            out.say(f"  {line}")
-        out.print(_table(pairs, len(comparisons.runs) > 1, out.width))
-        for ranking in comparisons.rankings:
-            if ranking.benchmark == label:
-                out.print()
-                out.print(_ranking_table(ranking))
-                out.say(_best_words(ranking))
+        rankings = [ranking for ranking in comparisons.rankings if ranking.benchmark == label]
+        if len(pairs) <= MANY:
+            for line in _standings(pairs):
+                out.say(f"  {line}")
+            out.print(_table(pairs, len(comparisons.runs) > 1, out.width))
+        else:
+            for line in _outcome(pairs):
+                out.say(f"  {line}")
+        for ranking in rankings:
+            out.print()
+            out.print(_ranking_table(ranking))
+            if len(ranking.places) > MANY:
+                out.say(f"and {len(ranking.places) - MANY} more")
+            out.say(_best_words(ranking))
     out.print()
-    for pair in comparisons.pairs:
-        out.say(pair.comparison.sentence)
+    if len(comparisons.pairs) <= MANY:
+        for pair in comparisons.pairs:
+            out.say(pair.comparison.sentence)
+    else:
+        size = len(comparisons.pairs)
+        out.say(f"Each of the {size:,} pairs: the same command with --json; of some: with --model A --model B")
     for average in comparisons.averages:
         out.say(_average_words(average))
     said = (variate_words, _estimand_words, _power_words, _notes)
@@ -70,6 +85,33 @@ def _standings(pairs: Sequence[Compared]) -> list[str]:
         lines.setdefault(_who(one.baseline, one.baseline_run, one), descriptive(one.of_baseline))
         lines[_who(one.candidate, one.candidate_run, one)] = descriptive(one.of_candidate)
     return [f"{name}: {text}" for name, text in lines.items()]
+
+
+def _outcome(pairs: Sequence[Compared]) -> Iterator[str]:
+    """How many pairs came out how, with those that stand out."""
+    found = [pair.comparison for pair in pairs]
+    first = found[0]
+    is_one = len({(one.baseline, one.baseline_run) for one in found}) == 1
+    baseline = f"against {first.baseline}, {descriptive(first.of_baseline)}" if is_one else "each against its baseline"
+    yield f"{len(found):,} candidates {baseline}:"
+    for word in MARKS:
+        alike = sorted((one for one in found if one.verdict == word), key=_size, reverse=True)
+        if alike:
+            most = "; ".join(f"{one.candidate} {_seen(one)}" for one in alike[:NAMED])
+            named = f", most of all {most}" if word in ("improved", "regressed") else ""
+            yield f"{len(alike):,} {word}{named}"
+
+
+def _size(comparison: Comparison) -> float:
+    """How far a pair is apart."""
+    if comparison.ratio is None:
+        return abs(comparison.difference.value or 0.0)
+    ratio = comparison.ratio.value or 1.0
+    return max(ratio, 1 / ratio)
+
+
+def _seen(comparison: Comparison) -> str:
+    return points(comparison.difference) if comparison.ratio is None else times(comparison.ratio)
 
 
 def _who(name: str, run: int, comparison: Comparison) -> str:
@@ -146,7 +188,7 @@ def _level(pairs: Sequence[Compared]) -> float | None:
 
 def _ranking_table(ranking: Ranking) -> Table:
     table = new_table("place", "could be", "model", ranking.metric, "chance of being best")
-    for place in ranking.places:
+    for place in ranking.places[:MANY]:
         span = f"{place.low}" if place.low == place.high else f"{place.low} to {place.high}"
         first = "unknown" if place.first is None else f"{100 * place.first:.0f} %"
         value = "unknown" if place.value is None else f"{100 * place.value:.1f} %"
@@ -245,11 +287,15 @@ def _needed_words(pair: Compared) -> str:
 
 
 def _notes(pairs: Sequence[Compared]) -> list[str]:
-    found: dict[str, None] = {}
+    """What to beware of, once where it holds for many pairs."""
+    found: dict[str, dict[str, None]] = {}
     for pair in pairs:
         one = pair.comparison
-        who = " and ".join(names(one))
-        found |= {f"! {who}: {note}": None for note in one.notes}
-        if one.difference.status != "ok" and one.difference.value is not None:
-            found[f"! {who}: {one.difference.status}"] = None
-    return list(found)
+        doubts = [one.difference.status] if one.difference.status != "ok" and one.difference.value is not None else []
+        for note in (*one.notes, *doubts):
+            found.setdefault(note, {})[" and ".join(names(one))] = None
+    return [f"! {_of_pairs(list(who))}: {note}" for note, who in found.items()]
+
+
+def _of_pairs(who: Sequence[str]) -> str:
+    return "; ".join(who) if len(who) <= NAMED else f"{len(who):,} pairs, {who[0]} among them"

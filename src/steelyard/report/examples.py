@@ -1,7 +1,11 @@
-"""What many prompts of a report begin with, worked examples mostly, shown once and not with every question."""
+"""What many prompts of a report begin with, worked examples mostly, shown once and not with every question.
+
+And how many items a page carries: what they say is most of its size, so it is their texts that are counted.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
@@ -14,6 +18,8 @@ SHORTEST = 400
 """A beginning that is shorter is shown where it stands."""
 LONGEST = 12_000
 ITEMS = 3
+MOST_TEXT = 230_000
+"""So many characters of prompts, right answers, answers and what prompts begin with come along in all."""
 
 
 class Examples(Struct, frozen=True, kw_only=True):
@@ -48,6 +54,27 @@ def examples_apart(items: Sequence[Item]) -> tuple[list[Item], list[Examples]]:
         for item, (place, begins) in zip(items, apart, strict=True)
     ]
     return shortened, found
+
+
+def fitting(items: Sequence[Item], examples: Sequence[Examples]) -> tuple[list[Item], list[Examples]]:
+    """As many of the items as may come along, each so many-th from all over, and the beginnings of these."""
+    room = max(MOST_TEXT - sum(len(one.text) for one in examples), MOST_TEXT // 2)
+    share = min(1.0, room / max(1, sum(map(_length, items))))
+    kept = [item for place, item in enumerate(items) if int((place + 1) * share) > int(place * share)]
+    counts = Counter(item.examples for item in kept if item.examples is not None)
+    places = {old: new for new, old in enumerate(sorted(counts))}
+    return (
+        [
+            item if item.examples is None else msgspec.structs.replace(item, examples=places[item.examples])
+            for item in kept
+        ],
+        [msgspec.structs.replace(examples[old], items=counts[old]) for old in places],
+    )
+
+
+def _length(item: Item) -> int:
+    said = sum(len(one.text) + len(one.extracted or "") + len(one.reason) for one in item.answers)
+    return len(item.prompt) + len(item.gold) + said
 
 
 def _common(prompts: Sequence[str]) -> str:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,7 @@ from steelyard.analysis.gate import GateReport
 from steelyard.analysis.recommendations import together
 from steelyard.analysis.sentences import descriptive
 from steelyard.report.evidence import Evidence
-from steelyard.report.examples import examples_apart
+from steelyard.report.examples import examples_apart, fitting
 from steelyard.report.facts import facts, spending_lines
 from steelyard.report.figures import Figure, figures, overview, slots
 from steelyard.report.marks import SLOTS, sample
@@ -27,18 +26,29 @@ from steelyard.report.matrix import figures_table, matrix, subjects_table
 from steelyard.report.origins import commands, in_full, origins, pages
 from steelyard.report.raw import attachments
 from steelyard.report.samples import Item, load_samples
-from steelyard.report.unseen import as_shown, visible
+from steelyard.report.unseen import as_shown
 from steelyard.store import Store
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 MOST_FIRST = {"told": 6, "open": 4, "beware": 3}
+NOTHING_SAID: Mapping[str, str] = {}
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def html_report(store: Store, evidence: Evidence, verdict: GateReport | None = None, *, reveal: bool = False) -> str:
-    """The whole page, with a gate's verdict where there is one; ``reveal`` shows confidential texts too."""
+def html_report(
+    store: Store,
+    evidence: Evidence,
+    verdict: GateReport | None = None,
+    *,
+    reveal: bool = False,
+    about: Mapping[str, str] = NOTHING_SAID,
+) -> str:
+    """The whole page, with a gate's verdict where there is one; ``reveal`` shows confidential texts too.
+
+    ``about`` says what a benchmark asks and how, by its label.
+    """
     from markupsafe import Markup
 
     style, script = (Markup(_file(*names)) for names in (("charts.css", "report.css"), ("report.js",)))  # noqa: S704 - files of ours
@@ -50,18 +60,19 @@ def html_report(store: Store, evidence: Evidence, verdict: GateReport | None = N
         script=script,
         version=version("steelyard"),
         verdict=verdict,
-        **_parts(store, evidence, reveal=reveal),
+        **_parts(store, evidence, about, reveal=reveal),
     )
 
 
-def _parts(store: Store, evidence: Evidence, *, reveal: bool) -> dict[str, Any]:
+def _parts(store: Store, evidence: Evidence, about: Mapping[str, str], *, reveal: bool) -> dict[str, Any]:
     """What the template shows, in the page's order."""
-    items, examples = examples_apart(load_samples(store, evidence, slots(evidence), reveal=reveal))
+    models, labels = evidence.models, [bench.label for bench in evidence.benches]
+    items, examples = fitting(*examples_apart(load_samples(store, evidence, slots(evidence), reveal=reveal)))
     return {
-        **results_parts(evidence),
-        "models": evidence.models,
+        **results_parts(evidence, about),
+        "models": models,
         "spending": spending_lines(evidence),
-        "samples": [_sample(item) for item in items],
+        "samples": [_sample(item, models, labels) for item in items],
         "examples": examples,
         "answers": sum(len(one.side.columns.sample) for bench in evidence.benches for one in bench.models),
         "is_redacted": evidence.is_confidential and not reveal,
@@ -73,7 +84,7 @@ def _parts(store: Store, evidence: Evidence, *, reveal: bool) -> dict[str, Any]:
     }
 
 
-def results_parts(evidence: Evidence) -> dict[str, Any]:
+def results_parts(evidence: Evidence, about: Mapping[str, str] = NOTHING_SAID) -> dict[str, Any]:
     """The results alone, as ``findings.html.j2``, ``table.html.j2`` and ``bench.html.j2`` show them."""
     slot_of = slots(evidence)
     return {
@@ -87,6 +98,7 @@ def results_parts(evidence: Evidence) -> dict[str, Any]:
         "benches": [
             {
                 "label": bench.label,
+                "about": about.get(bench.label, ""),
                 "figures": _drawn(figures(bench, slot_of)),
                 "table": figures_table(bench, slot_of),
                 "subjects": subjects_table(bench, slot_of),
@@ -105,15 +117,15 @@ def _sorted_out(findings: Sequence[Finding]) -> dict[str, list[Finding]]:
     return {"first": first, "more": [one for one in findings if one not in first]}
 
 
-def _sample(item: Item) -> dict[str, Any]:
-    """An item with what the page's filters look at."""
-    states = json.dumps([[visible(one.model), one.state] for one in item.answers], ensure_ascii=True)
-    return {"item": item, "states": states}
+def _sample(item: Item, models: Sequence[str], labels: Sequence[str]) -> dict[str, Any]:
+    """An item with what the page's filters look at: each answer's model, by its place in their list, and state."""
+    states = " ".join(f"{models.index(one.model)}:{one.state}" for one in item.answers)
+    return {"item": item, "states": states, "bench": labels.index(item.benchmark)}
 
 
 def _title(evidence: Evidence) -> str:
     return (
-        "Run "
+        ("Run " if len(evidence.runs) == 1 else "Runs ")
         + ", ".join(f"#{run.number} {run.name}" for run in evidence.runs[:4])
         + (f" and {len(evidence.runs) - 4} more" if len(evidence.runs) > 4 else "")
     )
@@ -148,7 +160,16 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["descriptive"] = descriptive
+    environment.filters["scrolls"] = scrolls
     return environment
+
+
+def scrolls(text: str) -> bool:
+    """Whether a text may be too long for its frame, which is then reached by the keyboard: more than 20 lines.
+
+    On a phone a line has 18 places for wide letters.
+    """
+    return sum(1 + len(line) // 18 for line in text.split("\n")) > 20
 
 
 def _file(*names: str) -> str:

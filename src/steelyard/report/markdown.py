@@ -120,7 +120,11 @@ def _findings(evidence: Evidence, *, told: bool) -> Iterator[str]:
     """The findings; ``told``: the first one stands at the top already."""
     words = {"told": "", "open": "Not decided: ", "beware": "⚠️ "}
     above = _first(evidence) if told else None
-    found = [f"- {words[one.kind]}{escaped(one.sentence)}" for one in evidence.findings if one is not above]
+    found = [
+        f"- {'' if 'not decided' in one.sentence else words[one.kind]}{escaped(one.sentence)}"
+        for one in evidence.findings
+        if one is not above
+    ]
     if found:
         yield from ("**Findings**", "", *found)
     given = [one for one in evidence.recommendations if one.is_given]

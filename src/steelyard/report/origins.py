@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
 
 from steelyard.report.evidence import Evidence
-from steelyard.report.provenance import provenance_text
+from steelyard.report.provenance import NOT_SET, provenance_text
 
 SHORT = 16
 DASHBOARD_PORT = 8642
 """Where ``steelyard serve`` listens unless told otherwise; it stands there too, since a verb's help loads no report."""
 MOST_PAGES = 10
+UNSET = re.compile(rf"^ +\w+: {NOT_SET}\n", re.MULTILINE)
+"""Most lines of many models' plan."""
 OF_SESSION = ("steelyard", "git", "python", "machine", "load", "gpu", "price_table", "sandbox")
 
 
@@ -30,10 +33,10 @@ def origins(evidence: Evidence) -> list[Origin]:
 
 
 def in_full(evidence: Evidence) -> str:
-    """All of it as text; of a confidential benchmark without what could quote an item."""
+    """All of it as text but what a plan does not set; of a confidential benchmark without what could quote an item."""
     if evidence.is_confidential:
         return "left out: a benchmark here is confidential. steelyard show --provenance has it"
-    return "\n\n".join(provenance_text(document) for document in evidence.provenance)
+    return UNSET.sub("", "\n\n".join(provenance_text(document) for document in evidence.provenance))
 
 
 def commands(evidence: Evidence) -> list[str]:

@@ -17,7 +17,7 @@ from steelyard.store import Store
 from steelyard.store.export import formula_safe
 
 MOST_RECORDS = 20_000
-MOST_PLAIN = 60_000
+MOST_PLAIN = 20_000
 OF_ESTIMATES = ("run", "model", "benchmark", "metric", "value", "low", "high", "level", "n", "unit", "method", "status")
 OF_RECORDS = ("run", "model", "benchmark", "sample_id", "repeat", "score", "parsed", "failure", "stop_reason", "tries",
               "cached", "queued_s", "ttft_s", "latency_s", "input_tokens", "output_tokens", "cost_usd")  # fmt: skip

@@ -230,7 +230,7 @@ def _cell_warnings(cell: CellResult) -> list[str]:
     texts = []
     if _fails_often(cell):
         errored, attempted = cell.value("errored") or 0, cell.value("attempted") or 0
-        first = f" (the first: {cell.failure})" if cell.failure else ""
+        first = f" (the first: {cell.failure.rstrip('.')})" if cell.failure else ""
         texts.append(
             f"{errored:,.0f} of {attempted:,.0f} calls failed and are not scored{first}; the bounds stand beside the "
             "score. Try: steelyard run --resume to ask them again"

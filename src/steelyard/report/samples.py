@@ -42,6 +42,7 @@ class Answer(Struct, frozen=True, kw_only=True):
     score: str
     reason: str
     figures: tuple[str, ...]
+    """Of an answer made elsewhere nothing is known of its sending."""
 
 
 class Item(Struct, frozen=True, kw_only=True):
@@ -187,7 +188,7 @@ def _answer(one: Contender, record: Record, slot: int | None) -> Answer:
         extracted=None if score is None or score.answer is None else cut(visible(score.answer), 400),
         score="not scored" if value is None else f"{value:g}",
         reason="" if score is None or score.reason is None else cut(visible(score.reason), 800),
-        figures=tuple(_figures(record, call.completion)),
+        figures=() if one.side.info.is_imported else tuple(_figures(record, call.completion)),
     )
 
 

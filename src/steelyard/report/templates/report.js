@@ -10,7 +10,7 @@
     const wanted = { bench: form.elements.bench.value, state: form.elements.state.value, model: form.elements.model.value };
     let count = 0;
     for (const item of items) {
-      const kinds = JSON.parse(item.dataset.answers);
+      const kinds = item.dataset.answers.split(" ").map((one) => one.split(":"));
       const fits = (!wanted.bench || item.dataset.bench === wanted.bench)
         && (wanted.state !== "flip" || item.dataset.flip === "1")
         && kinds.some(([model, state]) => (!wanted.model || model === wanted.model)
