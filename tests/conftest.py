@@ -1,5 +1,7 @@
 """Shared by all tests: every test has a store and a working folder of its own, and no key from outside."""
 
+import functools
+import gc
 import os
 from pathlib import Path
 
@@ -8,11 +10,17 @@ from hypothesis import settings
 
 import postgresql_server
 from command import modules_of
+from steelyard import cli
 from steelyard.store import opening, store
 
 # The same examples every time, however long one takes: a busy machine must fail no test.
 settings.register_profile("steelyard", deadline=None, derandomize=True)
 settings.load_profile("steelyard")
+
+# A command builds its parser anew, though it is the same each time: in a process of many commands once is enough.
+cli.build_parser = functools.cache(cli.build_parser)
+# As a command sets it for itself: thousands of tests are held here, and garbage is seldom among them.
+gc.set_threshold(cli.SELDOM)
 
 DATA = os.environ.get("STEELYARD_DATA")
 SERVER = pytest.StashKey[str | None]()

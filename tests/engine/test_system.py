@@ -628,10 +628,10 @@ def test_the_local_model_says_how_sure_it_is_and_gives_way_where_it_is_not():
     small = ModelSpec(id="small", provider="local", model="smollm2-135m", max_tokens=6)
     knows = ModelSpec(id="knows", provider="python", model="oracle:answer", version="1")
     spec = cascade(0.55, first=small, second=knows)
-    run = sy.run([spec, replace(small, confidence=Confidence(by="logprob"))], ["starter@letter"], limit=12)
+    run = sy.run([spec, replace(small, confidence=Confidence(by="logprob"))], ["starter@letter"], limit=5)
     both, alone = answers(run, "both"), answers(run, "small")
     goes_on = {sample for sample, call in both.items() if call.completion.is_escalated}
-    assert 0 < len(goes_on) < 12
+    assert 0 < len(goes_on) < 5
     for sample, call in both.items():
         assert 0 < call.completion.confidence <= 1
         assert call.completion.confidence == pytest.approx(alone[sample].completion.confidence, abs=0.05)

@@ -21,7 +21,7 @@ from forks import Started
 from server import chunk, finish, serving, stream, usage
 from steelyard.store import Store
 
-ITEMS, IN_FLIGHT, WRONG_EVERY = 200, 8, 7
+ITEMS, IN_FLIGHT, WRONG_EVERY = 120, 8, 7
 AT_RISK = 2 * IN_FLIGHT  # in flight, or answered and not yet committed
 OF_THE_CLOCK = ("latency", "ttft", "itl", "tpot", "_per_second", "cpu", "rss", "queued")
 KILLED_AGAIN = 0.25  # of the runs are killed a second time, while they go on

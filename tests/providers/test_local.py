@@ -329,13 +329,13 @@ def test_a_few_shot_prefix_is_read_once(machine: Machine, monkeypatch: pytest.Mo
     monkeypatch.setattr(machine.model, "_post", counted)
     prefix = "The following are questions (with answers) about arithmetic.\n\n" + "".join(
         f"Question: A shop sells {boxes} boxes of {pens} pens each; how many pens is that?\nAnswer: {boxes * pens}\n\n"
-        for boxes in range(2, 8)
-        for pens in range(2, 6)
+        for boxes in range(2, 5)
+        for pens in range(2, 5)
     )
     for item in range(3):
         machine.run(machine.model.likelihood(weigh(f"{prefix}Question: What is {item} + 4?\nAnswer:", " 4", " 5")))
     first, *others = read
-    assert first > 500
+    assert first > 200
     assert max(others) < 20
 
 

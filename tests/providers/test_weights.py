@@ -205,6 +205,7 @@ def test_bring_makes_derived_weights_from_their_source(
     assert weights.bring("smollm2-135m-q8_0").path == cache / "smollm2-135m-q8_0.gguf"
 
 
+@pytest.mark.long
 @pytest.mark.model
 def test_requantising_the_real_weights_gives_the_pinned_digest(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.undo()

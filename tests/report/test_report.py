@@ -89,13 +89,25 @@ class Page(HTMLParser):
         (self.raw[self._inside] if self._inside else self.text).append(data)
 
 
-@pytest.fixture
-def hostile():
-    write_cases(HOSTILE)
+@pytest.fixture(scope="module")
+def _hostile_store(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("hostile")
     names = ["<b>bold</b>", "model|`@octocat`"]
     timed = {"timing": {"total_s": 1.5, "ttft_s": 0.5}, "usage": {"input_tokens": 9, "output_tokens": 5}}
-    first = imported(names[0], HOSTILE, name="</title><script>alert(1)</script>", **timed)
-    return first, imported(names[1], [str(i) for i in range(len(HOSTILE))])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.delenv("STEELYARD_STORE", raising=False)
+        write_cases(HOSTILE)
+        first = imported(names[0], HOSTILE, name="</title><script>alert(1)</script>", **timed)
+        return folder, (first, imported(names[1], [str(i) for i in range(len(HOSTILE))]))
+
+
+@pytest.fixture
+def hostile(_hostile_store):
+    """Two runs of answers that mean harm, in a store of this test's own."""
+    folder, runs = _hostile_store
+    shutil.copytree(folder, ".", dirs_exist_ok=True)
+    return runs
 
 
 def test_nothing_that_a_model_or_a_user_wrote_becomes_markup(hostile):

@@ -78,7 +78,8 @@ def test_mcnemar_is_the_same_exact_and_asymptotic():
 
 
 @pytest.mark.parametrize(("name", "method"), [("holm_adjust", "holm"), ("bh_adjust", "fdr_bh")])
-def test_p_values_are_adjusted_the_same(name, method):
+def test_p_values_are_adjusted_the_same(name, method, monkeypatch):
+    monkeypatch.setattr("gc.collect", int)  # Holm's there looks for garbage at each call, in all that is loaded here
     generator = np.random.default_rng(6)
     for _ in range(50):
         p = np.round(generator.random(int(generator.integers(1, 40))) ** 3, int(generator.integers(1, 5)))

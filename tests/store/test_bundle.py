@@ -221,14 +221,14 @@ def test_what_a_stopping_rule_saw_comes_along_and_the_run_stays_done(capsys):
 
 def test_many_answers_keep_their_dictionary_and_two_runs_of_one_set_share_it():
     for name in ("first", "second"):
-        sy.run([guess], [quiz(1_500)], store="a.db", name=name, fresh=True)
+        sy.run([guess], [quiz(400)], store="a.db", name=name, fresh=True)
     for name in ("first", "second"):
         leave("a.db", name)
         read_bundle(BUNDLE, "b.db")
     with closing(sqlite3.connect("a.db")) as a, closing(sqlite3.connect("b.db")) as b:
         kept = [raw.execute("SELECT id FROM dictionaries").fetchall() for raw in (a, b)]
         assert kept[0] == kept[1] != []
-        assert b.execute("SELECT count(*) FROM samples").fetchone() == (1_500,)
+        assert b.execute("SELECT count(*) FROM samples").fetchone() == (400,)
     with Store.open("a.db") as a, Store.open("b.db") as b:
         for name in ("first", "second"):
             assert list(a.records(a.run(name).id)) == list(b.records(b.run(name).id))
@@ -463,7 +463,7 @@ def test_a_file_of_an_older_steelyard_is_brought_up_to_date():
 @pytest.mark.model
 def test_a_run_of_the_local_model_says_the_same_in_another_store(capsys):
     try:
-        sy.run(["local/smollm2-135m", "baseline/random"], ["starter@cloze"], limit=8, store="a.db", on_message=str)
+        sy.run(["local/smollm2-135m", "baseline/random"], ["starter@cloze"], limit=3, store="a.db", on_message=str)
     except EnvironmentFault as fault:
         pytest.skip(str(fault))
     leave("a.db")
