@@ -22,7 +22,7 @@ import msgspec
 import psutil
 import uvloop
 
-from steelyard.engine.attempts import Stopwatch
+from steelyard.engine.asking.attempts import Stopwatch
 from steelyard.instrument.process import spawned
 from steelyard.instrument.selftest import SERVER, Beside, Errors, errors_of, selftest
 from steelyard.instrument.settings import Settings

@@ -11,7 +11,8 @@ from hypothesis import settings
 import postgresql_server
 from command import modules_of
 from steelyard import cli
-from steelyard.store import opening, store
+from steelyard.store import store
+from steelyard.store.database import opening
 
 # The same examples every time, however long one takes: a busy machine must fail no test.
 settings.register_profile("steelyard", deadline=None, derandomize=True)

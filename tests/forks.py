@@ -16,13 +16,14 @@ from pathlib import Path
 IMPORTED = """
 aiohttp charset_normalizer platformdirs.unix rich._emoji_codes scipy.special uvloop
 steelyard.api steelyard.benchmarks.judged steelyard.benchmarks.own steelyard.cli.forecast steelyard.cli.live
-steelyard.cli.planning steelyard.cli.power steelyard.engine.batch_lane steelyard.engine.calibration
-steelyard.engine.driving steelyard.engine.judges steelyard.engine.run steelyard.engine.scribe
-steelyard.engine.shared_lane steelyard.engine.summary steelyard.engine.system steelyard.plan.stopping steelyard.prices
-steelyard.providers.batches steelyard.providers.function steelyard.providers.openai steelyard.report.short
-steelyard.report.spending steelyard.report.terminal steelyard.report.verdict steelyard.sandbox steelyard.scoring.judge
-steelyard.scoring.number steelyard.stats.intervals steelyard.stats.paired steelyard.stats.power
-steelyard.stats.quantiles steelyard.stats.ratios steelyard.store.store
+steelyard.cli.planning steelyard.cli.power steelyard.engine.asking.batch_lane steelyard.engine.asking.system
+steelyard.engine.driving steelyard.engine.judging.judges steelyard.engine.processes.scribe
+steelyard.engine.processes.shared_lane steelyard.engine.run steelyard.engine.summary
+steelyard.engine.weight.calibration steelyard.plan.stopping steelyard.prices steelyard.providers.batches
+steelyard.providers.function steelyard.providers.openai steelyard.report.comparing.verdict steelyard.report.short
+steelyard.report.spending steelyard.report.terminal steelyard.sandbox steelyard.scoring.judge steelyard.scoring.number
+steelyard.stats.intervals steelyard.stats.paired steelyard.stats.power steelyard.stats.quantiles steelyard.stats.ratios
+steelyard.store.store
 """
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(IMPORTED.split())

@@ -14,7 +14,7 @@ from steelyard.engine.progress import Progress
 from steelyard.engine.run import Given, execute
 from steelyard.errors import UsageError
 from steelyard.plan.plan import BenchmarkSpec, Plan
-from steelyard.report.frontier import load_frontiers
+from steelyard.report.comparing.frontier import load_frontiers
 from steelyard.store import Store
 from steelyard.types import Completion, Confidence, Escalation, ModelSpec, Price, Usage
 

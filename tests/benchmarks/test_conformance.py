@@ -9,7 +9,7 @@ from steelyard.benchmarks import BUILT_IN, find_benchmark
 from steelyard.benchmarks.benchmark import Benchmark, Selection
 from steelyard.benchmarks.check import check_benchmark
 from steelyard.benchmarks.floors import Floor
-from steelyard.engine.order import draw_positions
+from steelyard.engine.schedule.order import draw_positions
 from steelyard.errors import DataError, UnknownName, UsageError
 from steelyard.types import Sample
 

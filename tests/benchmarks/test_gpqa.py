@@ -19,7 +19,7 @@ from steelyard.benchmarks import data, find_benchmark, gpqa
 from steelyard.benchmarks.benchmark import Selection
 from steelyard.benchmarks.floors import Floor
 from steelyard.errors import DataError
-from steelyard.store.redaction import REDACTED
+from steelyard.store.reading.redaction import REDACTED
 from steelyard.types import Failure
 
 WORD = "xylophone"

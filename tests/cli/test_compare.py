@@ -14,10 +14,10 @@ from test_grading import rows_of, write_lines
 
 import steelyard as sy
 from command import ok, steelyard
-from steelyard.report.comparison import load_comparisons
-from steelyard.report.comparison_text import print_comparisons
+from steelyard.report.comparing.comparison import load_comparisons
+from steelyard.report.comparing.comparison_text import print_comparisons
+from steelyard.report.comparing.pairs import Question
 from steelyard.report.console import PlainConsole
-from steelyard.report.pairs import Question
 from steelyard.store import Store
 
 

@@ -10,9 +10,9 @@ import pytest
 from boards import REFUSED, TRIED, Visitor, cell_info, estimate, judged, new_call, one_run, served
 
 from steelyard.analysis.order import permutation
-from steelyard.report.baselines import SHOWN
+from steelyard.report.comparing.baselines import SHOWN
 from steelyard.store import Store
-from steelyard.store.snapshots import Snapshot
+from steelyard.store.transfer.snapshots import Snapshot
 from steelyard.types import Attempt
 
 GPQA = {"benchmark": "gpqa", "is_confidential": True}

@@ -16,10 +16,10 @@ from batch_server import BatchServer
 from command import steelyard
 from forks import Started
 from server import serving
-from steelyard.engine import batch_lane
-from steelyard.engine.batch_lane import BatchLane
+from steelyard.engine.asking import batch_lane
+from steelyard.engine.asking.batch_lane import BatchLane
+from steelyard.engine.asking.standings import Standings
 from steelyard.engine.progress import BatchProgress
-from steelyard.engine.standings import Standings
 from steelyard.errors import ProviderError
 from steelyard.providers import batches
 from steelyard.types import Failure, Message, Prompt, Request

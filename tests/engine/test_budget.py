@@ -13,8 +13,8 @@ from msgspec.structs import replace
 
 import steelyard as sy
 from server import chunk, finish, serving, stream, usage
-from steelyard.engine.attempts import RetryPolicy
-from steelyard.engine.budget import (
+from steelyard.engine.asking.attempts import RetryPolicy
+from steelyard.engine.money.budget import (
     ASSUMED_OUTPUT_TOKENS,
     Bill,
     Ledger,
@@ -263,7 +263,7 @@ def test_a_run_ends_before_it_overspends_and_what_was_asked_is_a_prefix_of_the_p
 
 
 def planned_order(n):
-    from steelyard.engine.order import draw_positions
+    from steelyard.engine.schedule.order import draw_positions
 
     samples = [sy.Sample(id=f"quiz/{i}", input="", target="") for i in range(60)]
     return [f"quiz/{i}" for i in draw_positions(samples, limit=None, seed=0, shuffled=True, strata=False)[:n]]
@@ -464,7 +464,7 @@ def test_a_run_that_was_killed_counts_with_all_it_held(monkeypatch):
         share = store.budget.open_share()
         assert store.budget.draw(share, 3.0) == 3.0
         assert store.budget.account().held_usd == 3.0
-        monkeypatch.setattr("steelyard.store.sessions.is_alive", lambda pid, at: False)
+        monkeypatch.setattr("steelyard.store.rows.sessions.is_alive", lambda pid, at: False)
         state = store.budget.account()
     assert (state.held_usd, state.spent_usd, state.remaining_usd) == (0.0, 3.0, 7.0)
 

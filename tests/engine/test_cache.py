@@ -11,14 +11,14 @@ from msgspec.structs import replace
 
 import steelyard as sy
 from server import say, serving
-from steelyard.engine.cache import Identity
-from steelyard.engine.misses import explain
 from steelyard.engine.progress import Progress
+from steelyard.engine.reuse.cache import Identity
+from steelyard.engine.reuse.misses import explain
 from steelyard.engine.run import Given, execute
 from steelyard.plan.names import seconds
 from steelyard.plan.plan import BenchmarkSpec, Plan
 from steelyard.store import Store
-from steelyard.store.answers import KnownDigests
+from steelyard.store.rows.answers import KnownDigests
 from steelyard.types import CellInfo, Message, ModelSpec, Price, Prompt, Request
 
 REQUEST = Request(
@@ -184,7 +184,7 @@ def test_fresh_asks_anew_and_what_is_too_old_is_asked_anew(monkeypatch):
         ask(endpoint(server), cache_max_age_s=3600.0)
         assert len(server.requests) == 40
         now = time.time()
-        monkeypatch.setattr("steelyard.engine.cache.time.time", lambda: now + 7200)
+        monkeypatch.setattr("steelyard.engine.reuse.cache.time.time", lambda: now + 7200)
         run = ask(endpoint(server), cache_max_age_s=3600.0)
         assert len(server.requests) == 60
     assert run.estimate("cached").value == 0
@@ -325,7 +325,7 @@ def first_cell():
 
 def row_of(cell, session, place, answer):
     from steelyard.store import NewCall
-    from steelyard.store.answers import reused
+    from steelyard.store.rows.answers import reused
 
     sample = sy.Sample(id=f"quiz/{place}", input="q", target="yes")
     return NewCall(

@@ -6,17 +6,17 @@ import pytest
 from test_looks import ITEMS, model, quiz
 
 import steelyard as sy
-from steelyard.engine.attempts import RetryPolicy
-from steelyard.engine.cascade import meets
-from steelyard.engine.looks import expansion
+from steelyard.engine.asking.attempts import RetryPolicy
 from steelyard.engine.progress import Progress
 from steelyard.engine.run import Given, execute, prepare
+from steelyard.engine.schedule.cascade import meets
+from steelyard.engine.schedule.looks import expansion
 from steelyard.errors import UnknownName, UsageError
 from steelyard.plan.file import read_plan
 from steelyard.plan.plan import BenchmarkSpec, Plan
 from steelyard.plan.stopping import Cascade, cascade_rule
-from steelyard.report.comparison import load_comparisons
-from steelyard.report.pairs import Question
+from steelyard.report.comparing.comparison import load_comparisons
+from steelyard.report.comparing.pairs import Question
 from steelyard.report.results import load_results
 from steelyard.report.terminal import results_text
 from steelyard.store import Store

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from steelyard.engine.horizon import Horizon, wait_for_move
+from steelyard.engine.schedule.horizon import Horizon, wait_for_move
 
 
 def watched(end):

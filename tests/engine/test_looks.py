@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 import steelyard as sy
-from steelyard.engine.attempts import RetryPolicy
-from steelyard.engine.looks import expansion
-from steelyard.engine.order import draw_positions
+from steelyard.engine.asking.attempts import RetryPolicy
 from steelyard.engine.progress import Progress
 from steelyard.engine.run import Given, execute, prepare
+from steelyard.engine.schedule.looks import expansion
+from steelyard.engine.schedule.order import draw_positions
 from steelyard.errors import UsageError
 from steelyard.plan.plan import BenchmarkSpec, Plan
 from steelyard.plan.stopping import Compare, HalfWidth, stop_rule

@@ -10,9 +10,9 @@ import pytest
 import steelyard as sy
 from fake_pynvml import Nvml
 from server import chunk, finish, serving, stream, usage
-from steelyard.engine import gpus
 from steelyard.engine.provenance import provenance
-from steelyard.engine.resources import BUSY_LAG_S, Resources, Waiting, added_up
+from steelyard.engine.weight import gpus
+from steelyard.engine.weight.resources import BUSY_LAG_S, Resources, Waiting, added_up
 from steelyard.errors import UsageError
 from steelyard.report.machine import busy_client
 from steelyard.report.provenance import provenance_document
@@ -231,7 +231,7 @@ def test_a_machine_that_is_busy_with_other_work_is_not_called_a_busy_client():
 def test_a_client_that_is_kept_from_reading_says_so_over_its_results(monkeypatch):
     """The grader holds the interpreter, in this process, while answers are on their way."""
     monkeypatch.setenv("OPENAI_API_KEY", "k")
-    monkeypatch.setattr("steelyard.engine.resources.LEAST_WAITED_S", 0.5)
+    monkeypatch.setattr("steelyard.engine.weight.resources.LEAST_WAITED_S", 0.5)
 
     def heavy(sample, completion):
         end = time.thread_time() + 0.25

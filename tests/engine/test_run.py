@@ -7,7 +7,7 @@ import time
 import pytest
 
 import steelyard as sy
-from steelyard.engine.attempts import RetryPolicy
+from steelyard.engine.asking.attempts import RetryPolicy
 from steelyard.engine.pipeline import HOPELESS_AFTER
 from steelyard.engine.progress import Progress
 from steelyard.engine.run import Given, execute

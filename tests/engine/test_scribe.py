@@ -72,7 +72,7 @@ def scribes():
     found = []
     for process in psutil.Process().children(recursive=True):
         try:
-            found += [process] if "steelyard.engine.scribe" in process.cmdline() else []
+            found += [process] if "steelyard.engine.processes.scribe" in process.cmdline() else []
         except psutil.Error:  # it ended while we looked
             continue
     return found

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from steelyard import stats
-from steelyard.engine.prefix import FEWEST_ITEMS, Seen, difference_within, score_within
-from steelyard.engine.stopping import look_points, rule_for
+from steelyard.engine.schedule.prefix import FEWEST_ITEMS, Seen, difference_within, score_within
+from steelyard.engine.schedule.stopping import look_points, rule_for
 from steelyard.errors import UsageError
 from steelyard.plan.stopping import Anytime, Compare, HalfWidth, Ladder, parse_stop, stop_rule
 

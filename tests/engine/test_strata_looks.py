@@ -7,9 +7,9 @@ import steelyard as sy
 from steelyard.analysis.accuracy import stratum_weights
 from steelyard.benchmarks.bbh import FAMILIES
 from steelyard.benchmarks.benchmark import Benchmark, Protocol
-from steelyard.engine.prefix import Seen, difference_within, score_within
-from steelyard.engine.stopping import rule_for
-from steelyard.engine.strata import Strata, weighed
+from steelyard.engine.schedule.prefix import Seen, difference_within, score_within
+from steelyard.engine.schedule.stopping import rule_for
+from steelyard.engine.schedule.strata import Strata, weighed
 from steelyard.errors import UsageError
 from steelyard.plan.stopping import Compare, HalfWidth
 from steelyard.providers.function import Function

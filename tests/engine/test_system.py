@@ -11,11 +11,11 @@ from msgspec.structs import replace
 import steelyard as sy
 from server import chunk, finish, serving, stream, usage
 from steelyard.cli import main
-from steelyard.engine.attempts import RetryPolicy
+from steelyard.engine.asking.attempts import RetryPolicy
+from steelyard.engine.asking.verifier import parse_verdict
+from steelyard.engine.asking.way import commonest
 from steelyard.engine.progress import Progress
 from steelyard.engine.run import Given, execute
-from steelyard.engine.verifier import parse_verdict
-from steelyard.engine.way import commonest
 from steelyard.errors import UsageError
 from steelyard.plan.plan import BenchmarkSpec, Plan
 from steelyard.providers.interface import mean_probability
@@ -112,8 +112,8 @@ def test_an_answer_costs_what_its_stages_cost_and_counts_their_tokens():
 
 
 def test_a_pause_of_the_process_takes_the_times_of_every_stage():
-    from steelyard.engine.attempts import Outcome
-    from steelyard.engine.clock import without_times
+    from steelyard.engine.asking.attempts import Outcome
+    from steelyard.engine.asking.clock import without_times
 
     run, _, _ = ask([cascade(0.5)])
     completion = answers(run)["quiz/0"].completion
@@ -529,7 +529,7 @@ def test_a_model_asked_alone_and_in_a_cascade_is_held_to_one_limit(limits):
 
 
 def test_the_share_of_a_worker_holds_for_every_model_of_a_system():
-    from steelyard.engine.crew import _part_of
+    from steelyard.engine.processes.crew import _part_of
 
     spec = cascade(0.5, first=model("cheap", requests_per_minute=60.0), second=model("dear", tokens_per_minute=900.0))
     part = _part_of(spec, 1 / 3)

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from steelyard.engine.throttle import COOL_DOWN_S, PROBE_EVERY_S, Door, GateShut, Throttle
+from steelyard.engine.asking.throttle import COOL_DOWN_S, PROBE_EVERY_S, Door, GateShut, Throttle
 from steelyard.types import Failure
 
 

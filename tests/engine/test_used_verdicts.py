@@ -12,7 +12,7 @@ from test_cache import OTHERWISE, REQUEST
 import steelyard as sy
 from command import ok
 from server import chunk, finish, serving, stream, usage
-from steelyard.engine.verdicts import key_of_verdict
+from steelyard.engine.judging.verdicts import key_of_verdict
 from steelyard.store import Store
 from steelyard.types import ModelSpec, Price
 

@@ -78,7 +78,7 @@ def workers_of(pid=None):
 
 def is_worker(process):
     try:
-        return "steelyard.engine.worker" in process.cmdline()
+        return "steelyard.engine.processes.worker" in process.cmdline()
     except psutil.Error:  # it ended while we looked
         return False
 
@@ -140,7 +140,7 @@ def test_where_a_worker_is_killed_another_one_goes_on_and_no_completed_call_is_r
 
 
 def test_workers_that_die_again_and_again_end_the_run_and_nothing_durable_is_lost(monkeypatch):
-    monkeypatch.setattr("steelyard.engine.crew.MOST_DEATHS", 1)
+    monkeypatch.setattr("steelyard.engine.processes.crew.MOST_DEATHS", 1)
     stop = threading.Event()
 
     def kill_all(server):
@@ -185,7 +185,7 @@ def test_what_goes_wrong_between_a_worker_and_the_run_ends_the_run(monkeypatch):
     async def broken(grant, wanted_usd):
         raise StoreError("the store's budget cannot be read")
 
-    monkeypatch.setattr("steelyard.engine.budget.Grant.more", broken)
+    monkeypatch.setattr("steelyard.engine.money.budget.Grant.more", broken)
     with serving(parity) as server, pytest.raises(StoreError, match="cannot be read"):
         run([endpoint(server, price=Price(input=1.0, output=1.0), max_tokens=10)], 40, workers=2, budget_usd=1.0)
     assert workers_of() == []

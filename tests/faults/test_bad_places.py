@@ -15,7 +15,8 @@ from server import say, serving
 from steelyard.cli import main
 from steelyard.engine import writer
 from steelyard.errors import StoreError
-from steelyard.store import Store, places
+from steelyard.store import Store
+from steelyard.store.database import places
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ import pytest
 import steelyard as sy
 from forks import Started
 from server import chunk, finish, serving, stream, usage
-from steelyard.engine import clock
-from steelyard.engine.clock import Clock
+from steelyard.engine.asking import clock
+from steelyard.engine.asking.clock import Clock
 from steelyard.store import Store
 
 ITEMS = 24
@@ -120,7 +120,7 @@ def test_a_process_that_was_stopped_and_continued_says_so_over_its_results():
 
     with serving(slow_x) as server:
         command = ["run", "q.jsonl", "-m", "openai/m", "--base-url", server.url, "--concurrency", "4", "--json"]
-        at = "steelyard.engine.clock"
+        at = "steelyard.engine.asking.clock"
         process = Started(*command, settings={(at, "LONGEST_PAUSE_S"): 0.5, (at, "LOOKED_EVERY_S"): 0.05})
         while len(server.requests) < ITEMS // 2:
             time.sleep(0.01)

@@ -13,11 +13,12 @@ import pytest
 import steelyard as sy
 from steelyard.benchmarks.benchmark import Protocol
 from steelyard.cli import main
-from steelyard.engine.grade import grade
+from steelyard.engine.judging.grade import grade
 from steelyard.errors import StoreError
-from steelyard.store import Store, migrations
-from steelyard.store.codec import pack
-from steelyard.store.salvage import salvage
+from steelyard.store import Store
+from steelyard.store.database import migrations
+from steelyard.store.transfer.salvage import salvage
+from steelyard.store.writing.codec import pack
 from steelyard.types import Completion, Prompt
 
 ITEMS = 400

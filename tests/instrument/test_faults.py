@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from steelyard.engine.attempts import RetryPolicy, ask
+from steelyard.engine.asking.attempts import RetryPolicy, ask
 from steelyard.instrument.mock import Mock
 from steelyard.instrument.settings import FAULTS, Settings
 from steelyard.providers import http

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from steelyard.cli import main
-from steelyard.engine.calibration import Bias, Calibration, Level, instrument, keep, kept, setup
 from steelyard.engine.provenance import provenance
+from steelyard.engine.weight.calibration import Bias, Calibration, Level, instrument, keep, kept, setup
 from steelyard.errors import UsageError
 from steelyard.instrument.process import spawned
 from steelyard.instrument.selftest import clean_streams, selftest
@@ -71,7 +71,7 @@ def test_the_errors_of_a_few_streams_are_small():
 
 def test_a_client_that_reads_late_is_found_out(monkeypatch):
     """Every chunk stamped 80 ms late: TTFT is off by as much, gaps are not."""
-    from steelyard.engine import attempts
+    from steelyard.engine.asking import attempts
 
     def late(self, at_ns, *, is_answer):
         usual(self, at_ns + 80_000_000, is_answer=is_answer)

@@ -12,7 +12,7 @@ import steelyard as sy
 from dashboard.boards import REFUSED, TRIED, cell_info, estimate, judged, new_call, one_run
 from steelyard.api import import_file
 from steelyard.store import Store
-from steelyard.store.taking import snapshot
+from steelyard.store.transfer.taking import snapshot
 from steelyard.types import Failure
 
 GSM8K = ("6b_finetuning", "6b_verification", "175b_finetuning", "175b_verification")

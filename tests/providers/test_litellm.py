@@ -9,7 +9,7 @@ from aiohttp import web
 
 import vendor_replies as replies
 from server import serving
-from steelyard.engine.attempts import RetryPolicy, ask
+from steelyard.engine.asking.attempts import RetryPolicy, ask
 from steelyard.errors import EnvironmentFault
 from steelyard.providers import connect
 from steelyard.types import Message, ModelSpec, Prompt, Request

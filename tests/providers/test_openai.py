@@ -11,7 +11,7 @@ from aiohttp import web
 from msgspec.structs import replace
 
 from server import chunk, finish, serving, stream, usage
-from steelyard.engine.attempts import RetryPolicy, ask
+from steelyard.engine.asking.attempts import RetryPolicy, ask
 from steelyard.errors import UsageError
 from steelyard.providers.openai import OpenAI, connect
 from steelyard.providers.refusals import retry_after_s

@@ -11,7 +11,7 @@ from aiohttp import web
 import vendor_replies as replies
 from server import serving
 from steelyard import prices
-from steelyard.engine.attempts import RetryPolicy, ask
+from steelyard.engine.asking.attempts import RetryPolicy, ask
 from steelyard.providers import connect
 from steelyard.providers.anthropic import MESSAGES
 from steelyard.providers.google import GENERATE

@@ -7,8 +7,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from steelyard.report import charts
-from steelyard.report.axes import fitted, interval_text, shortened, tick_text, value_text
+from steelyard.report.drawing import charts
+from steelyard.report.drawing.axes import fitted, interval_text, shortened, tick_text, value_text
 
 GOLDEN = Path(__file__).parent / "golden"
 HOSTILE = '<script>alert(1)</script>"onload="x'

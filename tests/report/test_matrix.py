@@ -1,8 +1,8 @@
 """The comparison matrix: a mark only where a test stands behind it, and money in amounts that can be read."""
 
 from steelyard.analysis.wording import dollars, thousandfold, written
-from steelyard.report.axes import told_apart
-from steelyard.report.marks import width_of
+from steelyard.report.drawing.axes import told_apart
+from steelyard.report.drawing.marks import width_of
 from steelyard.report.matrix import cell
 from steelyard.types import Estimate
 

@@ -13,7 +13,8 @@ from steelyard.cli import main
 from steelyard.report import evidence, short, terminal
 from steelyard.report.console import PlainConsole
 from steelyard.report.results import load_results
-from steelyard.store import Store, found
+from steelyard.store import Store
+from steelyard.store.reading import found
 
 
 def quiz(items=40):

@@ -4,9 +4,9 @@ import json
 import pytest
 from rich.text import Text
 
-from steelyard.report import marks
 from steelyard.report.answers import plain
 from steelyard.report.console import PlainConsole, console, new_table
+from steelyard.report.drawing import marks
 from steelyard.report.identity import MixedModel, mixture_warning
 from steelyard.report.unseen import as_shown, exact, harmless, harmless_json, on_one_line, visible
 

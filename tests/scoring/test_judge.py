@@ -13,7 +13,7 @@ import steelyard as sy
 from command import ok
 from forks import Started
 from server import chunk, finish, serving, stream, usage
-from steelyard.engine.attempts import RetryPolicy
+from steelyard.engine.asking.attempts import RetryPolicy
 from steelyard.errors import UsageError
 from steelyard.scoring import judge as judging
 from steelyard.store import Store

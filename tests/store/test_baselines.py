@@ -11,8 +11,8 @@ import steelyard as sy
 from steelyard.errors import UnknownName, UsageError
 from steelyard.providers.function import Function
 from steelyard.store import Store
-from steelyard.store.baselines import read_baseline, write_baseline
-from steelyard.store.taking import snapshot
+from steelyard.store.rows.baselines import read_baseline, write_baseline
+from steelyard.store.transfer.taking import snapshot
 
 
 def write_cases(n=12):

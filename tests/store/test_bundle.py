@@ -23,9 +23,10 @@ from steelyard.cli import main
 from steelyard.errors import DataError, EnvironmentFault, StoreError
 from steelyard.grading.stored import rescore
 from steelyard.report.results import load_results, results_document
-from steelyard.store import NewScore, Store, migrations
-from steelyard.store.bundle import Manifest, read_bundle, write_bundle
-from steelyard.store.codec import pack, unpack
+from steelyard.store import NewScore, Store
+from steelyard.store.database import migrations
+from steelyard.store.transfer.bundle import Manifest, read_bundle, write_bundle
+from steelyard.store.writing.codec import pack, unpack
 from steelyard.types import Completion, Failure, Sample, Score
 
 SECRET = "the mitochondrion is the powerhouse of the cell, says nobody"

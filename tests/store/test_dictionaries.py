@@ -7,9 +7,11 @@ import pytest
 from test_store import cell_info, new_call
 
 from steelyard.errors import StoreError
-from steelyard.store import Store, codec, dictionaries, migrations
-from steelyard.store.dictionaries import Training
-from steelyard.store.salvage import salvage
+from steelyard.store import Store
+from steelyard.store.database import migrations
+from steelyard.store.transfer.salvage import salvage
+from steelyard.store.writing import codec, dictionaries
+from steelyard.store.writing.dictionaries import Training
 from steelyard.types import Message, Prompt
 
 KILOBYTES = 64

@@ -12,7 +12,7 @@ from test_store import cell_info, new_call
 
 from steelyard.errors import StoreError, UsageError
 from steelyard.store import NewScore, Store
-from steelyard.store.export import export, formula_safe, metric_columns
+from steelyard.store.transfer.export import export, formula_safe, metric_columns
 from steelyard.types import Failure, Score
 
 HOSTILE = [

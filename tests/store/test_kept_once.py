@@ -16,10 +16,12 @@ from sqlalchemy import event
 from test_store import cell_info, new_call, older
 
 from steelyard.errors import StoreError
-from steelyard.store import NewScore, Store, codec, payload, schema
-from steelyard.store.answers import reused
-from steelyard.store.export import export
-from steelyard.store.salvage import salvage
+from steelyard.store import NewScore, Store
+from steelyard.store.database import schema
+from steelyard.store.rows.answers import reused
+from steelyard.store.transfer.export import export
+from steelyard.store.transfer.salvage import salvage
+from steelyard.store.writing import codec, payload
 from steelyard.types import LOST_TEXT, Completion, Message, Prompt, Request, Sample, Score, Timing
 
 QUESTION = "Janet's ducks lay 16 eggs per day. She eats three every morning. How many are left?"

@@ -3,8 +3,9 @@
 import pytest
 
 from dashboard.boards import cell_info, judged, new_call, one_run
-from steelyard.store import Store, answer_pages, ranks
-from steelyard.store.answer_pages import AnswersWanted
+from steelyard.store import Store
+from steelyard.store.reading import answer_pages, ranks
+from steelyard.store.reading.answer_pages import AnswersWanted
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import steelyard as sy
 from steelyard.cli import main
 from steelyard.errors import EnvironmentFault, StoreError, StoreFull, UnknownName, UsageError
 from steelyard.store import NewScore, Store
-from steelyard.store.signs import Sign
+from steelyard.store.rows.signs import Sign
 from steelyard.types import Score
 
 
@@ -116,7 +116,7 @@ def test_what_is_not_there_or_not_ours_is_told(shared, schema):
 
 def test_a_server_without_its_driver_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "psycopg", None)
-    monkeypatch.delitem(sys.modules, "steelyard.store.postgresql", raising=False)
+    monkeypatch.delitem(sys.modules, "steelyard.store.database.postgresql", raising=False)
     with pytest.raises(EnvironmentFault, match=r"steelyard\[postgresql\]"):
         Store.open("postgresql://me@db/steelyard")
 

@@ -20,8 +20,10 @@ import pytest
 from sqlalchemy import event, text
 
 from steelyard.errors import StoreError, UnknownName, UsageError
-from steelyard.store import NewCall, NewScore, Store, codec, migrations
-from steelyard.store.backup import backup_path
+from steelyard.store import NewCall, NewScore, Store
+from steelyard.store.database import migrations
+from steelyard.store.database.backup import backup_path
+from steelyard.store.writing import codec
 from steelyard.types import (
     Call,
     CellInfo,
@@ -405,12 +407,12 @@ def test_columns_are_the_same_by_whichever_way_they_are_read_and_however_rows_li
     ]  # fmt: skip
     ids = store.append_calls(calls)
     store.append_scores([score(call, draw.choice((0.0, 1.0, 1 / 3, None))) for call in ids[:-3]])
-    monkeypatch.setattr("steelyard.store.cell_calls.PROBED", 10)
+    monkeypatch.setattr("steelyard.store.reading.cell_calls.PROBED", 10)
     found = []
     for few, sparse in product((0, 10**6), (0, 4)):  # by their usual values or whole; by the index or as they lie
-        monkeypatch.setattr("steelyard.store.cell_calls.FEW", few)
-        monkeypatch.setattr("steelyard.store.columns.FEW", few)
-        monkeypatch.setattr("steelyard.store.cell_calls.SPARSE", sparse)
+        monkeypatch.setattr("steelyard.store.reading.cell_calls.FEW", few)
+        monkeypatch.setattr("steelyard.store.reading.columns.FEW", few)
+        monkeypatch.setattr("steelyard.store.reading.cell_calls.SPARSE", sparse)
         found.append(store.columns(cell, with_names=True))
     whole, *others = found
     order = list(zip(whole.sample.tolist(), whole.repeat.tolist(), strict=True))
@@ -423,9 +425,9 @@ def test_columns_are_the_same_by_whichever_way_they_are_read_and_however_rows_li
 @pytest.mark.parametrize("sparse", [0, 4])
 def test_a_cell_that_is_being_written_is_read_as_it_stood_at_one_moment(opened, monkeypatch, sparse):
     store, _, session, cell = opened
-    monkeypatch.setattr("steelyard.store.cell_calls.FEW", 0)
-    monkeypatch.setattr("steelyard.store.columns.FEW", 0)
-    monkeypatch.setattr("steelyard.store.cell_calls.SPARSE", sparse)
+    monkeypatch.setattr("steelyard.store.reading.cell_calls.FEW", 0)
+    monkeypatch.setattr("steelyard.store.reading.columns.FEW", 0)
+    monkeypatch.setattr("steelyard.store.reading.cell_calls.SPARSE", sparse)
     first = store.append_calls([new_call(cell, session, position) for position in range(20)])
     store.append_scores([score(first[-1], 1.0)])
     written = []

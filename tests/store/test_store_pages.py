@@ -7,10 +7,10 @@ from test_store import cell_info, new_call
 
 from steelyard.errors import UsageError
 from steelyard.store import NewScore, Store
-from steelyard.store.answer_pages import AnswersWanted
-from steelyard.store.pages import RunsWanted
-from steelyard.store.signs import CellSign, Sign, Wait
-from steelyard.store.states import ANSWER_STATES
+from steelyard.store.reading.answer_pages import AnswersWanted
+from steelyard.store.reading.pages import RunsWanted
+from steelyard.store.reading.states import ANSWER_STATES
+from steelyard.store.rows.signs import CellSign, Sign, Wait
 from steelyard.types import Failure, Score
 
 FAILED = Failure(kind="server", message="no", status=500)
@@ -74,9 +74,9 @@ def test_every_answer_that_counts_is_listed_once_in_order(store, seed, most, wit
 @pytest.mark.parametrize("patience_s", [5.0, -1.0], ids=["in order", "as they lie"])
 @pytest.mark.parametrize("state", ANSWER_STATES)
 def test_a_state_holds_the_answers_that_are_in_it(store, monkeypatch, state, patience_s):
-    monkeypatch.setattr("steelyard.store.answer_pages.PATIENCE_S", patience_s)
-    monkeypatch.setattr("steelyard.store.answer_pages.FIRST_POSITIONS", 2)
-    monkeypatch.setattr("steelyard.store.rare.IDS_AT_ONCE", 7)
+    monkeypatch.setattr("steelyard.store.reading.answer_pages.PATIENCE_S", patience_s)
+    monkeypatch.setattr("steelyard.store.reading.answer_pages.FIRST_POSITIONS", 2)
+    monkeypatch.setattr("steelyard.store.reading.rare.IDS_AT_ONCE", 7)
     run = filled(store)
     models = {info.id: info.model for info in store.cells(run.id)}
 

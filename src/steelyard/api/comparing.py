@@ -32,8 +32,8 @@ def compare(
     ``control_variate``: the candidate was asked a random part of the baseline's items, and is estimated on all of them;
     what that saved is the result's ``control_variate``.
     """
-    from steelyard.report.comparison import load_comparisons
-    from steelyard.report.pairs import Question
+    from steelyard.report.comparing.comparison import load_comparisons
+    from steelyard.report.comparing.pairs import Question
 
     runs = [run, *(other for other in others if isinstance(other, Run))]
     question = Question(
@@ -56,7 +56,7 @@ def compare(
 
 def set_baseline(name: str, run: Run, *, note: str | None = None) -> str:
     """Bless a run as the next version of a baseline, kept apart from the run; returns ``NAME@VERSION``."""
-    from steelyard.store.taking import snapshot
+    from steelyard.store.transfer.taking import snapshot
 
     with Store.open(run._location) as store:
         return store.baselines.set(name, snapshot(store, store.run(run.info.id)), note=note).label
@@ -82,8 +82,8 @@ def gate(
     with: 1 for a fail, 3 for an inconclusive that blocks.
     """
     from steelyard.analysis.gate import Policy
-    from steelyard.report.verdict import asked_of
-    from steelyard.report.verdict import gate as judge
+    from steelyard.report.comparing.verdict import asked_of
+    from steelyard.report.comparing.verdict import gate as judge
 
     asked = asked_of(
         run.info.plan,

@@ -12,7 +12,7 @@ from steelyard.api.given import Model, model_spec
 from steelyard.api.synchronous import synchronous
 from steelyard.benchmarks import find_benchmark
 from steelyard.benchmarks.benchmark import Selection, scores_of
-from steelyard.engine.attempts import RetryPolicy, ask
+from steelyard.engine.asking.attempts import RetryPolicy, ask
 from steelyard.engine.run import Given
 from steelyard.engine.stage import opened
 from steelyard.errors import ProviderError, UnknownName, UsageError

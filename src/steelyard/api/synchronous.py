@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
-from steelyard.engine.loops import loop_factory
+from steelyard.engine.weight.loops import loop_factory
 
 P = ParamSpec("P")
 T = TypeVar("T")

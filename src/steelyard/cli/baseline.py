@@ -9,7 +9,7 @@ from steelyard.cli import arguments as args
 
 if TYPE_CHECKING:
     from steelyard.store import Store
-    from steelyard.store.baselines import Baseline
+    from steelyard.store.rows.baselines import Baseline
 
 ACTIONS = ("list", "set", "show", "export", "import")
 FINISHED = ("done", "budget")
@@ -56,7 +56,7 @@ def _suffix(action: str) -> str:
 
 def _set(store: Store, parsed: argparse.Namespace) -> None:
     from steelyard.errors import UsageError
-    from steelyard.store.taking import snapshot
+    from steelyard.store.transfer.taking import snapshot
 
     run = store.run(parsed.run)
     if run.status not in FINISHED:
@@ -71,7 +71,7 @@ def _set(store: Store, parsed: argparse.Namespace) -> None:
 def _import(store: Store, parsed: argparse.Namespace) -> None:
     from pathlib import Path
 
-    from steelyard.store.baselines import read_baseline
+    from steelyard.store.rows.baselines import read_baseline
 
     found = read_baseline(Path(parsed.what))
     baseline = store.baselines.set(parsed.name or found.name, found.content, note=parsed.note or found.note)
@@ -83,7 +83,7 @@ def _export(store: Store, parsed: argparse.Namespace) -> None:
     from pathlib import Path
 
     from steelyard.errors import UsageError
-    from steelyard.store.baselines import write_baseline
+    from steelyard.store.rows.baselines import write_baseline
 
     text = write_baseline(store.baselines.get(parsed.what))
     if parsed.output is None:
@@ -100,7 +100,7 @@ def _show(store: Store, parsed: argparse.Namespace) -> None:
 
 
 def _tell(baseline: Baseline, parsed: argparse.Namespace) -> None:
-    from steelyard.report.baselines import baseline_document, print_baseline
+    from steelyard.report.comparing.baselines import baseline_document, print_baseline
 
     if parsed.json:
         args.print_json(baseline_document(baseline))
@@ -109,7 +109,7 @@ def _tell(baseline: Baseline, parsed: argparse.Namespace) -> None:
 
 
 def _list(store: Store, parsed: argparse.Namespace) -> None:
-    from steelyard.report.baselines import print_baselines
+    from steelyard.report.comparing.baselines import print_baselines
 
     found = store.baselines.all()
     if parsed.json:

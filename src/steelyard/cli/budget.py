@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from steelyard.cli import arguments as args
 
 if TYPE_CHECKING:
-    from steelyard.store.account import Account
+    from steelyard.store.rows.account import Account
 
 ACTIONS = ("show", "set", "clear")
 

@@ -9,8 +9,8 @@ from steelyard.cli import arguments as args
 
 if TYPE_CHECKING:
     from steelyard.store import Store
-    from steelyard.store.answers import Kept
-    from steelyard.store.verdicts import KeptVerdicts
+    from steelyard.store.rows.answers import Kept
+    from steelyard.store.rows.verdicts import KeptVerdicts
 
 ACTIONS = ("stats", "explain", "clear")
 
@@ -59,7 +59,7 @@ def _stats(store: Store, parsed: argparse.Namespace) -> None:
 
 
 def _by_model(store: Store) -> dict[str, list[Kept]]:
-    from steelyard.engine.cache import why_never
+    from steelyard.engine.reuse.cache import why_never
 
     found: dict[str, list[Kept]] = {}
     for cell in store.answers.kept():
@@ -124,7 +124,7 @@ def _print_stats(rows: list[dict[str, Any]], location: str) -> None:
 
 
 def _explain(store: Store, parsed: argparse.Namespace) -> None:
-    from steelyard.engine.misses import explain, explain_lines
+    from steelyard.engine.reuse.misses import explain, explain_lines
 
     found = explain(store, store.run(parsed.run), sample_id=parsed.item, model=parsed.model)
     if parsed.json:

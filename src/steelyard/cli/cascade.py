@@ -45,7 +45,7 @@ def add_to(verbs: args.Verbs) -> None:
 def execute(parsed: argparse.Namespace) -> int:
     """Print every benchmark's frontier."""
     from steelyard.analysis.frontier import Aim
-    from steelyard.report.frontier import frontiers_document, load_frontiers, print_frontier
+    from steelyard.report.comparing.frontier import frontiers_document, load_frontiers, print_frontier
     from steelyard.store import Store
 
     aim = Aim(within=parsed.within, at_most_usd=parsed.at_most, seed=parsed.seed)

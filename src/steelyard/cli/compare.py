@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from steelyard.cli import arguments as args
 
 if TYPE_CHECKING:
-    from steelyard.report.pairs import Question
+    from steelyard.report.comparing.pairs import Question
     from steelyard.store import Store
     from steelyard.types import RunInfo
 
@@ -91,7 +91,7 @@ def execute(parsed: argparse.Namespace) -> int:
 
 
 def _question(parsed: argparse.Namespace) -> Question:
-    from steelyard.report.pairs import Question
+    from steelyard.report.comparing.pairs import Question
 
     return Question(
         metric=parsed.metric,
@@ -105,8 +105,8 @@ def _question(parsed: argparse.Namespace) -> Question:
 
 
 def _print_comparisons(store: Store, runs: list[RunInfo], question: Question, *, as_json: bool) -> None:
-    from steelyard.report.comparison import comparisons_document, load_comparisons
-    from steelyard.report.comparison_text import print_comparisons
+    from steelyard.report.comparing.comparison import comparisons_document, load_comparisons
+    from steelyard.report.comparing.comparison_text import print_comparisons
 
     found = load_comparisons(store, runs, question)
     if as_json:
@@ -118,8 +118,8 @@ def _print_comparisons(store: Store, runs: list[RunInfo], question: Question, *,
 def _print_flips(store: Store, runs: list[RunInfo], question: Question, parsed: argparse.Namespace) -> None:
     from steelyard.analysis.compare_measures import MEASURES
     from steelyard.errors import UsageError
-    from steelyard.report.comparison import load_comparisons
-    from steelyard.report.flips import flips_document, load_flips, print_flips
+    from steelyard.report.comparing.comparison import load_comparisons
+    from steelyard.report.comparing.flips import flips_document, load_flips, print_flips
 
     if question.metric in MEASURES:
         raise UsageError(f"--flips is for scores, and {question.metric} is none. Try: --metric accuracy")
@@ -137,7 +137,7 @@ def _print_predictions(store: Store, runs: list[RunInfo], question: Question, pa
     from pathlib import Path
 
     from steelyard.cli.ratings import label_value, read_ratings
-    from steelyard.report.predictions import load_predictions, predictions_document, print_predictions
+    from steelyard.report.comparing.predictions import load_predictions, predictions_document, print_predictions
 
     ratings = None if parsed.ppi == IN_THE_BENCHMARK else read_ratings(Path(parsed.ppi))
     found = [load_predictions(store, run, question, ratings, label_value) for run in runs]
@@ -149,7 +149,7 @@ def _print_predictions(store: Store, runs: list[RunInfo], question: Question, pa
 
 
 def _print_correlations(store: Store, runs: list[RunInfo], question: Question, *, as_json: bool) -> None:
-    from steelyard.report.correlations import correlations_document, load_correlations, print_correlations
+    from steelyard.report.comparing.correlations import correlations_document, load_correlations, print_correlations
 
     found = load_correlations(store, runs, question)
     if as_json:

@@ -44,7 +44,7 @@ def execute(parsed: argparse.Namespace) -> int:
 
     from steelyard.errors import UsageError
     from steelyard.store import Store
-    from steelyard.store.export import export
+    from steelyard.store.transfer.export import export
 
     if parsed.format in NEEDS_FILE and parsed.output is None:
         raise UsageError(f"{parsed.format} needs a file. Try: --output {NEEDS_FILE[parsed.format]}")
@@ -63,7 +63,7 @@ def _write_bundle(store: Store, run: RunInfo, output: Path, *, reveal: bool) -> 
     import sys
 
     from steelyard.report.answers import plain
-    from steelyard.store.bundle import write_bundle
+    from steelyard.store.transfer.bundle import write_bundle
 
     written = write_bundle(store, run, output, reveal=reveal)
     what = f"{output}: run #{run.number} {run.name}, {written.answers:,} answers, {output.stat().st_size / 1e6:.2g} MB"

@@ -10,9 +10,9 @@ from msgspec import Struct
 
 from steelyard.cli.forecast_cell import CellForecast, forecast_cell
 from steelyard.cli.power import FIND, PowerForecast, power_forecast, power_words
-from steelyard.engine.cache import count_known
-from steelyard.engine.looks import Watched, expansion
+from steelyard.engine.reuse.cache import count_known
 from steelyard.engine.run import Given, prepare
+from steelyard.engine.schedule.looks import Watched, expansion
 from steelyard.plan.plan import Plan
 from steelyard.store import Store
 

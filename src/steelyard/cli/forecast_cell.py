@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from msgspec import Struct
 
 from steelyard import prices
-from steelyard.engine.budget import costs_nothing, is_free
 from steelyard.engine.cells import Cell
-from steelyard.engine.strata import variance_factor
+from steelyard.engine.money.budget import costs_nothing, is_free
+from steelyard.engine.schedule.strata import variance_factor
 from steelyard.types import ModelSpec, Prompt, Usage
 
 CHARACTERS_PER_TOKEN = 4

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from steelyard.analysis.gate import GateReport
     from steelyard.plan.plan import Plan
-    from steelyard.report.verdict import Asked
+    from steelyard.report.comparing.verdict import Asked
     from steelyard.store import Store
     from steelyard.types import RunInfo
 
@@ -108,7 +108,7 @@ def execute(parsed: argparse.Namespace) -> int:
 def _ask_and_judge(parsed: argparse.Namespace) -> int:
     """Ask all that the plan asks anew, then judge; what can be known to be wrong is said before anything is sent."""
     from steelyard.cli.run import MEASURED, carry_out, confirm, exit_code_of, say_how_it_ended
-    from steelyard.report.verdict import verdict_beforehand
+    from steelyard.report.comparing.verdict import verdict_beforehand
     from steelyard.store import Store
 
     plan = _plan(parsed)
@@ -143,13 +143,13 @@ def _plan(parsed: argparse.Namespace) -> Plan:
 
 
 def _judge(store: Store, run: RunInfo, parsed: argparse.Namespace) -> int:
-    from steelyard.report.verdict import gate
+    from steelyard.report.comparing.verdict import gate
 
     return _show(gate(store, run, asked_of(run.plan, parsed)), parsed)
 
 
 def _show(verdict: GateReport, parsed: argparse.Namespace) -> int:
-    from steelyard.report.verdict import print_verdict, verdict_document
+    from steelyard.report.comparing.verdict import print_verdict, verdict_document
 
     if parsed.json:
         args.print_json(verdict_document(verdict))
@@ -161,7 +161,7 @@ def _show(verdict: GateReport, parsed: argparse.Namespace) -> int:
 def asked_of(plan: Mapping[str, Any], parsed: argparse.Namespace) -> Asked:
     """The criteria of the command line and of the plan."""
     from steelyard.analysis.gate import Policy
-    from steelyard.report import verdict
+    from steelyard.report.comparing import verdict
 
     return verdict.asked_of(
         plan,
@@ -176,7 +176,7 @@ def asked_of(plan: Mapping[str, Any], parsed: argparse.Namespace) -> Asked:
 
 def _calibrate(store: Store, run: RunInfo, parsed: argparse.Namespace) -> int:
     from steelyard.criteria import parse_margin
-    from steelyard.report.calibration import calibrations, calibrations_document, print_calibrations
+    from steelyard.report.comparing.calibration import calibrations, calibrations_document, print_calibrations
 
     margins = [parse_margin(text) for text in parsed.margins]
     found = calibrations(store, run, margins, trials=parsed.trials)

@@ -53,7 +53,7 @@ def execute(parsed: argparse.Namespace) -> int:
     from steelyard.api import import_file
     from steelyard.errors import UsageError
     from steelyard.store import Store
-    from steelyard.store.bundle import is_bundle
+    from steelyard.store.transfer.bundle import is_bundle
 
     if is_bundle(Path(parsed.file)):
         return _bring_back(parsed)
@@ -85,7 +85,7 @@ def _bring_back(parsed: argparse.Namespace) -> int:
     from steelyard.report.results import load_results
     from steelyard.report.terminal import print_results
     from steelyard.store import Store
-    from steelyard.store.bundle import read_bundle
+    from steelyard.store.transfer.bundle import read_bundle
 
     for option in ("benchmark", "model", "shots", "limit"):
         if getattr(parsed, option) is not None:

@@ -39,7 +39,7 @@ def execute(parsed: argparse.Namespace) -> int:
     from steelyard.engine.cells import prepare_task
     from steelyard.plan.names import parse_benchmark
     from steelyard.plan.plan import Plan
-    from steelyard.store.redaction import redact_prompt
+    from steelyard.store.reading.redaction import redact_prompt
 
     spec = msgspec.structs.replace(parse_benchmark(parsed.benchmark), shots=parsed.shots, grader=parsed.grader)
     plan = Plan(

@@ -8,7 +8,7 @@ from typing import Any
 
 from steelyard.benchmarks.rows import open_rows
 from steelyard.errors import DataError
-from steelyard.report.predictions import Rating
+from steelyard.report.comparing.predictions import Rating
 from steelyard.scoring.judge import Judge
 
 COLUMNS = ("sample_id", "rating")

@@ -10,8 +10,8 @@ from steelyard.cli.gate import add_criteria, asked_of
 
 if TYPE_CHECKING:
     from steelyard.analysis.gate import GateReport
+    from steelyard.report.comparing.flips import Flips
     from steelyard.report.evidence import Evidence
-    from steelyard.report.flips import Flips
     from steelyard.store import Store
     from steelyard.types import RunInfo
 
@@ -104,7 +104,7 @@ def _verdict(store: Store, runs: list[RunInfo], parsed: argparse.Namespace) -> G
     import msgspec
 
     from steelyard.errors import UsageError
-    from steelyard.report.verdict import gate
+    from steelyard.report.comparing.verdict import gate
 
     parsed.model = parsed.benchmark = None
     is_held = bool(parsed.margins or parsed.requirements or (len(runs) == 1 and runs[0].plan.get("success")))
@@ -121,10 +121,10 @@ def _verdict(store: Store, runs: list[RunInfo], parsed: argparse.Namespace) -> G
 def _flips(store: Store, runs: list[RunInfo], baseline: str | None) -> list[Flips]:
     """What turned since the baseline's run, where that is still in the store and was asked the same."""
     from steelyard.errors import SteelyardError
-    from steelyard.report.comparison import load_comparisons
+    from steelyard.report.comparing.comparison import load_comparisons
+    from steelyard.report.comparing.flips import load_flips
+    from steelyard.report.comparing.pairs import Question
     from steelyard.report.evidence import find_baseline
-    from steelyard.report.flips import load_flips
-    from steelyard.report.pairs import Question
 
     if baseline is None or len(runs) != 1:
         return []
@@ -140,7 +140,7 @@ def _write(target: str, text: str) -> None:
     import sys
     from pathlib import Path
 
-    from steelyard.store.export import new_file
+    from steelyard.store.transfer.export import new_file
 
     if target == "-":
         sys.stdout.write(_scrubbed(text))

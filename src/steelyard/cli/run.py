@@ -133,15 +133,15 @@ def carry_out(plan: Plan, store: Store, resume: RunInfo | None, parsed: argparse
 
 def _success(ended: Ended, store: Store) -> GateReport | None:
     """How a run that was measured as planned stands to its success criteria."""
-    from steelyard.report.verdict import held_to_success
+    from steelyard.report.comparing.verdict import held_to_success
 
     return held_to_success(store, ended.run) if ended.status in MEASURED else None
 
 
 def _print_results(ended: Ended, success: GateReport | None, store: Store, parsed: argparse.Namespace) -> None:
+    from steelyard.report.comparing.verdict import print_verdict, verdict_document
     from steelyard.report.results import load_results, results_document
     from steelyard.report.terminal import print_results
-    from steelyard.report.verdict import print_verdict, verdict_document
 
     results = load_results(store, ended.run)
     if parsed.json:

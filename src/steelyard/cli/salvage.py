@@ -11,7 +11,7 @@ from steelyard.cli import arguments as args
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from steelyard.store.salvage import Salvaged
+    from steelyard.store.transfer.salvage import Salvaged
 
 MOST_NAMED = 20
 
@@ -23,7 +23,7 @@ def execute(parsed: argparse.Namespace) -> int:
     from steelyard.engine.summary import summarise_run
     from steelyard.errors import StoreError
     from steelyard.store import Store
-    from steelyard.store.salvage import salvage
+    from steelyard.store.transfer.salvage import salvage
 
     source = Store.place(parsed.store, what_for="salvage")
     if not Store.exists(parsed.store):

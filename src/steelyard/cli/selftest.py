@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from steelyard.cli import arguments as args
 
 if TYPE_CHECKING:
-    from steelyard.engine.calibration import Bias, Calibration, Level
+    from steelyard.engine.weight.calibration import Bias, Calibration, Level
 
 STREAMS = "1,16,64,256"
 HEADINGS = (
@@ -38,7 +38,7 @@ def add_to(verbs: args.Verbs) -> None:
 
 def execute(parsed: argparse.Namespace) -> int:
     """Measure, print, keep."""
-    from steelyard.engine.calibration import keep
+    from steelyard.engine.weight.calibration import keep
     from steelyard.instrument.selftest import SERVER, selftest
 
     if not parsed.json:

@@ -33,7 +33,7 @@ def add_to(verbs: args.Verbs) -> None:
 
 def execute(parsed: argparse.Namespace) -> int:
     """Print every series of the metric."""
-    from steelyard.report.trends import load_trends, print_trends, trends_document
+    from steelyard.report.comparing.trends import load_trends, print_trends, trends_document
     from steelyard.store import Store
 
     with Store.open(parsed.store, create=False) as store:

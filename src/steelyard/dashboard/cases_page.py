@@ -12,8 +12,8 @@ from steelyard.dashboard.links import around
 from steelyard.dashboard.shown import TONES, state_of
 from steelyard.errors import UsageError
 from steelyard.report.answers import asked_line, gold
-from steelyard.store.cases import AT_ONCE, CASES_SHOWN, Case, CasesWanted, Outcome
-from steelyard.store.pages import RunsWanted
+from steelyard.store.reading.cases import AT_ONCE, CASES_SHOWN, Case, CasesWanted, Outcome
+from steelyard.store.reading.pages import RunsWanted
 from steelyard.types import CellInfo, RunInfo
 
 if TYPE_CHECKING:

@@ -16,11 +16,11 @@ from steelyard.dashboard.rendering import address
 from steelyard.dashboard.shown import reply
 from steelyard.errors import UsageError
 from steelyard.report.answers import asked_line, gold, question
-from steelyard.report.comparison import Compared, Comparisons, load_comparisons
-from steelyard.report.flips import Flip, Flips, load_flips
-from steelyard.report.pairs import Question
+from steelyard.report.comparing.comparison import Compared, Comparisons, load_comparisons
+from steelyard.report.comparing.flips import Flip, Flips, load_flips
+from steelyard.report.comparing.pairs import Question
 from steelyard.report.unseen import cut, visible
-from steelyard.store.pages import RunsWanted
+from steelyard.store.reading.pages import RunsWanted
 from steelyard.types import Comparison, Record, RunInfo
 
 if TYPE_CHECKING:

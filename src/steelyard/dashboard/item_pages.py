@@ -13,13 +13,13 @@ from steelyard.dashboard.differing import Marked, side_by_side
 from steelyard.dashboard.rendering import drawn
 from steelyard.dashboard.shown import TONES, ShownAnswer, is_timed, lane, shown
 from steelyard.errors import UnknownName, UsageError
-from steelyard.report import charts, timelines
 from steelyard.report.answers import question
-from steelyard.report.figures import Figure
+from steelyard.report.drawing import charts, timelines
+from steelyard.report.drawing.figures import Figure
 from steelyard.report.unseen import cut, visible
-from steelyard.store.answer_pages import AnswersWanted
-from steelyard.store.history import Answered
-from steelyard.store.states import ANSWER_STATES
+from steelyard.store.reading.answer_pages import AnswersWanted
+from steelyard.store.reading.history import Answered
+from steelyard.store.reading.states import ANSWER_STATES
 
 if TYPE_CHECKING:
     from starlette.requests import Request

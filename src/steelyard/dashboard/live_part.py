@@ -10,8 +10,8 @@ from msgspec import Struct
 
 from steelyard.dashboard.rendering import lasting
 from steelyard.store import Store
-from steelyard.store.progress import CellProgress, Progress
-from steelyard.store.signs import Sign
+from steelyard.store.reading.progress import CellProgress, Progress
+from steelyard.store.rows.signs import Sign
 
 FULL_BELOW_BYTES = 1_000_000
 

@@ -9,9 +9,9 @@ from msgspec import Struct
 
 from steelyard.dashboard.board import Board, board_of, number
 from steelyard.dashboard.rendering import drawn
-from steelyard.report.figures import Figure
-from steelyard.report.timelines import Day, per_day
-from steelyard.store.pages import ListedRun, RunsWanted
+from steelyard.report.drawing.figures import Figure
+from steelyard.report.drawing.timelines import Day, per_day
+from steelyard.store.reading.pages import ListedRun, RunsWanted
 
 if TYPE_CHECKING:
     from starlette.requests import Request

@@ -18,9 +18,9 @@ from msgspec import Struct
 
 from steelyard.analysis.sentences import descriptive
 from steelyard.dashboard.shown import marked
-from steelyard.report.axes import value_text
+from steelyard.report.drawing.axes import value_text
+from steelyard.report.drawing.figures import Figure
 from steelyard.report.facts import duration_text
-from steelyard.report.figures import Figure
 from steelyard.report.unseen import as_shown, exact
 
 if TYPE_CHECKING:

@@ -21,9 +21,9 @@ from steelyard.report.results import Results, load_results, warnings
 from steelyard.report.spending import spending_line
 from steelyard.report.standing import Standing, standing
 from steelyard.report.unseen import visible
-from steelyard.store.answer_pages import AnswerRow, AnswersWanted, Order
-from steelyard.store.progress import CellProgress, Progress
-from steelyard.store.states import ANSWER_STATES
+from steelyard.store.reading.answer_pages import AnswerRow, AnswersWanted, Order
+from steelyard.store.reading.progress import CellProgress, Progress
+from steelyard.store.reading.states import ANSWER_STATES
 from steelyard.types import CellInfo, RunInfo
 
 if TYPE_CHECKING:

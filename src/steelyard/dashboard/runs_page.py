@@ -10,8 +10,8 @@ from msgspec import Struct
 from steelyard.analysis.wording import written
 from steelyard.dashboard.board import Board, board_of, number, word
 from steelyard.dashboard.run_pages import results_of
-from steelyard.report.axes import shortened
-from steelyard.store.pages import ListedRun, RunsWanted
+from steelyard.report.drawing.axes import shortened
+from steelyard.store.reading.pages import ListedRun, RunsWanted
 from steelyard.types import CellInfo, Estimate
 
 if TYPE_CHECKING:

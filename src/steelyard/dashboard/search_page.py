@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from steelyard.dashboard.board import board_of, number, word
 from steelyard.dashboard.runs_page import line_of
 from steelyard.dashboard.shown import TONES, ShownAnswer, around, shown
-from steelyard.store.pages import RunsWanted
+from steelyard.store.reading.pages import RunsWanted
 
 if TYPE_CHECKING:
     from starlette.requests import Request

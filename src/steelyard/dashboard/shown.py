@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from steelyard.report.answers import answer_text, asked, gold
-from steelyard.report.timelines import Lane, Span
+from steelyard.report.drawing.timelines import Lane, Span
 from steelyard.report.unseen import cut, visible
-from steelyard.store.history import Answered
+from steelyard.store.reading.history import Answered
 from steelyard.types import Call, Sample, Score, Timing
 
 if TYPE_CHECKING:

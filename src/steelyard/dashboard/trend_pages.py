@@ -8,11 +8,11 @@ from steelyard.analysis.trend import Series
 from steelyard.analysis.wording import change_written, written
 from steelyard.dashboard.board import board_of, number, word
 from steelyard.dashboard.rendering import drawn
-from steelyard.report.axes import Unit
-from steelyard.report.baselines import SHOWN, weaknesses
-from steelyard.report.figures import Figure
-from steelyard.report.timelines import RunPoint, Step, over_runs
-from steelyard.report.trends import ARROWS, Trends, load_trends, trend_sentence
+from steelyard.report.comparing.baselines import SHOWN, weaknesses
+from steelyard.report.comparing.trends import ARROWS, Trends, load_trends, trend_sentence
+from steelyard.report.drawing.axes import Unit
+from steelyard.report.drawing.figures import Figure
+from steelyard.report.drawing.timelines import RunPoint, Step, over_runs
 
 if TYPE_CHECKING:
     from starlette.requests import Request

@@ -19,9 +19,9 @@ from steelyard.benchmarks import find_benchmark
 from steelyard.benchmarks.benchmark import Benchmark, Dataset, Protocol, Selection
 from steelyard.benchmarks.floors import Floor
 from steelyard.benchmarks.judged import under
-from steelyard.engine.judges import Seat, Seats
-from steelyard.engine.order import draw_positions
-from steelyard.engine.served import check_server
+from steelyard.engine.judging.judges import Seat, Seats
+from steelyard.engine.schedule.order import draw_positions
+from steelyard.engine.weight.served import check_server
 from steelyard.errors import SteelyardError, UsageError
 from steelyard.plan.names import BASELINE
 from steelyard.plan.plan import BenchmarkSpec, Plan

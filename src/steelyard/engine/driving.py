@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from steelyard.engine.budget import SPENT, Ledger
-from steelyard.engine.looks import Looks
+from steelyard.engine.money.budget import SPENT, Ledger
 from steelyard.engine.pipeline import GRACE_S, Lane
-from steelyard.engine.shared_lane import SharedLane
+from steelyard.engine.processes.shared_lane import SharedLane
+from steelyard.engine.schedule.looks import Looks
 from steelyard.engine.work import Work
 from steelyard.engine.writer import Writer
 from steelyard.types import RunStatus

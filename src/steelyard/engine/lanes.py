@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterator, Sequence
 from functools import partial
 
-from steelyard.engine.attempts import RetryPolicy
-from steelyard.engine.budget import Ledger, Till, costs_nothing
-from steelyard.engine.cache import Cache, identity, oldest_used_s
+from steelyard.engine.asking.attempts import RetryPolicy
+from steelyard.engine.asking.gates import Gates
+from steelyard.engine.asking.standings import Standings
 from steelyard.engine.cells import Cell
-from steelyard.engine.crew import Crew
-from steelyard.engine.gates import Gates
-from steelyard.engine.horizon import Horizon
+from steelyard.engine.judging.verdicts import Verdicts
+from steelyard.engine.money.budget import Ledger, Till, costs_nothing
 from steelyard.engine.pipeline import Lane
+from steelyard.engine.processes.crew import Crew
+from steelyard.engine.processes.shared_lane import SharedLane
 from steelyard.engine.progress import CellProgress, Progress
-from steelyard.engine.shared_lane import SharedLane
-from steelyard.engine.standings import Standings
-from steelyard.engine.verdicts import Verdicts
+from steelyard.engine.reuse.cache import Cache, identity, oldest_used_s
+from steelyard.engine.schedule.horizon import Horizon
 from steelyard.engine.work import OpenCell, Work
 from steelyard.engine.writer import Writer
 from steelyard.errors import UsageError

@@ -9,18 +9,18 @@ from typing import Any
 import msgspec
 
 from steelyard import prices
-from steelyard.engine.budget import is_free
-from steelyard.engine.calibration import instrument
 from steelyard.engine.cells import Cell
 from steelyard.engine.lanes import concurrency_of
-from steelyard.engine.loops import loop_name
+from steelyard.engine.money.budget import is_free
+from steelyard.engine.money.purse import who_is_paid
 from steelyard.engine.provenance import provenance
-from steelyard.engine.purse import who_is_paid
+from steelyard.engine.weight.calibration import instrument
+from steelyard.engine.weight.loops import loop_name
 from steelyard.engine.writer import BY_A_PROCESS, BY_A_THREAD, WRITTEN_BY
 from steelyard.plan.names import OF_THE_USER
 from steelyard.plan.plan import Plan
 from steelyard.store import Store
-from steelyard.store.places import network_file_system, warning
+from steelyard.store.database.places import network_file_system, warning
 from steelyard.types import RunInfo, SessionInfo
 
 

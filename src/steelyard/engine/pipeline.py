@@ -17,24 +17,24 @@ from datetime import UTC, datetime
 from functools import partial
 
 from steelyard import prices
-from steelyard.engine.attempts import Outcome, RetryPolicy, always, ask
-from steelyard.engine.batch_lane import MOST_HELD, BatchLane
-from steelyard.engine.budget import SPENT, Bill, Ledger, Till, costs_nothing
-from steelyard.engine.cache import Cache
-from steelyard.engine.clock import Clock, without_times
-from steelyard.engine.gates import Gates
-from steelyard.engine.grade import grade, grade_at_once, is_quick
-from steelyard.engine.horizon import wait_for_move
+from steelyard.engine.asking.attempts import Outcome, RetryPolicy, always, ask
+from steelyard.engine.asking.batch_lane import MOST_HELD, BatchLane
+from steelyard.engine.asking.clock import Clock, without_times
+from steelyard.engine.asking.gates import Gates
+from steelyard.engine.asking.standings import Standings
+from steelyard.engine.asking.system import System, Unpaid, system_of
+from steelyard.engine.asking.throttle import Door, GateShut
+from steelyard.engine.asking.way import extractor, total_usd
+from steelyard.engine.judging.grade import grade, grade_at_once, is_quick
+from steelyard.engine.money.budget import SPENT, Bill, Ledger, Till, costs_nothing
 from steelyard.engine.progress import Progress
-from steelyard.engine.standings import Standings
+from steelyard.engine.reuse.cache import Cache
+from steelyard.engine.schedule.horizon import wait_for_move
 from steelyard.engine.stragglers import Stragglers
-from steelyard.engine.system import System, Unpaid, system_of
-from steelyard.engine.throttle import Door, GateShut
-from steelyard.engine.way import extractor, total_usd
 from steelyard.engine.work import OpenCell, Work
 from steelyard.engine.writer import Keeps
 from steelyard.providers.batches import Answered, BatchService
-from steelyard.store.answers import reused
+from steelyard.store.rows.answers import reused
 from steelyard.types import Call, Completion, Failure, Score
 
 SPARE_WINDOW = 16

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from steelyard.store.signs import Wait
+from steelyard.store.rows.signs import Wait
 
 if TYPE_CHECKING:
-    from steelyard.engine.budget import Ledger
+    from steelyard.engine.money.budget import Ledger
     from steelyard.providers.batches import Progress as Told
     from steelyard.types import Call, Failure, Score
 

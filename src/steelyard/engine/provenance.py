@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 import psutil
 
-from steelyard.engine.gpus import gpu_provenance
-from steelyard.engine.resources import cores
+from steelyard.engine.weight.gpus import gpu_provenance
+from steelyard.engine.weight.resources import cores
 
 PACKAGES = (
     "aiohttp",

@@ -11,11 +11,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from steelyard.engine.attempts import RetryPolicy
-from steelyard.engine.budget import check_prices
-from steelyard.engine.cascade import check_criteria
+from steelyard.engine.asking.attempts import RetryPolicy
 from steelyard.engine.cells import Cell, prepare_cells, prepare_tasks
-from steelyard.engine.crew import Crew
 from steelyard.engine.driving import drive
 from steelyard.engine.lanes import (
     check_batches,
@@ -28,18 +25,21 @@ from steelyard.engine.lanes import (
     unscored,
 )
 from steelyard.engine.learnt import learnt_by, noted, together
-from steelyard.engine.looks import Looks, check_stop
+from steelyard.engine.money.budget import check_prices
+from steelyard.engine.money.purse import Purse, check_store_budget, load_prices, who_is_paid
 from steelyard.engine.origin import doubts, session_origin
 from steelyard.engine.pipeline import Lane
+from steelyard.engine.processes.crew import Crew
+from steelyard.engine.processes.shared_lane import SharedLane
 from steelyard.engine.progress import Progress
-from steelyard.engine.purse import Purse, check_store_budget, load_prices, who_is_paid
-from steelyard.engine.resources import Resources
-from steelyard.engine.shared_lane import SharedLane
+from steelyard.engine.schedule.cascade import check_criteria
+from steelyard.engine.schedule.looks import Looks, check_stop
+from steelyard.engine.schedule.turns import looks_of
 from steelyard.engine.signs import told
 from steelyard.engine.stage import distinct_providers, measuring, opened, probe, watched
 from steelyard.engine.summary import forget_summary, summarise_run
-from steelyard.engine.turns import looks_of
-from steelyard.engine.weighing import resources_of
+from steelyard.engine.weight.resources import Resources
+from steelyard.engine.weight.weighing import resources_of
 from steelyard.engine.writer import WRITTEN_BY, Writer
 from steelyard.errors import StoreFull, UsageError
 from steelyard.plan.plan import Plan

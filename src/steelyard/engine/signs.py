@@ -16,12 +16,12 @@ from msgspec.structs import replace
 
 from steelyard.errors import StoreError
 from steelyard.secrets import scrub
-from steelyard.store.signs import TOLD_AT_LEAST_EVERY_S, TOLD_EVERY_S, CellSign, Sign
+from steelyard.store.rows.signs import TOLD_AT_LEAST_EVERY_S, TOLD_EVERY_S, CellSign, Sign
 
 if TYPE_CHECKING:
     from steelyard.engine.pipeline import Lane
+    from steelyard.engine.processes.shared_lane import SharedLane
     from steelyard.engine.progress import Progress
-    from steelyard.engine.shared_lane import SharedLane
     from steelyard.engine.work import OpenCell
     from steelyard.store import Store
 

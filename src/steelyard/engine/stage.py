@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 
-from steelyard.engine import collector
 from steelyard.engine.cells import Cell
-from steelyard.engine.resources import Resources
+from steelyard.engine.weight import collector
+from steelyard.engine.weight.resources import Resources
 from steelyard.providers.interface import Opens, Probes, Provider
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from steelyard.analysis.estimates import Context
 from steelyard.analysis.stopped import looks_by_cell, summarise_stopped
-from steelyard.engine.resources import added_up
+from steelyard.engine.weight.resources import added_up
 from steelyard.store import Store
 
 

@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 import msgspec
 from msgspec import Struct
 
-from steelyard.engine.budget import Bill
-from steelyard.engine.cache import Identity
 from steelyard.engine.cells import Cell
-from steelyard.engine.horizon import Horizon, Place, Stretch
-from steelyard.engine.order import grouped
+from steelyard.engine.money.budget import Bill
 from steelyard.engine.progress import CellProgress
+from steelyard.engine.reuse.cache import Identity
+from steelyard.engine.schedule.horizon import Horizon, Place, Stretch
+from steelyard.engine.schedule.order import grouped
 from steelyard.store import NewCall, NewScore
-from steelyard.store.answers import Reusable
-from steelyard.store.judgements import reply_to_keep_by
-from steelyard.store.verdicts import NewVerdict
+from steelyard.store.rows.answers import Reusable
+from steelyard.store.rows.verdicts import NewVerdict
+from steelyard.store.writing.judgements import reply_to_keep_by
 from steelyard.types import Call, Request, Sample, Score
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
-from steelyard.engine.scribe import Scribe, has_a_core
+from steelyard.engine.processes.scribe import Scribe, has_a_core
 from steelyard.errors import EnvironmentFault, StoreError, StoreFull
 from steelyard.store import NewCall, NewScore, Store
 

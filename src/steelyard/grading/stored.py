@@ -19,16 +19,16 @@ from steelyard.analysis.summary import summarise
 from steelyard.benchmarks import DESCRIPTION_SUFFIXES, benchmark_names, find_benchmark
 from steelyard.benchmarks.benchmark import Protocol
 from steelyard.benchmarks.own import GRADERS
-from steelyard.engine.budget import Till, costs_nothing
-from steelyard.engine.grade import grade
-from steelyard.engine.judges import Seat, Seats
-from steelyard.engine.purse import Purse, check_store_budget
+from steelyard.engine.judging.grade import grade
+from steelyard.engine.judging.judges import Seat, Seats
+from steelyard.engine.judging.verdicts import Verdicts
+from steelyard.engine.money.budget import Till, costs_nothing
+from steelyard.engine.money.purse import Purse, check_store_budget
 from steelyard.engine.stage import opened
-from steelyard.engine.verdicts import Verdicts
 from steelyard.errors import SteelyardError, UnknownName, UsageError
 from steelyard.store import NewScore, Store
-from steelyard.store.judgements import reply_to_keep_by
-from steelyard.store.verdicts import NewVerdict
+from steelyard.store.rows.verdicts import NewVerdict
+from steelyard.store.writing.judgements import reply_to_keep_by
 from steelyard.types import Call, CellInfo, RunInfo, Sample, Score
 
 AT_ONCE = 256

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, contextmanager
 
 import msgspec
 
-from steelyard.engine.loops import loop_factory
+from steelyard.engine.weight.loops import loop_factory
 from steelyard.errors import EnvironmentFault, SteelyardError
 from steelyard.instrument.mock import Mock
 from steelyard.instrument.settings import Settings

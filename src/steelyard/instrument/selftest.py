@@ -21,12 +21,12 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from steelyard.engine.attempts import RetryPolicy, ask
-from steelyard.engine.calibration import Bias, Calibration, Level, setup
-from steelyard.engine.loops import loop_factory, loop_name
+from steelyard.engine.asking.attempts import RetryPolicy, ask
 from steelyard.engine.provenance import provenance
-from steelyard.engine.resources import Resources, machine_cpu_s
 from steelyard.engine.stage import measuring, opened, watched
+from steelyard.engine.weight.calibration import Bias, Calibration, Level, setup
+from steelyard.engine.weight.loops import loop_factory, loop_name
+from steelyard.engine.weight.resources import Resources, machine_cpu_s
 from steelyard.errors import EnvironmentFault, UsageError
 from steelyard.instrument.ledger import Served
 from steelyard.instrument.process import spawned

@@ -18,14 +18,14 @@ from steelyard.analysis.findings import Finding, findings
 from steelyard.analysis.margins import Cell
 from steelyard.analysis.pairing import differing_fields
 from steelyard.analysis.recommendations import Recommendation, recommendations
+from steelyard.report.comparing.verdict import cells_of_snapshot
 from steelyard.report.provenance import provenance_document
 from steelyard.report.results import Results, load_results, warnings
 from steelyard.report.stands import CellResult
 from steelyard.report.stopping import question_line, words_of
-from steelyard.report.verdict import cells_of_snapshot
 from steelyard.store import Store
-from steelyard.store.baselines import SUFFIX, Baseline, read_baseline
-from steelyard.store.taking import reported_models
+from steelyard.store.rows.baselines import SUFFIX, Baseline, read_baseline
+from steelyard.store.transfer.taking import reported_models
 from steelyard.types import CellInfo, Columns, Comparison, RunInfo
 
 BY_A_DIFFERENCE = ("compare", "anytime", "cascade")

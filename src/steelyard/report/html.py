@@ -17,11 +17,11 @@ from steelyard.analysis.findings import Finding, listed
 from steelyard.analysis.gate import GateReport
 from steelyard.analysis.recommendations import together
 from steelyard.analysis.sentences import descriptive
+from steelyard.report.drawing.figures import Figure, figures, overview, slots
+from steelyard.report.drawing.marks import SLOTS, sample
 from steelyard.report.evidence import Evidence
 from steelyard.report.examples import examples_apart, fitting
 from steelyard.report.facts import facts, spending_lines
-from steelyard.report.figures import Figure, figures, overview, slots
-from steelyard.report.marks import SLOTS, sample
 from steelyard.report.matrix import figures_table, matrix, subjects_table
 from steelyard.report.origins import commands, in_full, origins, pages
 from steelyard.report.raw import attachments

@@ -13,9 +13,9 @@ from steelyard.analysis.findings import Finding
 from steelyard.analysis.gate import Check, GateReport
 from steelyard.analysis.verdict_words import WORDS, change_of
 from steelyard.analysis.wording import written
+from steelyard.report.comparing.flips import Flip, Flips
 from steelyard.report.evidence import Evidence
 from steelyard.report.facts import UNKNOWN, facts, spending_lines
-from steelyard.report.flips import Flip, Flips
 from steelyard.report.matrix import Cell, Table, matrix
 from steelyard.report.unseen import visible
 

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from steelyard.analysis.bench import Bench, Contender
 from steelyard.analysis.wording import PER_THOUSAND, drawn, priced, written
-from steelyard.report.axes import Unit, plain, value_text
+from steelyard.report.drawing.axes import Unit, plain, value_text
 from steelyard.report.evidence import Evidence
 from steelyard.types import Estimate
 

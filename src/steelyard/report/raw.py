@@ -14,7 +14,7 @@ from msgspec import Struct
 from steelyard.analysis.compare import Side
 from steelyard.report.evidence import Evidence
 from steelyard.store import Store
-from steelyard.store.export import formula_safe
+from steelyard.store.transfer.export import formula_safe
 
 MOST_RECORDS = 20_000
 MOST_PLAIN = 20_000

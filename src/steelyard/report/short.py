@@ -16,7 +16,7 @@ from steelyard.report.answers import plain
 from steelyard.report.console import hanging
 from steelyard.report.results import Results
 from steelyard.store import Store
-from steelyard.store.found import Basis
+from steelyard.store.reading.found import Basis
 from steelyard.types import RunInfo
 
 if TYPE_CHECKING:

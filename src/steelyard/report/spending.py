@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
-from steelyard.report.axes import plain
+from steelyard.report.drawing.axes import plain
 from steelyard.report.stands import CellResult
 from steelyard.store import Store
-from steelyard.store.account import DOUBTFUL
+from steelyard.store.rows.account import DOUBTFUL
 from steelyard.types import RunInfo
 
 NAMED = 4

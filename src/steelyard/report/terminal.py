@@ -11,8 +11,8 @@ from rich.text import Text
 from steelyard.analysis.estimates import Context
 from steelyard.analysis.spread import advice
 from steelyard.analysis.wording import PER_THOUSAND, drawn, priced, written
-from steelyard.report.axes import shortened
 from steelyard.report.console import LOG_WIDTH, PlainConsole, console, new_table
+from steelyard.report.drawing.axes import shortened
 from steelyard.report.results import Results, warnings
 from steelyard.report.short import Found
 from steelyard.report.spending import spending_line

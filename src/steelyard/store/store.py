@@ -17,26 +17,26 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from steelyard.errors import StoreError
-from steelyard.store import cells, runs, sessions, unfinished
-from steelyard.store.account import Budget
-from steelyard.store.answers import Answers
-from steelyard.store.appending import Appending, NewCall
-from steelyard.store.baselines import Baselines
-from steelyard.store.columns import read_columns, read_names
-from steelyard.store.connections import Connections
-from steelyard.store.dialect import spoken
-from steelyard.store.dictionaries import Dictionaries
-from steelyard.store.found import FoundStore
-from steelyard.store.history import History
-from steelyard.store.judgements import NewScore
-from steelyard.store.opening import Database, database_at, file_of
-from steelyard.store.pages import Pages
-from steelyard.store.progress import Progress, progress
-from steelyard.store.records import Weighed, read_records, read_weighed
-from steelyard.store.redaction import redact
-from steelyard.store.runs import number_of, run_info
-from steelyard.store.signs import Signs
-from steelyard.store.verdicts import VerdictStore
+from steelyard.store.database.connections import Connections
+from steelyard.store.database.dialect import spoken
+from steelyard.store.database.opening import Database, database_at, file_of
+from steelyard.store.reading.columns import read_columns, read_names
+from steelyard.store.reading.found import FoundStore
+from steelyard.store.reading.history import History
+from steelyard.store.reading.pages import Pages
+from steelyard.store.reading.progress import Progress, progress
+from steelyard.store.reading.records import Weighed, read_records, read_weighed
+from steelyard.store.reading.redaction import redact
+from steelyard.store.rows import cells, runs, sessions, unfinished
+from steelyard.store.rows.account import Budget
+from steelyard.store.rows.answers import Answers
+from steelyard.store.rows.baselines import Baselines
+from steelyard.store.rows.runs import number_of, run_info
+from steelyard.store.rows.signs import Signs
+from steelyard.store.rows.verdicts import VerdictStore
+from steelyard.store.writing.appending import Appending, NewCall
+from steelyard.store.writing.dictionaries import Dictionaries
+from steelyard.store.writing.judgements import NewScore
 from steelyard.types import (
     Call,
     CellInfo,

@@ -1,0 +1,1 @@
+"""How one question reaches its model: its turn, its tries, its stamps, and several models behind one answer."""

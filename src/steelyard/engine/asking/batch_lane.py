@@ -1,0 +1,351 @@
+"""The way of one model's requests through a batch API: gathered, handed in once, awaited, given back as calls.
+
+A few batches are in progress at once; they are handed in one after the other, so that never more than one is at the
+service without its name being on disk. What was handed in is only given up for handing in anew where the service said
+no to it: whatever else happens, it is looked for again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from steelyard.engine.asking.standings import Piece, Standings, key_of
+from steelyard.engine.money.budget import SPENT
+from steelyard.engine.progress import BatchProgress
+from steelyard.engine.work import Work
+from steelyard.errors import ProviderError
+from steelyard.providers.batches import (
+    AnothersBatch,
+    Answered,
+    BatchService,
+    Ticket,
+    find_settled,
+    hand_in,
+    wait_for,
+)
+from steelyard.types import Failure
+
+MOST_REQUESTS = 10_000
+MOST_BYTES = 90_000_000
+"""A batch's limits, below those of both services (50,000 and 200 MB; 100,000 and 256 MB)."""
+
+AT_ONCE = 4
+MOST_HELD = AT_ONCE * MOST_REQUESTS
+"""How many batches of a model are in progress at once, and how many requests they hold."""
+
+MONEY_COMES_WITHIN_S = 1.0
+"""How long a batch that has something to hand in waits for money that others may give back."""
+
+LOOK_AGAIN_S = 30.0
+LONGEST_PAUSE_S = 600.0
+MOST_LOOKS = {"malformed": 5}
+PATIENT_LOOKS = 200
+"""How often what may pass is waited out, one after the other: more than a day."""
+
+MOST_ROUNDS = 6
+"""How often the same requests are handed in again, each time without a setting that the model refused."""
+
+NO_ANSWER = Failure(kind="provider", message="the batch is over and holds no answer to this request")
+T = TypeVar("T")
+REFUSALS = ("rejected", "auth", "quota", "unavailable")
+
+
+class Collected(Struct, frozen=True, kw_only=True):
+    """What came of a batch, by the place of each request. ``refused`` is set where it was given up as a whole."""
+
+    answers: dict[int, Answered] = {}
+    refused: Failure | None = None
+    others_are_unbilled: bool = False
+
+    def of(self, index: int) -> Answered:
+        """What came of one request."""
+        if self.refused is not None:
+            return Answered(index=index, failure=self.refused, is_unbilled=True)
+        missing = Answered(index=index, failure=NO_ANSWER, is_unbilled=self.others_are_unbilled)
+        return self.answers.get(index, missing)
+
+
+class BatchLane(Struct, frozen=True, kw_only=True):
+    """What a lane needs to ask by batches. ``afford`` holds the money, ``answered`` takes what came of a request.
+
+    ``ready`` returns when answers can be kept: a batch is not handed in while the disk is full. ``begin`` gives a
+    batch of so many requests its place in what the user sees. ``is_loaded`` says whether a queue that has come to its
+    end was the last: more may follow a look at what came of this one.
+    """
+
+    service: BatchService
+    standings: Standings
+    ready: Callable[[], Awaitable[None]]
+    afford: Callable[[Work], Awaitable[bool]]
+    owe: Callable[[Work], None]
+    leave: Callable[[Work], None]
+    answered: Callable[[Work, Answered], None]
+    drain: Callable[[], Awaitable[None]]
+    stopped: Callable[[], str | None]
+    tell: Callable[[str], None]
+    begin: Callable[[int], BatchProgress]
+    is_loaded: Callable[[], bool]
+
+    async def serve(self, loaded: asyncio.Queue[Work | None]) -> None:
+        """Collect what stands from an earlier session, hand in the rest piece by piece, until nothing is left."""
+        async with asyncio.TaskGroup() as group:
+            await _Serving(self, group).serve(loaded)
+
+
+class _Serving:
+    """What one lane has gathered and in progress."""
+
+    def __init__(self, lane: BatchLane, group: asyncio.TaskGroup) -> None:
+        self._lane, self._group = lane, group
+        self._left = {key: piece for piece in lane.standings.left() for key in piece.keys}
+        self._standing: dict[str, list[Work]] = {}
+        self._works: list[Work] = []
+        self._size = 0
+        self._most = MOST_REQUESTS
+        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._handing_in = asyncio.Lock()
+        self._in_progress = self._waiting = 0
+        self._one_ended = asyncio.Event()
+
+    async def serve(self, loaded: asyncio.Queue[Work | None]) -> None:
+        while (work := await loaded.get()) is not None:
+            if (piece := self._left.get(key_of(work))) is not None:
+                self._lane.owe(work)
+                self._standing.setdefault(piece.label, []).append(work)
+            else:
+                await self._gather(work)
+            if sum(map(len, self._standing.values())) + len(self._works) >= MOST_HELD:
+                await self._collect_standing(is_all=False)
+        await self._collect_standing(is_all=self._lane.is_loaded() and self._lane.stopped() is None)
+        await self._hand_in()
+
+    async def _gather(self, work: Work) -> None:
+        lane = self._lane
+        bytes_asked = len(msgspec.json.encode(work.request))
+        if self._size + bytes_asked > MOST_BYTES:
+            await self._hand_in()
+        if self._works and not await self._has_money_soon(work):
+            await self._hand_in()
+        if lane.stopped() or not (work.bill or await lane.afford(work)):
+            lane.leave(work)
+            return
+        self._works.append(work)
+        self._size += bytes_asked
+        if len(self._works) >= self._most:
+            await self._hand_in()
+
+    async def _has_money_soon(self, work: Work) -> bool:
+        """Hold money for one more request; who waits must not wait for what its own batch holds."""
+        try:
+            async with asyncio.timeout(MONEY_COMES_WITHIN_S):
+                await self._lane.afford(work)
+        except TimeoutError:
+            return False
+        return True
+
+    async def _collect_standing(self, *, is_all: bool) -> None:
+        """Collect what stands from earlier; ``is_all``: no more requests will come that may belong to it."""
+        pieces = {piece.label: piece for piece in self._left.values()}
+        for label, works in self._standing.items():
+            is_whole = is_all or len(works) == len(pieces[label].keys)
+            await self._slots.acquire()
+            self._group.create_task(self._carry_out(pieces[label], works, is_whole=is_whole))
+        self._standing = {}
+
+    async def _hand_in(self) -> None:
+        """Make a batch of what is gathered, once there is room for it."""
+        works, self._works, self._size = self._works, [], 0
+        if not works:
+            return
+        await self._slots.acquire()
+        await self._lane.ready()
+        if self._lane.stopped() not in (None, SPENT):
+            self._slots.release()
+            self._give_back(works)
+            return
+        self._group.create_task(self._carry_out(self._lane.standings.keep(works), works))
+
+    async def _carry_out(self, piece: Piece, works: Sequence[Work], *, is_whole: bool = True) -> None:
+        """See a piece to its end, and give back its slot."""
+        self._in_progress += 1
+        shown = self._lane.begin(len(works))
+        try:
+            await self._see_through(piece, works, shown, is_whole=is_whole)
+        finally:
+            shown.is_over = True
+            self._in_progress -= 1
+            self._slots.release()
+            self._one_ended.set()
+
+    async def _see_through(
+        self, piece: Piece, works: Sequence[Work], shown: BatchProgress, *, is_whole: bool = True, rounds: int = 0
+    ) -> None:
+        """Give every request its answer or its failure, asking again where the service's words make that sensible.
+
+        A piece that not all its requests were here for (``is_whole`` is false) stays for the others.
+        """
+        started_s = time.time()
+        for work in works:
+            work.started_at_s = started_s
+        try:
+            collected = await self._collected(piece, works, shown)
+        except ProviderError as error:
+            await self._fail(piece, works, error.failure)
+        else:
+            if collected is None:
+                await self._again(piece, works, shown, rounds)
+            elif collected.refused is not None and collected.refused.kind == "rate_limit":
+                await self._later_or_smaller(piece, works, shown, rounds, collected.refused)
+            elif learning := await self._hand_out(piece, works, collected, may_learn=rounds < MOST_ROUNDS):
+                await self._again(piece, learning, shown, rounds + 1, is_whole=is_whole)
+            elif is_whole:
+                self._lane.standings.collected(piece)
+
+    async def _hand_out(
+        self, piece: Piece, works: Sequence[Work], collected: Collected, *, may_learn: bool
+    ) -> list[Work]:
+        """Let the answers and failures be written; what is left over is to be asked again with other settings."""
+        by_key = {key_of(work): work for work in works}
+        learning: list[Work] = []
+        for index, key in enumerate(piece.keys):
+            if (work := by_key.get(key)) is None:
+                continue
+            came = collected.of(index)
+            if may_learn and came.failure is not None and self._lane.service.learn(came.failure, work.request):
+                learning.append(work)
+            else:
+                self._lane.answered(work, came)
+        await self._lane.drain()
+        return learning
+
+    async def _again(
+        self,
+        piece: Piece,
+        works: Sequence[Work],
+        shown: BatchProgress,
+        rounds: int,
+        *,
+        is_whole: bool = True,
+    ) -> None:
+        """Hand the requests in as another piece, which takes the place of the one that they stood in."""
+        await self._lane.ready()
+        if self._lane.stopped() not in (None, SPENT):
+            self._give_back(works)
+            return
+        following = self._lane.standings.keep(works)
+        if is_whole:
+            self._lane.standings.collected(piece)
+        shown.restart(len(works))
+        await self._see_through(following, works, shown, rounds=rounds)
+
+    async def _later_or_smaller(
+        self, piece: Piece, works: Sequence[Work], shown: BatchProgress, rounds: int, failure: Failure
+    ) -> None:
+        """The account may not have so much waiting: wait for another batch to end, or where none is, halve this one."""
+        if self._in_progress - self._waiting > 1:
+            self._lane.tell(f"{failure.message}; handing it in again when another batch has ended")
+            self._waiting += 1
+            self._one_ended.clear()
+            await self._one_ended.wait()
+            self._waiting -= 1
+            await self._again(piece, works, shown, rounds)
+        elif len(works) == 1:
+            self._lane.answered(works[0], Answered(index=0, failure=failure, is_unbilled=True))
+            await self._lane.drain()
+            self._lane.standings.collected(piece)
+        else:
+            half = len(works) // 2
+            self._most = min(self._most, half)
+            self._lane.tell(f"{failure.message}; handing in {half:,} requests at a time")
+            await self._again(piece, works[:half], shown, rounds)
+            await self._again(piece, works[half:], shown, rounds)
+
+    async def _fail(self, piece: Piece, works: Sequence[Work], failure: Failure) -> None:
+        """No answers. Only what the service said no to is given up: anything else may stand there."""
+        lane = self._lane
+        ticket = lane.standings.journal.ticket(piece.label)
+        is_taken = ticket is not None and ticket.batch is not None
+        is_refused = failure.kind in (*REFUSALS, "rate_limit") and not is_taken
+        if is_taken:
+            failure = Failure(kind="provider", message=failure.message)  # whatever it was, the batch may be billed
+        for work in works:
+            lane.answered(work, Answered(index=0, failure=failure, is_unbilled=is_refused))
+        await lane.drain()
+        if is_refused:
+            lane.standings.collected(piece)
+            return
+        path = lane.standings.path(piece)
+        lane.tell(f"{failure.message}; the batch is looked for again by --resume, unless {path} is removed")
+
+    def _give_back(self, works: Sequence[Work]) -> None:
+        for work in works:
+            if work.bill is not None:
+                work.bill.unsend()
+            self._lane.leave(work)
+
+    async def _collected(self, piece: Piece, works: Sequence[Work], shown: BatchProgress) -> Collected | None:
+        """What came of the piece in the end; ``None`` where it turns out that the service never took it."""
+        journal = self._lane.standings.journal
+        while True:
+            async with self._handing_in:
+                ticket = await self._patiently("handing in", lambda: self._handed_in(piece, works))
+            if ticket is None:
+                return None
+            awaited = functools.partial(self._awaited, ticket, shown)
+            try:
+                return await self._patiently(f"batch {ticket.batch}", awaited)
+            except AnothersBatch:
+                not_these = (*ticket.not_these, str(ticket.batch))
+                reset = msgspec.structs.replace(ticket, batch=None, is_guessed=False, not_these=not_these)
+                journal.keep(reset)
+
+    async def _handed_in(self, piece: Piece, works: Sequence[Work]) -> Ticket | None:
+        lane, journal = self._lane, self._lane.standings.journal
+        kept = journal.ticket(piece.label)
+        if kept is not None and kept.batch is None and len(works) < len(piece.keys):
+            return await find_settled(lane.service, journal, kept)
+        if kept is None:
+            lane.tell(f"handing in a batch of {len(piece.keys):,} requests")
+        ticket = await hand_in(lane.service, journal, piece.label, [work.request for work in works])
+        for setting, instead in lane.service.learnt.items():
+            lane.tell(f"{setting!r} is not sent: {instead}")
+        return ticket
+
+    async def _awaited(self, ticket: Ticket, shown: BatchProgress) -> Collected:
+        service = self._lane.service
+        self._lane.tell(f"waiting for batch {ticket.batch} of {ticket.requests:,} requests; Ctrl-C leaves it standing")
+        shown.begun()
+        ended = await wait_for(service, ticket, tell=shown.look)
+        shown.look(ended)
+        if ended.failure is not None:
+            return Collected(refused=ended.failure)
+        answers = {answered.index: answered async for answered in service.answers(ticket)}
+        completed = sum(answered.completion is not None for answered in answers.values())
+        return Collected(
+            answers=answers, others_are_unbilled=ended.answered is not None and completed >= ended.answered
+        )
+
+    async def _patiently(self, what: str, do: Callable[[], Awaitable[T]]) -> T:
+        """Do it, again and again where the service only fails for the time being."""
+        failed: Counter[str] = Counter()
+        while True:
+            try:
+                return await do()
+            except AnothersBatch:
+                raise
+            except ProviderError as error:
+                failure = error.failure
+                failed[failure.kind] += 1
+                looks = failed[failure.kind]
+                if not failure.is_transient or looks >= MOST_LOOKS.get(failure.kind, PATIENT_LOOKS):
+                    raise
+                self._lane.tell(f"{what}: {failure.message}; looking again")
+                await asyncio.sleep(min(LONGEST_PAUSE_S, LOOK_AGAIN_S * 1.5 ** (looks - 1)))

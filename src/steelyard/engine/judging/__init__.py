@@ -1,0 +1,1 @@
+"""How an answer gets its scores while the run goes on."""

@@ -1,0 +1,58 @@
+"""What a judge said in earlier runs, used again: under which key, and for whom nothing is.
+
+The key is that of any answer: who answers, every field of what it is asked, and which answer to which item it is asked
+about, so that the verdict on the second answer to an item is another than that on the first. A run never uses what it
+asked itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from steelyard.plan.names import OF_THE_USER
+from steelyard.providers.interface import Provider
+from steelyard.store import Store
+from steelyard.store.rows.answers import KnownDigests
+from steelyard.store.rows.verdicts import Remembered
+from steelyard.types import ModelSpec, Request
+
+
+def key_of_verdict(spec: ModelSpec, provider: Provider, request: Request, asked: str) -> bytes | None:
+    """The digest under which a judge's reply is found again; ``None`` where its judge is code without a version.
+
+    ``asked`` is the form in which judges are asked, with the item and the repeat of the answer that is judged.
+    """
+    version = spec.version or getattr(provider, "version", None)
+    if spec.provider in OF_THE_USER and version is None:
+        return None
+    origin = provider.origin if version is None else f"{provider.origin}@{version}"
+    return request.digest(asked, f"{spec.provider} {origin}")
+
+
+class Verdicts:
+    """The judges' replies that one run, or one grading of what is stored, may use."""
+
+    def __init__(self, store: Store, run_id: str | None = None, *, since_s: float = 0.0) -> None:
+        self._store, self._run_id, self._since_s, self._before_s = store, run_id, since_s, time.time()
+        self._known: dict[str, asyncio.Task[KnownDigests]] = {}
+
+    async def find(self, digest: bytes, judge: str) -> Remembered | None:
+        """What the judge said to this, if it was asked before; what it was asked at all is read once."""
+        if judge not in self._known:
+            self._known[judge] = asyncio.create_task(asyncio.to_thread(self._read, judge))
+        if digest not in await asyncio.shield(self._known[judge]):
+            return None
+        return await asyncio.to_thread(
+            self._store.verdicts.find,
+            digest,
+            judge,
+            but_not_run=self._run_id,
+            since_s=self._since_s,
+            before_s=self._before_s,
+        )
+
+    def _read(self, judge: str) -> KnownDigests:
+        return self._store.verdicts.known(
+            judge, but_not_run=self._run_id, since_s=self._since_s, before_s=self._before_s
+        )

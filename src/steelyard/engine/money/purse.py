@@ -1,0 +1,63 @@
+"""Where a run's money comes from: its own budget, and a share of the one that stands over the store."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+
+from steelyard import prices
+from steelyard.engine.cells import Cell
+from steelyard.engine.money.budget import Ledger, check_prices, is_priced
+from steelyard.plan.names import OF_THE_USER
+from steelyard.store import Store
+from steelyard.store.rows.account import DOUBTFUL
+from steelyard.types import ModelSpec
+
+
+class Purse:
+    """A ledger, tied to the store's budget where there is one; ``limit_usd`` is that of a run of its own."""
+
+    def __init__(self, store: Store, run_id: str | None = None, limit_usd: float | None = None) -> None:
+        self._store = store
+        self._share = store.budget.open_share()
+        before_usd = 0.0 if limit_usd is None or run_id is None else store.budget.spent_of_run(run_id)
+        draw = None if self._share is None else self._draw
+        self.ledger = Ledger(limit_usd, before_usd=before_usd, draw=draw)
+
+    async def _draw(self, wanted_usd: float) -> float:
+        assert self._share is not None
+        return await asyncio.to_thread(self._store.budget.draw, self._share, wanted_usd)
+
+    def figures(self) -> dict[str, float]:
+        """What is stored with the session: how much is in doubt, over how many tries."""
+        if not self.ledger.doubtful_tries:
+            return {}
+        return {DOUBTFUL: self.ledger.doubtful_usd, "doubtful_tries": float(self.ledger.doubtful_tries)}
+
+    def close(self) -> None:
+        """Give back what was not spent; what was in flight when the run was broken off may be billed, so it counts."""
+        if self._share is not None:
+            self._store.budget.settle(self._share, self.ledger.used_usd + self.ledger.held_usd)
+
+
+def who_is_paid(cells: Sequence[Cell]) -> list[ModelSpec]:
+    """Every model that may cost something: those asked, those they are made of, and the judges."""
+    asked = (asked for cell in cells for asked in cell.spec.asked)
+    return [*asked, *(cell.judge.spec for cell in cells if cell.judge is not None)]
+
+
+async def load_prices(specs: Iterable[ModelSpec]) -> None:
+    """Have the table at hand where a price stands in it, before any clock is read."""
+    if any(prices.price_source(spec) == prices.TABLE for spec in specs):
+        await asyncio.to_thread(prices.load_table)
+
+
+def check_store_budget(specs: Iterable[ModelSpec], tell: Callable[[str], None]) -> None:
+    """Refuse what the store's budget cannot count; functions of the user's without a price are only named."""
+    counted = []
+    for spec in specs:
+        if spec.provider in OF_THE_USER and not is_priced(spec):
+            tell(f"{spec.id} has no price: what it spends is not counted in the store's budget")
+        else:
+            counted.append(spec)
+    check_prices(counted)

@@ -1,0 +1,295 @@
+"""What a run, its workers and its scribe say to one another: messages in msgpack, many to a frame, over sockets.
+
+Only values cross: rows to be kept, items to be asked, money, limits, wishes to stop. The same messages would go over a
+network; what a worker needs beside them is the plan and a store to read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Sequence
+from typing import TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from steelyard.store import NewCall, NewScore
+from steelyard.store.writing.codec import mended
+
+LENGTH_BYTES = 4
+
+Errand = tuple[int, int, int]
+"""A cell's number in the worker's share of the plan, the position of an item, and which repeat of it."""
+
+
+class Said(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
+    """Something that one side tells the other."""
+
+
+# From the run to a worker
+
+
+class Begin(Said, frozen=True):
+    """What to work on: the share of the plan as JSON, the store to look up answers in, the cells' rows there.
+
+    The shares of limits are in the plan already; ``workers`` is how many share a judge.
+    """
+
+    plan: bytes
+    workers: int
+    run_id: str
+    session: int
+    rows: tuple[int, ...]
+    store: str
+    allows_unsafe_code: bool
+    is_limited: bool
+    cache_since_s: float | None
+    policy: bytes
+
+
+class Items(Said, frozen=True):
+    """Items of one model to be asked; ``is_last``: there will be no more of them."""
+
+    model: str
+    errands: tuple[Errand, ...]
+    is_last: bool
+
+
+class Kept(Said, frozen=True):
+    """Rows that are durable, each by the number it was sent under, with the id of its call."""
+
+    rows: tuple[tuple[int, int], ...]
+
+
+class Granted(Said, frozen=True):
+    """The answer to ``Draw``: so much may be spent beyond what was granted before."""
+
+    number: int
+    usd: float
+
+
+class Room(Said, frozen=True):
+    """Whether what is paid for from now on can be kept."""
+
+    is_there: bool
+
+
+class Stop(Said, frozen=True):
+    """Send nothing more to a model, for a reason."""
+
+    model: str
+    reason: str
+
+
+class Held(Said, frozen=True):
+    """Another worker was told to ask a model for nothing for so long; of a system of several the ``gate``-th."""
+
+    model: str
+    seconds: float
+    gate: int = 0
+
+
+class End(Said, frozen=True):
+    """There is nothing left to do."""
+
+
+# From a worker to the run
+
+
+class Wanted(Said, frozen=True):
+    """There is room for so many more items of a model."""
+
+    model: str
+    most: int
+
+
+class CallRow(Said, frozen=True):
+    """A call to be kept, as the ``number``-th row of this worker; ``cell`` as in ``Errand``."""
+
+    number: int
+    cell: int
+    row: NewCall
+
+
+class ScoreRow(Said, frozen=True):
+    """The scores of a call that is durable already."""
+
+    number: int
+    row: NewScore
+
+
+class Draw(Said, frozen=True):
+    """A wish for money, by a number of its own."""
+
+    number: int
+    usd: float
+
+
+class Books(Said, frozen=True):
+    """What this worker has spent and has in doubt, in all."""
+
+    spent_usd: float
+    doubtful_usd: float
+    doubtful_tries: int
+
+
+class Standing(Said, frozen=True):
+    """How a model's lane stands: requests in flight by the row of their cell, and what waits and why."""
+
+    model: str
+    in_flight: dict[int, int]
+    waiting: int
+    held_for_s: float
+    is_closed: bool
+    resting: int = 0
+    is_short: bool = False
+
+
+class Refused(Said, frozen=True):
+    """A model's service wants nothing for so long; of a system of several the ``gate``-th."""
+
+    model: str
+    seconds: float
+    gate: int = 0
+
+
+class Tell(Said, frozen=True):
+    """Something that the user should hear."""
+
+    text: str
+
+
+class Learnt(Said, frozen=True):
+    """By model: settings that turned out not to be taken, with what happens instead."""
+
+    settings: dict[str, dict[str, str]]
+
+
+class Stopped(Said, frozen=True):
+    """A model was given up here, or its money has come to an end."""
+
+    model: str
+    reason: str
+
+
+class LaneDone(Said, frozen=True):
+    """Every item of a model that this worker was given has come to its end, or was left alone for a reason."""
+
+    model: str
+    reason: str | None
+
+
+class Weighed(Said, frozen=True):
+    """The last word of a process that has done all it was given: what it took."""
+
+    figures: dict[str, float]
+
+
+class Broken(Said, frozen=True):
+    """What was asked for cannot be done, and why."""
+
+    text: str
+
+
+# From the run to its scribe, and back
+
+
+class Open(Said, frozen=True):
+    """The store to write to."""
+
+    store: str
+
+
+class Rows(Said, frozen=True):
+    """What is to be written in one transaction; ``keys`` are those that have become known since the last one."""
+
+    keys: tuple[str, ...]
+    calls: tuple[NewCall, ...]
+    scores: tuple[NewScore, ...]
+
+
+class Ready(Said, frozen=True):
+    """The store is open."""
+
+
+class Durable(Said, frozen=True):
+    """The rows are written: the ids of the calls."""
+
+    ids: tuple[int, ...]
+
+
+class Full(Said, frozen=True):
+    """There is no room, and nothing of it was written."""
+
+    text: str
+
+
+ToScribe = Open | Rows | End
+FromScribe = Ready | Durable | Full | Broken | Weighed
+ToWorker = Begin | Items | Kept | Granted | Room | Stop | Held | End
+ToRun = (
+    Wanted
+    | CallRow
+    | ScoreRow
+    | Draw
+    | Books
+    | Standing
+    | Refused
+    | Tell
+    | Learnt
+    | Stopped
+    | LaneDone
+    | Weighed
+    | Broken
+)
+
+M = TypeVar("M")
+
+
+class Wire:
+    """One end of the wire. What is said within one turn of the event loop goes as one frame."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+        self._loop = asyncio.get_running_loop()
+        self._unsent: list[Said] = []
+        self._encode = msgspec.msgpack.Encoder().encode
+
+    @classmethod
+    async def over(cls, end: socket.socket) -> Wire:
+        """The wire, from one end of a pair of sockets."""
+        end.setblocking(False)
+        return cls(*await asyncio.open_connection(sock=end))
+
+    def say(self, message: Said) -> None:
+        """Tell the other side, soon and in order. What it cannot hear any more is dropped."""
+        if not self._unsent:
+            self._loop.call_soon(self._send)
+        self._unsent.append(message)
+
+    async def hear(self, decoder: msgspec.msgpack.Decoder[list[M]]) -> Sequence[M]:
+        """The next frame's messages; none where the other side has gone."""
+        try:
+            length = int.from_bytes(await self._reader.readexactly(LENGTH_BYTES), "big")
+            return decoder.decode(await self._reader.readexactly(length))
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return []
+
+    async def flush(self) -> None:
+        """Return when everything said has left."""
+        self._send()
+        await self._writer.drain()
+
+    def close(self) -> None:
+        """Say no more, hear no more."""
+        self._writer.close()
+
+    def _send(self) -> None:
+        messages, self._unsent = self._unsent, []
+        if messages and not self._writer.is_closing():
+            try:
+                frame = self._encode(messages)
+            except UnicodeEncodeError:  # half a surrogate pair in an answer: sent as the store would keep it
+                frame = self._encode([mended(message) for message in messages])
+            self._writer.write(len(frame).to_bytes(LENGTH_BYTES, "big") + frame)

@@ -1,0 +1,78 @@
+"""One worker as its run sees it: a process at the end of a wire, with items in hand and money to spend."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+import msgspec
+
+from steelyard.engine.money.budget import Grant
+from steelyard.engine.processes import child
+from steelyard.engine.processes.frames import Begin, End, Errand, Kept, Standing, ToRun, ToWorker, Wire
+from steelyard.engine.work import OpenCell
+
+
+class Hand:
+    """One worker as the run sees it: its process, the items it has in hand, what it may spend."""
+
+    def __init__(self, number: int, cells: Sequence[OpenCell], grant: Grant) -> None:
+        self.number, self.cells, self.grant = number, cells, grant
+        self.number_of = {cell.row: number for number, cell in enumerate(cells)}
+        self.in_hand: dict[str, set[Errand]] = {cell.cell.spec.id: set() for cell in cells}
+        self.done: set[str] = set()
+        self.standing: dict[str, Standing] = {}
+        self.figures: dict[str, float] = {}
+        self.has_ended = asyncio.Event()
+        self.is_alive = True
+        self._kept: list[tuple[int, int]] = []
+        self._process, self._end = child.start("steelyard.engine.processes.worker")
+
+    async def begin(self, begin: Begin) -> None:
+        """Say what to work on."""
+        self._wire = await Wire.over(self._end)
+        self._wire.say(begin)
+
+    def say(self, message: ToWorker) -> None:
+        """Tell it something, unless it is gone."""
+        if self.is_alive:
+            self._wire.say(message)
+
+    def keep(self, number: int, call_id: int) -> None:
+        """A row of its own is durable; all that became so at once are told at once."""
+        if not self._kept:
+            asyncio.get_running_loop().call_soon(self._say_kept)
+        self._kept.append((number, call_id))
+
+    def _say_kept(self) -> None:
+        kept, self._kept = self._kept, []
+        self.say(Kept(rows=tuple(kept)))
+
+    async def listen(self, hear: Callable[[Hand, ToRun], None]) -> None:
+        """Hear it out, until it is gone."""
+        decoder = msgspec.msgpack.Decoder(list[ToRun])
+        while said := await self._wire.hear(decoder):
+            for message in said:
+                hear(self, message)
+        self.is_alive = False
+
+    async def end(self, *, patiently: bool) -> None:
+        """Let it say what it took, where it has come to its end, and see its process gone."""
+        if patiently and self.is_alive:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.has_ended.wait(), child.GRACE_S)
+        self.say(End())
+        with suppress(TimeoutError, ConnectionError):
+            await asyncio.wait_for(self._wire.flush(), child.GRACE_S)
+        self._wire.close()
+        await asyncio.to_thread(child.bury, self._process)
+
+    def in_flight(self, row: int | None = None) -> int:
+        """Requests on their way when it last told; those of one cell, or all."""
+        told = [standing.in_flight for standing in self.standing.values()]
+        return sum(n for counts in told for cell, n in counts.items() if row in (None, cell))
+
+    def how_it_died(self) -> str:
+        """What the system says of its process."""
+        return child.bury(self._process)

@@ -1,0 +1,139 @@
+"""A process that writes for a run, once answers come so fast that a thread which writes would slow the event loop down.
+
+It makes the same transactions as the thread, on another core, and says what it has written: a row counts no sooner
+than it is durable. It ends with its run; where it dies before, the thread goes on in its place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TypeVar
+
+import msgspec
+import psutil
+
+from steelyard import secrets
+from steelyard.engine.processes import child
+from steelyard.engine.processes.frames import (
+    Broken,
+    Durable,
+    End,
+    FromScribe,
+    Full,
+    Open,
+    Ready,
+    Rows,
+    ToScribe,
+    Weighed,
+    Wire,
+)
+from steelyard.engine.weight import collector
+from steelyard.engine.weight.loops import loop_factory
+from steelyard.engine.weight.resources import cores
+from steelyard.errors import EnvironmentFault, StoreError, StoreFull
+from steelyard.store import NewCall, NewScore, Store
+
+S = TypeVar("S", bound=FromScribe)
+
+
+def has_a_core() -> bool:
+    """Whether another process can write while this one asks."""
+    return cores() > 1 and sys.platform != "win32"
+
+
+class Scribe:
+    """The process as its run sees it."""
+
+    def __init__(self, location: str) -> None:
+        self._location = location
+        self._wire: Wire | None = None
+        self._known_keys: set[str] = set()
+        self._decoder = msgspec.msgpack.Decoder(list[FromScribe])
+
+    async def start(self) -> None:
+        """Return when it can write."""
+        self._process, end = await asyncio.to_thread(child.start, "steelyard.engine.processes.scribe")
+        self._wire = await Wire.over(end)
+        await self._ask(Open(store=self._location), Ready)
+
+    async def append(self, calls: Sequence[NewCall], scores: Sequence[NewScore]) -> list[int]:
+        """Write in one transaction, as ``Store.append`` does and with its errors."""
+        keys = secrets.read_so_far() - self._known_keys
+        self._known_keys |= keys
+        durable = await self._ask(Rows(keys=tuple(keys), calls=tuple(calls), scores=tuple(scores)), Durable)
+        return list(durable.ids)
+
+    async def end(self) -> dict[str, float]:
+        """See it gone, which has written all that it was given; what it took."""
+        figures: dict[str, float] = {}
+        if self._wire is not None:
+            with suppress(EnvironmentFault, StoreError):
+                figures = (await self._ask(End(), Weighed)).figures
+            await self._bury(self._wire)
+        return figures
+
+    async def _bury(self, wire: Wire) -> str:
+        wire.close()
+        return await asyncio.to_thread(child.bury, self._process)
+
+    async def _ask(self, wish: ToScribe, answer: type[S]) -> S:
+        assert self._wire is not None
+        self._wire.say(wish)
+        match await self._wire.hear(self._decoder):
+            case [Full(text=text)]:
+                raise StoreFull(text)
+            case [Broken(text=text)]:
+                raise StoreError(text)
+            case [said] if isinstance(said, answer):
+                return said
+        raise EnvironmentFault(f"the process that writes the store died ({await self._bury(self._wire)})")
+
+
+async def _serve() -> None:
+    """Write what comes, until the run wants no more of this or is gone."""
+    wire = await Wire.over(child.own_socket())
+    decoder = msgspec.msgpack.Decoder(list[ToScribe])
+    said = await wire.hear(decoder)
+    if not said or not isinstance(opening := said[0], Open):
+        return
+    try:
+        store = Store.open(opening.store, create=False)
+    except StoreError as error:
+        wire.say(Broken(text=str(error)))
+        await wire.flush()
+        return
+    with store, collector.held_back():
+        wire.say(Ready())
+        while said := await wire.hear(decoder):
+            for wish in said:
+                if isinstance(wish, Rows):
+                    wire.say(_written(store, wish))
+                elif isinstance(wish, End):
+                    wire.say(Weighed(figures=_figures()))
+            await wire.flush()
+
+
+def _written(store: Store, rows: Rows) -> FromScribe:
+    for key in rows.keys:
+        secrets.Secret(key)  # from now on it is known here too, and never written
+    try:
+        return Durable(ids=tuple(store.append(rows.calls, rows.scores)))
+    except StoreFull as error:
+        return Full(text=str(error))
+    except StoreError as error:
+        return Broken(text=str(error))
+
+
+def _figures() -> dict[str, float]:
+    """What this process took, by the names that ``Resources`` has for it."""
+    process = psutil.Process()
+    times = process.cpu_times()
+    return {"cpu_s": times.user + times.system, "peak_rss_bytes": float(process.memory_info().rss)}
+
+
+if __name__ == "__main__":
+    with suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=loop_factory()) as runner:
+        runner.run(_serve())

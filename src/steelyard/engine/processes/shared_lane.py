@@ -1,0 +1,237 @@
+"""One model's items dealt out among workers, and what comes back of them counted and kept."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import NamedTuple, Protocol
+
+from steelyard.engine.money.budget import SPENT, Ledger
+from steelyard.engine.pipeline import Item, Lane, Source
+from steelyard.engine.processes.frames import CallRow, Items, ScoreRow, Standing
+from steelyard.engine.processes.hand import Hand
+from steelyard.engine.schedule.horizon import Place
+from steelyard.engine.work import OpenCell, Work
+from steelyard.engine.writer import Writer
+
+READY_A_WORKER = 128
+
+
+class Workers(Protocol):
+    """Those among whom a lane is dealt out, so far as the lane sees them."""
+
+    ledger: Ledger
+    hands: list[Hand]
+    deaths: int
+
+    @property
+    def has_hands(self) -> bool:
+        """Whether any worker is left."""
+        ...
+
+    async def until(self, over: asyncio.Event, drawing: asyncio.Future[None]) -> None:
+        """Return when a lane is over; raise where no worker can go on with it, or no item can be drawn."""
+        ...
+
+    def stop(self, model: str, reason: str) -> None:
+        """Tell every worker that a model is to be asked nothing more."""
+        ...
+
+
+class Unscored(NamedTuple):
+    """A call that is kept and waits for the scores of the worker that made it."""
+
+    hand: Hand
+    cell: OpenCell
+    place: Place
+    is_reused: bool
+
+
+class SharedGate:
+    """What keeps the requests to one model back, over all workers."""
+
+    def __init__(self, model: str, hands: Sequence[Hand]) -> None:
+        self._model, self._hands = model, hands
+
+    def _standings(self) -> list[Standing]:
+        return [hand.standing[self._model] for hand in self._hands if self._model in hand.standing and hand.is_alive]
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait to be let go."""
+        return sum(standing.waiting for standing in self._standings())
+
+    @property
+    def held_for_s(self) -> float:
+        """Seconds until the next one may go, at the worker that waits longest."""
+        return max((standing.held_for_s for standing in self._standings()), default=0.0)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the service cannot be reached at present."""
+        return any(standing.is_closed for standing in self._standings())
+
+    @property
+    def resting(self) -> int:
+        """Requests that failed and wait until they are tried again."""
+        return sum(standing.resting for standing in self._standings())
+
+    @property
+    def is_short(self) -> bool:
+        """Whether a worker's request waits for money that others hold."""
+        return any(standing.is_short for standing in self._standings())
+
+
+class SharedLane:
+    """All cells of one model, dealt out among workers. Answers that were never scored are scored in this process."""
+
+    def __init__(self, inner: Lane, crew: Workers, left_over: Callable[[], Iterable[Work]]) -> None:
+        self.model, self.cells, self.concurrency = inner.model, inner.cells, inner.concurrency
+        self._inner, self._crew, self._left_over = inner, crew, left_over
+        self._ready: deque[Item] = deque()
+        self._asking: deque[tuple[Hand, int]] = deque()
+        self._in_hand = 0
+        self._is_drawn = False
+        self._is_wanted, self._is_over = asyncio.Event(), asyncio.Event()
+        self._unscored: dict[int, Unscored] = {}
+        for cell in self.cells:
+            cell.progress.throttle = cell.progress.purse = SharedGate(self.model, crew.hands)
+
+    @property
+    def stopped(self) -> str | None:
+        """Why the model was given up, if it was."""
+        return self._inner.stopped
+
+    def stop(self, reason: str) -> None:
+        """Send nothing more, anywhere."""
+        if self._inner.stopped is None:
+            self._inner.stop(reason)
+        self._crew.stop(self.model, reason)
+        self._deal()
+
+    async def run(self, unscored: Iterable[Work]) -> None:
+        """Work until every item is scored or has failed, or until stopped."""
+        await self._inner.run(unscored, _nothing())
+        drawing = asyncio.ensure_future(self._draw(self._inner.remaining()))
+        try:
+            await self._crew.until(self._is_over, drawing)
+        finally:
+            drawing.cancel()
+        if self._crew.deaths and not self.stopped:
+            await self._inner.run(self._left_over(), _nothing())
+
+    async def _draw(self, source: Source) -> None:
+        """Keep some items ready to be dealt, as long as there are any."""
+        async for some in source:
+            self._ready.extend(some)
+            while len(self._ready) >= READY_A_WORKER * len(self._crew.hands):
+                self._is_wanted.clear()
+                await self._is_wanted.wait()
+            if self._asking:
+                self._deal()
+        self._is_drawn = True
+        self._deal()
+
+    def wanted(self, hand: Hand, most: int) -> None:
+        """A worker has room for more."""
+        self._asking.append((hand, most))
+        self._deal()
+
+    def call(self, hand: Hand, said: CallRow, keep: Writer) -> None:
+        """A worker hands in a call."""
+        cell = hand.cells[said.cell]
+        errand = (said.cell, said.row.position, said.row.call.repeat)
+        if errand in hand.in_hand[self.model]:
+            hand.in_hand[self.model].discard(errand)
+            self._in_hand -= 1
+        keep.call(said.row, partial(self._call_is_kept, hand, said, cell))
+        if not self._in_hand:
+            self._deal()
+
+    def scores(self, hand: Hand, said: ScoreRow, keep: Writer) -> None:
+        """A worker hands in the scores of a call."""
+        keep.scores(said.row, partial(self._scores_are_kept, hand, said))
+
+    def knows(self, call_id: int) -> bool:
+        """Whether the call is one of this model's that waits for its scores."""
+        return call_id in self._unscored
+
+    def done(self, hand: Hand, reason: str | None) -> None:
+        """A worker has come to the end of what it was given, or its money has."""
+        hand.done.add(self.model)
+        self._take_back(hand)
+        self._look_for_the_end(SPENT if reason == SPENT else None)
+
+    def lost(self, hand: Hand) -> None:
+        """A worker is gone: what it had in hand is dealt anew, what it was to score is scored at the end."""
+        for waiting in self._unscored.values():
+            if waiting.hand is hand:
+                waiting.cell.horizon.leave(waiting.place)
+        self._take_back(hand)
+        self._look_for_the_end(None)
+
+    def _take_back(self, hand: Hand) -> None:
+        left = hand.in_hand[self.model]
+        self._ready.extendleft((hand.cells[cell], position, repeat) for cell, position, repeat in sorted(left))
+        self._in_hand -= len(left)
+        left.clear()
+        self._asking = deque(asking for asking in self._asking if asking[0] is not hand)
+        self._deal()
+
+    def _look_for_the_end(self, reason: str | None) -> None:
+        if any(hand.is_alive and self.model not in hand.done for hand in self._crew.hands):
+            return
+        if reason == SPENT and (self._ready or not self._is_drawn) and self.stopped is None:
+            self._inner.stop(SPENT)
+            self._crew.ledger.is_exhausted = True
+        if self._crew.has_hands:
+            self._is_over.set()
+
+    def _deal(self) -> None:
+        """Give items to those that have asked for some; the word that there are no more once none can come back."""
+        while self._asking and self._ready and self.stopped is None:
+            hand, most = self._asking.popleft()
+            items = [self._ready.popleft() for _ in range(min(self._fair(most), len(self._ready)))]
+            errands = tuple((hand.number_of[cell.row], position, repeat) for cell, position, repeat in items)
+            hand.in_hand[self.model].update(errands)
+            self._in_hand += len(errands)
+            for cell, _, _ in items:
+                cell.progress.started_s = cell.progress.started_s or time.monotonic()
+            hand.say(Items(model=self.model, errands=errands, is_last=False))
+        self._is_wanted.set()
+        if self.stopped is not None or (self._is_drawn and not self._ready and not self._in_hand):
+            while self._asking:
+                hand, _ = self._asking.popleft()
+                hand.say(Items(model=self.model, errands=(), is_last=True))
+
+    def _fair(self, most: int) -> int:
+        """Towards the end smaller shares, so that all workers end at about the same time."""
+        if not self._is_drawn:
+            return most
+        return min(most, math.ceil(len(self._ready) / (2 * len(self._crew.hands))))
+
+    def _call_is_kept(self, hand: Hand, said: CallRow, cell: OpenCell, call_id: int) -> None:
+        row, is_reused = said.row, said.row.reused_from is not None
+        cell.progress.count_call(row.call, is_reused=is_reused, saved_usd=row.saved_usd)
+        place = (row.position, row.call.repeat)
+        if row.call.failure is None:
+            self._unscored[call_id] = Unscored(hand, cell, place, is_reused)
+        if row.call.failure is not None or not hand.is_alive:
+            cell.horizon.leave(place)
+        hand.keep(said.number, call_id)
+
+    def _scores_are_kept(self, hand: Hand, said: ScoreRow) -> None:
+        scored = self._unscored.pop(said.row.call)
+        headline = said.row.scores[scored.cell.cell.info.scored[0]]
+        scored.cell.progress.count_score(headline, is_reused=scored.is_reused)
+        scored.cell.horizon.leave(scored.place)
+        hand.keep(said.number, said.row.call)
+
+
+async def _nothing() -> Source:
+    """No items at all."""
+    yield ()

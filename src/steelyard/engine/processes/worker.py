@@ -1,0 +1,331 @@
+"""One worker: a process that asks its share of a run's items, and leaves keeping, money and stopping to the run.
+
+It works as the run's own process would: the same lanes, gates, judges and retries. What it hands in goes over the wire
+and counts when the run says that it is durable; what it may spend it asks for; where the run is gone, it ends at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+
+import msgspec
+
+from steelyard import prices, sandbox
+from steelyard.engine.asking.attempts import RetryPolicy
+from steelyard.engine.asking.gates import Gates
+from steelyard.engine.cells import Cell, prepare_cells, prepare_tasks
+from steelyard.engine.judging.verdicts import Verdicts
+from steelyard.engine.learnt import learnt_by
+from steelyard.engine.money.budget import Ledger, Till, costs_nothing
+from steelyard.engine.pipeline import Item, Lane, Source
+from steelyard.engine.processes import child
+from steelyard.engine.processes.frames import (
+    Begin,
+    Books,
+    Broken,
+    CallRow,
+    Draw,
+    End,
+    Granted,
+    Held,
+    Items,
+    Kept,
+    LaneDone,
+    Learnt,
+    Refused,
+    Room,
+    ScoreRow,
+    Standing,
+    Stop,
+    Stopped,
+    Tell,
+    ToWorker,
+    Wanted,
+    Weighed,
+    Wire,
+)
+from steelyard.engine.progress import CellProgress, Progress
+from steelyard.engine.reuse.cache import Cache, identity
+from steelyard.engine.stage import distinct_providers, measuring, opened, probe, watched
+from steelyard.engine.weight.loops import loop_factory
+from steelyard.engine.weight.resources import Resources
+from steelyard.engine.work import OpenCell
+from steelyard.engine.writer import BY_A_PROCESS
+from steelyard.errors import SteelyardError
+from steelyard.plan.plan import plan_from_document
+from steelyard.secrets import scrub
+from steelyard.store import NewCall, NewScore, Store
+
+STANDING_EVERY_S = 0.25
+LEAST_ASKED_FOR = 4
+
+
+class Keeper:
+    """The run's writer, seen from here: rows go over the wire, and come back as durable."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self._numbers = itertools.count()
+        self._waiting: dict[int, Callable[[int], None]] = {}
+        self._has_room = asyncio.Event()
+        self._has_room.set()
+        self.numbers_of_cells: dict[int, int] = {}
+        self.uncommitted_per_slot = BY_A_PROCESS
+
+    def call(self, row: NewCall, then: Callable[[int], None]) -> None:
+        """Hand in a call."""
+        number = next(self._numbers)
+        self._waiting[number] = then
+        self._wire.say(CallRow(number=number, cell=self.numbers_of_cells[row.cell], row=row))
+
+    def scores(self, row: NewScore, then: Callable[[], None]) -> None:
+        """Hand in the scores of a call that is durable."""
+        number = next(self._numbers)
+        self._waiting[number] = lambda _: then()
+        self._wire.say(ScoreRow(number=number, row=row))
+
+    def kept(self, said: Kept) -> None:
+        """Rows are durable."""
+        for number, call_id in said.rows:
+            self._waiting.pop(number)(call_id)
+
+    def room(self, said: Room) -> None:
+        """The disk is full, or is not any more."""
+        self._has_room.set() if said.is_there else self._has_room.clear()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the run has no room on its disk."""
+        return not self._has_room.is_set()
+
+    async def ready(self) -> None:
+        """Return when what is paid for from now on can be kept."""
+        if not self._has_room.is_set():
+            await self._has_room.wait()
+
+    async def drain(self) -> None:
+        """Nothing here waits for all that was handed in: a lane ends when each of its items has."""
+
+
+class Supply:
+    """The items that the run leaves to one lane here, asked for as there is room for them."""
+
+    def __init__(self, wire: Wire, model: str, cells: dict[int, OpenCell], most: int) -> None:
+        self._wire, self._model, self._cells, self._most = wire, model, cells, most
+        self._items: list[Item] = []
+        self._is_last = False
+        self._came = asyncio.Event()
+
+    def items(self, said: Items) -> None:
+        """Some more, or the word that there will be none."""
+        self._items.extend((self._cells[cell], position, repeat) for cell, position, repeat in said.errands)
+        self._is_last = said.is_last
+        self._came.set()
+
+    async def __call__(self) -> Source:
+        """What the run leaves to this lane, whenever the lane is through with what it had."""
+        while not self._is_last:
+            self._came.clear()
+            self._wire.say(Wanted(model=self._model, most=self._most))
+            await self._came.wait()
+            items, self._items = self._items, []
+            yield items
+
+
+class Worker:
+    """What this process does for a run."""
+
+    def __init__(self, wire: Wire, begin: Begin) -> None:
+        self._wire, self._begin = wire, begin
+        self._keeper = Keeper(wire)
+        self._progress = Progress(say=lambda text: wire.say(Tell(text=text)))
+        self._draws: dict[int, asyncio.Future[float]] = {}
+        self._numbers = itertools.count()
+        self._ledger = Ledger(draw=self._draw if begin.is_limited else None)
+        self._lanes: dict[str, Lane] = {}
+        self._supplies: dict[str, Supply] = {}
+        self._learnt: dict[str, dict[str, str]] = {}
+
+    async def work(self) -> None:
+        """Prepare, work to the end, say what it took."""
+        plan = plan_from_document(msgspec.json.decode(self._begin.plan))
+        cells = prepare_cells(plan, prepare_tasks(plan, {}), {})
+        if any(prices.price_source(spec) == prices.TABLE for model in plan.models for spec in model.asked):
+            await asyncio.to_thread(prices.load_table)
+        with Store.open(self._begin.store, create=False) as store:
+            self._open_lanes(cells, store, plan.seed)
+            resources = Resources(is_waiting=lambda: any(cell.in_flight for cell in self._progress.cells))
+            async with opened(distinct_providers(cells)), watched(resources), measuring():
+                await probe(cells)
+                await self._drive()
+            resources.close()
+        self._wire.say(Weighed(figures=resources.figures()))
+
+    async def _drive(self) -> None:
+        telling = asyncio.create_task(self._tell_standing())
+        await asyncio.gather(*(self._run(model, lane) for model, lane in self._lanes.items()))
+        telling.cancel()
+        self._say_books()
+        self._say_learnt()
+
+    async def _run(self, model: str, lane: Lane) -> None:
+        await lane.run([], self._supplies[model]())
+        self._wire.say(LaneDone(model=model, reason=lane.stopped))
+
+    def hear(self, said: ToWorker) -> None:
+        """Take what the run says to whom it is for."""
+        match said:
+            case Kept():
+                self._keeper.kept(said)
+            case Items(model=model):
+                self._supplies[model].items(said)
+            case Granted(number=number, usd=usd):
+                self._draws.pop(number).set_result(usd)
+            case Room():
+                self._keeper.room(said)
+            case Stop(model=model, reason=reason):
+                self._lanes[model].stop(reason)
+                self._supplies[model].items(Items(model=model, errands=(), is_last=True))
+            case Held(model=model, seconds=seconds, gate=gate):
+                self._lanes[model].throttles[gate].hold(seconds)
+
+    def _open_lanes(self, cells: list[Cell], store: Store, seed: int) -> None:
+        begin = self._begin
+        policy = msgspec.json.decode(begin.policy, type=RetryPolicy)
+        of_model: dict[str, dict[int, OpenCell]] = {}
+        for number, (cell, row) in enumerate(zip(cells, begin.rows, strict=True)):
+            counters = CellProgress(model=cell.spec.id, label=cell.info.label, planned=0)
+            self._progress.cells.append(counters)
+            of_model.setdefault(cell.spec.id, {})[number] = OpenCell(
+                cell=cell, row=row, session=begin.session, done=set(), progress=counters, identity=identity(cell.info)
+            )
+            self._keeper.numbers_of_cells[row] = number
+        for seat in {cell.judge for cell in cells if cell.judge is not None}:
+            seat.share(begin.workers)
+            seat.policy, seat.tell = policy, self._progress.tell
+            if begin.cache_since_s is not None:
+                seat.memory = Verdicts(store, begin.run_id, since_s=begin.cache_since_s)
+            seat.till = None if costs_nothing(seat.spec) else Till(self._ledger, seat.spec)
+        gates = Gates(policy)
+        for model, group in of_model.items():
+            concurrency = next(iter(group.values())).cell.spec.concurrency
+            assert concurrency is not None
+            self._supplies[model] = Supply(self._wire, model, group, max(concurrency, LEAST_ASKED_FOR))
+            self._lanes[model] = self._lane(list(group.values()), store, concurrency, seed, gates)
+
+    def _lane(self, cells: list[OpenCell], store: Store, concurrency: int, seed: int, gates: Gates) -> Lane:
+        spec = cells[0].cell.spec
+        lane = Lane(
+            cells,
+            writer=self._keeper,
+            progress=self._progress,
+            concurrency=concurrency,
+            seed=seed,
+            policy=gates.policy,
+            gates=gates,
+            on_stop=lambda reason: self._wire.say(Stopped(model=spec.id, reason=reason)),
+        )
+        lane.pay_from(self._ledger)
+        for gate, throttle in enumerate(lane.throttles):
+            throttle.gate.on_refusal = partial(self._refused, spec.id, gate)
+        if self._begin.cache_since_s is not None:
+            asked = [cell.cell for cell in cells]
+            lane.cache = Cache(store, self._begin.run_id, asked, since_s=self._begin.cache_since_s)
+        return lane
+
+    def _refused(self, model: str, gate: int, seconds: float) -> None:
+        self._wire.say(Refused(model=model, seconds=seconds, gate=gate))
+
+    async def _draw(self, wanted_usd: float) -> float:
+        number = next(self._numbers)
+        given: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        self._draws[number] = given
+        self._say_books()
+        self._wire.say(Draw(number=number, usd=wanted_usd))
+        return await given
+
+    async def _tell_standing(self) -> None:
+        while True:
+            await asyncio.sleep(STANDING_EVERY_S)
+            self._say_books()
+            self._say_learnt()
+            for model, lane in self._lanes.items():
+                gate = lane.throttle
+                self._wire.say(
+                    Standing(
+                        model=model,
+                        in_flight={cell.row: cell.progress.in_flight for cell in lane.cells},
+                        waiting=gate.waiting,
+                        held_for_s=gate.held_for_s,
+                        is_closed=gate.is_closed,
+                        resting=gate.resting,
+                        is_short=lane.till is not None and lane.till.is_short,
+                    )
+                )
+
+    def _say_learnt(self) -> None:
+        cells = [cell.cell for lane in self._lanes.values() for cell in lane.cells]
+        if (learnt := learnt_by(cells)) != self._learnt:
+            self._learnt = learnt
+            self._wire.say(Learnt(settings=learnt))
+
+    def _say_books(self) -> None:
+        ledger = self._ledger
+        self._wire.say(
+            Books(
+                spent_usd=ledger.spent_usd,
+                doubtful_usd=ledger.doubtful_usd,
+                doubtful_tries=ledger.doubtful_tries,
+            )
+        )
+
+
+async def _serve(end: socket.socket) -> None:
+    wire = await Wire.over(end)
+    decoder = msgspec.msgpack.Decoder(list[ToWorker])
+    said = await wire.hear(decoder)
+    if not said or not isinstance(begin := said[0], Begin):
+        return
+    if begin.allows_unsafe_code:
+        sandbox.allow_unsafe()
+    worker = Worker(wire, begin)
+    working = asyncio.create_task(worker.work())
+    hearing = asyncio.create_task(_hear(wire, decoder, worker))
+    await asyncio.wait((working, hearing), return_when=asyncio.FIRST_COMPLETED)
+    if not working.done():
+        os._exit(0)  # the run is gone, or wants no more of this: what is in flight is nobody's any more
+    if (error := working.exception()) is not None:
+        wire.say(Broken(text=_words(error)))
+    await wire.flush()
+    await hearing
+
+
+async def _hear(wire: Wire, decoder: msgspec.msgpack.Decoder[list[ToWorker]], worker: Worker) -> None:
+    """Listen until the run ends this, or is gone."""
+    while said := await wire.hear(decoder):
+        for message in said:
+            if isinstance(message, End):
+                return
+            worker.hear(message)
+
+
+def _words(error: BaseException) -> str:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return scrub(str(error) if isinstance(error, SteelyardError) else f"{type(error).__name__}: {error}")
+
+
+def main() -> None:
+    """Work for the run that started this process, over the socket whose number it gave."""
+    with suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=loop_factory()) as runner:
+        runner.run(_serve(child.own_socket()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+"""Answers of earlier runs used again: what is looked up, under which key, and for whom nothing is.
+
+The key covers everything that can change an answer: who answers, the protocol with its version, every field of the
+request, the repeat's index among them. It is the digest that each call carries anyway, so there is nothing to keep in
+step. What a run has asked itself is never used again within it, or its numbers would depend on the order of arrival.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from steelyard.engine.cells import Cell
+from steelyard.plan.names import OF_THE_USER
+from steelyard.plan.plan import Plan
+from steelyard.store import Store
+from steelyard.store.rows.answers import Asked, KnownDigests, Reusable
+from steelyard.types import CellInfo, Request
+
+
+class Identity(Struct, frozen=True, kw_only=True):
+    """What an answer depends on, beside the request: who answers, and under which protocol."""
+
+    provider: str
+    origin: str
+    protocol: str
+    protocol_version: str
+
+    def key(self, request: Request) -> bytes:
+        """The digest under which the answer to ``request`` is found again."""
+        return request.digest(f"{self.protocol}/{self.protocol_version}", f"{self.provider} {self.origin}")
+
+
+def identity(info: CellInfo) -> Identity:
+    """The identity of a cell's answers, from what is stored of the cell."""
+    model: dict[str, Any] = info.settings.get("model", {})
+    return Identity(
+        provider=str(model.get("provider", "")),
+        origin=info.origin,
+        protocol=info.protocol,
+        protocol_version=info.protocol_version,
+    )
+
+
+def why_never(info: CellInfo) -> str | None:
+    """Why answers of this cell are never used again; ``None`` where they are."""
+    if info.is_floor:
+        return "a floor answers anew for nothing"
+    if any(asked.get("provider") in OF_THE_USER and asked.get("version") is None for asked in _asked(info)):
+        return "a function's answers are used again only if it has a version"
+    return None
+
+
+def _asked(info: CellInfo) -> Iterator[dict[str, Any]]:
+    """The settings of every model behind a cell's answers."""
+    model = info.settings.get("model", {})
+    cascade = model.get("cascade")
+    for one in (cascade["cheap"], cascade["dear"]) if cascade else (model,):
+        yield one
+        if judge := (one.get("confidence") or {}).get("judge"):
+            yield judge
+
+
+class Cache:
+    """The answers that one model's cells may use again in one run."""
+
+    def __init__(self, store: Store, run_id: str | None, cells: Sequence[Cell], *, since_s: float) -> None:
+        self._store, self._run_id, self._since_s = store, run_id, since_s
+        self._asked = [
+            Asked(cell.info.origin, cell.info.protocol, cell.info.protocol_version)
+            for cell in cells
+            if why_never(cell.info) is None
+        ]
+        self._known = KnownDigests()
+
+    async def open(self) -> None:
+        """Learn which digests the store knows, once, so that a question without an answer costs no look-up."""
+        await asyncio.to_thread(self.read)
+
+    def read(self) -> None:
+        """The same, here and now."""
+        if self._asked:
+            self._known = self._store.answers.known(self._asked, run_id=self._run_id, since_s=self._since_s)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is known."""
+        return len(self._known) == 0
+
+    def may_hold(self, digest: bytes) -> bool:
+        """Whether it is worth looking."""
+        return digest in self._known
+
+    async def find(self, digests: Sequence[bytes]) -> dict[bytes, Reusable]:
+        """The answers to those digests that have one."""
+        return await asyncio.to_thread(self._store.answers.find, digests, run_id=self._run_id, since_s=self._since_s)
+
+
+def count_known(store: Store, cell: Cell, plan: Plan) -> int:
+    """How many of a cell's answers are in the store already, this plan's own earlier ones among them."""
+    since_s = oldest_used_s(plan)
+    if since_s is None:
+        return 0
+    cache, key = Cache(store, None, [cell], since_s=since_s), identity(cell.info).key
+    cache.read()
+    if cache.is_empty:
+        return 0
+    samples = cell.task.dataset.samples
+    return sum(
+        cache.may_hold(key(cell.request(position, samples[position], repeat, plan.seed)))
+        for position in cell.task.positions
+        for repeat in range(cell.info.repeats)
+    )
+
+
+def oldest_used_s(plan: Plan, now_s: float | None = None) -> float | None:
+    """Seconds since the epoch before which no answer is used again; ``None`` where none is used at all."""
+    if plan.fresh:
+        return None
+    now_s = time.time() if now_s is None else now_s
+    return 0.0 if plan.cache_max_age_s is None else now_s - plan.cache_max_age_s

@@ -1,0 +1,1 @@
+"""Which items are asked, how far, and in whose turn."""

@@ -1,0 +1,172 @@
+"""What the first items of an order show: a score or a difference, within bounds, of a whole benchmark or beyond it.
+
+Over a finite benchmark of N items a prefix of n is worth n (N - 1) / (N - n) of them: what has been asked is known.
+Where the headline is a mean over strata, that holds in each stratum.
+"""
+
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+
+import numpy as np
+from msgspec import Struct
+
+from steelyard import stats
+from steelyard.engine.schedule.strata import Strata, bounded_by_rest, weighed
+
+FEWEST_ITEMS = 50
+FEWEST_DISCORDANT = 10
+MOST_CONFIDENCE = 1 - 1e-13
+
+
+class Seen(Struct, frozen=True, kw_only=True):
+    """The first items of the order, all done: each one's mean score, NaN where it has none.
+
+    ``b`` is the model that ``a`` is compared with, where there is one; ``clusters`` are -1 for items of none;
+    ``strata`` are those of the same items, where the headline is a mean over them.
+    """
+
+    a: np.ndarray
+    b: np.ndarray | None = None
+    clusters: np.ndarray | None = None
+    strata: Strata | None = None
+
+
+class Found(Struct, frozen=True):
+    """A value with its bounds."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+def score_within(seen: Seen, *, population: int | None, alpha: float) -> tuple[Found, float]:
+    """The mean score with Wilson's interval, and how many independent items it is worth.
+
+    Of right and wrong answers each counts once; fractional scores, and items in clusters, count by their variance.
+    """
+    scores = seen.a[~np.isnan(seen.a)]
+    n = len(scores)
+    if n == 0:
+        return Found(None, None, None), 1.0
+    if seen.strata is not None:
+        return _score_over(seen.strata.only(~np.isnan(seen.a)), scores, population=population, alpha=alpha)
+    mean = float(scores.mean())
+    worth = _worth(scores, _clusters_of(seen, ~np.isnan(seen.a)))
+    if population is not None and n >= population:
+        return Found(mean, mean, mean), worth
+    gain = 1.0 if population is None else (population - 1) / (population - n)
+    found = stats.wilson_interval(successes=mean * worth * gain, n=worth * gain, confidence=1 - alpha)
+    return Found(mean, found.low, found.high), worth
+
+
+def _score_over(strata: Strata, scores: np.ndarray, *, population: int | None, alpha: float) -> tuple[Found, float]:
+    """The mean over strata within a score interval, and how many items of a plain mean have its variance."""
+    n, found = len(scores), weighed(scores, strata)
+    if found is None:
+        return Found(None, None, None), float(n)
+    whole = found.mean * (1 - found.mean)
+    worth = min(whole / found.variance, 100.0 * n) if found.variance > 0 and whole > 0 else float(n)
+    if population is not None and n >= population:
+        return Found(found.mean, found.mean, found.mean), worth
+    bounds = stats.stratified_score_interval(
+        successes=found.means * found.n,
+        n=found.n,
+        weights=strata.weighs,
+        variances=None if bool(np.isin(scores, (0.0, 1.0)).all()) else found.variances,
+        populations=None if population is None else strata.sizes,
+        confidence=1 - alpha,
+    )
+    return Found(found.mean, bounds.low, bounds.high), worth
+
+
+def _worth(scores: np.ndarray, clusters: np.ndarray | None) -> float:
+    """The independent right or wrong answers that would leave the mean as uncertain."""
+    n, mean = len(scores), float(scores.mean())
+    whole = mean * (1 - mean)
+    if whole <= 0 or n < 2 or (clusters is None and bool(np.isin(scores, (0.0, 1.0)).all())):
+        return float(n)
+    if clusters is None:
+        variance = float(scores.var(ddof=1)) / n
+    else:
+        variance = (stats.cluster_se(scores=scores, clusters=clusters).se or 0.0) ** 2
+    return min(whole / variance, 100.0 * n) if variance > 0 else float(n)
+
+
+def difference_within(seen: Seen, *, population: int | None, z: float | None) -> Found:
+    """The mean difference a - b within ``z`` standard errors: Tango's interval of right and wrong, else Student's t.
+
+    ``z`` of ``None``: the whole benchmark was asked. What has no score leaves the bounds that far apart.
+    """
+    differences = differences_of(seen)
+    n = len(differences)
+    if n == 0:
+        return Found(None, -1.0, 1.0)
+    if seen.strata is not None:
+        return _difference_over(seen.strata.only(~np.isnan(seen.a + _other(seen))), differences, population, z)
+    mean, total = float(differences.mean()), float(differences.sum())
+    if z is None:
+        missing = len(seen.a) - n
+        return Found(mean, (total - missing) / len(seen.a), (total + missing) / len(seen.a))
+    confidence = min(MOST_CONFIDENCE, 2 * NormalDist().cdf(z) - 1)
+    gain = 1.0 if population is None or n >= population else (population - 1) / (population - n)
+    clusters = _clusters_of(seen, ~np.isnan(seen.a + _other(seen)))
+    if clusters is None and bool(np.isin(differences, (-1.0, 0.0, 1.0)).all()):
+        ahead, behind = float((differences > 0).sum()), float((differences < 0).sum())
+        bounds = stats.paired_difference_score_interval(
+            only_a_correct=ahead * gain, only_b_correct=behind * gain, n=n * gain, confidence=confidence
+        )
+        low, high = bounds.low, bounds.high
+    else:
+        found = stats.paired_t(a=differences, b=np.zeros(n), clusters=clusters, confidence=confidence)
+        if found.low is None or found.high is None:
+            low, high = -1.0, 1.0
+        else:
+            low, high = (mean + (bound - mean) / math.sqrt(gain) for bound in (found.low, found.high))
+    if population is None:
+        return Found(mean, low, high)
+    left = population - n
+    return Found(mean, max(low, (total - left) / population), min(high, (total + left) / population))
+
+
+def _difference_over(strata: Strata, differences: np.ndarray, population: int | None, z: float | None) -> Found:
+    """The same of a mean over strata: t on the strata's mean differences."""
+    found, n = weighed(differences, strata), len(differences)
+    least, most = bounded_by_rest(differences, strata)
+    if z is None:
+        return Found(None if found is None else found.mean, least, most)
+    if found is None or found.variance <= 0 or n <= len(strata.sizes):
+        return Found(None if found is None else found.mean, -1.0, 1.0)
+    variance = found.variance if population is None else found.finite_variance
+    confidence = min(MOST_CONFIDENCE, 2 * NormalDist().cdf(z) - 1)
+    reach = stats.t_quantile(n - len(strata.sizes), 0.5 + confidence / 2) * math.sqrt(variance)
+    if population is None:
+        return Found(found.mean, found.mean - reach, found.mean + reach)
+    return Found(found.mean, max(found.mean - reach, least), min(found.mean + reach, most))
+
+
+def are_enough(seen: Seen) -> bool:
+    """Whether a bound on z can be trusted yet."""
+    differences = differences_of(seen)
+    return len(differences) >= FEWEST_ITEMS and int((differences != 0).sum()) >= FEWEST_DISCORDANT
+
+
+def differences_of(seen: Seen) -> np.ndarray:
+    """a - b of every item that both have a score for, in the order asked."""
+    differences = seen.a - _other(seen)
+    return np.asarray(differences[~np.isnan(differences)])
+
+
+def _other(seen: Seen) -> np.ndarray:
+    assert seen.b is not None
+    return seen.b
+
+
+def _clusters_of(seen: Seen, scored: np.ndarray) -> np.ndarray | None:
+    """The scored items' clusters, an item of none being one of its own; ``None`` where no cluster holds two."""
+    if seen.clusters is None:
+        return None
+    found = seen.clusters[scored]
+    found = np.where(found < 0, -1 - np.arange(len(found)), found)
+    return found if len(np.unique(found)) < len(found) else None

@@ -1,0 +1,1 @@
+"""What stands beside something else: runs, models, baselines, people, earlier days."""

@@ -1,0 +1,283 @@
+"""What ``compare`` shows: everything that is said of each pair of cells that stand against one another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from steelyard.analysis.compare import (
+    Family,
+    Side,
+    average_over_benchmarks,
+    compare_scores,
+    family_level,
+    in_family,
+    items_to_find,
+    verdict,
+)
+from steelyard.analysis.compare_measures import MEASURES, compare_measure
+from steelyard.analysis.pairing import PROTOCOL, check_pairable, pair_scores
+from steelyard.analysis.places import Ranking, rank
+from steelyard.analysis.sentences import names, sentence
+from steelyard.analysis.stopped import as_looked_at, early_end
+from steelyard.analysis.variates import compare_on_all_items
+from steelyard.errors import UnknownName, UsageError
+from steelyard.report.comparing.pairs import Pair, Question, pairs_of
+from steelyard.report.stands import estimates_of
+from steelyard.store import Store
+from steelyard.types import CellInfo, Columns, Comparison, Estimate, RunInfo, Verdict
+
+BESIDE = ("latency.p50", "ttft.p50", "output_tokens", "cost.per_request")
+"""Shown beside a comparison of scores, where they are known."""
+
+
+class LeftOut(Struct, frozen=True, kw_only=True):
+    """The names of the items that are not compared: asked on one side alone, or without a value on one side."""
+
+    only_baseline: tuple[str, ...]
+    only_candidate: tuple[str, ...]
+    lost_baseline: tuple[str, ...]
+    lost_candidate: tuple[str, ...]
+
+
+class Compared(Struct, frozen=True, kw_only=True):
+    """One pair with all that is said of it: the comparison asked for, the measures beside it, and what more would take.
+
+    ``items_needed`` would find ``detect`` with a power of 80 %; ``usd_needed`` is what asking both sides as many costs.
+    ``left_out`` names the items that are not compared, where there are any.
+    """
+
+    comparison: Comparison
+    beside: tuple[Comparison, ...] = ()
+    detect: float | None = None
+    items_needed: int | None = None
+    usd_needed: float | None = None
+    left_out: LeftOut | None = None
+    sides: Pair
+    available: int
+
+
+class Average(Struct, frozen=True, kw_only=True):
+    """One candidate's mean difference to one baseline over several benchmarks, each weighing the same."""
+
+    baseline: str
+    candidate: str
+    benchmarks: tuple[str, ...]
+    difference: Estimate
+    verdict: Verdict
+
+
+class Comparisons(Struct, frozen=True, kw_only=True):
+    """All pairs of one question. ``family`` says how many are judged together: a claim, or a grid one explores."""
+
+    question: Question
+    runs: tuple[RunInfo, ...]
+    pairs: tuple[Compared, ...]
+    rankings: tuple[Ranking, ...] = ()
+    averages: tuple[Average, ...] = ()
+    family: Family = "claim"
+    baseline: str = ""
+
+
+def load_comparisons(store: Store, runs: Sequence[RunInfo], question: Question) -> Comparisons:
+    """Read the cells of the runs and compare them as the question says."""
+    if question.control_variate and question.metric in MEASURES:
+        raise UsageError(f"--control-variate is for scores, and {question.metric} is none. Try: --metric accuracy")
+    pairs = pairs_of(store, runs, question)
+    for (_, baseline), (_, candidate) in pairs:
+        check_pairable(baseline, candidate, across=question.across)
+    reader = Reader(store, question)
+    family: Family = "grid" if question.metric not in MEASURES and _is_grid(pairs) else "claim"
+    level = family_level(len(pairs), family)
+    found = [_compared(reader, pair, question, level) for pair in pairs]
+    judged = in_family([one.comparison for one in found], family)
+    judged = [_looked_at(store, pair, comparison) for pair, comparison in zip(pairs, judged, strict=True)]
+    is_alone = len({comparison.benchmark for comparison in judged}) == 1
+    return Comparisons(
+        question=question,
+        runs=tuple(runs),
+        pairs=tuple(_told(one, comparison, is_alone=is_alone) for one, comparison in zip(found, judged, strict=True)),
+        rankings=tuple(_rankings(pairs, reader, question)),
+        averages=tuple(_averages(judged, question)),
+        family=family,
+        baseline=_baseline_words(runs, question, found),
+    )
+
+
+def comparisons_document(comparisons: Comparisons) -> dict[str, Any]:
+    """The same as JSON-ready values."""
+    document: dict[str, Any] = msgspec.to_builtins(comparisons)
+    document["runs"] = [{"number": run.number, "id": run.id, "name": run.name} for run in comparisons.runs]
+    for pair in document["pairs"]:
+        pair.pop("sides")
+    return document
+
+
+class Reader:
+    """Reads cells as sides of a comparison, each once."""
+
+    def __init__(self, store: Store, question: Question) -> None:
+        self._store = store
+        self._question = question
+        self._read: dict[tuple[int, str, str], Side] = {}
+
+    def side(self, run: RunInfo, info: CellInfo) -> Side:
+        """The cell with its columns."""
+        assert info.id is not None
+        key = (info.id, info.protocol, info.protocol_version)
+        if key not in self._read:
+            name = f"{info.model} ({info.protocol})" if PROTOCOL in self._question.across else info.model
+            self._read[key] = Side(name=name, run=run.number, info=info, columns=self._columns(info))
+        return self._read[key]
+
+    def names(self, info: CellInfo) -> dict[int, str]:
+        """What the items of the cell are called, by position."""
+        assert info.id is not None
+        return self._store.names(info.id)
+
+    def _columns(self, info: CellInfo) -> Columns:
+        assert info.id is not None
+        grader = (info.protocol, info.protocol_version) if info.asked_as else (None, None)
+        return self._store.columns(info.id, grader=grader[0], grader_version=grader[1])
+
+
+def _is_grid(pairs: Sequence[Pair]) -> bool:
+    """Several candidates on several benchmarks: a table one explores, not one claim."""
+    candidates = {(run.number, cell.model) for _, (run, cell) in pairs}
+    return len(candidates) > 1 and len({cell.label for _, (_, cell) in pairs}) > 1
+
+
+def _compared(reader: Reader, pair: Pair, question: Question, level: float) -> Compared:
+    baseline, candidate = (reader.side(*side) for side in pair)
+    metric = question.metric
+    if metric in MEASURES:
+        comparison = compare_measure(baseline, candidate, metric, confidence=level, margin=question.margin)
+        beside: tuple[Comparison, ...] = ()
+    else:
+        _check_metric(metric, baseline, candidate)
+        compare = compare_on_all_items if question.control_variate else compare_scores
+        comparison = compare(baseline, candidate, metric, confidence=level, margin=question.margin)
+        measures = [compare_measure(baseline, candidate, name) for name in BESIDE]
+        beside = tuple(one for one in measures if one.ratio is not None and one.ratio.value is not None)
+    detect = _to_find(comparison, question)
+    is_of_part = comparison.control_variate is not None
+    needed = None if detect is None or is_of_part else items_to_find(comparison, detect)
+    return Compared(
+        comparison=comparison,
+        beside=beside,
+        detect=detect,
+        items_needed=needed,
+        usd_needed=_price(needed, baseline, candidate, beside),
+        left_out=None if is_of_part or metric in MEASURES else _left_out(reader, baseline, candidate, metric),
+        sides=pair,
+        available=min(baseline.info.available, candidate.info.available),
+    )
+
+
+def _left_out(reader: Reader, baseline: Side, candidate: Side, metric: str) -> LeftOut | None:
+    """Read only where something is left out."""
+    pair = pair_scores(candidate.columns, baseline.columns, metric)
+    places = (pair.only_b, pair.only_a, pair.lost_b, pair.lost_a)
+    if not any(map(len, places)):
+        return None
+    known = reader.names(baseline.info) | reader.names(candidate.info)
+    named = [tuple(known[place] for place in some.tolist()) for some in places]
+    return LeftOut(only_baseline=named[0], only_candidate=named[1], lost_baseline=named[2], lost_candidate=named[3])
+
+
+def _check_metric(metric: str, *sides: Side) -> None:
+    for side in sides:
+        if metric not in side.columns.scores:
+            raise UnknownName(f"metric of {side.info.label}", metric, [*side.columns.scores, *MEASURES])
+
+
+def _to_find(comparison: Comparison, question: Question) -> float | None:
+    """The difference whose cost is told: the one asked for, the margin, or where nothing was told the one seen."""
+    if comparison.ratio is not None:
+        return None
+    asked = question.detect or question.margin
+    return asked or (comparison.difference.value if comparison.verdict == "inconclusive" else None)
+
+
+def _price(items: int | None, baseline: Side, candidate: Side, beside: Sequence[Comparison]) -> float | None:
+    """What asking both sides that many items costs, at the mean cost seen; ``None`` where a price is unknown."""
+    costs = [one for one in beside if one.metric == "cost.per_request"]
+    if items is None or not costs:
+        return None
+    each = [(costs[0].of_baseline.value, baseline), (costs[0].of_candidate.value, candidate)]
+    return items * sum((value or 0.0) * side.info.repeats for value, side in each)
+
+
+def _told(compared: Compared, comparison: Comparison, *, is_alone: bool) -> Compared:
+    """With the family's verdict, and in words; ``is_alone``: there is one benchmark, which need not be named."""
+    words = sentence(comparison, compared.beside, where="" if is_alone else comparison.benchmark)
+    return msgspec.structs.replace(compared, comparison=msgspec.structs.replace(comparison, sentence=words))
+
+
+def _looked_at(store: Store, pair: Pair, comparison: Comparison) -> Comparison:
+    """With the sides' own repeated intervals and a word on it, where a run could end by what it saw of itself."""
+    (run, _), (other, _) = pair
+    if not run.plan.get("stop") and not other.plan.get("stop"):
+        return comparison
+    kept = [estimates_of(store, side, info) if info.asked_as is None else () for side, info in pair]
+    is_within = run.number == other.number
+    rule = run.plan.get("stop") or {}
+    if is_within and rule.get("rule") in ("compare", "anytime", "cascade"):
+        notes = [
+            f"the run could end by a difference, for which this interval does not allow: steelyard show {run.number}"
+        ]
+    else:
+        notes = [early_end(one.number, figures) or "" for one, figures in zip((run, other), kept, strict=True)]
+    sides = comparison.of_baseline, comparison.of_candidate
+    if comparison.control_variate is None:
+        sides = as_looked_at(sides[0], kept[0]), as_looked_at(sides[1], kept[1])
+    told = dict.fromkeys((*comparison.notes, *filter(None, notes)))
+    return msgspec.structs.replace(comparison, of_baseline=sides[0], of_candidate=sides[1], notes=tuple(told))
+
+
+def _averages(judged: Sequence[Comparison], question: Question) -> Iterator[Average]:
+    """Where one candidate stands against one baseline on several benchmarks, none of them twice (graded otherwise)."""
+    if question.control_variate:
+        return
+    groups: dict[tuple[str, int, str, int], list[Comparison]] = {}
+    for one in judged:
+        groups.setdefault((one.baseline, one.baseline_run, one.candidate, one.candidate_run), []).append(one)
+    for group in groups.values():
+        difference = average_over_benchmarks(group)
+        is_once = len({one.benchmark.partition("@")[0] for one in group}) == len(group)
+        if difference is not None and is_once:
+            candidate, baseline = names(group[0])
+            yield Average(
+                baseline=baseline,
+                candidate=candidate,
+                benchmarks=tuple(one.benchmark for one in group),
+                difference=difference,
+                verdict=verdict(difference, margin=question.margin, better="higher"),
+            )
+
+
+def _rankings(pairs: Sequence[Pair], reader: Reader, question: Question) -> Iterator[Ranking]:
+    """Places where three or more stand on one benchmark; of two the comparison says it all."""
+    if question.metric in MEASURES or question.control_variate:
+        return
+    groups: dict[str, dict[tuple[int, str], Side]] = {}
+    for pair in pairs:
+        for run, info in pair:
+            side = reader.side(run, info)
+            if not info.is_floor:
+                groups.setdefault(info.label, {})[(run.number, side.name)] = side
+    for group in groups.values():
+        if len(group) > 2:
+            yield rank(list(group.values()), question.metric)
+
+
+def _baseline_words(runs: Sequence[RunInfo], question: Question, found: Sequence[Compared]) -> str:
+    """Which side is the baseline, and why."""
+    if len(runs) > 1:
+        return f"run #{runs[0].number} {runs[0].name}, the first one named"
+    names = list(dict.fromkeys(one.comparison.baseline for one in found))
+    why = "the first named" if question.models else "the first of the run; the first --model would be it instead"
+    return f"{', '.join(names)}, {why}"

@@ -1,0 +1,301 @@
+"""Comparisons on a terminal: one table a benchmark, the ranking, a sentence for each pair, and what to beware of.
+
+Of many pairs nobody reads each: how they came out is told, who stands out, and who leads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich.table import Table
+from rich.text import Text
+
+from steelyard.analysis.compare import CONFIDENCE, family_level
+from steelyard.analysis.findings import NAMED, listed
+from steelyard.analysis.places import Place, Ranking
+from steelyard.analysis.sentences import descriptive, names, points, times
+from steelyard.analysis.wording import written
+from steelyard.report.comparing.comparison import Average, Compared, Comparisons
+from steelyard.report.comparing.variates_text import variate_words
+from steelyard.report.console import PlainConsole, console, new_table, tables_that_fit
+from steelyard.types import Comparison
+
+HEADINGS = {
+    "latency.p50": "latency P50",
+    "ttft.p50": "TTFT P50",
+    "output_tokens": "output tokens",
+    "cost.per_request": "cost",
+}
+MARKS = {"improved": "green", "regressed": "red", "equivalent": "cyan", "inconclusive": "yellow"}
+MANY = 12
+"""So many pairs are told each; of more, on a benchmark or in all, the outcome is, and so many lines of a table."""
+
+
+def print_comparisons(comparisons: Comparisons, out: PlainConsole | None = None) -> None:
+    """Print every pair, benchmark by benchmark; to standard output, if it is nowhere else."""
+    out = out or console()
+    runs = ", ".join(f"#{run.number} {run.name}" for run in comparisons.runs)
+    out.say(f"Comparing {comparisons.question.metric} in {runs}. Baseline: {comparisons.baseline}.")
+    for label in dict.fromkeys(pair.comparison.benchmark for pair in comparisons.pairs):
+        pairs = [pair for pair in comparisons.pairs if pair.comparison.benchmark == label]
+        out.print()
+        out.print(label, style="bold")
+        rankings = [ranking for ranking in comparisons.rankings if ranking.benchmark == label]
+        if len(pairs) <= MANY:
+            for line in _standings(pairs):
+                out.say(f"  {line}")
+            out.print(_table(pairs, len(comparisons.runs) > 1, out.width))
+        else:
+            for line in _outcome(pairs):
+                out.say(f"  {line}")
+        for ranking in rankings:
+            out.print()
+            out.print(_ranking_table(ranking))
+            if len(ranking.places) > MANY:
+                out.say(f"and {len(ranking.places) - MANY} more")
+            out.say(_best_words(ranking))
+    out.print()
+    if len(comparisons.pairs) <= MANY:
+        for pair in comparisons.pairs:
+            out.say(pair.comparison.sentence)
+    else:
+        size = len(comparisons.pairs)
+        out.say(f"Each of the {size:,} pairs: the same command with --json; of some: with --model A --model B")
+    for average in comparisons.averages:
+        out.say(_average_words(average))
+    said = (variate_words, _estimand_words, _power_words, _notes)
+    for line in [*_family_words(comparisons), *(line for words in said for line in words(comparisons.pairs))]:
+        out.say(line)
+    if any(pair.comparison.agreement is not None for pair in comparisons.pairs):
+        out.print("The items that turned, both ways: the same command with --flips")
+
+
+def _average_words(average: Average) -> str:
+    return (
+        f"{average.candidate} - {average.baseline} on average over {len(average.benchmarks)} benchmarks, each weighing "
+        f"the same: {points(average.difference)} points (95 %, of just these benchmarks): {average.verdict}."
+    )
+
+
+def _standings(pairs: Sequence[Compared]) -> list[str]:
+    """Each side as people expect it: ``accuracy 86.4 % (84.2 to 88.4, Wilson 95 %, n = 1,000)``."""
+    lines: dict[str, str] = {}
+    for pair in pairs:
+        one = pair.comparison
+        lines.setdefault(_who(one.baseline, one.baseline_run, one), descriptive(one.of_baseline))
+        lines[_who(one.candidate, one.candidate_run, one)] = descriptive(one.of_candidate)
+    return [f"{name}: {text}" for name, text in lines.items()]
+
+
+def _outcome(pairs: Sequence[Compared]) -> Iterator[str]:
+    """How many pairs came out how, with those that stand out."""
+    found = [pair.comparison for pair in pairs]
+    first = found[0]
+    is_one = len({(one.baseline, one.baseline_run) for one in found}) == 1
+    baseline = f"against {first.baseline}, {descriptive(first.of_baseline)}" if is_one else "each against its baseline"
+    yield f"{len(found):,} candidates {baseline}:"
+    for word in MARKS:
+        alike = sorted((one for one in found if one.verdict == word), key=_size, reverse=True)
+        if alike:
+            most = "; ".join(f"{one.candidate} {_seen(one)}" for one in alike[:NAMED])
+            named = f", most of all {most}" if word in ("improved", "regressed") else ""
+            yield f"{len(alike):,} {word}{named}"
+
+
+def _size(comparison: Comparison) -> float:
+    """How far a pair is apart."""
+    if comparison.ratio is None:
+        return abs(comparison.difference.value or 0.0)
+    ratio = comparison.ratio.value or 1.0
+    return max(ratio, 1 / ratio)
+
+
+def _seen(comparison: Comparison) -> str:
+    return points(comparison.difference) if comparison.ratio is None else times(comparison.ratio)
+
+
+def _who(name: str, run: int, comparison: Comparison) -> str:
+    return name if comparison.baseline_run == comparison.candidate_run else f"{name} (#{run})"
+
+
+def _table(pairs: Sequence[Compared], is_over_runs: bool, width: int) -> Table:
+    """One row a pair; the verdict ends it, or stands before the figures where the terminal breaks the table."""
+    first = pairs[0].comparison
+    is_ratio = first.ratio is not None
+    has_agreement = any(pair.comparison.agreement is not None for pair in pairs)
+    measures = list(dict.fromkeys(one.metric for pair in pairs for one in pair.beside))
+    level = f"{100 * (_level(pairs) or CONFIDENCE):.3g} %"
+    headings = ["candidate - baseline"]
+    headings += [f"ratio ({level})", "difference"] if is_ratio else [f"points ({level})"]
+    headings += ["right: both, only baseline, only candidate, neither"] if has_agreement else []
+    headings += [] if is_ratio else ["p"]
+    headings += [HEADINGS[name] for name in measures] + ["verdict"]
+    rows = [_row(pair, is_ratio, has_agreement, measures, is_over_runs) for pair in pairs]
+    table = _filled(headings, rows)
+    if len(tables_that_fit(table, width)) == 1:
+        return table
+    return _filled(*_verdict_second(headings, rows))
+
+
+def _verdict_second(headings: list[str], rows: list[list[str | Text]]) -> tuple[list[str], list[list[str | Text]]]:
+    return [headings[0], headings[-1], *headings[1:-1]], [[row[0], row[-1], *row[1:-1]] for row in rows]
+
+
+def _filled(headings: list[str], rows: list[list[str | Text]]) -> Table:
+    table = new_table(*headings)
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _row(
+    pair: Compared, is_ratio: bool, has_agreement: bool, measures: list[str], is_over_runs: bool
+) -> list[str | Text]:
+    one = pair.comparison
+    runs = (f" #{one.candidate_run}", f" #{one.baseline_run}") if is_over_runs else ("", "")
+    cells = [f"{one.candidate}{runs[0]} - {one.baseline}{runs[1]}"]
+    cells += [times(one.ratio), written(one.difference)] if is_ratio else [points(one.difference)]
+    if has_agreement:
+        seen = one.agreement
+        both = (seen.both, seen.only_baseline, seen.only_candidate, seen.neither) if seen else ()
+        cells.append(" / ".join(f"{count:,}" for count in both) or "–")  # noqa: RUF001 - a dash for what is not known
+    if not is_ratio:
+        cells.append(_p(one))
+    beside = {each.metric: each.ratio for each in pair.beside}
+    cells += [times(beside.get(name)) for name in measures]
+    return [*cells, Text(one.verdict, style=MARKS[one.verdict])]
+
+
+def _p(comparison: Comparison) -> str:
+    if comparison.p_value is None:
+        return "–"  # noqa: RUF001 - a dash for what is not known
+    text = f"{_small(comparison.p_value)} ({comparison.test})"
+    if comparison.adjusted_p is None:
+        return text
+    name = {"holm": "Holm", "bh": "BH"}[comparison.adjustment]
+    return f"{_small(comparison.p_value)}, {name} {_small(comparison.adjusted_p)} ({comparison.test})"
+
+
+def _small(p: float) -> str:
+    return "< 0.0001" if p < 0.0001 else f"{p:.2g}" if p < 0.1 else f"{p:.2f}"
+
+
+def _level(pairs: Sequence[Compared]) -> float | None:
+    """The level of the intervals; ``None`` where there are none."""
+    estimates = (pair.comparison.ratio or pair.comparison.difference for pair in pairs)
+    return next((one.level for one in estimates if one.level is not None), None)
+
+
+def _ranking_table(ranking: Ranking) -> Table:
+    table = new_table("place", "could be", "model", ranking.metric, "chance of being best")
+    for place in ranking.places[:MANY]:
+        span = f"{place.low}" if place.low == place.high else f"{place.low} to {place.high}"
+        first = "unknown" if place.first is None else f"{100 * place.first:.0f} %"
+        value = "unknown" if place.value is None else f"{100 * place.value:.1f} %"
+        table.add_row(str(place.place), span, _called(place, ranking), value, first)
+    return table
+
+
+def _called(place: Place, ranking: Ranking) -> str:
+    """The model, with its run where the ranking is of several."""
+    return place.name if len({one.run for one in ranking.places}) == 1 else f"{place.name} (#{place.run})"
+
+
+def _best_words(ranking: Ranking) -> str:
+    near = [_called(place, ranking) for place in ranking.places if place.near_best]
+    if len(near) < 2:
+        return f"{near[0]} is the best, told from all others (n = {ranking.n:,})." if near else ""
+    of = f", {len(near)} of {len(ranking.places)}" if len(near) > NAMED else ""
+    return f"Not distinguished from the best: {listed(near)} (n = {ranking.n:,}{of})."
+
+
+def _family_words(comparisons: Comparisons) -> list[str]:
+    """How many verdicts stand together, and what was done about it."""
+    size = len(comparisons.pairs)
+    if size < 2:
+        return []
+    if comparisons.family == "grid":
+        return [
+            f"{size} comparisons, a grid one explores: verdicts are by Benjamini and Hochberg's p at 10 %, so about "
+            "one in ten of them may be chance. The intervals are of each alone."
+        ]
+    level = 100 * family_level(size, comparisons.family)
+    beside = (
+        "; beside them Holm's p." if any(pair.comparison.p_value is not None for pair in comparisons.pairs) else "."
+    )
+    return [
+        f"{size} comparisons in one claim: each interval is at {level:.4g} %, so that all hold together at 95 %{beside}"
+    ]
+
+
+def _estimand_words(pairs: Sequence[Compared]) -> list[str]:
+    """What the intervals of scores speak of, be it after a whole benchmark or a part."""
+    of_scores = [pair for pair in pairs if pair.comparison.ratio is None and pair.comparison.control_variate is None]
+    whole = dict.fromkeys(one.comparison.benchmark for one in of_scores if one.comparison.pairing.n == one.available)
+    part = dict.fromkeys(one.comparison.benchmark for one in of_scores if 0 < one.comparison.pairing.n < one.available)
+    lines = []
+    if whole:
+        lines.append(
+            f"All items of {', '.join(whole)} were asked: of these answers the differences are exact, not of others "
+            "that the same models might give; the intervals speak of questions like these."
+        )
+    if part:
+        lines.append(f"A part of {', '.join(part)} was compared; the intervals speak of questions like these.")
+    return lines
+
+
+def _power_words(pairs: Sequence[Compared]) -> list[str]:
+    """The smallest difference that could be found, and what finding a given one takes; of many pairs together."""
+    lines = []
+    if len(pairs) > NAMED:
+        return list(_power_of_many(pairs))
+    for pair in pairs:
+        one = pair.comparison
+        if one.detectable is None:
+            continue
+        who = " - ".join(names(one)) + (f" on {one.benchmark}" if len(pairs) > 1 else "")
+        text = f"{who}: {one.pairing.n:,} items find a difference of {100 * one.detectable:.1f} points (power 80 %)"
+        lines.append(text + _needed_words(pair) + ".")
+    return lines
+
+
+def _power_of_many(pairs: Sequence[Compared]) -> Iterator[str]:
+    """One line a benchmark: the least and the greatest of its pairs."""
+    for label in dict.fromkeys(pair.comparison.benchmark for pair in pairs):
+        known = [
+            pair for pair in pairs if pair.comparison.benchmark == label and pair.comparison.detectable is not None
+        ]
+        if not known:
+            continue
+        found = sorted(100 * (pair.comparison.detectable or 0.0) for pair in known)
+        items = sorted(pair.comparison.pairing.n for pair in known)
+        n = f"{items[0]:,}" if items[0] == items[-1] else f"{items[0]:,} to {items[-1]:,}"
+        text = f"{len(known)} pairs on {label}: {n} items find a difference of {found[0]:.1f} to {found[-1]:.1f} points"
+        hardest = max(known, key=lambda pair: pair.items_needed or 0)
+        is_one = len({pair.detect for pair in known}) == 1
+        yield f"{text} (power 80 %){_needed_words(hardest).replace('take', 'take up to') if is_one else ''}."
+
+
+def _needed_words(pair: Compared) -> str:
+    if pair.items_needed is None or pair.detect is None:
+        return ""
+    cost = "price unknown" if pair.usd_needed is None else f"about {pair.usd_needed:,.2f} USD for both"
+    text = f"; {100 * abs(pair.detect):.1f} points would take {pair.items_needed:,} items ({cost})"
+    if pair.items_needed > pair.available:
+        text += f", and the benchmark has {pair.available:,}"
+    return text
+
+
+def _notes(pairs: Sequence[Compared]) -> list[str]:
+    """What to beware of, once where it holds for many pairs."""
+    found: dict[str, dict[str, None]] = {}
+    for pair in pairs:
+        one = pair.comparison
+        doubts = [one.difference.status] if one.difference.status != "ok" and one.difference.value is not None else []
+        for note in (*one.notes, *doubts):
+            found.setdefault(note, {})[" and ".join(names(one))] = None
+    return [f"! {_of_pairs(list(who))}: {note}" for note, who in found.items()]
+
+
+def _of_pairs(who: Sequence[str]) -> str:
+    return "; ".join(who) if len(who) <= NAMED else f"{len(who):,} pairs, {who[0]} among them"

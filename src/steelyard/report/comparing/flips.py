@@ -1,0 +1,120 @@
+"""The items that turned: right on one side and wrong on the other, both ways, with what either side said."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+
+from steelyard.analysis.pairing import pair_scores
+from steelyard.analysis.sentences import names
+from steelyard.report.answers import plain
+from steelyard.report.comparing.comparison import Compared, Comparisons, Reader
+from steelyard.report.unseen import on_one_line
+from steelyard.store import Store
+from steelyard.types import CellInfo, RunInfo
+
+LONGEST = 60
+
+
+class Flip(Struct, frozen=True, kw_only=True):
+    """One item with both scores (means over repeats) and what was read as each side's answer."""
+
+    item: str
+    baseline: float
+    candidate: float
+    baseline_answer: str | None = None
+    candidate_answer: str | None = None
+
+
+class Flips(Struct, frozen=True, kw_only=True):
+    """One pair's items that turned, the largest turns first; ``n_won`` and ``n_lost`` count those not shown too.
+
+    ``runs`` are where the answers stand.
+    """
+
+    benchmark: str
+    baseline: str
+    candidate: str
+    runs: tuple[int, ...]
+    n_won: int
+    n_lost: int
+    won: tuple[Flip, ...]
+    lost: tuple[Flip, ...]
+
+
+def load_flips(store: Store, comparisons: Comparisons, *, most: int | None = None) -> list[Flips]:
+    """The turned items of every pair, ``most`` of them each way with their answers; all of them without."""
+    reader = Reader(store, comparisons.question)
+    return [_flips(store, reader, pair, comparisons.question.metric, most) for pair in comparisons.pairs]
+
+
+def print_flips(flips: Flips) -> None:
+    """Both lists, each with what either side said."""
+    print(on_one_line(f"{flips.candidate} against {flips.baseline} on {flips.benchmark}"))
+    for words, count, shown in (
+        (f"better with {on_one_line(flips.candidate)}", flips.n_won, flips.won),
+        (f"better with {on_one_line(flips.baseline)}", flips.n_lost, flips.lost),
+    ):
+        print(f"\n{count:,} items are {words}" + (f"; {len(shown):,} of them:" if len(shown) < count else ":"))
+        for flip in shown:
+            print(f"  {on_one_line(flip.item)}: {_said(flips.baseline, flip.baseline, flip.baseline_answer)}; ", end="")
+            print(_said(flips.candidate, flip.candidate, flip.candidate_answer))
+    first = next(iter((*flips.won, *flips.lost)), None)
+    if first is not None:
+        commands = (f"steelyard show {run} --item {on_one_line(first.item)}" for run in flips.runs)
+        print(f"\nRead one in full: {'; '.join(commands)}")
+
+
+def flips_document(found: list[Flips]) -> list[dict[str, Any]]:
+    """The same as JSON-ready values."""
+    document: list[dict[str, Any]] = msgspec.to_builtins(found)
+    return document
+
+
+def _flips(store: Store, reader: Reader, compared: Compared, metric: str, most: int | None) -> Flips:
+    baseline, candidate = (reader.side(*side) for side in compared.sides)
+    pair = pair_scores(candidate.columns, baseline.columns, metric)
+    called = reader.names(compared.sides[1][1])
+    gaps = pair.differences
+    order = np.argsort(-np.abs(gaps), kind="stable")
+
+    def flip(at: int) -> Flip:
+        name = called[int(pair.items[at])]
+        said = [_answer(store, run, info, name, metric) for run, info in compared.sides]
+        return Flip(
+            item=name,
+            baseline=float(pair.b[at]),
+            candidate=float(pair.a[at]),
+            baseline_answer=said[0],
+            candidate_answer=said[1],
+        )
+
+    who, other = names(compared.comparison)
+    return Flips(
+        benchmark=compared.comparison.benchmark,
+        baseline=other,
+        candidate=who,
+        runs=tuple(dict.fromkeys(run.number for run, _ in compared.sides)),
+        n_won=int((gaps > 0).sum()),
+        n_lost=int((gaps < 0).sum()),
+        won=tuple(map(flip, order[gaps[order] > 0][:most])),
+        lost=tuple(map(flip, order[gaps[order] < 0][:most])),
+    )
+
+
+def _answer(store: Store, run: RunInfo, info: CellInfo, item: str, metric: str) -> str | None:
+    """What was read as the answer of the item's first repeat; ``None`` where nothing could be read."""
+    if info.asked_as is not None:  # graded again: the answer as that grader read it is not among the records
+        return None
+    record = next(store.records(run.id, cell=info.id, sample_id=item, limit=1), None)
+    score = None if record is None else record.scores.get(metric)
+    return None if score is None else score.answer
+
+
+def _said(name: str, score: float, answer: str | None) -> str:
+    word = {1.0: "right", 0.0: "wrong"}.get(score, f"{score:.2g}")
+    text = "" if answer is None else f", {plain(' '.join(answer.split()))[:LONGEST]!r}"
+    return f"{on_one_line(name)} {word}{text}"

@@ -1,0 +1,140 @@
+"""The frontier of a cascade as a table: what each threshold would score and cost, and the one to take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from steelyard.analysis.frontier import Aim, Choice, Frontier, Point, frontier
+from steelyard.analysis.pairing import check_pairable
+from steelyard.analysis.wording import PER_THOUSAND, change_written, thousandfold, written
+from steelyard.errors import UnknownName, UsageError
+from steelyard.report.comparing.comparison import Reader
+from steelyard.report.comparing.pairs import Question
+from steelyard.report.console import console, new_table
+from steelyard.store import Store
+from steelyard.types import CellInfo, Estimate, RunInfo
+
+Found = dict[str, tuple[RunInfo, CellInfo]]
+"""A model's cells by benchmark, each from the first run named that has it."""
+
+
+def load_frontiers(
+    store: Store, runs: Sequence[RunInfo], cheap: str, dear: str, aim: Aim, *, benchmark: str | None = None
+) -> list[Frontier]:
+    """The frontier of two models on every benchmark that both were asked, from what is stored."""
+    if cheap == dear:
+        raise UsageError("a cascade has two models, and these are one")
+    of_cheap, of_dear = (_cells(store, runs, model, benchmark) for model in (cheap, dear))
+    common = [label for label in of_cheap if label in of_dear]
+    if not common:
+        raise UsageError(
+            f"{cheap} was asked {', '.join(of_cheap)} and {dear} {', '.join(of_dear)}: a cascade needs both on the "
+            "same items. Try: naming both runs"
+        )
+    reader = Reader(store, Question())
+    found = []
+    for label in common:
+        cells = of_cheap[label], of_dear[label]
+        check_pairable(cells[0][1], cells[1][1])
+        sides = [reader.side(*cell) for cell in cells]
+        told = (None if answer is None else answer.confidence for answer in store.weighed(cells[0][1]))
+        confidence = np.array([np.nan if value is None else value for value in told], dtype=float)
+        found.append(frontier(sides[0], sides[1], confidence, aim))
+    return found
+
+
+def _cells(store: Store, runs: Sequence[RunInfo], model: str, benchmark: str | None) -> Found:
+    known = [(run, info) for run in runs for info in store.cells(run.id)]
+    found: Found = {}
+    for run, info in known:
+        if info.model == model and benchmark in (None, info.benchmark, info.label):
+            found.setdefault(info.label, (run, info))
+    if not found:
+        where = " or ".join(f"run #{run.number}" for run in runs)
+        raise UnknownName(f"model in {where}", model, {info.model for _, info in known})
+    return found
+
+
+def frontiers_document(found: Sequence[Frontier]) -> list[dict[str, Any]]:
+    """The same as JSON-ready values."""
+    document: list[dict[str, Any]] = msgspec.to_builtins(list(found))
+    return document
+
+
+def print_frontier(found: Frontier) -> None:
+    """One benchmark's table, the threshold chosen, and what to beware of."""
+    out = console()
+    out.print(f"{found.cheap} > {found.dear} on {found.benchmark}: {found.items:,} items, nothing asked")
+    has_costs = any(point.cost_per_item.value is not None for point in found.points)
+    has_times = any(point.latency.value is not None for point in found.points)
+    headings = ["escalate below", "escalated", "accuracy (95 %)", "against the dear one", "over chance"]
+    headings += list(PER_THOUSAND.values()) * has_costs + ["latency"] * has_times
+    table = new_table(*headings)
+    cheap, dear = found.alone
+    for point in (cheap, *found.points, dear):
+        table.add_row(*_row(point, has_costs=has_costs, has_times=has_times))
+    out.print(table)
+    for line in _lines(found):
+        out.say(line)
+
+
+def _row(point: Point, *, has_costs: bool, has_times: bool) -> list[str]:
+    name = f"{point.name} alone" if point.threshold is None else f"{point.threshold:g}"
+    if point.threshold is not None and float(name) != point.threshold:
+        name = repr(point.threshold)
+    row = [name, written(point.escalated, bounds=False), written(point.accuracy)]
+    row += [_change(point.against_dear), _change(point.over_chance)]
+    costs = (point.cost_per_item, point.cost_per_correct) if has_costs else ()
+    row += [written(thousandfold(one), bounds=False) for one in costs]
+    return row + [written(point.latency, bounds=False)] * has_times
+
+
+def _change(estimate: Estimate, unit: str = "") -> str:
+    """A difference in points with its interval; nothing where a row has none."""
+    if estimate.value is None:
+        return ""
+    text = f"{_points(estimate.value)}{unit}"
+    if estimate.low is None or estimate.high is None:
+        return text
+    return f"{text} ({_points(estimate.low)} to {_points(estimate.high)})"
+
+
+def _points(share: float) -> str:
+    return f"{round(100 * share, 1) + 0.0:+.1f}"
+
+
+def _lines(found: Frontier) -> list[str]:
+    lines = []
+    if found.left_out:
+        lines.append(f"! {found.left_out} answers are left out: without a score on one side, or without a confidence")
+    if found.choice is None:
+        lines.append(f"No threshold is chosen: {found.why_no_choice}.")
+    else:
+        lines += _choice_lines(found, found.choice)
+    lines.append("All rows are of the same items: an interval holds for its row, not for the best of them.")
+    return lines
+
+
+def _choice_lines(found: Frontier, choice: Choice) -> list[str]:
+    aim, judged, dear = found.aim, choice.judged, choice.dear_judged
+    goal = f"the fewest escalations within {100 * aim.within:g} points of {found.dear}"
+    if aim.at_most_usd is not None:
+        goal = f"the best score at no more than {aim.at_most_usd:g} USD an item"
+    chosen, tried = choice.chosen_on.accuracy, judged.accuracy
+    told = [f"{written(judged.escalated)} escalated", f"accuracy {written(tried)}"]
+    if judged.against_dear.value is not None:
+        told.append(f"{_change(judged.against_dear, ' points')} against {found.dear}")
+    if judged.cost_per_item.value is not None and dear.cost_per_item.value:
+        share = judged.cost_per_item.value / dear.cost_per_item.value
+        told.append(f"{written(thousandfold(judged.cost_per_item))} for 1,000, {100 * share:.0f} % of {found.dear}'s")
+    luck = change_written((chosen.value or 0.0) - (tried.value or 0.0), "share")
+    return [
+        f"Chosen on {chosen.n:,} items, half of them drawn by seed {aim.seed}: {choice.threshold!r}, {goal}.",
+        f"On the other {tried.n:,}: {'; '.join(told)}.",
+        f"On the items it was chosen on it scored {written(chosen)}, {luck} apart: what a choice sees of itself.",
+        f"Try: -m 'cascade/{found.cheap}>{found.dear}' --escalate-below {choice.threshold!r}, or threshold in a plan",
+    ]

@@ -1,0 +1,1 @@
+"""Which database it is, what it calls things, and which tables it has."""

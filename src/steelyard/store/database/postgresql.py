@@ -1,0 +1,162 @@
+"""A store on a PostgreSQL server: how it is reached, what is set for each connection, and what its faults mean.
+
+One database, or one schema of it, is one store. Whoever writes holds one lock of it for as long as the transaction
+takes, as with a file. A process that works on a run holds another one, which the server takes back when the process or
+its machine is gone: so every host can tell.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, PoolProxiedConnection, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
+
+from steelyard.errors import EnvironmentFault, StoreError
+from steelyard.store.database import migrations, schema
+
+try:
+    import psycopg
+    from psycopg.adapt import Loader
+    from psycopg.types.numeric import FloatDumper
+    from psycopg.types.string import StrDumperUnknown
+except ImportError as fault:
+    raise EnvironmentFault(
+        f"a store on a PostgreSQL server needs a package ({fault}). Try: pip install 'steelyard[postgresql]'"
+    ) from fault
+
+FOLDER = Path(".steelyard")
+GIVEN = {"connect_timeout": "10", "application_name": "steelyard"}
+"""What holds unless the URL says otherwise."""
+OF_EACH_CONNECTION = (
+    "SELECT set_config('lock_timeout', '30s', false), set_config('tcp_keepalives_idle', '30', false), "
+    "set_config('tcp_keepalives_interval', '10', false), set_config('tcp_keepalives_count', '3', false), "
+    # what was returned as durable is durable, whatever a server thinks of it by default
+    "set_config('synchronous_commit', replace(current_setting('synchronous_commit'), 'off', 'on'), false)"
+)
+DISK_FULL = "53100"
+MISSING = ("42P01", "3F000")  # a table, a schema
+FORBIDDEN = "42501"
+
+
+for index in (index for table in schema.METADATA.tables.values() for index in table.indexes):
+    # the schema says it for SQLite alone, since to say it for PostgreSQL loads all that SQLAlchemy has for that
+    index.dialect_options["postgresql"]["where"] = index.dialect_options["sqlite"]["where"]
+
+
+class PostgreSQL:
+    """A database of a server, as ``Database`` has it."""
+
+    fault: type[Exception] = psycopg.Error
+    file: Path | None = None
+    folder = FOLDER
+
+    def __init__(self, address: str) -> None:
+        try:
+            url = make_url(address)
+            query = GIVEN | {name: str(value) for name, value in url.query.items()}
+            url = url.set(drivername="postgresql+psycopg", query=query)
+        except (ArgumentError, ValueError) as error:
+            raise StoreError(
+                "the store's URL cannot be understood. Try: postgresql://USER@HOST/DATABASE, its signs percent-encoded"
+            ) from error
+        shown = URL.create("postgresql", host=url.host, port=url.port, database=url.database)
+        self.location = shown.render_as_string()  # without the user, who would be taken for a key in messages
+        self.address = address
+        self.engine = create_engine(url, paramstyle="format", pool_pre_ping=True)
+        event.listen(self.engine, "connect", _configure)
+        self._held: dict[int, PoolProxiedConnection] = {}
+
+    def is_there(self) -> bool:
+        """Whether the database holds a store."""
+        try:
+            with self.engine.connect() as connection:
+                return migrations.version_of(connection) > 0
+        except SQLAlchemyError as error:
+            raise StoreError(f"cannot open the store {self.location}: {self.reason_of(error)}") from error
+
+    def make_place(self) -> None:
+        """Nothing: a database is made by whoever runs the server."""
+
+    def keep_copy(self, version: int) -> None:
+        """Nothing: copies are made by whoever runs the server; a migration happens whole, or not at all."""
+
+    def settle(self, connection: Connection) -> None:
+        """Nothing is left to be set."""
+
+    def check_place(self) -> None:
+        """A database cannot be removed while somebody is connected to it."""
+
+    def hold(self, session: int) -> None:
+        """Hold the session's lock on a connection of its own, which ends with this process."""
+        held = self.engine.raw_connection()
+        connection: Any = held.driver_connection
+        connection.autocommit = True
+        connection.execute("SELECT set_config('idle_session_timeout', '0', false)")
+        connection.execute("SELECT pg_advisory_lock(hashtext('steelyard ' || current_schema()), %s)", (session,))
+        self._held[session] = held
+
+    def release(self, session: int) -> None:
+        """Give the session's lock back."""
+        if (held := self._held.pop(session, None)) is not None:
+            held.invalidate()  # ended, not given back: the lock goes with it
+
+    def is_passing(self, error: OperationalError) -> bool:
+        """Who makes the tables is waited for: nothing is."""
+        return False
+
+    def is_full(self, error: Exception) -> bool:
+        """Whether the server's disk has no room."""
+        return _code(error) == DISK_FULL
+
+    def reason_of(self, error: BaseException) -> str:
+        """What went wrong, in one line, with what to try."""
+        reason = " ".join(str(getattr(error, "orig", None) or error).split("\n(Background", 1)[0].split())
+        if _code(error) in MISSING:
+            return f"{reason}. Is the schema in the search_path the one with the store?"
+        if _code(error) == FORBIDDEN:
+            return f"{reason}. Reading takes SELECT, writing all rights on the schema: GRANT them, or use another user"
+        return reason
+
+    def close(self) -> None:
+        """Close every connection."""
+        for session in list(self._held):
+            self.release(session)
+        self.engine.dispose()
+
+
+class _UnknownAsNull(FloatDumper):
+    """What is no number is not known, as in SQLite."""
+
+    def dump(self, obj: float) -> Any:
+        return None if math.isnan(obj) else super().dump(obj)
+
+
+class _WithoutNul(StrDumperUnknown):
+    """PostgreSQL's texts hold no NUL, an answer may: it becomes the sign for what cannot be shown."""
+
+    def dump(self, obj: str) -> Any:
+        return super().dump(obj.replace("\0", "\ufffd"))
+
+
+class _Sum(Loader):
+    """A sum of whole numbers is one."""
+
+    def load(self, data: Any) -> int:
+        return int(bytes(data))
+
+
+def _configure(connection: Any, _: Any) -> None:
+    """Set a new connection up."""
+    connection.adapters.register_dumper(float, _UnknownAsNull)
+    connection.adapters.register_dumper(str, _WithoutNul)
+    connection.adapters.register_loader("numeric", _Sum)
+    connection.execute(OF_EACH_CONNECTION)
+    connection.commit()
+
+
+def _code(error: BaseException) -> str | None:
+    """What the server calls it."""
+    return getattr(getattr(error, "orig", error), "sqlstate", None)

@@ -1,0 +1,1 @@
+"""What is read of answers: as arrays, as records, a page at a time."""

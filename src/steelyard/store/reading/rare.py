@@ -1,0 +1,118 @@
+"""Answers of large cells in a state that few are in, found by looking through the tables as they lie in the file.
+
+In the order of items each answer costs a jump into the file and two more to judge it; as they lie, a million scores are
+looked through in less than a tenth of a second, and a million calls in a fifth. How far they were looked through is
+remembered. What a call says of itself never changes; judgements come later, and are soon looked through again.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, Connection, func, select
+
+from steelyard.store.database import schema
+from steelyard.store.reading.ranks import Firsts
+from steelyard.store.reading.states import judged_to_be, said_by_calls
+from steelyard.types import CellInfo
+
+FEW = 5_000
+"""Of more answers than this in a state, some stand on every page's way: it needs no list of them."""
+IDS_AT_ONCE = 50_000
+MOST_KEPT = 24
+JUDGED_FOR_S = 20.0
+"""So long a judgement that is passed on an old call may be missed."""
+
+Key = tuple[str, tuple[int, ...], str, int]
+"""A run's id, as a number alone may be given again, some of its cells, a state, the newest score."""
+
+
+class Place(NamedTuple):
+    """Where an answer stands among those of its run, in the order of a list, and its number."""
+
+    cell: int
+    position: int
+    repeat: int
+    call: int
+
+
+class _Look:
+    """How far some cells were looked through for one state."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.next = -1
+        self.began_s = 0.0
+        self.found: list[Place] = []
+
+
+class Rarities:
+    """The answers in rare states of the cells that were asked for lately."""
+
+    def __init__(self, firsts: Firsts) -> None:
+        self._firsts = firsts
+        self._lock = threading.Lock()
+        self._looks: OrderedDict[Key, _Look] = OrderedDict()
+
+    def places(
+        self, connection: Connection, run: str, cells: Sequence[CellInfo], state: str, *, deadline_s: float
+    ) -> list[Place] | None:
+        """Every answer of the cells that may be in the state, in order; whoever shows one makes sure that it is.
+
+        ``None`` where there are too many, or where there was no time to look through all.
+        """
+        numbers = tuple(sorted(info.id or 0 for info in cells))
+        said = said_by_calls(state)
+        judged = judged_to_be(connection, cells, state) if said is None else None
+        if said is None and judged is None:
+            return None
+        newest, score = (
+            int(connection.execute(select(func.max(table.c.id))).scalar() or 0)
+            for table in (schema.calls, schema.scores)
+        )
+        look = self._look((run, numbers, state, 0 if judged is None else score))
+        with look.lock:
+            is_old = judged is not None and time.monotonic() > look.began_s + JUDGED_FOR_S
+            if look.next < 0 or look.next > newest + 1 or is_old:
+                firsts = [self._firsts.of(connection, run, number) for number in numbers]
+                look.next, look.found = min([one for one in firsts if one is not None], default=newest + 1), []
+                look.began_s = time.monotonic()
+            while look.next <= newest and len(look.found) <= FEW:
+                if time.monotonic() > deadline_s:
+                    return None
+                end = min(look.next + IDS_AT_ONCE, newest + 1)
+                look.found += _between(connection, numbers, look.next, end, said, judged)
+                look.next = end
+            return sorted(look.found) if len(look.found) <= FEW else None
+
+    def _look(self, key: Key) -> _Look:
+        with self._lock:
+            look = self._looks.setdefault(key, _Look())
+            self._looks.move_to_end(key)
+            while len(self._looks) > MOST_KEPT:
+                self._looks.popitem(last=False)
+            return look
+
+
+def _between(
+    connection: Connection,
+    cells: Sequence[int],
+    first: int,
+    end: int,
+    said: ColumnElement[bool] | None,
+    judged: ColumnElement[bool] | None,
+) -> list[Place]:
+    calls, scores = schema.calls, schema.scores
+    chosen: Any = select(calls.c.cell, calls.c.position, calls.c.repeat, calls.c.id).limit(FEW + 1)
+    if said is not None:
+        # + 0: by number, not by the index of items, which leads all over the table
+        chosen = chosen.where(calls.c.id >= first, calls.c.id < end, (calls.c.cell + 0).in_(cells), said)
+    elif judged is not None:
+        of_these = scores.c.id.between(first * schema.JUDGEMENTS, end * schema.JUDGEMENTS - 1)
+        chosen = chosen.select_from(scores).join(calls, calls.c.id == scores.c.call).where(of_these, judged)
+        chosen = chosen.where((calls.c.cell + 0).in_(cells)).distinct()
+    return [Place(*row) for row in connection.execute(chosen)]

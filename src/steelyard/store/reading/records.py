@@ -1,0 +1,110 @@
+"""Records: a call joined with the item it asked and the scores it got."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import groupby
+from operator import attrgetter
+from typing import Any
+
+from msgspec import Struct
+from sqlalchemy import Connection, select
+
+from steelyard.store.database import schema
+from steelyard.store.reading.columns import the_one_that_counts
+from steelyard.store.rows.answers import answer_columns, read_call, with_original
+from steelyard.store.writing.codec import unpack, unpack_any
+from steelyard.store.writing.judgements import scores_of
+from steelyard.types import CellInfo, Record, Sample, Stage
+
+ROWS_AT_ONCE = 500
+
+
+class Weighed(Struct):
+    """Of a completion only how sure the model was of it, and what stages it went through."""
+
+    confidence: float | None = None
+    stages: tuple[Stage, ...] = ()
+
+
+class Answer(Struct):
+    """Of a call only that."""
+
+    completion: Weighed | None = None
+
+
+def read_records(
+    connection: Connection,
+    run_id: str,
+    cell: CellInfo,
+    sample_id: str | None,
+    *,
+    wrong_only: bool,
+    errors_only: bool,
+) -> Iterator[Record]:
+    """The cell's records in order of item and repeat, the call that counts for each."""
+    counting = _counting(_rows(connection, cell, sample_id))
+    for rows in _batches(row for row in counting if row.failure is not None or not errors_only):
+        samples = [unpack(row.content, Sample) for row in rows]
+        calls = {row.id: read_call(row, sample) for row, sample in zip(rows, samples, strict=True)}
+        completions = {number: call.completion for number, call in calls.items()}
+        scores = scores_of(connection, completions, cell.protocol, cell.protocol_version)
+        for row, sample in zip(rows, samples, strict=True):
+            record = Record(
+                run=run_id,
+                model=cell.model,
+                benchmark=cell.benchmark,
+                protocol=cell.protocol,
+                sample=sample,
+                call=calls[row.id],
+                scores=scores.get(row.id, {}),
+            )
+            if not wrong_only or is_wrong(record, cell.scored[0]):
+                yield record
+
+
+def read_weighed(connection: Connection, cell: CellInfo) -> list[Weighed | None]:
+    """Each (item, repeat) in the order of the cell's columns; ``None`` where the call failed."""
+    return [_answer(row.payload).completion for row in _counting(_rows(connection, cell, None))]
+
+
+def _answer(payload: bytes) -> Answer:
+    """What there is to weigh in a payload, whether or not its prompt has marks."""
+    kept = unpack_any(payload, Answer | tuple[Answer, int], "call")
+    found: Answer = kept[0] if isinstance(kept, tuple) else kept
+    return found
+
+
+def is_wrong(record: Record, headline: str) -> bool:
+    """Failed, not scored, or scored below 1."""
+    score = record.scores.get(headline)
+    return score is None or score.value is None or score.value < 1.0
+
+
+def _rows(connection: Connection, cell: CellInfo, sample_id: str | None) -> Iterator[Any]:
+    calls, samples = schema.calls, schema.samples
+    figures = (calls.c.id, calls.c.position, calls.c.repeat, calls.c.failure, samples.c.content)
+    chosen = (
+        with_original(select(*figures, *answer_columns()))
+        .where(calls.c.cell == cell.id)
+        .order_by(calls.c.position, calls.c.repeat, calls.c.id)
+    )
+    if sample_id is not None:
+        chosen = chosen.where(samples.c.name == sample_id)
+    return iter(connection.execute(chosen).yield_per(ROWS_AT_ONCE))
+
+
+def _counting(rows: Iterator[Any]) -> Iterator[Any]:
+    for _, group in groupby(rows, key=attrgetter("position", "repeat")):
+        yield the_one_that_counts(list(group))
+
+
+def _batches(rows: Iterator[Any]) -> Iterator[list[Any]]:
+    batch: list[Any] = []
+    for row in rows:
+        batch.append(row)
+        if len(batch) == ROWS_AT_ONCE:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

@@ -1,0 +1,81 @@
+"""What has become of an answer, as conditions on its rows: right, wrong, failed, cut off, and which call counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import ColumnElement, Connection, and_, exists, false, or_, select
+
+from steelyard.store.database import schema
+from steelyard.store.writing.judgements import measures_of
+from steelyard.types import CellInfo
+
+ANSWER_STATES = ("right", "wrong", "unparsed", "failed", "unscored", "truncated", "reused", "retried")
+
+
+def counts() -> ColumnElement[bool]:
+    """Whether a call is the one that counts for its item and repeat: the last answer, else the last failure."""
+    calls = schema.calls
+    other = calls.alias()
+    takes_over = or_(
+        and_(other.c.failure.is_(None), or_(calls.c.failure.is_not(None), other.c.id > calls.c.id)),
+        and_(calls.c.failure.is_not(None), other.c.id > calls.c.id),
+    )
+    same = (other.c.cell == calls.c.cell, other.c.position == calls.c.position, other.c.repeat == calls.c.repeat)
+    return ~exists().where(*same, other.c.id != calls.c.id, takes_over).correlate(calls)
+
+
+def is_in_state(connection: Connection, info: CellInfo, state: str) -> ColumnElement[bool]:
+    """Whether a call of the cell is in the state; a judgement is the last one by the cell's headline."""
+    calls, scores = schema.calls, schema.scores
+    headline = list(measures_of(connection, info.protocol, info.protocol_version, info.scored[:1]))
+    last = (
+        select(scores.c.value)
+        .where(schema.is_of_call(calls.c.id), scores.c.measure.in_(headline))
+        .order_by(scores.c.id.desc())
+        .limit(1)
+    )
+    value = last.scalar_subquery()
+    is_parsed = last.with_only_columns(scores.c.parsed).scalar_subquery()
+    return {
+        "right": value >= 1.0,
+        "wrong": value < 1.0,
+        "unparsed": and_(value.is_not(None), is_parsed.is_(False)),
+        "failed": calls.c.failure.is_not(None),
+        "unscored": and_(calls.c.failure.is_(None), value.is_(None)),
+        "truncated": calls.c.stop_reason == "length",
+        "reused": calls.c.cached.is_(True),
+        "retried": calls.c.tries > 1,
+    }[state]
+
+
+def said_by_calls(state: str) -> ColumnElement[bool] | None:
+    """The state, where a call says it of itself."""
+    calls = schema.calls
+    known: Mapping[str, ColumnElement[bool]] = {
+        "failed": calls.c.failure.is_not(None),
+        "truncated": calls.c.stop_reason == "length",
+        "reused": calls.c.cached.is_(True),
+        "retried": calls.c.tries > 1,
+    }
+    return known.get(state)
+
+
+def judged_to_be(connection: Connection, cells: Sequence[CellInfo], state: str) -> ColumnElement[bool] | None:
+    """The state, where a score of the headline tells it."""
+    scores, calls = schema.scores, schema.calls
+    known: Mapping[str, ColumnElement[bool]] = {
+        "right": scores.c.value >= 1.0,
+        "wrong": scores.c.value < 1.0,
+        "unparsed": and_(scores.c.value.is_not(None), scores.c.parsed.is_(False)),
+    }
+    if state not in known:
+        return None
+    headlines: dict[tuple[str, str, str], list[int]] = {}
+    for info in cells:
+        headlines.setdefault((info.protocol, info.protocol_version, info.scored[0]), []).append(info.id or 0)
+    ours = []
+    for (protocol, version, metric), numbers in headlines.items():
+        by_it = scores.c.measure.in_(list(measures_of(connection, protocol, version, (metric,))))
+        ours.append(by_it if len(headlines) == 1 else and_(by_it, (calls.c.cell + 0).in_(numbers)))
+    return and_(known[state], or_(false(), *ours))

@@ -1,0 +1,219 @@
+"""The budget over a whole store: what all its runs together may spend.
+
+A run draws a share in one transaction before it spends it, a little at a time, and settles it when it ends. A share
+that is out counts in full, so runs side by side cannot overspend together. A run that was killed cannot settle: its
+share counts as spent.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+
+import msgspec
+from msgspec import Struct
+from sqlalchemy import Connection, delete, func, select, update
+
+from steelyard.store.database import schema
+from steelyard.store.database.dialect import put
+from steelyard.store.rows.answers import Open
+
+KEY = "budget"
+DOUBTFUL = "doubtful_usd"
+"""Among a session's figures: what may have been billed for tries that failed."""
+SHARE_AT_ONCE = 0.01
+IsAlive = Callable[[int, str], bool]
+
+
+class Terms(Struct, frozen=True, kw_only=True):
+    """What was set: the limit, when, and what the store's runs had spent by then."""
+
+    limit_usd: float
+    set_at: str
+    before_usd: float
+
+
+class Account(Struct, frozen=True, kw_only=True):
+    """The state of the store's budget. ``held_usd`` is drawn by runs that go on, and partly spent."""
+
+    limit_usd: float
+    set_at: str
+    spent_usd: float
+    held_usd: float
+
+    @property
+    def remaining_usd(self) -> float:
+        """What a run that begins now may still draw."""
+        return max(0.0, self.limit_usd - self.spent_usd - self.held_usd)
+
+
+class Budget:
+    """The budget over a store, as its runs and its user meet it."""
+
+    def __init__(
+        self,
+        open_to_read: Open,
+        open_to_write: Open,
+        number_of: Callable[[Connection, str], int],
+        is_alive: IsAlive,
+    ) -> None:
+        self._reading, self._writing = open_to_read, open_to_write
+        self._number_of, self._is_alive = number_of, is_alive
+
+    def set(self, limit_usd: float, *, from_now: bool = False) -> None:
+        """Limit what all runs of the store may spend together; ``from_now``: what they have spent does not count."""
+        with self._writing() as connection:
+            set_budget(connection, limit_usd, from_now=from_now)
+
+    def clear(self) -> None:
+        """Take the limit away."""
+        with self._writing() as connection:
+            clear_budget(connection)
+
+    def account(self) -> Account | None:
+        """What is left of it; ``None`` where there is none."""
+        with self._reading() as connection:
+            state = account(connection)
+        if state is None or not state.held_usd:
+            return state
+        with self._writing() as connection:
+            settle_the_dead(connection, self._is_alive)
+            return account(connection)
+
+    def open_share(self) -> int | None:
+        """A share for this process, empty as yet; ``None`` where there is no budget."""
+        if self.account() is None:
+            return None
+        with self._writing() as connection:
+            return open_share(connection)
+
+    def draw(self, share: int, wanted_usd: float) -> float:
+        """Add to a share; return by how much, which is 0 where nothing is left."""
+        with self._writing() as connection:
+            return draw(connection, share, wanted_usd)
+
+    def settle(self, share: int, spent_usd: float) -> None:
+        """Give back what was not spent of a share."""
+        with self._writing() as connection:
+            settle_share(connection, share, spent_usd)
+
+    def spent_of_run(self, run_id: str) -> float:
+        """What a run has spent in USD, known costs and costs in doubt, its judges included."""
+        with self._reading() as connection:
+            return spent_of_run(connection, self._number_of(connection, run_id))
+
+
+def set_budget(connection: Connection, limit_usd: float, *, from_now: bool) -> None:
+    """Set or change the limit. What the runs of the store have spent so far counts, unless ``from_now``."""
+    before = _terms(connection)
+    if from_now or before is None:
+        connection.execute(delete(schema.shares).where(schema.shares.c.spent_usd.is_not(None)))
+    before_usd = before.before_usd if before else _spent_in_rows(connection)
+    if from_now:
+        before_usd = 0.0
+    terms = Terms(limit_usd=limit_usd, set_at=schema.now(), before_usd=before_usd)
+    put(connection, schema.meta, {"key": KEY}, {"value": msgspec.json.encode(terms).decode()})
+
+
+def clear_budget(connection: Connection) -> None:
+    """Let the store's runs spend without a common limit. Shares that are out stay: another budget may be set soon."""
+    connection.execute(delete(schema.meta).where(schema.meta.c.key == KEY))
+
+
+def account(connection: Connection) -> Account | None:
+    """The store's budget and what is left of it; ``None`` where there is none."""
+    terms = _terms(connection)
+    if terms is None:
+        return None
+    shares = schema.shares
+    spent_usd = connection.execute(select(func.coalesce(func.sum(shares.c.spent_usd), 0.0))).scalar_one()
+    out = select(func.coalesce(func.sum(shares.c.granted_usd), 0.0)).where(shares.c.spent_usd.is_(None))
+    return Account(
+        limit_usd=terms.limit_usd,
+        set_at=terms.set_at,
+        spent_usd=terms.before_usd + float(spent_usd),
+        held_usd=float(connection.execute(out).scalar_one()),
+    )
+
+
+def open_share(connection: Connection) -> int | None:
+    """A share for a run of this process, empty as yet; ``None`` where no budget stands over the store."""
+    if _terms(connection) is None:
+        return None
+    values = {"opened_at": schema.now(), "pid": os.getpid(), "host": socket.gethostname(), "granted_usd": 0.0}
+    inserted = connection.execute(schema.shares.insert().values(**values)).inserted_primary_key
+    assert inserted is not None
+    return int(inserted[0])
+
+
+def draw(connection: Connection, share: int, wanted_usd: float) -> float:
+    """Add to a share what is wanted, or one hundredth of the limit if that is more, so far as it is there."""
+    state = account(connection)
+    if state is None:  # the budget was cleared while the run went on: nothing limits it any more
+        return float("inf")
+    given_usd = min(state.remaining_usd, max(wanted_usd, SHARE_AT_ONCE * state.limit_usd))
+    table = schema.shares
+    added = table.c.granted_usd + given_usd
+    connection.execute(update(table).where(table.c.id == share).values(granted_usd=added))
+    return given_usd
+
+
+def settle_share(connection: Connection, share: int, spent_usd: float) -> None:
+    """The run has ended, and this is what it spent, or may have."""
+    table = schema.shares
+    connection.execute(update(table).where(table.c.id == share).values(spent_usd=spent_usd))
+
+
+def settle_the_dead(connection: Connection, is_alive: IsAlive) -> int:
+    """Count the shares of runs that were killed on this machine as spent; return how many there were."""
+    table = schema.shares
+    out = select(table).where(table.c.spent_usd.is_(None), table.c.host == socket.gethostname())
+    dead = [row for row in connection.execute(out) if not is_alive(row.pid, row.opened_at)]
+    for row in dead:
+        settle_share(connection, row.id, row.granted_usd)
+    return len(dead)
+
+
+def spent_of_run(connection: Connection, run: int) -> float:
+    """What the answers and judgements of a run are known to have cost, and what its sessions left in doubt."""
+    return sum(spent_by_cell(connection, run).values()) + doubtful_of_run(connection, run)
+
+
+def spent_by_cell(connection: Connection, run: int) -> dict[int, float]:
+    """What the answers of each cell of a run and the judgements of them are known to have cost, where anything is."""
+    cells, calls, scores = schema.cells, schema.calls, schema.scores
+    of_run = select(cells.c.id).where(cells.c.run == run)
+    answers = select(calls.c.cell, func.sum(calls.c.cost_usd)).where(calls.c.cell.in_(of_run), schema.HAS_COST)
+    judgements = (
+        select(calls.c.cell, func.sum(scores.c.cost_usd))
+        .join(calls, calls.c.id == scores.c.call)
+        .where(scores.c.calls.is_not(None), calls.c.cell.in_(of_run))
+    )
+    spent: dict[int, float] = {}
+    for costs in (answers, judgements):
+        for cell, cost_usd in connection.execute(costs.group_by(calls.c.cell)).all():
+            if cost_usd is not None:
+                spent[cell] = spent.get(cell, 0.0) + float(cost_usd)
+    return spent
+
+
+def doubtful_of_run(connection: Connection, run: int) -> float:
+    """What the sessions of a run that have ended left in doubt."""
+    sessions = schema.sessions
+    resources = connection.execute(select(sessions.c.resources).where(sessions.c.run == run)).scalars()
+    figures = (msgspec.json.decode(encoded, type=dict[str, float]) for encoded in resources if encoded)
+    return sum(session.get(DOUBTFUL, 0.0) for session in figures)
+
+
+def _terms(connection: Connection) -> Terms | None:
+    value = connection.execute(select(schema.meta.c.value).where(schema.meta.c.key == KEY)).scalar()
+    return None if value is None else msgspec.json.decode(value, type=Terms)
+
+
+def _spent_in_rows(connection: Connection) -> float:
+    """What all answers and judgements in the store are known to have cost."""
+    return sum(
+        float(connection.execute(select(func.coalesce(func.sum(table.c.cost_usd), 0.0))).scalar_one())
+        for table in (schema.calls, schema.scores)
+    )

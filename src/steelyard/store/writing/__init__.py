@@ -1,0 +1,1 @@
+"""Answers and scores on their way in: packed, kept once, without keys."""
