@@ -161,6 +161,7 @@ def as_before_dictionaries_were_squeezed(path):
     contents = raw.execute("SELECT id, content FROM dictionaries").fetchall()
     raw.executemany("UPDATE dictionaries SET content = ? WHERE id = ?", [(plain(data), at) for at, data in contents])
     raw.execute("DROP TABLE findings")
+    raw.execute("ALTER TABLE sessions DROP COLUMN sign")
     raw.execute("UPDATE meta SET value = '10' WHERE key = 'schema_version'")
     raw.commit()
     raw.close()
