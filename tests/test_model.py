@@ -9,6 +9,7 @@ from command import ok
 pytestmark = pytest.mark.model
 
 
+@pytest.mark.long
 def test_the_local_model_knows_more_than_chance():
     """61 % on all 176; on 24 of them its interval still lies above a quarter."""
     out = ok("run", "starter@cloze", "-m", "local/smollm2-135m", "-m", "baseline/random", "--limit", "24", "--json")

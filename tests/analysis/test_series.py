@@ -149,7 +149,7 @@ def test_runs_on_other_items_are_judged_by_their_own_intervals():
     assert found.points[0].se == pytest.approx(np.sqrt(0.7 * 0.3 / 200), rel=0.1)
 
 
-@pytest.mark.parametrize("n", [200, 1319])
+@pytest.mark.parametrize("n", [200, pytest.param(1319, marks=pytest.mark.long)])
 def test_of_flat_series_of_12_runs_few_ever_show_an_arrow(n):
     generator = np.random.default_rng(RNG)
     chances = generator.beta(2, 1, size=n)

@@ -155,6 +155,7 @@ def test_the_test_that_fails_for_every_answer_is_mended_and_flagged(monkeypatch)
     assert protocol.grade(sample, Completion(text="    return 3.0\n")).value == 0.0
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("_sandbox")
 def test_a_thousand_inputs_are_judged_within_the_time(monkeypatch):
     inputs = [[list(range(i))] for i in range(1_000)]

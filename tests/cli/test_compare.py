@@ -199,6 +199,7 @@ def test_the_authors_gsm8k_models_compare_as_a_computation_of_its_own_says(data_
     assert [place["name"] for place in ranking["places"] if place["near_best"]] == ["175b_verification"]
 
 
+@pytest.mark.long
 @pytest.mark.data
 def test_chain_of_thought_on_bbh_gains_what_the_paper_prints(data_folder, monkeypatch):
     monkeypatch.setenv("STEELYARD_DATA", str(data_folder))

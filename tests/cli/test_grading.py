@@ -106,6 +106,7 @@ def test_own_questions_are_graded_again_without_asking():
     assert steelyard("rescore", "--protocol", "cloze").returncode == 2
 
 
+@pytest.mark.long
 @pytest.mark.data
 @pytest.mark.parametrize(("form", "macro", "micro"), [("cot", 73.93, 73.97), ("direct", 56.61, 52.34)])
 def test_code_davincis_bbh_outputs_score_as_the_paper_prints(form, macro, micro, data_folder):

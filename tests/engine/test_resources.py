@@ -228,6 +228,7 @@ def test_a_machine_that_is_busy_with_other_work_is_not_called_a_busy_client():
     assert "took 0.01 of a core. Something else held it up" in said
 
 
+@pytest.mark.long
 def test_a_client_that_is_kept_from_reading_says_so_over_its_results(monkeypatch):
     """The grader holds the interpreter, in this process, while answers are on their way."""
     monkeypatch.setenv("OPENAI_API_KEY", "k")

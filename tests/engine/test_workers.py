@@ -139,6 +139,7 @@ def test_where_a_worker_is_killed_another_one_goes_on_and_no_completed_call_is_r
     assert "may be paid for twice" in told
 
 
+@pytest.mark.long
 def test_workers_that_die_again_and_again_end_the_run_and_nothing_durable_is_lost(monkeypatch):
     monkeypatch.setattr("steelyard.engine.processes.crew.MOST_DEATHS", 1)
     stop = threading.Event()
@@ -191,6 +192,7 @@ def test_what_goes_wrong_between_a_worker_and_the_run_ends_the_run(monkeypatch):
     assert workers_of() == []
 
 
+@pytest.mark.long
 def test_workers_share_a_limit_of_requests_a_minute():
     with serving(parity) as server:
         began = time.monotonic()
@@ -254,6 +256,7 @@ def test_a_function_with_a_name_answers_in_the_workers():
     assert str(os.getpid()) not in pids
 
 
+@pytest.mark.long
 def test_after_kill_9_of_the_run_its_workers_end_and_a_resumed_run_repeats_no_completed_call():
     write_cases(200)
     with serving(slowly) as server:

@@ -90,7 +90,13 @@ BY_A_PROCESS = [  # as a run does whose answers come by the hundred a second
 ]
 
 
-@pytest.mark.parametrize("written", [BY_A_THREAD, BY_A_PROCESS], ids=["by a thread", "by a process"])
+@pytest.mark.parametrize(
+    "written",
+    [
+        pytest.param(BY_A_THREAD, id="by a thread", marks=pytest.mark.long),
+        pytest.param(BY_A_PROCESS, id="by a process"),
+    ],
+)
 def test_a_disk_that_fills_twice_holds_model_and_judge_up_and_the_run_ends_as_if_nothing_had_been(tmp_path, written):
     folder = tmp_path / "small"
     folder.mkdir()

@@ -126,6 +126,7 @@ def test_a_run_that_is_being_worked_on_cannot_be_resumed_beside(server):
     ended(started("--resume", "slow"))
 
 
+@pytest.mark.long
 def test_of_two_that_resume_a_killed_run_at_once_one_is_refused(server):
     process = run_of("slow", server)
     while len(server.requests) < 20:

@@ -461,6 +461,7 @@ def test_a_file_of_an_older_steelyard_is_brought_up_to_date():
         assert list(new.records(run.id, reveal=True)) == list(old.records(uid, reveal=True)) != []
 
 
+@pytest.mark.long
 @pytest.mark.model
 def test_a_run_of_the_local_model_says_the_same_in_another_store(capsys):
     try:

@@ -32,15 +32,20 @@ def filled(store, *, seed=0, items=40, repeats=3):
         cell = store.add_cell(run.id, info)
         asked = [(place, repeat) for place in range(items) for repeat in range(repeats)]
         draw.shuffle(asked)
+        calls, judged = [], []
         for place, repeat in asked:
             for _ in range(draw.choice([0, 0, 0, 1, 2])):
-                store.append_calls([new_call(cell, session, place, repeat=repeat, failure=FAILED)])
+                calls.append(new_call(cell, session, place, repeat=repeat, failure=FAILED))
             failure = draw.choice([None, None, None, None, FAILED])
             text = draw.choice(["yes", "no", "a needle"])
-            (call,) = store.append_calls([new_call(cell, session, place, repeat=repeat, failure=failure, text=text)])
+            calls.append(new_call(cell, session, place, repeat=repeat, failure=failure, text=text))
             for _ in range(draw.choice([0, 1, 1, 1, 2])):
                 score = Score(value=draw.choice([0.0, 0.5, 1.0, None]), answer=draw.choice(["x", None]))
-                store.append_scores([NewScore(call=call, grader="p", grader_version="1", scores={"accuracy": score})])
+                judged.append((len(calls) - 1, {"accuracy": score}))
+        ids = store.append_calls(calls)
+        store.append_scores(
+            [NewScore(call=ids[at], grader="p", grader_version="1", scores=scores) for at, scores in judged]
+        )
     return run
 
 
