@@ -169,6 +169,7 @@ def test_a_likelihood_is_bounded_by_its_prompt_for_each_continuation():
         (Failure(kind="auth", message="", status=401), False),
         (Failure(kind="timeout", message=""), True),
         (Failure(kind="connection", message=""), True),
+        (Failure(kind="connection", message="nothing listens there", was_sent=False), False),
         (Failure(kind="malformed", message="", status=200), True),
         (Failure(kind="server", message="an error in the stream"), True),
     ],

@@ -195,6 +195,20 @@ def test_a_refused_request_leaves_its_connection_to_the_next():
     assert len({peer for _, _, peer in asyncio.run(main())}) == 1
 
 
+def test_only_a_request_that_found_a_connection_was_sent():
+    async def main():
+        async with answering([]) as (url, _):
+            pass
+        with pytest.raises(ProviderError) as caught:
+            await fetched(Http(), url + "/v1")
+        return caught.value.failure
+
+    never = asyncio.run(main())
+    assert (never.kind, never.was_sent) == ("connection", False)
+    assert failure_of([None]).was_sent
+    assert failure_of([OK, None]).was_sent
+
+
 def test_a_silent_server_is_given_up_after_the_stall_timeout_and_a_slow_one_is_not():
     began = time.monotonic()
     failure = failure_of([OK + b"Content-Length: 5\r\n\r\nab", b""], client=Http(stall_s=0.2), pause_s=0.0)

@@ -243,7 +243,10 @@ class Direct:
         self._http, self._target, self._request = http, target, request
 
     async def __aenter__(self) -> Reply:
-        self._connection = await self._http.take(self._target)
+        try:
+            self._connection = await self._http.take(self._target)
+        except OSError as error:
+            raise ProviderError(_broken(self._target, error, was_sent=False)) from error
         try:
             await self._connection.send(self._request)
         except BaseException:
@@ -408,11 +411,15 @@ def _redirected(reply: Reply) -> str | None:
     return f"it redirects to {where or 'no address'}, which is not followed. Try: the address where it answers itself"
 
 
-def _broken(target: Target, error: OSError) -> Failure:
-    where = target.host_header
+def _broken(target: Target, error: OSError, *, was_sent: bool = True) -> Failure:
+    fault = _fault(target.host_header, error, is_encrypted=target.is_encrypted)
+    return msgspec.structs.replace(fault, was_sent=was_sent)
+
+
+def _fault(where: str, error: OSError, *, is_encrypted: bool) -> Failure:
     if isinstance(error, TimeoutError):
         said = str(error) or f"no connection within {CONNECT_TIMEOUT_S:g} s"
-        hint = ". Try: http://, if it is not encrypted" if target.is_encrypted and not str(error) else ""
+        hint = ". Try: http://, if it is not encrypted" if is_encrypted and not str(error) else ""
         return Failure(kind="timeout", message=f"{where}: {said}{hint}")
     if isinstance(error, ssl.SSLCertVerificationError):
         said = f"the TLS certificate of {where} is not valid: {error.verify_message}"

@@ -138,12 +138,16 @@ class Completion(Struct, frozen=True, kw_only=True):
 
 
 class Failure(Struct, frozen=True, kw_only=True):
-    """Why there is no answer. Never a wrong answer: a failed call is not scored."""
+    """Why there is no answer. Never a wrong answer: a failed call is not scored.
+
+    ``was_sent``: whether some of the request may have reached the service, which may then bill it.
+    """
 
     kind: FailureKind
     message: str
     status: int | None = None
     retry_after_s: float | None = None
+    was_sent: bool = True
 
     @property
     def is_transient(self) -> bool:

@@ -38,7 +38,7 @@ Draw = Callable[[float], Awaitable[float]]
 def may_be_billed(failure: Failure) -> bool:
     """Whether a failed try may cost money: a reply was under way, or nobody knows."""
     was_refused = failure.kind in NOT_BILLED or (failure.status or 0) >= 400
-    return not was_refused
+    return failure.was_sent and not was_refused
 
 
 class Ledger:
