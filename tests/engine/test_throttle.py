@@ -229,6 +229,21 @@ def test_a_request_that_is_called_off_gives_its_place_away():
     assert simulate(scenario) == (1, 1)
 
 
+def test_one_that_is_sent_away_and_called_off_at_once_gives_no_place_away_that_it_never_had():
+    async def scenario(loop):
+        gate = Throttle(1, clock=loop.time)
+        door = Door(gate)
+        await door.enter()
+        waiting = asyncio.ensure_future(door.enter())
+        await asyncio.sleep(1)
+        door.shut()
+        waiting.cancel()
+        await asyncio.sleep(1)
+        return gate.in_flight
+
+    assert simulate(scenario) == 1
+
+
 def test_two_doors_to_one_gate_share_its_limits_and_each_is_shut_alone():
     async def scenario(loop):
         gate = Throttle(1, clock=loop.time)

@@ -132,7 +132,7 @@ class Throttle:
         try:
             return await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
                 self.withdraw()
             elif entry in self._waiting:
                 self._waiting.remove(entry)
