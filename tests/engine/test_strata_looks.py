@@ -171,3 +171,13 @@ def test_a_run_of_a_mean_over_strata_ends_early_and_says_so(tmp_path):
     assert ended.estimate("stop.saved_items", model="right-0.9").value > 0
     with pytest.raises(UsageError, match="mean over strata"):
         sy.run([right(0.9), right(0.4)], [by_parts()], stop={"anytime": True}, store=tmp_path / "s.db")
+
+
+def test_a_look_where_one_call_failed_and_every_other_item_was_asked_comes_to_an_end():
+    """The stratum of the failed call is all right, the others are known whole and mixed: its bound is what is left."""
+    scores = (np.arange(ITEMS) % 2).astype(float)
+    scores[:250] = 1.0
+    scores[3] = np.nan
+    found, _ = score_within(Seen(a=scores, strata=strata_at(np.arange(ITEMS))), population=ITEMS, alpha=0.05)
+    assert macro(np.nan_to_num(scores)) - 1e-9 <= found.low < found.value
+    assert found.value <= found.high == pytest.approx(found.value)

@@ -99,7 +99,7 @@ def test_bounds_hold_the_mean_within_0_and_1_mirror_and_know_no_order(rows):
     assert (turned.low, turned.high) == (pytest.approx(found.low), pytest.approx(found.high))
 
 
-@pytest.mark.parametrize(("right", "n"), [(7, 20), (20, 20), (0, 5), (99, 100)])
+@pytest.mark.parametrize(("right", "n"), [(7, 20), (20, 20), (0, 5), (99, 100), (1, 2), (2, 4), (1, 1)])
 def test_of_one_stratum_it_is_wilson_s_interval(right, n):
     plain = stats.wilson_interval(successes=right, n=n)
     for rest in ([], [3]):
@@ -142,6 +142,78 @@ def test_a_stratum_that_was_asked_whole_is_known_and_all_of_them_leave_no_doubt(
     )
     whole = stats.stratified_score_interval(populations=[100, 100], **asked)
     assert whole.low == whole.high == pytest.approx(0.85)
+
+
+@pytest.mark.parametrize(
+    ("right", "n", "sizes", "low", "high"),
+    [
+        ([200, 249], [250, 249], [250, 250], 0.898, 0.9),
+        ([200, 0], [250, 249], [250, 250], 0.4, 0.402),
+        ([2, 0, 0], [3, 50, 50], [3, 500, 500], 2 / 9, 0.27),
+        ([50, 1], [100, 1], [100, 1000], 0.25 + 1 / 2000, 0.75),
+        ([50, 50], [100, 50], [100, 1000], 0.7, 0.75),
+    ],
+    ids=str,
+)
+def test_a_whole_stratum_that_is_mixed_leaves_the_doubt_of_the_others(right, n, sizes, low, high):
+    found = stats.stratified_score_interval(successes=right, n=n, weights=[1] * len(n), populations=sizes)
+    mean = float(np.mean(np.divide(right, n)))
+    assert low - 1e-9 <= found.low <= mean + 1e-12
+    assert mean - 1e-12 <= found.high <= high + 1e-9
+    assert found.high - found.low > 1e-5
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data(), strata, st.sampled_from([0.0, 0.5, 0.95, 1 - 1e-12]))
+def test_bounds_of_whole_benchmarks_hold_what_can_still_come_of_them(data, rows, confidence):
+    right, n, weights = (np.array(column) for column in zip(*rows, strict=True))
+    sizes = n + np.array([data.draw(st.sampled_from([0, 0, 1, 50])) for _ in n])
+    asked = {"successes": right, "n": n, "weights": weights, "populations": sizes}
+    found = stats.stratified_score_interval(**asked, confidence=confidence)
+    mean = float(np.average(right / n, weights=weights))
+    least, most = (float(np.average((right + rest) / sizes, weights=weights)) for rest in (0, sizes - n))
+    assert min(least, mean) - 1e-9 <= found.low <= mean + 1e-9
+    assert mean - 1e-9 <= found.high <= max(most, mean) + 1e-9
+    a, of = (np.repeat(np.tile([1.0, 0.0], len(n)), np.column_stack([right, n - right]).ravel()), np.arange(len(n)))
+    difference = stats.stratified_difference_interval(
+        a=a,
+        b=1 - a[::-1],
+        strata=np.repeat(of, n),
+        weights=dict(enumerate(weights)),
+        populations=dict(enumerate(sizes)),
+        confidence=confidence,
+    )
+    assert -1 <= difference.low <= difference.diff <= difference.high <= 1
+    assert 0 <= difference.p <= 1
+    if confidence == 0.95 and abs(difference.p - 0.05) > 1e-6:
+        assert (difference.p < 0.05) == (not difference.low <= 0 <= difference.high)
+
+
+@pytest.mark.parametrize("count", [6, 7, 49, 57])
+def test_no_share_is_above_1_and_no_confidence_is_no_width(count):
+    n = np.full(count, 7)
+    found = stats.stratified_score_interval(successes=n, n=n, weights=np.full(count, 1 / count))
+    assert found.high == 1.0
+    values, of = np.ones(n.sum()), np.repeat(np.arange(count), n)
+    weights = dict.fromkeys(range(count), 1 / count)
+    ahead = stats.stratified_difference_interval(a=values, b=0 * values, strata=of, weights=weights)
+    assert ahead.diff == pytest.approx(1.0)
+    assert ahead.diff <= ahead.high == 1.0
+    none = stats.stratified_score_interval(successes=n - 1, n=n, weights=n, confidence=0.0)
+    assert (none.low, none.high) == pytest.approx((6 / 7, 6 / 7))
+
+
+def test_marks_of_few_items_a_stratum_are_covered_and_hardly_any_spread_is_not_certainty():
+    generator, hits = np.random.default_rng(5), 0
+    for _ in range(300):
+        marks = generator.random((2, 5))
+        found = stats.stratified_score_interval(
+            successes=marks.sum(axis=1), n=[5, 5], weights=[1, 1], variances=marks.var(axis=1, ddof=1)
+        )
+        hits += found.low <= 0.5 <= found.high
+    assert 0.945 <= hits / 300 <= 0.985
+    alike = stats.stratified_score_interval(successes=[50, 50], n=[100, 100], weights=[1, 1], variances=[1e-8, 1e-8])
+    assert 0.005 < alike.high - alike.low < 0.02
 
 
 def test_means_of_repeats_in_strata_are_bounded_by_their_own_spread():
@@ -207,7 +279,9 @@ def test_a_score_interval_of_a_difference_over_strata_covers(weights, n, ahead, 
     assert difference_coverage(weights, n, ahead, behind, times=400, seed=2) >= 0.92  # an error of 1.1 points
 
 
-@pytest.mark.parametrize(("b", "c", "n"), [(1, 7, 21), (12, 3, 100), (0, 0, 50), (5, 0, 50), (0, 3, 30), (40, 40, 100)])
+@pytest.mark.parametrize(
+    ("b", "c", "n"), [(1, 7, 21), (12, 3, 100), (0, 0, 50), (5, 0, 50), (0, 3, 30), (40, 40, 100), (3, 2, 9), (1, 0, 1)]
+)
 def test_of_one_stratum_a_difference_has_tango_s_interval(b, c, n):
     values, strata = differences_of([b], [c], [n])
     found = stats.stratified_difference_interval(a=values, b=np.zeros(n), strata=strata, weights={0: 3})

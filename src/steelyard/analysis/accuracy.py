@@ -53,7 +53,7 @@ def macro(metric: str, columns: Columns, context: Context) -> Estimate:
     )
     return Estimate(
         metric=metric,
-        value=float(weights @ [values.mean() for values in means.values()]),
+        value=min(1.0, float(weights @ [values.mean() for values in means.values()])),
         low=bounds.low,
         high=bounds.high,
         level=context.confidence,

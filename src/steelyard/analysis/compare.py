@@ -2,7 +2,7 @@
 
 The decision is taken on the interval, the p-value stands beside it. One answer an item: Tango's score interval and
 McNemar's mid-p. Repeats and marks between right and wrong: t on the differences of item means. Clusters: CR1. Means
-over strata: the strata's differences, weighed as the headline weighs them.
+over strata: the strata's differences, weighed as the headline weighs them, their score interval and its test.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from msgspec import Struct
 from steelyard import stats
 from steelyard.analysis.accuracy import accuracy, is_binary, is_over_strata, stratum_weights
 from steelyard.analysis.estimates import Context, unknown
-from steelyard.analysis.pairing import Paired, Range, differing_settings, lost_range, pair_scores
+from steelyard.analysis.pairing import Paired, Range, differing_settings, lost_range, mean_difference, pair_scores
 from steelyard.types import Agreement, CellInfo, Columns, Comparison, Estimate, Pairing, Verdict
 
 CONFIDENCE = 0.95
@@ -226,10 +226,25 @@ def _lost(metric: str, baseline: Side, candidate: Side, difference: float) -> Ra
     if not any(np.isnan(side.columns.scores[metric]).any() for side in (baseline, candidate)):
         return Range(low=difference, high=difference)
 
+    is_macro = is_over_strata(candidate.columns, Context(info=candidate.info))
+
     def mean(pair: Paired) -> float:
-        return _difference(metric, pair, candidate, CONFIDENCE).difference.value or 0.0
+        return _mean_over_strata(pair, candidate) if is_macro and pair.n else mean_difference(pair)
 
     return lost_range(candidate.columns, baseline.columns, metric, mean)
+
+
+def _mean_over_strata(pair: Paired, candidate: Side) -> float:
+    """The strata's mean differences as the headline weighs them."""
+    weights, (_, at) = _weights(pair, candidate), np.unique(pair.strata, return_inverse=True)
+    return float(list(weights.values()) @ (np.bincount(at, weights=pair.differences) / np.bincount(at)))
+
+
+def _weights(pair: Paired, candidate: Side) -> dict[int, float]:
+    """What each stratum of the pairs weighs in the headline, by its code, in order."""
+    codes = np.unique(pair.strata).tolist()
+    names = [candidate.columns.strata[code] for code in codes]
+    return dict(zip(codes, stratum_weights(names, candidate.info.families).tolist(), strict=True))
 
 
 def _of_right_and_wrong(metric: str, pair: Paired, confidence: float) -> Found:
@@ -259,10 +274,8 @@ def _of_item_means(metric: str, pair: Paired, confidence: float) -> Found:
 
 
 def _over_strata(metric: str, pair: Paired, candidate: Side, confidence: float) -> Found:
-    codes = np.unique(pair.strata).tolist()
-    names = [candidate.columns.strata[code] for code in codes]
-    weights = dict(zip(codes, stratum_weights(names, candidate.info.families).tolist(), strict=True))
-    how = f"paired, mean over {len(codes)} strata"
+    weights = _weights(pair, candidate)
+    how = f"paired, mean over {len(weights)} strata"
     if all(scores.min() >= 0 and scores.max() <= 1 for scores in (pair.a, pair.b)):
         found = stats.stratified_difference_interval(
             a=pair.a, b=pair.b, strata=pair.strata, weights=weights, confidence=confidence

@@ -113,9 +113,9 @@ def power_two_sample_t(*, n: int, delta: float, sd: float, alpha: float = 0.05) 
         return Power(power=1.0)
     above = 1 - float(scipy.special.nctdtr(degrees, shift, critical))
     below = float(scipy.special.nctdtr(degrees, shift, -critical))
-    return Power(
-        power=above + (below if math.isfinite(below) else 0.0)
-    )  # NaN is scipy's word for next to nothing there
+    if not math.isfinite(below):  # NaN is scipy's word for next to nothing there
+        below = 0.0
+    return Power(power=above + below)
 
 
 def sample_size_two_proportions(*, p1: float, p2: float, alpha: float = 0.05, power: float = 0.8) -> NeededItems:

@@ -53,10 +53,10 @@ def quantile_ci_ranks(*, n: int, p: float, confidence: float = 0.95) -> Ranks:
     """Ranks of the order statistics that bound the ``p`` quantile (Conover 1999, section 3.2)."""
     tail = (1 - confidence) / 2 * (1 + ROUNDING)
     counts = np.arange(n + 1)
-    lower = int(np.searchsorted(scipy.special.bdtr(counts, n, p), tail, side="right"))  # P(X <= lower - 1) <= tail
-    upper = (
-        n + 2 - int(np.searchsorted(scipy.special.bdtrc(counts, n, p)[::-1], tail, side="right"))
-    )  # P(X >= upper) too
+    at_most, more = scipy.special.bdtr(counts, n, p), scipy.special.bdtrc(counts, n, p)
+    # P(X <= lower - 1) <= tail and P(X >= upper) <= tail
+    lower = int(np.searchsorted(at_most, tail, side="right"))
+    upper = n + 2 - int(np.searchsorted(more[::-1], tail, side="right"))
     return Ranks(lower_rank=lower if lower >= 1 else None, upper_rank=upper if upper <= n else None)
 
 

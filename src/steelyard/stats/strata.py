@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from statistics import NormalDist
 from typing import Any
 
+import msgspec
 import numpy as np
+import scipy.special
 from msgspec import Struct
 
-from steelyard.stats.intervals import Interval, members_of
+from steelyard.stats.intervals import Interval, members_of, t_quantile
 
-FEW = 5  # items for each share that is free
+FEW = 5
+"""Few items, for each share of a stratum that is free: below 5 of right and wrong, below 10 of differences."""
 MOST_STEPS = 200
+CLOSE = 1e-8
 
 
 class StrataDifference(Struct, frozen=True, kw_only=True):
@@ -30,11 +33,12 @@ class StrataDifference(Struct, frozen=True, kw_only=True):
     n: int
 
 
-class Seen(Struct, frozen=True):
+class StrataSeen(Struct, frozen=True, kw_only=True):
     """What was seen in each stratum: a row of shares of its items, by values one apart from ``least`` on.
 
     ``worth``: as many items of an endless stratum would leave its mean as uncertain. ``scale``: the variance of items
-    that lie between those values, as a part of what they would have at them.
+    that lie between those values, as a part of what they would have at them; it is known by so many ``degrees`` of
+    freedom.
     """
 
     shares: np.ndarray
@@ -43,10 +47,34 @@ class Seen(Struct, frozen=True):
     asked: np.ndarray
     worth: np.ndarray
     scale: float = 1.0
+    degrees: float = math.inf
 
     def mean_of(self, shares: np.ndarray) -> float:
         """The weighed mean of strata that have such shares."""
         return float(self.weights @ shares @ self.values)
+
+    def within(self, value: float) -> float:
+        """The value, no farther out than a mean can be: a sum of weights is 1 but for its rounding."""
+        return min(max(value, self.least), float(self.values[-1]))
+
+    @property
+    def mean(self) -> float:
+        """The weighed mean that was seen."""
+        return self.mean_of(self.shares)
+
+    @property
+    def least_possible(self) -> float:
+        """The mean, had everything that was not asked the least value; of endless strata that is the least value."""
+        known = np.where(np.isfinite(self.worth), 1 - self.asked / self.worth, 1.0)
+        return float(self.weights @ (known * (self.shares @ self.values) + (1 - known) * self.least))
+
+    @property
+    def lowest(self) -> np.ndarray:
+        """The shares in strata that have the least value throughout, those apart that were asked whole."""
+        shares, is_open = self.shares.copy(), np.isfinite(self.worth)
+        shares[is_open] = 0.0
+        shares[is_open, 0] = 1.0
+        return shares
 
     @property
     def values(self) -> np.ndarray:
@@ -59,9 +87,9 @@ class Seen(Struct, frozen=True):
         return np.asarray(self.weights**2 / self.worth)
 
     @property
-    def mirrored(self) -> Seen:
+    def mirrored(self) -> StrataSeen:
         """The same with every value's sign turned."""
-        return Seen(self.shares[:, ::-1], -float(self.values[-1]), self.weights, self.asked, self.worth, self.scale)
+        return msgspec.structs.replace(self, shares=self.shares[:, ::-1], least=-float(self.values[-1]))
 
 
 def stratified_score_interval(
@@ -77,11 +105,13 @@ def stratified_score_interval(
 
     The variance is that of the shares most likely among those with the mean that is tried (Miettinen & Nurminen 1985;
     of any number of strata: Martin Andres, Alvarez Hernandez & Herranz Tejedor 2011), free of the bias that each
-    stratum's own share brings. Of one stratum it is Wilson's. In strata of fewer than five items, where that correction
-    falls short, the variance is no less than the one that was seen; one of a single item has that of the whole.
+    stratum's own share brings. Of one stratum it is Wilson's. Among several, those of fewer than five items, where that
+    correction falls short, have no less variance than the seen one would be at the value that is tried; one of a single
+    item has that of the whole.
 
     ``variances`` are those of the items of each stratum where scores lie between right and wrong, as means of repeats
-    do. ``populations``: the sizes of the whole strata, to say what asking all of them would have given (Cochran 1977,
+    do: t then stands for the normal, with effective degrees of freedom (Satterthwaite 1946; Cochran 1977, eq. 5.16).
+    ``populations``: the sizes of the whole strata, to say what asking all of them would have given (Cochran 1977,
     section 5.4). Of a stratum that weighs something and was not asked, nothing is known.
     """
     counts, asked, parts = (np.asarray(values, dtype=float) for values in (successes, n, weights))
@@ -112,13 +142,13 @@ def stratified_difference_interval(
     """Score interval of a weighted mean of strata's mean differences a - b, of scores from 0 to 1 on the same items.
 
     As ``stratified_score_interval``, over items that one side alone has right, the other alone, or both alike: of one
-    stratum it is Tango's (1998). Few items are here fewer than ten. ``weights`` need not sum to 1; ``p`` is that of the
-    score test.
+    stratum it is Tango's (1998). Few items are here fewer than ten, among several strata. ``weights`` need not sum to
+    1; ``p`` is that of the score test.
     """
     differences = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
     n = len(differences)
-    labels = strata.tolist() if isinstance(strata, np.ndarray) else list(strata)
-    names, membership = list(dict.fromkeys(labels)), members_of(labels)
+    membership = members_of(strata)
+    names = np.unique(strata).tolist() if isinstance(strata, np.ndarray) else list(dict.fromkeys(strata))
     parts = np.array([weights[name] for name in names], dtype=float)
     if not n or not np.isfinite(differences).all() or not parts.sum() > 0:
         return StrataDifference(diff=None, low=-1.0, high=1.0, p=None, n=n)
@@ -134,7 +164,7 @@ def stratified_difference_interval(
         populations=None if populations is None else np.array([populations[name] for name in names], dtype=float),
     )
     found = _bounds(seen, confidence)
-    return StrataDifference(diff=seen.mean_of(seen.shares), low=found.low, high=found.high, p=_p_of_zero(seen), n=n)
+    return StrataDifference(diff=seen.within(seen.mean), low=found.low, high=found.high, p=_p_of_zero(seen), n=n)
 
 
 def _seen(
@@ -145,28 +175,34 @@ def _seen(
     asked: np.ndarray,
     variances: np.ndarray | None,
     populations: np.ndarray | None,
-) -> Seen:
+) -> StrataSeen:
     left = np.ones(len(asked)) if populations is None else np.maximum(0.0, 1 - asked / populations)
     worth = np.divide(asked, left, out=np.full(len(asked), math.inf), where=left > 0)
-    seen = Seen(shares, least, weights / weights.sum(), asked, worth)
+    seen = StrataSeen(shares=shares, least=least, weights=weights / weights.sum(), asked=asked, worth=worth)
     if variances is None:
         return seen
     several = asked > 1
-    matters, most = seen.matters[several], _spread(seen)[several]
-    found, whole = float(matters @ variances[several]), float(matters @ most)
-    return Seen(shares, least, seen.weights, asked, worth, found / whole if found > 1e-12 * whole > 0 else 1.0)
+    each, most = seen.matters[several] * variances[several], seen.matters[several] @ _spread(seen)[several]
+    found = float(each.sum())
+    if found <= 1e-12 * most:  # no spread at all is no spread to go by
+        return seen
+    degrees = found**2 / float((each**2 / (asked[several] - 1)).sum())
+    return msgspec.structs.replace(seen, scale=max(found / float(most), 1 / float(asked.sum())), degrees=degrees)
 
 
-def _bounds(seen: Seen, confidence: float) -> Interval:
-    z, mean = NormalDist().inv_cdf(0.5 + confidence / 2), seen.mean_of(seen.shares)
-    return Interval(low=min(mean, _lowest(seen, z)), high=max(mean, -_lowest(seen.mirrored, z)))
+def _bounds(seen: StrataSeen, confidence: float) -> Interval:
+    z, mean = t_quantile(seen.degrees, 0.5 + confidence / 2), seen.mean
+    low, high = min(mean, _lowest(seen, z)), max(mean, -_lowest(seen.mirrored, z))
+    return Interval(low=seen.within(low), high=seen.within(high))
 
 
-def _lowest(seen: Seen, z: float) -> float:
+def _lowest(seen: StrataSeen, z: float) -> float:
     """The least mean within ``z`` standard errors of the one seen, were it true; of whole strata, that can still be."""
-    mean = seen.mean_of(seen.shares)
-    if mean <= seen.least or not np.isfinite(seen.worth).any():
+    mean, reach = seen.mean, seen.mean - seen.mean_of(seen.lowest)
+    if reach <= 0 or z <= 0:
         return mean
+    if reach <= z * math.sqrt(_variance(seen.lowest, seen)):
+        return seen.least_possible
     pull = seen.weights / seen.worth
     nothing = -math.sqrt(float(seen.matters.sum()))
 
@@ -176,24 +212,21 @@ def _lowest(seen: Seen, z: float) -> float:
         return mean - seen.mean_of(likely) - z * math.sqrt(variance) if variance > 0 else nothing
 
     multiplier = _root(beyond, first=-z / nothing)
-    known = np.where(np.isfinite(seen.worth), 1 - seen.asked / seen.worth, 1.0)
-    can_be = float(seen.weights @ (known * (seen.shares @ seen.values) + (1 - known) * seen.least))
-    return max(seen.mean_of(_drawn_down(seen.shares, multiplier * pull)), can_be)
+    return max(seen.mean_of(_drawn_down(seen.shares, multiplier * pull)), seen.least_possible)
 
 
-def _p_of_zero(seen: Seen) -> float:
+def _p_of_zero(seen: StrataSeen) -> float:
     """Two-sided, that the mean is 0: the score test that the interval inverts."""
-    side = seen if seen.mean_of(seen.shares) > 0 else seen.mirrored
-    mean = side.mean_of(side.shares)
-    if mean <= 0 or not np.isfinite(side.worth).any():
-        return 1.0 if mean <= 0 else 0.0
+    side = seen if seen.mean > 0 else seen.mirrored
+    if side.mean <= 0 or side.least_possible > 0:
+        return 1.0 if side.mean <= 0 else 0.0
     pull = side.weights / side.worth
     multiplier = _root(
         lambda tried: -side.mean_of(_drawn_down(side.shares, tried * pull)),
         first=1 / math.sqrt(float(side.matters.sum())),
     )
     error = math.sqrt(_variance(_drawn_down(side.shares, multiplier * pull), side))
-    return math.erfc(mean / error / math.sqrt(2)) if error > 0 else 0.0
+    return 2 * float(scipy.special.stdtr(side.degrees, -side.mean / error)) if error > 0 else 0.0
 
 
 def _drawn_down(shares: np.ndarray, pull: np.ndarray) -> np.ndarray:
@@ -204,31 +237,27 @@ def _drawn_down(shares: np.ndarray, pull: np.ndarray) -> np.ndarray:
         right = 2 * right / (1 + pull + root)
         return np.column_stack([1 - right, right])
     behind, alike, ahead = shares.T
-    total = np.maximum(np.maximum(pull + behind, alike), ahead - pull)
-    for _ in range(MOST_STEPS):  # Newton's from the left of a falling convex function: never beyond the root
-        low = np.divide(behind, total - pull, out=np.zeros_like(pull), where=behind > 0)
-        over = low + alike / total + ahead / (total + pull) - 1
-        slope = np.divide(low, total - pull, out=np.zeros_like(pull), where=behind > 0)
-        step = np.maximum(0.0, over) / (slope + alike / total**2 + ahead / (total + pull) ** 2)
-        total = total + step
-        if (step <= 1e-13 * total).all():
-            break
+    linear = -(pull**2 + pull * (behind - ahead))  # m^3 - m^2 + linear m + alike pull^2 = 0, by Viete's cosines
+    third = np.sqrt(1 - 3 * linear) / 3
+    angle = np.arccos(np.clip((9 * linear - 2 + 27 * alike * pull**2) / 54 / third**3, -1.0, 1.0))
+    largest = 1 / 3 - 2 * third * np.cos((angle + 2 * math.pi) / 3)
+    total = np.maximum(largest, np.maximum(np.maximum(pull + behind, alike), ahead - pull))
     alike, ahead = alike / total, ahead / (total + pull)
     return np.column_stack([np.maximum(0.0, 1 - alike - ahead), alike, ahead])
 
 
-def _variance(likely: np.ndarray, seen: Seen) -> float:
+def _variance(likely: np.ndarray, seen: StrataSeen) -> float:
     """The variance of the mean, were the strata as ``likely`` has them.
 
     A variance at shares that were estimated from n items is too small by that of their mean, of which the condition on
-    the whole's mean takes away the part ``tied`` that the stratum has in it.
+    the whole's mean takes away the part ``tied`` that the stratum has in it: all of it, where there is no other.
     """
     each = seen.matters * _item_variance(likely, seen.values)
     tied = each / each.sum() if each.sum() > 0 else np.zeros(len(each))
     several = seen.asked > 1
     each = each * np.divide(seen.asked, seen.asked - 1 + tied, out=np.ones(len(each)), where=several)
     few = seen.asked < FEW * (len(seen.values) - 1)
-    if not few.any():
+    if not few.any() or np.count_nonzero(seen.weights) == 1:
         return seen.scale * float(each.sum())
     whole, now = (_item_variance(seen.weights @ shares, seen.values) for shares in (seen.shares, likely))
     of_whole = np.where(several, _spread(seen) / whole if whole > 0 else 0.0, 1.0)
@@ -236,7 +265,7 @@ def _variance(likely: np.ndarray, seen: Seen) -> float:
     return seen.scale * (float(each[~few].sum()) + max(floor, float(each[few].sum())))
 
 
-def _spread(seen: Seen) -> np.ndarray:
+def _spread(seen: StrataSeen) -> np.ndarray:
     """The variance of an item of each stratum, without bias."""
     return np.asarray(_item_variance(seen.shares, seen.values) * seen.asked / np.maximum(seen.asked - 1, 1))
 
@@ -246,15 +275,22 @@ def _item_variance(shares: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def _root(function: Callable[[float], float], *, first: float) -> float:
-    """Where a function that is below 0 near 0 and above it far out crosses it (Illinois: Dowell & Jarratt 1971)."""
+    """Where a function that is below 0 near 0 and above it far out crosses it (Illinois: Dowell & Jarratt 1971).
+
+    One that is above it nowhere, as far out as is looked, has that farthest place for an answer.
+    """
     low, high = 0.0, first
     at_low, at_high = function(low), function(high)
-    while at_high <= 0:
+    for _ in range(MOST_STEPS):
+        if at_high > 0:
+            break
         low, at_low, high = high, at_high, 2 * high
         at_high = function(high)
+    else:
+        return high
     moved = 0  # which end moved last: where it is the same twice, the other end's value is halved
     for _ in range(MOST_STEPS):
-        if high - low <= 1e-12 * high:
+        if high - low <= CLOSE * high:
             break
         middle = (low * at_high - high * at_low) / (at_high - at_low)
         found = function(middle)
