@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from test_metrics import INFO, columns
 
+from steelyard import stats
 from steelyard.analysis.compare import (
     Side,
     average_over_benchmarks,
@@ -109,6 +110,19 @@ def test_a_mean_over_strata_is_compared_as_the_headline_weighs_it():
     assert found.difference.value == pytest.approx(0.4)
     assert found.of_candidate.value == pytest.approx(0.4)
     assert "mean over 2 strata" in found.difference.method
+
+
+def test_answers_lost_in_strata_have_their_range_without_another_interval(monkeypatch):
+    info = msgspec.structs.replace(INFO, aggregate="macro", families={"rest": ("small", "tiny")})
+    kinds = {"info": info, "stratum": np.array([0] * 4 + [2] * 4 + [1] * 2), "strata": ("large", "tiny", "small")}
+    made, interval = [], stats.stratified_difference_interval
+    monkeypatch.setattr(stats, "stratified_difference_interval", lambda **given: made.append(1) or interval(**given))
+    baseline = side([1, 0, NAN, 1, 0, 0, 0, 0, 1, 1], "base", **kinds)
+    found = compare_scores(baseline, side([1, 1, 1, 1, 1, 0, 0, 0, 1, NAN], "cand", **kinds))
+    assert found.difference.value == pytest.approx(1 / 2 * 1 / 3 + 1 / 4 * 1 / 4)
+    assert found.pairing.low == pytest.approx(1 / 2 * 1 / 4 + 1 / 4 * 1 / 4 - 1 / 4 * 1 / 2)
+    assert found.pairing.high == pytest.approx(1 / 2 * 2 / 4 + 1 / 4 * 1 / 4)
+    assert len(made) == 1
 
 
 def test_a_margin_makes_equivalence_sayable_and_is_no_excuse_for_few_items():
