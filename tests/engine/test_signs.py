@@ -35,13 +35,13 @@ def test_all_that_holds_a_model_back_is_told_and_nothing_of_one_that_is_through(
 
 def test_the_store_knows_at_once_and_a_store_that_cannot_be_written_ends_no_run(tmp_path):
     progress = Progress()
-    progress.tell("the disk is full")
+    progress.tell("half a pair: \ud83d")
     with Store.open(tmp_path / "s.db") as store:
         run = store.create_run(name="r", plan={}, plan_digest="0" * 64)
         session = store.begin_session(run.id, {})
 
         async def go_on():
-            async with told(store, session, progress, [a_lane(1, awaits_look=True)]):
+            async with told(store, session, progress, [a_lane(1, awaits_look=True, stopped="\udc80")]):
                 await asyncio.to_thread(is_kept.wait, 20)
 
         is_kept, keep = threading.Event(), store.signs.keep
