@@ -104,7 +104,7 @@ def test_calls_that_got_the_numbers_of_others_already_looked_through_are_looked_
     second, _, _ = dear_run(store, 40)
     for run in (first, second):
         listed(store, run)
-    assert store.pages.answers(first.id, AnswersWanted(state="failed")).rows == []
+    assert store.pages.answers(first.id, AnswersWanted(state="failed")).rows == ()
     store.delete(second.id)
     later = [new_call(cell, session, 30 + place, cost_usd=9.0) for place in range(50)]
     failed = [new_call(cell, session, 80 + place, failure=REFUSED) for place in range(5)]

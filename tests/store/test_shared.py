@@ -2,6 +2,7 @@
 
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -89,7 +90,9 @@ def test_no_password_of_an_address_is_shown_or_kept(schema, capsys):
         assert b"hunter2".hex() not in trace
 
 
-def test_a_store_of_the_first_version_on_servers_is_migrated(shared, schema):
+def test_a_store_of_the_first_version_on_servers_is_migrated_and_a_sign_is_as_old_by_any_clock(
+    shared, schema, monkeypatch
+):
     Store.open(shared).close()
     server.sql("ALTER TABLE sessions DROP COLUMN sign", schema=schema)
     server.sql("UPDATE meta SET value = '12' WHERE key = 'schema_version'", schema=schema)
@@ -97,6 +100,12 @@ def test_a_store_of_the_first_version_on_servers_is_migrated(shared, schema):
         run = store.create_run(name="r", plan={}, plan_digest="0" * 64)
         store.signs.keep(store.begin_session(run.id, {}), Sign(told_s=1.0))
         assert store.progress(run.id).sign == Sign(told_s=1.0)
+        late_s = time.time() - 100  # as a machine tells it whose clock is behind the server's
+        with monkeypatch.context() as there:
+            there.setattr("steelyard.store.database.dialect.time.time", lambda: late_s)
+            store.signs.keep(1, Sign(told_s=late_s))
+        sign = store.progress(run.id).sign
+        assert (sign.told_s, sign.is_silent) == (late_s, False)
 
 
 def test_what_is_not_there_or_not_ours_is_told(shared, schema):

@@ -8,6 +8,7 @@ from test_store import cell_info, new_call
 
 from steelyard.errors import UsageError
 from steelyard.store import NewScore, Store
+from steelyard.store.database import schema
 from steelyard.store.reading.answer_pages import AnswersWanted
 from steelyard.store.reading.pages import RunsWanted
 from steelyard.store.reading.states import ANSWER_STATES
@@ -168,7 +169,7 @@ def test_progress_counts_items_once_however_often_they_were_tried(store):
 
 
 @pytest.mark.anywhere
-def test_why_a_model_waits_is_told_while_its_session_goes_on_and_not_after(store):
+def test_why_a_model_waits_is_told_while_its_session_goes_on_and_not_after(store, monkeypatch):
     run = store.create_run(name="r", plan={}, plan_digest="0" * 64)
     session = store.begin_session(run.id, {})
     limited, gone, looking = (
@@ -193,8 +194,18 @@ def test_why_a_model_waits_is_told_while_its_session_goes_on_and_not_after(store
     assert [(one.spent_usd, one.failed) for one in found.cells] == [(5.0, 2), (None, 0), (None, 0)]
     assert (found.spent_usd, found.doubtful_usd, found.forecast_usd) == (5.25, 0.25, 50.25)
     assert found.cells[0].rate == pytest.approx(9 / 29), "while nothing comes the pace sinks"
+    told = found.sign
     assert (found.cells[1].remaining_s, found.remaining_s) == (None, None), "nobody knows when a service comes back"
     assert found.cells[2].remaining_s is None, "nor when others have come as far"
+    with monkeypatch.context() as elsewhere:  # where a run was deleted another one's session gets its number
+        elsewhere.setattr("os.getpid", lambda: 1)
+        store.signs.keep(session, Sign(told_s=41.0))
+        store.end_session(session, {})
+    assert (store.progress(run.id).sign, store.sessions(run.id)[0].ended_at) == (told, None)
+    for damage in (b'{"told_s":', b'{"told_s":1,"messages":["\xff"]}'):
+        with store._writing() as connection:
+            connection.execute(schema.sessions.update().values(sign=damage))
+        assert store.progress(run.id).sign is None
     store.end_session(session, {})
     store.signs.keep(session, Sign(told_s=41.0))  # a thread that comes late
     assert store.progress(run.id).sign is None
