@@ -102,7 +102,7 @@ def test_a_store_of_the_first_version_on_servers_is_migrated_and_a_sign_is_as_ol
         assert store.progress(run.id).sign == Sign(told_s=1.0)
         late_s = time.time() - 100  # as a machine tells it whose clock is behind the server's
         with monkeypatch.context() as there:
-            there.setattr("steelyard.store.database.dialect.time.time", lambda: late_s)
+            there.setattr("time.time", lambda: late_s)
             store.signs.keep(1, Sign(told_s=late_s))
         sign = store.progress(run.id).sign
         assert (sign.told_s, sign.is_silent) == (late_s, False)
