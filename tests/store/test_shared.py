@@ -1,5 +1,6 @@
 """A store on a PostgreSQL server: what holds there and nowhere else, and that all else is as in a file."""
 
+import socket
 import sys
 import threading
 import time
@@ -166,6 +167,7 @@ def test_a_run_on_another_host_is_running_as_long_as_its_process_lives(shared, s
             assert here.run("last").status == "running"
             with pytest.raises(UsageError, match="on elsewhere since"):
                 here.begin_session(run.id, {})
+            server.sql(f"UPDATE sessions SET host = '{socket.gethostname()}'", schema=schema)
             there.end_session(1, {})
             second = there.begin_session(run.id, {})
             server.sql("UPDATE sessions SET host = 'elsewhere'", schema=schema)
