@@ -168,6 +168,13 @@ def test_progress_counts_items_once_however_often_they_were_tried(store):
     assert (found.cells[0].failed, found.cells[0].retried, found.retried) == (3, 0, 0)
 
 
+def test_what_a_killed_session_left_in_doubt_counts_when_the_run_goes_on(store):
+    run = store.create_run(name="r", plan={}, plan_digest="0" * 64)
+    store.signs.keep(store.begin_session(run.id, {}), Sign(told_s=40.0, doubtful_usd=0.25))
+    store.begin_session(run.id, {})
+    assert store.budget.spent_of_run(run.id) == store.progress(run.id).doubtful_usd == 0.25
+
+
 @pytest.mark.anywhere
 def test_why_a_model_waits_is_told_while_its_session_goes_on_and_not_after(store, monkeypatch):
     run = store.create_run(name="r", plan={}, plan_digest="0" * 64)

@@ -145,7 +145,7 @@ def progress(connection: Connection, run: int) -> Progress:
     spent, sign = spent_by_cell(connection, run), last_sign(connection, run)
     now_s = sign.told_s if sign else None  # on the clock by which the answers came in
     signs = {one.cell: one for one in sign.cells} if sign else {}
-    doubtful_usd = doubtful_of_run(connection, run) + (sign.doubtful_usd if sign else 0.0)
+    doubtful_usd = doubtful_of_run(connection, run)
     return Progress(
         cells=tuple(
             replace(

@@ -19,6 +19,7 @@ from sqlalchemy import Connection, case, delete, distinct, func, select, update
 from steelyard.store.database import schema
 from steelyard.store.database.dialect import put
 from steelyard.store.rows.answers import Open
+from steelyard.store.rows.signs import readable
 
 KEY = "budget"
 DOUBTFUL = "doubtful_usd"
@@ -225,11 +226,12 @@ def spent_by_cell(connection: Connection, run: int) -> dict[int, CellSpent]:
 
 
 def doubtful_of_run(connection: Connection, run: int) -> float:
-    """What the sessions of a run that have ended left in doubt."""
+    """What the sessions of a run left in doubt; of one that goes on or was killed, as far as it told."""
     sessions = schema.sessions
-    resources = connection.execute(select(sessions.c.resources).where(sessions.c.run == run)).scalars()
-    figures = (msgspec.json.decode(encoded, type=dict[str, float]) for encoded in resources if encoded)
-    return sum(session.get(DOUBTFUL, 0.0) for session in figures)
+    kept = connection.execute(select(sessions.c.resources, sessions.c.sign).where(sessions.c.run == run)).all()
+    ended = (msgspec.json.decode(resources, type=dict[str, float]) for resources, _ in kept if resources)
+    others = (readable(sign) for resources, sign in kept if not resources)
+    return sum(session.get(DOUBTFUL, 0.0) for session in ended) + sum(sign.doubtful_usd for sign in others if sign)
 
 
 def _terms(connection: Connection) -> Terms | None:

@@ -116,11 +116,15 @@ def last_sign(connection: Connection, run: int) -> Sign | None:
     """
     table = schema.sessions
     newest = select(table.c.sign).where(table.c.run == run).order_by(table.c.id.desc()).limit(1)
-    encoded = connection.execute(newest).scalar()
+    sign = readable(connection.execute(newest).scalar())
+    return None if sign is None else replace(sign, ahead_s=sign.ahead_s - spoken(connection).ahead_s(connection))
+
+
+def readable(encoded: bytes | None) -> Sign | None:
+    """The sign as it was kept, where there is one that can be read."""
     if encoded is None:
         return None
     try:
-        sign = msgspec.json.decode(encoded, type=Sign)
+        return msgspec.json.decode(encoded, type=Sign)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
-    return replace(sign, ahead_s=sign.ahead_s - spoken(connection).ahead_s(connection))
