@@ -33,22 +33,35 @@ def test_all_that_holds_a_model_back_is_told_and_nothing_of_one_that_is_through(
     assert (given_up.waits, given_up.stopped) == ((), "bad key")
 
 
-def test_the_store_knows_at_once_and_a_store_that_cannot_be_written_ends_no_run(tmp_path):
+def test_the_store_knows_at_once_and_a_store_that_cannot_be_written_ends_no_run(tmp_path, monkeypatch):
+    monkeypatch.setattr("steelyard.engine.signs.TOLD_EVERY_S", 0.01)
     progress = Progress()
-    progress.tell("the disk is full")
+    progress.tell("half a pair: \ud83d")
     with Store.open(tmp_path / "s.db") as store:
         run = store.create_run(name="r", plan={}, plan_digest="0" * 64)
         session = store.begin_session(run.id, {})
 
         async def go_on():
-            async with told(store, session, progress, [a_lane(1, awaits_look=True)]):
+            async with told(store, session, progress, [a_lane(1, awaits_look=True), a_lane(2, stopped="\udc80")]):
                 await asyncio.to_thread(is_kept.wait, 20)
 
         is_kept, keep = threading.Event(), store.signs.keep
-        store.signs.keep = lambda *what: (keep(*what), is_kept.set())
+        faults = [ValueError("no sign can say that"), ValueError("nor that")]
+
+        def keep_at_last(*what):
+            if faults:
+                raise faults.pop()
+            keep(*what)
+            is_kept.set()
+
+        store.signs.keep = keep_at_last
         asyncio.run(go_on())
         sign = store.progress(run.id).sign
-        assert (sign.messages, sign.cells[0].waits) == (("the disk is full",), (Wait(why="look"),))
+        assert sign.messages == (
+            "half a pair: \ufffd",
+            "how the run stands could not be told to those who watch it (ValueError: nor that); it goes on",
+        )
+        assert (sign.cells[0].waits, sign.cells[1].stopped) == ((Wait(why="look"),), "\ufffd")
         (tmp_path / "s.db").rename(tmp_path / "elsewhere.db")
 
         async def go_on_without():

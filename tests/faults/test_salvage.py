@@ -203,12 +203,14 @@ def test_what_holds_answers_together_is_made_anew_where_it_is_lost(whole, table)
     data, texts = whole
     Path("s.db").write_bytes(data)
     with closing(sqlite3.connect("s.db", isolation_level=None)) as raw:
+        raw.execute("UPDATE sessions SET sign = '{'")
         raw.execute(f"DELETE FROM {table} WHERE rowid = (SELECT min(rowid) FROM {table})")
     found = salvage(Path("s.db"), Path("new.db"))
     assert found.mended[table] >= 1
     assert sorted(texts_of("new.db").values()) == sorted(texts.values())
     with Store.open("new.db") as store, store._reading() as connection:
         assert connection.exec_driver_sql("PRAGMA foreign_key_check").all() == []
+        assert connection.exec_driver_sql("SELECT DISTINCT sign FROM sessions").all() == [(None,)]
 
 
 def test_an_item_whose_text_is_lost_keeps_its_scores_and_is_never_judged_anew(whole):

@@ -1,7 +1,9 @@
 """A store on a PostgreSQL server: what holds there and nowhere else, and that all else is as in a file."""
 
+import socket
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -89,7 +91,9 @@ def test_no_password_of_an_address_is_shown_or_kept(schema, capsys):
         assert b"hunter2".hex() not in trace
 
 
-def test_a_store_of_the_first_version_on_servers_is_migrated(shared, schema):
+def test_a_store_of_the_first_version_on_servers_is_migrated_and_a_sign_is_as_old_by_any_clock(
+    shared, schema, monkeypatch
+):
     Store.open(shared).close()
     server.sql("ALTER TABLE sessions DROP COLUMN sign", schema=schema)
     server.sql("UPDATE meta SET value = '12' WHERE key = 'schema_version'", schema=schema)
@@ -97,6 +101,12 @@ def test_a_store_of_the_first_version_on_servers_is_migrated(shared, schema):
         run = store.create_run(name="r", plan={}, plan_digest="0" * 64)
         store.signs.keep(store.begin_session(run.id, {}), Sign(told_s=1.0))
         assert store.progress(run.id).sign == Sign(told_s=1.0)
+        late_s = time.time() - 100  # as a machine tells it whose clock is behind the server's
+        with monkeypatch.context() as there:
+            there.setattr("time.time", lambda: late_s)
+            store.signs.keep(1, Sign(told_s=late_s))
+        sign = store.progress(run.id).sign
+        assert (sign.told_s, sign.is_silent) == (late_s, False)
 
 
 def test_what_is_not_there_or_not_ours_is_told(shared, schema):
@@ -157,6 +167,7 @@ def test_a_run_on_another_host_is_running_as_long_as_its_process_lives(shared, s
             assert here.run("last").status == "running"
             with pytest.raises(UsageError, match="on elsewhere since"):
                 here.begin_session(run.id, {})
+            server.sql(f"UPDATE sessions SET host = '{socket.gethostname()}'", schema=schema)
             there.end_session(1, {})
             second = there.begin_session(run.id, {})
             server.sql("UPDATE sessions SET host = 'elsewhere'", schema=schema)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from steelyard.errors import StoreError
 from steelyard.secrets import scrub
 from steelyard.store.rows.signs import TOLD_AT_LEAST_EVERY_S, TOLD_EVERY_S, CellSign, Sign
+from steelyard.store.writing.codec import mended
 
 if TYPE_CHECKING:
     from steelyard.engine.pipeline import Lane
@@ -36,13 +37,20 @@ async def told(
     """Keep with the session how the run stands, while the block goes on."""
 
     async def tell() -> None:
-        last = Sign(told_s=0.0)
+        last, is_known = Sign(told_s=0.0), False
         while True:
-            sign = sign_of(progress, lanes)
-            if replace(sign, told_s=last.told_s) != last or sign.told_s - last.told_s >= TOLD_AT_LEAST_EVERY_S:
-                with suppress(StoreError):  # a full disk is the writer's to tell
+            try:
+                sign = sign_of(progress, lanes)
+                if replace(sign, told_s=last.told_s) != last or sign.told_s - last.told_s >= TOLD_AT_LEAST_EVERY_S:
                     await asyncio.to_thread(store.signs.keep, session, sign)
                     last = sign
+            except StoreError:
+                pass  # a full disk is the writer's to tell
+            except Exception as error:  # noqa: BLE001 - silence would tell those who watch that the process is gone
+                if not is_known:
+                    why = f"{type(error).__name__}: {error}"
+                    progress.tell(f"how the run stands could not be told to those who watch it ({why}); it goes on")
+                is_known = True
             await asyncio.sleep(TOLD_EVERY_S)
 
     task = asyncio.ensure_future(tell())
@@ -56,13 +64,14 @@ async def told(
 def sign_of(progress: Progress, lanes: Sequence[Lane | SharedLane]) -> Sign:
     """How the run stands now."""
     ledger = progress.ledger
-    return Sign(
+    sign = Sign(
         told_s=time.time(),
         cells=tuple(_cell(cell) for lane in lanes for cell in lane.cells),
         doubtful_usd=0.0 if ledger is None else ledger.doubtful_usd,
         batches=tuple(f"{one.model}  {one.state()}" for one in progress.batches if not one.is_over),
         messages=tuple(scrub(text)[:LONGEST_MESSAGE] for text in progress.messages[-MOST_MESSAGES:]),
     )
+    return mended(sign)
 
 
 def _cell(cell: OpenCell) -> CellSign:

@@ -5,6 +5,7 @@ A connection tells which of them is spoken. What PostgreSQL needs is loaded when
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -49,7 +50,7 @@ class Dialect(Struct, frozen=True, kw_only=True):
     see the store as it is at the first. ``last_of_calls`` gives the last score of each call that is there, of calls
     that are a list in JSON. ``insert`` makes a statement that can say what to do with rows that are there already.
     ``is_held`` tells whether the process of a session lives, also where that is on another host; ``None`` where the
-    database cannot know.
+    database cannot know. ``ahead_s`` is how far the clock of its machine is ahead of this one's, to a second.
     """
 
     begin_to_write: str
@@ -57,6 +58,7 @@ class Dialect(Struct, frozen=True, kw_only=True):
     last_of_calls: str
     insert: Callable[[Table], Any]
     is_held: Callable[[Connection, int], bool | None]
+    ahead_s: Callable[[Connection], float]
 
 
 def _postgresql_insert(table: Table) -> Any:
@@ -71,12 +73,18 @@ def _is_held(connection: Connection, session: int) -> bool:
     return not connection.exec_driver_sql(got, (session,)).scalar_one()
 
 
+def _ahead_s(connection: Connection) -> float:
+    there_s = connection.exec_driver_sql("SELECT extract(epoch FROM clock_timestamp())::float8").scalar_one()
+    return float(round(there_s - time.time()))
+
+
 SQLITE = Dialect(
     begin_to_write="BEGIN IMMEDIATE",
     begin_to_read="BEGIN",
     last_of_calls=LAST_OF_CALLS.format("json_each(?)"),
     insert=sqlite_insert,
     is_held=lambda connection, session: None,
+    ahead_s=lambda connection: 0.0,
 )
 POSTGRESQL = Dialect(
     # whoever holds the lock and says nothing for a minute is gone, and his transaction with him
@@ -87,6 +95,7 @@ POSTGRESQL = Dialect(
     last_of_calls=LAST_OF_CALLS.format("(SELECT each::bigint AS value FROM jsonb_array_elements(%s::jsonb) AS each)"),
     insert=_postgresql_insert,
     is_held=_is_held,
+    ahead_s=_ahead_s,
 )
 
 

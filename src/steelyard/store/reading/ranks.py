@@ -16,6 +16,7 @@ from msgspec import Struct
 from sqlalchemy import Connection, func, select
 
 from steelyard.store.database import schema
+from steelyard.store.reading.witness import Witness, last_before
 
 FOREMOST = 5_000
 """So many of a cell are remembered."""
@@ -46,24 +47,29 @@ class Foremost(Struct, frozen=True, kw_only=True):
 
 
 class Firsts:
-    """The first call of each cell, which stays the first; a run's id and one of its cells name it."""
+    """The first call of each cell, which stays the first; a run's id and one of its cells name it.
+
+    Only of a run that was deleted and read in again it is another one.
+    """
 
     def __init__(self) -> None:
-        self._known: OrderedDict[tuple[str, int], int] = OrderedDict()
+        self._known: OrderedDict[tuple[str, int], Witness] = OrderedDict()
         self._lock = threading.Lock()
 
     def of(self, connection: Connection, run: str, cell: int) -> int | None:
         """Its number; ``None`` where the cell has no calls yet."""
-        if (run, cell) not in self._known:
-            first = _first_call(connection, cell)
-            if first is None:
-                return None
+        with self._lock:
+            known = self._known.get((run, cell))
+        if known is not None and known.still_stands(connection):
+            return known.call
+        first = _first_call(connection, cell)
+        witness = None if first is None else last_before(connection, first + 1)
+        if witness is not None:
             with self._lock:
-                self._known[run, cell] = first
+                self._known[run, cell] = witness
                 while len(self._known) > MOST_FIRSTS:
                     self._known.popitem(last=False)
-            return first
-        return self._known[run, cell]
+        return first
 
 
 def _first_call(connection: Connection, cell: int) -> int | None:
@@ -82,6 +88,7 @@ class _Look:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.first = self.next = -1
+        self.witness: Witness | None = None
         self.found: list[tuple[float, int]] = []
         self.is_all = True
 
@@ -99,13 +106,14 @@ class Ranks:
         look = self._look(key)
         newest = int(connection.execute(select(func.max(schema.calls.c.id))).scalar() or 0)
         with look.lock:
-            if look.first < 0 or look.next > newest + 1:
+            if look.witness is None or not look.witness.still_stands(connection):
                 look.first = look.next = self._firsts.of(connection, *key[:2]) or 0
                 look.found, look.is_all = [], True
             while look.next <= newest:
                 self._go_on(connection, look, key, newest)
                 if time.monotonic() > deadline_s:
                     break
+            look.witness = last_before(connection, look.next)
             return Foremost(
                 calls=list(look.found),
                 looked_at=look.next - look.first,

@@ -2,7 +2,8 @@
 
 In the order of items each answer costs a jump into the file and two more to judge it; as they lie, a million scores are
 looked through in less than a tenth of a second, and a million calls in a fifth. How far they were looked through is
-remembered. What a call says of itself never changes; judgements come later, and are soon looked through again.
+remembered. What a call says of itself never changes; judgements come later, and are soon looked through again, but
+never before they were looked through to the end.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from sqlalchemy import ColumnElement, Connection, func, select
 from steelyard.store.database import schema
 from steelyard.store.reading.ranks import Firsts
 from steelyard.store.reading.states import judged_to_be, said_by_calls
+from steelyard.store.reading.witness import Witness, last_before
 from steelyard.types import CellInfo
 
 FEW = 5_000
@@ -26,9 +28,11 @@ IDS_AT_ONCE = 50_000
 MOST_KEPT = 24
 JUDGED_FOR_S = 20.0
 """So long a judgement that is passed on an old call may be missed."""
+SCORED_FOR_S = 2.0
+"""So long one that is passed on a new call may be."""
 
-Key = tuple[str, tuple[int, ...], str, int]
-"""A run's id, as a number alone may be given again, some of its cells, a state, the newest score."""
+Key = tuple[str, tuple[int, ...], str]
+"""A run's id, as a number alone may be given again, some of its cells, a state."""
 
 
 class Place(NamedTuple):
@@ -41,13 +45,39 @@ class Place(NamedTuple):
 
 
 class _Look:
-    """How far some cells were looked through for one state."""
+    """How far some cells were looked through for one state, and when to the end of what there was then.
+
+    ``score`` is the newest one when it began. Of too many in the state it holds none.
+    """
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.next = -1
-        self.began_s = 0.0
+        self.begin(first=0, score=0)
+
+    def begin(self, *, first: int, score: int) -> None:
+        """Look through all from the first call on."""
+        self.next, self.score = first, score
+        self.witness: Witness | None = None
+        self.through_s: float | None = None
         self.found: list[Place] = []
+        self.are_too_many = False
+
+    def still_holds(self, connection: Connection, *, score: int | None) -> bool:
+        """Whether it can go on from where it is; ``score`` is the newest one where scores tell the state."""
+        if self.witness is None or not self.witness.still_stands(connection):
+            return False
+        if score is None or self.through_s is None:
+            return True
+        return time.monotonic() <= self.through_s + (JUDGED_FOR_S if score == self.score else SCORED_FOR_S)
+
+    def add(self, places: Sequence[Place], end: int, newest: int) -> None:
+        """What was found up to the number ``end``."""
+        self.next = end
+        self.found += places
+        if len(self.found) > FEW:
+            self.found, self.are_too_many = [], True
+        if self.through_s is None and (end > newest or self.are_too_many):
+            self.through_s = time.monotonic()
 
 
 class Rarities:
@@ -63,7 +93,9 @@ class Rarities:
     ) -> list[Place] | None:
         """Every answer of the cells that may be in the state, in order; whoever shows one makes sure that it is.
 
-        ``None`` where there are too many, or where there was no time to look through all.
+        They are looked through further until the monotonic clock shows ``deadline_s``, at least once. ``None`` where
+        there was no time to look through all, where there are too many, or where no row tells the state, as none does
+        of an answer without a score.
         """
         numbers = tuple(sorted(info.id or 0 for info in cells))
         said = said_by_calls(state)
@@ -74,20 +106,18 @@ class Rarities:
             int(connection.execute(select(func.max(table.c.id))).scalar() or 0)
             for table in (schema.calls, schema.scores)
         )
-        look = self._look((run, numbers, state, 0 if judged is None else score))
+        look = self._look((run, numbers, state))
         with look.lock:
-            is_old = judged is not None and time.monotonic() > look.began_s + JUDGED_FOR_S
-            if look.next < 0 or look.next > newest + 1 or is_old:
+            if not look.still_holds(connection, score=None if judged is None else score):
                 firsts = [self._firsts.of(connection, run, number) for number in numbers]
-                look.next, look.found = min([one for one in firsts if one is not None], default=newest + 1), []
-                look.began_s = time.monotonic()
-            while look.next <= newest and len(look.found) <= FEW:
-                if time.monotonic() > deadline_s:
-                    return None
+                look.begin(first=min([one for one in firsts if one is not None], default=newest + 1), score=score)
+            while look.next <= newest and not look.are_too_many:
                 end = min(look.next + IDS_AT_ONCE, newest + 1)
-                look.found += _between(connection, numbers, look.next, end, said, judged)
-                look.next = end
-            return sorted(look.found) if len(look.found) <= FEW else None
+                look.add(_between(connection, numbers, look.next, end, said, judged), end, newest)
+                if time.monotonic() > deadline_s:
+                    break
+            look.witness = last_before(connection, look.next)
+            return None if look.are_too_many or look.next <= newest else sorted(look.found)
 
     def _look(self, key: Key) -> _Look:
         with self._lock:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import socket
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, select, update
+from sqlalchemy import ColumnElement, Connection, and_, select, update
 
 from steelyard.errors import UsageError
 from steelyard.store.database import schema
@@ -26,7 +27,7 @@ def add_session(connection: Connection, run: int, provenance: dict[str, Any]) ->
             run=run,
             started_at=schema.now(),
             pid=os.getpid(),
-            host=socket.gethostname(),
+            host=_here(),
             provenance=msgspec.json.encode(provenance),
         )
     )
@@ -57,7 +58,7 @@ def check_free(connection: Connection, number: int) -> None:
     """Refuse a run that another process works on."""
     table = schema.sessions
     for row in connection.execute(select(table).where(table.c.run == number, table.c.ended_at.is_(None))).all():
-        is_here = row.host == socket.gethostname()
+        is_here = row.host == _here()
         if not (is_here and row.pid == os.getpid()) and lives(connection, row):
             raise UsageError(
                 f"run #{number} is being worked on by process {row.pid}{'' if is_here else f' on {row.host}'} since "
@@ -70,9 +71,15 @@ def lives(connection: Connection, session: Any) -> bool | None:
     """Whether the process of a session lives; ``None`` where nobody here can tell."""
     if session.pid is None:
         return None
-    if session.host == socket.gethostname():
+    if session.host == _here():
         return is_alive(session.pid, session.started_at)
     return spoken(connection).is_held(connection, session.id)
+
+
+def is_ours(session: int) -> ColumnElement[bool]:
+    """Whether a row is the session that this process began: after its run was deleted another's may have the number."""
+    table = schema.sessions
+    return and_(table.c.id == session, table.c.pid == os.getpid(), table.c.host == _here())
 
 
 def is_alive(pid: int, session_started_at: str) -> bool:
@@ -91,6 +98,12 @@ def is_alive(pid: int, session_started_at: str) -> bool:
     return born_s <= datetime.fromisoformat(session_started_at).timestamp() + CLOCK_SLACK_S
 
 
+@cache
+def _here() -> str:
+    """This host's name: one for as long as the process lives, as a laptop's changes with the network it is in."""
+    return socket.gethostname()
+
+
 def _session_info(row: Any) -> SessionInfo:
     return SessionInfo(
         id=row.id,
@@ -104,4 +117,4 @@ def _session_info(row: Any) -> SessionInfo:
 
 
 def _change(connection: Connection, session: int, **values: Any) -> None:
-    connection.execute(update(schema.sessions).where(schema.sessions.c.id == session).values(**values))
+    connection.execute(update(schema.sessions).where(is_ours(session)).values(**values))

@@ -11,10 +11,13 @@ from typing import Literal
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 from sqlalchemy import Connection, select, update
 
 from steelyard.store.database import schema
+from steelyard.store.database.dialect import spoken
 from steelyard.store.rows.answers import Open
+from steelyard.store.rows.sessions import is_ours
 
 TOLD_EVERY_S = 2.0
 """How often a process looks whether there is something new to tell."""
@@ -70,7 +73,8 @@ class CellSign(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 class Sign(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a process told at ``told_s`` since the epoch. ``doubtful_usd`` may have been billed for tries that failed.
-    ``batches`` say how far each is, ``messages`` what the user was told last.
+    ``batches`` say how far each is, ``messages`` what the user was told last. The clock by which it lies is
+    ``ahead_s`` ahead of the one that it was told by: of a sign that is kept the store's, of one that is read ours.
     """
 
     told_s: float
@@ -78,11 +82,12 @@ class Sign(Struct, frozen=True, kw_only=True, omit_defaults=True):
     doubtful_usd: float = 0.0
     batches: tuple[str, ...] = ()
     messages: tuple[str, ...] = ()
+    ahead_s: float = 0.0
 
     @property
     def age_s(self) -> float:
         """Seconds since then."""
-        return max(0.0, time.time() - self.told_s)
+        return max(0.0, time.time() - self.ahead_s - self.told_s)
 
     @property
     def is_silent(self) -> bool:
@@ -99,14 +104,27 @@ class Signs:
     def keep(self, session: int, sign: Sign) -> None:
         """Keep it in place of the last one, unless the session has ended."""
         table = schema.sessions
-        changed = update(table).where(table.c.id == session, table.c.ended_at.is_(None))
+        changed = update(table).where(is_ours(session), table.c.ended_at.is_(None))
         with self._writing() as connection:
-            connection.execute(changed.values(sign=msgspec.json.encode(sign)))
+            kept = replace(sign, ahead_s=spoken(connection).ahead_s(connection))
+            connection.execute(changed.values(sign=msgspec.json.encode(kept)))
 
 
 def last_sign(connection: Connection, run: int) -> Sign | None:
-    """What the process that works on the run told last; ``None`` where none does, or none ever told anything."""
+    """What the process that works on the run told last; ``None`` where none does, or none ever told anything
+    that can be read: the answers can be without it.
+    """
     table = schema.sessions
     newest = select(table.c.sign).where(table.c.run == run).order_by(table.c.id.desc()).limit(1)
-    encoded = connection.execute(newest).scalar()
-    return None if encoded is None else msgspec.json.decode(encoded, type=Sign)
+    sign = readable(connection.execute(newest).scalar())
+    return None if sign is None else replace(sign, ahead_s=sign.ahead_s - spoken(connection).ahead_s(connection))
+
+
+def readable(encoded: bytes | None) -> Sign | None:
+    """The sign as it was kept, where there is one that can be read."""
+    if encoded is None:
+        return None
+    try:
+        return msgspec.json.decode(encoded, type=Sign)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
