@@ -214,6 +214,15 @@ def test_marks_of_few_items_a_stratum_are_covered_and_hardly_any_spread_is_not_c
     assert 0.945 <= hits / 300 <= 0.985
     alike = stats.stratified_score_interval(successes=[50, 50], n=[100, 100], weights=[1, 1], variances=[1e-8, 1e-8])
     assert 0.005 < alike.high - alike.low < 0.02
+    right = stats.stratified_score_interval(successes=[9, 9], n=[9, 9], weights=[1, 1], variances=[0.1, 0.1])
+    assert right == stats.stratified_score_interval(successes=[9, 9], n=[9, 9], weights=[1, 1])
+
+
+def test_a_stratum_of_next_to_no_weight_takes_nothing_from_the_others():
+    asked = {"successes": [26, 13, 55], "n": [26, 20, 56], "populations": [1026, 20, 57]}
+    found = stats.stratified_score_interval(weights=[0.3, 0.7, 1e-33], **asked)
+    without = stats.stratified_score_interval(weights=[0.3, 0.7, 0], **asked)
+    assert (found.low, found.high) == pytest.approx((without.low, without.high))
 
 
 def test_means_of_repeats_in_strata_are_bounded_by_their_own_spread():

@@ -21,6 +21,7 @@ FEW = 5
 """Few items, for each share of a stratum that is free: below 5 of right and wrong, below 10 of differences."""
 MOST_STEPS = 200
 CLOSE = 1e-8
+NOTHING = 1e-12
 
 
 class StrataDifference(Struct, frozen=True, kw_only=True):
@@ -184,7 +185,7 @@ def _seen(
     several = asked > 1
     each, most = seen.matters[several] * variances[several], seen.matters[several] @ _spread(seen)[several]
     found = float(each.sum())
-    if found <= 1e-12 * most:  # no spread at all is no spread to go by
+    if not found > NOTHING * most > 0:  # no spread at all is no spread to go by
         return seen
     degrees = found**2 / float((each**2 / (asked[several] - 1)).sum())
     return msgspec.structs.replace(seen, scale=max(found / float(most), 1 / float(asked.sum())), degrees=degrees)
@@ -199,19 +200,20 @@ def _bounds(seen: StrataSeen, confidence: float) -> Interval:
 def _lowest(seen: StrataSeen, z: float) -> float:
     """The least mean within ``z`` standard errors of the one seen, were it true; of whole strata, that can still be."""
     mean, reach = seen.mean, seen.mean - seen.mean_of(seen.lowest)
-    if reach <= 0 or z <= 0:
+    if reach <= NOTHING or z <= 0:
         return mean
     if reach <= z * math.sqrt(_variance(seen.lowest, seen)):
         return seen.least_possible
     pull = seen.weights / seen.worth
-    nothing = -math.sqrt(float(seen.matters.sum()))
+    all_of_it = float(seen.matters.sum())
 
     def beyond(multiplier: float) -> float:
         likely = _drawn_down(seen.shares, multiplier * pull)
         variance = _variance(likely, seen)
-        return mean - seen.mean_of(likely) - z * math.sqrt(variance) if variance > 0 else nothing
+        is_still = variance <= NOTHING**2 * all_of_it  # what it takes away is rounding
+        return -math.sqrt(all_of_it) if is_still else mean - seen.mean_of(likely) - z * math.sqrt(variance)
 
-    multiplier = _root(beyond, first=-z / nothing)
+    multiplier = _root(beyond, first=z / math.sqrt(all_of_it))
     return max(seen.mean_of(_drawn_down(seen.shares, multiplier * pull)), seen.least_possible)
 
 
@@ -280,7 +282,7 @@ def _root(function: Callable[[float], float], *, first: float) -> float:
     One that is above it nowhere, as far out as is looked, has that farthest place for an answer.
     """
     low, high = 0.0, first
-    at_low, at_high = function(low), function(high)
+    at_low, at_high = min(0.0, function(low)), function(high)
     for _ in range(MOST_STEPS):
         if at_high > 0:
             break
