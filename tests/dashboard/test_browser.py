@@ -23,6 +23,27 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium"),
 ]
 
+COUNTED = """
+window.asked = window.answered = 0;
+const send = XMLHttpRequest.prototype.send;
+XMLHttpRequest.prototype.send = function (...told) {
+  window.asked += 1;
+  this.addEventListener("loadend", () => { window.answered += 1; });
+  send.apply(this, told);
+};
+"""
+SEEN_AGAIN = """async () => {
+  const seen = (is) => {
+    Object.defineProperty(document, "hidden", { value: !is, configurable: true });
+    document.dispatchEvent(new Event("visibilitychange"));
+  };
+  seen(false);
+  while (asked > answered) await new Promise((done) => setTimeout(done, 20));
+  const before = asked;
+  seen(true);
+  seen(true);
+  return asked - before;
+}"""
 RAN = "window.ran=(window.ran||0)+1"
 HOSTILE = [
     f"<script>{RAN}</script>",
@@ -325,8 +346,10 @@ def test_a_run_is_followed_until_it_ends(browser, tmp_path):
         store.append_calls([new_call(cell, session, 0, at_s=time.time())])
         with served(store) as port:
             watched = Watched(browser, port)
+            watched.context.add_init_script(COUNTED)
             watched.open("/runs/1")
             assert "1 of 20" in watched.page.inner_text("#live")
+            assert watched.page.evaluate(SEEN_AGAIN) == 1, "a page that is seen again asks at once, and once"
             more = [new_call(cell, session, place, at_s=time.time(), attempts=TRIED) for place in range(1, 12)]
             threading.Thread(target=store.append_calls, args=[more]).start()
             watched.page.wait_for_selector("text=12 of 20", timeout=10_000)

@@ -10,8 +10,10 @@ import pytest
 from boards import REFUSED, TRIED, Visitor, cell_info, estimate, judged, new_call, one_run, served
 
 from steelyard.analysis.order import permutation
+from steelyard.errors import UsageError
 from steelyard.report.comparing.baselines import SHOWN
 from steelyard.store import Store
+from steelyard.store.reading.cases import CasesWanted
 from steelyard.store.transfer.snapshots import Snapshot
 from steelyard.types import Attempt
 
@@ -110,9 +112,21 @@ def test_a_live_score_is_of_the_first_items_of_the_order_and_says_of_how_many(st
 
 
 def test_a_live_score_of_an_unknown_order_says_that_quick_answers_come_first(store):
-    one_run(store, ["yes"] * 9, status="running", info=cell_info(items=40, available=40), at_s=time.time())
+    info = cell_info(items=40, available=40)
+    run, cell, _ = one_run(store, ["yes"] * 9, status="running", info=info, at_s=time.time())
     with served(store) as port:
-        assert "of the 9 items answered so far, the quick ones first" in words(Visitor(port).page("/runs/1"))
+        visitor = Visitor(port)
+        shown = words(visitor.page("/runs/1"))
+        assert "of the 9 items answered so far, the quick ones first" in shown
+        assert "100.0 %" in shown
+        store.end_session(store.sessions(run.id)[0].id, {})
+        store.set_status(run.id, "done")
+        store.delete(run.id)
+        _, same, _ = one_run(store, ["no"] * 9, scores=[0.0] * 9, status="running", info=info, at_s=time.time())
+        assert same == cell, "a cell's number is given again"
+        shown = words(visitor.page("/runs/2"))
+        assert "0.0 %" in shown
+        assert "100.0 %" not in shown
 
 
 def test_every_number_of_a_run_leads_to_the_answers_behind_it(store):
@@ -284,7 +298,8 @@ def test_flips_stand_side_by_side(store):
 
 @pytest.mark.anywhere("long")
 def test_cases_stand_with_every_models_mark_and_are_found_where_models_differ(store):
-    one_run(store, ["18", "yes", "no"], scores=[1.0, 1.0, 0.0], info=cell_info(model="first", items=3))
+    _, first, _ = one_run(store, ["18", "yes", "no"], scores=[1.0, 1.0, 0.0], info=cell_info(model="first", items=3))
+    store.set_summary(first, [estimate(f"accuracy/part {place}", 0.5) for place in (0, 1)])
     run, cell, ids = one_run(
         store, ["26", "yes", "<b>"], scores=[0.0, 1.0, 0.0], info=cell_info(model="other", items=3)
     )
@@ -311,6 +326,32 @@ def test_cases_stand_with_every_models_mark_and_are_found_where_models_differ(st
         assert "&lt;b&gt;" in visitor.page("/cases?run=2")
         assert 'href="/cases?run=1"' in visitor.page("/runs/1")
         assert "/cases?run=1&amp;run=2" in visitor.page("/compare?run=1+2")
+
+
+def test_cases_of_other_items_under_the_same_label_are_not_laid_side_by_side(store):
+    _, mine, _ = one_run(store, ["a", "b"], scores=[1.0, 0.0], info=cell_info(items=2))
+    _, other, _ = one_run(store, ["c", "d", "e"], info=cell_info(items=3, dataset_digest="f" * 64))
+    with served(store) as port:
+        visitor = Visitor(port)
+        first = visitor.page("/cases?run=1+2")
+        assert "quiz@p, 1 model." in words(first)
+        assert "quiz@p, items of #2</option>" in first
+        assert ">quiz/2</a>" not in first
+        second = visitor.page("/cases?run=1+2&benchmark=" + quote("quiz@p, items of #2") + f"&right={mine}&stratum=x")
+        assert re.findall(r">(quiz/\d)</a>", second) == ["quiz/0", "quiz/1", "quiz/2"], "stale filters do not count"
+        assert "benchmark=quiz%40p" in re.search(r'href="(/compare[^"]+)"', second)[1]
+    infos = [info for run in "12" for info in store.cells(store.run(run).id)]
+    with pytest.raises(UsageError, match="different sets"):
+        store.pages.cases(infos, CasesWanted(cells=(mine, other)))
+
+
+def test_a_set_is_found_by_the_label_of_any_of_its_cells(store):
+    one_run(store, ["a"], info=cell_info(items=1))
+    one_run(store, ["b"], info=cell_info(items=1, protocol="q", model="other"))
+    with served(store) as port:
+        page = words(Visitor(port).page("/cases?run=1+2&benchmark=quiz@q&model=other&model=gone"))
+        assert "quiz@p, 1 model." in page
+        assert len(re.findall("[✓✗] right", page)) == 1
 
 
 def test_cases_lead_on_and_back_and_count_repeats(store):
@@ -445,7 +486,7 @@ ODD_ADDRESSES = [
      ("/item?name=%ff%00", 404), ("/runs/1/answers?model=none", 200), ("/cases", 200),
      ("/cases?run=9", 404), ("/cases?run=1&benchmark=x", 400), ("/cases?run=1&shown=x", 400),
      ("/cases?run=1&after=x", 400), ("/cases?run=1&right=7", 200), ("/cases?run=1&model=none", 200),
-     ("/cases?run=1&after=9007199254740992", 200),
+     ("/cases?run=1&after=9007199254740992", 200), ("/cases?run=" + ",".join(map(str, range(1, 62))), 400),
 ]  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 import random
 
 import pytest
+from msgspec.structs import replace
 from test_store import cell_info, new_call
 
 from steelyard.errors import UsageError
@@ -11,7 +12,7 @@ from steelyard.store.reading.answer_pages import AnswersWanted
 from steelyard.store.reading.pages import RunsWanted
 from steelyard.store.reading.states import ANSWER_STATES
 from steelyard.store.rows.signs import CellSign, Sign, Wait
-from steelyard.types import Failure, Score
+from steelyard.types import Failure, Score, Spent
 
 FAILED = Failure(kind="server", message="no", status=500)
 
@@ -170,24 +171,52 @@ def test_progress_counts_items_once_however_often_they_were_tried(store):
 def test_why_a_model_waits_is_told_while_its_session_goes_on_and_not_after(store):
     run = store.create_run(name="r", plan={}, plan_digest="0" * 64)
     session = store.begin_session(run.id, {})
-    limited, gone = (store.add_cell(run.id, cell_info(model=name, items=100)) for name in ("limited", "gone"))
+    limited, gone, looking = (
+        store.add_cell(run.id, cell_info(model=name, items=100)) for name in ("limited", "gone", "looking")
+    )
     store.append_calls([new_call(limited, session, place, cost_usd=0.5, at_s=10.0 + place) for place in range(10)])
-    store.append_calls([new_call(gone, session, place, at_s=10.0 + place) for place in range(10)])
+    for cell in (gone, looking):
+        store.append_calls([new_call(cell, session, place, at_s=10.0 + place) for place in range(10)])
     limit, service = Wait(why="rate", n=3, for_s=9.0), Wait(why="service", n=4)
-    cells = (CellSign(cell=limited, failed=2, waits=(limit,)), CellSign(cell=gone, waits=(service,)))
+    cells = (
+        CellSign(cell=limited, failed=2, waits=(limit,)),
+        CellSign(cell=gone, waits=(service,)),
+        CellSign(cell=looking, waits=(Wait(why="look"),)),
+    )
     store.signs.keep(session, Sign(told_s=40.0, cells=cells, doubtful_usd=0.25))
     found = store.progress(run.id)
     assert [one.sign.waits[0].words(since_s=2.0) for one in found.cells] == [
         "3 waiting for the rate limit, 7 s",
         "4 waiting for the service to come back",
+        "waiting for a look",
     ]
-    assert [(one.spent_usd, one.failed) for one in found.cells] == [(5.0, 2), (None, 0)]
+    assert [(one.spent_usd, one.failed) for one in found.cells] == [(5.0, 2), (None, 0), (None, 0)]
     assert (found.spent_usd, found.doubtful_usd, found.forecast_usd) == (5.25, 0.25, 50.25)
     assert found.cells[0].rate == pytest.approx(9 / 29), "while nothing comes the pace sinks"
     assert (found.cells[1].remaining_s, found.remaining_s) == (None, None), "nobody knows when a service comes back"
+    assert found.cells[2].remaining_s is None, "nor when others have come as far"
     store.end_session(session, {})
     store.signs.keep(session, Sign(told_s=41.0))  # a thread that comes late
     assert store.progress(run.id).sign is None
+
+
+def test_a_forecast_takes_the_price_of_what_was_paid_for_and_not_of_what_was_reused(store):
+    run = store.create_run(name="r", plan={}, plan_digest="0" * 64)
+    session = store.begin_session(run.id, {})
+    reused, local = (store.add_cell(run.id, cell_info(model=name, items=100)) for name in ("reused", "local"))
+
+    def again(place):
+        new = new_call(reused, session, place, cost_usd=0.0)
+        completion = replace(new.call.completion, cached=True)
+        return replace(new, call=replace(new.call, completion=completion), saved_usd=0.01)
+
+    ids = store.append_calls([new_call(local, session, place) for place in range(10)])
+    judged = Score(value=1.0, spent=Spent(calls=1, cost_usd=0.1))
+    store.append_scores([NewScore(call=one, grader="p", grader_version="1", scores={"a": judged}) for one in ids])
+    store.append_calls([*map(again, range(90)), new_call(reused, session, 90, failure=FAILED)])
+    assert store.progress(run.id).forecast_usd is None, "no answer of one model was paid for yet"
+    store.append_calls([new_call(reused, session, place, cost_usd=0.5) for place in (91, 92)])
+    assert store.progress(run.id).forecast_usd == pytest.approx(1.0 + 7 * 0.5 + 100 * 0.1)
 
 
 def test_a_run_lasts_as_long_as_its_slowest_model(store):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -29,6 +29,7 @@ NAMES = {
     "right": "every model is right",
     "failed": "a call failed",
 }
+Cell = tuple[RunInfo, CellInfo]
 SIGNS = {"right": "\u2713", "wrong": "\u2717", "failed": "!", "partly": "\u25d0", "unscored": "?"}
 """Told apart without colours, and read out as the word that stands beside them."""
 
@@ -64,30 +65,18 @@ class Row(Struct, frozen=True, kw_only=True):
 def cases(request: Request) -> Response:
     """The page; without runs it offers the choice."""
     board = board_of(request)
-    references = [part for text in words(request, "run", MOST_RUNS) for part in text.replace(",", " ").split()]
-    runs = list({run.id: run for run in map(board.store.run, dict.fromkeys(references))}.values())
-    if len(runs) > MOST_RUNS:
-        raise UsageError(f"{len(runs)} runs on one page; at most {MOST_RUNS}")
-    asked = [(run, info) for run in runs for info in board.store.cells(run.id)]
-    labels = _labels(board, [info for _, info in asked])
-    label = word(request, "benchmark") or next(iter(labels), "")
-    if runs and label not in labels:
-        raise UsageError(f"these runs did not ask {label[:60]!r}. They asked {', '.join(labels) or 'nothing'}")
-    of_set = [(run, info) for run, info in asked if info.id in labels.get(label, ())]
-    models = words(request, "model", MOST_COLUMNS)
-    chosen = [(run, info) for run, info in of_set if not models or info.model in models]
+    runs = _runs(board, request)
+    sets = _sets(board, [(run, info) for run in runs for info in board.store.cells(run.id)])
+    label = _chosen_set(sets, word(request, "benchmark")) if runs else ""
+    of_set = sets.get(label, [])
+    models = list(dict.fromkeys(info.model for _, info in of_set))
+    chosen_models = [model for model in words(request, "model", MOST_COLUMNS) if model in models]
+    chosen = [(run, info) for run, info in of_set if info.model in (chosen_models or models)]
     shown = chosen[:MOST_COLUMNS]
     infos = [info for _, info in shown]
+    strata = board.store.pages.strata(infos[0].id or 0) if infos else []
     after = word(request, "after")
-    wanted = CasesWanted(
-        cells=tuple(info.id or 0 for info in infos),
-        shown=next(one for one in CASES_SHOWN if one == word(request, "shown", CASES_SHOWN)),
-        right=number(request, "right"),
-        wrong=number(request, "wrong"),
-        stratum=word(request, "stratum"),
-        text=word(request, "text"),
-        after=number(request, "after") if after else -1,
-    )
+    wanted = _wanted(request, [info.id or 0 for info in infos], strata, after)
     found = board.store.pages.cases(infos, wanted, reveal=board.reveal)
     trail = [place for place in word(request, "trail").split(",") if place]
     return board.page(
@@ -96,15 +85,16 @@ def cases(request: Request) -> Response:
         title="Case by case",
         runs=runs,
         offered=[] if runs else [one.info for one in board.store.pages.runs(RunsWanted(), most=OFFERED).runs],
-        labels=list(labels),
+        labels=list(sets),
         label=label,
-        models=list(dict.fromkeys(info.model for _, info in of_set)),
-        chosen=models,
+        compared=infos[0].label if infos else "",
+        models=models,
+        chosen=chosen_models,
         columns=_columns(shown),
         n_left_out=len(chosen) - len(shown),
         wanted=wanted,
         names=NAMES,
-        strata=board.store.pages.strata(infos[0].id or 0) if infos else [],
+        strata=strata,
         rows=[_row(one, infos, reveal=board.reveal) for one in found.cases],
         found=found,
         pages=around(after, trail, "" if found.next is None else str(found.next)),
@@ -113,21 +103,60 @@ def cases(request: Request) -> Response:
     )
 
 
-def _labels(board: Board, cells: Sequence[CellInfo]) -> dict[str, set[int]]:
-    """The cells of each set of items, by what tables call the first of them."""
-    sets = board.store.pages.sets([info.id or 0 for info in cells])
-    names: dict[int, str] = {}
-    for info in cells:
-        names.setdefault(sets[info.id or 0], info.label)
-    found: dict[str, set[int]] = {}
-    for info in cells:
-        label = names[sets[info.id or 0]]
-        if info.label == label or label not in found or sets[info.id or 0] in {sets[one] for one in found[label]}:
-            found.setdefault(label, set()).add(info.id or 0)
+def _runs(board: Board, request: Request) -> list[RunInfo]:
+    texts = words(request, "run", MOST_RUNS + 1)
+    references = list(dict.fromkeys(part for text in texts for part in text.replace(",", " ").split()))
+    if len(references) > MOST_RUNS:
+        raise UsageError(f"{len(references)} runs on one page; at most {MOST_RUNS}")
+    return list({run.id: run for run in map(board.store.run, references)}.values())
+
+
+def _sets(board: Board, cells: Sequence[Cell]) -> dict[str, list[Cell]]:
+    """The cells of each set of items, by what it is called."""
+    of_cell = board.store.pages.sets([info.id or 0 for _, info in cells])
+    by_set: dict[int, list[Cell]] = {}
+    for run, info in cells:
+        by_set.setdefault(of_cell[info.id or 0], []).append((run, info))
+    found: dict[str, list[Cell]] = {}
+    for own in by_set.values():
+        found[next(name for name in _names(*own[0]) if name not in found)] = own
     return found
 
 
-def _columns(shown: Sequence[tuple[RunInfo, CellInfo]]) -> list[Column]:
+def _names(run: RunInfo, first: CellInfo) -> Iterator[str]:
+    """What a set may be called after the first cell that asked it: other items may have been asked by the same label.
+    The last name no other set can have.
+    """
+    yield first.label
+    yield f"{first.label}, items of #{run.number}"
+    yield f"{first.label}, items of #{run.number} for {first.model}"
+
+
+def _chosen_set(sets: dict[str, list[Cell]], named: str) -> str:
+    """The set that is called so, or that a cell of this label asked; without a word the first one."""
+    if not named or named in sets:
+        return named or next(iter(sets), "")
+    for name, cells in sets.items():
+        if named in (info.label for _, info in cells):
+            return name
+    raise UsageError(f"these runs did not ask {named[:60]!r}. They asked {', '.join(sets) or 'nothing'}")
+
+
+def _wanted(request: Request, cells: Sequence[int], strata: Sequence[str], after: str) -> CasesWanted:
+    """What the address asks for. Cells and subjects of another benchmark, which was chosen before, do not count."""
+    right, wrong, stratum = number(request, "right"), number(request, "wrong"), word(request, "stratum")
+    return CasesWanted(
+        cells=tuple(cells),
+        shown=next(one for one in CASES_SHOWN if one == word(request, "shown", CASES_SHOWN)),
+        right=right if right in cells else 0,
+        wrong=wrong if wrong in cells else 0,
+        stratum=stratum if stratum in strata else "",
+        text=word(request, "text"),
+        after=number(request, "after") if after else -1,
+    )
+
+
+def _columns(shown: Sequence[Cell]) -> list[Column]:
     """Each column's model, with its run and its protocol where models alone do not tell columns apart."""
     models = [info.model for _, info in shown]
     is_one_protocol = len({info.label for _, info in shown}) == 1

@@ -93,9 +93,8 @@ def _standings(board: Board, info: RunInfo, progress: Progress) -> dict[int, dic
 
 def _standing(board: Board, info: RunInfo, one: CellProgress) -> Standing | None:
     step = int(FRESH * math.log1p(one.done))
-    return board.remembered.get(
-        ("standing", one.cell.id, step, one.done == one.planned), lambda: standing(board.store, info, one.cell)
-    )
+    key = ("standing", info.id, one.cell.id, step, one.done == one.planned)  # a cell's number may be given again
+    return board.remembered.get(key, lambda: standing(board.store, info, one.cell))
 
 
 def _counted(stands: Standing) -> str:

@@ -29,8 +29,11 @@
   // A page that is live fetches itself, and only its live part is exchanged: what is typed, ticked, marked or focused
   // stays as it is. A page that nobody sees asks seldom, and at once when it is seen again.
   const OUT_OF_SIGHT_S = 15;
+  const GIVEN_UP_S = 60;
   let waiting = 0;
+  let isUnderWay = false;
   const live = () => document.getElementById("live");
+  const seconds = () => (live() ? Number(live().dataset.live) : 0);
   const isInHand = (part) => {
     const marked = getSelection();
     const isMarked = !marked.isCollapsed && marked.containsNode(part, true);
@@ -64,18 +67,22 @@
     if (!isInHand(part)) exchange(part, next);
   };
   const look = () => {
+    if (isUnderWay || !seconds()) return;
+    isUnderWay = true;
+    clearTimeout(waiting);
     const request = new XMLHttpRequest();
     request.open("GET", location.href);
     request.responseType = "document";
-    request.onload = () => { found(request.response); follow(); };
-    request.onerror = () => { lost(); follow(); };
+    request.timeout = 1000 * GIVEN_UP_S;
+    request.onload = () => found(request.response);
+    request.onerror = request.ontimeout = lost;
+    request.onloadend = () => { isUnderWay = false; follow(); };
     request.send();
   };
   const follow = () => {
-    const seconds = live() ? Number(live().dataset.live) : 0;
     clearTimeout(waiting);
-    if (seconds) waiting = setTimeout(look, 1000 * (document.hidden ? OUT_OF_SIGHT_S : seconds));
+    if (seconds()) waiting = setTimeout(look, 1000 * (document.hidden ? OUT_OF_SIGHT_S : seconds()));
   };
-  document.addEventListener("visibilitychange", follow);
+  document.addEventListener("visibilitychange", () => (document.hidden ? follow() : look()));
   follow();
 })();

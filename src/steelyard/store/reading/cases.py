@@ -16,6 +16,7 @@ import numpy as np
 from msgspec import Struct
 from sqlalchemy import Connection, case, func, select
 
+from steelyard.errors import UsageError
 from steelyard.store.database import schema
 from steelyard.store.database.dialect import listed
 from steelyard.store.reading.answer_pages import GROWTH, read_answers
@@ -148,14 +149,16 @@ def sets_of(connection: Connection, cells: Sequence[int]) -> dict[int, int]:
 
 
 def _side(connection: Connection, cells: Sequence[CellInfo], *, reveal: bool) -> _Side:
-    sets = sets_of(connection, [info.id or 0 for info in cells[:1]])
+    sets = set(sets_of(connection, [info.id or 0 for info in cells]).values())
+    if len(sets) > 1:
+        raise UsageError("these models were asked items of different sets, which cannot stand side by side. Choose one")
     by_headline = {
         headline: tuple(measures_of(connection, *headline[:2], headline[2:]))
         for headline in {_headline(info) for info in cells}
     }
     return _Side(
         cells=tuple(cells),
-        item_set=next(iter(sets.values()), 0),
+        item_set=next(iter(sets), 0),
         measures={info.id or 0: by_headline[_headline(info)] for info in cells},
         is_hidden=not reveal and any(info.is_confidential for info in cells),
         reveal=reveal,
@@ -295,15 +298,22 @@ def _cases(connection: Connection, side: _Side, positions: Sequence[int]) -> lis
     chosen = select(samples.c.position, samples.c.name, samples.c.content)
     chosen = chosen.where(samples.c.set == side.item_set, samples.c.position.in_(positions))
     outcomes: dict[int, dict[int, Outcome]] = {position: {} for position in positions}
-    for measures, cells in groupby(sorted(side.cells, key=lambda info: side.measures[info.id or 0]),
-                                   lambda info: side.measures[info.id or 0]):  # fmt: skip
-        for cell, position, outcome in _outcomes(connection, list(cells), measures, positions, reveal=side.reveal):
+    for measures, cells in _by_measures(side).items():
+        for cell, position, outcome in _outcomes(connection, cells, measures, positions, reveal=side.reveal):
             outcomes[position][cell] = outcome
     found = []
     for row in connection.execute(chosen.order_by(samples.c.position)):
         sample = unpack(row.content, Sample)
         shown = redact_sample(sample) if side.is_hidden else sample
         found.append(Case(position=row.position, name=row.name, sample=shown, outcomes=outcomes[row.position]))
+    return found
+
+
+def _by_measures(side: _Side) -> dict[tuple[int, ...], list[CellInfo]]:
+    """The cells that are ranked by the same measures, whose outcomes are read together."""
+    found: dict[tuple[int, ...], list[CellInfo]] = {}
+    for info in side.cells:
+        found.setdefault(side.measures[info.id or 0], []).append(info)
     return found
 
 

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from sqlalchemy import Connection, func, select
 
 from steelyard.store.database import schema
-from steelyard.store.rows.account import doubtful_of_run, spent_by_cell
+from steelyard.store.rows.account import CellSpent, doubtful_of_run, spent_by_cell
 from steelyard.store.rows.cells import cells_of
 from steelyard.store.rows.signs import CellSign, Sign, last_sign
 from steelyard.types import CellInfo
@@ -24,14 +24,16 @@ MANY = 50_000
 WINDOW_S = 60.0
 TROUBLES = 5
 FEWEST = 10
+LOOKED_AT = 2_000
 
 
 class CellProgress(Struct, frozen=True, kw_only=True):
     """How many of a cell's requests have come back, failed ones included; ``planned`` counts repeats.
 
     ``rate`` is its answers a second over the last minute of them. Of its calls among the newest ones, ``failures`` says
-    how many failed of what, and ``retried`` were sent more than once. ``spent_usd`` is what is known of it. ``sign`` is
-    what its process told of it last, where one works on it.
+    how many failed of what, and ``retried`` were sent more than once. ``spent_usd`` is what is known of it,
+    ``each_usd`` what another answer costs, which nobody knows while all were reused. ``sign`` is what its process told
+    of it last, where one works on it.
     """
 
     cell: CellInfo
@@ -41,6 +43,7 @@ class CellProgress(Struct, frozen=True, kw_only=True):
     failures: dict[str, int] = {}
     retried: int = 0
     spent_usd: float | None = None
+    each_usd: float | None = None
     sign: CellSign | None = None
 
     @property
@@ -57,8 +60,8 @@ class CellProgress(Struct, frozen=True, kw_only=True):
 
     @property
     def is_held_up(self) -> bool:
-        """Whether nothing goes until somebody else has done something: no pace tells how long that takes."""
-        return self.sign is not None and any(wait.why in ("service", "disk") for wait in self.sign.waits)
+        """Whether nothing goes until others have done something: no pace tells how long that takes."""
+        return self.sign is not None and any(wait.why in ("look", "service", "disk") for wait in self.sign.waits)
 
     @property
     def remaining_s(self) -> float | None:
@@ -123,14 +126,14 @@ class Progress(Struct, frozen=True, kw_only=True):
 
     @property
     def forecast_usd(self) -> float | None:
-        """What the whole run comes to if what is left costs as much as what is done, cell by cell; ``None`` where a
-        cell has not begun.
+        """What the whole run comes to if what is left is asked, at the price of what was paid for, cell by cell;
+        ``None`` where that of a cell is unknown. Less where answers will be reused or fail.
         """
-        asked = [one for one in self.cells if not one.cell.is_floor]
-        if not self.spent_usd or not all(one.done or one.is_over for one in asked):
+        if not self.spent_usd:
             return None
-        left = ((one.spent_usd or 0.0) * (one.planned - one.done) / one.done for one in asked if not one.is_over)
-        return self.spent_usd + sum(left)
+        left = [(one.planned - one.done, one.each_usd) for one in self.cells if not one.is_over]
+        known = [n * each_usd for n, each_usd in left if each_usd is not None]
+        return self.spent_usd + sum(known) if len(known) == len(left) else None
 
 
 def progress(connection: Connection, run: int) -> Progress:
@@ -147,12 +150,13 @@ def progress(connection: Connection, run: int) -> Progress:
         cells=tuple(
             replace(
                 _cell(connection, info, [row for row in newest if row.cell == info.id], now_s),
-                spent_usd=spent.get(info.id or 0),
+                spent_usd=spent[info.id or 0].usd if info.id in spent else None,
+                each_usd=_each_usd(connection, info.id or 0, spent.get(info.id or 0, CellSpent())),
                 sign=signs.get(info.id or 0),
             )
             for info in infos
         ),
-        spent_usd=sum(spent.values()) + doubtful_usd,
+        spent_usd=sum(one.usd for one in spent.values()) + doubtful_usd,
         doubtful_usd=doubtful_usd,
         sign=sign,
         looked_at=len(newest),
@@ -186,6 +190,19 @@ def _cell(connection: Connection, info: CellInfo, newest: list[Any], now_s: floa
         failures=dict(Counter(row.failure for row in newest if row.failure is not None)),
         retried=sum(row.tries > 1 for row in newest),
     )
+
+
+def _each_usd(connection: Connection, cell: int, spent: CellSpent) -> float | None:
+    """What another answer costs: nothing where some were asked for and none was paid for."""
+    return spent.each_usd if spent.paid_answers or _was_asked(connection, cell) else None
+
+
+def _was_asked(connection: Connection, cell: int) -> bool:
+    """Whether any answer was given anew, of so many as are read in no time."""
+    calls = schema.calls
+    some = select(calls.c.cached, calls.c.failure).where(calls.c.cell == cell).limit(LOOKED_AT).subquery()
+    anew = select(some.c.cached).where(~some.c.cached, some.c.failure.is_(None)).limit(1)
+    return connection.execute(anew).scalar() is not None
 
 
 def _done(connection: Connection, cell: int) -> int:

@@ -13,7 +13,8 @@ from collections.abc import Callable
 
 import msgspec
 from msgspec import Struct
-from sqlalchemy import Connection, delete, func, select, update
+from msgspec.structs import replace
+from sqlalchemy import Connection, case, delete, distinct, func, select, update
 
 from steelyard.store.database import schema
 from steelyard.store.database.dialect import put
@@ -32,6 +33,28 @@ class Terms(Struct, frozen=True, kw_only=True):
     limit_usd: float
     set_at: str
     before_usd: float
+
+
+class CellSpent(Struct, frozen=True, kw_only=True):
+    """What the answers of a cell and the judgements of them are known to have cost, and how many answers cost anything
+    themselves or to judge.
+    """
+
+    answers_usd: float = 0.0
+    paid_answers: int = 0
+    judgements_usd: float = 0.0
+    paid_judgements: int = 0
+
+    @property
+    def usd(self) -> float:
+        """Both together."""
+        return self.answers_usd + self.judgements_usd
+
+    @property
+    def each_usd(self) -> float:
+        """What another answer with its judgement costs, by those that were paid for: what was reused tells no price."""
+        judged = max(self.paid_judgements, self.paid_answers)
+        return self.answers_usd / max(1, self.paid_answers) + self.judgements_usd / max(1, judged)
 
 
 class Account(Struct, frozen=True, kw_only=True):
@@ -177,24 +200,27 @@ def settle_the_dead(connection: Connection, is_alive: IsAlive) -> int:
 
 def spent_of_run(connection: Connection, run: int) -> float:
     """What the answers and judgements of a run are known to have cost, and what its sessions left in doubt."""
-    return sum(spent_by_cell(connection, run).values()) + doubtful_of_run(connection, run)
+    return sum(one.usd for one in spent_by_cell(connection, run).values()) + doubtful_of_run(connection, run)
 
 
-def spent_by_cell(connection: Connection, run: int) -> dict[int, float]:
-    """What the answers of each cell of a run and the judgements of them are known to have cost, where anything is."""
+def spent_by_cell(connection: Connection, run: int) -> dict[int, CellSpent]:
+    """What is known of each cell of a run, where anything is."""
     cells, calls, scores = schema.cells, schema.calls, schema.scores
     of_run = select(cells.c.id).where(cells.c.run == run)
-    answers = select(calls.c.cell, func.sum(calls.c.cost_usd)).where(calls.c.cell.in_(of_run), schema.HAS_COST)
+    answers = select(calls.c.cell, func.sum(calls.c.cost_usd), func.count())
+    answers = answers.where(calls.c.cell.in_(of_run), schema.HAS_COST)
+    paid = func.count(distinct(case((scores.c.cost_usd > 0, scores.c.call))))
     judgements = (
-        select(calls.c.cell, func.sum(scores.c.cost_usd))
+        select(calls.c.cell, func.sum(scores.c.cost_usd), paid)
         .join(calls, calls.c.id == scores.c.call)
         .where(scores.c.calls.is_not(None), calls.c.cell.in_(of_run))
     )
-    spent: dict[int, float] = {}
-    for costs in (answers, judgements):
-        for cell, cost_usd in connection.execute(costs.group_by(calls.c.cell)).all():
-            if cost_usd is not None:
-                spent[cell] = spent.get(cell, 0.0) + float(cost_usd)
+    spent: dict[int, CellSpent] = {}
+    for cell, usd, n in connection.execute(answers.group_by(calls.c.cell)):
+        spent[cell] = CellSpent(answers_usd=float(usd), paid_answers=n)
+    for cell, usd, n in connection.execute(judgements.group_by(calls.c.cell)):
+        if usd is not None:
+            spent[cell] = replace(spent.get(cell, CellSpent()), judgements_usd=float(usd), paid_judgements=n)
     return spent
 
 
