@@ -103,6 +103,7 @@ def test_who_is_cheapest_or_fastest_is_told_from_every_other_and_not_from_the_ne
     (found,) = of("cost", cheap, next_, wide)
     assert found.kind == "open"
     assert "c with" in found.sentence
+    assert found.says_open
     (found,) = of("cost", cheap, next_, contender("c", 300, cost=3 * COST))
     assert found.sentence.endswith("that of b, the next. It is told from all 2 others.")
     (found,) = of("speed", contender("a", 300), contender("b", 300), contender("c", 300))
@@ -275,6 +276,24 @@ def test_high_stakes_is_withheld_where_calls_failed():
     assert found.settle.startswith("First what keeps it from being judged")
 
 
+def test_what_is_no_fault_of_an_import_is_not_put_down_to_it_and_the_imported_are_named():
+    scores = np.ones(400)
+    scores[:12] = np.nan
+    broken = cell(scores, info={"model": "a", "origin": "import sha256:00"})
+    estimates = {one.metric: one for one in broken.estimates} | dict(contender("a", 390).estimates)
+    found = recommended(STAKES, Contender(cell=broken, estimates=estimates))
+    assert "12 of 400 requests failed or could not be graded" in found.why
+    assert found.settle == "First what keeps it from being judged; more items alone would not help."
+    imported = [contender(name, 395, info={"origin": "import sha256:00"}) for name in "ab"]
+    found = recommended(STAKES, *imported, contender("live", 364))
+    assert found.settle.startswith("a and b asked from here (steelyard run): of answers made elsewhere")
+
+
+def test_no_model_s_name_is_changed_at_the_beginning_of_a_sentence():
+    assert recommended(STAKES, contender("tinyllama", 390)).why.startswith("tinyllama answers 97.5 %")
+    assert recommended(REAL_TIME, contender("tinyllama", 390)).why.startswith("The first token of 95 % of tinyllama's")
+
+
 def test_general_takes_the_cheapest_that_comes_close():
     found = recommended(GENERAL, contender("a", 300), contender("b", 298, cost=COST / 5), contender("c", 100))
     assert found.models == ("b",)
@@ -291,7 +310,28 @@ def test_general_is_withheld_where_a_cheaper_one_might_come_close():
     found = recommended(GENERAL, contender("a", 300), contender("b", 288, cost=COST / 5, offset=30))
     assert not found.is_given
     assert "b might be within 5 points of the best and cheaper than a" in found.why
+    assert "not shown to do better" not in found.why
     assert "would settle it" in found.settle
+
+
+def test_general_is_not_withheld_for_a_close_model_that_is_not_shown_to_beat_the_floor():
+    for cost in (COST / 5, np.nan):
+        found = recommended(GENERAL, contender("a", 115), contender("b", 108, cost=cost), floors=[floor(85)])
+        assert found.models == ("a",)
+        assert "no cheaper model is shown to come close and to do better than the floor. b is close enough, but " in (
+            found.why
+        )
+        assert "every other model" not in found.why
+
+
+def test_general_says_of_no_model_that_it_could_not_compare_that_it_is_worse():
+    apart = contender("c", 390, info={"prompt_digest": "other words"}), contender("c", 290, cost=np.nan)
+    other = Bench("c@p", [contender("a", 300), contender("b", 200)])
+    for more in ({"models": apart[:1]}, {"models": apart[1:], "more": [other]}):
+        models = contender("a", 395), contender("b", 200, cost=COST / 5)
+        found = recommended(GENERAL, *models, *more.pop("models"), **more)
+        assert found.models == ("a",)
+        assert "every other model that could be compared is shown to be more than 5 points worse" in found.why
 
 
 def test_general_is_withheld_without_prices_and_of_one_model():

@@ -100,14 +100,24 @@ def test_protocols_are_compared_only_where_asked(two_runs):
 def test_of_many_pairs_the_outcome_is_told_and_where_to_find_each(two_runs):
     with Store.open(Path(".steelyard/steelyard.db")) as store:
         found = load_comparisons(store, [store.run(str(run)) for run in two_runs], Question())
-    many = msgspec.structs.replace(found, pairs=found.pairs * 13)
+    (pair,) = found.pairs
+    unknown = msgspec.structs.replace(pair.comparison.difference, value=None, low=None, high=None)
+    unpaired = msgspec.structs.replace(pair.comparison, difference=unknown, verdict="inconclusive")
+    others = [
+        msgspec.structs.replace(pair, comparison=msgspec.structs.replace(pair.comparison, verdict="regressed")),
+        *[msgspec.structs.replace(pair, comparison=unpaired)] * 2,
+    ]
+    many = msgspec.structs.replace(found, pairs=[*found.pairs * 13, *others])
     out = io.StringIO()
     print_comparisons(many, PlainConsole(file=out, width=160))
-    assert "13 candidates against old, accuracy 50.0 % (35.2 to 64.8, Wilson 95 %, n = 40):" in out.getvalue()
-    assert "13 improved, most of all new +32.5 (" in out.getvalue()
-    assert "Each of the 13 pairs: the same command with --json" in out.getvalue()
+    assert "16 candidates against old (#1), accuracy 50.0 % (35.2 to 64.8, Wilson 95 %, n = 40):" in out.getvalue()
+    assert "13 improved, most of all new (#2) +32.5 (" in out.getvalue()
+    assert "1 regressed: new (#2) +32.5 (" in out.getvalue()
+    assert "2 cannot be compared" in out.getvalue()
+    assert "inconclusive" not in out.getvalue()
+    assert "Each of the 16 pairs: the same command with --json" in out.getvalue()
     assert found.pairs[0].comparison.sentence not in out.getvalue()
-    assert len(out.getvalue().splitlines()) < 12
+    assert len(out.getvalue().splitlines()) < 14
 
 
 def test_many_runs_are_one_claim_with_places(two_runs):

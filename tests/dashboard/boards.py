@@ -122,13 +122,13 @@ TRIED = (Attempt(failure=REFUSED, duration_s=0.2, wait_s=0.5),)
 
 
 @contextmanager
-def served(store, *, token=TOKEN, reveal=False, hosts=(), faults=None):
+def served(store, *, token=TOKEN, reveal=False, hosts=(), faults=None, about=lambda evidence: {}):
     """The dashboard on a port of its own; yields the port."""
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
     allowed = access("127.0.0.1", allowed_hosts=hosts, token=token, is_open=token is None)
     heard = faults if faults is not None else []
-    app = dashboard(store, allowed, cookie=COOKIE, reveal=reveal, on_fault=heard.append)
+    app = dashboard(store, allowed, about=about, cookie=COOKIE, reveal=reveal, on_fault=heard.append)
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, log_level="critical", lifespan="off", ws="none"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()

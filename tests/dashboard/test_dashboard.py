@@ -66,9 +66,13 @@ def test_the_list_is_filtered_sorted_and_paged_by_its_address(store):
 
 @pytest.mark.anywhere
 def test_a_run_shows_charts_findings_and_what_it_cost(store):
-    one_run(store, ["yes", "no"] * 20, scores=[1.0, 0.0] * 20)
-    with served(store) as port:
-        page = Visitor(port).page("/runs/1")
+    _, _, answers = one_run(store, ["yes", "no"] * 20, scores=[1.0, 0.0] * 20)
+    store.append_scores([judged(answers[0], 1.0, reason="It says yes.")])
+    with served(store, about=lambda evidence: {bench.label: "Asks a quiz." for bench in evidence.benches}) as port:
+        page, file = (Visitor(port).page(path) for path in ("/runs/1", "/runs/1/report.html"))
+    assert "Asks a quiz." in page
+    assert "Asks a quiz." in file
+    assert "; It says yes. " in file
     for text in ("Key findings", "Recommendations", "quiz@p", "Latency distribution", "<svg"):
         assert text in page
     assert 'http-equiv="refresh"' not in page

@@ -2,8 +2,11 @@
 
 from itertools import pairwise
 
+import msgspec
+import pytest
+
 from steelyard.report.examples import MOST_TEXT, SHORTEST, examples_apart, fitting
-from steelyard.report.samples import LONGEST_PROMPT, Item
+from steelyard.report.samples import LONGEST_PROMPT, Answer, Item
 
 SHOTS = "".join(f"Q: {at} + {at}?\nA: {2 * at}\n\n" for at in range(SHORTEST // 4))
 
@@ -49,3 +52,31 @@ def test_long_texts_leave_fewer_items_taken_from_all_over_with_the_beginnings_of
     rare = items([f"{'y' * SHORTEST}\n\n{at}" for at in range(3)], "rare")
     short, of_all = fitting(*examples_apart(rare))
     assert ([one.prompt for one in short], len(of_all)) == (["0", "1", "2"], 1)
+
+
+def answered(n, *, long=3_000):
+    one = Answer(
+        model="m", slot=0, state="wrong", repeat=0, text="x" * long, extracted="x", score="0", reason="", figures=()
+    )
+    return (one,) * n
+
+
+@pytest.mark.parametrize(("n", "many"), [(120, 4), (80, 6), (96, 1), (30, 40), (500, 1)])
+def test_the_first_item_always_comes_along_and_the_texts_fit_however_long(n, many):
+    long = [msgspec.structs.replace(one, answers=answered(n)) for one in items(["What?"] * many)]
+    kept, _ = fitting(long, [])
+    assert kept[0].id == "0"
+    assert all(len(one.answers) == n for one in kept)
+    said = sum(len(one.prompt) + sum(len(each.text) + 1 for each in one.answers) for one in kept)
+    assert MOST_TEXT / 2 < said <= MOST_TEXT
+
+
+def test_many_long_beginnings_are_cut_to_what_the_items_leave():
+    parts = [
+        one for part in range(57) for one in items([f"{part} {SHOTS * 3}Q: {at}" for at in range(3)], f"part {part}")
+    ]
+    kept, beginnings = fitting(*examples_apart(parts))
+    assert len(kept) == len(parts)
+    assert len(beginnings) == 57
+    texts = sum(len(one.prompt) for one in kept) + sum(len(one.text) for one in beginnings)
+    assert 0.9 * MOST_TEXT < texts <= MOST_TEXT

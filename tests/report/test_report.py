@@ -14,13 +14,17 @@ from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
 
+import msgspec
 import pytest
 
 import steelyard as sy
+from steelyard.analysis.findings import Finding
 from steelyard.cli import main
 from steelyard.cli.serve import PORT
-from steelyard.report.markdown import code, escaped
+from steelyard.report.evidence import load_evidence
+from steelyard.report.markdown import code, escaped, markdown_report
 from steelyard.report.unseen import visible
+from steelyard.store import Store
 
 HOSTILE = (
     "<script>document.title='pwned'</script>",
@@ -213,6 +217,19 @@ def test_foreign_text_in_markdown_is_inert(text):
     assert span.endswith(fence)
     assert fence not in span[len(fence) : -len(fence)].strip().replace("`" * (len(fence) + 1), "")
     assert "|" not in span
+
+
+def test_a_doubt_keeps_its_sign_whatever_a_service_said_and_nothing_is_said_to_be_open_twice(hostile):
+    with Store.open(Path(".steelyard/steelyard.db")) as store:
+        evidence = load_evidence(store, [store.run(str(hostile[0]))])
+    doubt = Finding(rule="doubts", kind="beware", sentence="the first failed with: not decided")
+    unclear = Finding(rule="lead", kind="open", sentence="not decided-7b was not asked the same")
+    lead = Finding(rule="lead", kind="told", sentence="stands at the top")
+    said = Finding(rule="cost", kind="open", sentence="Whose cost least is not decided", says_open=True)
+    text = markdown_report(msgspec.structs.replace(evidence, findings=(lead, doubt, unclear, said)))
+    assert "- ⚠️ the first failed with: not decided" in text
+    assert "- Not decided: not decided-7b was not asked the same" in text
+    assert "- Whose cost least is not decided" in text
 
 
 def test_a_verdict_its_criteria_and_the_turned_items_stand_in_the_markdown():

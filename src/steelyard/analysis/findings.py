@@ -33,6 +33,7 @@ class Finding(Struct, frozen=True, kw_only=True):
     """A sentence with what it rests on. ``told``: decided by a test; ``open``: not decided; ``beware``: a doubt.
 
     ``rule`` names its section in ``docs/findings.md``; ``numbers`` are the estimates that it is made from.
+    ``says_open``: the sentence itself says that it is not decided.
     """
 
     rule: str
@@ -41,6 +42,7 @@ class Finding(Struct, frozen=True, kw_only=True):
     benchmark: str = ""
     method: str = ""
     numbers: tuple[Estimate, ...] = ()
+    says_open: bool = False
 
 
 def findings(benches: Sequence[Bench], changes: Sequence[Comparison] = (), doubts: Sequence[str] = ()) -> list[Finding]:
@@ -82,7 +84,7 @@ def lead(bench: Bench) -> Iterator[Finding]:
             seen += f"{'are' if len(others) > 1 else 'is'} not told from it."
         text = f"Who answers best on {bench.label} is not decided. {seen}{_to_settle(bench, compared)}"
         yield Finding(rule="lead", kind="open", benchmark=bench.label, sentence=text, method=_method(bench, compared),
-                      numbers=numbers)  # fmt: skip
+                      numbers=numbers, says_open=True)  # fmt: skip
         return
     measures = [bench.compare(leader, second, name) for name in BESIDE]
     text = f"{leader.name} answers best on {bench.label}. {sentence(compared, measures)}"
@@ -167,7 +169,7 @@ def cheapest_answer(bench: Bench) -> Iterator[Finding]:
             f"and {near[0]} with {_dear(numbers[1])} are not told apart{_nor(near[1:])}.{rest}"
         )
     yield Finding(rule="cost", kind="told" if is_told else "open", benchmark=bench.label, sentence=text,
-                  method=_ratio_words(found), numbers=numbers)  # fmt: skip
+                  method=_ratio_words(found), numbers=numbers, says_open=not is_told)  # fmt: skip
 
 
 def fastest(bench: Bench) -> Iterator[Finding]:
@@ -199,7 +201,8 @@ def fastest(bench: Bench) -> Iterator[Finding]:
             f"{nearest.name} with {written(numbers[1])} are not told apart{_nor(near[1:])}."
         )
     yield Finding(rule="speed", kind="told" if is_told else "open", benchmark=bench.label, sentence=text,
-                  method=_method(bench, compared, is_ranked=False), numbers=numbers)  # fmt: skip
+                  method=_method(bench, compared, is_ranked=False), numbers=numbers,
+                  says_open=not is_told)  # fmt: skip
 
 
 def dominated(bench: Bench) -> Iterator[Finding]:

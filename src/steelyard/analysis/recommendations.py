@@ -22,10 +22,11 @@ ANSWERED = parse_threshold("reliability >= 0.99")
 PROMPT = parse_threshold("ttft.p95 <= 1s")
 WHOLE = parse_threshold("latency.p95 <= 1s")
 CLOSE = parse_margin("accuracy=0.05")
+OF_TOKENS = "the first token of 95 % of"
 SEEN = {
     "accuracy": "{model} answers {seen} of {benchmark} right",
     "reliability": "{model} answers {seen} of its requests on {benchmark}",
-    "ttft.p95": "the first token of 95 % of {model}'s answers on {benchmark} is there within {seen}",
+    "ttft.p95": f"{OF_TOKENS} {{model}}'s answers on {{benchmark}} is there within {{seen}}",
     "latency.p95": "95 % of {model}'s answers on {benchmark} are there within {seen}",
 }
 ASKED = {"accuracy": "at least 90 %", "reliability": "at least 99 %", "ttft.p95": "1 s", "latency.p95": "1 s"}
@@ -42,6 +43,7 @@ WHETHER = {
 }
 """The bars as people say them; what a gate is given stands in its own words."""
 PRICES = "a price for each model (--price, or price: in the plan)."
+NOT_KNOWN = "that is not known"
 BORNE = Policy(allowed=("cached", "machine"))
 """An answer used again says as much of quality as a new one; times are taken over new ones only."""
 
@@ -136,14 +138,14 @@ def general(benches: Sequence[Bench]) -> Recommendation:
         why = f"{listed(passed)} are close enough, but what {listed(unpriced)} {costs} is not known."
         return Recommendation(use=use, rule=rule, models=(), why=why, settle=f"{PRICES[0].upper()}{PRICES[1:]}")
     cheapest = _least(passed, benches, "cost.per_request")
-    rivals = [name for name in common if name not in passed and _might_pass(judged[name])]
+    rivals = [name for name in common if name not in (*passed, *chance) and _might_pass(judged[name])]
     open_ones = [name for name in rivals if not _is_told_more(name, cheapest[0], benches)]
     if open_ones:
         why, settle = _open_rivals(open_ones, cheapest, benches)
         checks = [check for name in open_ones for check in judged[name]]
         settle = " ".join(filter(None, [_settling(checks, benches), settle]))
         return Recommendation(use=use, rule=rule, models=(), why=why, settle=settle)
-    why = _why_general(cheapest, benches, is_alone=len(passed) == 1 and not rivals)
+    why = _why_general(cheapest, benches, is_alone=len(passed) == 1 and not rivals, chance=chance)
     return Recommendation(use=use, rule=rule, models=tuple(cheapest), why=why)
 
 
@@ -188,6 +190,8 @@ def _given(
         why = f"No model passes: {_seen(told)}"
         return Recommendation(use=use, rule=rule, models=(), why=why, settle="More items would not change that.")
     checks = [check for check in judged[nearest[0]] if check.verdict == "inconclusive"]
+    if any(check.fault for check in checks):
+        checks += [check for name in nearest[1:] for check in judged[name] if check.fault]
     why = _why_open(nearest, judged, checks[0])
     return Recommendation(use=use, rule=rule, models=(), why=why, settle=_settling(checks, benches))
 
@@ -231,9 +235,8 @@ def _bar(bar: Threshold, one: Contender) -> Check:
     if bar.metric in one.estimates:
         return check_threshold(bar, one.cell, BORNE)
     info = one.side.info
-    fault = "that is not known"
     return Check(metric=bar.metric, criterion=bar.text, model=one.name, benchmark=info.label, verdict="inconclusive",
-                 fault=fault)  # fmt: skip
+                 fault=NOT_KNOWN)  # fmt: skip
 
 
 def _close(name: str, benches: Sequence[Bench]) -> list[Check]:
@@ -318,7 +321,7 @@ def _why(chosen: Sequence[str], passed: Sequence[str], judged: dict[str, list[Ch
     elif len(passed) > 1:
         parts.append(f"It is chosen among the {len(passed)} that pass ({listed(passed)}).")
     seen = [_seen(check) for check in judged[chosen[0]]]
-    return " ".join([*parts, *(f"{text[0].upper() if text[0] == 't' else text[0]}{text[1:]}" for text in seen)])
+    return " ".join([*parts, *(f"{'T' if text.startswith(OF_TOKENS) else text[0]}{text[1:]}" for text in seen)])
 
 
 def _seen(check: Check) -> str:
@@ -330,19 +333,30 @@ def _seen(check: Check) -> str:
     return f"{seen}, {bar} (each bound with 95 % certainty)."
 
 
-def _why_general(chosen: Sequence[str], benches: Sequence[Bench], *, is_alone: bool) -> str:
-    """Why the cheapest ones are these; ``is_alone``: every other model is told to be too far behind."""
-    somewhere = " on some benchmark" if len(benches) > 1 else ""
-    rest = f"every other model is shown to be more than 5 points worse{somewhere}"
+def _why_general(chosen: Sequence[str], benches: Sequence[Bench], *, is_alone: bool, chance: Sequence[str] = ()) -> str:
+    """Why the cheapest ones are these; ``is_alone``: no other model is, or might be, close enough and above the floor.
+
+    ``chance``: those that are close enough, and not shown to be above it.
+    """
+    rest = "no cheaper model is shown to come close"
+    if chance:
+        rest += " and to do better than the floor"
+    elif is_alone:
+        is_all = len(_common(benches)) == len({one.name for bench in benches for one in bench.models})
+        which = "" if is_all else " that could be compared"
+        somewhere = " on some benchmark" if len(benches) > 1 else ""
+        rest = f"every other model{which} is shown to be more than 5 points worse{somewhere}"
     parts = []
     for bench in benches:
         one, leader = _on(bench, chosen[0]), bench.pairable[0]
         if one is leader:
-            rest = rest if is_alone else "no cheaper model is shown to come close"
             parts.append(f"{one.name} is the best one seen on {bench.label}, and {rest}.")
         else:
             parts.append(seen_sentence(_margin(CLOSE, one, bench)))
     alone = "" if len(chosen) == 1 else f"{listed(chosen)} are not told apart in cost. "
+    if chance:
+        several = "are" if len(chance) > 1 else "is"
+        parts.append(f"{listed(chance)} {several} close enough, but not shown to do better than the floor.")
     return alone + " ".join(parts)
 
 
@@ -359,12 +373,22 @@ def _on_label(benches: Sequence[Bench], check: Check) -> Contender:
     return _on(next(bench for bench in benches if bench.label == check.benchmark), check.model)
 
 
+def _is_unknown(check: Check) -> bool:
+    """Whether it is the metric itself that is not known, and not a doubt about a known one."""
+    return check.fault == NOT_KNOWN or (check.fault or "").startswith(f"{check.metric} is not known: ")
+
+
 def _settling(checks: Sequence[Check], benches: Sequence[Bench]) -> str:
     """The items, and where prices are known the dollars, that would settle what is open; or what stands in the way."""
-    if any(check.fault and _on_label(benches, check).side.info.is_imported for check in checks):
-        return "The same models asked from here (steelyard run): of answers made elsewhere that is not known."
-    if any(check.fault for check in checks):
-        return "First what keeps it from being judged; more items alone would not help."
+    elsewhere = [check for check in checks if _is_unknown(check) and _on_label(benches, check).side.info.is_imported]
+    steps = []
+    if elsewhere:
+        who = listed(list(dict.fromkeys(check.model for check in elsewhere)))
+        steps.append(f"{who} asked from here (steelyard run): of answers made elsewhere that is not known.")
+    if any(check.fault and check not in elsewhere for check in checks):
+        steps.append("First what keeps it from being judged; more items alone would not help.")
+    if steps:
+        return " ".join(steps)
     needed = [check for check in checks if check.verdict == "inconclusive" and check.needed_items]
     if not needed:
         return "The truth may lie at the bar itself: no number of items is sure to settle it."

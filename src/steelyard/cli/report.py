@@ -11,7 +11,6 @@ from steelyard.cli.gate import add_criteria, asked_of
 if TYPE_CHECKING:
     from steelyard.analysis.gate import GateReport
     from steelyard.report.comparing.flips import Flips
-    from steelyard.report.evidence import Evidence
     from steelyard.store import Store
     from steelyard.types import RunInfo
 
@@ -63,9 +62,10 @@ def _write_all(store: Store, runs: list[RunInfo], parsed: argparse.Namespace) ->
     if basis is not None:
         keep_reported(store, evidence, basis)
     if parsed.html:
+        from steelyard.cli.about import about_benchmarks
         from steelyard.report.html import html_report
 
-        page = html_report(store, evidence, verdict, reveal=parsed.reveal, about=_about(evidence))
+        page = html_report(store, evidence, verdict, reveal=parsed.reveal, about=about_benchmarks(evidence))
         _write(parsed.html, page)
     if parsed.markdown:
         from steelyard.report.markdown import markdown_report
@@ -75,21 +75,6 @@ def _write_all(store: Store, runs: list[RunInfo], parsed: argparse.Namespace) ->
         from steelyard.report.junit import junit_report
 
         _write(parsed.junit, junit_report(evidence, verdict))
-
-
-def _about(evidence: Evidence) -> dict[str, str]:
-    """What each benchmark that ships with us asks, and how its protocol does, by the label on the page."""
-    from steelyard.benchmarks import BUILT_IN, find_benchmark
-
-    found: dict[str, str] = {}
-    for bench in evidence.benches:
-        info = next(iter((*bench.models, *bench.floors))).side.info
-        if info.benchmark in BUILT_IN:
-            known = find_benchmark(info.benchmark)
-            asked = [one.description for one in known.protocols if one.name == info.protocol]
-            said = "; ".join(filter(None, [known.description, *asked]))
-            found[bench.label] = f"{said[:1].upper()}{said[1:]}." if said else ""
-    return found
 
 
 def _planned(store: Store, runs: list[RunInfo]) -> str | None:

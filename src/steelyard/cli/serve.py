@@ -53,6 +53,7 @@ def execute(parsed: argparse.Namespace) -> int:
     import os
     import sys
 
+    from steelyard.cli.about import about_benchmarks
     from steelyard.dashboard.app import access, dashboard
     from steelyard.report.answers import plain
     from steelyard.secrets import scrub
@@ -67,6 +68,7 @@ def execute(parsed: argparse.Namespace) -> int:
         app = dashboard(
             store,
             allowed,
+            about=about_benchmarks,
             cookie=f"steelyard_{port}",
             reveal=parsed.reveal,
             on_fault=lambda trace: print(plain(scrub(trace)), file=sys.stderr),

@@ -22,7 +22,7 @@ from steelyard.dashboard import (
     search_page,
     trend_pages,
 )
-from steelyard.dashboard.board import Board, Remembered
+from steelyard.dashboard.board import About, Board, Remembered
 from steelyard.dashboard.guard import LOOPBACK, App, Guard, Refusal
 from steelyard.dashboard.rendering import assets, render
 from steelyard.errors import EnvironmentFault, SteelyardError, UnknownName, UsageError
@@ -81,11 +81,20 @@ def access(host: str, *, allowed_hosts: Iterable[str] = (), token: str | None = 
 
 
 def dashboard(
-    store: Store, allowed: Access, *, cookie: str = "steelyard", reveal: bool = False, on_fault: Callable[[str], None]
+    store: Store,
+    allowed: Access,
+    *,
+    about: About,
+    cookie: str = "steelyard",
+    reveal: bool = False,
+    on_fault: Callable[[str], None],
 ) -> App:
-    """The whole application behind its guard. ``on_fault`` gets the trace of a fault of ours."""
+    """The whole application behind its guard. ``on_fault`` gets the trace of a fault of ours.
+
+    ``about`` says what a run's benchmarks ask and how, by their labels.
+    """
     app = _application(on_fault)
-    app.state.board = Board(store=store, reveal=reveal, remembered=Remembered())
+    app.state.board = Board(store=store, reveal=reveal, remembered=Remembered(), about=about)
     return Guard(app, hosts=allowed.hosts, token=allowed.token, cookie=cookie, refused=_refused)
 
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import Struct
 
 from steelyard.dashboard.rendering import render
 from steelyard.errors import StoreError, UsageError
+from steelyard.report.evidence import Evidence
 from steelyard.store import Store
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from starlette.responses import HTMLResponse
 
 T = TypeVar("T")
+About = Callable[[Evidence], Mapping[str, str]]
 MOST_KEPT = 24
 LONGEST_PARAMETER = 300
 LARGEST_NUMBER = 2**53
@@ -56,11 +58,15 @@ class Remembered:
 
 
 class Board(Struct, frozen=True, kw_only=True):
-    """An open store behind the pages. ``reveal``: the texts of confidential benchmarks are shown too."""
+    """An open store behind the pages. ``reveal``: the texts of confidential benchmarks are shown too.
+
+    ``about`` says what a run's benchmarks ask and how, by their labels.
+    """
 
     store: Store
     reveal: bool
     remembered: Remembered
+    about: About
 
     def remember(self, what: str, key: Hashable, make: Callable[[], T]) -> T:
         """The result of ``make``, which is kept as long as the store stays as it is."""

@@ -121,7 +121,8 @@ def _evidence(board: Board, info: RunInfo) -> Evidence:
 
 def _whole(board: Board, info: RunInfo) -> dict[str, Any]:
     """Everything that the report says of the run, each number leading to its answers."""
-    parts = results_parts(_evidence(board, info))
+    evidence = _evidence(board, info)
+    parts = results_parts(evidence, board.about(evidence))
     parts["matrix"] = with_links(parts["matrix"], info.number)
     cells = {one.label: one.id or 0 for one in board.store.cells(info.id)}
     for bench in parts["benches"]:
@@ -227,10 +228,15 @@ def report(request: Request) -> Response:
     text = board.remember(
         "report",
         _key(info),
-        lambda: html_report(board.store, _evidence(board, info), reveal=board.reveal),
+        lambda: _report(board, info),
     )
     headers = {"content-disposition": f'attachment; filename="steelyard-run-{info.number}.html"'}
     return Response(text, media_type="text/html; charset=utf-8", headers=headers)
+
+
+def _report(board: Board, info: RunInfo) -> str:
+    evidence = _evidence(board, info)
+    return html_report(board.store, evidence, reveal=board.reveal, about=board.about(evidence))
 
 
 async def rename(request: Request) -> Response:

@@ -20,6 +20,10 @@ LONGEST = 12_000
 ITEMS = 3
 MOST_TEXT = 230_000
 """So many characters of prompts, right answers, answers and what prompts begin with come along in all."""
+SAID_OF_A_CUT = 50
+"""So many characters say how much was left out."""
+CLOSER = 0.995
+"""By how much fewer items are tried where a share of them turns out not to fit."""
 
 
 class Examples(Struct, frozen=True, kw_only=True):
@@ -57,19 +61,58 @@ def examples_apart(items: Sequence[Item]) -> tuple[list[Item], list[Examples]]:
 
 
 def fitting(items: Sequence[Item], examples: Sequence[Examples]) -> tuple[list[Item], list[Examples]]:
-    """As many of the items as may come along, each so many-th from all over, and the beginnings of these."""
+    """As many of the items as may come along, the first one and each so many-th, and the beginnings of these.
+
+    Where not even one fits, its answers are cut; beginnings are cut to what the items leave.
+    """
     room = max(MOST_TEXT - sum(len(one.text) for one in examples), MOST_TEXT // 2)
-    share = min(1.0, room / max(1, sum(map(_length, items))))
-    kept = [item for place, item in enumerate(items) if int((place + 1) * share) > int(place * share)]
+    kept = [_within(item, room) for item in _from_all_over(items, room)]
     counts = Counter(item.examples for item in kept if item.examples is not None)
     places = {old: new for new, old in enumerate(sorted(counts))}
+    most = _longest([len(examples[old].text) for old in places], MOST_TEXT - sum(map(_length, kept)))
     return (
         [
             item if item.examples is None else msgspec.structs.replace(item, examples=places[item.examples])
             for item in kept
         ],
-        [msgspec.structs.replace(examples[old], items=counts[old]) for old in places],
+        [
+            msgspec.structs.replace(examples[old], items=counts[old], text=cut(examples[old].text, most))
+            for old in places
+        ],
     )
+
+
+def _from_all_over(items: Sequence[Item], room: int) -> list[Item]:
+    """The first item, which tells most, and each so many-th after it, as many as fit."""
+    lengths = [_length(item) for item in items]
+    share = 1.0
+    while True:
+        places = [at for at in range(len(items)) if at == 0 or int(at * share) > int((at - 1) * share)]
+        text = sum(lengths[at] for at in places)
+        if text <= room or len(places) == 1:
+            return [items[at] for at in places]
+        share *= min(CLOSER, room / text)
+
+
+def _within(item: Item, room: int) -> Item:
+    """The item with its answers cut to what its question leaves them."""
+    if _length(item) <= room:
+        return item
+    texts = [len(one.text) for one in item.answers]
+    most = _longest(texts, room - _length(item) + sum(texts))
+    answers = tuple(msgspec.structs.replace(one, text=cut(one.text, most)) for one in item.answers)
+    return msgspec.structs.replace(item, answers=answers)
+
+
+def _longest(lengths: Sequence[int], room: int) -> int:
+    """To which length the longest are cut, so that all fit, with what is said of each cut."""
+    left = room
+    for place, length in enumerate(sorted(lengths)):
+        even = left // (len(lengths) - place)
+        if length > even:
+            return max(even - SAID_OF_A_CUT, 1)
+        left -= length
+    return max(lengths, default=0)
 
 
 def _length(item: Item) -> int:

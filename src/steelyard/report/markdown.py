@@ -121,7 +121,7 @@ def _findings(evidence: Evidence, *, told: bool) -> Iterator[str]:
     words = {"told": "", "open": "Not decided: ", "beware": "⚠️ "}
     above = _first(evidence) if told else None
     found = [
-        f"- {'' if 'not decided' in one.sentence else words[one.kind]}{escaped(one.sentence)}"
+        f"- {'' if one.says_open else words[one.kind]}{escaped(one.sentence)}"
         for one in evidence.findings
         if one is not above
     ]

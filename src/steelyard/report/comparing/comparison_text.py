@@ -92,14 +92,17 @@ def _outcome(pairs: Sequence[Compared]) -> Iterator[str]:
     found = [pair.comparison for pair in pairs]
     first = found[0]
     is_one = len({(one.baseline, one.baseline_run) for one in found}) == 1
-    baseline = f"against {first.baseline}, {descriptive(first.of_baseline)}" if is_one else "each against its baseline"
-    yield f"{len(found):,} candidates {baseline}:"
+    of = f"{_who(first.baseline, first.baseline_run, first)}, {descriptive(first.of_baseline)}"
+    yield f"{len(found):,} candidates {f'against {of}' if is_one else 'each against its baseline'}:"
+    known = [one for one in found if (one.ratio or one.difference).value is not None]
     for word in MARKS:
-        alike = sorted((one for one in found if one.verdict == word), key=_size, reverse=True)
+        alike = sorted((one for one in known if one.verdict == word), key=_size, reverse=True)
         if alike:
-            most = "; ".join(f"{one.candidate} {_seen(one)}" for one in alike[:NAMED])
-            named = f", most of all {most}" if word in ("improved", "regressed") else ""
+            most = "; ".join(f"{_who(one.candidate, one.candidate_run, one)} {_seen(one)}" for one in alike[:NAMED])
+            named = f"{', most of all' if len(alike) > 1 else ':'} {most}" if word in ("improved", "regressed") else ""
             yield f"{len(alike):,} {word}{named}"
+    if len(known) < len(found):
+        yield f"{len(found) - len(known):,} cannot be compared"
 
 
 def _size(comparison: Comparison) -> float:
