@@ -8,7 +8,7 @@ import pytest
 from steelyard.engine.asking.attempts import RetryPolicy, ask
 from steelyard.instrument.mock import Mock
 from steelyard.instrument.settings import FAULTS, Settings
-from steelyard.providers import http
+from steelyard.providers import reply
 from steelyard.providers.openai import OpenAI
 from steelyard.types import Message, Prompt, Request
 
@@ -59,7 +59,7 @@ def outcome_of(settings, *, streamed=True, stall_s=0.3, tries=1):
 def test_a_fault_of_the_service_is_a_failure_of_its_kind(fault, streamed, monkeypatch):
     if fault == "stream-error" and not streamed:
         pytest.skip("a fault of streams")
-    monkeypatch.setattr(http, "LONGEST_REPLY_BYTES", 1 << 20)
+    monkeypatch.setattr(reply, "LONGEST_REPLY_BYTES", 1 << 20)
     outcome = outcome_of(Settings(faults={fault: 1.0}, huge_bytes=4 << 20, retry_after_s=7), streamed=streamed)
     assert outcome.failure is not None
     assert outcome.failure.kind == FAILURES[fault], outcome.failure

@@ -12,9 +12,10 @@ from datetime import datetime
 import pytest
 
 from steelyard.errors import ProviderError
-from steelyard.providers import http, wire
-from steelyard.providers.http import EventStream, Http, take_apart
+from steelyard.providers import http, reply, wire
+from steelyard.providers.http import Http, take_apart
 from steelyard.providers.refusals import rest_s, retry_after_s
+from steelyard.providers.reply import EventStream
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 
@@ -137,7 +138,7 @@ def test_a_small_reply_that_unpacks_without_end_is_refused(monkeypatch):
 
 
 def test_a_long_reply_is_refused_and_a_fast_server_is_held_back(monkeypatch):
-    monkeypatch.setattr(http, "LONGEST_REPLY_BYTES", 1 << 20)
+    monkeypatch.setattr(reply, "LONGEST_REPLY_BYTES", 1 << 20)
     failure = failure_of([whole(bytes(1 << 21))])
     assert (failure.kind, "exceeds" in failure.message) == ("malformed", True)
 

@@ -15,9 +15,9 @@ from steelyard.engine.asking.attempts import RetryPolicy, ask
 from steelyard.providers import connect
 from steelyard.providers.anthropic import MESSAGES
 from steelyard.providers.google import GENERATE
-from steelyard.providers.http import Reply
 from steelyard.providers.interface import Done, Text
 from steelyard.providers.openai import CHAT
+from steelyard.providers.reply import Reply
 from steelyard.providers.responses import RESPONSES
 from steelyard.types import Message, ModelSpec, Prompt, Request, Usage
 

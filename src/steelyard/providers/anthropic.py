@@ -25,8 +25,8 @@ from steelyard.providers.endpoint import (
     no_answer,
     reported,
 )
-from steelyard.providers.http import Reply
 from steelyard.providers.interface import Done, Event, Text
+from steelyard.providers.reply import Reply
 from steelyard.providers.services import address_of, key_of
 from steelyard.types import Channel, FailureKind, ModelSpec, Request, Usage
 

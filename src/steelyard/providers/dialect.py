@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from steelyard.providers.http import Reply
 from steelyard.providers.interface import Event
+from steelyard.providers.reply import Reply
 from steelyard.types import Kind, Request
 
 Settings = frozenset[str]

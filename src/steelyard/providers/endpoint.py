@@ -16,9 +16,10 @@ import msgspec
 from steelyard.errors import ProviderError
 from steelyard.providers.accepted import Accepted
 from steelyard.providers.dialect import Dialect
-from steelyard.providers.http import BOM, STALL_TIMEOUT_S, Http, is_loopback
+from steelyard.providers.http import STALL_TIMEOUT_S, Http, is_loopback
 from steelyard.providers.interface import Done, Event, FirstByte, Pause
 from steelyard.providers.refusals import error_message, rest_s
+from steelyard.providers.reply import BOM
 from steelyard.secrets import Secret, scrub
 from steelyard.types import Failure, FailureKind, Request
 

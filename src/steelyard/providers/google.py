@@ -27,9 +27,9 @@ from steelyard.providers.endpoint import (
     no_answer,
     reported,
 )
-from steelyard.providers.http import Reply
 from steelyard.providers.interface import Done, Event, Text, mean_probability
 from steelyard.providers.refusals import classify
+from steelyard.providers.reply import Reply
 from steelyard.providers.services import address_of, key_of
 from steelyard.types import ModelSpec, Request, Usage
 

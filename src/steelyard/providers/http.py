@@ -14,9 +14,8 @@ import ssl
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, suppress
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -25,93 +24,15 @@ import msgspec
 from steelyard.errors import ProviderError
 from steelyard.providers import wire
 from steelyard.providers.refusals import classify, error_message, retry_after_s
+from steelyard.providers.reply import Reply
 from steelyard.secrets import scrub
 from steelyard.types import Failure
 
-LONGEST_REPLY_BYTES = 64 << 20
 CONNECT_TIMEOUT_S = 30.0
 STALL_TIMEOUT_S = 120.0
-FINISH_TIMEOUT_S = 0.25
 LONGEST_IDLE_S = 15.0
 LONGEST_REFUSAL_BYTES = 4096
-FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":")
-"""How a line of an event stream begins."""
-BOM = b"\xef\xbb\xbf"
 SAFE_IN_A_PATH = "/?%:@!$&'()*+,;=~[]"
-
-Piece = tuple[bytes, int]
-
-
-@dataclass(kw_only=True, slots=True)
-class Reply:
-    """A reply whose headers have arrived; its body is still to come, piece by piece.
-
-    ``begun`` is the first piece, once it was looked at; then comes ``next_piece``.
-    """
-
-    status: int
-    reason: str
-    headers: Mapping[str, str]
-    first_byte_ns: int
-    next_piece: Callable[[], Awaitable[Piece | None]]
-    begun: Piece | None = None
-
-    @property
-    def content_type(self) -> str:
-        """The media type without its parameters."""
-        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
-
-    async def events(self) -> AsyncIterator[Piece]:
-        """The ``data`` of each server-sent event with the nanosecond its last byte was read at."""
-        stream = EventStream()
-        size, at_ns = 0, self.first_byte_ns
-        piece = self.begun or await self.next_piece()
-        while piece is not None:
-            data, at_ns = piece
-            size += len(data)
-            if size > LONGEST_REPLY_BYTES:
-                raise _too_long()
-            for event in stream.feed(data):
-                yield event, at_ns
-            piece = await self.next_piece()
-        for event in stream.end():
-            yield event, at_ns
-
-    async def read(self) -> Piece:
-        """The whole body and when its last byte was read."""
-        pieces: list[bytes] = []
-        size, at_ns = 0, self.first_byte_ns
-        piece = self.begun or await self.next_piece()
-        while piece is not None:
-            data, at_ns = piece
-            pieces.append(data)
-            size += len(data)
-            if size > LONGEST_REPLY_BYTES:
-                raise _too_long()
-            piece = await self.next_piece()
-        return b"".join(pieces), at_ns
-
-    async def is_stream(self) -> bool:
-        """Whether events follow.
-
-        How the body begins says it, for some services forget to, or call an error in JSON a stream: no line of a stream
-        begins with a brace.
-        """
-        first = await self.next_piece()
-        while first is not None and (not first[0] or first[0].isspace()):
-            first = await self.next_piece()
-        self.begun = first
-        start = b"" if first is None else first[0].removeprefix(BOM).lstrip()
-        if start.startswith((b"{", b"[")):
-            return False
-        return start.startswith(FIELDS) or self.content_type == "text/event-stream"
-
-    async def finish(self) -> None:
-        """Read past the last event to the end of the body, so that the connection can serve the next request."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(FINISH_TIMEOUT_S):
-                while await self.next_piece() is not None:
-                    pass
 
 
 class Target(NamedTuple):
@@ -330,62 +251,6 @@ def _tls_context() -> ssl.SSLContext:
     context = ssl.create_default_context()
     context.set_alpn_protocols(["http/1.1"])
     return context
-
-
-class EventStream:
-    """The ``data`` of server-sent events from the bytes they come in (WHATWG HTML, section 9.2).
-
-    Works on bytes, so a character cut in two by a chunk boundary stays whole; comments and other fields are skipped.
-    """
-
-    def __init__(self) -> None:
-        self._pending = b""
-        self._data: list[bytes] = []
-        self._has_begun = self._ends_in_cr = False
-
-    def feed(self, piece: bytes) -> list[bytes]:
-        """The events that this piece completes."""
-        if not self._pending and not self._data and _is_one_event(piece):
-            self._ends_in_cr = False
-            return [piece[6:-2].rstrip(b"\r")]
-        *lines, self._pending = self._readable(piece).split(b"\n")
-        found = []
-        for line in lines:
-            if line.startswith(b"data:"):
-                self._data.append(line[5:].removeprefix(b" "))
-            elif not line and self._data:
-                found.append(self._data[0] if len(self._data) == 1 else b"\n".join(self._data))
-                self._data = []
-        return found
-
-    def _readable(self, piece: bytes) -> bytes:
-        """What is pending with the piece, without a byte order mark at the beginning, and with one kind of line end.
-
-        A CR at the end of a piece ends its line at once; a LF that follows is its other half.
-        """
-        if self._ends_in_cr:
-            piece = piece.removeprefix(b"\n")
-        self._ends_in_cr = piece.endswith(b"\r")
-        text = self._pending + (piece.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in piece else piece)
-        if not self._has_begun and not (text[:1] == BOM[:1] and len(text) < len(BOM)):
-            self._has_begun = True
-            text = text.removeprefix(BOM)
-        return text
-
-    def end(self) -> list[bytes]:
-        """The event that was never closed by an empty line, if there is one."""
-        if self._pending.startswith(b"data:"):
-            self._data.append(self._pending[5:].strip())
-        return [b"\n".join(self._data)] if self._data else []
-
-
-def _is_one_event(piece: bytes) -> bool:
-    """Whether it is one event of one line and nothing else, as most services send them."""
-    return piece.startswith(b"data: ") and piece.endswith(b"\n\n") and piece.count(b"\n") == 2
-
-
-def _too_long() -> ProviderError:
-    return ProviderError(Failure(kind="malformed", message=f"the reply exceeds {LONGEST_REPLY_BYTES} bytes"))
 
 
 async def _refusal(reply: Reply, target: Target) -> Failure:

@@ -25,9 +25,10 @@ from steelyard.providers.endpoint import (
     no_answer,
     reported,
 )
-from steelyard.providers.http import STALL_TIMEOUT_S, Reply
+from steelyard.providers.http import STALL_TIMEOUT_S
 from steelyard.providers.interface import Done, Event, Text, mean_probability
 from steelyard.providers.refusals import classify
+from steelyard.providers.reply import Reply
 from steelyard.providers.services import address_of, key_of
 from steelyard.secrets import Secret
 from steelyard.types import Channel, FailureKind, Likelihood, ModelSpec, Prompt, Request, Usage

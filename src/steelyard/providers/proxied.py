@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 
-from steelyard.providers.http import Piece, Reply
+from steelyard.providers.reply import Piece, Reply
 
 READ_BUFFER_BYTES = 1 << 20
 
