@@ -6,7 +6,9 @@ import pytest
 from test_compare import compared, ok
 
 import steelyard as sy
+from steelyard.analysis.stopped import LEANS
 from steelyard.cli import main
+from steelyard.report.comparing.comparison import COULD_END
 
 ITEMS = [sy.Sample(id=f"i{i}", input=str(i), target=str(i)) for i in range(600)]
 ECHO = sy.Benchmark(
@@ -26,6 +28,10 @@ def poor(prompt: str) -> str:
     return prompt if int(prompt) * 7919 % 10 < 4 else "no"
 
 
+def as_good(prompt: str) -> str:
+    return good(prompt)
+
+
 @pytest.fixture
 def ended():
     return sy.run([good, poor], [ECHO], stop={"compare": True})
@@ -39,8 +45,29 @@ def test_a_comparison_with_another_run_says_that_a_rule_ended_one(ended):
     assert found.of_baseline == ended.estimate(model="good")
     assert "repeated over 4 looks" in found.of_baseline.method
     within = sy.compare(ended, "good", "poor")
-    assert "the run could end by a difference" in within.notes[0]
     assert "repeated over 4 looks" in within.of_candidate.method
+
+
+def test_a_comparison_within_a_run_that_its_difference_ended_has_the_bounds_that_hold_over_all_looks(ended, capsys):
+    (cell,) = [cell for cell in json.loads(ok("show", "1", "--json"))["cells"] if cell["model"] == "poor"]
+    (look,) = cell["stopped"]["questions"]
+    found = sy.compare(ended, "good", "poor")
+    assert (found.difference.low, found.difference.high, found.difference.level) == (
+        look["low"],
+        look["high"],
+        look["level"],
+    )
+    assert (found.verdict, found.p_value, found.difference.n) == ("regressed", None, look["scored"])
+    assert "repeated over 4 looks" in found.difference.method
+    assert "over all looks" in found.sentence
+    assert found.notes == (LEANS,)
+    mirrored = sy.compare(ended, "poor", "good")
+    assert (mirrored.difference.low, mirrored.verdict) == (-found.difference.high, "improved")
+
+
+def test_where_all_was_asked_a_comparison_says_that_its_interval_does_not_allow_for_the_looks():
+    run = sy.run([good, as_good], [ECHO], stop={"compare": True})
+    assert any(COULD_END in note for note in sy.compare(run, "good", "as_good").notes)
 
 
 def test_a_gate_holds_a_plain_bound_by_the_repeated_interval_and_says_why(ended):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from steelyard.analysis.stopped import is_repeated
 from steelyard.analysis.wording import written
 from steelyard.types import Comparison, Estimate
 
@@ -80,7 +81,8 @@ def _evidence(comparison: Comparison, difference: Estimate) -> str:
     if difference.low is not None and difference.high is not None:
         scale, form = (1.0, "{:.3g}") if comparison.ratio is not None else (100.0, "{:+.1f}")
         low, high = form.format(scale * difference.low), form.format(scale * difference.high)
-        parts.append(f"{100 * (difference.level or 0):.3g} % interval {low} to {high}")
+        looks = " over all looks" if is_repeated(difference) else ""
+        parts.append(f"{100 * (difference.level or 0):.3g} % interval {low} to {high}{looks}")
     variate = comparison.control_variate
     if variate is not None and difference.estimand == "this benchmark":
         where = "of this benchmark" if variate.is_whole else "of the baseline's items"

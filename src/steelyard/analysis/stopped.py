@@ -6,6 +6,7 @@ when it ends the run: its repeated interval allows for that, the point does not.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from statistics import NormalDist
 
@@ -14,9 +15,10 @@ import numpy as np
 from msgspec import Struct
 
 from steelyard import stats
+from steelyard.analysis.compare import verdict
 from steelyard.analysis.estimates import Context, counted, headline, unknown
 from steelyard.analysis.summary import summarise
-from steelyard.types import CellInfo, Columns, Estimate, Look, LookVerdict
+from steelyard.types import CellInfo, Columns, Comparison, Estimate, Look, LookVerdict
 
 MIRRORED: dict[LookVerdict, LookVerdict] = {"ahead": "behind", "behind": "ahead"}
 REPEATED, SEQUENCE = "repeated over", "confidence sequence (PPR)"
@@ -195,6 +197,32 @@ def as_looked_at(shown: Estimate, kept: Sequence[Estimate]) -> Estimate:
     """What is shown of a run that could end early: its own repeated interval, where it is over the same items."""
     own = next((one for one in kept if one.metric == shown.metric), None)
     return own if own is not None and is_repeated(own) and own.n == shown.n else shown
+
+
+def as_looked_at_together(comparison: Comparison, look: Look) -> Comparison | None:
+    """A comparison with the bounds that the last look at the two has, which hold over all looks, and the word for them.
+
+    ``None`` where the look says nothing of those very items: other ones are compared, or all were asked, of which it
+    asks no more.
+    """
+    plain = comparison.difference
+    is_of_them = look.value is not None and plain.value is not None and look.scored == plain.n
+    if not is_of_them or not math.isclose(look.value or 0.0, plain.value or 0.0, abs_tol=1e-9) or look.low == look.high:
+        return None
+    how = SEQUENCE if look.looks is None else f"{plain.method}, {REPEATED} {look.looks} looks"
+    within = msgspec.structs.replace(
+        plain, low=look.low, high=look.high, level=look.level, method=how, estimand=look.estimand
+    )
+    return msgspec.structs.replace(
+        comparison,
+        difference=within,
+        test="none",
+        p_value=None,
+        adjusted_p=None,
+        adjustment="none",
+        detectable=None,
+        verdict=verdict(within, margin=comparison.margin, better="higher"),
+    )
 
 
 def early_end(run: int, kept: Sequence[Estimate]) -> str | None:

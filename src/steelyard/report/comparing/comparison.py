@@ -22,7 +22,7 @@ from steelyard.analysis.compare_measures import MEASURES, compare_measure
 from steelyard.analysis.pairing import PROTOCOL, check_pairable, pair_scores
 from steelyard.analysis.places import Ranking, rank
 from steelyard.analysis.sentences import names, sentence
-from steelyard.analysis.stopped import as_looked_at, early_end
+from steelyard.analysis.stopped import LEANS, as_looked_at, as_looked_at_together, early_end, looks_by_cell
 from steelyard.analysis.variates import compare_on_all_items
 from steelyard.errors import UnknownName, UsageError
 from steelyard.report.comparing.pairs import Pair, Question, pairs_of
@@ -32,6 +32,7 @@ from steelyard.types import CellInfo, Columns, Comparison, Estimate, RunInfo, Ve
 
 BESIDE = ("latency.p50", "ttft.p50", "output_tokens", "cost.per_request")
 """Shown beside a comparison of scores, where they are known."""
+COULD_END = "the run could end by a difference, for which this interval does not allow"
 
 
 class LeftOut(Struct, frozen=True, kw_only=True):
@@ -226,9 +227,9 @@ def _looked_at(store: Store, pair: Pair, comparison: Comparison) -> Comparison:
     is_within = run.number == other.number
     rule = run.plan.get("stop") or {}
     if is_within and rule.get("rule") in ("compare", "anytime", "cascade"):
-        notes = [
-            f"the run could end by a difference, for which this interval does not allow: steelyard show {run.number}"
-        ]
+        looked_at = _look_between(store, pair, comparison)
+        comparison = looked_at or comparison
+        notes = [LEANS if looked_at else f"{COULD_END}: steelyard show {run.number}"]
     else:
         notes = [early_end(one.number, figures) or "" for one, figures in zip((run, other), kept, strict=True)]
     sides = comparison.of_baseline, comparison.of_candidate
@@ -236,6 +237,16 @@ def _looked_at(store: Store, pair: Pair, comparison: Comparison) -> Comparison:
         sides = as_looked_at(sides[0], kept[0]), as_looked_at(sides[1], kept[1])
     told = dict.fromkeys((*comparison.notes, *filter(None, notes)))
     return msgspec.structs.replace(comparison, of_baseline=sides[0], of_candidate=sides[1], notes=tuple(told))
+
+
+def _look_between(store: Store, pair: Pair, comparison: Comparison) -> Comparison | None:
+    """The comparison as the run's last look at the two had it, where they were looked at and this is about the same."""
+    (run, baseline), (_, candidate) = pair
+    if comparison.metric != candidate.scored[0] or comparison.control_variate is not None:
+        return None
+    taken = looks_by_cell(store.cells(run.id), store.looks(run.id)).get(candidate.id or 0, [])
+    last = next((looks[-1] for looks in taken if looks[-1].against == baseline.model), None)
+    return None if last is None else as_looked_at_together(comparison, last)
 
 
 def _averages(judged: Sequence[Comparison], question: Question) -> Iterator[Average]:

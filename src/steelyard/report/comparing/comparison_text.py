@@ -235,7 +235,9 @@ def _estimand_words(pairs: Sequence[Compared]) -> list[str]:
     """What the intervals of scores speak of, be it after a whole benchmark or a part."""
     of_scores = [pair for pair in pairs if pair.comparison.ratio is None and pair.comparison.control_variate is None]
     whole = dict.fromkeys(one.comparison.benchmark for one in of_scores if one.comparison.pairing.n == one.available)
-    part = dict.fromkeys(one.comparison.benchmark for one in of_scores if 0 < one.comparison.pairing.n < one.available)
+    parts = [one.comparison for one in of_scores if 0 < one.comparison.pairing.n < one.available]
+    looked_at = dict.fromkeys(one.benchmark for one in parts if one.difference.estimand == "this benchmark")
+    part = dict.fromkeys(one.benchmark for one in parts if one.difference.estimand != "this benchmark")
     lines = []
     if whole:
         lines.append(
@@ -244,6 +246,8 @@ def _estimand_words(pairs: Sequence[Compared]) -> list[str]:
         )
     if part:
         lines.append(f"A part of {', '.join(part)} was compared; the intervals speak of questions like these.")
+    if looked_at:
+        lines.append(f"A part of {', '.join(looked_at)} was looked at; intervals over all looks speak of all of it.")
     return lines
 
 
