@@ -59,6 +59,7 @@ PUBLISHED = {
     "compare-across": "/compare?run=2&run=3&across=protocol",
     "compare-refused": "/compare?run=2&run=3",
     "bbh": "/runs/3",
+    "cases": "/cases?run=1&shown=differ",
     "trends": "/trends?model=support-bot",
     "search": "/search?q=lemonade",
 }
@@ -132,6 +133,19 @@ def made(folder, name, make):
     return place
 
 
+def take(page, picture, width):
+    """The picture of a page; of one that changed its height just then, once more."""
+    for is_last in (False, True):
+        height = min(TALLEST, page.evaluate("document.documentElement.scrollHeight"))
+        shot = {"x": 0, "y": 0, "width": width, "height": height}
+        try:
+            page.screenshot(path=picture, full_page=True, clip=shot, timeout=PATIENCE_MS)
+            return
+        except playwright.Error:
+            if is_last:
+                raise
+
+
 def look_at(browser, folder, scene, port, pages, looks=tuple(LOOKS)):
     """Take every picture; return what is wrong with the pages."""
     wrong, axe = [], axe_source()
@@ -145,10 +159,7 @@ def look_at(browser, folder, scene, port, pages, looks=tuple(LOOKS)):
             if shown.status >= 400 and name not in REFUSED:
                 wrong.append(f"{scene} {name}, {look}: not shown ({shown.status})")
             (folder / look).mkdir(exist_ok=True)
-            height = min(TALLEST, page.evaluate("document.documentElement.scrollHeight"))
-            shot = {"x": 0, "y": 0, "width": settings["viewport"]["width"], "height": height}
-            picture = folder / look / f"dashboard-{scene}-{name}.png"
-            page.screenshot(path=picture, full_page=True, clip=shot, timeout=PATIENCE_MS)
+            take(page, folder / look / f"dashboard-{scene}-{name}.png", settings["viewport"]["width"])
             if (pixels := page.evaluate(OVERFLOW)) > 0:
                 wrong.append(f"{scene} {name}, {look}: {pixels} pixels wider than the window")
             faults = [*page.evaluate(COLLISIONS), *page.evaluate(SPILLS)]

@@ -159,7 +159,7 @@ def test_a_browser_runs_nothing_of_it(hostile):
     )  # fmt: skip
     page = Page(done.stdout)
     title = done.stdout.split("<title>")[1].split("</title>")[0]
-    assert title.startswith("Run #1 ")
+    assert title.startswith("Runs #1 ")
     assert "pwned" not in title
     assert not [tag for tag, _ in page.tags if tag in ("img", "iframe", "base", "link", "object")]
     assert "12 of 12 items" in done.stdout
