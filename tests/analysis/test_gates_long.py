@@ -55,7 +55,7 @@ def gated(generator, drop, number):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("drop", "gates"), [(0.0, 200), (0.05, 100)])
+@pytest.mark.parametrize(("drop", "gates"), [(0.0, 100), (0.05, 60)])
 def test_of_many_gates_as_many_block_as_the_table_of_the_rules_says(drop, gates):
     """Two identical models are blocked less than 1 % of the time.
 

@@ -98,7 +98,7 @@ def test_loosely_the_first_line_the_last_line_and_asterisks_do_not_count(name, a
 
 
 HOSTILE = ["[", "?", "\n", "A. "]
-MORE_HOSTILE = ["<", ".*", "a.", "* ", '"', "(", " \n", "x", "***", "'S", "P.", "I. "]
+MORE_HOSTILE = ["<", ".*", "* ", "***", "I. "]
 
 
 @pytest.mark.parametrize("piece", [*HOSTILE, *(pytest.param(piece, marks=pytest.mark.long) for piece in MORE_HOSTILE)])

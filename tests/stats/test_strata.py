@@ -66,7 +66,7 @@ def test_a_mean_over_strata_is_covered_as_often_as_it_says(sizes, low, high):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("size", [1, 2, 3, 5, 20, 100])
+@pytest.mark.parametrize("size", [1, 3, 5, 20])
 @pytest.mark.parametrize(("low", "high"), [(0.3, 0.99), (0.2, 0.6), (0.8, 0.99)])
 def test_a_mean_over_many_strata_is_covered_however_small_they_are(size, low, high):
     shares = np.random.default_rng(9).uniform(low, high, size=57)
