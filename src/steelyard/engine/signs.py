@@ -48,7 +48,7 @@ async def told(
                 pass  # a full disk is the writer's to tell
             except Exception as error:  # noqa: BLE001 - silence would tell those who watch that the process is gone
                 if not is_known:
-                    why = f"{type(error).__name__}: {error}"
+                    why = scrub(f"{type(error).__name__}: {error}")
                     progress.tell(f"how the run stands could not be told to those who watch it ({why}); it goes on")
                 is_known = True
             await asyncio.sleep(TOLD_EVERY_S)

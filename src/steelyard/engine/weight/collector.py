@@ -1,7 +1,7 @@
 """The garbage collector while answers come in: what is on its way is not looked through over and over.
 
 What is in flight at any moment are thousands of objects, all of which will be freed without the collector's help. With
-Python's own threshold they set it off every few answers, which took a twelfth of the processor.
+Python's own threshold they set it off every few answers, which took 12 to 18 us of each.
 """
 
 from __future__ import annotations
