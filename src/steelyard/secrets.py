@@ -111,9 +111,14 @@ def _known() -> list[str]:
 
 
 def _foreign() -> Iterator[str]:
-    for name, value in os.environ.items():
-        if len(value) >= SHORTEST_FOREIGN and _CALLED_A_KEY.search(name):
+    for name in os.environ:  # most values are never looked at: to read one costs more than to know its name
+        if _is_called_a_key(name) and len(value := os.environ.get(name, "")) >= SHORTEST_FOREIGN:
             yield value
+
+
+@functools.lru_cache(maxsize=1024)
+def _is_called_a_key(name: str) -> bool:
+    return bool(_CALLED_A_KEY.search(name))
 
 
 @functools.lru_cache(maxsize=256)

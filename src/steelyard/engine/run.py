@@ -154,6 +154,7 @@ async def _set_up(
     open_cells = [open_cell(store, run, session, cell, progress) for cell in cells]
     looks = looks_of(store, plan, open_cells, run.id, progress.tell)
     lanes = lanes_of(open_cells, writer, plan, progress, policy)
+    writer.slots = min([lane.concurrency for lane in lanes], default=1)
     lend_earlier_answers(lanes, store, run, plan)
     set_up_batches(lanes, store, run)
     purse = Purse(store, run.id, plan.budget_usd)

@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Protocol
 
 from steelyard.engine.processes.scribe import Scribe, has_a_core
@@ -21,6 +22,7 @@ PATIENCE_S = 600.0
 PACE_OF_CALLS = 1_000
 FAST_A_SECOND = 500.0
 BY_A_THREAD, BY_A_PROCESS = 1, 4
+GATHERS_S = 0.01
 WRITTEN_BY = "written_by"
 """Where a session's provenance says that a process writes."""
 
@@ -56,10 +58,14 @@ class Keeps(Protocol):
 
 
 class Writer:
-    """The one writer: takes what has gathered while the last commit went on, and commits it in one transaction."""
+    """The one writer: takes what has gathered while the last commit went on, and commits it in one transaction.
+
+    ``slots`` is how many answers the lane that has fewest may await at once.
+    """
 
     def __init__(self, store: Store, tell: Callable[[str], None]) -> None:
         self._store, self._tell = store, tell
+        self.slots = 1
         self._has_room = asyncio.Event()
         self._has_room.set()
         self.on_room: Callable[[bool], None] = lambda is_there: None
@@ -69,7 +75,7 @@ class Writer:
         self._calls: list[tuple[NewCall, Callable[[int], None]]] = []
         self._scores: list[tuple[NewScore, Callable[[], None]]] = []
         self._drains: list[asyncio.Event] = []
-        self._is_wanted = asyncio.Event()
+        self._is_wanted, self._is_plenty = asyncio.Event(), asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="steelyard-writer")
         self._scribe: Scribe | None = None
         self._hiring: asyncio.Task[None] | None = None
@@ -84,18 +90,21 @@ class Writer:
     def call(self, row: NewCall, then: Callable[[int], None]) -> None:
         """Have a call written; ``then`` is called with its id when it is durable."""
         self._calls.append((row, then))
-        self._is_wanted.set()
+        self._want(len(self._calls))
 
     def scores(self, row: NewScore, then: Callable[[], None]) -> None:
         """Have the scores of a call written; ``then`` is called when they are durable."""
         self._scores.append((row, then))
-        self._is_wanted.set()
+        self._want(len(self._scores))
 
     async def serve(self) -> None:
         """Commit batch after batch until cancelled; raise where the store cannot be written."""
         while True:
             await self._is_wanted.wait()
+            if self._scribe is not None:
+                await self._gather()
             self._is_wanted.clear()
+            self._is_plenty.clear()
             calls, self._calls = self._calls, []
             scores, self._scores = self._scores, []
             drains, self._drains = self._drains, []
@@ -107,6 +116,21 @@ class Writer:
             for drained in drains:
                 drained.set()
             self._keep_pace(len(calls))
+
+    def _want(self, rows: int) -> None:
+        """There is something to write, of which so many rows are of one kind."""
+        self._is_wanted.set()
+        if rows >= self.slots:
+            self._is_plenty.set()
+
+    async def _gather(self) -> None:
+        """Let one answer a slot come together for a process: a transaction costs as much as ten rows of it.
+
+        No slot waits for this, since each may have more than one that is not durable.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(GATHERS_S):
+                await self._is_plenty.wait()
 
     @property
     def is_full(self) -> bool:
@@ -126,7 +150,7 @@ class Writer:
         """Return when everything handed in so far is durable."""
         drained = asyncio.Event()
         self._drains.append(drained)
-        self._is_wanted.set()
+        self._want(self.slots)
         await drained.wait()
 
     async def close(self) -> None:

@@ -8,6 +8,8 @@ import subprocess
 import sys
 
 GRACE_S = 5.0
+ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}
+"""A process of ours takes one core: numpy would start a thread for each."""
 
 
 def start(module: str) -> tuple[subprocess.Popen[bytes], socket.socket]:
@@ -22,7 +24,7 @@ def start(module: str) -> tuple[subprocess.Popen[bytes], socket.socket]:
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=2,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            env=ONE_THREAD | os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             start_new_session=True,  # Ctrl-C is for the run, which passes it on
         )
     return process, ours
