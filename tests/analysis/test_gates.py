@@ -14,6 +14,7 @@ from steelyard.analysis.verdict_words import cannot_see, check_sentence, told
 from steelyard.criteria import parse_margin, parse_threshold
 from steelyard.errors import UsageError
 from steelyard.stats import gate_verdict
+from steelyard.types import Estimate
 
 ACCURACY = parse_margin("accuracy=0.02")
 
@@ -144,6 +145,18 @@ def test_a_better_candidate_passes_whichever_way_better_is():
     slower, faster = timed(1, 2.0), timed(2, 1.0)
     assert check_margin(parse_margin("latency.mean=5%"), slower, faster).verdict == "pass"
     assert check_margin(parse_margin("latency.mean=5%"), faster, slower).verdict == "fail"
+
+
+@pytest.mark.parametrize("side", ["baseline", "candidate"])
+def test_a_metric_that_one_side_never_measured_is_never_a_pass(side):
+    of_chunks = Estimate(metric="itl.p50", value=0.02, low=0.01, high=0.03, level=0.95, n=99, method="m", unit="s")
+    sides = {"baseline": timed(1), "candidate": timed(1, run=2)}
+    sides[side] = msgspec.structs.replace(sides[side], estimates=())
+    other = "candidate" if side == "baseline" else "baseline"
+    sides[other] = msgspec.structs.replace(sides[other], estimates=(of_chunks,))
+    found = told(verdict_of([check_margin(parse_margin("itl.p50=10%"), **sides)], policy=Policy(), run=2, baseline="m"))
+    assert (found.verdict, found.exit_code) == ("inconclusive", 3)
+    assert f"itl.p50 of the {side}: not measured in run" in found.sentence
 
 
 def test_a_number_without_a_direction_has_no_margin():

@@ -104,6 +104,71 @@ def test_without_evidence_a_gate_is_never_green(said):
     assert (code, "the baseline has no" in text, "the run has no" in text) == (3, True, True)
 
 
+def named(name, days="monday"):
+    """A model by a name that is wrong on a tenth of the items, on the same ones each time."""
+
+    async def answer(prompt):
+        word = prompt.split()[-1]
+        return "no" if hashlib.sha256((word + days).encode()).digest()[0] < 26 else word
+
+    return Function(answer, name=name)
+
+
+def asked_of_all(*names, benchmarks=("cases.jsonl",), **options):
+    return sy.run(list(map(named, names)), list(benchmarks), fresh=True, on_message=lambda text: None, **options)
+
+
+HELD = ("gate", "--baseline", "main", "--margin", "accuracy=0.05")
+
+
+def test_a_model_of_the_baseline_that_is_gone_from_the_run_is_never_a_pass(said):
+    prepared()
+    asked_of_all("served", "spare")
+    said("baseline", "set", "main")
+    asked_of_all("spare")
+    code, text = said(*HELD)
+    assert (code, text.startswith("INCONCLUSIVE")) == (3, True), text
+    assert "the run has no served on cases@exact, which the baseline has. Try: run it too, or gate with --model" in text
+    document = json.loads(said(*HELD, "--json")[1])
+    assert (document["exit_code"], "no served on cases" in document["sentence"]) == (3, True)
+    code, text = said(*HELD, "--model", "spare")
+    assert (code, text.startswith("PASS"), "served" in text) == (0, True, False), text
+    assert said(*HELD, "--inconclusive", "warn")[0] == 0
+
+
+def test_a_benchmark_of_the_baseline_that_is_gone_from_the_run_is_never_a_pass(said):
+    prepared()
+    Path("others.jsonl").write_text(Path("cases.jsonl").read_text())
+    asked_of_all("served", benchmarks=("cases.jsonl", "others.jsonl"))
+    said("baseline", "set", "main")
+    asked_of_all("served")
+    code, text = said(*HELD)
+    assert (code, "no served on others@exact, which the baseline has" in text) == (3, True), text
+    assert "gate with --benchmark cases@exact" in text
+    assert said(*HELD, "--benchmark", "cases@exact")[0] == 0
+
+
+def test_a_model_that_the_baseline_never_had_is_told_and_never_a_pass(said):
+    prepared()
+    asked_of_all("served")
+    said("baseline", "set", "main")
+    asked_of_all("served", "new")
+    code, text = said(*HELD)
+    assert (code, "the baseline has no new on cases@exact, so nothing is known of its change" in text) == (3, True)
+    assert "gate with --model served" in text
+    assert said(*HELD, "--model", "served")[0] == 0
+
+
+def test_a_plan_without_a_model_of_its_baseline_is_told_before_anything_is_asked(said):
+    plan_of_a_toy()
+    asked_of_all("served", "spare")
+    said("baseline", "set", "main")
+    code, text = said("gate", "plan.yaml", "--baseline", "main", "--margin", "accuracy=0.05")
+    assert (code, "INCONCLUSIVE: nothing was asked" in text) == (3, True), text
+    assert "the plan has no served, which the baseline has. Try: add it to the plan" in text
+    assert json.loads(said("runs", "--json")[1])[0]["number"] == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

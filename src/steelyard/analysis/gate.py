@@ -184,7 +184,7 @@ def verdict_of(
     """
     judged = _in_family(checks)
     words = {check.verdict for check in judged}
-    unjudged = [f"{check.model} on {check.benchmark}: {check.fault}" for check in judged if check.fault]
+    unjudged = [unjudged_words(check) for check in judged if check.fault]
     every = tuple(dict.fromkeys((*faults, *unjudged)))
     word: Word = "fail" if "fail" in words else "inconclusive" if every or "inconclusive" in words else "pass"
     return GateReport(
@@ -197,6 +197,11 @@ def verdict_of(
         notes=tuple(notes),
         exit_code=_exit_code(word, policy, has_fault=bool(every) or not judged),
     )
+
+
+def unjudged_words(check: Check) -> str:
+    """Why a criterion could not be judged, with whose it is."""
+    return f"{check.model} on {check.benchmark}: {check.fault}"
 
 
 def _exit_code(word: Word, policy: Policy, *, has_fault: bool) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from steelyard.analysis.gate import Check, GateReport
+from steelyard.analysis.gate import Check, GateReport, unjudged_words
 from steelyard.analysis.wording import change_written, written
 
 WORDS = {"pass": "PASS", "fail": "FAIL", "inconclusive": "INCONCLUSIVE"}
@@ -33,7 +33,10 @@ def _sentence(verdict: GateReport, checks: Sequence[Check]) -> str:
     if verdict.verdict == "pass":
         count = f"all {len(checks)} criteria hold" if len(checks) > 1 else "the criterion holds"
         return f"{head}: {count}. {decisive[0] if len(decisive) == 1 else ''}".rstrip()
-    return f"{head}: {' '.join(decisive) or '; '.join(verdict.faults)}"
+    if verdict.verdict == "inconclusive":
+        of_checks = {unjudged_words(check) for check in checks if check.fault}
+        decisive += [f"{text}." for text in verdict.faults if text not in of_checks]
+    return f"{head}: {' '.join(decisive)}"
 
 
 def check_sentence(check: Check) -> str:

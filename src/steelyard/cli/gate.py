@@ -108,13 +108,15 @@ def execute(parsed: argparse.Namespace) -> int:
 def _ask_and_judge(parsed: argparse.Namespace) -> int:
     """Ask all that the plan asks anew, then judge; what can be known to be wrong is said before anything is sent."""
     from steelyard.cli.run import MEASURED, carry_out, confirm, exit_code_of, say_how_it_ended
+    from steelyard.plan.names import BASELINE
     from steelyard.report.comparing.verdict import verdict_beforehand
     from steelyard.store import Store
 
     plan = _plan(parsed)
     with Store.open(parsed.store) as store:
         if not parsed.calibrate:
-            beforehand = verdict_beforehand(store, asked_of(plan.as_document(), parsed))
+            models = [spec.id for spec in plan.models if spec.provider != BASELINE]
+            beforehand = verdict_beforehand(store, asked_of(plan.as_document(), parsed), models)
             if beforehand is not None and beforehand.exit_code:
                 return _show(beforehand, parsed)
         confirm(plan, store, parsed)

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from steelyard.analysis.gate import Check, GateReport, Policy, check_margin, check_threshold, good_enough, verdict_of
+from steelyard.analysis.gate_pairs import held_against, not_planned, of_benchmark, pairs_of, renamed, unpaired
 from steelyard.analysis.margins import Cell
 from steelyard.analysis.noise import propose_margin
 from steelyard.analysis.stopped import early_end
@@ -67,15 +68,17 @@ def asked_of(
 def gate(store: Store, run: RunInfo, asked: Asked) -> GateReport:
     """The verdict on a run of the store."""
     skipped = _skipped(store, run)
-    cells = _chosen([cell for cell in cells_of_run(store, run) if cell.info.id not in skipped], asked)
+    of_run = cells_of_run(store, run)
+    cells = _chosen([cell for cell in of_run if cell.info.id not in skipped], asked)
     baseline, missing = _baseline(store, asked)
     _check_asked(asked, cells, baseline)
     checks: list[Check] = []
     pairs: list[tuple[Cell, Cell]] = []
     faults = [missing] if missing else []
     if baseline is not None:
-        pairs, unpaired = _pairs(_chosen(cells_of_snapshot(baseline.content), asked, may_be_empty=True), cells)
-        faults += unpaired
+        before = held_against(cells_of_snapshot(baseline.content), asked.model, asked.benchmark)
+        pairs = pairs_of(before, cells)
+        faults += unpaired(before, cells, pairs, [cell.info for cell in of_run if cell.info.id in skipped])
         if baseline.content.run == run.id and asked.margins:
             faults.append(f"run #{run.number} is the baseline itself: nothing new was asked. Try: gate another run")
         checks += [check_margin(margin, *pair, asked.policy) for pair in pairs for margin in asked.margins]
@@ -84,7 +87,7 @@ def gate(store: Store, run: RunInfo, asked: Asked) -> GateReport:
     checks += chosen
     called = f"{baseline.label} ({baseline.content.called})" if baseline else asked.baseline
     verdict = verdict_of(checks, policy=asked.policy, run=run.number, baseline=called, faults=faults,
-                         notes=(*skipped.values(), *passed_over, *_renamed(pairs), *_ended_early(pairs, cells),
+                         notes=(*skipped.values(), *passed_over, *renamed(pairs), *_ended_early(pairs, cells),
                                 *_notes(run, checks)))  # fmt: skip
     return told(verdict)
 
@@ -172,15 +175,22 @@ def _baseline(store: Store, asked: Asked) -> tuple[Baseline | None, str | None]:
     return found, None
 
 
-def verdict_beforehand(store: Store, asked: Asked) -> GateReport | None:
-    """What is known before a plan is measured: mistakes are raised, and without its baseline there is no verdict."""
+def verdict_beforehand(store: Store, asked: Asked, models: Sequence[str]) -> GateReport | None:
+    """What is known before a plan is measured: mistakes are raised, and without its baseline there is no verdict.
+
+    Nor is there one where the plan's ``models`` are not those of the baseline.
+    """
     baseline, missing = _baseline(store, asked)
     _check_held(asked, baseline)
     if missing:
         return told(verdict_of([], policy=asked.policy, run=None, baseline=asked.baseline, faults=[missing]))
-    if baseline is not None:
-        _check_metrics(asked.margins, cells_of_snapshot(baseline.content))
-    return None
+    if baseline is None:
+        return None
+    before = cells_of_snapshot(baseline.content)
+    _check_metrics(asked.margins, before)
+    wanted = [model for model in models if asked.model in (None, model)]
+    gone = not_planned(held_against(before, asked.model, asked.benchmark), wanted)
+    return told(verdict_of([], policy=asked.policy, run=None, baseline=asked.baseline, faults=gone)) if gone else None
 
 
 def _check_asked(asked: Asked, cells: Sequence[Cell], baseline: Baseline | None) -> None:
@@ -222,50 +232,12 @@ def _proposal(baseline: Baseline | None) -> str:
     )
 
 
-def _chosen(cells: Sequence[Cell], asked: Asked, *, may_be_empty: bool = False) -> list[Cell]:
-    chosen = [cell for cell in cells if asked.benchmark in (None, cell.info.benchmark, cell.info.label)]
-    if not may_be_empty:
-        chosen = [cell for cell in chosen if asked.model in (None, cell.info.model)]
-    if not chosen and not may_be_empty:
+def _chosen(cells: Sequence[Cell], asked: Asked) -> list[Cell]:
+    chosen = [cell for cell in of_benchmark(cells, asked.benchmark) if asked.model in (None, cell.info.model)]
+    if not chosen:
         known = [f"{cell.info.model} on {cell.info.label}" for cell in cells]
         raise UsageError(f"nothing in this run to judge. It has: {', '.join(known) or 'no model, only floors'}")
     return chosen
-
-
-def _pairs(baseline: Sequence[Cell], candidate: Sequence[Cell]) -> tuple[list[tuple[Cell, Cell]], list[str]]:
-    """Each cell of the run with the baseline's of the same benchmark: of the same model, or of the only one."""
-    pairs: list[tuple[Cell, Cell]] = []
-    faults: list[str] = []
-    is_one_model = len({cell.info.model for cell in baseline}) == 1 == len({cell.info.model for cell in candidate})
-    for cell in candidate:
-        same = [one for one in baseline if one.info.label == cell.info.label]
-        chosen = [one for one in same if one.info.model == cell.info.model] or (same if is_one_model else [])
-        if chosen:
-            pairs.append((chosen[0], cell))
-        else:
-            faults.append(f"the baseline has no {cell.info.model} on {cell.info.label}")
-    judged = {id(one) for one, _ in pairs}
-    models = {cell.info.model for cell in candidate}
-    for one in baseline:
-        if id(one) not in judged and (one.info.model in models or is_one_model):
-            faults.append(f"the run has no {one.info.model} on {one.info.label}, which the baseline has")
-    return pairs, faults
-
-
-def _renamed(pairs: Sequence[tuple[Cell, Cell]]) -> list[str]:
-    """Where another model answers now, by its name or as the service says: its change may be what is judged."""
-    others = [
-        f"{after.info.model} on {after.info.label} is held against another model, the baseline's only one: "
-        f"{before.info.model}"
-        for before, after in pairs
-        if before.info.model != after.info.model
-    ]
-    return others + [
-        f"{after.info.model} on {after.info.label}: the service reported {', '.join(before.reported)} for the baseline "
-        f"and {', '.join(after.reported)} for this run"
-        for before, after in pairs
-        if before.reported and after.reported and before.reported != after.reported
-    ]
 
 
 def _ended_early(pairs: Sequence[tuple[Cell, Cell]], cells: Sequence[Cell]) -> list[str]:
