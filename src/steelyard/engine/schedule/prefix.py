@@ -97,6 +97,7 @@ def _worth(scores: np.ndarray, clusters: np.ndarray | None) -> float:
 def difference_within(seen: Seen, *, population: int | None, z: float | None) -> Found:
     """The mean difference a - b within ``z`` standard errors: Tango's interval of right and wrong, else Student's t.
 
+    Of a mean over strata it is a score interval too, for t is too narrow where hardly an item of a heavy one differs.
     ``z`` of ``None``: the whole benchmark was asked. What has no score leaves the bounds that far apart.
     """
     differences = differences_of(seen)
@@ -131,19 +132,21 @@ def difference_within(seen: Seen, *, population: int | None, z: float | None) ->
 
 
 def _difference_over(strata: Strata, differences: np.ndarray, population: int | None, z: float | None) -> Found:
-    """The same of a mean over strata: t on the strata's mean differences."""
-    found, n = weighed(differences, strata), len(differences)
-    least, most = bounded_by_rest(differences, strata)
+    """The same of a mean over strata: the score interval of their differences, of endless strata or of whole ones."""
+    found = weighed(differences, strata)
     if z is None:
-        return Found(None if found is None else found.mean, least, most)
-    if found is None or found.variance <= 0 or n <= len(strata.sizes):
-        return Found(None if found is None else found.mean, -1.0, 1.0)
-    variance = found.variance if population is None else found.finite_variance
-    confidence = min(MOST_CONFIDENCE, 2 * NormalDist().cdf(z) - 1)
-    reach = stats.t_quantile(n - len(strata.sizes), 0.5 + confidence / 2) * math.sqrt(variance)
-    if population is None:
-        return Found(found.mean, found.mean - reach, found.mean + reach)
-    return Found(found.mean, max(found.mean - reach, least), min(found.mean + reach, most))
+        return Found(None if found is None else found.mean, *bounded_by_rest(differences, strata))
+    if found is None:
+        return Found(None, -1.0, 1.0)
+    bounds = stats.stratified_difference_interval(
+        a=differences,
+        b=np.zeros(len(differences)),
+        strata=strata.of_item,
+        weights=dict(enumerate(strata.weighs.tolist())),
+        populations=None if population is None else dict(enumerate(strata.sizes.tolist())),
+        confidence=min(MOST_CONFIDENCE, 2 * NormalDist().cdf(z) - 1),
+    )
+    return Found(bounds.diff, bounds.low, bounds.high)
 
 
 def are_enough(seen: Seen) -> bool:

@@ -39,14 +39,13 @@ class Strata(Struct, frozen=True, kw_only=True):
 
 
 class Weighed(Struct, frozen=True):
-    """A mean over strata; its variance were the strata without end, and as they are.
+    """A mean over strata, and its variance were the strata without end.
 
     By stratum ``n``, the ``means`` and the ``variances`` of items.
     """
 
     mean: float
     variance: float
-    finite_variance: float
     n: np.ndarray
     means: np.ndarray
     variances: np.ndarray
@@ -88,8 +87,7 @@ def weighed(values: np.ndarray, strata: Strata) -> Weighed | None:
     whole = float(values.var(ddof=1)) if len(values) > 1 else 0.0
     variances = np.where(n > 1, squares / np.maximum(n - 1, 1), whole)
     each = strata.weighs**2 * variances / n
-    left = np.maximum(0.0, 1 - n / strata.sizes)
-    return Weighed(float(strata.weighs @ means), float(each.sum()), float(each @ left), n, means, variances)
+    return Weighed(float(strata.weighs @ means), float(each.sum()), n, means, variances)
 
 
 def bounded_by_rest(values: np.ndarray, strata: Strata) -> tuple[float, float]:
