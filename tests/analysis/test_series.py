@@ -149,6 +149,79 @@ def test_runs_on_other_items_are_judged_by_their_own_intervals():
     assert found.points[0].se == pytest.approx(np.sqrt(0.7 * 0.3 / 200), rel=0.1)
 
 
+def parts(kind, generator, n=300, available=1319):
+    """The items of 12 runs: each run's own random part, or one part for some of the runs and another for the rest."""
+    if kind == "own":
+        return [generator.permutation(available)[:n] for _ in range(12)]
+    one, other = (generator.permutation(available)[:n] for _ in range(2))
+    return [one] * 4 + [other] * 8 if kind == "4 and 8" else [one, other] * 6
+
+
+def on_parts(kind, generator, certainty=1.0, drop=0.0):
+    """12 runs of one model on parts of a benchmark; items are surely right or wrong the more, the higher."""
+    chances = generator.beta(0.4 / certainty, 0.2 / certainty, size=1319)
+    return [
+        observed(i, asked_again(generator, chances[part] - (drop if i >= 8 else 0)), items=part)
+        for i, part in enumerate(parts(kind, generator))
+    ]
+
+
+def test_another_random_part_of_the_benchmark_is_no_change_of_the_model():
+    """All answers stay as they were: what differs is which questions were asked, once and not eight times."""
+    is_right, first, second = np.arange(1000) % 10 < 7, np.arange(200), np.arange(190, 390)
+    is_right[:30] = False
+    runs = [observed(i, is_right[part].astype(float), items=part) for i, part in enumerate([first] * 4 + [second] * 8)]
+    found = of(runs)
+    assert found.points[-1].change > 0.09
+    assert not any(point.is_signal for point in found.points)
+    assert found.changes == ()
+    assert found.method == "each run's own interval, less what the items they share do to both"
+    apart = [msgspec.structs.replace(run, items=run.items + 1000 * i) for i, run in enumerate(runs)]
+    assert any(point.is_signal for point in of(apart).points)
+
+
+def test_runs_that_share_half_their_items_are_held_against_one_another_more_closely():
+    generator = np.random.default_rng(RNG)
+    chances = generator.beta(0.2, 0.1, size=1319)
+    halves = [generator.permutation(1319)[:660] for _ in range(5)]
+    runs = [observed(i, asked_again(generator, chances[half]), items=half) for i, half in enumerate(halves)]
+    apart = [msgspec.structs.replace(run, items=run.items + 2000 * i) for i, run in enumerate(runs)]
+    of_parts, of_apart = (of(series).difference for series in (runs, apart))
+    assert of_parts.high - of_parts.low < 0.9 * (of_apart.high - of_apart.low)
+
+
+def test_weeks_of_runs_on_parts_share_what_their_runs_share():
+    generator = np.random.default_rng(RNG)
+    runs = on_parts("4 and 8", generator)
+    weeks = of([msgspec.structs.replace(run, at=f"2026-03-{2 + i:02d}T10:00:00+00:00") for i, run in enumerate(runs)],
+               by="week")  # fmt: skip
+    assert [len(point.runs) for point in weeks.points] == [7, 5]
+    assert weeks.points[1].se > 0.8 * of(runs).points[-1].se  # five runs on one part know its questions no better
+    assert of(runs[:4]).method == "the same 300 items, by how their answers vary"
+
+
+@pytest.mark.parametrize(("order", "broke"), [("file", True), ("shuffled", False)])
+def test_parts_that_nobody_drew_at_random_are_no_one_series(order, broke):
+    scores = np.r_[np.ones(150), np.zeros(50)]
+    runs = [observed(i, scores[:n], order=order, available=5000) for i, n in enumerate((100, 100, 200))]
+    runs = [msgspec.structs.replace(run, info=msgspec.structs.replace(run.info, items=len(run.items))) for run in runs]
+    found = trends("accuracy", runs)
+    assert len(found) == (2 if broke else 1)
+    assert (found[-1].broke == "which items were asked (nobody drew them at random)") == broke
+    no_items = [msgspec.structs.replace(run, items=None, scores=None) for run in runs]
+    assert len(trends("accuracy", no_items)) == (2 if broke else 1)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("certainty", [1.0, 10.0])
+@pytest.mark.parametrize("kind", ["own", "4 and 8", "one after the other"])
+def test_of_flat_series_on_random_parts_few_ever_show_an_arrow(kind, certainty):
+    generator = np.random.default_rng(RNG)
+    found = [of(on_parts(kind, generator, certainty)) for _ in range(300)]
+    assert np.mean([any(point.is_signal for point in series.points) for series in found]) <= 0.05
+    assert np.mean([bool(series.changes) for series in found]) <= 0.04
+
+
 @pytest.mark.parametrize("n", [200, pytest.param(1319, marks=pytest.mark.long)])
 def test_of_flat_series_of_12_runs_few_ever_show_an_arrow(n):
     generator = np.random.default_rng(RNG)

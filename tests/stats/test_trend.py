@@ -125,3 +125,23 @@ def test_plausible_places_hold_the_true_one():
         found = stats.change_point(scores=true + generator.normal(0, 0.02, size=16), se=[0.02] * 16, draws=1)
         hits += 9 in found.plausible
     assert hits / 1500 >= 0.92
+
+
+def test_scores_are_as_homogeneous_as_cochran_says_where_their_errors_are_independent():
+    scores, errors = [0.70, 0.74, 0.69, 0.80], [0.02, 0.03, 0.02, 0.04]
+    found = stats.homogeneity(scores=scores, covariance=np.diag(np.square(errors)))
+    known = stats.trend_known_se(scores=scores, se=errors)
+    assert (found.q, found.p, found.tau2) == pytest.approx((known.cochran_q, known.q_p, known.tau2))
+    common = stats.homogeneity(scores=scores, covariance=np.diag(np.square(errors)) + 0.01)
+    assert (common.q, common.tau2) == pytest.approx((found.q, found.tau2))
+    assert stats.homogeneity(scores=scores, covariance=np.ones((4, 4))).q is None
+
+
+def test_an_error_that_all_runs_share_is_no_change_and_one_of_half_of_them_is_doubt():
+    scores, errors = np.r_[np.full(6, 0.7), np.full(6, 0.76)], np.full(12, 0.02)
+    alone = stats.change_point(scores=scores, se=errors)
+    common = stats.change_point(scores=scores, se=errors, shared=np.full((12, 12), 0.01))
+    assert (alone.index, common.index, common.statistic) == (6, 6, pytest.approx(alone.statistic))
+    assert common.p < 0.01
+    of_halves = np.kron(np.eye(2), np.full((6, 6), 0.02**2))
+    assert stats.change_point(scores=scores, se=errors, shared=of_halves).p > 0.1

@@ -150,7 +150,7 @@ def beside(baseline: Side, candidate: Side) -> list[str]:
 def _chosen_note(baseline: Side, candidate: Side) -> list[str]:
     """Items that are no random part of the benchmark: what holds on them need not hold on the others."""
     info = min(baseline.info, candidate.info, key=lambda one: one.items)
-    if info.order == "shuffled" or info.items >= info.available:
+    if info.is_drawn:
         return []
     how = "were chosen elsewhere" if info.is_imported else "are the first ones in file order"
     return [f"the {info.items:,} of {info.available:,} items {how} and are no random sample of them"]

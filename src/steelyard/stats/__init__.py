@@ -77,6 +77,7 @@ if TYPE_CHECKING:
     from steelyard.stats.trend import change_point as change_point
     from steelyard.stats.trend import cusum as cusum
     from steelyard.stats.trend import ewma_chart as ewma_chart
+    from steelyard.stats.trend import homogeneity as homogeneity
     from steelyard.stats.trend import trend_known_se as trend_known_se
     from steelyard.stats.unpaired import bayes_prob_a_better as bayes_prob_a_better
     from steelyard.stats.unpaired import cohens_h as cohens_h
@@ -181,6 +182,7 @@ _HOMES = {
         "change_point",
         "cusum",
         "ewma_chart",
+        "homogeneity",
         "trend_known_se",
     ),
     "unpaired": (

@@ -49,6 +49,15 @@ class Trend(Struct, frozen=True, kw_only=True):
     n: int
 
 
+class Homogeneity(Struct, frozen=True, kw_only=True):
+    """Whether scores differ by more than their errors (Q), and by how much (``tau2``); ``None`` where none can tell."""
+
+    q: float | None
+    p: float | None
+    tau2: float | None
+    n: int
+
+
 class ChangePoint(Struct, frozen=True, kw_only=True):
     """Where one level most likely gives way to another: the 0-based place of the first run on the new level.
 
@@ -135,26 +144,55 @@ def trend_known_se(
     )
 
 
+def homogeneity(*, scores: Sequence[float] | np.ndarray, covariance: np.ndarray) -> Homogeneity:
+    """Cochran's Q (1954) of scores whose errors go together: what generalised least squares leaves of them.
+
+    ``tau2`` by the method of moments (DerSimonian & Laird 1986), Q's mean being k - 1 + tau2 tr P.
+    """
+    y, errors = np.asarray(scores, dtype=float), np.asarray(covariance, dtype=float)
+    k = len(y)
+    if k < 2 or not np.isfinite(y).all() or not np.isfinite(errors).all() or np.linalg.eigvalsh(errors)[0] <= 0:
+        return Homogeneity(q=None, p=None, tau2=None, n=k)
+    weights = np.linalg.inv(errors)
+    of_each = weights.sum(axis=1)
+    left = weights - np.outer(of_each, of_each) / of_each.sum()
+    q = float(y @ left @ y)
+    return Homogeneity(
+        q=q,
+        p=float(scipy.special.chdtrc(k - 1, q)),
+        tau2=max(0.0, (q - (k - 1)) / float(np.trace(left))),
+        n=k,
+    )
+
+
 def change_point(
     *,
     scores: Sequence[float] | np.ndarray,
     se: Sequence[float] | np.ndarray,
+    shared: np.ndarray | None = None,
     draws: int = 10_000,
     seed: int = 0,
 ) -> ChangePoint:
     """The likeliest single change of level, each score's error being known; p by seeded normal series.
 
     The statistic is the largest (before - after)^2 / (V_before + V_after) (Hawkins 1977). Useful from 8 runs on.
+    ``shared`` is the covariance of what errors have in common, beside each one's own ``se``: that of shared items.
     """
     y, errors = np.asarray(scores, dtype=float), np.asarray(se, dtype=float)
     k = len(y)
-    if k < 2 or not (errors > 0).all() or not np.isfinite(y).all() or not np.isfinite(errors).all():
+    common = np.zeros((k, k)) if shared is None else np.asarray(shared, dtype=float)
+    if k < 2 or not (errors > 0).all() or not all(np.isfinite(one).all() for one in (y, errors, common)):
         return ChangePoint(index=None, statistic=None, p=None, plausible=(), before=None, after=None)
-    weights = 1 / errors**2
-    found = _contrasts(y[None, :], weights)[0]
+    weights = 1 / (errors**2 + common.diagonal())
+    variances = _variances(weights, errors, common)
+    found = (_contrasts(y[None, :], weights) / variances)[0]
     best = int(found.argmax())
-    flat = np.random.default_rng(seed).normal(size=(draws, k)) * errors
-    larger = int((_contrasts(flat, weights).max(axis=1) >= found[best]).sum())
+    generator = np.random.default_rng(seed)
+    flat = generator.normal(size=(draws, k)) * errors
+    if shared is not None:
+        values, vectors = np.linalg.eigh(common)
+        flat += generator.normal(size=(draws, k)) * np.sqrt(np.maximum(0.0, values)) @ vectors.T
+    larger = int(((_contrasts(flat, weights) / variances).max(axis=1) >= found[best]).sum())
     left, right = slice(0, best + 1), slice(best + 1, k)
     return ChangePoint(
         index=best + 1,
@@ -167,11 +205,20 @@ def change_point(
 
 
 def _contrasts(series: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """For each series and each place of a change: the squared difference of both levels over its variance."""
+    """For each series and each place of a change: the squared difference of both levels."""
     sums, left = np.cumsum(series * weights, axis=1), np.cumsum(weights)
     right = left[-1] - left[:-1]
     before, after = sums[:, :-1] / left[:-1], (sums[:, -1:] - sums[:, :-1]) / right
-    return np.asarray((before - after) ** 2 / (1 / left[:-1] + 1 / right))
+    return np.asarray((before - after) ** 2)
+
+
+def _variances(weights: np.ndarray, errors: np.ndarray, shared: np.ndarray) -> np.ndarray:
+    """The variance of the difference of both levels at each place of a change."""
+    k = len(weights)
+    is_before = np.arange(k)[None, :] <= np.arange(k - 1)[:, None]
+    before, after = np.where(is_before, weights, 0.0), np.where(is_before, 0.0, weights)
+    each = before / before.sum(axis=1, keepdims=True) - after / after.sum(axis=1, keepdims=True)
+    return np.asarray(each**2 @ errors**2 + np.einsum("ij,jk,ik->i", each, shared, each))
 
 
 def _no_trend(n: int) -> Trend:

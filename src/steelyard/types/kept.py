@@ -87,6 +87,11 @@ class CellInfo(Struct, frozen=True, kw_only=True):
         return self.origin.startswith("import ")
 
     @property
+    def is_drawn(self) -> bool:
+        """Whether its items are a random part of the benchmark, or all of it."""
+        return self.order == "shuffled" or self.items >= self.available
+
+    @property
     def label(self) -> str:
         """The benchmark as a table heads it: ``mmlu:astronomy@cloze``."""
         part = f":{self.part}" if self.part else ""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from itertools import pairwise
 
+import numpy as np
 from msgspec import Struct
 
 from steelyard import stats
 from steelyard.analysis.trend.points import Point
+from steelyard.analysis.trend.run_errors import Errors
 
 FEWEST_FOR_CHANGE_POINTS = 8
 CHANGE_POINT_P = 0.01
@@ -38,15 +39,13 @@ class Split(Struct, frozen=True, kw_only=True):
     p: float
 
 
-def changes_of(
-    points: Sequence[Point], values: Sequence[float], errors: Sequence[float], tau2: float
-) -> tuple[Change, ...]:
+def changes_of(points: Sequence[Point], values: Sequence[float], errors: Errors, tau2: float) -> tuple[Change, ...]:
     """The places where the level changed, each with the levels between it and its neighbours."""
-    widened = [math.sqrt(error**2 + tau2) for error in errors]
+    widened = errors.widened(tau2)
     found = _splits(values, widened, 0)
     edges = [0, *(split.at for split in found), len(values)]
     levels = [
-        stats.trend_known_se(scores=values[start:end], se=widened[start:end]).weighted_mean
+        stats.trend_known_se(scores=values[start:end], se=widened.each[start:end]).weighted_mean
         for start, end in pairwise(edges)
     ]
     return tuple(
@@ -62,11 +61,13 @@ def changes_of(
     )
 
 
-def _splits(values: Sequence[float], errors: Sequence[float], start: int) -> list[Split]:
+def _splits(values: Sequence[float], errors: Errors, start: int) -> list[Split]:
     """The whole series is searched, and then each part of it; ``start`` is where the part begins."""
     if len(values) < FEWEST_FOR_CHANGE_POINTS:
         return []
-    found = stats.change_point(scores=values, se=errors)
+    found = stats.change_point(
+        scores=values, se=np.sqrt(errors.own), shared=errors.shared if errors.are_shared else None
+    )
     if found.index is None or found.p is None or found.p > CHANGE_POINT_P:
         return []
     here = Split(
@@ -77,7 +78,7 @@ def _splits(values: Sequence[float], errors: Sequence[float], start: int) -> lis
     )
     before, after = slice(0, found.index), slice(found.index, len(values))
     return [
-        *_splits(values[before], errors[before], start),
+        *_splits(values[before], errors.only(before), start),
         here,
-        *_splits(values[after], errors[after], start + found.index),
+        *_splits(values[after], errors.only(after), start + found.index),
     ]

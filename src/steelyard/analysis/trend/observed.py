@@ -11,6 +11,8 @@ from steelyard.analysis.accuracy import is_over_strata, stratum_weights
 from steelyard.analysis.estimates import Context, item_means
 from steelyard.types import CellInfo, Columns, Estimate
 
+MOSTLY = 0.95
+"""Runs that share so many of their items are runs on the same items: a failed call makes no other sample."""
 UNITS_OF_HARDWARE = ("s", "tokens/s", "requests/s", "MB", "cores", "W")
 
 

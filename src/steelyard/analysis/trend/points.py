@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from steelyard.analysis.pairing import differing_settings
 from steelyard.analysis.trend.observed import Observed
+from steelyard.analysis.trend.run_errors import Errors
 from steelyard.types import Estimate
 
 By = Literal["run", "day", "week"]
@@ -40,19 +41,23 @@ class Point(Struct, frozen=True, kw_only=True):
     settings: tuple[str, ...] = ()
 
 
-def points_of(known: Sequence[Observed], errors: Sequence[float | None], by: By) -> list[Point]:
-    """The runs gathered by what they are shown by, in order of time; ``errors`` are the runs' own."""
+def points_of(known: Sequence[Observed], errors: Errors, by: By) -> tuple[list[Point], Errors]:
+    """The runs gathered by what they are shown by, in order of time, with the points' errors from the runs' own."""
     buckets: dict[str, list[int]] = {}
     for place, one in enumerate(known):
         buckets.setdefault(_bucket(one, by), []).append(place)
+    weights = np.zeros((len(buckets), len(known)))
+    for row, places in zip(weights, buckets.values(), strict=True):
+        row[places] = 1 / len(places)
+    gathered = errors if by == "run" else errors.gathered(weights)
     told = _settings(known)
     return [
         replace(
-            _point(label, [known[i] for i in places], [errors[i] for i in places]),
+            _point(label, [known[i] for i in places], se),
             settings=tuple(words for i in places if (words := told[i])),
         )
-        for label, places in buckets.items()
-    ]
+        for (label, places), se in zip(buckets.items(), gathered.each.tolist(), strict=True)
+    ], gathered
 
 
 def _settings(known: Sequence[Observed]) -> list[str]:
@@ -76,15 +81,13 @@ def _bucket(one: Observed, by: By) -> str:
     return f"{year}-W{week:02d}"
 
 
-def _point(label: str, runs: Sequence[Observed], errors: Sequence[float | None]) -> Point:
-    known = [error for error in errors if error is not None]
-    se = math.hypot(*known) / len(runs) if len(known) == len(runs) else None
+def _point(label: str, runs: Sequence[Observed], se: float) -> Point:
     return Point(
         label=label,
         at=runs[-1].at,
         runs=tuple(one.run for one in runs),
         estimate=_mean([one.estimate for one in runs]),
-        se=se,
+        se=None if math.isnan(se) else se,
         ended=tuple(one.ended for one in runs if one.ended),
         lost=tuple(_lost(one) for one in runs if one.lost[0] > MUCH_LOST * one.lost[1]),
     )

@@ -5,7 +5,6 @@ A reader looks after each run, so the level is shared among many looks. A moving
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from statistics import NormalDist
 
@@ -13,6 +12,7 @@ import numpy as np
 from msgspec import Struct
 
 from steelyard import stats
+from steelyard.analysis.trend.run_errors import Errors
 
 REFERENCE_RUNS = 4
 LOOKS = 11
@@ -26,40 +26,56 @@ OVERDISPERSED, SURELY = 1.5, 0.05
 class Reference(Struct, frozen=True, kw_only=True):
     """What the first points are, and how far a later one may be from them.
 
-    ``tau2`` is the variance between runs beyond their own errors; ``df`` are the degrees of freedom of the spread of
-    runs where that was estimated from the ``first`` ones.
+    ``weights`` are those of the first points in ``mean``. ``tau2`` is the variance between runs beyond their own
+    errors; ``df`` are the degrees of freedom of the spread of runs where that was estimated from the first ones.
     """
 
     mean: float
-    se: float
-    first: int
+    weights: np.ndarray
     tau2: float
     df: int | None
+
+    @property
+    def first(self) -> int:
+        """How many points it is made of."""
+        return len(self.weights)
 
     def reach(self, level: float) -> float:
         """How many errors away the level is: by t where the spread of runs was estimated from the first ones."""
         return NormalDist().inv_cdf(level) if self.df is None else stats.t_quantile(self.df, level)
 
-    def apart(self, errors: Sequence[float], weight: float = 1.0) -> np.ndarray:
-        """The error of each point's distance from the reference, whose own error counts ``weight`` times."""
-        return np.sqrt(np.asarray(errors) ** 2 + self.tau2 + weight * self.se**2)
+    def apart(self, errors: Errors, lam: float = 1.0) -> np.ndarray:
+        """The error of each later point's distance from the reference; with ``lam``, as it counts in a moving average.
+
+        An average smooths what is the points' own, by lam / (2 - lam) in the long run, and neither the reference's
+        error nor what points share: that counts so many times more. Scaled, so that limits are those of one point.
+        """
+        points = len(errors.own)
+        weights = np.zeros((points - self.first, points))
+        for row, each in enumerate(weights):
+            of_later = lam * (1 - lam) ** np.arange(row, -1.0, -1.0)
+            each[self.first : self.first + row + 1] = of_later / of_later.sum()
+        weights[:, : self.first] = -self.weights
+        own = errors.own + self.tau2
+        lasting = self.weights**2 @ own[: self.first] + np.einsum("ij,jk,ik->i", weights, errors.shared, weights)
+        return np.asarray(np.sqrt(own[self.first :] + (2 - lam) / lam * np.maximum(0.0, lasting)))
 
 
-def reference_of(values: Sequence[float], errors: Sequence[float], *, is_timed: bool) -> Reference:
+def reference_of(values: Sequence[float], errors: Errors, *, is_timed: bool) -> Reference:
     """The mean of the first points, and whether these differ by more than their errors, as times always may."""
     first = min(REFERENCE_RUNS, len(values) - 1)
-    found = stats.trend_known_se(scores=values[:first], se=errors[:first])
+    of_first = errors.only(slice(first))
+    found = stats.homogeneity(scores=values[:first], covariance=of_first.covariance)
     tau2, df = 0.0, None
-    if first > 1 and found.cochran_q is not None and found.q_p is not None:
-        if found.cochran_q / (first - 1) > OVERDISPERSED:
+    if found.q is not None and found.p is not None:
+        if found.q / (first - 1) > OVERDISPERSED:
             tau2 = found.tau2 or 0.0
-        if is_timed or found.q_p < SURELY:
+        if is_timed or found.p < SURELY:
             df = first - 1
-    widened = [math.sqrt(error**2 + tau2) for error in errors[:first]]
-    mean = stats.trend_known_se(scores=values[:first], se=widened).weighted_mean
-    if mean is None:  # a point without any error of its own
-        mean = float(np.mean(values[:first]))
-    return Reference(mean=mean, se=math.hypot(*widened) / first, first=first, tau2=tau2, df=df)
+    widened = of_first.widened(tau2).each
+    weights = 1 / widened**2 if (widened > 0).all() else np.ones(first)  # a point may be without any error of its own
+    weights = weights / weights.sum()
+    return Reference(mean=float(weights @ values[:first]), weights=weights, tau2=tau2, df=df)
 
 
 def level_of_a_look(points: int) -> float:
@@ -67,17 +83,16 @@ def level_of_a_look(points: int) -> float:
     return ALPHA / max(LOOKS, points - 1)
 
 
-def signals_of(values: Sequence[float], errors: Sequence[float], reference: Reference) -> list[bool]:
+def signals_of(values: Sequence[float], errors: Errors, reference: Reference) -> list[bool]:
     """At which points, after the first ones, a change shows: at once, or in the moving average.
 
-    An average smooths the points' errors and not the reference's, which all distances share. One point far off shows
-    at once, and weighs in the average no more than it takes to show: back at the old level, nothing has changed.
+    One point far off shows at once, and weighs in the average no more than it takes to show: back at the old level,
+    nothing has changed.
     """
-    later = slice(reference.first, None)
-    away = (np.asarray(values) - reference.mean)[later]
-    beyond = reference.reach(1 - level_of_a_look(len(values)) / 2) * reference.apart(errors[later])
+    away = np.asarray(values)[reference.first :] - reference.mean
+    beyond = reference.reach(1 - level_of_a_look(len(values)) / 2) * reference.apart(errors)
     slow = stats.ewma_chart(
-        values=np.clip(away, -beyond, beyond) / reference.apart(errors[later], (2 - LAMBDA) / LAMBDA),
+        values=np.clip(away, -beyond, beyond) / reference.apart(errors, LAMBDA),
         target=0.0,
         sigma=1.0,
         lam=LAMBDA,

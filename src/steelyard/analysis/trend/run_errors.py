@@ -1,7 +1,8 @@
-"""The error of each run by which a change is judged.
+"""The errors of runs by which a change is judged, and what those of runs that share items have in common.
 
 Runs on the same items are held against one another by how their answers vary: what a sample of questions does to a
-share is the same for all of them, and would hide a drift.
+share is the same for all of them, and would hide a drift. Runs on random parts of one benchmark estimate the same
+share; what the items that two of them share do to both is no difference between them, and no second opinion either.
 """
 
 from __future__ import annotations
@@ -10,19 +11,64 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from msgspec import Struct
 
 from steelyard.analysis.compare import standard_error
-from steelyard.analysis.trend.observed import Observed
-
-MOSTLY = 0.95
+from steelyard.analysis.trend.observed import MOSTLY, Observed
 
 
-def run_errors(known: Sequence[Observed]) -> tuple[list[float | None], str]:
-    """The error of each run by which a change is judged, and what it is."""
-    shared = _on_same_items(known)
-    if shared is not None:
-        return list(_noise(shared)), f"the same {shared.shape[1]:,} items, by how their answers vary"
-    return [standard_error(one.estimate) for one in known], "each run's own interval"
+class Errors(Struct, frozen=True, kw_only=True):
+    """The errors of figures: the variance of each that is its ``own``, NaN where it has no interval, and the covariance
+    of what is ``shared``.
+    """
+
+    own: np.ndarray
+    shared: np.ndarray
+
+    @property
+    def covariance(self) -> np.ndarray:
+        """Both together."""
+        return np.asarray(np.diag(self.own) + self.shared)
+
+    @property
+    def each(self) -> np.ndarray:
+        """The standard error of each figure."""
+        return np.asarray(np.sqrt(self.own + self.shared.diagonal()))
+
+    @property
+    def are_shared(self) -> bool:
+        """Whether any two go together."""
+        return bool((self.shared != 0).any())
+
+    def gathered(self, weights: np.ndarray) -> Errors:
+        """Those of weighed means of the figures, a row of weights each; no figure is in two of them."""
+        own = np.where(weights > 0, weights**2 * self.own, 0.0).sum(axis=1)
+        return Errors(own=own, shared=weights @ self.shared @ weights.T)
+
+    def only(self, part: slice) -> Errors:
+        """Those of some of the figures."""
+        return Errors(own=self.own[part], shared=self.shared[part, part])
+
+    def widened(self, tau2: float) -> Errors:
+        """The same where figures vary by so much more, each on its own."""
+        return Errors(own=self.own + tau2, shared=self.shared)
+
+
+def run_errors(known: Sequence[Observed]) -> tuple[Errors, str]:
+    """The errors of the runs by which a change is judged, and what they are."""
+    same = _on_same_items(known)
+    if same is not None:
+        return _unshared(_noise(same)), f"the same {same.shape[1]:,} items, by how their answers vary"
+    errors = [standard_error(one.estimate) for one in known]
+    whole = np.array([math.nan if error is None else error**2 for error in errors])
+    in_part = _over_parts(known, whole)
+    if in_part is not None:
+        return in_part, "each run's own interval, less what the items they share do to both"
+    return _unshared(whole), "each run's own interval"
+
+
+def _unshared(variances: np.ndarray) -> Errors:
+    return Errors(own=variances, shared=np.zeros((len(variances), len(variances))))
 
 
 def _on_same_items(known: Sequence[Observed]) -> np.ndarray | None:
@@ -46,16 +92,61 @@ def _scores_of(one: Observed, items: np.ndarray) -> np.ndarray:
     return np.asarray(one.scores[order][np.searchsorted(one.items, items, sorter=order)])
 
 
-def _noise(scores: np.ndarray) -> list[float]:
-    """The error of each run's mean over fixed items: half the variance of an item's change from run to run.
+def _noise(scores: np.ndarray) -> np.ndarray:
+    """The variance of each run's mean over fixed items: half the variance of an item's change from run to run.
+
+    A run that changed more than usual has its own error.
+    """
+    n = scores.shape[1]
+    steps = np.diff(scores, axis=0)
+    usual = float(steps.var(axis=1).mean())
+    own = [_of_changes(each) for each in steps]
+    return np.array([max(usual, one) / 2 / n for one in (min(own), *own)])
+
+
+def _of_changes(steps: np.ndarray) -> float:
+    """The variance of an item's change between two runs.
 
     Two pairs that disagree are added, as Bonett & Price 2012 do, or one flipped answer in a few hundred would look
-    exact. A run that changed more than usual has its own error.
+    exact.
     """
-    runs, n = scores.shape
-    steps = np.diff(scores, axis=0)
-    of_steps = ((steps**2).sum(axis=1) + 2) / (n + 2) - steps.mean(axis=1) ** 2
-    usual = float(steps.var(axis=1).mean())
-    variances = [max(usual, float(of_steps.min())), *(max(usual, own) for own in of_steps.tolist())]
-    assert len(variances) == runs
-    return [math.sqrt(variance / 2 / n) for variance in variances]
+    return float(((steps**2).sum() + 2) / (len(steps) + 2) - steps.mean() ** 2)
+
+
+def _over_parts(known: Sequence[Observed], whole: np.ndarray) -> Errors | None:
+    """Of runs on random parts that overlap: what answers vary, and items that nobody else asked, are a run's own.
+
+    The rest of a run's variance is that of items that others were asked too: between two runs as much of it is shared
+    as they share items, n_both / sqrt(n n'). ``None`` where no item was asked twice, or it is not known which were.
+    """
+    asked = [one.items for one in known if one.items is not None]
+    if len(known) < 2 or len(asked) < len(known) or not np.isfinite(whole).all():
+        return None
+    universe = np.unique(np.concatenate(asked))
+    scores = np.full((len(known), len(universe)), np.nan)
+    for row, items, one in zip(scores, asked, known, strict=True):
+        row[np.searchsorted(universe, items)] = one.scores
+    has = (~np.isnan(scores)).astype(float)
+    twice = has[:, has.sum(axis=0) > 1]
+    if not twice.size:
+        return None
+    n = has.sum(axis=1)
+    noise = np.minimum(whole, _noise_over_parts(scores, has @ has.T) / 2 / n)
+    by_items = np.sqrt((whole - noise) / n)
+    shared = np.outer(by_items, by_items) * (twice @ twice.T)
+    return Errors(own=whole - shared.diagonal(), shared=shared)
+
+
+def _noise_over_parts(scores: np.ndarray, both: np.ndarray) -> np.ndarray:
+    """The variance of an item's change, of each run against the earlier one that it shares most items with."""
+    own: dict[int, float] = {}
+    total, items = 0.0, 0
+    for run in range(1, len(scores)):
+        other = run - 1 - int(both[run, :run][::-1].argmax())
+        steps = scores[run] - scores[other]
+        steps = steps[~np.isnan(steps)]
+        if len(steps):
+            own[run] = _of_changes(steps)
+            total, items = total + len(steps) * float(steps.var()), items + len(steps)
+    usual = max(total / items, min(own.values()) if len(own) < len(scores) else 0.0)
+    return np.array([max(total / items, own.get(run, usual)) for run in range(len(scores))])

@@ -21,7 +21,7 @@ from steelyard.analysis.trend.changes import Change, changes_of
 from steelyard.analysis.trend.observed import UNITS_OF_HARDWARE, Observed
 from steelyard.analysis.trend.points import By, Point, points_of
 from steelyard.analysis.trend.reference import REFERENCE_RUNS, Reference, level_of_a_look, reference_of, signals_of
-from steelyard.analysis.trend.run_errors import run_errors
+from steelyard.analysis.trend.run_errors import Errors, run_errors
 from steelyard.types import Estimate
 
 State = Literal["up", "down", "flat", "unknown"]
@@ -69,8 +69,8 @@ def trends(metric: str, observed: Sequence[Observed], *, by: By = "run", margin:
 
 def _series(metric: str, stretch: Sequence[Observed], by: By, margin: float | None, broke: str | None) -> Series:
     known = [one for one in stretch if one.estimate.value is not None]
-    errors, method = run_errors(known)
-    points = points_of(known, errors, by)
+    of_runs, method = run_errors(known)
+    points, errors = points_of(known, of_runs, by)
     last = stretch[-1]
     series = Series(
         metric=metric,
@@ -87,10 +87,10 @@ def _series(metric: str, stretch: Sequence[Observed], by: By, margin: float | No
         method=method,
         reason="" if points else last.estimate.status,
     )
-    return _judged(series) if points else series
+    return _judged(series, errors) if points else series
 
 
-def _judged(series: Series) -> Series:
+def _judged(series: Series, errors: Errors) -> Series:
     """The series with its state, its change points, and which of its points are signals."""
     values = [point.estimate.value or 0.0 for point in series.points]
     margin = _margin(series, values)
@@ -98,7 +98,6 @@ def _judged(series: Series) -> Series:
         return replace(series, margin=margin, reason="one point: nothing to compare it with")
     if any(point.se is None for point in series.points):
         return replace(series, margin=margin, reason="a point without an interval says nothing of change")
-    errors = [point.se or 0.0 for point in series.points]
     is_timed = series.unit in UNITS_OF_HARDWARE
     if is_timed and len(values) <= REFERENCE_RUNS:
         reason = f"how much such runs differ among themselves is known from {REFERENCE_RUNS + 1} runs on"
@@ -131,10 +130,10 @@ def _margin(series: Series, values: Sequence[float]) -> float:
 
 
 def _difference(
-    series: Series, values: Sequence[float], errors: Sequence[float], reference: Reference
+    series: Series, values: Sequence[float], errors: Errors, reference: Reference
 ) -> tuple[Estimate, float | None]:
     """The last point less the reference with its 95 % interval, and what the looks' level would have found."""
-    apart = float(reference.apart(errors[-1:])[0])
+    apart = float(reference.apart(errors)[-1])
     reach = apart * reference.reach(0.975)
     value = values[-1] - reference.mean
     alpha = level_of_a_look(len(values))
