@@ -14,6 +14,7 @@ from steelyard.analysis.compare import Side, compare_scores, family_level
 from steelyard.analysis.compare_measures import MEASURES, compare_measure
 from steelyard.analysis.correlations import Standing, front
 from steelyard.analysis.margins import Cell
+from steelyard.analysis.mirrored import mirrored
 from steelyard.analysis.pairing import differing_fields
 from steelyard.analysis.places import Ranking, rank
 from steelyard.types import Comparison, Estimate
@@ -54,7 +55,7 @@ class Settled(Struct, frozen=True, kw_only=True):
 
 
 class Bench:
-    """One benchmark under one protocol. Pairs are compared when they are asked for, each once.
+    """One benchmark under one protocol. Pairs are compared when they are asked for, each once, whichever way round.
 
     ``settled`` is what a stopping rule said where a run could end by a difference: only such looks allow for that, and
     no comparison of all the answers does.
@@ -81,10 +82,15 @@ class Bench:
         """The candidate against the baseline, at a level at which all comparisons with one model hold together."""
         key = (candidate.name, baseline.name, metric, margin)
         if key not in self._compared:
-            level = family_level(len(self.models) - 1, "claim")
-            judge = compare_measure if metric in MEASURES else compare_scores
-            self._compared[key] = judge(baseline.side, candidate.side, metric, confidence=level, margin=margin)
+            turned = self._compared.get((baseline.name, candidate.name, metric, margin))
+            found = None if turned is None else mirrored(turned, baseline.side, candidate.side)
+            self._compared[key] = found or self._judged(candidate.side, baseline.side, metric, margin)
         return self._compared[key]
+
+    def _judged(self, candidate: Side, baseline: Side, metric: str, margin: float | None) -> Comparison:
+        level = family_level(len(self.models) - 1, "claim")
+        judge = compare_measure if metric in MEASURES else compare_scores
+        return judge(baseline, candidate, metric, confidence=level, margin=margin)
 
     @property
     def scored(self) -> tuple[Contender, ...]:

@@ -64,6 +64,7 @@ def compare_scores(
     lost = _lost(metric, baseline, candidate, found.difference.value or 0.0)
     sides = [_over_items(metric, side, pair) for side in (baseline, candidate)]
     seen = _agreement(pair)
+    met = pairing_of(pair, low=lost.low, high=lost.high)
     return Comparison(
         metric=metric,
         benchmark=candidate.info.label,
@@ -78,12 +79,12 @@ def compare_scores(
         p_value=found.p,
         margin=margin,
         verdict=verdict(found.difference, margin=margin, better="higher"),
-        pairing=pairing_of(pair, low=lost.low, high=lost.high),
+        pairing=met,
         agreement=seen,
-        odds_ratio=seen.only_candidate / seen.only_baseline if seen is not None and seen.only_baseline else None,
+        odds_ratio=odds_ratio(seen),
         cohens_h=None if seen is None or not pair.n else stats.cohens_h(p1=pair.a.mean(), p2=pair.b.mean()).h,
         detectable=_detectable(found.difference, confidence),
-        notes=(*_notes(pair, baseline, candidate, lost.low, lost.high), *beside(baseline, candidate)),
+        notes=notes_on(met, baseline, candidate),
     )
 
 
@@ -352,6 +353,11 @@ def _agreement(pair: Paired) -> Agreement | None:
     )
 
 
+def odds_ratio(seen: Agreement | None) -> float | None:
+    """Of what one side alone has right; ``None`` where nothing is the baseline's alone."""
+    return seen.only_candidate / seen.only_baseline if seen is not None and seen.only_baseline else None
+
+
 def _detectable(difference: Estimate, confidence: float) -> float | None:
     se = standard_error(difference)
     if se is None:
@@ -368,27 +374,27 @@ def _used_again(baseline: Side, candidate: Side) -> int:
     return int(candidate.columns.cached.sum()) if is_again else 0
 
 
-def _notes(pair: Paired, baseline: Side, candidate: Side, low: float, high: float) -> list[str]:
-    """What a reader must know of the items that are not among the pairs."""
+def notes_on(met: Pairing, baseline: Side, candidate: Side) -> tuple[str, ...]:
+    """What a reader must know of the items that are not among the pairs, and of those that are."""
     notes = []
     same = baseline.name == candidate.name
     names = [f"run #{side.run}" if same else side.name for side in (baseline, candidate)]
-    if len(pair.only_a) or len(pair.only_b):
+    if met.only_baseline or met.only_candidate:
         notes.append(
-            f"{pair.n_common:,} items were asked on both sides; {len(pair.only_b):,} only of {names[0]} "
-            f"and {len(pair.only_a):,} only of {names[1]} are left out"
+            f"{met.n_common:,} items were asked on both sides; {met.only_baseline:,} only of {names[0]} "
+            f"and {met.only_candidate:,} only of {names[1]} are left out"
         )
-    lost = pair.n_common - pair.n
-    if lost:
+    lost = met.n_common - met.n
+    if lost and met.low is not None and met.high is not None:
         notes.append(
-            f"{lost:,} items have no score on a side ({len(pair.lost_b):,} of {names[0]}, {len(pair.lost_a):,} of "
-            f"{names[1]}) and are left out; they could make the difference anything from {100 * low:+.1f} to "
-            f"{100 * high:+.1f} points"
-            + (". Try: steelyard run --resume to ask them again" if lost > MUCH_LOST * pair.n_common else "")
+            f"{lost:,} items have no score on a side ({met.lost_baseline:,} of {names[0]}, {met.lost_candidate:,} of "
+            f"{names[1]}) and are left out; they could make the difference anything from {100 * met.low:+.1f} to "
+            f"{100 * met.high:+.1f} points"
+            + (". Try: steelyard run --resume to ask them again" if lost > MUCH_LOST * met.n_common else "")
         )
     if reused := _used_again(baseline, candidate):
         notes.append(
             f"{reused:,} answers of run #{candidate.run} were given in earlier runs and used again: they say nothing "
             "new of this model. Try: steelyard run --fresh"
         )
-    return notes
+    return (*notes, *beside(baseline, candidate))

@@ -136,21 +136,29 @@ def pair_values(a: Columns, of_a: np.ndarray, b: Columns, of_b: np.ndarray) -> P
     asked_a, asked_b = np.unique(a.sample), np.unique(b.sample)
     items_a, means_a = _means(a.sample, of_a)
     items_b, means_b = _means(b.sample, of_b)
-    items, at_a, at_b = np.intersect1d(items_a, items_b, assume_unique=True, return_indices=True)
-    common = np.intersect1d(asked_a, asked_b, assume_unique=True)
+    items, common = _in_both(items_a, items_b), _in_both(asked_a, asked_b)
     clusters, strata = _kinds(a, items)
     return Paired(
         items=items,
-        a=means_a[at_a],
-        b=means_b[at_b],
+        a=means_a[np.searchsorted(items_a, items)],
+        b=means_b[np.searchsorted(items_b, items)],
         clusters=clusters,
         strata=strata,
-        only_a=np.setdiff1d(asked_a, asked_b, assume_unique=True),
-        only_b=np.setdiff1d(asked_b, asked_a, assume_unique=True),
-        lost_a=np.setdiff1d(common, items_a, assume_unique=True),
-        lost_b=np.setdiff1d(common, items_b, assume_unique=True),
+        only_a=_without(asked_a, common),
+        only_b=_without(asked_b, common),
+        lost_a=_without(common, items_a),
+        lost_b=_without(common, items_b),
         is_single=len(asked_a) == len(a.sample) and len(asked_b) == len(b.sample),
     )
+
+
+def _in_both(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """The items of both, in order, of sorted ones; two models are mostly asked the same, which is soon seen."""
+    return one if np.array_equal(one, other) else np.intersect1d(one, other, assume_unique=True)
+
+
+def _without(some: np.ndarray, others: np.ndarray) -> np.ndarray:
+    return some[:0] if np.array_equal(some, others) else np.setdiff1d(some, others, assume_unique=True)
 
 
 def mean_difference(pair: Paired) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -49,6 +50,7 @@ class QuantileBounds(Struct, frozen=True, kw_only=True):
     effective_n: float
 
 
+@lru_cache(maxsize=256)
 def quantile_ci_ranks(*, n: int, p: float, confidence: float = 0.95) -> Ranks:
     """Ranks of the order statistics that bound the ``p`` quantile (Conover 1999, section 3.2)."""
     tail = (1 - confidence) / 2 * (1 + ROUNDING)
@@ -147,16 +149,24 @@ def clustered_quantile_interval(
 def _interpolated(ordered: np.ndarray, p: float, confidence: float) -> float | None:
     """What the ``p`` quantile is above with that confidence; ``None`` where no value is low enough."""
     n = len(ordered)
-    exceeds = scipy.special.bdtrc(np.arange(n), n, p)  # that the quantile lies above the 1st, 2nd, ... value
-    rank = int(np.searchsorted(-exceeds, -confidence, side="right"))
+    rank, share = _place_between(n, p, confidence)
     if rank == 0:
         return None
     if rank == n:
         return float(ordered[-1])
+    return float(ordered[rank - 1] + share * (ordered[rank] - ordered[rank - 1]))
+
+
+@lru_cache(maxsize=256)
+def _place_between(n: int, p: float, confidence: float) -> tuple[int, float]:
+    """After which of ``n`` values the bound lies, 0 for none, and how far on the way to the next one."""
+    exceeds = scipy.special.bdtrc(np.arange(n), n, p)  # that the quantile lies above the 1st, 2nd, ... value
+    rank = int(np.searchsorted(-exceeds, -confidence, side="right"))
+    if rank in (0, n):
+        return rank, 0.0
     surplus, lack = exceeds[rank - 1] - confidence, confidence - exceeds[rank]
     odds = rank * (1 - p) * lack, (n - rank) * p * surplus
-    share = odds[1] / (odds[0] + odds[1])
-    return float(ordered[rank - 1] + share * (ordered[rank] - ordered[rank - 1]))
+    return rank, float(odds[1] / (odds[0] + odds[1]))
 
 
 def _bounds(ordered: np.ndarray, worth: float, p: float, confidence: float) -> QuantileBounds:
