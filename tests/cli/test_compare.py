@@ -92,9 +92,13 @@ def test_protocols_are_compared_only_where_asked(two_runs):
     ok("import", "c.jsonl", "--benchmark", "cases.jsonl@contains", "--model", "old")
     done = steelyard("compare", two_runs[0], "last")
     assert "protocol is 'exact' in one and 'contains' in the other" in done.stderr
-    assert "old (contains) answers 50.0 points more than old (exact)" in ok(
-        "compare", two_runs[0], "last", "--across", "protocol"
-    )
+    across = ("compare", two_runs[0], "last", "--across", "protocol")
+    out = ok(*across)
+    assert "old (contains) answers 50.0 points more than old (exact)" in out
+    assert "cases@contains against cases@exact" in out.splitlines()
+    assert json.loads(ok(*across, "--json"))["pairs"][0]["where"] == "cases@contains against cases@exact"
+    assert ok(*across, "--flips").startswith("old (contains) against old (exact) on cases@contains against cases@exact")
+    assert "cases@exact" in ok("compare", *two_runs).splitlines()
 
 
 def test_of_many_pairs_the_outcome_is_told_and_where_to_find_each(two_runs):

@@ -166,8 +166,9 @@ def _sides(comparisons: Comparisons) -> list[str]:
     for pair in comparisons.pairs:
         one = pair.comparison
         who, other = names(one)
-        for name, estimate in ((other, one.of_baseline), (who, one.of_candidate)):
-            found.setdefault(f"{name} on {one.benchmark}", descriptive(estimate))
+        (_, baseline), (_, candidate) = pair.sides
+        for name, info, estimate in ((other, baseline, one.of_baseline), (who, candidate, one.of_candidate)):
+            found.setdefault(f"{name} on {info.label}", descriptive(estimate))
     return [f"{name}: {text}" for name, text in found.items()]
 
 
@@ -190,7 +191,7 @@ def _row(pair: Compared, question: Question) -> _Row:
     seen = one.agreement
     counts = (seen.both, seen.only_baseline, seen.only_candidate, seen.neither) if seen else ()
     return _Row(
-        benchmark=one.benchmark,
+        benchmark=pair.where,
         who=f"{who} against {other}",
         difference=f"{times(one.ratio)}; {written(one.difference)}"
         if one.ratio

@@ -60,6 +60,12 @@ class Compared(Struct, frozen=True, kw_only=True):
     sides: Pair
     available: int
 
+    @property
+    def where(self) -> str:
+        """The benchmark under the candidate's protocol, and under the baseline's where that is another."""
+        (_, baseline), (_, candidate) = self.sides
+        return candidate.label if baseline.label == candidate.label else f"{candidate.label} against {baseline.label}"
+
 
 class Average(Struct, frozen=True, kw_only=True):
     """One candidate's mean difference to one baseline over several benchmarks, each weighing the same."""
@@ -112,8 +118,9 @@ def comparisons_document(comparisons: Comparisons) -> dict[str, Any]:
     """The same as JSON-ready values."""
     document: dict[str, Any] = msgspec.to_builtins(comparisons)
     document["runs"] = [{"number": run.number, "id": run.id, "name": run.name} for run in comparisons.runs]
-    for pair in document["pairs"]:
-        pair.pop("sides")
+    for pair, entry in zip(comparisons.pairs, document["pairs"], strict=True):
+        entry.pop("sides")
+        entry["where"] = pair.where
     return document
 
 

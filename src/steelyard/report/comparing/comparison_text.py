@@ -39,7 +39,8 @@ def print_comparisons(comparisons: Comparisons, out: PlainConsole | None = None)
     for label in dict.fromkeys(pair.comparison.benchmark for pair in comparisons.pairs):
         pairs = [pair for pair in comparisons.pairs if pair.comparison.benchmark == label]
         out.print()
-        out.print(label, style="bold")
+        for where in dict.fromkeys(pair.where for pair in pairs):
+            out.print(where, style="bold")
         rankings = [ranking for ranking in comparisons.rankings if ranking.benchmark == label]
         if len(pairs) <= MANY:
             for line in _standings(pairs):

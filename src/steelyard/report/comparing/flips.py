@@ -94,7 +94,7 @@ def _flips(store: Store, reader: Reader, compared: Compared, metric: str, most: 
 
     who, other = names(compared.comparison)
     return Flips(
-        benchmark=compared.comparison.benchmark,
+        benchmark=compared.where,
         baseline=other,
         candidate=who,
         runs=tuple(dict.fromkeys(run.number for run, _ in compared.sides)),
