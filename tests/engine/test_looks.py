@@ -175,10 +175,26 @@ def test_all_are_compared_with_one_where_one_is_named():
 
 
 def test_a_floor_is_no_model_to_be_compared():
-    run = sy.run([model("a", 0.9), model("b", 0.5), "baseline/constant:1"], [quiz()], stop={"compare": True})
+    told = []
+    models = [model("a", 0.9), model("b", 0.5), "baseline/constant:1"]
+    run = sy.run(models, [quiz()], stop={"compare": True}, on_message=told.append)
+    assert "baseline/constant:1: no model but a floor, so asked everything and watched by no stopping rule" in told
     assert {look.against for look in looks(run)} == {"b"}
     assert cell(run, "baseline/constant:1").stopped is None
     assert cell(run, "baseline/constant:1").value("scored") == ITEMS
+
+
+@pytest.mark.parametrize(
+    ("models", "stop", "words"),
+    [
+        (["baseline/constant:1"], {"half_width": 0.03}, "baseline/constant:1 costs nothing to ask in full"),
+        (["a", "b", "baseline/random"], {"compare": True, "against": "baseline/random"}, "compares with no floor"),
+    ],
+)
+def test_a_rule_for_floors_alone_or_against_one_is_refused_and_nothing_is_asked(models, stop, words):
+    named = [one if "/" in one else model(one, 0.5) for one in models]
+    with pytest.raises(UsageError, match=words):
+        sy.run(named, [quiz()], stop=stop)
 
 
 def test_looks_at_any_time_come_often_and_nobody_waits_for_them():

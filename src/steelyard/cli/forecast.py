@@ -12,7 +12,7 @@ from steelyard.cli.forecast_cell import CellForecast, forecast_cell
 from steelyard.cli.power import FIND, PowerForecast, power_forecast, power_words
 from steelyard.engine.reuse.cache import count_known
 from steelyard.engine.run import Given, prepare
-from steelyard.engine.schedule.looks import Watched, expansion
+from steelyard.engine.schedule.looks import Watched, expansion, floors_line
 from steelyard.plan.plan import Plan
 from steelyard.store import Store
 
@@ -95,6 +95,8 @@ def print_forecast(expected: Forecast) -> None:
         out.print(words, markup=False, soft_wrap=True)
     for watched in expected.stop:
         out.print(watched_line(watched), markup=False, soft_wrap=True)
+    if expected.stop and expected.stop[0].floors:
+        out.print(floors_line(expected.stop[0].floors), markup=False, soft_wrap=True)
 
 
 def watched_line(watched: Watched) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 
@@ -35,7 +35,7 @@ from steelyard.types import Columns, Look
 class Watched(Struct, frozen=True, kw_only=True):
     """What a rule watches on one benchmark, stated before the first item: the plan's expansion.
 
-    ``models`` are in the order of their turns where they are asked one after another.
+    ``models`` are in the order of their turns where they are asked one after another; ``floors`` are asked everything.
     ``looks`` are numbers of items; ``looks_are_fixed`` is false where only the first and the last are known beforehand.
     ``alpha`` is the error of each question; of pairs, all of a benchmark's together have the plan's.
     """
@@ -43,6 +43,7 @@ class Watched(Struct, frozen=True, kw_only=True):
     benchmark: str
     rule: str
     models: tuple[str, ...]
+    floors: tuple[str, ...]
     questions: tuple[tuple[str, ...], ...]
     looks: tuple[int, ...]
     looks_are_fixed: bool
@@ -76,7 +77,11 @@ def check_stop(cells: Sequence[Cell], plan: Plan) -> None:
         return
     if plan.order != "shuffled":
         raise UsageError("stop needs items drawn by seed: the first ones in file order are no sample. Try: no --order")
-    watched = [cell for cell in cells if cell.floor is None]
+    watched, floors = [cell for cell in cells if cell.floor is None], floors_of(cells)
+    if not watched:
+        raise UsageError(
+            f"stop watches models, and {' and '.join(floors)} costs nothing to ask in full. Try: no --stop"
+        )
     for cell in watched:
         if cell.spec.batch and isinstance(stop, Anytime):
             raise UsageError(
@@ -92,6 +97,10 @@ def check_stop(cells: Sequence[Cell], plan: Plan) -> None:
         order_of(watched)
     if isinstance(stop, (Compare, Anytime, Cascade)):
         models = list(dict.fromkeys(cell.spec.id for cell in watched))
+        if not isinstance(stop, Cascade) and stop.against in floors:
+            raise UsageError(
+                f"a rule compares with no floor, and {stop.against} is one. Try: steelyard compare, after a run"
+            )
         if not isinstance(stop, Cascade) and stop.against is not None and stop.against not in models:
             raise UnknownName("model to compare with", stop.against, models)
         if len(models) < 2:
@@ -100,10 +109,22 @@ def check_stop(cells: Sequence[Cell], plan: Plan) -> None:
 
 def expansion(cells: Sequence[Cell], plan: Plan) -> list[Watched]:
     """What the plan's rule watches, benchmark by benchmark."""
-    return [] if plan.stop is None else [_watched(group, plan.stop) for group in _by_benchmark(cells)]
+    if plan.stop is None:
+        return []
+    return [_watched(group, floors_of(cells), plan.stop) for group in _by_benchmark(cells)]
 
 
-def _watched(group: Sequence[Cell], stop: Stop) -> Watched:
+def floors_of(cells: Iterable[Cell]) -> tuple[str, ...]:
+    """The floors among them, which no rule watches."""
+    return tuple(dict.fromkeys(cell.spec.id for cell in cells if cell.floor is not None))
+
+
+def floors_line(floors: Sequence[str]) -> str:
+    """That a floor ends by no rule."""
+    return f"{', '.join(floors)}: no model but a floor, so asked everything and watched by no stopping rule"
+
+
+def _watched(group: Sequence[Cell], floors: tuple[str, ...], stop: Stop) -> Watched:
     task = group[0].task
     questions = tuple(_questions(group, stop))
     planned = len(task.positions)
@@ -115,6 +136,7 @@ def _watched(group: Sequence[Cell], stop: Stop) -> Watched:
         benchmark=group[0].info.label,
         rule=str(stop.__struct_config__.tag),
         models=tuple(order_of(group) if isinstance(stop, Cascade) else [cell.spec.id for cell in group]),
+        floors=floors,
         questions=questions,
         looks=look_points(stop, planned),
         looks_are_fixed=not isinstance(stop, HalfWidth),
@@ -168,6 +190,9 @@ class Looks:
         self._strata: dict[str, Strata | None] = {}
         self._cells = {cell.row: cell for cell in cells if cell.cell.floor is None}
         self.questions = list(self._all_questions(plan)) if plan.stop is not None else []
+        floors = floors_of(cell.cell for cell in cells)
+        if plan.stop is not None and floors:
+            tell(floors_line(floors))
         for question in self.questions:
             first, *others = question.cells
             model = others[0].cell.spec.id if others else None
