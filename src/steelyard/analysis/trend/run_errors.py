@@ -122,18 +122,20 @@ def _over_parts(known: Sequence[Observed], whole: np.ndarray) -> Errors | None:
     asked = [one.items for one in known if one.items is not None]
     if len(known) < 2 or len(asked) < len(known) or not np.isfinite(whole).all():
         return None
-    universe = np.unique(np.concatenate(asked))
-    scores = np.full((len(known), len(universe)), np.nan)
-    for row, items, one in zip(scores, asked, known, strict=True):
-        row[np.searchsorted(universe, items)] = one.scores
-    has = (~np.isnan(scores)).astype(float)
-    twice = has[:, has.sum(axis=0) > 1]
-    if not twice.size:
+    every, times = np.unique(np.concatenate(asked), return_counts=True)
+    twice = every[times > 1]
+    if not len(twice):
         return None
-    n = has.sum(axis=1)
-    noise = np.minimum(whole, _noise_over_parts(scores, has @ has.T) / 2 / n)
+    scores = np.full((len(known), len(twice)), np.nan)
+    for row, items, one in zip(scores, asked, known, strict=True):
+        at = np.minimum(np.searchsorted(twice, items), len(twice) - 1)
+        is_there = twice[at] == items
+        row[at[is_there]] = np.asarray(one.scores)[is_there]
+    has = (~np.isnan(scores)).astype(float)
+    both, n = has @ has.T, np.array([len(items) for items in asked])
+    noise = np.minimum(whole, _noise_over_parts(scores, both) / 2 / n)
     by_items = np.sqrt((whole - noise) / n)
-    shared = np.outer(by_items, by_items) * (twice @ twice.T)
+    shared = np.outer(by_items, by_items) * both
     return Errors(own=whole - shared.diagonal(), shared=shared)
 
 
