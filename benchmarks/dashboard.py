@@ -19,6 +19,7 @@ from pathlib import Path
 import uvicorn
 from memory import RECORDS, SMALL, measure, multiply
 
+from steelyard.cli.about import about_benchmarks
 from steelyard.dashboard.app import access, dashboard
 from steelyard.store import Store
 
@@ -64,7 +65,7 @@ def seconds(connection: http.client.HTTPConnection, path: str) -> tuple[float, f
 
 def report(store: Store) -> bool:
     """Serve, ask, print; whether every page kept its bound."""
-    app = dashboard(store, access("127.0.0.1", is_open=True), on_fault=print)
+    app = dashboard(store, access("127.0.0.1", is_open=True), about=about_benchmarks, on_fault=print)
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, lifespan="off"))
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -198,6 +198,60 @@ def test_answers_are_found_by_outcome_text_subject_and_order(store):
         assert sorted(items("/runs/1/answers?order=longest")) == list(range(120))
 
 
+def test_answers_are_filtered_by_what_is_written_also_beside_an_answer(store):
+    scores = [float(place % 4 > 0) for place in range(20)]
+    _, _, ids = one_run(store, ["yes"] * 20, scores=scores, cost_usd=0.02)
+    with served(store) as port:
+        visitor = Visitor(port)
+        where = quote("score < 1 and cost_usd >= 0.02 and not item = quiz/4")
+        page = visitor.page(f"/runs/1/answers?where={where}&most=3")
+        assert re.findall(r">(quiz/\d+)</a>", page) == ["quiz/0", "quiz/8", "quiz/12"]
+        following = re.search(r'class="next" href="([^"]+)"', page)[1].replace("&amp;", "&")
+        assert re.findall(r">(quiz/\d+)</a>", visitor.page(following)) == ["quiz/16"]
+        answer = visitor.page(re.search(r'href="([^"]+)">quiz/8</a>', page)[1].replace("&amp;", "&"))
+        assert re.findall(r'href="/answers/(\d+)[^"]*" rel="(prev|next)"', answer) == [
+            (str(ids[0]), "prev"),
+            (str(ids[12]), "next"),
+        ]
+
+
+NOT_UNDERSTOOD = ["latncy_s > 2", "1=1; drop table calls", "tries > " + "9" * 200, "x" * 5_000, "(" * 200, "\x00", '"',
+                  "item ~"]  # fmt: skip
+
+
+@pytest.mark.parametrize("where", NOT_UNDERSTOOD, ids=range(len(NOT_UNDERSTOOD)))
+def test_a_filter_that_is_not_understood_is_said_in_its_form_and_is_no_fault(store, where):
+    _, _, ids = one_run(store, ["yes"])
+    faults = []
+    with served(store, faults=faults) as port:
+        visitor = Visitor(port)
+        status, _, page = visitor.ask(f"/runs/1/answers?where={quote(where)}")
+        assert status == 400
+        assert 'role="alert">Filter' in page
+        assert "quiz/0" not in page
+        assert visitor.ask(f"/answers/{ids[0]}?where={quote(where[:300])}")[0] == 400
+    assert faults == []
+
+
+def test_the_columns_of_answers_are_those_of_the_address_and_stay_on_the_next_page(store):
+    one_run(store, ["yes"] * 5, cost_usd=0.02)
+    with served(store) as port:
+        visitor = Visitor(port)
+
+        def headings(page):
+            return re.findall(r'<th scope="col"[^>]*>([^<]+)</th>', page)
+
+        page = visitor.page("/runs/1/answers")
+        assert "show=" not in page
+        assert headings(page)[:4] == ["item", "outcome", "read as", "right answer"]
+        assert headings(page)[4:] == ["first token", "total", "tokens", "cost", "stopped by"]
+        page = visitor.page("/runs/1/answers?show=cost_usd&show=subject&show=nonsense&most=2&state=right")
+        assert headings(page) == ["item", "outcome", "subject", "cost"]
+        assert re.findall(r'name="show" value="(\w+)" checked', page) == ["subject", "cost_usd"]
+        following = re.search(r'class="next" href="([^"]+)"', page)[1].replace("&amp;", "&")
+        assert headings(visitor.page(following)) == ["item", "outcome", "subject", "cost"]
+
+
 def test_an_item_has_its_history_over_runs_and_models(store):
     one_run(store, ["three"], info=cell_info(items=1), name="old")
     one_run(store, ["four"], info=cell_info(items=1, model="other"), name="new", scores=[0.0], attempts=TRIED)

@@ -131,7 +131,7 @@ def test_a_slow_machine_gets_through_while_more_comes_in_and_remembers_nothing_o
 
     def look():
         with store._reading() as connection:
-            return looks.places(connection, run.id, [info], "wrong", deadline_s=time.monotonic() - 1)
+            return looks.places(connection, run.id, [info], rare.Kind(state="wrong"), deadline_s=time.monotonic() - 1)
 
     for place in range(90, 130):
         if (found := look()) is not None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from steelyard.dashboard import (
+    answers_page,
     cases_page,
     compare_page,
     item_pages,
@@ -38,7 +39,7 @@ WILDCARDS = ("0.0.0.0", "::", "")  # noqa: S104 - these are what is asked about
 PAGES = {
     "/": runs_page.runs,
     "/runs/{run}": run_pages.run,
-    "/runs/{run}/answers": run_pages.answers,
+    "/runs/{run}/answers": answers_page.answers,
     "/runs/{run}/report.html": run_pages.report,
     "/runs/{run}/provenance": run_pages.provenance,
     "/answers/{call:int}": item_pages.answer,

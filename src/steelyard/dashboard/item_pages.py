@@ -18,6 +18,7 @@ from steelyard.report.drawing import charts, timelines
 from steelyard.report.drawing.figures import Figure
 from steelyard.report.unseen import cut, visible
 from steelyard.store.reading.answer_pages import AnswersWanted
+from steelyard.store.reading.conditions import parse_condition
 from steelyard.store.reading.history import Answered
 from steelyard.store.reading.states import ANSWER_STATES
 
@@ -85,9 +86,15 @@ def answer(request: Request) -> Response:
     found = None if call >= 2**63 else board.store.history.call(call, reveal=board.reveal)
     if found is None:
         raise UnknownName("answer", str(call), ["those of a run's page"])
-    sought = {name: word(request, name) for name in ("state", "stratum", "text")}
+    sought = {name: word(request, name) for name in ("state", "stratum", "text", "where")}
     state = next(one for one in ("", *ANSWER_STATES) if one == word(request, "state", ANSWER_STATES))
-    wanted = AnswersWanted(stratum=sought["stratum"], text=sought["text"], state=state, within_s=BESIDE_WITHIN_S)
+    wanted = AnswersWanted(
+        stratum=sought["stratum"],
+        text=sought["text"],
+        state=state,
+        where=parse_condition(sought["where"]),
+        within_s=BESIDE_WITHIN_S,
+    )
     place = (found.position, found.record.call.repeat)
     return board.page(
         "answer.html.j2",

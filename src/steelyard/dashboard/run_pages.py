@@ -1,4 +1,4 @@
-"""A run: live while it goes on, its results with charts, its answers by pages, and where its numbers come from."""
+"""A run: live while it goes on, its results with charts, and where its numbers come from."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote
 
 from steelyard.analysis.wording import written
-from steelyard.dashboard.board import Board, board_of, number, word
-from steelyard.dashboard.links import around, with_links
+from steelyard.dashboard.board import Board, board_of, word
+from steelyard.dashboard.links import with_links
 from steelyard.dashboard.live_part import lines, silence
-from steelyard.dashboard.shown import TONES, state_of
 from steelyard.errors import UsageError
-from steelyard.report.answers import asked_line, gold
 from steelyard.report.evidence import Evidence, load_evidence
 from steelyard.report.html import html_report, results_parts
 from steelyard.report.matrix import FIGURES, Line, Table, cell
@@ -21,10 +19,8 @@ from steelyard.report.results import Results, load_results, warnings
 from steelyard.report.spending import spending_line
 from steelyard.report.standing import Standing, standing
 from steelyard.report.unseen import visible
-from steelyard.store.reading.answer_pages import AnswerRow, AnswersWanted, Order
 from steelyard.store.reading.progress import CellProgress, Progress
-from steelyard.store.reading.states import ANSWER_STATES
-from steelyard.types import CellInfo, RunInfo
+from steelyard.types import RunInfo
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -32,21 +28,18 @@ if TYPE_CHECKING:
 
 MOST_AT_ONCE = 20_000
 """So many answers are read for charts without being asked to; of more the kept estimates are shown first."""
-ORDERS: tuple[Order, ...] = ("item", "slowest", "dearest", "longest")
 LONGEST_NAME = 200
-A_PAGE, MOST_A_PAGE = 100, 500
 MOST_LIVE = 50_000
 """Answers of a cell up to which its score is computed while it runs."""
 FRESH = 50
 """A live score is computed again once this part more is answered: every 2 percent."""
-FIGURE_COLUMNS = ("ttft_s", "total_s", "output_tokens", "cost_usd", "stop_reason")
 HIDDEN = "left out: a benchmark here is confidential. steelyard show --provenance has it"
 
 
 def run(request: Request) -> Response:
     """The run's own page: while it is on its way its progress, then its results."""
     board = board_of(request)
-    info = _run(request)
+    info = run_of(request)
     is_running = info.status == "running"
     is_long = not is_running and board.store.pages.holds_more_than(info.id, MOST_AT_ONCE)
     results = None if is_running else results_of(board, info)
@@ -107,7 +100,8 @@ def _counted(stands: Standing) -> str:
     return f"of the first {items} of {stands.items:,} items{lost}"
 
 
-def _run(request: Request) -> RunInfo:
+def run_of(request: Request) -> RunInfo:
+    """The run that the address names."""
     return board_of(request).store.run(request.path_params["run"])
 
 
@@ -150,66 +144,10 @@ def _kept_table(results: Results, run: int, label: str) -> Table:
     return with_links(table, run, benchmark=label)
 
 
-def answers(request: Request) -> Response:
-    """The run's answers, sought and by pages."""
-    board = board_of(request)
-    info = _run(request)
-    cells = board.store.cells(info.id)
-    model, benchmark = word(request, "model"), word(request, "benchmark")
-    chosen = [one for one in cells if model in ("", one.model) and benchmark in ("", one.label)]
-    order = next(one for one in ORDERS if one == word(request, "order", ORDERS, "item"))
-    wanted = AnswersWanted(
-        cells=tuple(one.id or 0 for one in chosen),
-        state=word(request, "state", ANSWER_STATES),
-        stratum=word(request, "stratum"),
-        text=word(request, "text"),
-        order=order,
-        after=word(request, "after"),
-        most=min(MOST_A_PAGE, number(request, "most", A_PAGE) or A_PAGE),
-    )
-    trail = [place for place in word(request, "trail").split(",") if place]
-    found = board.store.pages.answers(info.id, wanted, reveal=board.reveal)
-    named = {one.id: one for one in cells}
-    return board.page(
-        "answers.html.j2",
-        request,
-        title=f"Answers of #{info.number} {info.name}",
-        run=info,
-        found=found,
-        rows=[_listed(row, named[row.cell], reveal=board.reveal) for row in found.rows],
-        wanted=wanted,
-        pages=around(wanted.after, trail, found.next),
-        is_first=not wanted.after,
-        a_page=A_PAGE,
-        model=model,
-        benchmark=benchmark,
-        models=list(dict.fromkeys(one.model for one in cells)),
-        benchmarks=list(dict.fromkeys(one.label for one in cells)),
-        strata=board.store.pages.strata(chosen[0].id or 0) if chosen else [],
-        columns={name for name in FIGURE_COLUMNS if any(getattr(row, name) is not None for row in found.rows)},
-        states=ANSWER_STATES,
-        orders=ORDERS,
-        can_sort=len(chosen) == 1,
-        tones=TONES,
-    )
-
-
-def _listed(row: AnswerRow, cell: CellInfo, *, reveal: bool) -> dict[str, object]:
-    """An answer as a line of the list: how it stands, what was asked and what would have been right."""
-    is_hidden = cell.is_confidential and not reveal
-    return {
-        "row": row,
-        "cell": cell,
-        "state": state_of(row.failure, row.value),
-        "asked": "" if is_hidden else asked_line(row.sample),
-        "gold": row.sample.target if is_hidden else gold(row.sample),
-    }
-
-
 def provenance(request: Request) -> Response:
     """Plan, data, settings, code, machine and packages, in full."""
     board = board_of(request)
-    info = _run(request)
+    info = run_of(request)
     is_hidden = not board.reveal and any(one.is_confidential for one in board.store.cells(info.id))
     text = HIDDEN if is_hidden else board.remember("provenance", _key(info), lambda: _provenance(board, info))
     return board.page("provenance.html.j2", request, title=f"Where #{info.number} comes from", run=info, text=text)
@@ -224,7 +162,7 @@ def report(request: Request) -> Response:
     from starlette.responses import Response
 
     board = board_of(request)
-    info = _run(request)
+    info = run_of(request)
     text = board.remember(
         "report",
         _key(info),
@@ -263,6 +201,6 @@ async def _changed(request: Request, field: str, change: str) -> Response:
     if not value or any(not sign.isprintable() for sign in value):
         raise UsageError(f"a {field} is a few words on one line")
     store = board_of(request).store
-    info = await run_in_threadpool(_run, request)
+    info = await run_in_threadpool(run_of, request)
     await run_in_threadpool({"rename": store.rename, "tag": store.tag, "untag": store.untag}[change], info.id, value)
     return RedirectResponse(f"/runs/{quote(str(info.number))}", status_code=303)

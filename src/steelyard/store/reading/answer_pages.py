@@ -16,8 +16,10 @@ from sqlalchemy import ColumnElement, Connection, func, select, tuple_
 
 from steelyard.errors import UsageError
 from steelyard.store.database import schema
+from steelyard.store.reading.conditions import Condition
+from steelyard.store.reading.fitting import fits_condition
 from steelyard.store.reading.ranks import Foremost, Ranks
-from steelyard.store.reading.rare import Place, Rarities
+from steelyard.store.reading.rare import Kind, Place, Rarities
 from steelyard.store.reading.redaction import redact_answer, redact_sample
 from steelyard.store.reading.states import ANSWER_STATES, counts, is_in_state
 from steelyard.store.rows.answers import answer_columns, read_call, with_original
@@ -39,7 +41,7 @@ BY_FIGURE = {"slowest": "total_s", "dearest": "cost_usd", "longest": "output_tok
 
 class AnswersWanted(Struct, frozen=True, kw_only=True):
     """Which answers of a run, of which of its cells. ``state`` is one of ``ANSWER_STATES``; ``text`` stands in question
-    or reply.
+    or reply; ``where`` is what their figures and names must fit.
 
     ``within_s`` is how long to look for what fits before the page is given as it is.
     """
@@ -48,10 +50,16 @@ class AnswersWanted(Struct, frozen=True, kw_only=True):
     state: str = ""
     stratum: str = ""
     text: str = ""
+    where: Condition | None = None
     order: Order = "item"
     after: str = ""
     most: int = 100
     within_s: float = 0.2
+
+    @property
+    def kind(self) -> Kind:
+        """What their rows must tell, wherever they stand and whatever stands in them."""
+        return Kind(state=self.state, where=self.where)
 
 
 class AnswerRow(Struct, frozen=True, kw_only=True):
@@ -66,8 +74,10 @@ class AnswerRow(Struct, frozen=True, kw_only=True):
     stop_reason: str | None
     is_reused: bool
     tries: int
+    queued_s: float | None
     ttft_s: float | None
     total_s: float | None
+    input_tokens: int | None
     output_tokens: int | None
     cost_usd: float | None
     value: float | None = None
@@ -155,7 +165,7 @@ def _in_order(
 ) -> Iterator[Any]:
     """The rows that may fit, in order of items; a text instead, where time was up: the place to go on from."""
     after = _marked(wanted.after, 3) if wanted.after else (0, 0, -1)
-    if wanted.state:
+    if not wanted.kind.is_any:
         soon_s = min(deadline_s, time.monotonic() + PATIENCE_S)
         for row in _one_by_one(connection, cells, wanted, after, soon_s):
             if isinstance(row, str):
@@ -166,7 +176,7 @@ def _in_order(
             return
         here = [info for info in cells if (info.id or 0) >= after[0]]
         for some in (here, here[:1]):  # of all models' answers many may be so, and none of the next one's
-            places = rarities.places(connection, run, some, wanted.state, deadline_s=deadline_s) if some else None
+            places = rarities.places(connection, run, some, wanted.kind, deadline_s=deadline_s) if some else None
             if places is None:
                 continue
             for row in _at(connection, some, wanted, [one for one in places if one[:3] > after], deadline_s):
@@ -190,7 +200,7 @@ def _at(
     places: Sequence[Place],
     deadline_s: float,
 ) -> Iterator[Any]:
-    """The rows at these places that are in the state wanted."""
+    """The rows at these places that are of the kind wanted."""
     for start in range(0, len(places), LOOKED_AT_ONCE):
         some = places[start : start + LOOKED_AT_ONCE]
         for info in cells:
@@ -284,13 +294,13 @@ def _figure_place(after: str) -> tuple[float, int] | None:
 
 
 def answers_like(connection: Connection, info: CellInfo, wanted: AnswersWanted, *, by_number: bool = False) -> Any:
-    """The calls of the cell that count and are in the state wanted, with what a line shows.
+    """The calls of the cell that count and are of the kind wanted, with what a line shows.
 
     ``by_number``: they will be named by their numbers, so the index over the cell is of no use.
     """
     calls, samples, cells = schema.calls, schema.samples, schema.cells
     names = ("id", "cell", "position", "repeat", "failure", "stop_reason", "cached", "tries")
-    figures = ("ttft_s", "total_s", "output_tokens", "cost_usd")
+    figures = ("queued_s", "ttft_s", "total_s", "input_tokens", "output_tokens", "cost_usd")
     columns: list[ColumnElement[Any]] = [*(calls.c[name] for name in (*names, *figures)), samples.c.name]
     if wanted.text:
         chosen = with_original(select(*columns, *answer_columns()[:1], *answer_columns()[2:], samples.c.content))
@@ -305,6 +315,8 @@ def answers_like(connection: Connection, info: CellInfo, wanted: AnswersWanted, 
         chosen = chosen.where(samples.c.stratum == wanted.stratum)
     if wanted.state:
         chosen = chosen.where(is_in_state(connection, info, wanted.state))
+    if wanted.where is not None:
+        chosen = chosen.where(fits_condition(connection, info, wanted.where))
     return chosen.where(counts())
 
 
@@ -368,8 +380,10 @@ def _rows(
                 stop_reason=row.stop_reason,
                 is_reused=row.cached,
                 tries=row.tries,
+                queued_s=row.queued_s,
                 ttft_s=row.ttft_s,
                 total_s=row.total_s,
+                input_tokens=row.input_tokens,
                 output_tokens=row.output_tokens,
                 cost_usd=row.cost_usd,
                 value=score.value if score else None,

@@ -40,15 +40,15 @@ def neighbours(
     *,
     reveal: bool,
 ) -> Neighbours:
-    """What stands beside the item and repeat at a place: looked for in order, then among all in a rare state."""
+    """What stands beside the item and repeat at a place: looked for in order, then among all of a rare kind."""
     deadline_s = time.monotonic() + wanted.within_s
-    patience_s = min(PATIENCE_S, wanted.within_s) if wanted.state else wanted.within_s
+    patience_s = wanted.within_s if wanted.kind.is_any else min(PATIENCE_S, wanted.within_s)
     sides = [
         _nearest(connection, info, place, wanted, step, time.monotonic() + patience_s / 2, reveal=reveal)
         for step in (-1, 1)
     ]
-    if wanted.state and "cut" in sides:
-        rare = rarities.places(connection, run, [info], wanted.state, deadline_s=deadline_s)
+    if not wanted.kind.is_any and "cut" in sides:
+        rare = rarities.places(connection, run, [info], wanted.kind, deadline_s=deadline_s)
         for side, step in enumerate((-1, 1)):
             if rare is not None and sides[side] == "cut":
                 ordered = [one for one in rare[::step] if (one[1:3] > place if step > 0 else one[1:3] < place)]

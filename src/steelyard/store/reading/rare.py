@@ -1,4 +1,4 @@
-"""Answers of large cells in a state that few are in, found by looking through the tables as they lie in the file.
+"""Answers of large cells of a kind that few are of, found by looking through the tables as they lie in the file.
 
 In the order of items each answer costs a jump into the file and two more to judge it; as they lie, a million scores are
 looked through in less than a tenth of a second, and a million calls in a fifth. How far they were looked through is
@@ -14,11 +14,13 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, func, select
+from sqlalchemy import ColumnElement, Connection, and_, func, select
 
 from steelyard.store.database import schema
+from steelyard.store.reading.conditions import Condition
+from steelyard.store.reading.fitting import told_by_calls, told_by_scores
 from steelyard.store.reading.ranks import Firsts
-from steelyard.store.reading.states import judged_to_be, said_by_calls
+from steelyard.store.reading.states import is_by_headline, said_by_calls, said_by_scores
 from steelyard.store.reading.witness import Witness, last_before
 from steelyard.types import CellInfo
 
@@ -31,8 +33,21 @@ JUDGED_FOR_S = 20.0
 SCORED_FOR_S = 2.0
 """So long one that is passed on a new call may be."""
 
-Key = tuple[str, tuple[int, ...], str]
-"""A run's id, as a number alone may be given again, some of its cells, a state."""
+
+class Kind(NamedTuple):
+    """Which answers: in a state, and such as fit a condition."""
+
+    state: str = ""
+    where: Condition | None = None
+
+    @property
+    def is_any(self) -> bool:
+        """Whether all are of it."""
+        return not self.state and self.where is None
+
+
+Key = tuple[str, tuple[int, ...], Kind]
+"""A run's id, as a number alone may be given again, some of its cells, a kind."""
 
 
 class Place(NamedTuple):
@@ -45,9 +60,9 @@ class Place(NamedTuple):
 
 
 class _Look:
-    """How far some cells were looked through for one state, and when to the end of what there was then.
+    """How far some cells were looked through for one kind, and when to the end of what there was then.
 
-    ``score`` is the newest one when it began. Of too many in the state it holds none.
+    ``score`` is the newest one when it began. Of too many of the kind it holds none.
     """
 
     def __init__(self) -> None:
@@ -63,7 +78,7 @@ class _Look:
         self.are_too_many = False
 
     def still_holds(self, connection: Connection, *, score: int | None) -> bool:
-        """Whether it can go on from where it is; ``score`` is the newest one where scores tell the state."""
+        """Whether it can go on from where it is; ``score`` is the newest one where scores tell the kind."""
         if self.witness is None or not self.witness.still_stands(connection):
             return False
         if score is None or self.through_s is None:
@@ -81,7 +96,7 @@ class _Look:
 
 
 class Rarities:
-    """The answers in rare states of the cells that were asked for lately."""
+    """The answers of rare kinds of the cells that were asked for lately."""
 
     def __init__(self, firsts: Firsts) -> None:
         self._firsts = firsts
@@ -89,24 +104,23 @@ class Rarities:
         self._looks: OrderedDict[Key, _Look] = OrderedDict()
 
     def places(
-        self, connection: Connection, run: str, cells: Sequence[CellInfo], state: str, *, deadline_s: float
+        self, connection: Connection, run: str, cells: Sequence[CellInfo], kind: Kind, *, deadline_s: float
     ) -> list[Place] | None:
-        """Every answer of the cells that may be in the state, in order; whoever shows one makes sure that it is.
+        """Every answer of the cells that may be of the kind, in order; whoever shows one makes sure that it is.
 
         They are looked through further until the monotonic clock shows ``deadline_s``, at least once. ``None`` where
-        there was no time to look through all, where there are too many, or where no row tells the state, as none does
+        there was no time to look through all, where there are too many, or where no row tells the kind, as none does
         of an answer without a score.
         """
         numbers = tuple(sorted(info.id or 0 for info in cells))
-        said = said_by_calls(state)
-        judged = judged_to_be(connection, cells, state) if said is None else None
+        said, judged = _by_calls(cells, kind), _by_scores(connection, cells, kind)
         if said is None and judged is None:
             return None
         newest, score = (
             int(connection.execute(select(func.max(table.c.id))).scalar() or 0)
             for table in (schema.calls, schema.scores)
         )
-        look = self._look((run, numbers, state))
+        look = self._look((run, numbers, kind))
         with look.lock:
             if not look.still_holds(connection, score=None if judged is None else score):
                 firsts = [self._firsts.of(connection, run, number) for number in numbers]
@@ -128,6 +142,24 @@ class Rarities:
             return look
 
 
+def _by_calls(cells: Sequence[CellInfo], kind: Kind) -> ColumnElement[bool] | None:
+    """What calls tell of the kind by themselves."""
+    of_where = None if kind.where is None else told_by_calls(cells, kind.where)
+    return _both(said_by_calls(kind.state), of_where)
+
+
+def _by_scores(connection: Connection, cells: Sequence[CellInfo], kind: Kind) -> ColumnElement[bool] | None:
+    """What scores tell of the kind by themselves."""
+    of_where = None if kind.where is None else told_by_scores(kind.where)
+    told = _both(said_by_scores(kind.state), of_where)
+    return None if told is None else and_(told, is_by_headline(connection, cells))
+
+
+def _both(one: ColumnElement[bool] | None, other: ColumnElement[bool] | None) -> ColumnElement[bool] | None:
+    known = [each for each in (one, other) if each is not None]
+    return and_(*known) if known else None
+
+
 def _between(
     connection: Connection,
     cells: Sequence[int],
@@ -138,11 +170,13 @@ def _between(
 ) -> list[Place]:
     calls, scores = schema.calls, schema.scores
     chosen: Any = select(calls.c.cell, calls.c.position, calls.c.repeat, calls.c.id).limit(FEW + 1)
+    # + 0: by number, not by the index of items, which leads all over the table
+    chosen = chosen.where((calls.c.cell + 0).in_(cells))
     if said is not None:
-        # + 0: by number, not by the index of items, which leads all over the table
-        chosen = chosen.where(calls.c.id >= first, calls.c.id < end, (calls.c.cell + 0).in_(cells), said)
-    elif judged is not None:
+        chosen = chosen.where(said)
+    if judged is None:
+        chosen = chosen.where(calls.c.id >= first, calls.c.id < end)
+    else:
         of_these = scores.c.id.between(first * schema.JUDGEMENTS, end * schema.JUDGEMENTS - 1)
-        chosen = chosen.select_from(scores).join(calls, calls.c.id == scores.c.call).where(of_these, judged)
-        chosen = chosen.where((calls.c.cell + 0).in_(cells)).distinct()
+        chosen = chosen.select_from(scores).join(calls, calls.c.id == scores.c.call).where(of_these, judged).distinct()
     return [Place(*row) for row in connection.execute(chosen)]

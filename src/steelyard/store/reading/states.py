@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import ColumnElement, Connection, and_, exists, false, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, exists, false, or_, select
 
 from steelyard.store.database import schema
 from steelyard.store.writing.judgements import measures_of
@@ -25,16 +25,22 @@ def counts() -> ColumnElement[bool]:
     return ~exists().where(*same, other.c.id != calls.c.id, takes_over).correlate(calls)
 
 
-def is_in_state(connection: Connection, info: CellInfo, state: str) -> ColumnElement[bool]:
-    """Whether a call of the cell is in the state; a judgement is the last one by the cell's headline."""
+def last_judgement(connection: Connection, info: CellInfo) -> Select[tuple[float | None]]:
+    """The value of the last score of a call of the cell by the cell's headline."""
     calls, scores = schema.calls, schema.scores
     headline = list(measures_of(connection, info.protocol, info.protocol_version, info.scored[:1]))
-    last = (
+    return (
         select(scores.c.value)
         .where(schema.is_of_call(calls.c.id), scores.c.measure.in_(headline))
         .order_by(scores.c.id.desc())
         .limit(1)
     )
+
+
+def is_in_state(connection: Connection, info: CellInfo, state: str) -> ColumnElement[bool]:
+    """Whether a call of the cell is in the state; a judgement is the last one by the cell's headline."""
+    calls, scores = schema.calls, schema.scores
+    last = last_judgement(connection, info)
     value = last.scalar_subquery()
     is_parsed = last.with_only_columns(scores.c.parsed).scalar_subquery()
     return {
@@ -61,16 +67,20 @@ def said_by_calls(state: str) -> ColumnElement[bool] | None:
     return known.get(state)
 
 
-def judged_to_be(connection: Connection, cells: Sequence[CellInfo], state: str) -> ColumnElement[bool] | None:
+def said_by_scores(state: str) -> ColumnElement[bool] | None:
     """The state, where a score of the headline tells it."""
-    scores, calls = schema.scores, schema.calls
+    scores = schema.scores
     known: Mapping[str, ColumnElement[bool]] = {
         "right": scores.c.value >= 1.0,
         "wrong": scores.c.value < 1.0,
         "unparsed": and_(scores.c.value.is_not(None), scores.c.parsed.is_(False)),
     }
-    if state not in known:
-        return None
+    return known.get(state)
+
+
+def is_by_headline(connection: Connection, cells: Sequence[CellInfo]) -> ColumnElement[bool]:
+    """Whether a score is one by the headline of the cell whose call it judges, which is one of these."""
+    scores, calls = schema.scores, schema.calls
     headlines: dict[tuple[str, str, str], list[int]] = {}
     for info in cells:
         headlines.setdefault((info.protocol, info.protocol_version, info.scored[0]), []).append(info.id or 0)
@@ -78,4 +88,4 @@ def judged_to_be(connection: Connection, cells: Sequence[CellInfo], state: str) 
     for (protocol, version, metric), numbers in headlines.items():
         by_it = scores.c.measure.in_(list(measures_of(connection, protocol, version, (metric,))))
         ours.append(by_it if len(headlines) == 1 else and_(by_it, (calls.c.cell + 0).in_(numbers)))
-    return and_(known[state], or_(false(), *ours))
+    return or_(false(), *ours)
