@@ -2,6 +2,7 @@
 
 import re
 import sqlite3
+import threading
 import time
 from pathlib import Path
 from urllib.parse import quote
@@ -10,6 +11,7 @@ import pytest
 from boards import REFUSED, TRIED, Visitor, cell_info, estimate, judged, new_call, one_run, served
 
 from steelyard.analysis.order import permutation
+from steelyard.dashboard import board, compare_page, trend_pages
 from steelyard.errors import UsageError
 from steelyard.report.comparing.baselines import SHOWN
 from steelyard.store import Store
@@ -348,6 +350,97 @@ def test_flips_stand_side_by_side(store):
     assert "4 better with" in shown
     assert re.search(r"<pre[^>]*>wrong</pre></section>\s*<section><h4>.*?</h4><pre[^>]*>right</pre>", page)
     assert "McNemar" in shown
+
+
+def large_at(monkeypatch, most):
+    """Runs of more answers than that are large, and no page waits for what is made of them."""
+    monkeypatch.setattr(board, "MOST_AT_ONCE", most)
+    monkeypatch.setattr(trend_pages, "MOST_AT_ONCE", most)
+    monkeypatch.setattr(board, "SOON_S", 0.0)
+
+
+def once_made(visitor, path):
+    """The page once what it shows has been made, as a browser that asks again finds it."""
+    deadline_s = time.monotonic() + 30
+    while 'data-state="making"' in (page := visitor.page(path)) or "done making" in page:
+        assert time.monotonic() < deadline_s
+        time.sleep(0.02)
+    return page
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("/compare?run=1&run=2", "inconclusive"),
+        ("/trends", "accuracy of m on quiz@p"),
+        ("/runs/1/provenance", "plan_digest"),
+    ],
+)
+def test_what_is_made_of_a_large_run_is_on_its_way_at_the_first_look_and_the_same_at_the_end(
+    store, monkeypatch, path, shown
+):
+    for _ in range(2):
+        one_run(store, ["right"] * 12, scores=[1.0] * 8 + [0.0] * 4)
+    with served(store) as port:
+        expected = Visitor(port).page(path)
+        assert "goes on by itself" not in expected
+    large_at(monkeypatch, 5)
+    doors = threading.Event()
+    slow = compare_page.load_comparisons
+    monkeypatch.setattr(compare_page, "load_comparisons", lambda *given: doors.wait(10) and slow(*given))
+    with served(store) as port:
+        visitor = Visitor(port)
+        first = visitor.page(path)
+        if "compare" in path:
+            assert "goes on by itself" in first
+            assert '<noscript><meta http-equiv="refresh"' in first
+            assert "66.7 %" in words(first)  # each side by itself, as it is kept
+        doors.set()
+        assert main_part(once_made(visitor, path)) == main_part(expected)
+        assert shown in expected
+
+
+def main_part(page):
+    return page.partition("<main")[2]
+
+
+def test_what_is_refused_of_a_large_run_is_said_when_it_is_known(store, monkeypatch):
+    one_run(store, ["right"] * 12)
+    large_at(monkeypatch, 5)
+    with served(store) as port:
+        visitor = Visitor(port)
+        deadline_s = time.monotonic() + 30
+        while (found := visitor.ask("/compare?run=1"))[0] == 200:
+            assert time.monotonic() < deadline_s
+        for _ in range(2):
+            assert found[0] == 400
+            assert "nothing to compare it with" in found[2]
+            assert "goes on by itself" not in found[2]
+            found = visitor.ask("/compare?run=1")
+
+
+def test_what_was_made_of_a_large_run_is_found_by_who_waited_for_it_whatever_is_written_meanwhile(monkeypatch):
+    monkeypatch.setattr(board, "SOON_S", 10.0)
+    made = []
+    meanwhile = board.Meanwhile()
+    assert meanwhile.get("k", 1, lambda: made.append(1) or len(made)) == 1
+    assert meanwhile.get("k", 2, lambda: made.append(1) or len(made)) == 1
+    monkeypatch.setattr(board, "GOOD_FOR_S", 0.0)
+    assert meanwhile.get("k", 1, lambda: made.append(1) or len(made)) == 1
+    assert meanwhile.get("k", 2, lambda: made.append(1) or len(made)) == 2
+
+
+def test_of_an_item_asked_several_times_the_repeats_are_shown_that_turned(store):
+    for run, (first, second) in enumerate([((0.0, "no"), (1.0, "aye")), ((0.0, "nay"), (0.0, "never"))]):
+        info = cell_info(items=3, available=3, repeats=2)
+        one, cell, ids = one_run(store, ["yes"] * 3, info=info, name=f"run {run}")
+        session = store.sessions(one.id)[0].id
+        again = store.append_calls([new_call(cell, session, 0, repeat=n, text=first[1] if n == 1 else second[1])
+                                    for n in (1, 2)])  # fmt: skip
+        store.append_scores([judged(ids[0], 0.0), judged(again[0], first[0]), judged(again[1], second[0])])
+    with served(store) as port:
+        page = Visitor(port).page("/compare?run=1&run=2")
+    assert re.search(r"<pre[^>]*>aye</pre></section>\s*<section><h4>.*?</h4><pre[^>]*>yes</pre>", page)
 
 
 @pytest.mark.anywhere("long")

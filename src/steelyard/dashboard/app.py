@@ -23,7 +23,7 @@ from steelyard.dashboard import (
     search_page,
     trend_pages,
 )
-from steelyard.dashboard.board import About, Board, Remembered
+from steelyard.dashboard.board import About, Board, Meanwhile, Remembered
 from steelyard.dashboard.guard import LOOPBACK, App, Guard, Refusal
 from steelyard.dashboard.rendering import assets, render
 from steelyard.errors import EnvironmentFault, SteelyardError, UnknownName, UsageError
@@ -95,7 +95,7 @@ def dashboard(
     ``about`` says what a run's benchmarks ask and how, by their labels.
     """
     app = _application(on_fault)
-    app.state.board = Board(store=store, reveal=reveal, remembered=Remembered(), about=about)
+    app.state.board = Board(store=store, reveal=reveal, remembered=Remembered(), meanwhile=Meanwhile(), about=about)
     return Guard(app, hosts=allowed.hosts, token=allowed.token, cookie=cookie, refused=_refused)
 
 

@@ -6,8 +6,9 @@ What takes long (charts, comparisons, trends over many records) is kept until an
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import Struct
@@ -16,6 +17,7 @@ from steelyard.dashboard.rendering import render
 from steelyard.errors import StoreError, UsageError
 from steelyard.report.evidence import Evidence
 from steelyard.store import Store
+from steelyard.types import RunInfo
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -24,6 +26,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 About = Callable[[Evidence], Mapping[str, str]]
 MOST_KEPT = 24
+MOST_AT_ONCE = 20_000
+"""So many answers of a run are read while one waits; of more what is kept of it is shown first."""
+SOON_S = 0.1
+"""So long a page waits for what is being made of a large run."""
+GOOD_FOR_S = 60.0
+"""So long what was made of a large run is shown as of when it was made."""
 LONGEST_PARAMETER = 300
 LARGEST_NUMBER = 2**53
 
@@ -57,6 +65,57 @@ class Remembered:
                     self._making.pop(key, None)
 
 
+class Making:
+    """One result that is made, of a state of the store; once it is ``done`` it has come, or an error in its place."""
+
+    def __init__(self, state: Hashable) -> None:
+        self.state, self.done, self.made_s = state, threading.Event(), 0.0
+        self.result: object = None
+        self.error: Exception | None = None
+
+    def still_holds(self, state: Hashable) -> bool:
+        """Whether it need not be made again. A page that waited for it must find it when it asks, whatever is written
+        meanwhile.
+        """
+        if not self.done.is_set() or time.monotonic() < self.made_s + GOOD_FOR_S:
+            return True
+        return self.state == state and (self.error is None or isinstance(self.error, UsageError))
+
+
+class Meanwhile:
+    """What takes so long that a page does not wait for it: made one after another, each in its turn."""
+
+    def __init__(self) -> None:
+        self._lock, self._turn = threading.Lock(), threading.Lock()
+        self._begun: OrderedDict[Hashable, Making] = OrderedDict()
+
+    def get(self, key: Hashable, state: Hashable, make: Callable[[], T]) -> T | None:
+        """The result under the key, or the error that it ended with; ``None`` where it is on its way."""
+        with self._lock:
+            one = self._begun.get(key)
+            if one is None or not one.still_holds(state):
+                one = self._begun[key] = Making(state)
+                threading.Thread(target=self._make, args=(one, make), daemon=True).start()
+            self._begun.move_to_end(key)
+            while len(self._begun) > MOST_KEPT:
+                self._begun.popitem(last=False)
+        if not one.done.wait(SOON_S):
+            return None
+        if one.error is not None:
+            raise one.error
+        return one.result  # type: ignore[return-value]  # each key is made by one kind of call
+
+    def _make(self, one: Making, make: Callable[[], object]) -> None:
+        try:
+            with self._turn:
+                one.result = make()
+        except Exception as error:  # noqa: BLE001 - it is raised where the page is made
+            one.error = error
+        finally:
+            one.made_s = time.monotonic()
+            one.done.set()
+
+
 class Board(Struct, frozen=True, kw_only=True):
     """An open store behind the pages. ``reveal``: the texts of confidential benchmarks are shown too.
 
@@ -66,11 +125,20 @@ class Board(Struct, frozen=True, kw_only=True):
     store: Store
     reveal: bool
     remembered: Remembered
+    meanwhile: Meanwhile
     about: About
 
     def remember(self, what: str, key: Hashable, make: Callable[[], T]) -> T:
         """The result of ``make``, which is kept as long as the store stays as it is."""
         return self.remembered.get((what, key, self.store.pages.state()), make)
+
+    def remember_large(self, what: str, key: Hashable, make: Callable[[], T]) -> T | None:
+        """The same of a large run: ``None`` where it is still being made, and the page asks again by itself."""
+        return self.meanwhile.get((what, key), self.store.pages.state(), make)
+
+    def is_large(self, runs: Iterable[RunInfo]) -> bool:
+        """Whether any of the runs has more answers than a page reads while one waits for it."""
+        return any(self.store.pages.holds_more_than(run.id, MOST_AT_ONCE) for run in runs)
 
     def page(self, template: str, request: Request, *, status: int = 200, **values: object) -> HTMLResponse:
         """A page of ours as an answer."""

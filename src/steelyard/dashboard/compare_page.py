@@ -16,7 +16,7 @@ from steelyard.dashboard.rendering import address
 from steelyard.dashboard.shown import reply
 from steelyard.errors import UsageError
 from steelyard.report.answers import asked_line, gold, question
-from steelyard.report.comparing.comparison import Compared, Comparisons, load_comparisons
+from steelyard.report.comparing.comparison import Compared, Comparisons, Reader, load_comparisons
 from steelyard.report.comparing.flips import Flip, Flips, load_flips
 from steelyard.report.comparing.pairs import Question
 from steelyard.report.unseen import cut, visible
@@ -69,6 +69,7 @@ def compare(request: Request) -> Response:
     )
     most = min(MOST_FLIPS, max(1, number(request, "most", FLIPS)))
     found, problem = _found(board, runs, question, most) if runs else (None, None)
+    is_making = bool(runs) and found is None and problem is None
     comparisons, turned = found or (None, [])
     return board.page(
         "compare.html.j2",
@@ -76,6 +77,8 @@ def compare(request: Request) -> Response:
         status=400 if problem else 200,
         title="Compare",
         problem=problem,
+        is_making=is_making,
+        kept=_kept(board, runs, question) if is_making else [],
         runs=runs,
         question=question,
         comparisons=comparisons,
@@ -109,31 +112,44 @@ def _points(text: str) -> float | None:
 def _found(
     board: Board, runs: list[RunInfo], question: Question, most: int
 ) -> tuple[tuple[Comparisons, list[TurnedItems]] | None, str | None]:
-    """The comparisons, or why there are none: what was chosen stays in the form."""
+    """The comparisons, or why there are none: what was chosen stays in the form. Neither: they are on their way."""
+    remember = board.remember_large if board.is_large(runs) else board.remember
     key = (tuple((run.id, run.name) for run in runs), question, most)
     try:
-        return board.remember("comparisons", key, lambda: _load(board, runs, question, most)), None
+        return remember("comparisons", key, lambda: _load(board, runs, question, most)), None
     except UsageError as error:
         return None, str(error)
 
 
+def _kept(board: Board, runs: list[RunInfo], question: Question) -> list[tuple[str, str]]:
+    """What is kept of each side by itself, until the comparisons have come."""
+    found = []
+    for run in runs:
+        for info in board.store.cells(run.id):
+            is_asked = info.model in (question.models or (info.model,))
+            if is_asked and question.benchmark in (None, info.label, info.benchmark):
+                own = next(
+                    (one for one in board.store.summary(info.id or 0) or () if one.metric == question.metric), None
+                )
+                found.append((f"#{run.number} {info.model} on {info.label}", "" if own is None else written(own)))
+    return found
+
+
 def _load(board: Board, runs: list[RunInfo], question: Question, most: int) -> tuple[Comparisons, list[TurnedItems]]:
-    found = load_comparisons(board.store, runs, question)
+    reader = Reader(board.store, question)
+    found = load_comparisons(board.store, runs, question, reader)
     if question.metric in MEASURES:
         return found, []
     first = msgspec.structs.replace(found, pairs=found.pairs[:MOST_TURNED])
-    flips = load_flips(board.store, first, most=most)
-    return found, [_turned(board, *both, question.metric) for both in zip(first.pairs, flips, strict=True)]
+    flips = load_flips(board.store, first, most=most, reader=reader)
+    return found, [_turned(board, *both) for both in zip(first.pairs, flips, strict=True)]
 
 
-def _turned(board: Board, pair: Compared, flips: Flips, metric: str) -> TurnedItems:
+def _turned(board: Board, pair: Compared, flips: Flips) -> TurnedItems:
     def side(flip: Flip, place: int) -> Record | None:
         run, info = pair.sides[place]
-        # of an item asked several times the reply that shows the turn: the first that scored as its side is told to
-        is_better = (flip.candidate > flip.baseline) == (place == 1)
-        records = list(board.store.records(run.id, cell=info.id, sample_id=flip.item, reveal=board.reveal))
-        records.sort(key=lambda one: _value(one, metric), reverse=is_better)
-        return records[0] if records else None
+        own = {"cell": info.id, "sample_id": flip.item, "repeat": flip.repeats[place]}
+        return next(board.store.records(run.id, reveal=board.reveal, **own), None)
 
     def both(some: tuple[Flip, ...]) -> tuple[Turned, ...]:
         return tuple(_side_by_side(one, side(one, 0), side(one, 1)) for one in some)
@@ -153,11 +169,6 @@ def _side_by_side(flip: Flip, baseline: Record | None, candidate: Record | None)
         gold="" if sample is None else cut(visible(gold(sample)), LONGEST),
         texts=side_by_side(text(baseline), text(candidate)),
     )
-
-
-def _value(record: Record, metric: str) -> float:
-    score = record.scores.get(metric)
-    return -1.0 if score is None or score.value is None else score.value
 
 
 def _sides(comparisons: Comparisons) -> list[str]:

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-MOST_AT_ONCE = 20_000
-"""So many answers are read for charts without being asked to; of more the kept estimates are shown first."""
 LONGEST_NAME = 200
 MOST_LIVE = 50_000
 """Answers of a cell up to which its score is computed while it runs."""
@@ -41,10 +39,12 @@ def run(request: Request) -> Response:
     board = board_of(request)
     info = run_of(request)
     is_running = info.status == "running"
-    is_long = not is_running and board.store.pages.holds_more_than(info.id, MOST_AT_ONCE)
+    is_long = not is_running and board.is_large([info])
     results = None if is_running else results_of(board, info)
     is_asked = results is not None and any(one.value("attempted") for one in results.cells)
     is_whole = is_asked and (not is_long or bool(word(request, "charts")))
+    remember = board.remember_large if is_long else board.remember
+    whole = remember("whole", _key(info), lambda: _whole(board, info)) if is_whole else None
     progress = None if info.status == "done" else board.store.progress(info.id)
     return board.page(
         "run.html.j2",
@@ -57,13 +57,14 @@ def run(request: Request) -> Response:
         budget_usd=info.plan.get("budget_usd"),
         standings=_standings(board, info, progress) if progress and is_running else {},
         models=list(dict.fromkeys(one.model for one in board.store.cells(info.id))),
-        warnings=warnings(results) if results and not is_whole else [],
+        warnings=warnings(results) if results and not whole else [],
         spending=spending_line(info.number, results.spending) if results and results.spending and is_asked else "",
         tables=[_kept_table(results, info.number, label) for label in results.benchmarks()]
-        if results and not is_whole
+        if results and not whole
         else [],
-        whole=board.remember("whole", _key(info), lambda: _whole(board, info)) if is_whole else None,
+        whole=whole,
         is_long=is_long and not is_whole,
+        is_making=is_whole and whole is None,
         sessions=board.store.sessions(info.id),
     )
 
@@ -149,8 +150,16 @@ def provenance(request: Request) -> Response:
     board = board_of(request)
     info = run_of(request)
     is_hidden = not board.reveal and any(one.is_confidential for one in board.store.cells(info.id))
-    text = HIDDEN if is_hidden else board.remember("provenance", _key(info), lambda: _provenance(board, info))
-    return board.page("provenance.html.j2", request, title=f"Where #{info.number} comes from", run=info, text=text)
+    remember = board.remember_large if board.is_large([info]) else board.remember
+    text = HIDDEN if is_hidden else remember("provenance", _key(info), lambda: _provenance(board, info))
+    return board.page(
+        "provenance.html.j2",
+        request,
+        title=f"Where #{info.number} comes from",
+        run=info,
+        text=text,
+        is_making=text is None,
+    )
 
 
 def _provenance(board: Board, info: RunInfo) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from steelyard.analysis.trend import Series
 from steelyard.analysis.wording import change_written, written
-from steelyard.dashboard.board import board_of, number, word
+from steelyard.dashboard.board import MOST_AT_ONCE, board_of, number, word
 from steelyard.dashboard.rendering import drawn
 from steelyard.report.comparing.baselines import SHOWN, weaknesses
 from steelyard.report.comparing.trends import ARROWS, Trends, load_trends, trend_sentence
@@ -40,7 +40,9 @@ def trends(request: Request) -> Response:
             return Trends(metric=metric, series=(), unfinished=len(states), reused=0)
         return load_trends(board.store, metric, by=by, model=model, benchmark=benchmark, most=most)
 
-    found = board.remember("trends", (metric, by, model, benchmark, most, states), load)
+    is_large = pages.state()[1] > MOST_AT_ONCE  # of the whole store: to count run by run would take too long
+    remember = board.remember_large if is_large else board.remember
+    found = remember("trends", (metric, by, model, benchmark, most, states), load)
     series = [
         {
             "one": one,
@@ -49,7 +51,7 @@ def trends(request: Request) -> Response:
             "rows": _rows(one),
             "word": _word(one),
         }
-        for one in found.series
+        for one in (found.series if found else ())
     ]
     return board.page(
         "trends.html.j2",
@@ -57,7 +59,8 @@ def trends(request: Request) -> Response:
         title="Trends",
         found=found,
         series=series,
-        single=[each for each, one in zip(series, found.series, strict=True) if len(one.points) == 1],
+        single=[each for each in series if len(each["rows"]) == 1],
+        is_making=found is None,
         metric=metric,
         metrics=METRICS,
         by=by,

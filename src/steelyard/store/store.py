@@ -292,10 +292,10 @@ class Store:
             connection.exec_driver_sql(spoken(connection).begin_to_read)  # whatever is being written meanwhile
             return read_columns(connection, cell, grader, grader_version, with_names=with_names)
 
-    def names(self, cell: int) -> dict[int, str]:
-        """What the items of a cell that were asked are called, by their position."""
+    def names(self, cell: int, among: Sequence[int] | None = None) -> dict[int, str]:
+        """What the items of a cell that were asked are called, by their position; only a few, where they are given."""
         with self._reading() as connection:
-            return read_names(connection, cell)
+            return read_names(connection, cell, among)
 
     def records(
         self,
@@ -304,6 +304,7 @@ class Store:
         model: str | None = None,
         cell: int | None = None,
         sample_id: str | None = None,
+        repeat: int | None = None,
         wrong_only: bool = False,
         errors_only: bool = False,
         limit: int | None = None,
@@ -320,7 +321,13 @@ class Store:
                 redact(record) if info.is_confidential and not reveal else record
                 for info in chosen
                 for record in read_records(
-                    connection, run_id, info, sample_id, wrong_only=wrong_only, errors_only=errors_only
+                    connection,
+                    run_id,
+                    info,
+                    sample_id,
+                    repeat=repeat,
+                    wrong_only=wrong_only,
+                    errors_only=errors_only,
                 )
             )
             yield from islice(found, limit)

@@ -89,14 +89,19 @@ class Comparisons(Struct, frozen=True, kw_only=True):
     baseline: str = ""
 
 
-def load_comparisons(store: Store, runs: Sequence[RunInfo], question: Question) -> Comparisons:
-    """Read the cells of the runs and compare them as the question says."""
+def load_comparisons(
+    store: Store, runs: Sequence[RunInfo], question: Question, reader: Reader | None = None
+) -> Comparisons:
+    """Read the cells of the runs and compare them as the question says.
+
+    ``reader`` keeps what was read, for who asks about the same sides again.
+    """
     if question.control_variate and question.metric in MEASURES:
         raise UsageError(f"--control-variate is for scores, and {question.metric} is none. Try: --metric accuracy")
     pairs = pairs_of(store, runs, question)
     for (_, baseline), (_, candidate) in pairs:
         check_pairable(baseline, candidate, across=question.across)
-    reader = Reader(store, question)
+    reader = reader or Reader(store, question)
     family: Family = "grid" if question.metric not in MEASURES and _is_grid(pairs) else "claim"
     level = family_level(len(pairs), family)
     found = [_compared(reader, pair, question, level) for pair in pairs]
@@ -141,10 +146,10 @@ class Reader:
             self._read[key] = Side(name=name, run=run.number, info=info, columns=self._columns(info))
         return self._read[key]
 
-    def names(self, info: CellInfo) -> dict[int, str]:
-        """What the items of the cell are called, by position."""
+    def names(self, info: CellInfo, among: Sequence[int] | None = None) -> dict[int, str]:
+        """What the items of the cell are called, by position; only those at the positions ``among``."""
         assert info.id is not None
-        return self._store.names(info.id)
+        return self._store.names(info.id, among)
 
     def _columns(self, info: CellInfo) -> Columns:
         assert info.id is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -14,19 +14,23 @@ from steelyard.report.answers import plain
 from steelyard.report.comparing.comparison import Compared, Comparisons, Reader
 from steelyard.report.unseen import on_one_line
 from steelyard.store import Store
-from steelyard.types import CellInfo, RunInfo
+from steelyard.types import CellInfo, Columns, RunInfo
 
 LONGEST = 60
 
 
 class Flip(Struct, frozen=True, kw_only=True):
-    """One item with both scores (means over repeats) and what was read as each side's answer."""
+    """One item with both scores (means over repeats) and what was read as each side's answer.
+
+    ``repeats`` are the ones that show the turn: on either side the first that scored as its side is told to.
+    """
 
     item: str
     baseline: float
     candidate: float
     baseline_answer: str | None = None
     candidate_answer: str | None = None
+    repeats: tuple[int, int] = (0, 0)
 
 
 class Flips(Struct, frozen=True, kw_only=True):
@@ -45,9 +49,14 @@ class Flips(Struct, frozen=True, kw_only=True):
     lost: tuple[Flip, ...]
 
 
-def load_flips(store: Store, comparisons: Comparisons, *, most: int | None = None) -> list[Flips]:
-    """The turned items of every pair, ``most`` of them each way with their answers; all of them without."""
-    reader = Reader(store, comparisons.question)
+def load_flips(
+    store: Store, comparisons: Comparisons, *, most: int | None = None, reader: Reader | None = None
+) -> list[Flips]:
+    """The turned items of every pair, ``most`` of them each way with their answers; all of them without.
+
+    ``reader`` is the one that the comparisons were made with, if it is still there.
+    """
+    reader = reader or Reader(store, comparisons.question)
     return [_flips(store, reader, pair, comparisons.question.metric, most) for pair in comparisons.pairs]
 
 
@@ -77,19 +86,28 @@ def flips_document(found: list[Flips]) -> list[dict[str, Any]]:
 def _flips(store: Store, reader: Reader, compared: Compared, metric: str, most: int | None) -> Flips:
     baseline, candidate = (reader.side(*side) for side in compared.sides)
     pair = pair_scores(candidate.columns, baseline.columns, metric)
-    called = reader.names(compared.sides[1][1])
     gaps = pair.differences
     order = np.argsort(-np.abs(gaps), kind="stable")
+    won, lost = order[gaps[order] > 0][:most], order[gaps[order] < 0][:most]
+    shown = None if most is None else pair.items[np.concatenate([won, lost])].tolist()
+    called = reader.names(compared.sides[1][1], shown)
 
     def flip(at: int) -> Flip:
-        name = called[int(pair.items[at])]
-        said = [_answer(store, run, info, name, metric) for run, info in compared.sides]
+        position = int(pair.items[at])
+        name = called[position]
+        places = [_repeats(side.columns, position, metric) for side in (baseline, candidate)]
+        said = [
+            _answer(store, run, info, name, metric, found.first)
+            for (run, info), found in zip(compared.sides, places, strict=True)
+        ]
+        is_won = bool(gaps[at] > 0)
         return Flip(
             item=name,
             baseline=float(pair.b[at]),
             candidate=float(pair.a[at]),
             baseline_answer=said[0],
             candidate_answer=said[1],
+            repeats=(places[0].worst if is_won else places[0].best, places[1].best if is_won else places[1].worst),
         )
 
     who, other = names(compared.comparison)
@@ -100,16 +118,31 @@ def _flips(store: Store, reader: Reader, compared: Compared, metric: str, most: 
         runs=tuple(dict.fromkeys(run.number for run, _ in compared.sides)),
         n_won=int((gaps > 0).sum()),
         n_lost=int((gaps < 0).sum()),
-        won=tuple(map(flip, order[gaps[order] > 0][:most])),
-        lost=tuple(map(flip, order[gaps[order] < 0][:most])),
+        won=tuple(map(flip, won)),
+        lost=tuple(map(flip, lost)),
     )
 
 
-def _answer(store: Store, run: RunInfo, info: CellInfo, item: str, metric: str) -> str | None:
+class _Repeats(NamedTuple):
+    """Of an item's repeats the first, the first of the best score, and the first of the worst."""
+
+    first: int
+    best: int
+    worst: int
+
+
+def _repeats(columns: Columns, position: int, metric: str) -> _Repeats:
+    """An answer without a score is the worst."""
+    start, end = np.searchsorted(columns.sample, [position, position + 1]).tolist()
+    repeats, scores = columns.repeat[start:end].tolist(), np.nan_to_num(columns.scores[metric][start:end], nan=-1.0)
+    return _Repeats(repeats[0], repeats[int(scores.argmax())], repeats[int(scores.argmin())])
+
+
+def _answer(store: Store, run: RunInfo, info: CellInfo, item: str, metric: str, repeat: int) -> str | None:
     """What was read as the answer of the item's first repeat; ``None`` where nothing could be read."""
     if info.asked_as is not None:  # graded again: the answer as that grader read it is not among the records
         return None
-    record = next(store.records(run.id, cell=info.id, sample_id=item, limit=1), None)
+    record = next(store.records(run.id, cell=info.id, sample_id=item, repeat=repeat), None)
     score = None if record is None else record.scores.get(metric)
     return None if score is None else score.answer
 

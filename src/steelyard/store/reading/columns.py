@@ -79,15 +79,18 @@ def the_one_that_counts(tries: list[Any]) -> Any:
     return (answers or tries)[-1]
 
 
-def read_names(connection: Connection, cell: int) -> dict[int, str]:
-    """What the items of the cell that were asked are called, by position."""
+def read_names(connection: Connection, cell: int, among: Sequence[int] | None = None) -> dict[int, str]:
+    """What the items of the cell that were asked are called, by position; of those at the positions ``among``."""
     calls, samples = schema.calls, schema.samples
     chosen = (
         select(samples.c.position, samples.c.name)
         .join(schema.cells, schema.cells.c.set == samples.c.set)
         .where(schema.cells.c.id == cell)
-        .where(samples.c.position.in_(select(calls.c.position).where(calls.c.cell == cell)))
     )
+    if among is None:
+        chosen = chosen.where(samples.c.position.in_(select(calls.c.position).where(calls.c.cell == cell)))
+    else:
+        chosen = chosen.where(samples.c.position.in_(among))
     return {
         position: name
         for part in partitions(connection, chosen)

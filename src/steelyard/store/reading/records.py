@@ -39,11 +39,12 @@ def read_records(
     cell: CellInfo,
     sample_id: str | None,
     *,
+    repeat: int | None = None,
     wrong_only: bool,
     errors_only: bool,
 ) -> Iterator[Record]:
     """The cell's records in order of item and repeat, the call that counts for each."""
-    counting = _counting(_rows(connection, cell, sample_id))
+    counting = _counting(_rows(connection, cell, sample_id, repeat))
     for rows in _batches(row for row in counting if row.failure is not None or not errors_only):
         samples = [unpack(row.content, Sample) for row in rows]
         calls = {row.id: read_call(row, sample) for row, sample in zip(rows, samples, strict=True)}
@@ -65,7 +66,7 @@ def read_records(
 
 def read_weighed(connection: Connection, cell: CellInfo) -> list[Weighed | None]:
     """Each (item, repeat) in the order of the cell's columns; ``None`` where the call failed."""
-    return [_answer(row.payload).completion for row in _counting(_rows(connection, cell, None))]
+    return [_answer(row.payload).completion for row in _counting(_rows(connection, cell))]
 
 
 def _answer(payload: bytes) -> Answer:
@@ -81,7 +82,9 @@ def is_wrong(record: Record, headline: str) -> bool:
     return score is None or score.value is None or score.value < 1.0
 
 
-def _rows(connection: Connection, cell: CellInfo, sample_id: str | None) -> Iterator[Any]:
+def _rows(
+    connection: Connection, cell: CellInfo, sample_id: str | None = None, repeat: int | None = None
+) -> Iterator[Any]:
     calls, samples = schema.calls, schema.samples
     figures = (calls.c.id, calls.c.position, calls.c.repeat, calls.c.failure, samples.c.content)
     chosen = (
@@ -90,8 +93,18 @@ def _rows(connection: Connection, cell: CellInfo, sample_id: str | None) -> Iter
         .order_by(calls.c.position, calls.c.repeat, calls.c.id)
     )
     if sample_id is not None:
-        chosen = chosen.where(samples.c.name == sample_id)
+        chosen = chosen.where(calls.c.position.in_(_positions(connection, cell, sample_id)))
+    if repeat is not None:
+        chosen = chosen.where(calls.c.repeat == repeat)
     return iter(connection.execute(chosen).yield_per(ROWS_AT_ONCE))
+
+
+def _positions(connection: Connection, cell: CellInfo, sample_id: str) -> list[int]:
+    """Where the item is in the cell's set: asked for by its name, all answers of the cell would be looked at."""
+    samples, cells = schema.samples, schema.cells
+    own = select(cells.c.set).where(cells.c.id == cell.id).scalar_subquery()
+    found = select(samples.c.position).where(samples.c.name == sample_id, samples.c.set == own)
+    return list(connection.execute(found).scalars())
 
 
 def _counting(rows: Iterator[Any]) -> Iterator[Any]:
