@@ -3,8 +3,11 @@
 import msgspec
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from test_metrics import INFO, columns
 
+from steelyard.analysis.estimates import distinct
 from steelyard.analysis.pairing import (
     check_pairable,
     differing_fields,
@@ -107,3 +110,9 @@ def test_the_other_side_sees_the_same_with_the_sign_turned():
     assert there.differences.tolist() == (-back.differences).tolist() == [1, 0]
     assert there.lost_a.tolist() == back.lost_b.tolist() == [2]
     assert there.only_b.tolist() == back.only_a.tolist() == [3]
+
+
+@given(st.lists(st.integers(-(2**62), 2**62)))
+def test_items_that_are_told_apart_are_those_of_numpy(items):
+    given_items = np.array(items, dtype=np.int64)
+    assert distinct(given_items).tolist() == np.unique(given_items).tolist()

@@ -87,7 +87,7 @@ def test_a_filter_that_is_not_understood_says_where_and_what_to_try(text, told_s
 
 
 @given(st.one_of(st.text(max_size=60), st.lists(st.sampled_from(PIECES), max_size=20).map(" ".join)))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_any_text_is_a_condition_or_a_usage_error(text):
     with suppress(UsageError):
         found = parse_condition(text)
@@ -217,20 +217,45 @@ WRITTEN = st.recursive(
 )
 
 
-@pytest.mark.parametrize("patience_s", [5.0, -1.0], ids=["in order", "as they lie"])
-@given(text=WRITTEN)
-@settings(max_examples=15, deadline=None)
-def test_the_answers_that_fit_are_those_of_which_it_is_true(filled, patience_s, text):
+def rows_are_those_of_which_it_is_true(filled, monkeypatch, text):
     store, run = filled
     cells = {info.id: info for info in store.cells(run.id)}
     every = store.pages.answers(run.id, AnswersWanted(most=500, within_s=5.0)).rows
     condition = parse_condition(text)
+    monkeypatch.setattr(answer_pages, "FIRST_POSITIONS", 2)
+    monkeypatch.setattr(rare, "IDS_AT_ONCE", 7)
+    found = rows_that_fit(store, run, condition)
+    assert found == {row.id for row in every if is_so(condition, row, cells[row.cell])}
+
+
+@pytest.mark.parametrize("patience_s", [5.0, -1.0], ids=["in order", "as they lie"])
+@given(text=WRITTEN)
+@settings(max_examples=15)
+def test_the_answers_that_fit_are_those_of_which_it_is_true(filled, patience_s, text):
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(answer_pages, "PATIENCE_S", patience_s)
-        patched.setattr(answer_pages, "FIRST_POSITIONS", 2)
-        patched.setattr(rare, "IDS_AT_ONCE", 7)
-        found = rows_that_fit(store, run, condition)
-    assert found == {row.id for row in every if is_so(condition, row, cells[row.cell])}
+        rows_are_those_of_which_it_is_true(filled, patched, text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "not (outcome = right)",
+        "outcome != right",
+        "not score > 0.5",
+        "not (outcome = right) and score is not unknown",
+        "score < 1 and latency_s > 0 and model = a",
+        "outcome = failed or score = 1",
+        "outcome = failed and score is unknown",
+        "item ~ 1 and outcome = wrong",
+        "item ~ 1",
+        'model ~ "MODEL" and not cost_usd > 0.01',
+        "(tries > 1 or repeat = 1) and outcome = right",
+    ],
+)
+def test_what_rows_tell_of_a_filter_by_themselves_leaves_no_answer_out(filled, monkeypatch, text):
+    monkeypatch.setattr(answer_pages, "PATIENCE_S", -1.0)
+    rows_are_those_of_which_it_is_true(filled, monkeypatch, text)
 
 
 @pytest.mark.parametrize("state", ANSWER_STATES)

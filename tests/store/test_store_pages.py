@@ -108,6 +108,23 @@ def test_a_state_holds_the_answers_that_are_in_it(store, monkeypatch, state, pat
     assert found == {key(record) for record in store.records(run.id) if fits(record)}
 
 
+def test_the_records_of_an_item_and_of_one_of_its_repeats_are_those_of_the_run(store):
+    run = filled(store, items=6, repeats=3)
+    every = list(store.records(run.id))
+    item = every[4].sample.id
+    own = [key(one) for one in every if one.sample.id == item]
+    assert [key(one) for one in store.records(run.id, sample_id=item)] == own
+    assert [key(one) for one in store.records(run.id, sample_id=item, repeat=1)] == [one for one in own if one[2] == 1]
+    assert list(store.records(run.id, sample_id="no such item")) == []
+
+
+def test_only_the_names_that_are_asked_for_are_read(store):
+    run = filled(store, items=6)
+    cell = store.cells(run.id)[0].id
+    names = store.names(cell)
+    assert store.names(cell, [4, 2]) == {place: names[place] for place in (2, 4)}
+
+
 @pytest.mark.parametrize("within_s", [5.0, 0.0])
 def test_a_search_that_is_cut_goes_on_where_it_ended(store, within_s):
     run = filled(store)

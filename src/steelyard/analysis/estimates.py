@@ -84,6 +84,12 @@ def headline_scored(columns: Columns) -> int:
     return int((~np.isnan(headline(columns))).sum())
 
 
+def distinct(items: np.ndarray) -> np.ndarray:
+    """Each once, in order: as ``np.unique``, which hashes numbers and sorts then, though items mostly lie in order."""
+    ordered = np.sort(items, kind="stable")
+    return np.asarray(ordered[np.diff(ordered, prepend=ordered[:1] - 1) != 0])
+
+
 def item_means(scores: np.ndarray, items: np.ndarray) -> np.ndarray:
     """The mean score of each item over its repeats."""
     _, membership, counts = np.unique(items, return_inverse=True, return_counts=True)

@@ -6,7 +6,7 @@ import numpy as np
 from msgspec import structs
 
 from steelyard import stats
-from steelyard.analysis.estimates import Context, counted, headline, is_answered, unknown
+from steelyard.analysis.estimates import Context, counted, distinct, headline, is_answered, unknown
 from steelyard.types import Columns, Estimate
 
 
@@ -48,7 +48,7 @@ def cost_per_request(columns: Columns, context: Context) -> Estimate:
     """The mean cost of an answered request. Requests about one item, or one cluster, resemble each other."""
     costs, fault = _costs(columns, context)
     units = _units(columns)
-    if fault or len(np.unique(units)) == len(units):
+    if fault or len(distinct(units)) == len(units):
         return _mean_cost("cost.per_request", costs, fault, context)
     return _cost_ratio("cost.per_request", costs, np.ones(len(costs)), units, fault, context)
 

@@ -13,7 +13,7 @@ import numpy as np
 from msgspec import Struct
 
 from steelyard.analysis.accuracy import clusters_of
-from steelyard.analysis.estimates import item_means
+from steelyard.analysis.estimates import distinct, item_means
 from steelyard.errors import UsageError
 from steelyard.types import CellInfo, Columns
 
@@ -133,7 +133,7 @@ def pair_scores(a: Columns, b: Columns, metric: str) -> Paired:
 
 def pair_values(a: Columns, of_a: np.ndarray, b: Columns, of_b: np.ndarray) -> Paired:
     """Any figure of each request, NaN where there is none, as item means side by side."""
-    asked_a, asked_b = np.unique(a.sample), np.unique(b.sample)
+    asked_a, asked_b = distinct(a.sample), distinct(b.sample)
     items_a, means_a = _means(a.sample, of_a)
     items_b, means_b = _means(b.sample, of_b)
     items, common = _in_both(items_a, items_b), _in_both(asked_a, asked_b)
@@ -180,7 +180,7 @@ def lost_range(a: Columns, b: Columns, metric: str, mean: Callable[[Paired], flo
 
 def _means(samples: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     known = ~np.isnan(values)
-    return np.unique(samples[known]), item_means(values[known], samples[known])
+    return distinct(samples[known]), item_means(values[known], samples[known])
 
 
 def _kinds(columns: Columns, items: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:

@@ -11,7 +11,7 @@ from msgspec import Struct
 from steelyard import stats
 from steelyard.analysis.accuracy import is_over_strata, stratum_weights
 from steelyard.analysis.compare import CONFIDENCE, Side
-from steelyard.analysis.estimates import Context, item_means
+from steelyard.analysis.estimates import Context, distinct, item_means
 from steelyard.analysis.pairing import pair_scores
 
 
@@ -69,7 +69,7 @@ def rank(sides: Sequence[Side], metric: str) -> Ranking:
 
 
 def _scored(side: Side, metric: str) -> np.ndarray:
-    return np.unique(side.columns.sample[~np.isnan(side.columns.scores[metric])])
+    return distinct(side.columns.sample[~np.isnan(side.columns.scores[metric])])
 
 
 def _strata_of(first: Side, metric: str, items: np.ndarray) -> np.ndarray | None:

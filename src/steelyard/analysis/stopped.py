@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from steelyard import stats
 from steelyard.analysis.compare import verdict
-from steelyard.analysis.estimates import Context, counted, headline, unknown
+from steelyard.analysis.estimates import Context, counted, distinct, headline, unknown
 from steelyard.analysis.summary import summarise
 from steelyard.types import CellInfo, Columns, Comparison, Estimate, Look, LookVerdict
 
@@ -140,7 +140,7 @@ def _at_any_time(columns: Columns, context: Context, series: Sequence[Sequence[L
 def _savings(
     columns: Columns, context: Context, last: Sequence[Look], estimates: Mapping[str, Estimate]
 ) -> tuple[Estimate, ...]:
-    asked = len(np.unique(columns.sample))
+    asked = len(distinct(columns.sample))
     saved = last[0].planned - asked if is_early(last, asked) else 0
     per_item, judged = estimates.get("cost.per_item"), estimates.get("judge.cost.total")
     judge_usd = 0.0 if judged is None else judged.value

@@ -148,8 +148,9 @@ def _load(board: Board, runs: list[RunInfo], question: Question, most: int) -> t
 def _turned(board: Board, pair: Compared, flips: Flips) -> TurnedItems:
     def side(flip: Flip, place: int) -> Record | None:
         run, info = pair.sides[place]
-        own = {"cell": info.id, "sample_id": flip.item, "repeat": flip.repeats[place]}
-        return next(board.store.records(run.id, reveal=board.reveal, **own), None)
+        repeat = flip.repeats[place]
+        own = board.store.records(run.id, cell=info.id, sample_id=flip.item, repeat=repeat, reveal=board.reveal)
+        return next(own, None)
 
     def both(some: tuple[Flip, ...]) -> tuple[Turned, ...]:
         return tuple(_side_by_side(one, side(one, 0), side(one, 1)) for one in some)

@@ -59,7 +59,7 @@ def trends(request: Request) -> Response:
         title="Trends",
         found=found,
         series=series,
-        single=[each for each in series if len(each["rows"]) == 1],
+        single=[each for each, one in zip(series, found.series if found else (), strict=True) if len(one.points) == 1],
         is_making=found is None,
         metric=metric,
         metrics=METRICS,

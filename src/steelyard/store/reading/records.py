@@ -103,7 +103,8 @@ def _positions(connection: Connection, cell: CellInfo, sample_id: str) -> list[i
     """Where the item is in the cell's set: asked for by its name, all answers of the cell would be looked at."""
     samples, cells = schema.samples, schema.cells
     own = select(cells.c.set).where(cells.c.id == cell.id).scalar_subquery()
-    found = select(samples.c.position).where(samples.c.name == sample_id, samples.c.set == own)
+    # + 0: by the index of names, not through all items of the set
+    found = select(samples.c.position).where(samples.c.name == sample_id, samples.c.set + 0 == own)
     return list(connection.execute(found).scalars())
 
 
