@@ -9,6 +9,9 @@ EXTRAS := $(VENV)/.extras
 TESTERS ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )))
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
+# Whatever the environment says: tests start hundreds of processes, and each would compile what it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: install demo test test-long check format extras lock clean
 
 install: $(STAMP)

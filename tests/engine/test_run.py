@@ -49,6 +49,15 @@ def test_every_item_is_asked_scored_and_summed_up():
     assert "quiz@default" in run.table()
 
 
+def test_a_limit_of_tokens_is_that_of_every_model_without_one_of_its_own():
+    limits = []
+    asked = sy.Scripted(lambda request: limits.append(request.max_tokens) or parity(request))
+    own = ModelSpec(id="own", provider="baseline", model="random", max_tokens=5)
+    run = sy.run([asked, own], [questions(3)], max_tokens=60)
+    assert limits == [60, 60, 60]
+    assert [model["max_tokens"] for model in run.info.plan["models"]] == [60, 5]
+
+
 def test_a_failed_call_is_not_a_wrong_answer():
     def script(request):
         number = int(request.prompt.messages[-1].content[1:])

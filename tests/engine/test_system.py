@@ -627,11 +627,11 @@ def test_the_local_model_says_how_sure_it_is_and_gives_way_where_it_is_not():
     Path("oracle.py").write_text("def answer(prompt):\n    return 'The answer is (A).'\n")
     small = ModelSpec(id="small", provider="local", model="smollm2-135m", max_tokens=6)
     knows = ModelSpec(id="knows", provider="python", model="oracle:answer", version="1")
-    spec = cascade(0.55, first=small, second=knows)
-    run = sy.run([spec, replace(small, confidence=Confidence(by="logprob"))], ["starter@letter"], limit=5)
+    spec = cascade(0.48, first=small, second=knows)
+    run = sy.run([spec, replace(small, confidence=Confidence(by="logprob"))], ["starter@letter"], limit=3)
     both, alone = answers(run, "both"), answers(run, "small")
     goes_on = {sample for sample, call in both.items() if call.completion.is_escalated}
-    assert 0 < len(goes_on) < 5
+    assert 0 < len(goes_on) < 3
     for sample, call in both.items():
         assert 0 < call.completion.confidence <= 1
         assert call.completion.confidence == pytest.approx(alone[sample].completion.confidence, abs=0.05)

@@ -9,6 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from steelyard.api.finished import Run
 from steelyard.api.given import BenchmarkLike, Model, benchmark_spec, model_spec
 from steelyard.api.synchronous import complete, synchronous
@@ -21,7 +23,7 @@ from steelyard.plan.stopping import Stop, cascade_rule, stop_rule
 from steelyard.report.answers import plain
 from steelyard.secrets import scrub
 from steelyard.store import Store
-from steelyard.types import RunInfo
+from steelyard.types import ModelSpec, RunInfo
 
 if TYPE_CHECKING:
     from steelyard.grading.stored import Regraded
@@ -41,6 +43,7 @@ async def run_async(
     seed: int = 0,
     order: Order = "shuffled",
     concurrency: int | None = None,
+    max_tokens: int | None = None,
     workers: int | None = None,
     judge_repeats: int | None = None,
     budget_usd: float | None = None,
@@ -60,6 +63,7 @@ async def run_async(
     ``models``: names (``"local/smollm2-135m"``), ``ModelSpec`` values, Python callables, provider objects, or a
     ``Cascade`` of two of them.
     ``benchmarks``: names (``"gsm8k@lm-eval"``, ``"my_cases.csv"``, ``"support.yaml"``) or ``Benchmark`` values.
+    ``max_tokens``: the longest answer of every model that has no limit of its own.
     ``workers``: processes that share the items; models and benchmarks given as objects stay in this one.
     ``judge_repeats``: how often a judge is asked about each answer, in place of its own setting.
     ``budget_usd``: end before more is spent; the status is then ``budget``, and what was answered is a valid sample.
@@ -73,7 +77,7 @@ async def run_async(
     """
     given = Given()
     plan = Plan(
-        models=distinct_ids([model_spec(model, given) for model in models]),
+        models=distinct_ids([_limited(model_spec(model, given), max_tokens) for model in models]),
         benchmarks=tuple(benchmark_spec(benchmark, given) for benchmark in benchmarks),
         limit=limit,
         runs=runs,
@@ -98,6 +102,10 @@ async def run_async(
 
 
 run = synchronous("run", run_async)
+
+
+def _limited(spec: ModelSpec, max_tokens: int | None) -> ModelSpec:
+    return spec if spec.max_tokens is not None else msgspec.structs.replace(spec, max_tokens=max_tokens)
 
 
 def _ending(
