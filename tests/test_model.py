@@ -23,19 +23,11 @@ def test_the_local_model_knows_more_than_chance():
 
 
 def test_no_answer_of_the_local_model_has_to_be_asked_for_twice():
+    """One connection at a time, which the model closes after each answer."""
     out = ok(
-        "run",
-        "starter@letter",
-        "-m",
-        "local/smollm2-135m",
-        "--limit",
-        "3",
-        "--concurrency",
-        "1",
-        "--max-tokens",
-        "2",
+        "run", "starter@letter", "-m", "local/smollm2-135m", "--limit", "3", "--concurrency", "1", "--max-tokens", "2",
         "--json",
-    )
+    )  # fmt: skip
     estimates = json.loads(out)["cells"][0]["estimates"]
     assert (estimates["answered"]["value"], estimates["api_calls"]["value"]) == (3, 3)
 

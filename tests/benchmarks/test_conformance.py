@@ -1,10 +1,12 @@
 """What every benchmark must hold: gold scores 1, empty scores 0, prompts and draws as the field has them."""
 
+import functools
 import json
 from collections import Counter
 
 import pytest
 
+from steelyard import sandbox
 from steelyard.benchmarks import BUILT_IN, find_benchmark
 from steelyard.benchmarks.benchmark import Benchmark, Selection
 from steelyard.benchmarks.check import check_benchmark
@@ -14,6 +16,13 @@ from steelyard.errors import DataError, UnknownName, UsageError
 from steelyard.types import Sample
 
 
+@pytest.fixture
+def _judged_once(monkeypatch):
+    """Protocols that make the same program of an answer have it run once."""
+    monkeypatch.setattr(sandbox, "judge", functools.cache(sandbox.judge))
+
+
+@pytest.mark.usefixtures("_judged_once")
 @pytest.mark.parametrize("name", [name for name in BUILT_IN if find_benchmark(name).is_verified])
 def test_gold_scores_one_and_empty_scores_zero(name, request):
     if name != "starter":

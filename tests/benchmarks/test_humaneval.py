@@ -47,7 +47,7 @@ def samples():
 
 
 @pytest.mark.data
-@pytest.mark.parametrize(("body", "right"), [(None, 164), ("", 0), ("    pass\n", 0)])
+@pytest.mark.parametrize(("body", "right"), [(None, 164), ("    pass\n", 0)])
 def test_canonical_solutions_pass_and_empty_bodies_do_not(samples, body, right):
     verdicts = [sandbox.judge(program(sample, sample.target if body is None else body), LIMITS) for sample in samples]
     assert sum(verdict.passed for verdict in verdicts) == right
