@@ -10,6 +10,7 @@ import steelyard as sy
 from command import ok, steelyard, steelyard_process
 from steelyard.cli import main
 from steelyard.providers.function import Function
+from steelyard.store import Store
 
 
 def prepared(n=200):
@@ -258,6 +259,17 @@ def test_a_gate_in_python_gives_the_verdict_and_its_sentence():
     assert (found.verdict, found.exit_code, len(found.checks)) == ("pass", 0, 2)
     assert found.sentence.startswith("PASS: run #2 against main@1")
     assert sy.gate(asked("monday", 0.5), baseline="main", margins={"accuracy": "2points"}).verdict == "fail"
+
+
+def test_a_gate_on_one_model_reads_no_items_of_another(monkeypatch):
+    prepared(30)
+    models = [Function(lambda prompt: prompt.split()[-1], name=name) for name in ("toy", "other")]
+    run = sy.run(models, ["cases.jsonl"], on_message=lambda text: None)
+    read, columns = [], Store.columns
+    monkeypatch.setattr(Store, "columns", lambda self, *cell, **how: read.append(cell) or columns(self, *cell, **how))
+    found = sy.gate(run, model="other", require=["accuracy >= 0.5"])
+    assert [(check.model, check.verdict) for check in found.checks] == [("other", "pass")]
+    assert len(read) == 1
 
 
 CASES_PLAN = "models: ['python:toy:answer']\nbenchmarks: [cases.jsonl]\nsuccess: ['accuracy >= 0.70']\n"

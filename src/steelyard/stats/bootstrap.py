@@ -1,7 +1,7 @@
 """Intervals of means and ratios by resampling what is independent: an item, or a cluster of items.
 
-A resample is a number of times that each unit is taken (multinomial), so that only sums are formed and nothing is
-copied; units that are alike are drawn together.
+Units that are alike are drawn together: a resample is then a number of times that each kind is taken (multinomial), so
+that only sums are formed. Where most units differ, each is drawn by its place, which takes a fifth of the time.
 """
 
 from __future__ import annotations
@@ -53,15 +53,13 @@ def ratio_interval_bca(
         membership = members_of(clusters)
         above, below = (np.bincount(membership, weights=values) for values in (above, below))
     units = len(above)
-    value = _ratio(above.sum(), below.sum()) if units else math.inf
+    value = float(_ratios(above.sum(), below.sum())) if units else math.inf
     unknown = BootstrapInterval(
         value=value if math.isfinite(value) else None, low=None, high=None, bias=None, acceleration=None, units=units
     )
     if units < 2 or not math.isfinite(value):
         return unknown
-    left_out = np.array(
-        [_ratio(above.sum() - one, below.sum() - other) for one, other in zip(above, below, strict=True)]
-    )
+    left_out = _ratios(above.sum() - above, below.sum() - below)
     drawn = _resampled(above, below, draws, np.random.default_rng(seed))
     tolerance = 1e-12 * abs(value)
     share = float((drawn < value - tolerance).mean() + (np.abs(drawn - value) <= tolerance).mean() / 2)
@@ -77,12 +75,18 @@ def ratio_interval_bca(
 def _resampled(above: np.ndarray, below: np.ndarray, draws: int, generator: np.random.Generator) -> np.ndarray:
     """The ratio in every resample, in ascending order; infinite where nothing is in the denominator."""
     patterns, alike = np.unique(np.stack([above, below]), axis=1, return_counts=True)  # whatever the order of the units
-    chunk = max(1, WEIGHTS_AT_ONCE // len(alike))
+    units = len(above)
+    have_kinds = 2 * len(alike) <= units
+    chunk = max(1, WEIGHTS_AT_ONCE // (len(alike) if have_kinds else units))
     parts = []
     for start in range(0, draws, chunk):
-        counts = generator.multinomial(len(above), alike / len(above), size=min(chunk, draws - start))
-        sums = counts @ patterns.T
-        parts.append(np.where(sums[:, 1] != 0, sums[:, 0] / np.where(sums[:, 1] != 0, sums[:, 1], 1.0), np.inf))
+        rows = min(chunk, draws - start)
+        if have_kinds:
+            sums = patterns @ generator.multinomial(units, alike / units, size=rows).T
+        else:
+            taken = generator.integers(units, size=(rows, units))
+            sums = np.take(np.repeat(patterns, alike, axis=1), taken, axis=1).sum(axis=2)
+        parts.append(_ratios(*sums))
     return np.sort(np.concatenate(parts))
 
 
@@ -101,5 +105,6 @@ def _quantile(ordered: np.ndarray, bias: float, acceleration: float, chance: flo
     return float(found[0] + (place - math.floor(place)) * (found[-1] - found[0])) if np.isfinite(found).all() else None
 
 
-def _ratio(above: float, below: float) -> float:
-    return float(above / below) if below else math.inf
+def _ratios(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    """Infinite where nothing is below."""
+    return np.where(below != 0, above / np.where(below != 0, below, 1.0), np.inf)

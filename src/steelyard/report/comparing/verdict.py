@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from steelyard.analysis.gate import Check, GateReport, Policy, check_margin, check_threshold, good_enough, verdict_of
-from steelyard.analysis.gate_pairs import held_against, not_planned, of_benchmark, pairs_of, renamed, unpaired
+from steelyard.analysis.gate_pairs import held_against, not_planned, pairs_of, renamed, unpaired
 from steelyard.analysis.margins import Cell
 from steelyard.analysis.noise import propose_margin
 from steelyard.analysis.stopped import early_end
@@ -23,13 +23,15 @@ from steelyard.store import Store
 from steelyard.store.rows.baselines import SUFFIX, Baseline, read_baseline
 from steelyard.store.transfer.snapshots import Snapshot
 from steelyard.store.transfer.taking import reported_models
-from steelyard.types import CellInfo, RunInfo
+from steelyard.types import CellInfo, Estimate, RunInfo
 
 COLUMNS = ("", "metric", "model", "benchmark", "baseline", "run", "change (95 % each way)", "criterion", "n")
 OTHER_HOUR = (
     "the baseline's times are of another hour: the bounds hold what requests vary, not what the service or the machine "
     "did differently then. steelyard gate --calibrate shows how far runs of one plan are apart"
 )
+
+Measured = tuple[CellInfo, tuple[Estimate, ...]]
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,8 +70,8 @@ def asked_of(
 def gate(store: Store, run: RunInfo, asked: Asked) -> GateReport:
     """The verdict on a run of the store."""
     skipped = _skipped(store, run)
-    of_run = cells_of_run(store, run)
-    cells = _chosen([cell for cell in of_run if cell.info.id not in skipped], asked)
+    measured = _measured(store, run)
+    cells = _read(store, run, _chosen([one for one in measured if one[0].id not in skipped], asked))
     baseline, missing = _baseline(store, asked)
     _check_asked(asked, cells, baseline)
     checks: list[Check] = []
@@ -78,12 +80,12 @@ def gate(store: Store, run: RunInfo, asked: Asked) -> GateReport:
     if baseline is not None:
         before = held_against(cells_of_snapshot(baseline.content), asked.model, asked.benchmark)
         pairs = pairs_of(before, cells)
-        faults += unpaired(before, cells, pairs, [cell.info for cell in of_run if cell.info.id in skipped])
+        faults += unpaired(before, cells, pairs, [info for info, _ in measured if info.id in skipped])
         if baseline.content.run == run.id and asked.margins:
             faults.append(f"run #{run.number} is the baseline itself: nothing new was asked. Try: gate another run")
         checks += [check_margin(margin, *pair, asked.policy) for pair in pairs for margin in asked.margins]
-    held = [check_threshold(one, cell, asked.policy) for cell in cells for one in asked.thresholds]
-    chosen, passed_over = good_enough(held) if _is_choice(run) else (held, ())
+    required = [check_threshold(one, cell, asked.policy) for cell in cells for one in asked.thresholds]
+    chosen, passed_over = good_enough(required) if _is_choice(run) else (required, ())
     checks += chosen
     called = f"{baseline.label} ({baseline.content.called})" if baseline else asked.baseline
     verdict = verdict_of(checks, policy=asked.policy, run=run.number, baseline=called, faults=faults,
@@ -121,9 +123,18 @@ def _is_choice(run: RunInfo) -> bool:
 
 def cells_of_run(store: Store, run: RunInfo) -> list[Cell]:
     """The cells of a run in the store; floors are no candidates."""
+    return _read(store, run, _measured(store, run))
+
+
+def _measured(store: Store, run: RunInfo) -> list[Measured]:
+    own = [(info, estimates_of(store, run, info)) for info in store.cells(run.id) if not info.is_floor]
+    return [*own, *store.gradings(run.id)]
+
+
+def _read(store: Store, run: RunInfo, measured: Iterable[Measured]) -> list[Cell]:
+    """These cells with their items, which take the time."""
     sessions = store.sessions(run.id)
     machine = (sessions[0].provenance.get("machine") or {}) if sessions else {}
-    own = [(info, estimates_of(store, run, info)) for info in store.cells(run.id) if not info.is_floor]
     return [
         Cell(
             run=run.number,
@@ -135,7 +146,7 @@ def cells_of_run(store: Store, run: RunInfo) -> list[Cell]:
             reported=reported_models(store, info.id or 0),
             machine=machine,
         )
-        for info, estimates in (*own, *store.gradings(run.id))
+        for info, estimates in measured
     ]
 
 
@@ -232,10 +243,14 @@ def _proposal(baseline: Baseline | None) -> str:
     )
 
 
-def _chosen(cells: Sequence[Cell], asked: Asked) -> list[Cell]:
-    chosen = [cell for cell in of_benchmark(cells, asked.benchmark) if asked.model in (None, cell.info.model)]
+def _chosen(measured: Sequence[Measured], asked: Asked) -> list[Measured]:
+    chosen = [
+        (info, estimates)
+        for info, estimates in measured
+        if asked.benchmark in (None, info.benchmark, info.label) and asked.model in (None, info.model)
+    ]
     if not chosen:
-        known = [f"{cell.info.model} on {cell.info.label}" for cell in cells]
+        known = [f"{info.model} on {info.label}" for info, _ in measured]
         raise UsageError(f"nothing in this run to judge. It has: {', '.join(known) or 'no model, only floors'}")
     return chosen
 
