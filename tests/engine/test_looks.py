@@ -564,6 +564,7 @@ def test_what_a_rule_cannot_watch_is_refused(stop, settings, words):
 
 
 # --- fifty whole runs -------------------------------------------------------------------------------------------------
+# Fifty are too few to show a level, which the simulations of each rule do: they show that whole runs keep what it says.
 
 
 class Answers(sy.Scripted):
