@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from steelyard.types import Failure as Failure
     from steelyard.types import Message as Message
     from steelyard.types import ModelSpec as ModelSpec
+    from steelyard.types import Price as Price
     from steelyard.types import Prompt as Prompt
     from steelyard.types import Record as Record
     from steelyard.types import Request as Request
@@ -75,6 +76,7 @@ _HOMES = {
         "Failure",
         "Message",
         "ModelSpec",
+        "Price",
         "Prompt",
         "Record",
         "Request",

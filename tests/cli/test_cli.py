@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -115,10 +116,30 @@ def test_a_provider_failure_exits_with_4_and_says_how_to_go_on():
         asked = len(server.requests)
     assert done.returncode == 4
     assert "HTTP 401" in done.stderr
+    assert "Try: another key in OPENAI_API_KEY" in done.stderr
     assert "steelyard run --resume 1" in done.stderr
     assert "canary" not in done.stderr + done.stdout
     assert asked <= 16
     assert b"canary" not in b"".join(path.read_bytes() for path in Path(".steelyard").iterdir())
+
+
+def test_what_is_told_to_go_on_or_read_on_works_as_it_stands_where_a_store_was_named():
+    write_cases(4)
+    is_down = True
+
+    async def handle(request, body, number):
+        from aiohttp import web
+
+        return web.json_response({}, status=402) if is_down else await echo(request, body, number)
+
+    with serving(handle) as server:
+        where = ("--store", "some where.db")
+        done = steelyard("run", "cases.jsonl", "-m", "openai/m", "--base-url", server.url, *where)
+        is_down = False
+        _, _, command = done.stderr.partition("Go on with: steelyard ")
+        told = ok(*shlex.split(command))
+    _, _, command = told.partition("Read answers: steelyard ")
+    ok(*shlex.split(command))
 
 
 def test_a_dry_run_counts_and_sends_nothing():

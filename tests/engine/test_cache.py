@@ -384,3 +384,19 @@ def test_the_cache_is_read_from_the_command_line():
         assert len(server.requests) == 24
         ok(*command, "--cache-max-age", "1d")
         assert len(server.requests) == 24
+
+
+def test_a_miss_by_the_protocol_alone_names_the_way_that_asks_nobody():
+    from cli.test_cli import ok, write_cases
+
+    write_cases(4)
+    with serving(say("3")) as server:
+        command = ("run", "cases.jsonl", "-m", "openai/m", "--base-url", server.url, "--quiet")
+        ok(*command)
+        ok(*command, "--grader", "contains")
+        told = ok("cache", "explain")
+        ok(*command, "--grader", "contains", "--temperature", 1)
+        assert "steelyard rescore" not in ok("cache", "explain", "last")
+        asked = len(server.requests)
+        ok(*told.partition("  steelyard ")[2].split())
+        assert len(server.requests) == asked

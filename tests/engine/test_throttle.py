@@ -1,6 +1,7 @@
 """The gate before a model, minutes of it in virtual time: what it lets through, what it learns, what it never does."""
 
 import asyncio
+import random
 
 import pytest
 
@@ -45,13 +46,19 @@ async def _ended(scenario):
 
 
 class Service:
-    """Takes ``latency_s`` for an answer; refuses what its token bucket does not hold; may be down for a while."""
+    """Takes ``latency_s`` for an answer; refuses what its token bucket does not hold; may be down for a while.
 
-    def __init__(self, loop, *, latency_s=0.05, per_minute=None, burst=10, retry_after=True, down=(0.0, 0.0)):
+    ``by_chance``: the share it refuses however slowly requests come.
+    """
+
+    def __init__(
+        self, loop, *, latency_s=0.05, per_minute=None, burst=10, retry_after=True, down=(0.0, 0.0), by_chance=0.0
+    ):
         self._loop, self._latency_s, self._retry_after, self._down = loop, latency_s, retry_after, down
         self._rate = per_minute / 60 if per_minute else None
         self._burst = self._tokens = burst
         self._filled_s = 0.0
+        self._by_chance, self._generator = by_chance, random.Random(3)
         self.answered, self.refused, self.failed, self.most = 0, 0, 0, 0
         self.in_flight = 0
 
@@ -62,6 +69,9 @@ class Service:
             if self._down[0] <= self._loop.time() < self._down[1]:
                 self.failed += 1
                 return Failure(kind="connection", message="down")
+            if self._generator.random() < self._by_chance:
+                self.refused += 1
+                return Failure(kind="rate_limit", message="busy", retry_after_s=1.0 if self._retry_after else None)
             if self._rate is not None and not self._take():
                 await asyncio.sleep(0.01)
                 self.refused += 1
@@ -72,6 +82,9 @@ class Service:
             return None
         finally:
             self.in_flight -= 1
+
+    def per_minute(self, requests):
+        self._rate = requests / 60
 
     def _take(self):
         now_s = self._loop.time()
@@ -116,6 +129,37 @@ def test_a_limit_nobody_stated_is_used_to_nine_tenths_with_few_refusals(per_minu
     ideal = min(10 * per_minute, 600 / latency_s * 64)
     assert service.answered >= 0.9 * ideal
     assert service.refused <= 0.1 * service.answered + 200
+
+
+@pytest.mark.parametrize("by_chance", [0.05, 0.2])
+@pytest.mark.parametrize("retry_after", [True, False])
+@pytest.mark.parametrize("latency_s", [0.5, 2.0])
+def test_a_service_that_refuses_by_chance_is_not_slowed_down_for(by_chance, retry_after, latency_s):
+    """Each refusal holds all up for a second at most; what is sent between two of them is lost by nobody."""
+
+    async def scenario(loop):
+        throttle = Throttle(32, clock=loop.time)
+        service = Service(loop, latency_s=latency_s, retry_after=retry_after, by_chance=by_chance)
+        await press(loop, throttle, service, 32, 600.0)
+        return service.answered
+
+    at_best = 32 * 600 / (latency_s + (1.0 if retry_after else 0.5))
+    assert simulate(scenario) >= 0.6 * at_best
+
+
+@pytest.mark.parametrize("retry_after", [True, False])
+def test_a_limit_that_falls_to_a_tenth_is_not_taken_for_chance(retry_after):
+    async def scenario(loop):
+        throttle, service = Throttle(64, clock=loop.time), Service(loop, per_minute=6000, retry_after=retry_after)
+        await press(loop, throttle, service, 64, 60.0)
+        service.per_minute(600)
+        before = service.answered, service.refused
+        await press(loop, throttle, service, 64, 360.0)
+        return service.answered - before[0], service.refused - before[1]
+
+    answered, refused = simulate(scenario)
+    assert answered >= 0.9 * 3000
+    assert refused <= 0.1 * 3000
 
 
 @pytest.mark.parametrize("latency_s", [0.01, 1.0])

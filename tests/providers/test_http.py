@@ -330,6 +330,35 @@ def test_a_reply_that_breaks_off_behind_a_proxy_is_a_connection_failure_too(monk
 
 
 @pytest.mark.parametrize(
+    ("replies", "target", "was_sent"),
+    [
+        (None, "http://model.example/v1", False),  # no proxy listens
+        (None, "https://model.example/v1", False),
+        ([b"HTTP/1.1 502 No\r\nContent-Length: 0\r\n\r\n"], "https://model.example/v1", False),  # no tunnel
+        ([b"HTTP/1.1 200 Yes\r\n\r\n not TLS"], "https://model.example/v1", False),
+        ([b"HTTP/1.1 502 No\r\nContent-Length: 0\r\n\r\n"], "http://model.example/v1", True),
+        ([None], "http://model.example/v1", True),
+    ],
+)
+def test_behind_a_proxy_too_only_a_request_that_found_a_way_was_sent(replies, target, was_sent, monkeypatch):
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+
+    async def main():
+        client = Http()
+        async with answering(*([] if replies is None else [replies])) as (url, _):
+            proxy = "http://127.0.0.1:9" if replies is None else url
+            for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"):
+                monkeypatch.setenv(name, proxy)
+            with pytest.raises(ProviderError) as caught:
+                await fetched(client, target)
+            await client.close()
+        return caught.value.failure
+
+    assert asyncio.run(main()).was_sent is was_sent
+
+
+@pytest.mark.parametrize(
     ("proxy", "target", "words"),
     [
         ("http://user:hunter2@{}", "https://model.example/v1", "the proxy refuses: HTTP 407 No"),

@@ -121,7 +121,7 @@ def _ask_and_judge(parsed: argparse.Namespace) -> int:
                 return _show(beforehand, parsed)
         confirm(plan, store, parsed)
         ended = carry_out(plan, store, None, parsed)
-        say_how_it_ended(ended)
+        say_how_it_ended(ended, parsed.store)
         if ended.status not in MEASURED:
             return exit_code_of(ended)
         return _calibrate(store, ended.run, parsed) if parsed.calibrate else _judge(store, ended.run, parsed)

@@ -128,7 +128,7 @@ def carry_out(plan: Plan, store: Store, resume: RunInfo | None, parsed: argparse
         with display:
             return run_plan(plan, store, progress=display.progress, resume=resume, on_start=on_start)
     except KeyboardInterrupt:  # the run sums itself up, and does not wait for answers any more
-        raise KeyboardInterrupt(*(f"Go on with: steelyard run --resume {run.number}" for run in begun)) from None
+        raise KeyboardInterrupt(*(f"Go on with: {_resume(run, parsed.store)}" for run in begun)) from None
 
 
 def _success(ended: Ended, store: Store) -> GateReport | None:
@@ -151,11 +151,12 @@ def _print_results(ended: Ended, success: GateReport | None, store: Store, parse
         if success is not None:
             print()
             print_verdict(success)
-        print(f"Records: {store.location}   Read answers: steelyard show {ended.run.number} --wrong")
-    say_how_it_ended(ended)
+        read = f"steelyard show {ended.run.number} --wrong{_in_store(parsed.store)}"
+        print(f"Records: {store.location}   Read answers: {read}")
+    say_how_it_ended(ended, parsed.store)
 
 
-def say_how_it_ended(ended: Ended) -> None:
+def say_how_it_ended(ended: Ended, store: str | None) -> None:
     """What was given up, or is still to be asked, on standard error."""
     import sys
 
@@ -164,17 +165,30 @@ def say_how_it_ended(ended: Ended) -> None:
     for model, reason in ended.stopped.items():
         print(plain(f"steelyard: {model} failed: {reason}"), file=sys.stderr)
     if ended.status == "budget":
-        print(f"steelyard: {_out_of_money(ended)}", file=sys.stderr)
+        print(f"steelyard: {_out_of_money(ended, store)}", file=sys.stderr)
     elif ended.status != "done":
-        print(f"steelyard: {ended.status}. Go on with: steelyard run --resume {ended.run.number}", file=sys.stderr)
+        print(f"steelyard: {ended.status}. Go on with: {_resume(ended.run, store)}", file=sys.stderr)
 
 
-def _out_of_money(ended: Ended) -> str:
-    number, budget_usd = ended.run.number, ended.run.plan.get("budget_usd")
+def _out_of_money(ended: Ended, store: str | None) -> str:
+    budget_usd = ended.run.plan.get("budget_usd")
     if budget_usd is None:
-        more = f"steelyard budget set USD; steelyard run --resume {number}"
+        more = f"steelyard budget set USD{_in_store(store)}; {_resume(ended.run, store)}"
         return f"what is left of the store's budget buys no further request. Go on with: {more}"
-    return f"stopped by budget. Go on with more: steelyard run --resume {number} --budget {2 * budget_usd:g}"
+    return f"stopped by budget. Go on with more: {_resume(ended.run, store, f' --budget {2 * budget_usd:g}')}"
+
+
+def _resume(run: RunInfo, store: str | None, more: str = "") -> str:
+    """The command that goes on with a run, as it can be copied: it names the store that was named."""
+    return f"steelyard run --resume {run.number}{more}{_in_store(store)}"
+
+
+def _in_store(store: str | None) -> str:
+    import shlex
+
+    from steelyard.secrets import scrub
+
+    return f" --store {scrub(shlex.quote(store))}" if store else ""
 
 
 def _exit_code(ended: Ended, success: GateReport | None) -> int:

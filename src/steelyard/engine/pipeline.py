@@ -34,6 +34,7 @@ from steelyard.engine.stragglers import Stragglers
 from steelyard.engine.work import OpenCell, Work
 from steelyard.engine.writer import Keeps
 from steelyard.providers.batches import Answered, BatchService
+from steelyard.providers.services import where_the_key_is
 from steelyard.store.rows.answers import reused
 from steelyard.types import Call, Completion, Failure, Score
 
@@ -437,6 +438,8 @@ class Lane:
         if self.stopped:
             return
         said = failure.kind if any(cell.cell.info.is_confidential for cell in self.cells) else failure.message
+        if failure.kind == "auth":
+            said += where_the_key_is(self._spec)
         self.stop(said)
         why = f"the first {HOPELESS_AFTER} calls all failed: "
         if failure.is_permanent or self._has_answered:

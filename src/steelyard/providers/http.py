@@ -196,6 +196,8 @@ class Exchange:
             reply = await self._way.__aenter__()
             if 200 <= reply.status < 300:
                 return reply
+        except wire.Unsent as error:
+            raise ProviderError(_broken(self._target, error.beneath, was_sent=False)) from error
         except OSError as error:
             raise ProviderError(_broken(self._target, error)) from error
         try:

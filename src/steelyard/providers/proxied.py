@@ -9,12 +9,23 @@ from contextlib import asynccontextmanager
 import aiohttp
 
 from steelyard.providers.reply import Piece, Reply
+from steelyard.providers.wire import Unsent
 
 READ_BUFFER_BYTES = 1 << 20
+BEFORE_SENDING = (
+    aiohttp.ClientConnectorError,  # to the proxy, or by TLS to the server behind it
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.ClientHttpProxyError,
+    aiohttp.InvalidURL,
+)
+"""No way to the server was found. Where a proxy closes a connection, or answers 502, the server may have been asked."""
 
 
 class Proxied:
-    """A session that goes where the environment's proxy leads. Faults are ``OSError``, as ``wire``'s are."""
+    """A session that goes where the environment's proxy leads.
+
+    Faults are ``OSError``, as ``wire``'s are; ``Unsent`` where the proxy, or a tunnel through it, was not to be had.
+    """
 
     def __init__(self, *, connect_s: float, stall_s: float, keep_alive: bool) -> None:
         self._session = aiohttp.ClientSession(
@@ -54,6 +65,8 @@ class Proxied:
                 finally:
                     if not response.content.at_eof():
                         response.close()  # released half read, it would break the next request that is given it
+        except BEFORE_SENDING as error:
+            raise Unsent(_as_os_error(error)) from error
         except aiohttp.ClientError as error:
             raise _as_os_error(error) from error
 

@@ -113,5 +113,15 @@ def key_of(spec: ModelSpec) -> Secret | None:
     return key
 
 
+def where_the_key_is(spec: ModelSpec) -> str:
+    """What to try where a service refuses the key of a model: the variable it is read from, never what that holds."""
+    service = SERVICES.get(spec.provider)
+    if service is None:
+        return ""
+    names = (spec.api_key_env,) if spec.api_key_env else service.key_variables
+    held = next(filter(_is_set, names), None)
+    return f". Try: another key in {held}" if held else f". Try: export {names[0]}=..., which is not set"
+
+
 def _is_set(variable: str) -> bool:
     return bool(os.environ.get(variable, "").strip())

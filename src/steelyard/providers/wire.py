@@ -28,6 +28,14 @@ class Malformed(OSError):
     """What came is not HTTP, or not in an encoding that was asked for."""
 
 
+class Unsent(OSError):
+    """A fault that came before any of the request was sent; ``beneath`` is what it was."""
+
+    def __init__(self, beneath: OSError) -> None:
+        super().__init__(str(beneath))
+        self.beneath = beneath
+
+
 class Connection(asyncio.Protocol):
     """One connection to one server, for one request after another."""
 

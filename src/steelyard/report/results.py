@@ -33,7 +33,7 @@ class Results(Struct, frozen=True, kw_only=True):
 
     ``stamps`` are what stands over all its numbers, such as that code was run unprotected. ``mixed`` are the models
     that changed in mid-run. ``left_out`` names, by model, the settings that it turned out not to take, with what
-    happened instead.
+    happened instead. ``kills`` counts the sessions that ended without a word.
     """
 
     run: RunInfo
@@ -42,6 +42,7 @@ class Results(Struct, frozen=True, kw_only=True):
     stamps: tuple[str, ...] = ()
     spending: Spending | None = None
     mixed: tuple[MixedModel, ...] = ()
+    kills: int = 0
     left_out: dict[str, dict[str, str]] = {}
 
     def benchmarks(self) -> list[str]:
@@ -89,6 +90,7 @@ def load_results(store: Store, run: RunInfo) -> Results:
         cells=tuple(cells),
         metrics=tuple(run.plan.get("metrics", ())),
         stamps=_stamps(store, run, cells),
+        kills=sum(session.ended_at is None for session in store.sessions(run.id)) - (run.status == "running"),
         spending=spending(store, run, cells),
         mixed=mixed_models(store, cells),
         left_out=_left_out(store, run),
@@ -170,6 +172,7 @@ def warnings(results: Results) -> list[str]:
         *results.stamps,
         *map(mixture_warning, results.mixed),
         *_out_of_money(results),
+        *_killed(results),
         *_interrupted(results),
         *_settings_left_out(results),
     ]
@@ -205,6 +208,18 @@ def _out_of_money(results: Results) -> list[str]:
     return [
         f"Stopped by budget after {attempted:,} of {planned:,} requests. The items asked are {how} of those planned, "
         f"so every number stands, with wider bounds. Try: {more}"
+    ]
+
+
+def _killed(results: Results) -> list[str]:
+    """That a service may have billed calls of which nothing is known here."""
+    spent = results.spending
+    if results.kills < 1 or spent is None or not (spent.spent_usd or spent.unknown):
+        return []
+    times = "once" if results.kills == 1 else f"{results.kills:,} times"
+    return [
+        f"The run was killed {times}: calls whose answers were not kept by then may have been paid for, and stand in "
+        "no cost here. The service's bill may be higher"
     ]
 
 

@@ -3,7 +3,8 @@
 Additive increase, multiplicative decrease (Chiu and Jain 1989): a refusal for rate cuts how many may be in flight, once
 for all requests that were on their way when it was cut; after a while each answer raises it again by one over what is
 allowed. A service that counts requests a minute refuses fast ones however few are in flight, so the rate at which
-they went is learnt too, kept just below, and raised slowly to see whether more is allowed by now. A pause that a
+they went is learnt too, kept just below, and raised slowly to see whether more is allowed by now. Where neither helps
+(``slowing``) a refusal costs its pause and no more. A pause that a
 service asks for holds everybody. When a service that has answered gives nothing but faults the way is closed, and one
 request at a time tries whether it is open again. Waiting here is never part of a latency.
 """
@@ -16,6 +17,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
+from steelyard.engine.asking.slowing import Slowing
 from steelyard.types import Failure
 
 CUT = 0.7
@@ -26,6 +28,7 @@ RAISED_A_SECOND = 0.001  # at first after a refusal, twice as much every few sec
 DOUBLED_AFTER_S = 8.0
 MOST_RAISED_A_SECOND = 0.7
 LEAST_SENT = 8  # to tell a rate from
+TRIED_AT_ONCE = 16  # where going slower did not help
 LONGEST_HOLD_S = 300.0
 PROBE_EVERY_S = 5.0
 TIMERS_ARE_LATE_S = 0.005  # by so much at least, which the next request makes up for
@@ -79,6 +82,7 @@ class Throttle:
         self._counted_from_s = clock()
         self._learnt_s_a_request = 0.0
         self._is_guessing = False
+        self._slowing = Slowing()
         self._troubles = 0
         self._has_answered = False
         self._closed_since_s: float | None = None
@@ -176,7 +180,9 @@ class Throttle:
         self._pauses = self._troubles = 0
         self._closed_since_s = None
         self._has_answered = True
-        if self.allowed < self.most and self._clock() > self._cut_s + COOL_DOWN_S:
+        if self.refusals:
+            self._slowing.ended(is_refused=False)
+        if self.allowed < self.most and (self._slowing.is_in_vain or self._clock() > self._cut_s + COOL_DOWN_S):
             self.allowed = min(float(self.most), self.allowed + 1.0 / self.allowed)
         if self._learnt_s_a_request:
             self._learnt_s_a_request /= 1.0 + self._raised_a_second() * min(1.0, self._learnt_s_a_request)
@@ -186,19 +192,30 @@ class Throttle:
 
     def _refused(self, ticket: Ticket, failure: Failure) -> None:
         self.refusals += 1
+        self._slowing.ended(is_refused=True)
         if ticket.given_s > self._cut_s:
             self._cut_s = self._clock()
-            self.allowed = max(1.0, self.allowed * CUT)
             pause_s = failure.retry_after_s
             if pause_s is None:
                 pause_s = min(self._longest_pause_s, self._first_pause_s * 2**self._pauses)
                 self._pauses += 1
-            self._learn_rate(ticket, pause_s)
+            self._slow_down(ticket, pause_s)
             self.hold(pause_s)
             self.on_refusal(pause_s)
             self._given_before, self._counted_from_s = self._given, self._held_until_s
         elif failure.retry_after_s is not None:
             self.hold(failure.retry_after_s)
+
+    def _slow_down(self, refused: Ticket, pause_s: float) -> None:
+        """Let fewer be in flight, and go slower; or neither, where that was seen to be in vain."""
+        elapsed_s = refused.given_s - self._counted_from_s
+        went = refused.number - self._given_before - 1
+        self._slowing.slows(elapsed_s / went if went >= LEAST_SENT else self._learnt_s_a_request)
+        if self._slowing.is_in_vain:
+            self.allowed, self._learnt_s_a_request = max(self.allowed, min(self.most, TRIED_AT_ONCE)), 0.0
+        else:
+            self.allowed = max(1.0, self.allowed * CUT)
+            self._learn_rate(elapsed_s, went, pause_s)
 
     def _raised_a_second(self) -> float:
         if self._is_guessing:
@@ -206,10 +223,8 @@ class Throttle:
         since_s = max(0.0, self._clock() - self._counted_from_s)
         return min(MOST_RAISED_A_SECOND, RAISED_A_SECOND * 2 ** min(since_s / DOUBLED_AFTER_S, 16))
 
-    def _learn_rate(self, refused: Ticket, pause_s: float) -> None:
+    def _learn_rate(self, elapsed_s: float, went: int, pause_s: float) -> None:
         """Take the rate at which requests went, from the last refusal to this one, as more than is allowed."""
-        elapsed_s = refused.given_s - self._counted_from_s
-        went = refused.number - self._given_before - 1
         if went >= LEAST_SENT and elapsed_s > 0 and not self._is_guessing:
             self._learnt_s_a_request = elapsed_s / went / BELOW_REFUSED
         elif self._learnt_s_a_request:

@@ -30,6 +30,9 @@ ROUNDING_USD = 1e-9
 """Ten requests of ten cents each fit into a dollar, whatever binary fractions make of it."""
 
 NOT_BILLED = ("rate_limit", "quota", "rejected", "auth", "unavailable")
+TIMED_OUT_ON_THE_WAY = (504, 524)
+"""A gateway gave up waiting for who may well have gone on answering."""
+
 SPENT = "the budget is spent"
 
 Draw = Callable[[float], Awaitable[float]]
@@ -37,7 +40,8 @@ Draw = Callable[[float], Awaitable[float]]
 
 def may_be_billed(failure: Failure) -> bool:
     """Whether a failed try may cost money: a reply was under way, or nobody knows."""
-    was_refused = failure.kind in NOT_BILLED or (failure.status or 0) >= 400
+    status = failure.status or 0
+    was_refused = failure.kind in NOT_BILLED or (status >= 400 and status not in TIMED_OUT_ON_THE_WAY)
     return failure.was_sent and not was_refused
 
 
