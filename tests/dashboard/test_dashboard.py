@@ -17,7 +17,7 @@ from steelyard.report.comparing.baselines import SHOWN
 from steelyard.store import Store
 from steelyard.store.reading.cases import CasesWanted
 from steelyard.store.transfer.snapshots import Snapshot
-from steelyard.types import Attempt
+from steelyard.types import Attempt, Failure
 
 GPQA = {"benchmark": "gpqa", "is_confidential": True}
 SECRET = "the secret question"
@@ -41,6 +41,16 @@ def test_the_list_has_every_run_and_leads_to_it(store):
     assert page.index("second") < page.index("first")
     assert 'href="/runs/1"' in page
     assert "50.0 %" in page
+
+
+def test_the_list_tells_of_a_run_on_its_way_how_far_it_is_and_counts_no_guesses(store):
+    run, cell, _ = one_run(store, ["yes"] * 9, status="running", info=cell_info(items=40), cost_usd=0.01)
+    floor = store.add_cell(run.id, cell_info(model="baseline/random", items=40, is_floor=True))
+    session = store.sessions(run.id)[0].id
+    store.append_calls([new_call(cell, session, 9, failure=REFUSED), new_call(floor, session, 0)])
+    with served(store) as port:
+        shown = words(Visitor(port).page("/"))
+    assert re.search(r"10 of 40 1 failed +at least \$0\.09", shown)
 
 
 @pytest.mark.anywhere("long")
@@ -94,7 +104,18 @@ def test_a_run_on_its_way_is_live(store):
         assert "0.0900 USD" in shown
         assert "1 of the newest 10; 1 server" in shown.replace("Failed 1", "1")
         assert "answers/s" in shown
-        store.append_calls([new_call(cell, session, 10)])
+        store.append_calls(
+            [
+                new_call(
+                    cell,
+                    session,
+                    10,
+                    failure=Failure(kind="rate_limit", message="slow down", status=429),
+                    at_s=time.time() + 9,
+                )
+            ]
+        )
+        assert re.search(r"Failed last: rate limit .* ago, server ", words(Visitor(port).page("/runs/1")))
         assert "11 of 40" in words(Visitor(port).page("/runs/1"))
 
 
@@ -564,6 +585,7 @@ def test_money_is_summed_by_day_and_model_and_the_unknown_stays_unknown(store):
     assert "at least 1.7500 USD" in page
     assert "No known price 1 model c" in page
     assert "a: $1.5" in page
+    assert "$1.50 1" in page
 
 
 @pytest.mark.anywhere("long")

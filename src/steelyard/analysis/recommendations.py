@@ -127,7 +127,7 @@ def general(benches: Sequence[Bench]) -> Recommendation:
     passed, chance = _above_floor(passed, benches)
     if not passed:
         why = (
-            "No model is told from the floor."
+            "No model is shown to do better than the floor."
             if chance
             else "No one model stays within 5 points of the best everywhere."
         )
@@ -386,7 +386,7 @@ def _settling(checks: Sequence[Check], benches: Sequence[Bench]) -> str:
         who = listed(list(dict.fromkeys(check.model for check in elsewhere)))
         steps.append(f"{who} asked from here (steelyard run): of answers made elsewhere that is not known.")
     if any(check.fault and check not in elsewhere for check in checks):
-        steps.append("First what keeps it from being judged; more items alone would not help.")
+        steps.append("No number of items: first what keeps it from being judged must be mended.")
     if steps:
         return " ".join(steps)
     needed = [check for check in checks if check.verdict == "inconclusive" and check.needed_items]

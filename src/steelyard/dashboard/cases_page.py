@@ -183,7 +183,7 @@ def _mark(one: Outcome) -> Mark:
     """Of a case asked several times how many answers were right, and what was read in the first."""
     state = state_of(one.failure if one.failed == one.n else None, one.mean)
     if state == "failed":
-        said = one.failure or "failed"
+        said = (one.failure or "failed").replace("_", " ")
     elif one.n > 1:
         said = f"{one.right} of {one.n} right"
     else:

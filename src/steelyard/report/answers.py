@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from steelyard.report.drawing.axes import value_text
 from steelyard.report.unseen import harmless, on_one_line
 from steelyard.types import Completion, Prompt, Record, Sample, Stage
 
@@ -106,7 +107,7 @@ def _footer(completion: Completion, cost_usd: float | None, slept_s: float | Non
 
 
 def _cost(cost_usd: float | None) -> str:
-    return "cost unknown" if cost_usd is None else f"${cost_usd:.6f}"
+    return "cost unknown" if cost_usd is None else value_text(cost_usd, "USD")
 
 
 def _stage_lines(stage: Stage) -> list[str]:

@@ -17,6 +17,8 @@ DASHBOARD_PORT = 8642
 MOST_PAGES = 10
 UNSET = re.compile(rf"^ +\w+: {NOT_SET}\n", re.MULTILINE)
 """Most lines of many models' plan."""
+UNITS = {"price": "price, USD a million tokens", "timeout_s": "timeout, seconds"}
+"""What a number of a model's settings is of."""
 OF_SESSION = ("steelyard", "git", "python", "machine", "load", "gpu", "price_table", "sandbox")
 
 
@@ -82,7 +84,12 @@ def _of_models(evidence: Evidence) -> list[Origin]:
         if evidence.is_confidential:
             said = {key: value for key, value in said.items() if key not in ("system", "extra")}
         lines = [("answered by", one.side.info.origin), ("it said it was", ", ".join(one.cell.reported) or "unknown")]
-        found.append(Origin(title=name, lines=(*lines, *((key.replace("_", " "), text) for key, text in said.items()))))
+        found.append(
+            Origin(
+                title=name,
+                lines=(*lines, *((UNITS.get(key, key.replace("_", " ")), text) for key, text in said.items())),
+            )
+        )
     return found
 
 
@@ -101,10 +108,17 @@ def _flat(session: Mapping[str, Any], keys: Sequence[str]) -> list[tuple[str, st
     return [(key.replace("_", " "), text) for key in keys if (text := _words(session.get(key)))]
 
 
+def _named(name: str, value: Any) -> str:
+    """A part of a value; bytes, which nobody reads, as GB."""
+    if name.endswith("_bytes") and isinstance(value, int):
+        return f"{name.removesuffix('_bytes').replace('_', ' ')} {value / 1e9:.3g} GB"
+    return f"{name.replace('_', ' ')} {_words(value)}"
+
+
 def _words(value: Any) -> str:
     """A value as a reader takes it: what is unknown or empty is left out, numbers are short."""
     if isinstance(value, Mapping):
-        parts = [f"{name.replace('_', ' ')} {text}" for name, inner in value.items() if (text := _words(inner))]
+        parts = [_named(name, inner) for name, inner in value.items() if _words(inner)]
         return ", ".join(parts)
     if isinstance(value, list | tuple):
         return ", ".join(filter(None, map(_words, value)))
