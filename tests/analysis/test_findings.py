@@ -276,6 +276,13 @@ def test_high_stakes_is_withheld_where_calls_failed():
     assert "first what keeps it from being judged" in found.settle
 
 
+def test_what_only_weighs_choices_is_to_be_asked_under_a_protocol_that_generates():
+    found = recommended(REAL_TIME, contender("a", 390, info={"kind": "likelihood"}))
+    assert not found.is_given
+    assert found.settle.startswith("The same items under a protocol that generates text")
+    assert "mended" not in found.settle
+
+
 def test_what_is_no_fault_of_an_import_is_not_put_down_to_it_and_the_imported_are_named():
     scores = np.ones(400)
     scores[:12] = np.nan

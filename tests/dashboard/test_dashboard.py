@@ -502,7 +502,7 @@ def test_cases_of_other_items_under_the_same_label_are_not_laid_side_by_side(sto
     with served(store) as port:
         visitor = Visitor(port)
         first = visitor.page("/cases?run=1+2")
-        assert "quiz@p, 1 model." in words(first)
+        assert "quiz@p, 1 model, " in words(first)
         assert "quiz@p, items of #2</option>" in first
         assert ">quiz/2</a>" not in first
         second = visitor.page("/cases?run=1+2&benchmark=" + quote("quiz@p, items of #2") + f"&right={mine}&stratum=x")
@@ -518,7 +518,7 @@ def test_a_set_is_found_by_the_label_of_any_of_its_cells(store):
     one_run(store, ["b"], info=cell_info(items=1, protocol="q", model="other"))
     with served(store) as port:
         page = words(Visitor(port).page("/cases?run=1+2&benchmark=quiz@q&model=other&model=gone"))
-        assert "quiz@p, 1 model." in page
+        assert "quiz@p, 1 model, " in page
         assert len(re.findall("[✓✗] right", page)) == 1
 
 
@@ -547,6 +547,25 @@ def test_what_cannot_be_compared_is_said(store):
         status, _, page = Visitor(port).ask("/compare?run=1+2")
     assert status == 400
     assert "dataset" in page
+    assert "across protocols" not in page
+
+
+def test_runs_under_two_protocols_are_compared_by_one_click_more(store):
+    one_run(store, ["yes"])
+    one_run(store, ["yes"], info=cell_info(protocol="q"))
+    with served(store) as port:
+        visitor = Visitor(port)
+        refused = visitor.ask("/compare?run=1+2")[2]
+        onward = re.search(r'href="([^"]+)">Compare them across protocols', refused)[1].replace("&amp;", "&")
+        assert "answers as much as" in visitor.page(onward)
+
+
+def test_where_a_run_comes_from_is_told_without_what_its_plan_leaves_open(store):
+    store.create_run(name="planned", plan={"seed": 7, "budget_usd": None}, plan_digest="0" * 64)
+    with served(store) as port:
+        page = Visitor(port).page("/runs/1/provenance")
+    assert "seed: 7" in page
+    assert "budget_usd" not in page
 
 
 def test_a_trend_marks_the_runs_that_changed(store):

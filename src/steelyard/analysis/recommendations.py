@@ -385,7 +385,14 @@ def _settling(checks: Sequence[Check], benches: Sequence[Bench]) -> str:
     if elsewhere:
         who = listed(list(dict.fromkeys(check.model for check in elsewhere)))
         steps.append(f"{who} asked from here (steelyard run): of answers made elsewhere that is not known.")
-    if any(check.fault and check not in elsewhere for check in checks):
+    weighed = [
+        check for check in checks if _is_unknown(check) and _on_label(benches, check).side.info.kind == "likelihood"
+    ]
+    if weighed and not elsewhere:
+        steps.append(
+            "The same items under a protocol that generates text (steelyard list): this one only weighs choices."
+        )
+    if any(check.fault and check not in (*elsewhere, *weighed) for check in checks):
         steps.append("No number of items: first what keeps it from being judged must be mended.")
     if steps:
         return " ".join(steps)

@@ -186,7 +186,7 @@ def money_state(progress: Progress) -> str | None:
     if ledger is None or not (ledger.used_usd or ledger.limit_usd):
         return None
     parts = [f"${amount(ledger.before_usd + ledger.used_usd)} spent"]
-    if ledger.limit_usd is not None:
+    if ledger.limit_usd is not None and ledger.remaining_usd is not None:
         parts.append(f"${amount(ledger.remaining_usd)} of ${ledger.limit_usd:g} left")
     finished = sum(cell.scored_anew + cell.errored for cell in progress.cells)
     waiting = sum(cell.planned - cell.finished for cell in progress.cells if not cell.is_over)

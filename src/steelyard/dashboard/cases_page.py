@@ -91,6 +91,7 @@ def cases(request: Request) -> Response:
         models=models,
         chosen=chosen_models,
         columns=_columns(shown),
+        n_cases=max((info.items for info in infos), default=0),
         n_left_out=len(chosen) - len(shown),
         wanted=wanted,
         names=NAMES,

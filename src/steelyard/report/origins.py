@@ -16,7 +16,6 @@ DASHBOARD_PORT = 8642
 """Where ``steelyard serve`` listens unless told otherwise; it stands there too, since a verb's help loads no report."""
 MOST_PAGES = 10
 UNSET = re.compile(rf"^ +\w+: {NOT_SET}\n", re.MULTILINE)
-"""Most lines of many models' plan."""
 UNITS = {"price": "price, USD a million tokens", "timeout_s": "timeout, seconds"}
 """What a number of a model's settings is of."""
 OF_SESSION = ("steelyard", "git", "python", "machine", "load", "gpu", "price_table", "sandbox")
@@ -38,7 +37,12 @@ def in_full(evidence: Evidence) -> str:
     """All of it as text but what a plan does not set; of a confidential benchmark without what could quote an item."""
     if evidence.is_confidential:
         return "left out: a benchmark here is confidential. steelyard show --provenance has it"
-    return UNSET.sub("", "\n\n".join(provenance_text(document) for document in evidence.provenance))
+    return what_is_set("\n\n".join(provenance_text(document) for document in evidence.provenance))
+
+
+def what_is_set(text: str) -> str:
+    """A run's origin in full but what its plan does not set, which is most lines of many models' plan."""
+    return UNSET.sub("", text)
 
 
 def commands(evidence: Evidence) -> list[str]:
