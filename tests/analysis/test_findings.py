@@ -276,6 +276,17 @@ def test_high_stakes_is_withheld_where_calls_failed():
     assert "first what keeps it from being judged" in found.settle
 
 
+def test_general_names_what_keeps_a_cheaper_model_from_being_judged():
+    scores = np.zeros(400)
+    scores[:330] = 1.0
+    scores[330:350] = np.nan
+    broken = cell(scores, info={"model": "cheap"}, cost_usd=np.full(400, COST / 2))
+    cheap = Contender(cell=broken, estimates={one.metric: one for one in broken.estimates})
+    found = recommended(GENERAL, contender("dear", 350), cheap)
+    assert not found.is_given
+    assert "(cheap: 20 of 400 requests failed" in found.settle
+
+
 def test_what_only_weighs_choices_is_to_be_asked_under_a_protocol_that_generates():
     found = recommended(REAL_TIME, contender("a", 390, info={"kind": "likelihood"}))
     assert not found.is_given

@@ -176,7 +176,7 @@ def warnings(results: Results) -> list[str]:
     ]
     for cell in results.cells:
         where = f"{cell.info.model} on {cell.info.label}"
-        found += [f"{where}: {text}" for text in _cell_warnings(cell)]
+        found += [f"{where}: {text}" for text in _cell_warnings(cell, results.run.number)]
     return found
 
 
@@ -227,14 +227,14 @@ def _asked(results: Results) -> tuple[int, int]:
     return planned, sum(int(cell.value("attempted") or 0) for cell in cells)
 
 
-def _cell_warnings(cell: CellResult) -> list[str]:
+def _cell_warnings(cell: CellResult, run: int) -> list[str]:
     texts = []
     if _fails_often(cell):
         errored, attempted = cell.value("errored") or 0, cell.value("attempted") or 0
         first = f" (the first: {cell.failure.rstrip('.')})" if cell.failure else ""
         texts.append(
             f"{errored:,.0f} of {attempted:,.0f} calls failed and are not scored{first}{_with_the_lost(cell)}. "
-            "Try: steelyard run --resume to ask them again"
+            f"Try: steelyard run --resume {run} to ask them again"
         )
     if _exceeds(cell, "truncated", MUCH_TRUNCATED):
         texts.append(
