@@ -114,9 +114,9 @@ def _untimed(columns: Columns, context: Context, values: np.ndarray, column: str
         return _no_clock(context)
     if _is_batch(context):
         return BY_BATCHES
-    if context.info.is_imported:
-        return MADE_ELSEWHERE
     if not len(values):
+        if context.info.is_imported:
+            return MADE_ELSEWHERE
         unmeasured = NOT_STREAMED if column in ("ttft_s", "tpot_s") else "nothing was measured"
         return _nothing(columns) or unmeasured
     return None
