@@ -37,7 +37,7 @@ def of(rule, *models, floors=()):
 def test_a_lead_is_decided_when_the_best_is_told_from_the_next():
     (found,) = of("lead", contender("a", 300), contender("b", 200))
     assert found.kind == "told"
-    assert found.sentence.startswith("a answers best on b@p. a answers 25.0 points more than b (95 % interval ")
+    assert found.sentence.startswith("a answers best on b@p: 75.0 % (70.5 to 79.0) right. a answers 25.0 points ")
     assert "paired, Tango score" in found.method
     assert [one.value for one in found.numbers] == [0.75, 0.5, 0.25]
 
@@ -53,11 +53,11 @@ def test_a_lead_of_two_items_is_not_decided_and_says_what_would_settle_it():
 def test_of_three_models_ties_are_judged_together():
     (found,) = of("lead", contender("a", 300), contender("b", 298, offset=50), contender("c", 100))
     assert found.kind == "open"
-    assert "b is not told from it" in found.sentence
+    assert "b is not told apart from it" in found.sentence
     assert "c" not in found.sentence.split("best one seen is ")[1].split(" is not told")[0]
     (found,) = of("lead", contender("a", 300), contender("b", 150), contender("c", 100))
     assert found.kind == "told"
-    assert found.sentence.endswith("It is told from all 2 others.")
+    assert found.sentence.endswith("It is told apart from all 2 others.")
 
 
 def test_models_asked_in_other_words_are_never_compared():
@@ -105,12 +105,12 @@ def test_who_is_cheapest_or_fastest_is_told_from_every_other_and_not_from_the_ne
     assert "c with" in found.sentence
     assert found.says_open
     (found,) = of("cost", cheap, next_, contender("c", 300, cost=3 * COST))
-    assert found.sentence.endswith("that of b, the next. It is told from all 2 others.")
+    assert found.sentence.endswith("that of b, the next. It is told apart from all 2 others.")
     (found,) = of("speed", contender("a", 300), contender("b", 300), contender("c", 300))
     assert "a with" in found.sentence
     assert found.sentence.endswith("are not told apart, nor is c.")
     (found,) = of("speed", contender("a", 300, ttft=0.1), contender("b", 300), contender("c", 300))
-    assert found.sentence.endswith("It is told from all 2 others.")
+    assert found.sentence.endswith("It is told apart from all 2 others.")
 
 
 def test_nothing_is_said_of_costs_or_times_that_nobody_knows_and_of_one_model_s_speed():
@@ -174,7 +174,7 @@ def test_a_model_is_dominated_only_where_another_is_told_to_beat_it():
 def test_few_items_are_warned_of():
     (found,) = of("coarse", contender("a", 30, 40), contender("b", 20, 40, offset=20))
     assert found.kind == "beware"
-    assert "only differences from" in found.sentence
+    assert found.sentence == "With 40 items on b@p differences below 36 points are likely to go unseen (power 80 %)."
     (found,) = of("coarse", contender("a", 5, 10))
     assert "10 items leave a's accuracy on b@p anywhere from" in found.sentence
     assert not of("coarse", contender("a", 300), contender("b", 299))
@@ -273,7 +273,25 @@ def test_high_stakes_is_withheld_where_calls_failed():
     found = recommended(STAKES, Contender(cell=broken, estimates={one.metric: one for one in broken.estimates}))
     assert not found.is_given
     assert "8 of 400 requests failed" in found.why
-    assert found.settle.startswith("First what keeps it from being judged")
+    assert "first what keeps it from being judged" in found.settle
+
+
+def test_general_names_what_keeps_a_cheaper_model_from_being_judged():
+    scores = np.zeros(400)
+    scores[:330] = 1.0
+    scores[330:350] = np.nan
+    broken = cell(scores, info={"model": "cheap"}, cost_usd=np.full(400, COST / 2))
+    cheap = Contender(cell=broken, estimates={one.metric: one for one in broken.estimates})
+    found = recommended(GENERAL, contender("dear", 350), cheap)
+    assert not found.is_given
+    assert "(cheap: 20 of 400 requests failed" in found.settle
+
+
+def test_what_only_weighs_choices_is_to_be_asked_under_a_protocol_that_generates():
+    found = recommended(REAL_TIME, contender("a", 390, info={"kind": "likelihood"}))
+    assert not found.is_given
+    assert found.settle.startswith("The same items under a protocol that generates text")
+    assert "mended" not in found.settle
 
 
 def test_what_is_no_fault_of_an_import_is_not_put_down_to_it_and_the_imported_are_named():
@@ -283,7 +301,7 @@ def test_what_is_no_fault_of_an_import_is_not_put_down_to_it_and_the_imported_ar
     estimates = {one.metric: one for one in broken.estimates} | dict(contender("a", 390).estimates)
     found = recommended(STAKES, Contender(cell=broken, estimates=estimates))
     assert "12 of 400 requests failed or could not be graded" in found.why
-    assert found.settle == "First what keeps it from being judged; more items alone would not help."
+    assert found.settle == "No number of items: first what keeps it from being judged must be mended."
     imported = [contender(name, 395, info={"origin": "import sha256:00"}) for name in "ab"]
     found = recommended(STAKES, *imported, contender("live", 364))
     assert found.settle.startswith("a and b asked from here (steelyard run): of answers made elsewhere")
@@ -425,7 +443,7 @@ def test_a_run_that_could_end_by_a_difference_is_judged_by_its_looks_alone():
     bench = Bench("b@p", [contender("a", 390), contender("b", 200)], settled=[settled])
     found = findings([bench])
     assert "lead" not in {one.rule for one in found}
-    assert next(one for one in found if one.rule == "stopping").sentence == "On b@p: a is ahead of b: +5 points."
+    assert next(one for one in found if one.rule == "stopping").sentence == "On b@p a is ahead of b: +5 points."
     assert not any(one.is_given for one in recommendations([bench]))
 
 

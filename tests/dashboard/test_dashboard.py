@@ -17,7 +17,7 @@ from steelyard.report.comparing.baselines import SHOWN
 from steelyard.store import Store
 from steelyard.store.reading.cases import CasesWanted
 from steelyard.store.transfer.snapshots import Snapshot
-from steelyard.types import Attempt
+from steelyard.types import Attempt, Failure
 
 GPQA = {"benchmark": "gpqa", "is_confidential": True}
 SECRET = "the secret question"
@@ -41,6 +41,16 @@ def test_the_list_has_every_run_and_leads_to_it(store):
     assert page.index("second") < page.index("first")
     assert 'href="/runs/1"' in page
     assert "50.0 %" in page
+
+
+def test_the_list_tells_of_a_run_on_its_way_how_far_it_is_and_counts_no_guesses(store):
+    run, cell, _ = one_run(store, ["yes"] * 9, status="running", info=cell_info(items=40), cost_usd=0.01)
+    floor = store.add_cell(run.id, cell_info(model="baseline/random", items=40, is_floor=True))
+    session = store.sessions(run.id)[0].id
+    store.append_calls([new_call(cell, session, 9, failure=REFUSED), new_call(floor, session, 0)])
+    with served(store) as port:
+        shown = words(Visitor(port).page("/"))
+    assert re.search(r"10 of 40 1 failed +at least \$0\.09", shown)
 
 
 @pytest.mark.anywhere("long")
@@ -94,7 +104,18 @@ def test_a_run_on_its_way_is_live(store):
         assert "0.0900 USD" in shown
         assert "1 of the newest 10; 1 server" in shown.replace("Failed 1", "1")
         assert "answers/s" in shown
-        store.append_calls([new_call(cell, session, 10)])
+        store.append_calls(
+            [
+                new_call(
+                    cell,
+                    session,
+                    10,
+                    failure=Failure(kind="rate_limit", message="slow down", status=429),
+                    at_s=time.time() + 9,
+                )
+            ]
+        )
+        assert re.search(r"Failed last: rate limit .* ago, server ", words(Visitor(port).page("/runs/1")))
         assert "11 of 40" in words(Visitor(port).page("/runs/1"))
 
 
@@ -481,7 +502,7 @@ def test_cases_of_other_items_under_the_same_label_are_not_laid_side_by_side(sto
     with served(store) as port:
         visitor = Visitor(port)
         first = visitor.page("/cases?run=1+2")
-        assert "quiz@p, 1 model." in words(first)
+        assert "quiz@p, 1 model, " in words(first)
         assert "quiz@p, items of #2</option>" in first
         assert ">quiz/2</a>" not in first
         second = visitor.page("/cases?run=1+2&benchmark=" + quote("quiz@p, items of #2") + f"&right={mine}&stratum=x")
@@ -497,7 +518,7 @@ def test_a_set_is_found_by_the_label_of_any_of_its_cells(store):
     one_run(store, ["b"], info=cell_info(items=1, protocol="q", model="other"))
     with served(store) as port:
         page = words(Visitor(port).page("/cases?run=1+2&benchmark=quiz@q&model=other&model=gone"))
-        assert "quiz@p, 1 model." in page
+        assert "quiz@p, 1 model, " in page
         assert len(re.findall("[✓✗] right", page)) == 1
 
 
@@ -526,6 +547,25 @@ def test_what_cannot_be_compared_is_said(store):
         status, _, page = Visitor(port).ask("/compare?run=1+2")
     assert status == 400
     assert "dataset" in page
+    assert "across protocols" not in page
+
+
+def test_runs_under_two_protocols_are_compared_by_one_click_more(store):
+    one_run(store, ["yes"])
+    one_run(store, ["yes"], info=cell_info(protocol="q"))
+    with served(store) as port:
+        visitor = Visitor(port)
+        refused = visitor.ask("/compare?run=1+2")[2]
+        onward = re.search(r'href="([^"]+)">Compare them across protocols', refused)[1].replace("&amp;", "&")
+        assert "answers as much as" in visitor.page(onward)
+
+
+def test_where_a_run_comes_from_is_told_without_what_its_plan_leaves_open(store):
+    store.create_run(name="planned", plan={"seed": 7, "budget_usd": None}, plan_digest="0" * 64)
+    with served(store) as port:
+        page = Visitor(port).page("/runs/1/provenance")
+    assert "seed: 7" in page
+    assert "budget_usd" not in page
 
 
 def test_a_trend_marks_the_runs_that_changed(store):
@@ -564,6 +604,7 @@ def test_money_is_summed_by_day_and_model_and_the_unknown_stays_unknown(store):
     assert "at least 1.7500 USD" in page
     assert "No known price 1 model c" in page
     assert "a: $1.5" in page
+    assert "$1.50 1" in page
 
 
 @pytest.mark.anywhere("long")

@@ -117,7 +117,17 @@ def test_a_model_whose_first_calls_all_fail_is_given_up():
     assert hopeless.asked == HOPELESS_AFTER
     few = sy.run([hopeless], [questions(HOPELESS_AFTER - 1)], on_message=lambda text: None)
     assert few.status == "failed"  # nothing was measured
-    assert "9 of 9 calls failed and are not scored (the first: HTTP 400: no)" in few.table()
+    assert "9 of 9 calls failed and are not scored (the first: HTTP 400: no). Try:" in few.table()
+
+
+def test_what_lost_answers_can_do_to_a_score_is_said_in_numbers():
+    def broken(prompt):
+        if prompt in ("q1", "q2"):
+            raise ValueError("no")
+        return str(int(prompt[1:]) % 2)
+
+    run = sy.run([broken], [questions()], on_message=lambda text: None)
+    assert "; with them, accuracy is between 90.0 % (all wrong) and 100.0 % (all right). Try:" in run.table()
 
 
 def test_a_provider_that_raises_is_blamed_and_one_that_hangs_is_given_up():

@@ -134,7 +134,7 @@ def test_print_leaves_out_what_only_a_screen_can_use(browser, album, reports, re
     address = address_of("four_models", reports, request, tmp_path_factory)
     with shown(browser, address, "dark") as page:
         page.emulate_media(media="print")
-        for hidden in ("nav.toc", "form.filters", ".legend input", ".item"):
+        for hidden in ("nav.toc", "form.filters", ".legend input", ".item", ".findings details", ".card details"):
             assert not page.locator(hidden).first.is_visible(), hidden
         assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
         printed = page.pdf(path=album / "four_models-print.pdf", format="A4")

@@ -1,6 +1,6 @@
 """The comparison matrix: a mark only where a test stands behind it, and money in amounts that can be read."""
 
-from steelyard.analysis.wording import dollars, thousandfold, written
+from steelyard.analysis.wording import amount, dollars, thousandfold, written
 from steelyard.report.drawing.axes import told_apart
 from steelyard.report.drawing.marks import width_of
 from steelyard.report.matrix import cell
@@ -31,6 +31,10 @@ def test_a_cost_is_told_for_a_thousand():
     assert cell(cost).interval == "0.00093 to 0.00139"
     assert written(thousandfold(cost)) == "0.00111 USD (0.00093 to 0.00139)"
     assert dollars(2.8e-05) == "0.000028 USD"
+
+
+def test_money_that_was_spent_is_never_written_as_none():
+    assert [amount(usd) for usd in (0.0, 6e-05, 0.0221, 51.552)] == ["0", "0.000060", "0.0221", "51.5520"]
 
 
 def test_wide_letters_take_more_room():

@@ -192,6 +192,14 @@ def test_the_page_says_what_a_reader_needs(hostile):
         assert words in shown
 
 
+def test_of_answers_made_elsewhere_it_is_not_said_how_they_were_sent():
+    write_cases(["a", "b"])
+    imported("m", ["0", "x"])
+    page = html("1")
+    assert "median first token, reliability (the answers were made elsewhere" in page
+    assert "not streamed" not in page
+
+
 def test_markdown_stays_text(hostile):
     text = ok("report", *hostile, "--markdown", "-")
     assert "<b>" not in text

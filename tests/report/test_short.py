@@ -6,15 +6,18 @@ import json
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 
 import steelyard as sy
 from steelyard.cli import main
 from steelyard.report import evidence, short, terminal
+from steelyard.report.answers import answer_text, gold
 from steelyard.report.console import PlainConsole
-from steelyard.report.results import load_results
+from steelyard.report.results import load_results, warnings
 from steelyard.store import Store
 from steelyard.store.reading import found
+from steelyard.types import Completion, Likelihood
 
 
 def quiz(items=40):
@@ -167,3 +170,30 @@ def test_markdown_says_the_first_finding_once_and_of_many_unknown_prices_a_few_n
     assert text.count("Who answers best") == 1
     assert "cost unknown (m0, m1, m2, m3 and 2 more)" in text
     assert "beside each value" in text
+
+
+def test_choices_that_were_weighed_stand_by_the_letter_as_which_they_are_read():
+    weighed = tuple(Likelihood(logprob=value, tokens=1, characters=5) for value in (-4.0, -2.5))
+    sample = sy.Sample(id="q/0", input="Which?", choices=("left", "right"), target="1")
+    shown = answer_text(Completion(likelihoods=weighed), sample)
+    assert shown.split() == ["-4.000", "A)", "left", "-2.500", "B)", "right"]
+    assert gold(sample) == "B) right"
+
+
+def test_unreadable_answers_are_warned_of_beside_those_cut_off_and_not_for_being_cut_off():
+    sy.run([knows], [quiz(10)], on_message=lambda text: None)
+    with Store.open() as store:
+        results = load_results(store, store.run("last"))
+    (cell,) = results.cells
+
+    def said(**shares):
+        found = {
+            name: msgspec.structs.replace(cell.estimates["accuracy"], value=share) for name, share in shares.items()
+        }
+        changed = msgspec.structs.replace(cell, estimates=cell.estimates | found)
+        return " ".join(warnings(msgspec.structs.replace(results, cells=(changed,))))
+
+    both = said(truncated=0.05, unparsed=0.267)
+    assert "5.0 % of the answers were cut off" in both
+    assert "26.7 % of the answers were not in the asked form" in both
+    assert "not in the asked form" not in said(truncated=0.3, unparsed=0.3)

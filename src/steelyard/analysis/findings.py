@@ -64,7 +64,7 @@ def lead(bench: Bench) -> Iterator[Finding]:
     if bench.settled:
         for one in bench.settled:
             yield Finding(rule="stopping", kind="told" if one.is_told else "open", benchmark=bench.label,
-                          sentence=f"On {bench.label}: {one.sentence}.", method=one.method)  # fmt: skip
+                          sentence=f"On {bench.label} {one.sentence}.", method=one.method)  # fmt: skip
         return
     yield from _apart(bench, leader)
     own = leader.estimates["accuracy"]
@@ -81,13 +81,13 @@ def lead(bench: Bench) -> Iterator[Finding]:
             seen = f"{listed([leader.name, *level])} {'both' if len(level) == 1 else 'all'} have {written(own)}."
         else:
             seen = f"The best one seen is {leader.name} with {written(own)}; {listed(others)} "
-            seen += f"{'are' if len(others) > 1 else 'is'} not told from it."
+            seen += f"{'are' if len(others) > 1 else 'is'} not told apart from it."
         text = f"Who answers best on {bench.label} is not decided. {seen}{_to_settle(bench, compared)}"
         yield Finding(rule="lead", kind="open", benchmark=bench.label, sentence=text, method=_method(bench, compared),
                       numbers=numbers, says_open=True)  # fmt: skip
         return
     measures = [bench.compare(leader, second, name) for name in BESIDE]
-    text = f"{leader.name} answers best on {bench.label}. {sentence(compared, measures)}"
+    text = f"{leader.name} answers best on {bench.label}: {written(own)} right. {sentence(compared, measures)}"
     text += _from_all(bench.pairable[1:])
     yield Finding(rule="lead", kind="told", benchmark=bench.label, sentence=text, method=_method(bench, compared),
                   numbers=numbers)  # fmt: skip
@@ -258,14 +258,14 @@ def too_coarse(bench: Bench) -> Iterator[Finding]:
     if second is not None:
         least = bench.compare(leader, second).detectable
         if least is not None and least > COARSE:
-            text = f"With {bench.compare(leader, second).pairing.n:,} items on {bench.label} only differences from "
-            text += f"{100 * least:.0f} points on are found (power 80 %). More items would tell more."
+            text = f"With {bench.compare(leader, second).pairing.n:,} items on {bench.label} differences below "
+            text += f"{100 * least:.0f} points are likely to go unseen (power 80 %)."
             yield Finding(rule="coarse", kind="beware", benchmark=bench.label, sentence=text, numbers=(own,))
     elif own.low is not None and own.high is not None and own.high - own.low > 2 * COARSE:
         text = (
             f"{own.n:,} items leave {leader.name}'s accuracy on {bench.label} anywhere from {100 * own.low:.0f} % to "
         )
-        text += f"{100 * own.high:.0f} %. More items would tell more."
+        text += f"{100 * own.high:.0f} %."
         yield Finding(rule="coarse", kind="beware", benchmark=bench.label, sentence=text, numbers=(own,))
 
 
@@ -315,7 +315,7 @@ def _same_score(bench: Bench, name: str, leader: Contender) -> bool:
 
 
 def _from_all(others: Sequence[Contender]) -> str:
-    return f" It is told from all {len(others)} others." if len(others) > 1 else ""
+    return f" It is told apart from all {len(others)} others." if len(others) > 1 else ""
 
 
 def _nor(names: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from msgspec import Struct
 
 from steelyard.analysis.bench import Bench, Contender
-from steelyard.analysis.findings import cost_of_items, listed
+from steelyard.analysis.findings import NAMED, cost_of_items, listed
 from steelyard.analysis.gate import PARTLY_MEASURED, Check, Policy, check_margin, check_threshold
 from steelyard.analysis.verdict_words import seen_sentence
 from steelyard.analysis.wording import dollars, written
@@ -127,7 +127,7 @@ def general(benches: Sequence[Bench]) -> Recommendation:
     passed, chance = _above_floor(passed, benches)
     if not passed:
         why = (
-            "No model is told from the floor."
+            "No model is shown to do better than the floor."
             if chance
             else "No one model stays within 5 points of the best everywhere."
         )
@@ -193,7 +193,7 @@ def _given(
     if any(check.fault for check in checks):
         checks += [check for name in nearest[1:] for check in judged[name] if check.fault]
     why = _why_open(nearest, judged, checks[0])
-    return Recommendation(use=use, rule=rule, models=(), why=why, settle=_settling(checks, benches))
+    return Recommendation(use=use, rule=rule, models=(), why=why, settle=_settling(checks, benches, told=why))
 
 
 def _common(benches: Sequence[Bench]) -> list[str]:
@@ -365,7 +365,7 @@ def _why_open(nearest: Sequence[str], judged: dict[str, list[Check]], first: Che
     if not first.fault:
         return f"Not decided for {listed(nearest)}: {_seen(first)}"
     alike = [name for name in nearest if any(check.fault == first.fault for check in judged[name])]
-    what, why = WHETHER.get(first.metric, first.metric), first.fault.removeprefix(f"{first.metric} is not known: ")
+    what, why = WHETHER.get(first.metric, first.metric), _short_fault(first)
     return f"{what} cannot be judged for {listed(alike)} on {first.benchmark}: {why}."
 
 
@@ -378,15 +378,36 @@ def _is_unknown(check: Check) -> bool:
     return check.fault == NOT_KNOWN or (check.fault or "").startswith(f"{check.metric} is not known: ")
 
 
-def _settling(checks: Sequence[Check], benches: Sequence[Bench]) -> str:
-    """The items, and where prices are known the dollars, that would settle what is open; or what stands in the way."""
+def _in_the_way(checks: Sequence[Check], told: str) -> str:
+    """The first faults of these, in brackets, where they were not ``told`` already."""
+    faults = {check.model: _short_fault(check) for check in checks if _short_fault(check) not in told}
+    return f" ({'; '.join(f'{name}: {fault}' for name, fault in list(faults.items())[:NAMED])})" if faults else ""
+
+
+def _short_fault(check: Check) -> str:
+    return (check.fault or "").removeprefix(f"{check.metric} is not known: ")
+
+
+def _settling(checks: Sequence[Check], benches: Sequence[Bench], *, told: str = "") -> str:
+    """The items, and where prices are known the dollars, that would settle what is open; or what stands in the way,
+    where that was not ``told`` already.
+    """
     elsewhere = [check for check in checks if _is_unknown(check) and _on_label(benches, check).side.info.is_imported]
     steps = []
     if elsewhere:
         who = listed(list(dict.fromkeys(check.model for check in elsewhere)))
         steps.append(f"{who} asked from here (steelyard run): of answers made elsewhere that is not known.")
-    if any(check.fault and check not in elsewhere for check in checks):
-        steps.append("First what keeps it from being judged; more items alone would not help.")
+    weighed = [
+        check for check in checks if _is_unknown(check) and _on_label(benches, check).side.info.kind == "likelihood"
+    ]
+    if weighed and not elsewhere:
+        steps.append(
+            "The same items under a protocol that generates text (steelyard list): this one only weighs choices."
+        )
+    if faulty := [check for check in checks if check.fault and check not in (*elsewhere, *weighed)]:
+        steps.append(
+            f"No number of items: first what keeps it from being judged must be mended{_in_the_way(faulty, told)}."
+        )
     if steps:
         return " ".join(steps)
     needed = [check for check in checks if check.verdict == "inconclusive" and check.needed_items]

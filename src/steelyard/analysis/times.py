@@ -115,15 +115,19 @@ def _untimed(columns: Columns, context: Context, values: np.ndarray, column: str
     if _is_batch(context):
         return BY_BATCHES
     if not len(values):
+        if context.info.is_imported:
+            return MADE_ELSEWHERE
         unmeasured = NOT_STREAMED if column in ("ttft_s", "tpot_s") else "nothing was measured"
         return _nothing(columns) or unmeasured
     return None
 
 
 def _nothing(columns: Columns) -> str | None:
-    """Why there is nothing to time, where all answers came from earlier runs."""
+    """Why there is nothing to time, where nothing came back or all of it came from earlier runs."""
     came = is_answered(columns)
-    return ALL_CACHED if came.any() and columns.cached[came].all() else None
+    if not came.any():
+        return "nothing was measured"
+    return ALL_CACHED if columns.cached[came].all() else None
 
 
 def _is_batch(context: Context) -> bool:

@@ -38,6 +38,11 @@ def dollars(value: float) -> str:
     return f"{_number(value, _decimals(value, 2))} USD"
 
 
+def amount(usd: float) -> str:
+    """Money that was counted: four decimals, more where it is so little that these would make nothing of it."""
+    return _number(usd, max(4, _decimals(usd, 2))) if usd else "0"
+
+
 def priced(estimate: Estimate) -> Estimate:
     """The cost of a thousand where it is that of one, and any other estimate as it is."""
     return thousandfold(estimate) if estimate.metric in PER_THOUSAND else estimate

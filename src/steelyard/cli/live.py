@@ -6,6 +6,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
+from steelyard.analysis.wording import amount
 from steelyard.report.answers import plain
 from steelyard.report.unseen import on_one_line
 from steelyard.secrets import scrub
@@ -184,15 +185,15 @@ def money_state(progress: Progress) -> str | None:
     ledger = progress.ledger
     if ledger is None or not (ledger.used_usd or ledger.limit_usd):
         return None
-    parts = [f"${ledger.before_usd + ledger.used_usd:.4f} spent"]
-    if ledger.limit_usd is not None:
-        parts.append(f"${ledger.remaining_usd:.4f} of ${ledger.limit_usd:g} left")
+    parts = [f"${amount(ledger.before_usd + ledger.used_usd)} spent"]
+    if ledger.limit_usd is not None and ledger.remaining_usd is not None:
+        parts.append(f"${amount(ledger.remaining_usd)} of ${ledger.limit_usd:g} left")
     finished = sum(cell.scored_anew + cell.errored for cell in progress.cells)
     waiting = sum(cell.planned - cell.finished for cell in progress.cells if not cell.is_over)
     if finished:
-        parts.append(f"forecast ${ledger.before_usd + ledger.used_usd * (1 + waiting / finished):.4f}")
+        parts.append(f"forecast ${amount(ledger.before_usd + ledger.used_usd * (1 + waiting / finished))}")
     if ledger.doubtful_tries:
-        parts.append(f"up to ${ledger.doubtful_usd:.4f} of it in doubt")
+        parts.append(f"up to ${amount(ledger.doubtful_usd)} of it in doubt")
     return GAP.join(parts)
 
 
@@ -215,7 +216,7 @@ def _parts(cell: CellProgress, *, short: bool = False) -> Iterator[tuple[int, st
     yield 8, None if left_s is None else f"{duration(left_s)} left"
     yield 4, None if cell.stopped else _pace(cell.per_second())
     yield 2, f"{100 * cell.right / cell.scored:.1f} % right" if cell.scored else None
-    yield 5, None if cell.cost_usd is None else f"${cell.cost_usd:.4f}"
+    yield 5, None if cell.cost_usd is None else f"${amount(cell.cost_usd)}"
     yield 1, f"{cell.cached:,} from earlier runs" if cell.cached else None
     yield 7, f"{cell.errored:,} failed" if cell.errored else None
     yield 3, f"{cell.retries:,} {'retry' if cell.retries == 1 else 'retries'}" if cell.retries else None

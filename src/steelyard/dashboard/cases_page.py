@@ -91,6 +91,7 @@ def cases(request: Request) -> Response:
         models=models,
         chosen=chosen_models,
         columns=_columns(shown),
+        n_cases=max((info.items for info in infos), default=0),
         n_left_out=len(chosen) - len(shown),
         wanted=wanted,
         names=NAMES,
@@ -183,7 +184,7 @@ def _mark(one: Outcome) -> Mark:
     """Of a case asked several times how many answers were right, and what was read in the first."""
     state = state_of(one.failure if one.failed == one.n else None, one.mean)
     if state == "failed":
-        said = one.failure or "failed"
+        said = (one.failure or "failed").replace("_", " ")
     elif one.n > 1:
         said = f"{one.right} of {one.n} right"
     else:

@@ -13,7 +13,7 @@ from steelyard.report.matrix import DASH, Cell, Table
 FLOOR = " (floor)"
 STATES = {"unparsed": "unparsed", "truncated": "truncated", "errors": "failed", "reliability": "failed"}
 """Figures that count answers of one state."""
-SLOWEST = ("latency, mean", "latency P50", "P95", "P99", "median latency")
+SLOWEST = ("latency, mean", "latency P50", "latency P95", "latency P99", "median latency")
 OF_ALL = ("accuracy", "n", "output tokens")
 
 

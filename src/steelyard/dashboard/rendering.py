@@ -17,6 +17,7 @@ from urllib.parse import urlencode
 from msgspec import Struct
 
 from steelyard.analysis.sentences import descriptive
+from steelyard.analysis.wording import amount
 from steelyard.dashboard.shown import marked
 from steelyard.report.drawing.axes import value_text
 from steelyard.report.drawing.figures import Figure
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent / "templates"
 OF_REPORT = Path(__file__).parent.parent / "report" / "templates"
+LEAST_IN_CENTS = 0.1
 ASSETS = {
     "dashboard.css": (
         "text/css; charset=utf-8",
@@ -77,6 +79,7 @@ def environment() -> Environment:
         "ago": ago,
         "seconds": seconds,
         "usd": usd,
+        "amount": amount,
         "lasting": lasting,
         "pace": pace,
         "exact": exact,
@@ -138,5 +141,7 @@ def seconds(value: float | None) -> str:
 
 
 def usd(value: float | None) -> str:
-    """An amount with three digits; nothing where it is unknown."""
-    return "" if value is None else value_text(value, "USD")
+    """An amount to the cent, of little with three digits, so that a column stands in line; nothing where unknown."""
+    if value is None:
+        return ""
+    return f"${value:,.2f}" if value >= LEAST_IN_CENTS else value_text(value, "USD")

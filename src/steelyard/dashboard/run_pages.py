@@ -14,6 +14,7 @@ from steelyard.errors import UsageError
 from steelyard.report.evidence import Evidence, load_evidence
 from steelyard.report.html import html_report, results_parts
 from steelyard.report.matrix import FIGURES, Line, Table, cell
+from steelyard.report.origins import what_is_set
 from steelyard.report.provenance import provenance_document, provenance_text
 from steelyard.report.results import Results, load_results, warnings
 from steelyard.report.spending import spending_line
@@ -163,7 +164,7 @@ def provenance(request: Request) -> Response:
 
 
 def _provenance(board: Board, info: RunInfo) -> str:
-    return visible(provenance_text(provenance_document(board.store, info)))
+    return visible(what_is_set(provenance_text(provenance_document(board.store, info))))
 
 
 def report(request: Request) -> Response:

@@ -28,7 +28,10 @@ NAMED, LONGEST_SHOWN = 3, 48
 
 
 class Line(Struct, frozen=True, kw_only=True):
-    """One run as the list shows it. ``best`` is the best score of a benchmark, ``best_of`` whose and on what."""
+    """One run as the list shows it. ``best`` is the best score of a benchmark, ``best_of`` whose and on what.
+
+    Requests are those to models, not what a floor guesses. ``planned``: how many there will be of a run on its way.
+    """
 
     number: int
     name: str
@@ -41,6 +44,8 @@ class Line(Struct, frozen=True, kw_only=True):
     best_of: str
     score: float | None
     requests: int
+    planned: int | None = None
+    failed: int
     cost_usd: float | None
     is_cost_known: bool
 
@@ -79,17 +84,34 @@ def runs(request: Request) -> Response:
 
 def _stored(board: Board, wanted: RunsWanted) -> tuple[list[Line], dict[str, object], bool]:
     page = board.store.pages.runs(wanted, most=AT_ONCE)
-    return [line_of(_summed_up(board, run)) for run in page.runs], {"after": page.next} if page.next else {}, False
+    return [_line(board, run) for run in page.runs], {"after": page.next} if page.next else {}, False
 
 
 def _computed(board: Board, wanted: RunsWanted, order: str, start: int) -> tuple[list[Line], dict[str, object], bool]:
     """By what is not a column of the store: the newest runs that fit are sorted."""
     page = board.store.pages.runs(wanted, most=MOST_SORTED)
-    lines = [line_of(_summed_up(board, run)) for run in page.runs]
+    lines = [_line(board, run) for run in page.runs]
     figure = {line.number: line.score if order == "score" else line.cost_usd for line in lines}
     lines.sort(key=lambda line: -(figure[line.number] or 0.0) if figure[line.number] is not None else 1.0)
     end = start + AT_ONCE
     return lines[start:end], {"start": end} if end < len(lines) else {}, bool(page.next)
+
+
+def _line(board: Board, run: ListedRun) -> Line:
+    """A run as far as it is known: of one on its way what it has done so far."""
+    line = line_of(_summed_up(board, run))
+    if run.info.status != "running":
+        return line
+    so_far = board.store.progress(run.info.id)
+    asked = [one for one in so_far.cells if not one.cell.is_floor]
+    spent = [one.spent_usd for one in asked if one.spent_usd is not None]
+    return msgspec.structs.replace(
+        line,
+        requests=sum(one.done for one in asked),
+        planned=sum(one.planned for one in asked),
+        failed=sum(one.failed for one in asked),
+        cost_usd=sum(spent) if spent else None,
+    )
 
 
 def _summed_up(board: Board, run: ListedRun) -> ListedRun:
@@ -119,7 +141,8 @@ def line_of(run: ListedRun) -> Line:
         best="" if best is None else written(_estimate(run, best, "accuracy")),
         best_of="" if best is None or len(cells) < 2 else f"{shortened(best.model, LONGEST_SHOWN)} on {best.label}",
         score=None if best is None else _score(run, best),
-        requests=int(sum(_value(run, cell, "attempted") or 0 for cell in run.cells)),
+        requests=int(sum(_value(run, cell, "attempted") or 0 for cell in cells)),
+        failed=int(sum(_value(run, cell, "errored") or 0 for cell in cells)),
         cost_usd=sum(cost for cost in costs if cost is not None) if any(cost is not None for cost in costs) else None,
         is_cost_known=None not in costs,
     )

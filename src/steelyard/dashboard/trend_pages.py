@@ -101,7 +101,7 @@ def _figures(series: Series) -> list[Figure]:
         unit=UNITS.get(series.unit, ""),
         reference=series.reference,
     )  # fmt: skip
-    note = "Bars are 95 % intervals. Filled: told from the first runs. The line across is what these came to."
+    note = "Bars are 95 % intervals. Filled: told apart from the first runs. The line across is what these came to."
     note += " Shaded: where the level changed." if steps else ""
     return [Figure(title=f"{series.model} on {series.benchmark}", note=note, svg=svg)]
 

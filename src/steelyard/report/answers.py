@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from steelyard.report.drawing.axes import value_text
 from steelyard.report.unseen import harmless, on_one_line
 from steelyard.types import Completion, Prompt, Record, Sample, Stage
 
@@ -57,8 +58,7 @@ def asked(prompt: Prompt) -> str:
 def question(sample: Sample) -> str:
     """The item as its benchmark has it, before a protocol put it into words."""
     turns = [sample.input] if isinstance(sample.input, str) else [f"[{one.role}] {one.content}" for one in sample.input]
-    choices = [f"{chr(ord('A') + place)}) {choice}" for place, choice in enumerate(sample.choices)]
-    return "\n".join([*turns, *choices])
+    return "\n".join([*turns, *_lettered(sample)])
 
 
 def asked_line(sample: Sample) -> str:
@@ -71,8 +71,12 @@ def gold(sample: Sample) -> str:
     """The right answer; of choices its letter and its text."""
     if not sample.choices:
         return sample.target
-    index = int(sample.target)
-    return f"{chr(ord('A') + index)}) {sample.choices[index]}"
+    return _lettered(sample)[int(sample.target)]
+
+
+def _lettered(sample: Sample) -> list[str]:
+    """The choices, each by the letter as which it is read."""
+    return [f"{chr(ord('A') + place)}) {choice}" for place, choice in enumerate(sample.choices)]
 
 
 def _weight(logprob: float) -> str:
@@ -83,7 +87,7 @@ def _weight(logprob: float) -> str:
 def answer_text(completion: Completion, sample: Sample) -> str:
     """What came back: a text, or how likely each choice was."""
     if completion.likelihoods:
-        pairs = zip(sample.choices, completion.likelihoods, strict=False)
+        pairs = zip(_lettered(sample), completion.likelihoods, strict=False)
         return "\n".join(f"{_weight(weighed.logprob):>9}  {choice}" for choice, weighed in pairs)
     thought = f"[reasoning] {completion.reasoning}\n" if completion.reasoning else ""
     return thought + (completion.text or "(empty)")
@@ -106,7 +110,7 @@ def _footer(completion: Completion, cost_usd: float | None, slept_s: float | Non
 
 
 def _cost(cost_usd: float | None) -> str:
-    return "cost unknown" if cost_usd is None else f"${cost_usd:.6f}"
+    return "cost unknown" if cost_usd is None else value_text(cost_usd, "USD")
 
 
 def _stage_lines(stage: Stage) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from steelyard.analysis.wording import amount
 from steelyard.report.evidence import Evidence
 from steelyard.report.results import Results
 from steelyard.report.spending import Spending, spending_line
@@ -40,9 +41,7 @@ def facts(evidence: Evidence) -> list[Fact]:
     models, floors = evidence.models, {one.name for bench in evidence.benches for one in bench.floors}
     return [
         Fact(name="Date", value=_dates(evidence.runs), remark=_statuses(evidence.runs)),
-        Fact(
-            name="Models", value=f"{len(models):,}" if len(models) != 1 else models[0], remark=_floors(sorted(floors))
-        ),
+        _models(models, sorted(floors)),
         Fact(name="Benchmarks", value=f"{len(evidence.benches):,}", remark=_some([b.label for b in evidence.benches])),
         _cases(evidence.results),
         _duration(evidence),
@@ -80,8 +79,12 @@ def _statuses(runs: Sequence[RunInfo]) -> str:
     return "; ".join(dict.fromkeys(STATUS.get(run.status, run.status) for run in runs))
 
 
-def _floors(names: Sequence[str]) -> str:
-    return f"beside {', '.join(names)} as floor" if names else ""
+def _models(names: Sequence[str], floors: Sequence[str]) -> Fact:
+    """One model by its name; of several how many, and who the first are."""
+    beside = f"beside {', '.join(floors)} as floor" if floors else ""
+    if len(names) == 1:
+        return Fact(name="Models", value=names[0], remark=beside)
+    return Fact(name="Models", value=f"{len(names):,}", remark="; ".join(filter(None, [_some(names), beside])))
 
 
 def _some(names: Sequence[str], most: int = 4) -> str:
@@ -116,7 +119,8 @@ def _duration(evidence: Evidence) -> Fact:
     killed = any(
         not session.get("ended_at") for _, document in _documented(evidence) for session in document["sessions"]
     )
-    remark = "up to the last answer; pauses left out" if killed else "pauses left out"
+    paused = "pauses left out" if len(seconds) > 1 else ""
+    remark = "; ".join(filter(None, ["up to the last answer" if killed else "", paused]))
     return Fact(name="Duration", value=duration_text(sum(seconds)), remark=remark)
 
 
@@ -148,10 +152,10 @@ def _cost(spent: Sequence[Spending]) -> Fact:
     usd = sum(one.spent_usd for one in spent)
     unknown = list(dict.fromkeys(name for one in spent for name in one.unknown))
     saved = sum(one.saved_usd for one in spent)
-    remark = f"{saved:.4f} USD saved by answers used again" if saved else ""
+    remark = f"{amount(saved)} USD saved by answers used again" if saved else ""
     if not unknown:
-        return Fact(name="Cost", value=f"{usd:.4f} USD" if usd else "0 USD", remark=remark)
-    value = f"at least {usd:.4f} USD" if usd else "unknown"
+        return Fact(name="Cost", value=f"{amount(usd)} USD", remark=remark)
+    value = f"at least {amount(usd)} USD" if usd else "unknown"
     return Fact(name="Cost", value=value, remark="; ".join(filter(None, [_unpriced(unknown), remark])))
 
 

@@ -14,10 +14,10 @@ from steelyard.types import Estimate
 
 DASH = "–"  # noqa: RUF001 - a dash for what is not known
 SHADES = 5
-OF_SPEED = ("median latency", "first token, P50")
+OF_SPEED = ("median latency", "median first token")
 MOST_COLUMNS = 6
 """So many models are columns of a table of figures; more are its lines."""
-MARKS = {"leads": "Leads: told from all others.", "tied": "Tied: not told from the best one seen."}
+MARKS = {"leads": "Leads: told apart from all others.", "tied": "Tied: not told apart from the best one seen."}
 FIGURES = (
     ("accuracy", "accuracy"),
     ("scored", "n"),
@@ -28,8 +28,8 @@ FIGURES = (
     ("reliability", "reliability"),
     ("latency.mean", "latency, mean"),
     ("latency.p50", "latency P50"),
-    ("latency.p95", "P95"),
-    ("latency.p99", "P99"),
+    ("latency.p95", "latency P95"),
+    ("latency.p99", "latency P99"),
     ("ttft.p50", "TTFT P50"),
     ("ttft.p95", "TTFT P95"),
     ("itl.p50", "ITL P50"),

@@ -16,7 +16,8 @@ DASHBOARD_PORT = 8642
 """Where ``steelyard serve`` listens unless told otherwise; it stands there too, since a verb's help loads no report."""
 MOST_PAGES = 10
 UNSET = re.compile(rf"^ +\w+: {NOT_SET}\n", re.MULTILINE)
-"""Most lines of many models' plan."""
+UNITS = {"price": "price, USD a million tokens", "timeout_s": "timeout, seconds"}
+"""What a number of a model's settings is of."""
 OF_SESSION = ("steelyard", "git", "python", "machine", "load", "gpu", "price_table", "sandbox")
 
 
@@ -36,7 +37,12 @@ def in_full(evidence: Evidence) -> str:
     """All of it as text but what a plan does not set; of a confidential benchmark without what could quote an item."""
     if evidence.is_confidential:
         return "left out: a benchmark here is confidential. steelyard show --provenance has it"
-    return UNSET.sub("", "\n\n".join(provenance_text(document) for document in evidence.provenance))
+    return what_is_set("\n\n".join(provenance_text(document) for document in evidence.provenance))
+
+
+def what_is_set(text: str) -> str:
+    """A run's origin in full but what its plan does not set, which is most lines of many models' plan."""
+    return UNSET.sub("", text)
 
 
 def commands(evidence: Evidence) -> list[str]:
@@ -82,7 +88,12 @@ def _of_models(evidence: Evidence) -> list[Origin]:
         if evidence.is_confidential:
             said = {key: value for key, value in said.items() if key not in ("system", "extra")}
         lines = [("answered by", one.side.info.origin), ("it said it was", ", ".join(one.cell.reported) or "unknown")]
-        found.append(Origin(title=name, lines=(*lines, *((key.replace("_", " "), text) for key, text in said.items()))))
+        found.append(
+            Origin(
+                title=name,
+                lines=(*lines, *((UNITS.get(key, key.replace("_", " ")), text) for key, text in said.items())),
+            )
+        )
     return found
 
 
@@ -101,10 +112,17 @@ def _flat(session: Mapping[str, Any], keys: Sequence[str]) -> list[tuple[str, st
     return [(key.replace("_", " "), text) for key in keys if (text := _words(session.get(key)))]
 
 
+def _named(name: str, value: Any) -> str:
+    """A part of a value; bytes, which nobody reads, as GB."""
+    if name.endswith("_bytes") and isinstance(value, int):
+        return f"{name.removesuffix('_bytes').replace('_', ' ')} {value / 1e9:.3g} GB"
+    return f"{name.replace('_', ' ')} {_words(value)}"
+
+
 def _words(value: Any) -> str:
     """A value as a reader takes it: what is unknown or empty is left out, numbers are short."""
     if isinstance(value, Mapping):
-        parts = [f"{name.replace('_', ' ')} {text}" for name, inner in value.items() if (text := _words(inner))]
+        parts = [_named(name, inner) for name, inner in value.items() if _words(inner)]
         return ", ".join(parts)
     if isinstance(value, list | tuple):
         return ", ".join(filter(None, map(_words, value)))

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from steelyard.analysis.estimates import MADE_ELSEWHERE, OF_SENDING, unknown
 from steelyard.analysis.stopped import looks_by_cell, stopped
+from steelyard.analysis.wording import amount
 from steelyard.report.answers import plain
 from steelyard.report.identity import MixedModel, mixed_models, mixture_warning
 from steelyard.report.machine import beyond_calibration, busy_client, ended_servers
@@ -178,7 +179,7 @@ def warnings(results: Results) -> list[str]:
     ]
     for cell in results.cells:
         where = f"{cell.info.model} on {cell.info.label}"
-        found += [f"{where}: {text}" for text in _cell_warnings(cell)]
+        found += [f"{where}: {text}" for text in _cell_warnings(cell, results.run.number)]
     return found
 
 
@@ -241,21 +242,21 @@ def _asked(results: Results) -> tuple[int, int]:
     return planned, sum(int(cell.value("attempted") or 0) for cell in cells)
 
 
-def _cell_warnings(cell: CellResult) -> list[str]:
+def _cell_warnings(cell: CellResult, run: int) -> list[str]:
     texts = []
     if _fails_often(cell):
         errored, attempted = cell.value("errored") or 0, cell.value("attempted") or 0
         first = f" (the first: {cell.failure.rstrip('.')})" if cell.failure else ""
         texts.append(
-            f"{errored:,.0f} of {attempted:,.0f} calls failed and are not scored{first}; the bounds stand beside the "
-            "score. Try: steelyard run --resume to ask them again"
+            f"{errored:,.0f} of {attempted:,.0f} calls failed and are not scored{first}{_with_the_lost(cell)}. "
+            f"Try: steelyard run --resume {run} to ask them again"
         )
     if _exceeds(cell, "truncated", MUCH_TRUNCATED):
         texts.append(
             f"{_percent(cell, 'truncated')} of the answers were cut off by the token limit; "
             "what could be read of them was graded. Try: a larger --max-tokens"
         )
-    elif _exceeds(cell, "unparsed", MUCH_UNPARSED):
+    if (cell.value("unparsed") or 0.0) - (cell.value("truncated") or 0.0) > MUCH_UNPARSED:
         texts.append(
             f"{_percent(cell, 'unparsed')} of the answers were not in the asked form, and count "
             "as wrong. Read them: steelyard show --wrong"
@@ -272,6 +273,14 @@ def _cell_warnings(cell: CellResult) -> list[str]:
             "Try: without --order file, or all items"
         )
     return texts + _clock_warnings(cell) + _timing_warnings(cell) + _cache_warnings(cell) + _judge_warnings(cell)
+
+
+def _with_the_lost(cell: CellResult) -> str:
+    """Between what the score lies, whatever the lost answers were."""
+    least, most = cell.value("accuracy.lower_bound"), cell.value("accuracy.upper_bound")
+    if not cell.value("scored") or least is None or most is None:
+        return ""
+    return f"; with them, accuracy is between {100 * least:.1f} % (all wrong) and {100 * most:.1f} % (all right)"
 
 
 def _fails_often(cell: CellResult) -> bool:
@@ -304,7 +313,7 @@ def _cache_warnings(cell: CellResult) -> list[str]:
     if not cached:
         return []
     saved = cell.value("cost.saved")
-    worth = "" if not saved else f", which saved {saved:.4f} USD"
+    worth = "" if not saved else f", which saved {amount(saved)} USD"
     timed = "There is no" if cached == answered else f"Only the other {answered - cached:,.0f} give"
     return [
         f"{cached:,.0f} of {answered:,.0f} answers were given in earlier runs and used again{worth}. {timed} "
@@ -330,7 +339,7 @@ def _judge_warnings(cell: CellResult) -> list[str]:
         )
     if cached := cell.value("judge.cached"):
         heard, saved = cached + (cell.value("judge.calls") or 0), cell.value("judge.cost.saved")
-        worth = f", which saved {saved:.4f} USD" if saved else ""
+        worth = f", which saved {amount(saved)} USD" if saved else ""
         texts.append(
             f"{cached:,.0f} of the judge's {heard:,.0f} replies were given in earlier runs and used again{worth}. "
             "Try: --fresh to ask it anew"

@@ -15,6 +15,7 @@ from msgspec import Struct
 from steelyard.analysis.bench import Bench, Contender
 from steelyard.analysis.estimates import headline
 from steelyard.report.answers import answer_text, asked, asked_line, gold
+from steelyard.report.drawing.axes import plain, value_text
 from steelyard.report.evidence import Evidence
 from steelyard.report.unseen import cut, visible
 from steelyard.store import Store
@@ -209,16 +210,16 @@ def _figures(record: Record, completion: Completion | None) -> Iterator[str]:
             yield "given in an earlier run"
         if timing is not None and not completion.likelihoods:
             if timing.queued_s >= 0.001:
-                yield f"queued {timing.queued_s:.3f} s"
+                yield f"queued {value_text(timing.queued_s, 's')}"
             if timing.ttft_s is not None:
-                yield f"first token {timing.ttft_s:.3f} s"
-            yield f"total {timing.total_s:.3f} s"
+                yield f"first token {value_text(timing.ttft_s, 's')}"
+            yield f"total {value_text(timing.total_s, 's')}"
         if usage.input_tokens is not None or usage.output_tokens is not None:
             yield f"tokens {_known(usage.input_tokens)} in, {_known(usage.output_tokens)} out"
         yield f"stopped by {completion.stop_reason or 'unknown'}"
     if call.attempts:
         yield f"{len(call.attempts) + 1} tries"
-    yield "cost unknown" if call.cost_usd is None else f"{call.cost_usd:.6f} USD"
+    yield "cost unknown" if call.cost_usd is None else f"{plain(call.cost_usd)} USD"
 
 
 def _known(count: int | None) -> str:

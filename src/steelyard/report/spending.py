@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
+from steelyard.analysis.wording import amount
 from steelyard.report.drawing.axes import plain
 from steelyard.report.stands import CellResult
 from steelyard.store import Store
@@ -95,20 +96,20 @@ def _parts(spent: Spending) -> Iterator[str]:
     if spent.calls or not spent.imported:
         yield f"{spent.calls:,} requests sent"
     if not spent.unknown:
-        yield f"{spent.spent_usd:.4f} USD spent"
+        yield f"{amount(spent.spent_usd)} USD spent"
     elif spent.spent_usd:
-        yield f"at least {spent.spent_usd:.4f} USD spent (unknown: {_some(spent.unknown)})"
+        yield f"at least {amount(spent.spent_usd)} USD spent (unknown: {_some(spent.unknown)})"
     else:
         yield f"cost unknown ({_some(spent.unknown)})"
     if spent.per_answer_usd is not None:
         yield f"{plain(1000 * spent.per_answer_usd)} USD for 1,000 answers"
     if spent.doubtful_tries:
         why = f"{spent.doubtful_tries:,} replies cut off or without token counts"
-        yield f"up to {spent.doubtful_usd:.4f} USD more in doubt ({why})"
+        yield f"up to {amount(spent.doubtful_usd)} USD more in doubt ({why})"
     if spent.cached:
-        saved = f", which saved {spent.saved_usd:.4f} USD" if spent.saved_usd else ""
+        saved = f", which saved {amount(spent.saved_usd)} USD" if spent.saved_usd else ""
         yield f"{spent.cached:,} answers used again{saved}"
-    if spent.budget_usd is not None:
-        yield f"{spent.remaining_usd:.4f} of {plain(spent.budget_usd)} USD left"
-    if spent.store_budget_usd is not None:
-        yield f"{spent.store_remaining_usd:.4f} of the store's {plain(spent.store_budget_usd)} USD left"
+    if spent.budget_usd is not None and spent.remaining_usd is not None:
+        yield f"{amount(spent.remaining_usd)} of {plain(spent.budget_usd)} USD left"
+    if spent.store_budget_usd is not None and spent.store_remaining_usd is not None:
+        yield f"{amount(spent.store_remaining_usd)} of the store's {plain(spent.store_budget_usd)} USD left"

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from steelyard.analysis.stopped import HIGHER, Stopped, finding
+from steelyard.analysis.wording import amount
 from steelyard.report.stands import CellResult
 from steelyard.types import Look
 
@@ -124,5 +125,5 @@ def saved_line(stopped: Stopped) -> str:
 
 
 def _saved(stopped: Stopped) -> str:
-    money = "their cost is unknown" if stopped.saved_usd is None else f"about {stopped.saved_usd:.4f} USD"
+    money = "their cost is unknown" if stopped.saved_usd is None else f"about {amount(stopped.saved_usd)} USD"
     return f"{stopped.saved_items:,} items saved ({money})"

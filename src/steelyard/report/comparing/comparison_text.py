@@ -208,7 +208,7 @@ def _called(place: Place, ranking: Ranking) -> str:
 def _best_words(ranking: Ranking) -> str:
     near = [_called(place, ranking) for place in ranking.places if place.near_best]
     if len(near) < 2:
-        return f"{near[0]} is the best, told from all others (n = {ranking.n:,})." if near else ""
+        return f"{near[0]} is the best, told apart from all others (n = {ranking.n:,})." if near else ""
     of = f", {len(near)} of {len(ranking.places)}" if len(near) > NAMED else ""
     return f"Not distinguished from the best: {listed(near)} (n = {ranking.n:,}{of})."
 

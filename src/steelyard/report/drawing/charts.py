@@ -114,7 +114,7 @@ def intervals(rows: Sequence[Row], *, label: str, unit: Unit = "share", chance: 
 
 def _interval_row(row: Row, told: str, scale: Scale, y: float, words: Sequence[str]) -> str:
     at = scale.at(row.value)
-    hover = f"{row.name}: {told}" + ("; not told from the best" if row.is_tied else "")
+    hover = f"{row.name}: {told}" + ("; not told apart from the best" if row.is_tied else "")
     parts = [*words]
     if row.low is not None and row.high is not None:
         low, high = scale.at(row.low), scale.at(row.high)

@@ -80,7 +80,7 @@ def _intervals(bench: Bench, slot_of: dict[str, int]) -> Figure | None:
     filled = (
         ""
         if bench.settled or len(bench.scored) < 2
-        else "Filled: the best one seen and every model that is not told from it. "
+        else "Filled: the best one seen and every model that is not told apart from it. "
     )
     note = f"{filled}Bars are 95 % intervals."
     line = " The line across is the best floor: what needs no model." if floors else ""

@@ -141,7 +141,7 @@ def progress(connection: Connection, run: int) -> Progress:
     infos = cells_of(connection, run)
     newest = _newest(connection, [info.id or 0 for info in infos])
     asked = {info.id for info in infos if not info.is_floor}
-    troubles = [row for row in newest if row.failure is not None][:TROUBLES]
+    failed = sorted((row for row in newest if row.failure is not None), key=lambda row: -row.ended_s)
     spent, sign = spent_by_cell(connection, run), last_sign(connection, run)
     now_s = sign.told_s if sign else None  # on the clock by which the answers came in
     signs = {one.cell: one for one in sign.cells} if sign else {}
@@ -161,8 +161,8 @@ def progress(connection: Connection, run: int) -> Progress:
         sign=sign,
         looked_at=len(newest),
         retried=sum(row.tries > 1 for row in newest),
-        failed=dict(Counter(row.failure for row in newest if row.failure is not None)),
-        troubles=tuple(Trouble(call=row.id, kind=row.failure, ended_s=row.ended_s) for row in troubles),
+        failed=dict(Counter(row.failure for row in failed)),
+        troubles=tuple(Trouble(call=row.id, kind=row.failure, ended_s=row.ended_s) for row in failed[:TROUBLES]),
         rate=_rate([row.ended_s for row in newest if not row.cached and row.cell in asked], now_s),
         rates=_rates(infos, newest, now_s),
         ended_s=max((row.ended_s for row in newest), default=None),
