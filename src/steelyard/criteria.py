@@ -63,8 +63,6 @@ def parse_margin(text: str) -> Margin:
             f"{text!r} would bear anything: a share is at most 1. Try: {metric}={found['absolute'] / 100:g}, or "
             f"{metric}={found['absolute']:g}points"
         )
-    if found.get("relative", 0.0) >= 1:
-        raise UsageError(f"{text!r} would bear anything: a relative margin is below 100 %")
     return Margin(metric=metric, relative=found.get("relative"), absolute=found.get("absolute"), text=text)
 
 

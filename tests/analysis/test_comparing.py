@@ -196,6 +196,16 @@ def test_what_more_items_would_find_follows_from_the_spread_seen():
     assert items_to_find(found, found.detectable / 2) == pytest.approx(800, abs=4)
 
 
+def test_what_more_items_would_find_of_a_time_or_an_amount_is_relative():
+    used = np.random.default_rng(1).lognormal(0, 0.5, (2, 200))
+    found = compare_measure(*(side([1] * 200, name, output_tokens=one) for name, one in zip("ab", used, strict=True)),
+                            "output_tokens")  # fmt: skip
+    error = np.log(found.ratio.high / found.ratio.low) / 2 / 1.959964
+    assert found.detectable == pytest.approx(np.expm1(2.8016 * error), rel=1e-3)
+    assert items_to_find(found, found.detectable) == pytest.approx(200, abs=1)
+    assert items_to_find(found, np.expm1(np.log1p(found.detectable) / 2)) == pytest.approx(800, abs=4)
+
+
 def test_latency_is_a_ratio_of_medians_and_a_tail_needs_enough_requests():
     slow, fast = side([1] * 100, "slow"), side([1] * 100, "fast", total_s=np.linspace(1, 2, 100) / 2)
     found = compare_measure(slow, fast, "latency.p50")

@@ -257,6 +257,36 @@ def test_outcomes_are_shares_of_what_was_answered():
     assert estimate("reliability", given).value == 0.75
 
 
+@pytest.mark.parametrize("outcome", ["unparsed", "truncated", "refused", "empty"])
+def test_an_outcome_is_no_surer_for_asking_the_same_items_again(outcome):
+    has_it = np.arange(200) < 30
+
+    def given(times):
+        had = np.tile(has_it, times)
+        reason = {"truncated": "length", "refused": "refusal"}.get(outcome, "stop")
+        return columns(
+            np.ones(200 * times),
+            sample=np.tile(np.arange(200), times),
+            parsed={"accuracy": ~had if outcome == "unparsed" else np.ones(200 * times, dtype=bool)},
+            stop_reason=np.where(had, reason, "stop").astype(object),
+            answered_empty=had if outcome == "empty" else np.zeros(200 * times, dtype=bool),
+        )
+
+    once, often = estimate(outcome, given(1)), estimate(outcome, given(5))
+    assert (once.value, once.method, once.n) == (0.15, "wilson", 200)
+    assert (often.value, often.n) == (pytest.approx(0.15), 200)
+    assert often.high - often.low == pytest.approx(once.high - once.low, rel=0.05)
+
+
+def test_an_outcome_of_items_in_clusters_is_bounded_over_the_clusters():
+    cut = np.repeat(np.arange(40) < 8, 10)
+    given = columns(np.ones(400), stop_reason=np.where(cut, "length", "stop").astype(object),
+                    cluster=np.repeat(np.arange(40), 10))  # fmt: skip
+    found = estimate("truncated", given)
+    assert found.method == "40 clusters, CR1, t"
+    assert found.high - found.low > 0.2  # as if of 40 items; of 400 it would be 0.08
+
+
 def test_every_metric_has_a_definition_and_a_name_of_its_own():
     assert all(metric.definition and metric.name == name for name, metric in METRICS.items())
 

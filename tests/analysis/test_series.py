@@ -131,6 +131,26 @@ def test_a_change_point_has_a_set_of_plausible_places():
     assert change.before - change.after == pytest.approx(0.12, abs=0.03)
 
 
+@pytest.mark.long
+def test_times_that_only_scatter_from_run_to_run_seldom_seem_to_change_their_level():
+    generator = np.random.default_rng(RNG)
+    machine = {"processor": "one"}
+    changed = 0
+    for _ in range(100):
+        values = 10 + generator.normal(size=12)
+        [found] = trends("latency.p50", [timed(i, value, machine) for i, value in enumerate(values)])
+        changed += bool(found.changes)
+    assert changed <= 6  # by the first four runs alone it is 15
+
+
+def test_a_change_of_level_among_scattering_times_is_still_dated():
+    generator = np.random.default_rng(RNG)
+    machine = {"processor": "one"}
+    values = 10 + generator.normal(size=14) + np.repeat([0, 5], 7)
+    [found] = trends("latency.p50", [timed(i, value, machine) for i, value in enumerate(values)])
+    assert [change.at for change in found.changes] == ["#7"]
+
+
 def test_runs_of_a_week_are_one_point():
     generator = np.random.default_rng(RNG)
     runs = [observed(i, asked_again(generator, np.full(300, 0.7))) for i in range(8)]

@@ -2,6 +2,7 @@
 
 from statistics import NormalDist
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -50,6 +51,13 @@ def test_a_cell_ended_early_where_all_its_questions_were_settled_before_the_end(
     assert ended.note == LEANS
     open_still = stopped([[look()], [look("go_on", against="c", following=75)]], estimates)
     assert (open_still.is_early, open_still.is_settled) == (False, False)
+
+
+def test_a_model_that_was_skipped_has_no_difference_that_could_lean():
+    estimates = {"stop.items": counted("stop.items", 0), "stop.saved_items": counted("stop.saved_items", 100)}
+    skipped = msgspec.structs.replace(look("skipped", n=0), rule="cascade", value=None, low=None, high=None)
+    ended = stopped([[skipped]], estimates)
+    assert (ended.is_early, ended.note) == (True, None)
 
 
 def test_nobody_looked_is_no_early_end():

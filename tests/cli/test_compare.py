@@ -14,6 +14,8 @@ from test_grading import rows_of, write_lines
 
 import steelyard as sy
 from command import ok, steelyard
+from steelyard.cli.forecast_cell import CellForecast
+from steelyard.cli.power import power_forecast
 from steelyard.report.comparing.comparison import load_comparisons
 from steelyard.report.comparing.comparison_text import print_comparisons
 from steelyard.report.comparing.pairs import Question
@@ -133,6 +135,8 @@ def test_many_runs_are_one_claim_with_places(two_runs):
     assert pairs[0]["adjusted_p"] >= pairs[0]["p_value"]
     near = [place["name"] for place in document["rankings"][0]["places"] if place["near_best"]]
     assert near == ["third", "new"]
+    assert [place["first"] for place in document["rankings"][0]["places"]][-1] == 0
+    assert "< 1 %" in ok("compare", *two_runs, third)
     assert "Not distinguished from the best: third (#3) and new (#2) (n = 40)." in ok("compare", *two_runs, third)
 
 
@@ -141,6 +145,24 @@ def test_what_it_would_take_is_said_with_its_price(two_runs):
     assert "40 items find a difference of " in out
     assert "5.0 points would take " in out
     assert "and the benchmark has 40" in out
+
+
+def test_what_more_items_would_find_of_an_amount_is_in_per_cent():
+    write_cases(40)
+    for model, longer in (("old", 1), ("new", 2)):
+        write_lines("a.jsonl", [{"sample_id": f"c{i}", "completion": str(i),
+                                 "usage": {"input_tokens": 9, "output_tokens": longer * (5 + i % 7) + i % 2}}
+                                for i in range(40)])  # fmt: skip
+        ok("import", "a.jsonl", "--benchmark", "cases.jsonl", "--model", model)
+    out = ok("compare", 1, 2, "--metric", "output_tokens", "--detect", 5)
+    assert "40 items find a difference of " in out
+    assert " % (power 80 %); 5.0 % would take " in out
+
+
+def test_of_a_single_item_no_difference_is_promised():
+    write_cases(1)
+    few = [answers(name, right, n=1) for name, right in (("old", {0}), ("new", set()))]
+    assert "1 item is too few to find any difference" in ok("compare", *few)
 
 
 def test_in_python_models_of_a_run_and_runs_are_compared():
@@ -253,6 +275,15 @@ def test_a_dry_run_says_what_it_could_tell_apart_and_what_more_would_cost(monkey
     assert (power["models"], power["find"], power["items_needed"]) == (2, 0.05, 785)
     assert power["most_usd_needed"] > 0
     assert "Try: with --dry-run" in steelyard("run", "starter", *models, "--detect", 4).stderr
+
+
+def test_what_more_items_cost_is_known_also_where_all_answers_of_the_plan_are():
+    cell = CellForecast(model="m", benchmark="b", items=300, available=1319, repeats=1, requests=300, known=300,
+                        input_tokens=0, most_output_tokens=0, most_cost_usd=0.0, most_batch_cost_usd=0.0,
+                        most_request_usd=0.01, judge_requests=0, judge_most_cost_usd=0.0, half_width=0.06)  # fmt: skip
+    (expected,) = power_forecast([cell, cell], [False, False], find=0.05)
+    assert expected.items_needed == 785
+    assert expected.most_usd_needed == pytest.approx(2 * 0.01 * (785 - 300))
 
 
 def test_one_candidate_on_several_benchmarks_has_an_average_of_them():

@@ -178,6 +178,8 @@ def test_a_plan_without_a_model_of_its_baseline_is_told_before_anything_is_asked
         (("--margin", "accuracy=0.02"), "a margin is to a baseline"),
         (("--baseline", "main", "--margin", "accuracy=2%"), "accuracy=0.02"),
         (("--baseline", "main", "--margin", "acuracy=0.02"), "Did you mean 'accuracy'"),
+        (("--baseline", "main", "--margin", "answered=5%"), "neither better high nor low"),
+        (("--baseline", "main", "--margin", "tokens_per_second=150%"), "would bear anything"),
         (("--require", "accuracy > 1"), "no criterion"),
     ],
 )
@@ -321,6 +323,10 @@ def test_a_gate_on_a_plan_asks_anew_and_judges():
     assert (done.returncode, "Did you mean 'accuracy'" in done.stderr) == (2, True)
     done = steelyard("gate", "plan.yaml", "--baseline", "main")
     assert (done.returncode, "Try: --margin accuracy=" in done.stderr) == (2, True)
+    done = steelyard("gate", "plan.yaml", "--baseline", "main", "--margin", "answered=5%")
+    assert (done.returncode, "neither better high nor low" in done.stderr) == (2, True)
+    done = steelyard("gate", "plan.yaml", "--require", "acuracy >= 0.7")
+    assert (done.returncode, "Did you mean 'accuracy'" in done.stderr) == (2, True)
     assert json.loads(ok("runs", "--json"))[0]["number"] == 3
 
 

@@ -58,6 +58,12 @@ def test_a_rule_and_its_items_cannot_change_when_a_run_goes_on():
             assert (done.returncode, "cannot change" in done.stderr) == (2, True)
 
 
+def test_a_run_has_one_stopping_rule():
+    two = ("--stop", "compare", "--stop", "half_width=0.1")
+    done = steelyard("run", "starter", "-m", "baseline/random", *two, "--dry-run")
+    assert (done.returncode, "one stopping rule, not compare and half_width=0.1" in done.stderr) == (2, True)
+
+
 def test_a_cascade_from_the_command_line_skips_the_dearer_model():
     write_cases(60)
     with serving(echo) as server:
@@ -71,3 +77,4 @@ benchmarks: [cases.jsonl]
         out = ok("run", "plan.yaml", "--cascade", "success", "--success", "accuracy >= 0.8", "--yes")
         assert {request["model"] for request in server.requests} == {"c"}
     assert "dear: skipped, cheap meets the criteria; 60 items saved" in out
+    assert "leans away from 0" not in out

@@ -50,3 +50,11 @@ def test_no_function_needs_the_heavy_parts_of_scipy():
     code = "import sys, steelyard.stats as s; [getattr(s, n) for n in s.__all__]; print('scipy.stats' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "False"
+
+
+def test_every_function_says_what_it_is_without_the_page_it_stands_on():
+    for name in stats.__all__:
+        text = getattr(stats, name).__doc__ or ""
+        assert len(text) > 25, name
+        assert not text.startswith("The same"), name
+        assert "sequence above" not in text, name

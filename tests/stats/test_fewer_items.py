@@ -396,3 +396,15 @@ def test_the_weight_of_predictions_is_that_of_the_authors_code():
     assert found.lam == pytest.approx(np.cov(y, f, ddof=0)[0, 1] / ((1 + 12 / 20) * spread))
     fixed = stats.ppi_mean(labeled=y, predictions_labeled=f, predictions_unlabeled=others, lam=found.lam)
     assert (fixed.estimate, fixed.se) == pytest.approx((found.estimate, found.se))
+
+
+@pytest.mark.parametrize("n", [20, 200, 2000])
+def test_models_that_are_right_about_the_same_items_may_still_differ_on_others(n):
+    y = np.arange(n) % 4 > 0
+    found = stats.control_variate_gain(new=y, baseline_same_items=y, population=10 * n)
+    apart = stats.wilson_interval(successes=0, n=n).high
+    assert (found.phi, found.phi_high) == (pytest.approx(1.0), pytest.approx(1.0))
+    assert found.phi_low == pytest.approx(1 - apart / (2 * 0.75 * 0.25))
+    assert n < found.worth_low < found.worth <= 10 * n
+    turned = stats.control_variate_gain(new=~y, baseline_same_items=y, population=10 * n)
+    assert (turned.phi_low, turned.phi_high) == (pytest.approx(-1.0), pytest.approx(-found.phi_low))

@@ -308,3 +308,17 @@ def test_a_look_that_brings_nothing_new_stops_nobody():
     once = stats.crossing_probabilities(z=[2.0, 2.0], information=[0.5, 1.0])
     twice = stats.crossing_probabilities(z=[2.0, 1.0, 2.0], information=[0.5, 0.5, 1.0])
     assert twice.by_look == pytest.approx((once.by_look[0], 0.0, once.by_look[1]))
+
+
+@pytest.mark.parametrize(
+    ("scores", "clusters"),
+    [([1, 1, 1, 1], "aabb"), ([0, 0, 0], "abc"), ([1, 0, 1, 0], "aabb"), ([0.1, 0.5, 0.3, 0.3], "aabb")],
+)
+def test_clusters_that_do_not_differ_leave_no_error_rather_than_one_of_zero(scores, clusters):
+    found = stats.cluster_se(scores=scores, clusters=list(clusters))
+    assert (found.se, found.clusters) == (None, len(set(clusters)))
+
+
+def test_values_alike_in_clusters_bound_a_quantile_as_if_each_cluster_were_one():
+    found = stats.clustered_quantile_interval(values=np.ones(60), clusters=np.repeat(np.arange(20), 3), p=0.5)
+    assert (found.low, found.high, found.effective_n) == (1.0, 1.0, 20.0)

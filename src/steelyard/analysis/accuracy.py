@@ -30,7 +30,7 @@ def micro(metric: str, columns: Columns, context: Context) -> Estimate:
     if scores is None:
         return unknown(metric, "share", "not given by this protocol")
     everything = np.ones(len(scores), dtype=bool)
-    return _mean_score(metric, scores, columns, everything, context, status=_error_warning(columns))
+    return mean_over_items(metric, scores, columns, everything, context, status=_error_warning(columns))
 
 
 def macro(metric: str, columns: Columns, context: Context) -> Estimate:
@@ -106,9 +106,9 @@ def breakdown(columns: Columns, context: Context) -> list[Estimate]:
     found = [micro("accuracy.micro", columns, context), macro("accuracy.macro", columns, context)]
     for group, members in context.info.groups.items():
         chosen = np.any([strata[name] for name in members if name in strata] or [np.zeros(len(scores), bool)], axis=0)
-        found.append(_mean_score(f"accuracy.{group}", scores, columns, chosen, context))
+        found.append(mean_over_items(f"accuracy.{group}", scores, columns, chosen, context))
     for name, chosen in strata.items():
-        found.append(_mean_score(f"accuracy/{name}", scores, columns, chosen, context))
+        found.append(mean_over_items(f"accuracy/{name}", scores, columns, chosen, context))
     return found
 
 
@@ -120,7 +120,7 @@ def by_flag(columns: Columns, context: Context) -> list[Estimate]:
     for flag in flags if len(scores) else ():
         has_it = np.array([flag in str(text).split() for text in columns.flags])
         for name, chosen in ((f"accuracy[{flag}]", has_it), (f"accuracy[not {flag}]", ~has_it)):
-            found.append(_mean_score(name, scores, columns, chosen, context))
+            found.append(mean_over_items(name, scores, columns, chosen, context))
     return found
 
 
@@ -181,9 +181,13 @@ def _units(strata: list[str], families: dict[str, tuple[str, ...]]) -> int:
     return len([name for name in strata if name not in members]) + len(present)
 
 
-def _mean_score(
+def mean_over_items(
     metric: str, scores: np.ndarray, columns: Columns, chosen: np.ndarray, context: Context, *, status: str = "ok"
 ) -> Estimate:
+    """The mean of the chosen requests that have a score, the item being the unit: repeats are no further items.
+
+    One answer an item: Wilson. Repeats: item means, Student's t. Clusters: CR1.
+    """
     scored = chosen & ~np.isnan(scores)
     if not scored.any():
         return unknown(metric, "share", "nothing was scored")

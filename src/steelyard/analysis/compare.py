@@ -83,7 +83,7 @@ def compare_scores(
         agreement=seen,
         odds_ratio=odds_ratio(seen),
         cohens_h=None if seen is None or not pair.n else stats.cohens_h(p1=pair.a.mean(), p2=pair.b.mean()).h,
-        detectable=_detectable(found.difference, confidence),
+        detectable=detectable_difference(found.difference, confidence),
         notes=notes_on(met, baseline, candidate),
     )
 
@@ -177,6 +177,24 @@ def standard_error(estimate: Estimate) -> float | None:
     return (estimate.high - estimate.low) / 2 / NormalDist().inv_cdf(0.5 + estimate.level / 2)
 
 
+def logarithm(ratio: Estimate) -> Estimate:
+    """The estimate of a ratio on the logarithmic scale; without bounds where these are not above 0."""
+    if ratio.value is None or ratio.low is None or ratio.high is None or ratio.low <= 0:
+        return msgspec.structs.replace(ratio, low=None, high=None)
+    value, low, high = (math.log(one) for one in (ratio.value, ratio.low, ratio.high))
+    return msgspec.structs.replace(ratio, value=value, low=low, high=high)
+
+
+def detectable_difference(difference: Estimate, confidence: float) -> float | None:
+    """The smallest true difference that as many items find with a power of 80 %, from the spread seen here."""
+    se = standard_error(difference)
+    if se is None:
+        return None
+    return stats.minimum_detectable_effect(
+        n=difference.n, omega2=difference.n * se**2, alpha=1 - confidence, power=POWER
+    ).mde
+
+
 def average_over_benchmarks(comparisons: Sequence[Comparison]) -> Estimate | None:
     """The plain mean of one candidate's differences on several benchmarks; ``None`` of fewer than two, or of ratios.
 
@@ -204,8 +222,14 @@ def average_over_benchmarks(comparisons: Sequence[Comparison]) -> Estimate | Non
 
 
 def items_to_find(comparison: Comparison, delta: float) -> int | None:
-    """How many items would find a true difference of ``delta`` with a power of 80 %, from the spread seen here."""
-    se, n, level = standard_error(comparison.difference), comparison.pairing.n, comparison.difference.level
+    """How many items would find a true difference of ``delta`` with a power of 80 %, from the spread seen here.
+
+    Of a time or an amount ``delta`` is relative: 0.05 is 5 % more.
+    """
+    found, n = comparison.difference, comparison.pairing.n
+    if comparison.ratio is not None:
+        found, delta = logarithm(comparison.ratio), math.log1p(delta)
+    se, level = standard_error(found), found.level
     if se is None or not n or not delta or level is None:
         return None
     needed = stats.sample_size_paired(delta=delta, omega2=n * se**2, alpha=1 - level, power=POWER).n
@@ -356,16 +380,6 @@ def _agreement(pair: Paired) -> Agreement | None:
 def odds_ratio(seen: Agreement | None) -> float | None:
     """Of what one side alone has right; ``None`` where nothing is the baseline's alone."""
     return seen.only_candidate / seen.only_baseline if seen is not None and seen.only_baseline else None
-
-
-def _detectable(difference: Estimate, confidence: float) -> float | None:
-    se = standard_error(difference)
-    if se is None:
-        return None
-    found = stats.minimum_detectable_effect(
-        n=difference.n, omega2=difference.n * se**2, alpha=1 - confidence, power=POWER
-    )
-    return found.mde
 
 
 def _used_again(baseline: Side, candidate: Side) -> int:

@@ -6,10 +6,20 @@ to this run: another hour of the same service may give another one.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from steelyard import stats
-from steelyard.analysis.compare import CONFIDENCE, Side, beside, pairing_of, verdict
+from steelyard.analysis.compare import (
+    CONFIDENCE,
+    Side,
+    beside,
+    detectable_difference,
+    logarithm,
+    pairing_of,
+    verdict,
+)
 from steelyard.analysis.estimates import is_answered, unknown
 from steelyard.analysis.pairing import Paired, pair_values
 from steelyard.analysis.times import LIKELIHOOD
@@ -67,6 +77,9 @@ def compare_measure(
         margin=margin,
         verdict=verdict(ratio, margin=margin, better="lower", none=1.0),
         pairing=pairing_of(pair),
+        detectable=None
+        if (least := detectable_difference(logarithm(ratio), confidence)) is None
+        else math.expm1(least),
         notes=tuple(beside(baseline, candidate)),
     )
 

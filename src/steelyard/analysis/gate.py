@@ -99,9 +99,7 @@ class Policy(Struct, frozen=True, kw_only=True):
 
 def check_margin(margin: Margin, baseline: Cell, candidate: Cell, policy: Policy = Policy()) -> Check:  # noqa: B008 - frozen
     """Whether the candidate is worse than the baseline by more than the margin."""
-    better = better_of(margin.metric, candidate)
-    if better is None:
-        raise UsageError(f"{margin.metric} is neither better high nor low, so it has no margin. Try: a threshold")
+    refuse_mistaken(margin, candidate)
     fault = _fault(margin.metric, candidate, policy) or _fault(margin.metric, baseline, policy, "the baseline's run ")
     fault = fault or _incomparable(margin.metric, baseline, candidate, policy)
     if fault:
@@ -113,6 +111,17 @@ def check_margin(margin: Margin, baseline: Cell, candidate: Cell, policy: Policy
         found = standing(margin.metric, baseline, candidate, "difference")
         tried.append(_held(margin, margin.absolute, found, candidate))
     return _either(tried)
+
+
+def refuse_mistaken(margin: Margin, cell: Cell) -> None:
+    """Refuse a margin on a metric that has no better and worse, and one that nothing could exceed."""
+    better = better_of(margin.metric, cell)
+    if better is None:
+        raise UsageError(
+            f"{margin.metric} is neither better high nor low, so it has no margin. Try: --require, a plain bound"
+        )
+    if better == "higher" and margin.relative is not None and margin.relative >= 1:
+        raise UsageError(f"{margin.text!r} would bear anything: {margin.metric} cannot fall by more than 100 %")
 
 
 def check_threshold(threshold: Threshold, candidate: Cell, policy: Policy = Policy()) -> Check:  # noqa: B008 - frozen
@@ -263,7 +272,7 @@ def _held(margin: Margin, size: float, found: Standing, candidate: Cell) -> Chec
         check,
         verdict=word,
         p=_p_of_failing(value + borne, high - value),
-        detectable=least if least is None or found.scale == "difference" else math.expm1(least),
+        detectable=least if least is None or found.scale == "difference" else _change_for_the_worse(least, better),
         needed_items=_needed(value + borne, (high - low) / 2, found.n),
     )
 
@@ -273,6 +282,11 @@ def _borne(size: float, scale: Scale, better: str) -> float:
     if scale == "difference":
         return size
     return math.log1p(size) if better == "lower" else -math.log1p(-size)
+
+
+def _change_for_the_worse(logarithm: float, better: str) -> float:
+    """So much more of what is better low, or so much less of what is better high, as a share of the baseline."""
+    return math.expm1(logarithm) if better == "lower" else -math.expm1(-logarithm)
 
 
 def _gain(bounds: tuple[float, float, float], scale: Scale, better: str) -> tuple[float, float, float]:

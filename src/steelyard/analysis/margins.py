@@ -27,7 +27,12 @@ from steelyard.types import Agreement, CellInfo, Columns, Estimate, Pairing
 ALPHA = 0.05
 CONFIDENCE = 1 - 2 * ALPHA
 """Two-sided, so that each bound holds with 95 %."""
-SAME_RATIO = {"cost.total": "cost.per_request", "cost.per_item": "cost.per_request"}
+TOKENS = ("input_tokens", "output_tokens", "reasoning_tokens")
+SAME_RATIO = {
+    "cost.total": "cost.per_request",
+    "cost.per_item": "cost.per_request",
+    **{name: name for name in TOKENS},
+}
 """Over the same items, asked as often, the totals stand to one another as the means do."""
 
 OF_THE_RUN = ("MB", "cores", "W")
@@ -99,7 +104,7 @@ def standing(metric: str, baseline: Cell, candidate: Cell, scale: Scale) -> Stan
     """The candidate against the baseline on one metric."""
     if metric in baseline.info.scored and metric in candidate.info.scored:
         return _of_scores(metric, baseline, candidate, scale)
-    if SAME_RATIO.get(metric, metric) in MEASURES and (scale == "ratio" or metric in MEASURES):
+    if SAME_RATIO.get(metric, metric) in MEASURES and (scale == "ratio" or metric not in SAME_RATIO):
         return _of_measure(metric, baseline, candidate, scale)
     return _of_intervals(metric, baseline, candidate, scale)
 
@@ -124,7 +129,7 @@ def _of_measure(metric: str, baseline: Cell, candidate: Cell, scale: Scale) -> S
     found = compare_measure(baseline.side, candidate.side, measure, confidence=CONFIDENCE)
     chosen = found.ratio if scale == "ratio" and found.ratio is not None else found.difference
     own = (baseline.estimate(metric), candidate.estimate(metric))
-    of_baseline, of_candidate = own if measure != metric else (found.of_baseline, found.of_candidate)
+    of_baseline, of_candidate = own if metric in SAME_RATIO else (found.of_baseline, found.of_candidate)
     if chosen.low is None and (exact := _same_for_all(measure, baseline, candidate)) is not None:
         chosen = _exactly(chosen, exact if scale == "ratio" else None)
     return _bounded(metric, scale, chosen, of_baseline, of_candidate, pairing=found.pairing)
@@ -192,7 +197,10 @@ def _of_intervals(metric: str, baseline: Cell, candidate: Cell, scale: Scale) ->
     for side, estimate in (("the baseline", of_baseline), ("the candidate", of_candidate)):
         if estimate.value is None or estimate.low is None or estimate.high is None:
             why = estimate.status if estimate.status != "ok" else "it has no interval"
-            return msgspec.structs.replace(empty, fault=f"{metric} of {side}: {why}")
+            hint = (
+                f". Try: a share of it, such as {metric}=5%" if metric in SAME_RATIO and scale == "difference" else ""
+            )
+            return msgspec.structs.replace(empty, fault=f"{metric} of {side}: {why}{hint}")
     return _recombined(empty, *(_bounds(one) for one in (of_candidate, of_baseline)))
 
 
@@ -211,7 +219,8 @@ def _recombined(empty: Standing, candidate: Bounds, baseline: Bounds) -> Standin
     back: Callable[[float], float] = float
     if empty.scale == "ratio":
         if min(*candidate, *baseline) <= 0:
-            return msgspec.structs.replace(empty, fault="a ratio needs bounds above 0 on both sides")
+            fault = f"{empty.metric} may be 0, of which no share can be told. Try: a margin in its own unit"
+            return msgspec.structs.replace(empty, fault=fault)
         into, back = math.log, math.exp
     one, other = [into(value) for value in candidate], [into(value) for value in baseline]
     value = one[1] - other[1]

@@ -63,10 +63,10 @@ def _metric(name: str, unit: str, better: Any, definition: str, compute: Any) ->
 
 _LOWER, _UPPER = "accuracy.lower_bound", "accuracy.upper_bound"
 _TOKENS = {
-    "input_tokens": "input tokens of all answered requests, as reported",
-    "output_tokens": "output tokens of all answered requests, as reported",
-    "cached_input_tokens": "input tokens that the service read from its prompt cache",
-    "reasoning_tokens": "output tokens spent on reasoning",
+    "input_tokens": ("lower", "input tokens of all answered requests, as reported"),
+    "output_tokens": ("lower", "output tokens of all answered requests, as reported"),
+    "cached_input_tokens": (None, "input tokens that the service read from its prompt cache"),
+    "reasoning_tokens": ("lower", "output tokens spent on reasoning"),
 }
 _PEAKS = {
     "peak_rss_mb": ("peak_rss_bytes", "peak resident memory of the client"),
@@ -158,8 +158,8 @@ METRICS: dict[str, Metric] = {
             partial(times.rate, "requests_per_second", "requests/s", times.one_each),
         ),
         *(
-            _metric(name, "tokens", None, meaning, partial(money.total_tokens, name, name))
-            for name, meaning in _TOKENS.items()
+            _metric(name, "tokens", better, meaning, partial(money.total_tokens, name, name))
+            for name, (better, meaning) in _TOKENS.items()
         ),
         _metric("cost.total", "USD", "lower", "spent on all answers of this run", money.cost_total),
         _metric("cost.per_request", "USD", "lower", "mean cost of an answered request", money.cost_per_request),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from steelyard.analysis.accuracy import mean_over_items
 from steelyard.analysis.estimates import (
     ALL_CACHED,
     MADE_ELSEWHERE,
@@ -90,8 +91,7 @@ def reliability(columns: Columns, context: Context) -> Estimate:
 def unparsed(columns: Columns, context: Context) -> Estimate:
     """Answers that were judged but held no answer in the asked form."""
     parsed = next(iter(columns.parsed.values()), np.array([], dtype=bool))
-    judged = ~np.isnan(headline(columns))
-    return share("unparsed", float((judged & ~parsed).sum()), int(judged.sum()), context)
+    return _outcome_share("unparsed", ~parsed, columns, context, among=~np.isnan(headline(columns)))
 
 
 def truncated(columns: Columns, context: Context) -> Estimate:
@@ -143,6 +143,11 @@ def determinism(columns: Columns, context: Context) -> Estimate:
     return share("determinism", float((different == 1).sum()), len(different), context)
 
 
-def _outcome_share(metric: str, has_it: np.ndarray, columns: Columns, context: Context) -> Estimate:
-    came = is_answered(columns)
-    return share(metric, float((has_it & came).sum()), int(came.sum()), context)
+def _outcome_share(
+    metric: str, has_it: np.ndarray, columns: Columns, context: Context, among: np.ndarray | None = None
+) -> Estimate:
+    """How often it happens to an answer: as of scores, repeats and items of one cluster resemble each other."""
+    chosen = is_answered(columns) if among is None else among
+    if not chosen.any():
+        return unknown(metric, "share", "nothing to count", method="wilson")
+    return mean_over_items(metric, has_it.astype(float), columns, chosen, context)

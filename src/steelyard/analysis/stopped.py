@@ -184,7 +184,7 @@ def stopped(series: Sequence[Sequence[Look]], estimates: Mapping[str, Estimate])
         saved_items=int((saved.value if saved else 0) or 0),
         saved_usd=money.value if money else None,
         questions=tuple(last),
-        note=LEANS if early and latest.against is not None else None,
+        note=LEANS if early and latest.against is not None and latest.verdict != "skipped" else None,
     )
 
 

@@ -96,9 +96,11 @@ def cannot_see(check: Check) -> str | None:
         return None
     if check.detectable <= check.margin:
         return None
+    is_possible = check.unit != "share" or check.scale == "ratio" or check.detectable <= 1
+    seen = f"only a change of {_size(check, check.detectable)}" if is_possible else "no change at all"
     return (
-        f"{check.metric} of {check.model} on {check.benchmark}: with n = {check.n:,} only a change of "
-        f"{_size(check, check.detectable)} is told from none (power 80 %), and the margin is "
+        f"{check.metric} of {check.model} on {check.benchmark}: with n = {check.n:,} {seen} is told from none "
+        f"(power 80 %), and the margin is "
         f"{_size(check, check.margin)}: expect inconclusive verdicts. Try: more items, --runs, or a larger margin"
     )
 

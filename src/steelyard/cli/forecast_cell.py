@@ -6,6 +6,7 @@ at its full token limit.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -26,7 +27,8 @@ class CellForecast(Struct, frozen=True, kw_only=True):
     """One cell: how much would be asked. ``None`` is unknown.
 
     ``requests`` is all that the plan asks; ``known`` of their answers are in the store and would be used again. Tokens
-    and costs are those of the rest. ``variance_factor`` is how many times a plain mean's variance the headline has.
+    and costs are those of the rest, ``most_request_usd`` that of a single request. ``variance_factor`` is how many
+    times a plain mean's variance the headline has.
     """
 
     model: str
@@ -40,6 +42,7 @@ class CellForecast(Struct, frozen=True, kw_only=True):
     most_output_tokens: int | None
     most_cost_usd: float | None
     most_batch_cost_usd: float | None
+    most_request_usd: float | None
     judge_requests: int
     judge_most_cost_usd: float | None
     half_width: float | None
@@ -56,8 +59,11 @@ def forecast_cell(cell: Cell, known: int) -> CellForecast:
     input_tokens = 0 if info.is_floor else round(per_request * requests)
     limit = cell.spec.max_tokens or cell.task.protocol.max_tokens
     most_output = 0 if info.is_floor or info.kind == "likelihood" else requests * limit if limit else None
-    cost = batch_cost = None
+    cost = batch_cost = each = None
     if most_output is not None and not info.is_floor:
+        answer = 0 if info.kind == "likelihood" else limit
+        one = Usage(input_tokens=math.ceil(per_request), output_tokens=answer, source="tokenizer")
+        each = most_usd(one, cell.spec, datetime.now(UTC))
         usage = Usage(input_tokens=input_tokens, output_tokens=most_output, source="tokenizer")
         cost = _at_requests(usage, requests, cell, most_usd)
         batch_cost = _at_requests(usage, requests, cell, prices.batch_cost_usd)
@@ -73,6 +79,7 @@ def forecast_cell(cell: Cell, known: int) -> CellForecast:
         most_output_tokens=most_output,
         most_cost_usd=cost,
         most_batch_cost_usd=batch_cost,
+        most_request_usd=each,
         judge_requests=_judge_requests(cell),
         judge_most_cost_usd=_judge_cost(cell, round(per_request * planned), planned * limit if limit else None),
         half_width=_half_width(info.items, factor),

@@ -128,7 +128,10 @@ def _ask_and_judge(parsed: argparse.Namespace) -> int:
 
 
 def _plan(parsed: argparse.Namespace) -> Plan:
-    """The plan, to be asked anew; to try the gate on it every item is asked twice at least."""
+    """The plan, to be asked anew; to try the gate on it every item is asked twice at least.
+
+    What is required of it is among its criteria, so that a mistake in one is told before anything is sent.
+    """
     from pathlib import Path
 
     import msgspec
@@ -141,6 +144,7 @@ def _plan(parsed: argparse.Namespace) -> Plan:
         fresh=True,
         runs=max(2, plan.runs) if parsed.calibrate else plan.runs,
         budget_usd=parsed.budget or plan.budget_usd,
+        success=tuple(dict.fromkeys((*plan.success, *parsed.requirements))),
     )
 
 

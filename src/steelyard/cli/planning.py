@@ -166,7 +166,11 @@ def _ending(parsed: argparse.Namespace, success: tuple[str, ...]) -> Stop | None
     if parsed.stop is not None and parsed.cascade:
         raise UsageError("a run has either --stop or --cascade")
     if parsed.stop is not None:
-        return parse_stop(parsed.stop)
+        if len(parsed.stop) > 1:
+            raise UsageError(
+                f"a run has one stopping rule, not {' and '.join(parsed.stop)}. Try: --stop {parsed.stop[0]}"
+            )
+        return parse_stop(parsed.stop[0])
     if not parsed.cascade:
         return None
     keys = {"skip_when" if word == "success" else "drop_when": word for word in parsed.cascade}

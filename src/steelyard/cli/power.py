@@ -87,8 +87,7 @@ def _price(cells: Sequence[CellForecast], items: int) -> float | None:
     """What that many items of every cell cost at most; answers that are known already cost nothing."""
     total = 0.0
     for cell in cells:
-        asked = cell.requests - cell.known
-        if cell.most_cost_usd is None or not asked:
+        if cell.most_request_usd is None:
             return None
-        total += cell.most_cost_usd / asked * max(0, items * cell.repeats - cell.known)
+        total += cell.most_request_usd * max(0, items * cell.repeats - cell.known)
     return total

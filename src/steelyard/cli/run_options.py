@@ -112,6 +112,7 @@ def _add_ending(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--stop",
         metavar="RULE",
+        action="append",
         help="end early: half_width=0.03, compare, anytime, or variance=0.0004; further settings after commas",
     )
     parser.add_argument(

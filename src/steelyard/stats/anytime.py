@@ -126,7 +126,10 @@ def paired_difference_sequence(
     planned: float | None = None,
     resolution: int = 2000,
 ) -> Sequences:
-    """The same for the mean of per-item differences in [-1, 1], such as those of two models' answers."""
+    """Bounds of the mean of per-item differences in [-1, 1] that hold at every look, such as those of two models.
+
+    By ``hedged_confidence_sequence`` of (d + 1) / 2 (Waudby-Smith & Ramdas 2024).
+    """
     found = hedged_confidence_sequence(
         values=(np.asarray(differences, dtype=float) + 1) / 2,
         population=population,
@@ -146,7 +149,7 @@ def betting_e_value(
     alpha: float = 0.05,
     planned: float | None = None,
 ) -> EValue:
-    """The most that hedged bets against one ``mean`` have made at any moment: the test beside the sequence above.
+    """The most that hedged bets against one ``mean`` have made at any moment: the test of a confidence sequence.
 
     A paired difference d in [-1, 1] is tested for a tie as the value (d + 1) / 2 against the mean 1/2.
     """

@@ -14,7 +14,7 @@ import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
 
-from steelyard.stats.intervals import t_quantile, without_spread
+from steelyard.stats.intervals import t_quantile, wilson_interval, without_spread
 from steelyard.stats.paired import t_test
 from steelyard.stats.post_strata import Halves, are_few, are_shares, halves, share_bounds, share_p_value
 
@@ -193,7 +193,8 @@ def control_variate_gain(
     """phi, and what it makes of the items asked (Cochran 1977, section 7.3): 1 - phi^2 of the variance is left.
 
     phi's interval is on Fisher's scale with the error that the items themselves show, since right and wrong are not
-    normal (delta method). All figures are those of a finite ``population``.
+    normal (delta method). Where both are right about just the same items, so many more may be apart as Wilson's bound
+    of none in n allows. All figures are those of a finite ``population``.
     """
     y, x = np.asarray(new, dtype=float), np.asarray(baseline_same_items, dtype=float)
     n = len(y)
@@ -212,7 +213,10 @@ def control_variate_gain(
         )
     of_y, of_x = (y - y.mean()) / y.std(), (x - x.mean()) / x.std()
     phi = float(np.clip((of_x * of_y).mean(), -1.0, 1.0))
-    low, high = _phi_bounds(of_x, of_y, phi, confidence)
+    if abs(phi) < 1 - 1e-12:
+        low, high = _phi_bounds(of_x, of_y, phi, confidence)
+    else:
+        low, high = sorted((phi, math.copysign(_least_of_alike(y, confidence), phi)))
     least, most = (0.0 if low < 0 < high else min(abs(low), abs(high))), max(abs(low), abs(high))
     paired_left = float((y - x).var() / y.var())
     return ControlVariateGain(
@@ -231,12 +235,18 @@ def control_variate_gain(
 
 def _phi_bounds(of_x: np.ndarray, of_y: np.ndarray, phi: float, confidence: float) -> tuple[float, float]:
     """Bounds of a correlation from each item's influence on it, on the scale of its inverse hyperbolic tangent."""
-    if abs(phi) >= 1 - 1e-12:
-        return phi, phi
     influence = of_x * of_y - phi * (of_x**2 + of_y**2) / 2
     se = float(influence.std()) / math.sqrt(len(of_x) - 3) / (1 - phi**2)
     reach = NormalDist().inv_cdf(0.5 + confidence / 2) * se
     return math.tanh(math.atanh(phi) - reach), math.tanh(math.atanh(phi) + reach)
+
+
+def _least_of_alike(scores: np.ndarray, confidence: float) -> float:
+    """The least correlation of right and wrong that agree on all items: 1 - d / (2 p (1 - p)) with a share d apart."""
+    if not np.isin(scores, (0.0, 1.0)).all():
+        return 1.0
+    apart = wilson_interval(successes=0, n=len(scores), confidence=confidence).high
+    return max(0.0, 1 - apart / (2 * float(scores.var())))
 
 
 def _worth(left: float, n: int, population: int) -> float:

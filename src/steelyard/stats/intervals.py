@@ -57,7 +57,10 @@ class Variances(Struct, frozen=True, kw_only=True):
 
 
 class ClusteredMean(Struct, frozen=True, kw_only=True):
-    """A mean with cluster-robust standard errors: ``se`` with G/(G-1), ``se_cr0`` without."""
+    """A mean with cluster-robust standard errors: ``se`` with G/(G-1), ``se_cr0`` without.
+
+    ``se`` is ``None`` of a single cluster and of clusters without spread, as it is of a mean.
+    """
 
     mean: float | None
     se: float | None
@@ -84,7 +87,10 @@ class RateInterval(Struct, frozen=True, kw_only=True):
 
 
 def wilson_interval(*, successes: float, n: float, confidence: float = 0.95) -> Interval:
-    """Score interval of a share (Wilson 1927; Newcombe 1998, method 3). Of nothing it is (0, 1)."""
+    """Score interval of a share of independent answers (Wilson 1927; Newcombe 1998, method 3).
+
+    Of nothing it is (0, 1).
+    """
     if n <= 0:
         return Interval(low=0.0, high=1.0)
     z = NormalDist().inv_cdf(0.5 + confidence / 2)
@@ -100,6 +106,7 @@ def wilson_interval(*, successes: float, n: float, confidence: float = 0.95) -> 
 def wilson_interval_finite(*, successes: float, n: float, population: int, confidence: float = 0.95) -> Interval:
     """What share the whole benchmark would have given: Wilson's interval at n (N - 1) / (N - n) items.
 
+    The items asked are a random sample of it, none twice (finite population correction, Cochran 1977, section 2.6).
     Once all N are asked it has no width. It says nothing of other questions like these.
     """
     if n >= population > 0:
@@ -149,7 +156,11 @@ def poisson_rate_interval(*, events: int, exposure: float, confidence: float = 0
 
 
 def mean_interval(*, values: Sequence[float] | np.ndarray, confidence: float = 0.95) -> MeanInterval:
-    """Student's t interval of a mean. One value, or values all alike, give no bounds; unknown ones no mean."""
+    """Interval of the mean of independent values by t with n - 1 degrees of freedom (Student 1908).
+
+    Close from some 30 values on, more where they are very skewed. One value, or values all alike, give no bounds;
+    unknown ones no mean.
+    """
     sample = np.asarray(values, dtype=float)
     n = len(sample)
     if n == 0:
@@ -192,7 +203,8 @@ def variance_components(*, scores: Sequence[Sequence[float]] | np.ndarray) -> Va
 def cluster_se(*, scores: Sequence[float] | np.ndarray, clusters: Sequence[Hashable] | np.ndarray) -> ClusteredMean:
     """Standard error of a mean whose items come in clusters (Miller 2024, appendix A; CR1 multiplies by G/(G-1)).
 
-    With an unknown score there is no mean.
+    Clusters are independent of one another, whatever goes on within. With an unknown score there is no mean, and
+    where clusters differ no more than by rounding no error.
     """
     values, membership = np.asarray(scores, dtype=float), members_of(clusters)
     if not len(values) or not np.isfinite(values).all():
@@ -200,7 +212,8 @@ def cluster_se(*, scores: Sequence[float] | np.ndarray, clusters: Sequence[Hasha
     sums = np.bincount(membership, weights=values - values.mean())
     groups = len(sums)
     se_cr0 = math.sqrt(float((sums**2).sum())) / len(values)
-    se = se_cr0 * math.sqrt(groups / (groups - 1)) if groups > 1 else None
+    has_spread = groups > 1 and se_cr0 > 1e-12 * float(np.abs(values).max())
+    se = se_cr0 * math.sqrt(groups / (groups - 1)) if has_spread else None
     return ClusteredMean(mean=float(values.mean()), se=se, se_cr0=se_cr0, clusters=groups)
 
 

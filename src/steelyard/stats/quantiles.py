@@ -117,7 +117,10 @@ def quantile_interval(*, values: np.ndarray, p: float, confidence: float = 0.95)
 
 
 def interpolated_quantile_interval(*, values: np.ndarray, p: float, confidence: float = 0.95) -> QuantileBounds:
-    """The same between two order statistics, where the confidence asked for is met nearly exactly (Nyblom 1992)."""
+    """Bounds of the ``p`` quantile between two order statistics each, which meet the confidence nearly (Nyblom 1992).
+
+    Of independent values of one continuous distribution; ``quantile_interval`` covers no less than it says instead.
+    """
     ordered, n = np.sort(values), len(values)
     low = _interpolated(ordered, p, (1 + confidence) / 2)
     high = _interpolated(-ordered[::-1], 1 - p, (1 + confidence) / 2)
@@ -127,7 +130,7 @@ def interpolated_quantile_interval(*, values: np.ndarray, p: float, confidence: 
 def clustered_quantile_interval(
     *, values: np.ndarray, clusters: np.ndarray, p: float, confidence: float = 0.95
 ) -> QuantileBounds:
-    """The same where values come in clusters, such as the token gaps of one request.
+    """Distribution-free bounds of the ``p`` quantile of values in clusters, such as the token gaps of one request.
 
     The indicator of lying below the quantile has a clustered variance; the sample is worth n over that design effect
     (Woodruff 1952; Kish 1965), and the order statistics are taken at that size.
@@ -139,10 +142,10 @@ def clustered_quantile_interval(
     below = (values <= np.quantile(ordered, p)).astype(float)
     share = float(below.mean())
     clustered = cluster_se(scores=below, clusters=clusters)
-    if clustered.se is None:
+    if clustered.clusters < 2:
         return QuantileBounds(low=None, high=None, effective_n=1.0)
     plain = share * (1 - share) / n
-    deff = max(1.0, clustered.se**2 / plain) if plain > 0 else n / clustered.clusters
+    deff = max(1.0, (clustered.se or 0.0) ** 2 / plain) if plain > 0 else n / clustered.clusters
     return _bounds(ordered, n / deff, p, confidence)
 
 

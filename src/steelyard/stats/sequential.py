@@ -49,7 +49,9 @@ def group_sequential_bounds(
     alpha: float = 0.05,
     information: Sequence[float] | None = None,
 ) -> Bounds:
-    """The same bound at each look (Pocock 1977), or one that falls as c / sqrt(t) (O'Brien & Fleming 1979).
+    """Bounds of z at planned looks that err with ``alpha`` together, on both sides.
+
+    One for all looks (Pocock 1977), or one that falls as c / sqrt(t) (O'Brien & Fleming 1979).
 
     The constant is found by recursive integration (Armitage, McPherson & Rowe 1969; Jennison & Turnbull 2000, ch. 2).
     Looks are equally spaced unless ``information`` says where they are.

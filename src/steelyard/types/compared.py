@@ -71,7 +71,8 @@ class Comparison(Struct, frozen=True, kw_only=True):
     ``difference`` is candidate - baseline and ``ratio`` candidate / baseline. ``improved`` means that the candidate is
     better (of a time or a cost: lower) by an interval that leaves no room for none; ``equivalent`` that the interval
     lies within ``margin`` either way. ``adjusted_p`` is ``p_value`` in its family of comparisons (``adjustment``).
-    ``detectable`` is the smallest true difference that as many items find with a power of 80 %. With a
+    ``detectable`` is the smallest true difference that as many items find with a power of 80 %, of a time or an amount
+    the smallest increase as a share. With a
     ``control_variate`` difference and sides are over all the baseline's items, by the regression estimator.
     ``odds_ratio`` is only_candidate / only_baseline, ``None`` where the latter is 0, and ``cohens_h`` the difference on
     the arcsine scale, of single answers that are right or wrong: no verdict is taken on either.

@@ -1,4 +1,8 @@
-"""Change points: where the level of a series changed, judged in the light of all its runs."""
+"""Change points: where the level of a series changed, judged in the light of all its runs.
+
+Where runs differ beyond their own errors, as times do, neighbouring runs tell by how much: known from the first few
+alone, it is so often too small that one flat series in six seems to change.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,8 @@ from steelyard.analysis.trend.run_errors import Errors
 
 FEWEST_FOR_CHANGE_POINTS = 8
 CHANGE_POINT_P = 0.01
+MEDIAN_OF_SQUARES = 0.4549
+"""Of squared normal values whose mean is 1."""
 
 
 class Change(Struct, frozen=True, kw_only=True):
@@ -39,9 +45,14 @@ class Split(Struct, frozen=True, kw_only=True):
     p: float
 
 
-def changes_of(points: Sequence[Point], values: Sequence[float], errors: Errors, tau2: float) -> tuple[Change, ...]:
-    """The places where the level changed, each with the levels between it and its neighbours."""
-    widened = errors.widened(tau2)
+def changes_of(
+    points: Sequence[Point], values: Sequence[float], errors: Errors, tau2: float, *, is_scattered: bool
+) -> tuple[Change, ...]:
+    """The places where the level changed, each with the levels between it and its neighbours.
+
+    ``tau2`` is the variance between the first runs beyond their own errors; ``is_scattered`` says that there is such.
+    """
+    widened = errors.widened(max(tau2, _between_neighbours(values, errors)) if is_scattered else tau2)
     found = _splits(values, widened, 0)
     edges = [0, *(split.at for split in found), len(values)]
     levels = [
@@ -59,6 +70,18 @@ def changes_of(points: Sequence[Point], values: Sequence[float], errors: Errors,
         )
         for split, (before, after) in zip(found, pairwise(levels), strict=True)
     )
+
+
+def _between_neighbours(values: Sequence[float], errors: Errors) -> float:
+    """The variance between runs beyond their own errors, by the median of successive squared differences.
+
+    A change of level is in one difference only, and so hardly in their median (after von Neumann 1941).
+    """
+    seen = float(np.median(np.diff(values) ** 2)) / 2 / MEDIAN_OF_SQUARES
+    known = errors.covariance
+    squares = known.diagonal()
+    by_errors = float(np.mean(squares[1:] + squares[:-1] - 2 * known.diagonal(1))) / 2
+    return max(0.0, seen - by_errors)
 
 
 def _splits(values: Sequence[float], errors: Errors, start: int) -> list[Split]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from steelyard.analysis.compare import (
     family_level,
     in_family,
     items_to_find,
+    logarithm,
     verdict,
 )
 from steelyard.analysis.compare_measures import MEASURES, compare_measure
@@ -169,12 +171,14 @@ def _compared(reader: Reader, pair: Pair, question: Question, level: float) -> C
     if metric in MEASURES:
         comparison = compare_measure(baseline, candidate, metric, confidence=level, margin=question.margin)
         beside: tuple[Comparison, ...] = ()
+        costs = [compare_measure(baseline, candidate, "cost.per_request")]
     else:
         _check_metric(metric, baseline, candidate)
         compare = compare_on_all_items if question.control_variate else compare_scores
         comparison = compare(baseline, candidate, metric, confidence=level, margin=question.margin)
         measures = [compare_measure(baseline, candidate, name) for name in BESIDE]
         beside = tuple(one for one in measures if one.ratio is not None and one.ratio.value is not None)
+        costs = [one for one in beside if one.metric == "cost.per_request"]
     detect = _to_find(comparison, question)
     is_of_part = comparison.control_variate is not None
     needed = None if detect is None or is_of_part else items_to_find(comparison, detect)
@@ -183,7 +187,7 @@ def _compared(reader: Reader, pair: Pair, question: Question, level: float) -> C
         beside=beside,
         detect=detect,
         items_needed=needed,
-        usd_needed=_price(needed, baseline, candidate, beside),
+        usd_needed=_price(needed, baseline, candidate, costs),
         left_out=None if is_of_part or metric in MEASURES else _left_out(reader, baseline, candidate, metric),
         sides=pair,
         available=min(baseline.info.available, candidate.info.available),
@@ -209,16 +213,21 @@ def _check_metric(metric: str, *sides: Side) -> None:
 
 def _to_find(comparison: Comparison, question: Question) -> float | None:
     """The difference whose cost is told: the one asked for, the margin, or where nothing was told the one seen."""
-    if comparison.ratio is not None:
-        return None
     asked = question.detect or question.margin
-    return asked or (comparison.difference.value if comparison.verdict == "inconclusive" else None)
+    return asked or (_seen(comparison) if comparison.verdict == "inconclusive" else None)
 
 
-def _price(items: int | None, baseline: Side, candidate: Side, beside: Sequence[Comparison]) -> float | None:
+def _seen(comparison: Comparison) -> float | None:
+    """The difference seen; of a ratio by how much the larger side is more."""
+    if comparison.ratio is None:
+        return comparison.difference.value
+    seen = logarithm(comparison.ratio)
+    return None if seen.low is None or seen.value is None else math.expm1(abs(seen.value))
+
+
+def _price(items: int | None, baseline: Side, candidate: Side, costs: Sequence[Comparison]) -> float | None:
     """What asking both sides that many items costs, at the mean cost seen; ``None`` where a price is unknown."""
-    costs = [one for one in beside if one.metric == "cost.per_request"]
-    if items is None or not costs:
+    if items is None or not costs or costs[0].of_baseline.value is None or costs[0].of_candidate.value is None:
         return None
     each = [(costs[0].of_baseline.value, baseline), (costs[0].of_candidate.value, candidate)]
     return items * sum((value or 0.0) * side.info.repeats for value, side in each)

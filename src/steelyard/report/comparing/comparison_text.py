@@ -194,10 +194,17 @@ def _ranking_table(ranking: Ranking) -> Table:
     table = new_table("place", "could be", "model", ranking.metric, "chance of being best")
     for place in ranking.places[:MANY]:
         span = f"{place.low}" if place.low == place.high else f"{place.low} to {place.high}"
-        first = "unknown" if place.first is None else f"{100 * place.first:.0f} %"
+        first = _chance(place.first)
         value = "unknown" if place.value is None else f"{100 * place.value:.1f} %"
         table.add_row(str(place.place), span, _called(place, ranking), value, first)
     return table
+
+
+def _chance(share: float | None) -> str:
+    """A chance that was drawn: however often it came or never came, it is not certain."""
+    if share is None:
+        return "unknown"
+    return "> 99 %" if share > 0.99 else "< 1 %" if share < 0.01 else f"{100 * share:.0f} %"
 
 
 def _called(place: Place, ranking: Ranking) -> str:
@@ -262,8 +269,7 @@ def _power_words(pairs: Sequence[Compared]) -> list[str]:
         if one.detectable is None:
             continue
         who = " - ".join(names(one)) + (f" on {one.benchmark}" if len(pairs) > 1 else "")
-        text = f"{who}: {one.pairing.n:,} items find a difference of {100 * one.detectable:.1f} points (power 80 %)"
-        lines.append(text + _needed_words(pair) + ".")
+        lines.append(f"{who}: {_found_words(pair)}{_needed_words(pair)}.")
     return lines
 
 
@@ -275,20 +281,35 @@ def _power_of_many(pairs: Sequence[Compared]) -> Iterator[str]:
         ]
         if not known:
             continue
-        found = sorted(100 * (pair.comparison.detectable or 0.0) for pair in known)
+        found = sorted(pair.comparison.detectable or 0.0 for pair in known)
         items = sorted(pair.comparison.pairing.n for pair in known)
         n = f"{items[0]:,}" if items[0] == items[-1] else f"{items[0]:,} to {items[-1]:,}"
-        text = f"{len(known)} pairs on {label}: {n} items find a difference of {found[0]:.1f} to {found[-1]:.1f} points"
+        most = _size_words(known[0].comparison, found[-1])
+        text = f"{len(known)} pairs on {label}: {n} items find a difference of {100 * found[0]:.1f} to {most}"
         hardest = max(known, key=lambda pair: pair.items_needed or 0)
         is_one = len({pair.detect for pair in known}) == 1
         yield f"{text} (power 80 %){_needed_words(hardest).replace('take', 'take up to') if is_one else ''}."
+
+
+def _found_words(pair: Compared) -> str:
+    """What so many items find; of scores from 0 to 1 no difference is larger than 100 points."""
+    one, n = pair.comparison, pair.comparison.pairing.n
+    items = f"{n:,} item finds" if n == 1 else f"{n:,} items find"
+    least = one.detectable or 0.0
+    if one.ratio is None and least > 1:
+        return f"{n:,} {'item is' if n == 1 else 'items are'} too few to find any difference (power 80 %)"
+    return f"{items} a difference of {_size_words(one, least)} (power 80 %)"
+
+
+def _size_words(one: Comparison, size: float) -> str:
+    return f"{100 * size:.1f} {'points' if one.ratio is None else '%'}"
 
 
 def _needed_words(pair: Compared) -> str:
     if pair.items_needed is None or pair.detect is None:
         return ""
     cost = "price unknown" if pair.usd_needed is None else f"about {pair.usd_needed:,.2f} USD for both"
-    text = f"; {100 * abs(pair.detect):.1f} points would take {pair.items_needed:,} items ({cost})"
+    text = f"; {_size_words(pair.comparison, abs(pair.detect))} would take {pair.items_needed:,} items ({cost})"
     if pair.items_needed > pair.available:
         text += f", and the benchmark has {pair.available:,}"
     return text

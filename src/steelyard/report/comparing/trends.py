@@ -181,8 +181,15 @@ def trend_sentence(series: Series) -> str:
     least = change_written(series.detectable or 0.0, series.unit).lstrip("+")
     return (
         f"{where}: no change detected. {latest}, {_against(series)}; a change of {least} would have been found with a "
-        f"power of 80 %.{_change_points(series)}"
+        f"power of 80 %.{_by_luck(series.difference)}{_change_points(series)}"
     )
+
+
+def _by_luck(difference: Estimate) -> str:
+    """Why an interval that leaves out no change is no change yet, where it does."""
+    if difference.low is None or difference.high is None or difference.low <= 0 <= difference.high:
+        return ""
+    return " That the interval leaves out 0 is no change yet: with a look after every run, one in twenty does by luck."
 
 
 def _against(series: Series) -> str:
@@ -201,4 +208,6 @@ def _change_points(series: Series) -> str:
         between = one.at if one.earliest == one.latest else f"{one.at} ({one.earliest} to {one.latest})"
         jump = change_written(one.after - one.before, series.unit)
         texts.append(f" The level changed at {between}: {jump} (p = {one.p:.2g}).")
+    if texts and series.state not in ("up", "down"):
+        texts.append(f" That is seen in the light of all points; {series.points[-1].label} alone does not show it.")
     return "".join(texts)

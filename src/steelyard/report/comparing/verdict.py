@@ -8,7 +8,16 @@ from typing import Any
 
 import msgspec
 
-from steelyard.analysis.gate import Check, GateReport, Policy, check_margin, check_threshold, good_enough, verdict_of
+from steelyard.analysis.gate import (
+    Check,
+    GateReport,
+    Policy,
+    check_margin,
+    check_threshold,
+    good_enough,
+    refuse_mistaken,
+    verdict_of,
+)
 from steelyard.analysis.gate_pairs import held_against, not_planned, pairs_of, renamed, unpaired
 from steelyard.analysis.margins import Cell
 from steelyard.analysis.noise import propose_margin
@@ -214,6 +223,9 @@ def _check_metrics(held: Iterable[Margin | Threshold], cells: Sequence[Cell]) ->
     for one in held:
         if one.metric not in known:
             raise UnknownName("metric", one.metric, known)
+        if isinstance(one, Margin):
+            for cell in cells:
+                refuse_mistaken(one, cell)
 
 
 def _check_held(asked: Asked, baseline: Baseline | None) -> None:
