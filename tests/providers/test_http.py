@@ -341,6 +341,7 @@ def test_a_reply_that_breaks_off_behind_a_proxy_is_a_connection_failure_too(monk
     ],
 )
 def test_behind_a_proxy_too_only_a_request_that_found_a_way_was_sent(replies, target, was_sent, monkeypatch):
+    monkeypatch.setattr(http, "CONNECT_TIMEOUT_S", 0.5)
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
 
