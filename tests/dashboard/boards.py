@@ -71,7 +71,7 @@ def new_call(cell, session, position, *, text="yes", question="what?", name=None
         sample_id=item,
         repeat=repeat,
         request=request,
-        digest=request.digest(f"p/{position}", model),
+        digest=request.digest(model, about=str(position)),
         started_at="2026-01-01T00:00:00.000+00:00",
         attempts=attempts,
         completion=None if failure else completion,

@@ -138,6 +138,46 @@ def test_batches_that_stand_are_collected_beside_new_ones_where_there_is_room_fo
     check("s.db", house)
 
 
+def graded_twice(url, provider):
+    """A plan whose model is asked the same words for two graders; "-1", said to the even ones, is right for one."""
+    plan = json.loads(Path(plan_at(url, provider)).read_text())
+    plan["benchmarks"] = [{"path": "q.jsonl", "grader": grader} for grader in ("exact", "contains")]
+    rows = [row | {"input": f"Say {n}", "target": str(n) if n % 2 else "1"} for n, row in enumerate(ROWS)]
+    Path("q.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    Path("plan.yaml").write_text(json.dumps(plan))
+    return "plan.yaml"
+
+
+def graded(run):
+    """How many calls each grader of a run judged, by the score, whether the answer was used again, and its price."""
+    rows = (
+        "select json_extract(l.info, '$.protocol'), s.value, c.cached, c.cost_usd > 0, count(*), "
+        "count(distinct c.position) from calls c join cells l on l.id = c.cell join runs r on r.id = l.run "
+        "join scores s on s.call = c.id where r.id = ? group by 1, 2, 3, 4"
+    )
+    with closing(sqlite3.connect("s.db")) as raw:
+        return set(raw.execute(rows, (run,)))
+
+
+@both
+@pytest.mark.parametrize("moment", [None, "poll", "results"])
+def test_two_graders_of_the_same_words_have_answers_of_their_own_and_a_later_run_hands_in_none(provider, moment):
+    house = House(hold=moment)
+    with serving(house.handle) as http:
+        plan = graded_twice(http.url, provider)
+        if moment is None:
+            carried_out(plan)
+        else:
+            killed(house, plan)
+            carried_out("--resume", "1")
+        assert set(house.asked.values()) == {2}
+        batches = len(house.batches)
+        carried_out(plan)
+        assert len(house.batches) == batches
+    assert graded(1) == {("exact", 1, 0, 1, 6, 6), ("exact", 0, 0, 1, 6, 6), ("contains", 1, 0, 1, 12, 12)}
+    assert graded(2) == {("exact", 1, 1, 0, 6, 6), ("exact", 0, 1, 0, 6, 6), ("contains", 1, 1, 0, 12, 12)}
+
+
 def test_a_batch_that_is_more_than_the_account_may_have_waiting_is_handed_in_later_and_smaller():
     house = House(most_waiting=3)
     with serving(house.handle) as http:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from msgspec.structs import replace
 import steelyard as sy
 from server import say, serving
 from steelyard.engine.progress import Progress
-from steelyard.engine.reuse.cache import Identity
+from steelyard.engine.reuse.cache import Identity, identity
 from steelyard.engine.reuse.misses import explain
 from steelyard.engine.run import Given, execute
 from steelyard.plan.names import seconds
@@ -50,7 +51,7 @@ OTHERWISE = {
     "repeat": [0, 2],
     "extra": [{}, {"top_p": 0.91}, {"top_p": 0.9, "min_p": 0.1}, {"top_k": 0.9}],
 }
-IDENTITY = Identity(provider="openai", origin="https://x/v1", protocol="p", protocol_version="1")
+IDENTITY = Identity(provider="openai", origin="https://x/v1")
 
 
 def test_a_change_of_any_field_of_the_request_is_a_miss():
@@ -63,9 +64,21 @@ def test_a_change_of_any_field_of_the_request_is_a_miss():
     assert IDENTITY.key(replace(REQUEST, extra=dict(REQUEST.extra))) == key
 
 
-def test_a_change_of_who_answers_or_under_which_protocol_is_a_miss():
+def test_a_change_of_who_answers_is_a_miss():
     keys = {replace(IDENTITY, **{name: "other"}).key(REQUEST) for name in Identity.__struct_fields__}
     assert len(keys | {IDENTITY.key(REQUEST)}) == 1 + len(Identity.__struct_fields__)
+
+
+def test_how_or_for_which_benchmark_an_answer_is_graded_is_no_part_of_its_key():
+    info = first_cell()
+    others = [
+        replace(info, protocol="other", scored=("other",)),
+        replace(info, protocol_version="2"),
+        replace(info, benchmark="other", benchmark_version="2", dataset="other", dataset_digest="other"),
+        replace(info, settings={"protocol": {"metrics": ["other"]}}),
+    ]
+    assert {identity(other).key(REQUEST) for other in others} == {identity(info).key(REQUEST)}
+    assert identity(replace(info, origin="other")).key(REQUEST) != identity(info).key(REQUEST)
 
 
 TEXTS = st.text(max_size=4)
@@ -386,17 +399,63 @@ def test_the_cache_is_read_from_the_command_line():
         assert len(server.requests) == 24
 
 
-def test_a_miss_by_the_protocol_alone_names_the_way_that_asks_nobody():
+def figures(told):
+    """What a run's ``--json`` says of each of its cells."""
+    names = ("cached", "api_calls", "cost.total", "accuracy")
+    return [[cell["estimates"][name]["value"] for name in names] for cell in json.loads(told)["cells"]]
+
+
+def test_a_second_grader_over_the_same_words_costs_nothing():
     from cli.test_cli import ok, write_cases
 
     write_cases(4)
-    with serving(say("3")) as server:
-        command = ("run", "cases.jsonl", "-m", "openai/m", "--base-url", server.url, "--quiet")
-        ok(*command)
-        ok(*command, "--grader", "contains")
-        told = ok("cache", "explain")
-        ok(*command, "--grader", "contains", "--temperature", 1)
-        assert "steelyard rescore" not in ok("cache", "explain", "last")
-        asked = len(server.requests)
-        ok(*told.partition("  steelyard ")[2].split())
-        assert len(server.requests) == asked
+    with serving(say("it is 3")) as server:
+        command = ("run", "cases.jsonl", "-m", "openai/m", "--base-url", server.url, "--quiet", "--json")
+        priced = (*command, "--price", "1/1")
+        [[cached, calls, cost_usd, accuracy]] = figures(ok(*priced, "--grader", "exact"))
+        assert (cached, calls, accuracy) == (0, 4, 0.0)
+        assert cost_usd > 0
+        forecast = json.loads(ok(*priced, "--grader", "contains", "--dry-run"))["cells"][0]
+        assert (forecast["requests"], forecast["known"]) == (4, 4)
+        assert figures(ok(*priced, "--grader", "contains")) == [[4, 0, 0, 0.25]]
+        assert len(server.requests) == 4
+        assert "4 used again, 0 asked" in ok("cache", "explain")
+
+
+def test_two_graders_of_one_run_each_have_answers_of_their_own_and_a_later_run_has_them_all():
+    from cli.test_cli import ok, write_cases
+
+    write_cases(4)
+    with serving(say("it is 3")) as server:
+        model = {"id": "m", "provider": "openai", "model": "m", "base_url": server.url}
+        benchmarks = [{"path": "cases.jsonl", "grader": grader} for grader in ("exact", "contains")]
+        Path("plan.yaml").write_text(json.dumps({"models": [model], "benchmarks": benchmarks}))
+        first = figures(ok("run", "plan.yaml", "--quiet", "--json"))
+        assert [(cached, calls, accuracy) for cached, calls, _, accuracy in first] == [(0, 4, 0.0), (0, 4, 0.25)]
+        second = figures(ok("run", "plan.yaml", "--quiet", "--json"))
+        assert [(cached, calls, accuracy) for cached, calls, _, accuracy in second] == [(4, 0, 0.0), (4, 0, 0.25)]
+        assert len(server.requests) == 8
+
+
+def test_a_protocol_that_asks_otherwise_is_a_miss_by_what_it_asks_and_not_by_its_name():
+    brief = replace(quiz().protocol(None), name="brief", max_tokens=3)
+    with serving(say("yes")) as server:
+        ask(endpoint(server))
+        run = ask(endpoint(server), sy.Benchmark(name="quiz", version="1", load=quiz().load, protocols=(brief,)))
+        assert len(server.requests) == 40
+    with Store.open() as store:
+        assert {reason.field for reason in explain(store, run.info)[0].reasons} == {"max_tokens"}
+
+
+def test_a_confidential_answer_that_another_grader_uses_again_stays_withheld():
+    def sealed(name):
+        protocol = replace(quiz().protocol(None), name=name)
+        return sy.Benchmark(name="quiz", version="1", load=quiz().load, protocols=(protocol,), confidential=True)
+
+    with serving(say("a secret")) as server:
+        ask(endpoint(server), sealed("strict"))
+        run = ask(endpoint(server), sealed("lenient"))
+        assert len(server.requests) == 20
+    assert run.estimate("cached").value == 20
+    assert not [record for record in run.records() if "secret" in str(record.call) or "q1" in str(record.call.request)]
+    assert all(record.call.completion.text == "a secret" for record in run.records(reveal=True))

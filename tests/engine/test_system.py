@@ -322,6 +322,20 @@ def test_agreement_takes_the_commonest_answer_and_its_share():
     assert len({tuple(call.completion.stages[0].answers) for call in answers(run).values()}) > 1
 
 
+@pytest.mark.parametrize(("by", "asked_again"), [("agreement", 3 * N), ("logprob", 0)])
+def test_another_grader_uses_answers_again_unless_it_has_a_say_in_which_one_is_taken(by, asked_again):
+    def graded(name):
+        protocol = replace(quiz().protocol(None), name=name)
+        return sy.Benchmark(name="quiz", version="1", load=quiz().load, protocols=(protocol,))
+
+    sure = model("cheap", confidence=Confidence(by=by, samples=3))
+    ask([sure], benchmark=graded("strict"))
+    _, providers, _ = ask([sure], benchmark=graded("lenient"))
+    assert providers["cheap"].asked == asked_again
+    _, providers, _ = ask([sure], benchmark=graded("lenient"))
+    assert providers["cheap"].asked == 0
+
+
 def test_samples_of_agreement_differ_in_their_seed_and_nothing_else():
     seen = []
 

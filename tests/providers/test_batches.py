@@ -22,7 +22,7 @@ REQUESTS = [
     Request(model="m", prompt=Prompt(kind="chat", messages=(Message(role="user", content=f"Q{n}"),)), max_tokens=9)
     for n in range(4)
 ]
-LABEL = label_of("run", "origin", [request.digest("p", "o") for request in REQUESTS])
+LABEL = label_of("run", "origin", [request.digest("o") for request in REQUESTS])
 both = pytest.mark.parametrize("provider", ["openai", "anthropic"])
 
 

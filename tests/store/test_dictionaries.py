@@ -30,7 +30,7 @@ def call_about(cell, session, position):
     question = f"Janet's {position} ducks lay {position * 13} eggs per day. She eats three every morning. How many?"
     prompt = Prompt(kind="chat", messages=(Message(role="user", content=question),))
     request = msgspec.structs.replace(new.call.request, prompt=prompt)
-    call = msgspec.structs.replace(new.call, request=request, digest=request.digest("p/1", "here"))
+    call = msgspec.structs.replace(new.call, request=request, digest=request.digest("here"))
     return msgspec.structs.replace(new, call=call, sample=msgspec.structs.replace(new.sample, input=question))
 
 

@@ -38,7 +38,7 @@ def asked(cell, session, position, sample, prompt, **more):
         cell, session, position, text="Thirteen eggs, since sixteen without three are thirteen.", at_s=STARTED_S
     )
     request = Request(model="m", prompt=prompt)
-    call = msgspec.structs.replace(new.call, sample_id=sample.id, request=request, digest=request.digest("p/1", "here"))
+    call = msgspec.structs.replace(new.call, sample_id=sample.id, request=request, digest=request.digest("here"))
     return msgspec.structs.replace(new, sample=sample, call=call, **more)
 
 
@@ -262,7 +262,7 @@ def test_an_old_store_reads_as_it_did_is_written_on_and_can_be_salvaged_as_it_is
                 for record in records:
                     request, question = record.call.request, record.sample.input
                     assert request.prompt == prompt_of(f"Question: {question}\nAnswer:")
-                    assert record.call.digest == request.digest("p/1", "here")
+                    assert record.call.digest == request.digest("here", about="p/1")
             assert [record.scores["accuracy"].value for record in first] == [0.0, 0.0, 1.0, 0.0, 0.0, 0.0]
             assert [record.scores["accuracy"].answer for record in first] == [str(i) for i in range(1, 7)]
             assert first[4].scores["accuracy.strict"].answer == first[4].call.completion.text

@@ -70,7 +70,7 @@ def new_call(cell, session, position, *, repeat=0, failure=None, text="yes", cos
         sample_id=f"quiz/{position}",
         repeat=repeat,
         request=request,
-        digest=request.digest("p/1", "here"),
+        digest=request.digest("here"),
         started_at="2026-01-01T00:00:00.000+00:00",
         completion=None if failure else completion,
         failure=failure,

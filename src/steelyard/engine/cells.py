@@ -181,7 +181,7 @@ def _cells_of(
             )
         if spec.confidence is not None or spec.cascade is not None:
             check_sure(spec, task)
-        info = cell_info(_versioned(spec, provider), plan, task, _origin(spec, provider), is_floor=False)
+        info = cell_info(_versioned(spec, provider), plan, task, _origin(spec, provider, task.protocol), is_floor=False)
         info = _timed_by(provider, info)
         judge = seats.of(task.protocol)
         yield Cell(info=_judged_by(judge, info), spec=spec, task=task, provider=provider, floor=None, judge=judge)
@@ -193,13 +193,18 @@ def _versioned(spec: ModelSpec, provider: Provider) -> ModelSpec:
     return spec if version is None else msgspec.structs.replace(spec, version=str(version))
 
 
-def _origin(spec: ModelSpec, provider: Provider) -> str:
-    """Who answers, and how it is found how sure that is: of a model asked otherwise nothing is used again."""
+def _origin(spec: ModelSpec, provider: Provider, protocol: Protocol) -> str:
+    """Who answers, and how it is found how sure that is: of a model asked otherwise nothing is used again.
+
+    Which of several answers most of them agree with depends on how the protocol reads them, so it is named there.
+    """
     how = spec.confidence or (spec.cascade.cheap.confidence if spec.cascade else None)
     if how is None:
         return origin_of(provider)
     below = f" below {spec.cascade.threshold:g}" if spec.cascade and spec.cascade.threshold else ""
-    samples = f" of {how.samples} at {how.temperature:g}" if how.by == "agreement" else ""
+    samples = ""
+    if how.by == "agreement":
+        samples = f" of {how.samples} at {how.temperature:g} as {protocol.name}/{protocol.version} reads them"
     return f"{origin_of(provider)}, {how.by}{samples}{below}"
 
 

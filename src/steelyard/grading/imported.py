@@ -164,7 +164,7 @@ def _call(task: Task, origin: str, cell: int, session: int, answer: Answer) -> N
         sample_id=sample.id,
         repeat=answer.repeat,
         request=request,
-        digest=request.digest(f"{task.protocol.name}/{task.protocol.version}", origin),
+        digest=request.digest(origin),
         started_at=now.isoformat(timespec="milliseconds"),
         completion=Completion(
             text=answer.text,

@@ -63,12 +63,13 @@ class Request(Struct, frozen=True, kw_only=True):
     repeat: int = 0
     extra: dict[str, Any] = {}
 
-    def digest(self, protocol: str, origin: str) -> bytes:
+    def digest(self, origin: str, about: str = "") -> bytes:
         """32 bytes that change whenever anything that can change the answer does.
 
         ``origin`` names who answers: a base URL, a weights file's sha256 with its runtime, a function's version.
+        ``about`` tells apart what is asked about different things in the same words, as judges are.
         """
-        return hashlib.sha256(msgspec.json.encode([protocol, origin, self], order="sorted")).digest()
+        return hashlib.sha256(msgspec.json.encode([about, origin, self], order="sorted")).digest()
 
 
 class Price(Struct, frozen=True, kw_only=True):

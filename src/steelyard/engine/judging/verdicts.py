@@ -27,7 +27,7 @@ def key_of_verdict(spec: ModelSpec, provider: Provider, request: Request, asked:
     if spec.provider in OF_THE_USER and version is None:
         return None
     origin = provider.origin if version is None else f"{provider.origin}@{version}"
-    return request.digest(asked, f"{spec.provider} {origin}")
+    return request.digest(f"{spec.provider} {origin}", about=asked)
 
 
 class Verdicts:

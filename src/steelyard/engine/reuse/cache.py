@@ -1,8 +1,9 @@
 """Answers of earlier runs used again: what is looked up, under which key, and for whom nothing is.
 
-The key covers everything that can change an answer: who answers, the protocol with its version, every field of the
-request, the repeat's index among them. It is the digest that each call carries anyway, so there is nothing to keep in
-step. What a run has asked itself is never used again within it, or its numbers would depend on the order of arrival.
+The key covers everything that can change an answer, and nothing else: who answers, and every field of the request, the
+repeat's index among them. How the answer is graded is no part of it. It is the digest that each call carries anyway, so
+there is nothing to keep in step. What a run has asked itself is never used again within it, or its numbers would depend
+on the order of arrival.
 """
 
 from __future__ import annotations
@@ -18,32 +19,25 @@ from steelyard.engine.cells import Cell
 from steelyard.plan.names import OF_THE_USER
 from steelyard.plan.plan import Plan
 from steelyard.store import Store
-from steelyard.store.rows.answers import Asked, KnownDigests, Reusable
+from steelyard.store.rows.answers import KnownDigests, Reusable
 from steelyard.types import CellInfo, Request
 
 
 class Identity(Struct, frozen=True, kw_only=True):
-    """What an answer depends on, beside the request: who answers, and under which protocol."""
+    """Who answers: what an answer depends on, beside the request."""
 
     provider: str
     origin: str
-    protocol: str
-    protocol_version: str
 
     def key(self, request: Request) -> bytes:
         """The digest under which the answer to ``request`` is found again."""
-        return request.digest(f"{self.protocol}/{self.protocol_version}", f"{self.provider} {self.origin}")
+        return request.digest(f"{self.provider} {self.origin}")
 
 
 def identity(info: CellInfo) -> Identity:
     """The identity of a cell's answers, from what is stored of the cell."""
     model: dict[str, Any] = info.settings.get("model", {})
-    return Identity(
-        provider=str(model.get("provider", "")),
-        origin=info.origin,
-        protocol=info.protocol,
-        protocol_version=info.protocol_version,
-    )
+    return Identity(provider=str(model.get("provider", "")), origin=info.origin)
 
 
 def why_never(info: CellInfo) -> str | None:
@@ -70,11 +64,7 @@ class Cache:
 
     def __init__(self, store: Store, run_id: str | None, cells: Sequence[Cell], *, since_s: float) -> None:
         self._store, self._run_id, self._since_s = store, run_id, since_s
-        self._asked = [
-            Asked(cell.info.origin, cell.info.protocol, cell.info.protocol_version)
-            for cell in cells
-            if why_never(cell.info) is None
-        ]
+        self._origins = {cell.info.origin for cell in cells if why_never(cell.info) is None}
         self._known = KnownDigests()
 
     async def open(self) -> None:
@@ -83,8 +73,8 @@ class Cache:
 
     def read(self) -> None:
         """The same, here and now."""
-        if self._asked:
-            self._known = self._store.answers.known(self._asked, run_id=self._run_id, since_s=self._since_s)
+        if self._origins:
+            self._known = self._store.answers.known(self._origins, run_id=self._run_id, since_s=self._since_s)
 
     @property
     def is_empty(self) -> bool:

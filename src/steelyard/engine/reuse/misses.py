@@ -167,9 +167,5 @@ def explain_lines(found: Sequence[Explained]) -> Iterator[str]:
             if reason.field is not None:
                 yield f"      in run #{reason.run}: {reason.before}"
                 yield f"      now: {reason.now}"
-        if {reason.field for reason in cell.reasons} == {"protocol"}:
-            first = cell.reasons[0]
-            yield "  The same words were sent. To grade earlier answers by another protocol nobody need be asked:"
-            yield f"  steelyard rescore {first.run} --protocol {first.now}"
         if cell.looked_at < cell.asked:
             yield f"  ({cell.looked_at:,} of the {cell.asked:,} asked were looked at)"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -33,14 +33,6 @@ Open = Callable[[], AbstractContextManager[Connection]]
 AT_ONCE = 500
 ROWS_AT_ONCE = 5_000
 CLEARED = "cache_cleared_at"
-
-
-class Asked(Struct, frozen=True):
-    """What the answers of a cell have in common, as the cell's row holds it: who answers, and under which protocol."""
-
-    origin: str
-    protocol: str
-    protocol_version: str
 
 
 class Reusable(Struct, frozen=True, kw_only=True):
@@ -98,10 +90,10 @@ class Answers:
     def __init__(self, open_to_read: Open, open_to_write: Open, number_of: Callable[[Connection, str], int]) -> None:
         self._reading, self._writing, self._number_of = open_to_read, open_to_write, number_of
 
-    def known(self, asked: Iterable[Asked], *, run_id: str | None = None, since_s: float = 0.0) -> KnownDigests:
-        """The digests of all answers to such questions, outside the run, given after ``since_s``."""
+    def known(self, origins: Set[str], *, run_id: str | None = None, since_s: float = 0.0) -> KnownDigests:
+        """The digests of all that these have answered, outside the run, after ``since_s``."""
         with self._reading() as connection:
-            return known_digests(connection, asked, but_not_run=self._number(connection, run_id), since_s=since_s)
+            return known_digests(connection, origins, but_not_run=self._number(connection, run_id), since_s=since_s)
 
     def find(
         self, digests: Sequence[bytes], *, run_id: str | None = None, since_s: float = 0.0
@@ -175,12 +167,12 @@ def reused(call: Call, sample_id: str) -> Call:
 
 
 def known_digests(
-    connection: Connection, asked: Iterable[Asked], *, but_not_run: int | None, since_s: float
+    connection: Connection, origins: Set[str], *, but_not_run: int | None, since_s: float
 ) -> KnownDigests:
-    """The digests of all answers that may be used again for such cells."""
-    wanted, calls, cleared = set(asked), schema.calls, Cleared(connection)
+    """The digests of all answers of these that may be used again."""
+    calls, cleared = schema.calls, Cleared(connection)
     found: list[bytes] = []
-    for cell, model in _cells(connection, wanted, but_not_run):
+    for cell, model in _cells(connection, origins, but_not_run):
         may_be_used = _may_be_used(max(since_s, cleared.at_s(model)))
         rows = connection.execute(select(calls.c.digest).where(calls.c.cell == cell, may_be_used))
         for partition in rows.yield_per(ROWS_AT_ONCE).partitions():
@@ -307,13 +299,19 @@ def _may_be_used(since_s: float) -> ColumnElement[bool]:
     return and_(calls.c.failure.is_(None), calls.c.reused_from.is_(None), calls.c.started_s > since_s)
 
 
-def _cells(connection: Connection, wanted: set[Asked], but_not_run: int | None) -> list[tuple[int, str]]:
+class _Answerer(Struct, frozen=True):
+    """Who answers in a cell, as the cell's row holds it."""
+
+    origin: str
+
+
+def _cells(connection: Connection, origins: Set[str], but_not_run: int | None) -> list[tuple[int, str]]:
     cells = schema.cells
     chosen = select(cells.c.id, cells.c.model, cells.c.info)
     if but_not_run is not None:
         chosen = chosen.where(cells.c.run != but_not_run)
     rows = connection.execute(chosen)
-    return [(row.id, row.model) for row in rows if msgspec.json.decode(row.info, type=Asked) in wanted]
+    return [(row.id, row.model) for row in rows if msgspec.json.decode(row.info, type=_Answerer).origin in origins]
 
 
 def _reusable(row: Any) -> Reusable:
