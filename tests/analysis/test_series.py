@@ -232,6 +232,17 @@ def test_parts_that_nobody_drew_at_random_are_no_one_series(order, broke):
     assert len(trends("accuracy", no_items)) == (2 if broke else 1)
 
 
+def test_items_that_were_asked_and_lost_are_no_other_items():
+    """One run in three lost a tenth of the first items of the file, another of them each time."""
+    runs = [observed(i, np.ones(100), order="file", available=5000) for i in range(3)]
+    few = [msgspec.structs.replace(observed(run, np.ones(90), items=np.delete(np.arange(100), gone), order="file",
+                                            available=5000), lost=(10, 100))
+           for run, gone in ((3, slice(10)), (4, slice(10, 20)))]  # fmt: skip
+    assert [one.broke for one in trends("accuracy", [*runs, *few])] == [None]
+    elsewhere = msgspec.structs.replace(few[1], items=few[1].items + 100)
+    assert len(trends("accuracy", [*runs, *few, elsewhere])) == 2
+
+
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("kind", "certainty"), [("own", 1.0), ("4 and 8", 1.0), ("4 and 8", 10.0), ("one after the other", 10.0)]

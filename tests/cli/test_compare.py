@@ -15,8 +15,9 @@ from test_grading import rows_of, write_lines
 import steelyard as sy
 from command import ok, steelyard
 from steelyard.cli.forecast_cell import CellForecast
-from steelyard.cli.power import power_forecast
-from steelyard.report.comparing.comparison import load_comparisons
+from steelyard.cli.power import power_forecast, power_words
+from steelyard.report.comparing import flips
+from steelyard.report.comparing.comparison import Reader, load_comparisons
 from steelyard.report.comparing.comparison_text import print_comparisons
 from steelyard.report.comparing.pairs import Question
 from steelyard.report.console import PlainConsole
@@ -66,6 +67,17 @@ def test_the_turned_items_are_one_command_away(two_runs):
     found = json.loads(ok("compare", *two_runs, "--flips", "--json"))[0]
     assert [flip["item"] for flip in found["lost"]] == [f"c{i}" for i in range(5)]
     assert len(found["won"]) == found["n_won"] == 18
+
+
+def test_no_question_to_the_store_holds_the_numbers_of_more_items_than_it_takes(two_runs, monkeypatch):
+    monkeypatch.setattr(flips, "NAMED_AT_ONCE", 4)
+    asked = []
+    names = Reader.names
+    monkeypatch.setattr(Reader, "names", lambda self, info, among=None: asked.append(among) or names(self, info, among))
+    for most, numbers in ((2, 4), (3, None)):
+        found = json.loads(ok("compare", *two_runs, "--flips", "--json", "--most", most))[0]
+        assert [flip["item"] for flip in found["lost"]] == [f"c{i}" for i in range(most)]
+        assert (asked[-1] and len(asked[-1])) == numbers
 
 
 def test_what_cannot_be_paired_is_a_usage_error_that_names_the_field(two_runs):
@@ -284,6 +296,20 @@ def test_what_more_items_cost_is_known_also_where_all_answers_of_the_plan_are():
     (expected,) = power_forecast([cell, cell], [False, False], find=0.05)
     assert expected.items_needed == 785
     assert expected.most_usd_needed == pytest.approx(2 * 0.01 * (785 - 300))
+
+
+def test_what_more_items_cost_is_never_rounded_to_nothing(two_runs):
+    cell = CellForecast(model="m", benchmark="b", items=300, available=1319, repeats=1, requests=300, known=0,
+                        input_tokens=0, most_output_tokens=0, most_cost_usd=0.0, most_batch_cost_usd=0.0,
+                        most_request_usd=1e-06, judge_requests=0, judge_most_cost_usd=0.0, half_width=0.06)  # fmt: skip
+    (expected,) = power_forecast([cell, cell], [False, False], find=0.05)
+    assert "5 points would take 785 items (at most 0.0016 USD in all)" in power_words(expected)
+    with Store.open(Path(".steelyard/steelyard.db")) as store:
+        found = load_comparisons(store, [store.run(str(run)) for run in two_runs], Question(detect=0.05))
+    cheap = msgspec.structs.replace(found, pairs=[msgspec.structs.replace(found.pairs[0], usd_needed=0.00312)])
+    out = io.StringIO()
+    print_comparisons(cheap, PlainConsole(file=out, width=160))
+    assert "(about 0.0031 USD for both)" in out.getvalue()
 
 
 def test_one_candidate_on_several_benchmarks_has_an_average_of_them():

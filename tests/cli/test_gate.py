@@ -4,12 +4,17 @@ import hashlib
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 import steelyard as sy
 from command import ok, steelyard, steelyard_process
+from steelyard.benchmarks.benchmark import ask
 from steelyard.cli import main
+from steelyard.criteria import parse_margin
+from steelyard.errors import UsageError
 from steelyard.providers.function import Function
+from steelyard.report.comparing.verdict import Asked, verdict_beforehand
 from steelyard.store import Store
 
 
@@ -158,6 +163,30 @@ def test_a_model_that_the_baseline_never_had_is_told_and_never_a_pass(said):
     assert (code, "the baseline has no new on cases@exact, so nothing is known of its change" in text) == (3, True)
     assert "gate with --model served" in text
     assert said(*HELD, "--model", "served")[0] == 0
+
+
+def test_a_margin_on_a_score_of_one_benchmark_is_judged_there_whatever_else_the_baseline_has():
+    items = [sy.Sample(id=f"i{i}", input=f"Say {i}", target=str(i)) for i in range(20)]
+
+    def judge(sample, completion):
+        score = sy.Score(value=float(completion.text == sample.target), answer=completion.text)
+        return {"accuracy": score, "style": score}
+
+    styled = sy.Protocol(
+        name="styled", version="1", kind="chat", render=ask, grade=judge, metrics=("accuracy", "style")
+    )
+    both = [
+        sy.Benchmark(name="one", version="1", load=lambda selection: items, protocols=(styled,)),
+        sy.Benchmark(name="two", version="1", load=lambda selection: items, grade=lambda sample, completion: True),
+    ]
+    sy.run([named("served")], both, fresh=True, on_message=lambda text: None)
+    ok("baseline", "set", "main")
+    asked = Asked(baseline="main", margins=(parse_margin("style=0.05"),), benchmark="one")
+    with Store.open() as store:
+        assert verdict_beforehand(store, asked, ["served"]) is None
+        everywhere = msgspec.structs.replace(asked, benchmark=None)
+        with pytest.raises(UsageError, match=r"two@default has no style. Try: --benchmark"):
+            verdict_beforehand(store, everywhere, ["served"])
 
 
 def test_a_plan_without_a_model_of_its_baseline_is_told_before_anything_is_asked(said):

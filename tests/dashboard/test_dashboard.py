@@ -451,6 +451,22 @@ def test_what_was_made_of_a_large_run_is_found_by_who_waited_for_it_whatever_is_
     assert meanwhile.get("k", 2, lambda: made.append(1) or len(made)) == 2
 
 
+def test_an_error_that_is_shown_again_and_again_holds_on_to_no_page_that_showed_it(monkeypatch):
+    monkeypatch.setattr(board, "SOON_S", 10.0)
+    meanwhile = board.Meanwhile()
+
+    def refuse():
+        raise UsageError("no")
+
+    def steps():
+        with pytest.raises(UsageError) as raised:
+            meanwhile.get("k", 1, refuse)
+        return [place.name for place in raised.traceback]
+
+    assert steps() == steps()
+    assert steps()[-1] == "refuse"
+
+
 def test_of_an_item_asked_several_times_the_repeats_are_shown_that_turned(store):
     for run, (first, second) in enumerate([((0.0, "no"), (1.0, "aye")), ((0.0, "nay"), (0.0, "never"))]):
         info = cell_info(items=3, available=3, repeats=2)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 import steelyard as sy
+from command import ok
 from server import chunk, finish, serving, stream, usage
 from steelyard.engine.asking.attempts import RetryPolicy
 from steelyard.engine.money.budget import (
@@ -27,6 +28,7 @@ from steelyard.engine.progress import Progress
 from steelyard.engine.run import Given, execute
 from steelyard.plan.plan import BenchmarkSpec, Plan
 from steelyard.store import Store
+from steelyard.store.rows import account
 from steelyard.types import Failure, Message, ModelSpec, Price, Prompt, Request
 
 AMOUNT = st.floats(0.0, 1.0)
@@ -409,6 +411,14 @@ def test_a_budget_over_the_store_counts_all_runs_also_what_was_deleted():
         store.budget.clear()
         assert store.budget.account() is None
     assert first.status == "done"
+
+
+def test_what_little_was_spent_of_the_stores_budget_is_not_written_as_nothing(monkeypatch):
+    with Store.open() as store:
+        store.budget.set(1.0)
+        little = account.Account(limit_usd=1.0, set_at="2026-01-01", spent_usd=0.000012, held_usd=0.0)
+        monkeypatch.setattr(account.Budget, "account", lambda self: little)
+    assert "1.0000 of 1 USD left: 0.000012 USD spent (set 2026-01-01)" in ok("budget")
 
 
 def test_a_judge_that_grades_again_is_paid_from_the_stores_budget():

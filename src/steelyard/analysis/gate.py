@@ -19,6 +19,7 @@ from steelyard import stats
 from steelyard.analysis.compare import POWER
 from steelyard.analysis.estimates import headline_scored
 from steelyard.analysis.margins import ALPHA, Cell, Scale, Standing, better_of, standing
+from steelyard.analysis.metrics import METRICS
 from steelyard.analysis.pairing import differing_fields
 from steelyard.criteria import Margin, Threshold
 from steelyard.errors import UsageError
@@ -116,6 +117,8 @@ def check_margin(margin: Margin, baseline: Cell, candidate: Cell, policy: Policy
 def refuse_mistaken(margin: Margin, cell: Cell) -> None:
     """Refuse a margin on a metric that has no better and worse, and one that nothing could exceed."""
     better = better_of(margin.metric, cell)
+    if better is None and margin.metric not in METRICS:
+        raise UsageError(f"{cell.info.label} has no {margin.metric}. Try: --benchmark, one that has it")
     if better is None:
         raise UsageError(
             f"{margin.metric} is neither better high nor low, so it has no margin. Try: --require, a plain bound"

@@ -55,10 +55,12 @@ def _document(state: Account | None) -> dict[str, float | str | None]:
 
 
 def _sentence(state: Account | None) -> str:
+    from steelyard.analysis.wording import amount
+
     if state is None:
         return "No budget stands over this store. Try: steelyard budget set 200"
-    held = f", {state.held_usd:.4f} USD held by runs that go on" if state.held_usd else ""
+    held = f", {amount(state.held_usd)} USD held by runs that go on" if state.held_usd else ""
     return (
-        f"{state.remaining_usd:.4f} of {state.limit_usd:g} USD left: {state.spent_usd:.4f} USD spent{held} "
+        f"{amount(state.remaining_usd)} of {state.limit_usd:g} USD left: {amount(state.spent_usd)} USD spent{held} "
         f"(set {state.set_at[:10]})"
     )

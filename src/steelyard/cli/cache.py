@@ -105,6 +105,7 @@ def _moment(at_s: float | None) -> str | None:
 def _print_stats(rows: list[dict[str, Any]], location: str) -> None:
     from rich.table import Table
 
+    from steelyard.analysis.wording import amount
     from steelyard.report.console import console
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
@@ -117,7 +118,7 @@ def _print_stats(rows: list[dict[str, Any]], location: str) -> None:
             f"{row['size_bytes'] / 1e6:,.1f}",
             *((row[name] or "")[:16].replace("T", " ") for name in ("oldest", "newest")),
             f"{row['used_again']:,}",
-            f"{row['saved_usd']:.4f}",
+            amount(row["saved_usd"]),
             (row["cleared_at"] or "")[:16].replace("T", " "),
         )
     console().print(table if rows else f"No answers in {location} can be used again.")

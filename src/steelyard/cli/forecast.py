@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from steelyard.analysis.wording import amount
 from steelyard.cli.forecast_cell import CellForecast, forecast_cell
 from steelyard.cli.power import FIND, PowerForecast, power_forecast, power_words
 from steelyard.engine.reuse.cache import count_known
@@ -51,7 +52,7 @@ JUDGE_HEADINGS = ("judge requests", "judge cost <=")
 
 
 def _usd(cost: float | None) -> str:
-    return "unknown" if cost is None else f"${cost:.4f}"
+    return "unknown" if cost is None else f"${amount(cost)}"
 
 
 def print_forecast(expected: Forecast) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
+from steelyard.analysis.wording import amount
 from steelyard.cli.forecast_cell import CellForecast
 
 DISAGREE = 0.25
@@ -56,7 +57,7 @@ def power_words(expected: PowerForecast) -> str:
     )
     if expected.items_needed is not None and expected.items < expected.items_needed:
         known_usd = expected.most_usd_needed
-        cost = "price unknown" if known_usd is None else f"at most {known_usd:,.2f} USD in all"
+        cost = "price unknown" if known_usd is None else f"at most {amount(known_usd)} USD in all"
         text += f"; {100 * expected.find:g} points would take {expected.items_needed:,} items ({cost})"
         if expected.items_needed > expected.available:
             text += f", and the benchmark has {expected.available:,}"

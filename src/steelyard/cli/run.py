@@ -107,8 +107,10 @@ def confirm(plan: Plan, store: Store, parsed: argparse.Namespace) -> None:
 
 def _against_budget(most_usd: float, left_usd: float, whose: str) -> str:
     """What the run may cost beside what it may spend."""
+    from steelyard.analysis.wording import amount
+
     outlook = "it fits" if most_usd <= left_usd else "it may end before all is asked"
-    return f"forecast: up to about {most_usd:.4f} USD of {whose} {left_usd:g} USD; {outlook}"
+    return f"forecast: up to about {amount(most_usd)} USD of {whose} {left_usd:g} USD; {outlook}"
 
 
 def carry_out(plan: Plan, store: Store, resume: RunInfo | None, parsed: argparse.Namespace) -> Ended:

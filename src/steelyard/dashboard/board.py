@@ -9,6 +9,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Mapping
+from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import Struct
@@ -72,6 +73,7 @@ class Making:
         self.state, self.done, self.made_s = state, threading.Event(), 0.0
         self.result: object = None
         self.error: Exception | None = None
+        self.raised_at: TracebackType | None = None
 
     def still_holds(self, state: Hashable) -> bool:
         """Whether it need not be made again. A page that waited for it must find it when it asks, whatever is written
@@ -102,7 +104,7 @@ class Meanwhile:
         if not one.done.wait(SOON_S):
             return None
         if one.error is not None:
-            raise one.error
+            raise one.error.with_traceback(one.raised_at)
         return one.result  # type: ignore[return-value]  # each key is made by one kind of call
 
     def _make(self, one: Making, make: Callable[[], object]) -> None:
@@ -110,7 +112,7 @@ class Meanwhile:
             with self._turn:
                 one.result = make()
         except Exception as error:  # noqa: BLE001 - it is raised where the page is made
-            one.error = error
+            one.error, one.raised_at = error, error.__traceback__
         finally:
             one.made_s = time.monotonic()
             one.done.set()

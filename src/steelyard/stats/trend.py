@@ -218,7 +218,7 @@ def _variances(weights: np.ndarray, errors: np.ndarray, shared: np.ndarray) -> n
     is_before = np.arange(k)[None, :] <= np.arange(k - 1)[:, None]
     before, after = np.where(is_before, weights, 0.0), np.where(is_before, 0.0, weights)
     each = before / before.sum(axis=1, keepdims=True) - after / after.sum(axis=1, keepdims=True)
-    return np.asarray(each**2 @ errors**2 + np.einsum("ij,jk,ik->i", each, shared, each))
+    return np.asarray(each**2 @ errors**2 + ((each @ shared) * each).sum(axis=1))
 
 
 def _no_trend(n: int) -> Trend:

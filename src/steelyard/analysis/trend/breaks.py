@@ -55,4 +55,5 @@ def _are_other_parts(before: Observed, now: Observed) -> bool:
     if before.items is None or now.items is None:
         return before.info.items != now.info.items
     most = max(len(before.items), len(now.items))
-    return len(np.intersect1d(before.items, now.items)) < MOSTLY * most
+    lost = sum(one.lost[0] // one.info.repeats for one in (before, now))  # they were asked, and may be the same ones
+    return len(np.intersect1d(before.items, now.items)) + lost < MOSTLY * most

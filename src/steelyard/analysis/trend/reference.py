@@ -57,7 +57,7 @@ class Reference(Struct, frozen=True, kw_only=True):
             each[self.first : self.first + row + 1] = of_later / of_later.sum()
         weights[:, : self.first] = -self.weights
         own = errors.own + self.tau2
-        lasting = self.weights**2 @ own[: self.first] + np.einsum("ij,jk,ik->i", weights, errors.shared, weights)
+        lasting = self.weights**2 @ own[: self.first] + ((weights @ errors.shared) * weights).sum(axis=1)
         return np.asarray(np.sqrt(own[self.first :] + (2 - lam) / lam * np.maximum(0.0, lasting)))
 
 

@@ -14,7 +14,7 @@ from steelyard.analysis.compare import CONFIDENCE, family_level
 from steelyard.analysis.findings import NAMED, listed
 from steelyard.analysis.places import Place, Ranking
 from steelyard.analysis.sentences import descriptive, names, points, times
-from steelyard.analysis.wording import written
+from steelyard.analysis.wording import dollars, written
 from steelyard.report.comparing.comparison import Average, Compared, Comparisons
 from steelyard.report.comparing.variates_text import variate_words
 from steelyard.report.console import PlainConsole, console, new_table, tables_that_fit
@@ -308,7 +308,7 @@ def _size_words(one: Comparison, size: float) -> str:
 def _needed_words(pair: Compared) -> str:
     if pair.items_needed is None or pair.detect is None:
         return ""
-    cost = "price unknown" if pair.usd_needed is None else f"about {pair.usd_needed:,.2f} USD for both"
+    cost = "price unknown" if pair.usd_needed is None else f"about {dollars(pair.usd_needed)} for both"
     text = f"; {_size_words(pair.comparison, abs(pair.detect))} would take {pair.items_needed:,} items ({cost})"
     if pair.items_needed > pair.available:
         text += f", and the benchmark has {pair.available:,}"

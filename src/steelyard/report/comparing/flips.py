@@ -17,6 +17,8 @@ from steelyard.store import Store
 from steelyard.types import CellInfo, Columns, RunInfo
 
 LONGEST = 60
+NAMED_AT_ONCE = 1_000
+"""Items whose names are asked for by their places: a question to a database does not take a whole run's."""
 
 
 class Flip(Struct, frozen=True, kw_only=True):
@@ -89,8 +91,8 @@ def _flips(store: Store, reader: Reader, compared: Compared, metric: str, most: 
     gaps = pair.differences
     order = np.argsort(-np.abs(gaps), kind="stable")
     won, lost = order[gaps[order] > 0][:most], order[gaps[order] < 0][:most]
-    shown = None if most is None else pair.items[np.concatenate([won, lost])].tolist()
-    called = reader.names(compared.sides[1][1], shown)
+    shown = pair.items[np.concatenate([won, lost])].tolist()
+    called = reader.names(compared.sides[1][1], shown if len(shown) <= NAMED_AT_ONCE else None)
 
     def flip(at: int) -> Flip:
         position = int(pair.items[at])

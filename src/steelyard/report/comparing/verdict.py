@@ -206,10 +206,11 @@ def verdict_beforehand(store: Store, asked: Asked, models: Sequence[str]) -> Gat
         return told(verdict_of([], policy=asked.policy, run=None, baseline=asked.baseline, faults=[missing]))
     if baseline is None:
         return None
-    before = cells_of_snapshot(baseline.content)
-    _check_metrics(asked.margins, before)
+    before = held_against(cells_of_snapshot(baseline.content), asked.model, asked.benchmark)
+    if before:
+        _check_metrics(asked.margins, before)
     wanted = [model for model in models if asked.model in (None, model)]
-    gone = not_planned(held_against(before, asked.model, asked.benchmark), wanted)
+    gone = not_planned(before, wanted)
     return told(verdict_of([], policy=asked.policy, run=None, baseline=asked.baseline, faults=gone)) if gone else None
 
 
