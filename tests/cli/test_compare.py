@@ -15,7 +15,7 @@ from test_grading import rows_of, write_lines
 import steelyard as sy
 from command import ok, steelyard
 from steelyard.cli.forecast_cell import CellForecast
-from steelyard.cli.power import power_forecast, power_words
+from steelyard.cli.power import PowerForecast, power_forecast, power_words
 from steelyard.report.comparing import flips
 from steelyard.report.comparing.comparison import Reader, load_comparisons
 from steelyard.report.comparing.comparison_text import print_comparisons
@@ -175,6 +175,20 @@ def test_of_a_single_item_no_difference_is_promised():
     write_cases(1)
     few = [answers(name, right, n=1) for name, right in (("old", {0}), ("new", set()))]
     assert "1 item is too few to find any difference" in ok("compare", *few)
+    with Store.open(Path(".steelyard/steelyard.db")) as store:
+        found = load_comparisons(store, [store.run(str(run)) for run in few], Question())
+    (pair,) = found.pairs
+    likely = msgspec.structs.replace(pair, comparison=msgspec.structs.replace(pair.comparison, detectable=0.9))
+    for pairs, words in (
+        ([pair] * 4, "4 pairs on cases@exact: 1 items are too few to find any difference (power"),
+        ([pair, *[likely] * 3], "find a difference of 90.0 to 90.0 points, and of 1 pair none (power"),
+    ):
+        out = io.StringIO()
+        print_comparisons(msgspec.structs.replace(found, pairs=pairs), PlainConsole(file=out, width=160))
+        assert words in out.getvalue()
+    expected = PowerForecast(benchmark="b", models=2, items=1, available=5, disagree=0.25, power=0.8, detectable=1.4,
+                             find=0.05, items_needed=785, most_usd_needed=None)  # fmt: skip
+    assert power_words(expected).startswith("b: 1 items are too few to tell two models apart; 5 points would take 785")
 
 
 def test_in_python_models_of_a_run_and_runs_are_compared():

@@ -51,10 +51,11 @@ def power_words(expected: PowerForecast) -> str:
     """The same as a sentence."""
     if expected.detectable is None:
         return ""
-    text = (
-        f"{expected.benchmark}: {expected.items:,} items tell two models apart that differ by "
-        f"{100 * expected.detectable:.1f} points or more"
-    )
+    if expected.detectable <= 1:
+        found = f"tell two models apart that differ by {100 * expected.detectable:.1f} points or more"
+    else:
+        found = "are too few to tell two models apart"
+    text = f"{expected.benchmark}: {expected.items:,} items {found}"
     if expected.items_needed is not None and expected.items < expected.items_needed:
         known_usd = expected.most_usd_needed
         cost = "price unknown" if known_usd is None else f"at most {amount(known_usd)} USD in all"

@@ -281,14 +281,22 @@ def _power_of_many(pairs: Sequence[Compared]) -> Iterator[str]:
         ]
         if not known:
             continue
-        found = sorted(pair.comparison.detectable or 0.0 for pair in known)
         items = sorted(pair.comparison.pairing.n for pair in known)
         n = f"{items[0]:,}" if items[0] == items[-1] else f"{items[0]:,} to {items[-1]:,}"
-        most = _size_words(known[0].comparison, found[-1])
-        text = f"{len(known)} pairs on {label}: {n} items find a difference of {100 * found[0]:.1f} to {most}"
+        text = f"{len(known)} pairs on {label}: {n} items {_range_words(known)}"
         hardest = max(known, key=lambda pair: pair.items_needed or 0)
         is_one = len({pair.detect for pair in known}) == 1
         yield f"{text} (power 80 %){_needed_words(hardest).replace('take', 'take up to') if is_one else ''}."
+
+
+def _range_words(pairs: Sequence[Compared]) -> str:
+    """What the items of several pairs find, from one to another; of scores nothing is larger than 100 points."""
+    one, sizes = pairs[0].comparison, sorted(pair.comparison.detectable or 0.0 for pair in pairs)
+    found = [size for size in sizes if size <= 1 or one.ratio is not None]
+    if not found:
+        return "are too few to find any difference"
+    text, none = f"find a difference of {100 * found[0]:.1f} to {_size_words(one, found[-1])}", len(sizes) - len(found)
+    return f"{text}, and of {none} {'pair' if none == 1 else 'pairs'} none" if none else text
 
 
 def _found_words(pair: Compared) -> str:
