@@ -451,6 +451,22 @@ def test_what_was_made_of_a_large_run_is_found_by_who_waited_for_it_whatever_is_
     assert meanwhile.get("k", 2, lambda: made.append(1) or len(made)) == 2
 
 
+def test_what_is_in_the_making_is_not_begun_again_however_much_else_is_asked_for(monkeypatch):
+    monkeypatch.setattr(board, "SOON_S", 0.0)
+    meanwhile, may_end, made = board.Meanwhile(), threading.Event(), []
+
+    def make(key):
+        return lambda: may_end.wait() and made.append(key)
+
+    before, keys = threading.enumerate(), range(board.MOST_KEPT + 5)
+    for key in [*keys, *keys]:
+        meanwhile.get(key, 1, make(key))
+    may_end.set()
+    for thread in set(threading.enumerate()) - set(before):
+        thread.join(10)
+    assert sorted(made) == list(keys)
+
+
 def test_an_error_that_is_shown_again_and_again_holds_on_to_no_page_that_showed_it(monkeypatch):
     monkeypatch.setattr(board, "SOON_S", 10.0)
     meanwhile = board.Meanwhile()

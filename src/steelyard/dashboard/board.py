@@ -99,8 +99,9 @@ class Meanwhile:
                 one = self._begun[key] = Making(state)
                 threading.Thread(target=self._make, args=(one, make), daemon=True).start()
             self._begun.move_to_end(key)
-            while len(self._begun) > MOST_KEPT:
-                self._begun.popitem(last=False)
+            done = [other for other, made in self._begun.items() if made.done.is_set()]
+            for other in done[: max(0, len(self._begun) - MOST_KEPT)]:  # what is on its way would be begun again
+                del self._begun[other]
         if not one.done.wait(SOON_S):
             return None
         if one.error is not None:
