@@ -1,6 +1,7 @@
 """The process that writes for a fast run, for real: the same records as a thread writes, and nothing lost with it."""
 
 import asyncio
+import itertools
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import threading
 import time
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -164,6 +166,60 @@ def test_a_transaction_whose_writer_died_is_made_once(dies, monkeypatch):
     assert len(scores(done)) == ITEMS
     with closing(sqlite3.connect(Store.place())) as raw:
         assert raw.execute("SELECT count(*) FROM calls").fetchone() == (ITEMS,)
+
+
+class Noting:
+    """Stands for the process; keeps how many calls came at once."""
+
+    def __init__(self):
+        self.batches, self._numbers = [], itertools.count(1)
+
+    async def append(self, calls, new_scores):
+        self.batches.append(len(calls))
+        return [next(self._numbers) for _ in calls]
+
+
+def of_a_writer(scenario):
+    async def main():
+        given = writer.Writer(SimpleNamespace(append=None), print)
+        given.slots, given._scribe = 3, Noting()
+        serving_it = asyncio.create_task(given.serve())
+        try:
+            return await asyncio.wait_for(scenario(given), timeout=10)
+        finally:
+            serving_it.cancel()
+            ended = await asyncio.gather(serving_it, return_exceptions=True)
+            assert isinstance(ended[0], asyncio.CancelledError)
+
+    return asyncio.run(main())
+
+
+def test_a_process_is_given_an_answer_a_slot_at_once_and_who_drains_waits_for_no_more(monkeypatch):
+    monkeypatch.setattr(writer, "GATHERS_S", 60.0)
+
+    async def scenario(given):
+        durable = []
+        for _ in range(3):
+            assert given._scribe.batches == []
+            given.call(None, durable.append)
+            await asyncio.sleep(0.001)
+        await given.drain()
+        given.call(None, durable.append)
+        await given.drain()
+        given.call(None, durable.append)  # and it ends, called off while it gathers
+        await asyncio.sleep(0.001)
+        return given._scribe.batches, durable
+
+    assert of_a_writer(scenario) == ([3, 0, 1], [1, 2, 3, 4])
+
+
+def test_a_last_answer_that_no_other_follows_is_written_all_the_same():
+    async def scenario(given):
+        durable = asyncio.get_running_loop().create_future()
+        given.call(None, durable.set_result)
+        return await durable
+
+    assert of_a_writer(scenario) == 1
 
 
 def test_the_store_of_the_run_is_written_also_where_the_working_folder_changes(hired_early, tmp_path):

@@ -148,6 +148,21 @@ def test_a_service_that_refuses_by_chance_is_not_slowed_down_for(by_chance, retr
 
 
 @pytest.mark.parametrize("retry_after", [True, False])
+def test_a_limit_that_few_fast_requests_meet_is_not_taken_for_chance(retry_after):
+    """Waited for after each refusal, it refuses a third of what eight ask at once; those come one behind another."""
+
+    async def scenario(loop):
+        throttle = Throttle(8, clock=loop.time)
+        service = Service(loop, per_minute=600, burst=30, retry_after=retry_after)
+        await press(loop, throttle, service, 8, 600.0)
+        return service.answered, service.refused
+
+    answered, refused = simulate(scenario)
+    assert answered >= 0.9 * 6000
+    assert refused <= 0.1 * 6000
+
+
+@pytest.mark.parametrize("retry_after", [True, False])
 def test_a_limit_that_falls_to_a_tenth_is_not_taken_for_chance(retry_after):
     async def scenario(loop):
         throttle, service = Throttle(64, clock=loop.time), Service(loop, per_minute=6000, retry_after=retry_after)

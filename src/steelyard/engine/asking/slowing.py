@@ -4,15 +4,17 @@ Some services refuse a few requests in a hundred however slowly they come, for o
 down at each of those refusals would come to a standstill. A limit refuses all that is above it: where no more than a
 share ``FEW`` was refused, requests came at most at 1 / (1 - FEW) times the limit. So where they go ``SLOWER_BY`` times
 slower than at first, few were refused on the way, and some still are, it is no limit, and going fast is tried. Where
-many are refused then, there was one after all.
+many are refused then, there was one after all. So it was where few are, for each is waited for, but nearly all that was
+sent behind a refused one before that was known: chance refuses them no oftener than others.
 """
 
 from __future__ import annotations
 
 FEW = 0.4
-SLOWER_BY, SLOWER_BY_AT_MOST = 2.5, 5.0
+SLOWER_BY, SLOWER_BY_AT_MOST, SLOWER_BY_A_LIMIT = 2.5, 5.0, 80.0
 LEAST_REFUSALS = 4
 TRIED = 64
+LEAST_BEHIND, MOST_REFUSED_BEHIND = 6, 2 / 3
 
 
 class Slowing:
@@ -26,18 +28,29 @@ class Slowing:
     def _begin(self, s_a_request: float) -> None:
         self._first_s_a_request = s_a_request
         self._sent = self._refused = self._refusals = 0
+        self._behind = self._refused_behind = 0
 
     @property
     def _are_few(self) -> bool:
         return self._refused <= FEW * self._sent
 
-    def ended(self, *, is_refused: bool) -> None:
-        """A request was answered or refused, which shows whether going fast does harm."""
+    @property
+    def _come_together(self) -> bool:
+        return self._behind >= LEAST_BEHIND and self._refused_behind > MOST_REFUSED_BEHIND * self._behind
+
+    def went_behind(self, requests: int) -> None:
+        """So many went after a refused one before that was known."""
+        self._behind += requests
+
+    def ended(self, *, is_refused: bool, is_behind: bool = False) -> None:
+        """A request was answered or refused, ``is_behind`` another one; that shows whether going fast does harm."""
         self._sent += 1
         self._refused += is_refused
+        self._refused_behind += is_refused and is_behind
         if self.is_in_vain and self._sent >= TRIED:
-            self.is_in_vain = self._are_few
-            self._slower_by = SLOWER_BY if self.is_in_vain else min(SLOWER_BY_AT_MOST, 2 * self._slower_by)
+            self.is_in_vain = self._are_few and not self._come_together
+            most = SLOWER_BY_A_LIMIT if self._come_together else SLOWER_BY_AT_MOST
+            self._slower_by = SLOWER_BY if self.is_in_vain else max(self._slower_by, min(most, 2 * self._slower_by))
             self._begin(0.0)
 
     def slows(self, s_a_request: float) -> None:

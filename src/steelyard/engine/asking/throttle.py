@@ -78,7 +78,7 @@ class Throttle:
         self._s_a_token = 60.0 / tokens_per_minute if tokens_per_minute else 0.0
         self._next_request_s = self._next_token_s = self._held_until_s = 0.0
         self._cut_s = float("-inf")
-        self._pauses = self._given = self._given_before = 0
+        self._pauses = self._given = self._given_before = self._first_refused = 0
         self._counted_from_s = clock()
         self._learnt_s_a_request = 0.0
         self._is_guessing = False
@@ -192,9 +192,11 @@ class Throttle:
 
     def _refused(self, ticket: Ticket, failure: Failure) -> None:
         self.refusals += 1
-        self._slowing.ended(is_refused=True)
-        if ticket.given_s > self._cut_s:
-            self._cut_s = self._clock()
+        is_first = ticket.given_s > self._cut_s
+        self._slowing.ended(is_refused=True, is_behind=not is_first and ticket.number > self._first_refused)
+        if is_first:
+            self._cut_s, self._first_refused = self._clock(), ticket.number
+            self._slowing.went_behind(self._given - ticket.number)
             pause_s = failure.retry_after_s
             if pause_s is None:
                 pause_s = min(self._longest_pause_s, self._first_pause_s * 2**self._pauses)
