@@ -169,6 +169,7 @@ def test_a_likelihood_is_bounded_by_its_prompt_for_each_continuation():
         (Failure(kind="rate_limit", message="", status=429), False),
         (Failure(kind="server", message="", status=503), False),
         (Failure(kind="server", message="the gateway timed out", status=504), True),
+        (Failure(kind="server", message="the gateway timed out", status=524), True),
         (Failure(kind="auth", message="", status=401), False),
         (Failure(kind="timeout", message=""), True),
         (Failure(kind="connection", message=""), True),

@@ -58,6 +58,17 @@ def test_a_limit_of_tokens_is_that_of_every_model_without_one_of_its_own():
     assert [model["max_tokens"] for model in run.info.plan["models"]] == [60, 5]
 
 
+@pytest.mark.parametrize(
+    "given", [{"max_tokens": 0}, {"max_tokens": -5}, {"limit": 0}, {"runs": 2.5}, {"workers": True}]
+)
+def test_what_is_no_number_of_anything_is_refused_and_nothing_is_asked(given):
+    [name] = given
+    asked = sy.Scripted(parity)
+    with pytest.raises(UsageError, match=f"{name}=.* is not a whole number of at least 1"):
+        sy.run([asked], [questions(3)], **given)
+    assert asked.asked == 0
+
+
 def test_a_failed_call_is_not_a_wrong_answer():
     def script(request):
         number = int(request.prompt.messages[-1].content[1:])

@@ -75,6 +75,8 @@ async def run_async(
     where ``success`` are criteria such as ``"accuracy >= 0.70"``, to which ``gate`` holds the run too.
     ``store``: a file, or the URL of a PostgreSQL database; default ``STEELYARD_STORE`` or ``.steelyard/steelyard.db``.
     """
+    _check_counts(limit=limit, runs=runs, concurrency=concurrency, max_tokens=max_tokens, workers=workers,
+                  judge_repeats=judge_repeats)  # fmt: skip
     given = Given()
     plan = Plan(
         models=distinct_ids([_limited(model_spec(model, given), max_tokens) for model in models]),
@@ -102,6 +104,13 @@ async def run_async(
 
 
 run = synchronous("run", run_async)
+
+
+def _check_counts(**counts: int | None) -> None:
+    """Refuse what the command line and a plan file refuse: a limit of tokens below 0 would hold less than no money."""
+    for name, count in counts.items():
+        if count is not None and (not isinstance(count, int) or isinstance(count, bool) or count < 1):
+            raise UsageError(f"{name}={count!r} is not a whole number of at least 1")
 
 
 def _limited(spec: ModelSpec, max_tokens: int | None) -> ModelSpec:
