@@ -14,6 +14,9 @@ from steelyard import cli
 from steelyard.store import store
 from steelyard.store.database import opening
 
+# Several hundred commands are started here: in each numpy would start a thread for each core, which spins for a while.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 # The same examples every time, however long one takes: a busy machine must fail no test.
 settings.register_profile("steelyard", deadline=None, derandomize=True)
 settings.load_profile("steelyard")

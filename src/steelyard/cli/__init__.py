@@ -62,14 +62,11 @@ Exit codes:
 """
 SELDOM = 10_000
 """So many new objects are between two rounds of the garbage collector while a command starts; Python's own is 700."""
-ONE_THREAD = ("OPENBLAS_NUM_THREADS", "1")
-"""numpy would start a thread for each core, which spins for a tenth of a second; nothing here is large enough."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one verb; return the exit code."""
     _look_for_garbage_seldom()
-    os.environ.setdefault(*ONE_THREAD)
     _print_anything()
     parser = build_parser()
     parsed = parser.parse_args(arguments)

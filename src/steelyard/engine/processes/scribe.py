@@ -55,7 +55,8 @@ class Scribe:
 
     async def start(self) -> None:
         """Return when it can write."""
-        self._process, end = await asyncio.to_thread(child.start, "steelyard.engine.processes.scribe")
+        one_thread = {"OPENBLAS_NUM_THREADS": "1"}  # numpy would start one for each core, for nothing here
+        self._process, end = await asyncio.to_thread(child.start, "steelyard.engine.processes.scribe", **one_thread)
         self._wire = await Wire.over(end)
         await self._ask(Open(store=self._location), Ready)
 
