@@ -217,6 +217,18 @@ def test_latency_is_a_ratio_of_medians_and_a_tail_needs_enough_requests():
     assert compare_measure(fast, slow, "latency.p95").verdict == "regressed"
 
 
+def test_times_that_were_taken_under_another_load_are_said_to_be():
+    alone = side([1] * 100, total_s=np.full(100, 0.9))
+    ten_at_once = side([1] * 100, run=2, total_s=np.full(100, 9.5))
+    (note,) = compare_measure(alone, ten_at_once, "latency.p50").notes
+    assert "requests on their way at once: 1 in run #1, 10 in run #2 (medians)" in note
+    assert compare_measure(alone, ten_at_once, "output_tokens").notes == ()
+    three_at_once = side([1] * 100, run=2, total_s=np.full(100, 2.5))
+    assert compare_measure(alone, three_at_once, "latency.p50").notes == ()
+    reused = side([1] * 100, run=2, total_s=np.full(100, 9.5), cached=np.ones(100, dtype=bool))
+    assert compare_measure(alone, reused, "latency.p50").notes == ()
+
+
 def test_a_timed_out_request_is_slower_than_any_other_and_not_left_out():
     failure = np.array([""] * 60 + ["timeout"] * 40, dtype=object)
     scores = [1.0] * 60 + [NAN] * 40

@@ -77,3 +77,30 @@ def test_the_judges_part_is_taken_off_the_repeats():
     found = {one.metric: one.value for one in spread(given, Context(info=msgspec.structs.replace(INFO, repeats=2)))}
     assert found["spread.judge"] == pytest.approx(0.2)
     assert found["spread.repeats"] < 0.06
+
+
+def judged(of_answers, of_judge, judgements=3):
+    """500 items, all there are, of two answers each, with the spread of the answers and of a single judgement."""
+    generator = np.random.default_rng(5)
+    items = np.repeat(np.arange(500), 2)
+    noise = np.hypot(of_answers, of_judge / np.sqrt(judgements))
+    scores = 0.5 + 0.05 * generator.normal(size=500)[items] + noise * generator.normal(size=1000)
+    given = columns(scores, sample=items, repeat=np.tile([0, 1], 500))
+    given = msgspec.structs.replace(given, scores={**given.scores, "judge.variance": np.full(1000, of_judge**2)})
+    settings = {"protocol": {"judge": {"repeats": judgements}}}
+    info = msgspec.structs.replace(INFO, items=500, available=500, repeats=2, settings=settings)
+    return given, Context(info=info)
+
+
+def test_where_the_judge_wavers_more_than_the_answers_it_is_to_be_asked_more_often():
+    given, context = judged(of_answers=0.02, of_judge=0.3)
+    found = {one.metric: one for one in summarise(given, context)}
+    words = advice(found, context)
+    assert words.endswith("and the judge wavers more than the answers: raise --judge-repeats")
+    half = 50 * (found["accuracy"].high - found["accuracy"].low)
+    items, of_judge = found["spread.items"].value ** 2, 0.3**2 / 3 / 2
+    left = 1 - of_judge / 2 / (items + found["spread.repeats"].value ** 2 / 2 + of_judge)
+    assert f"twice the judgements of each answer: ±{half * left**0.5:.1f}. " in words
+    given, context = judged(of_answers=0.3, of_judge=0.1)
+    words = advice({one.metric: one for one in summarise(given, context)}, context)
+    assert words.endswith("repeats are what is left to buy")

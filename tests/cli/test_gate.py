@@ -1,5 +1,6 @@
 """Gates, baselines and trends as a user and a CI job meet them: real processes, files and exit codes."""
 
+import asyncio
 import hashlib
 import json
 from pathlib import Path
@@ -71,6 +72,23 @@ def test_a_run_is_held_against_a_baseline_with_an_exit_code():
     assert (document["verdict"], document["exit_code"]) == ("fail", 1)
     assert document["checks"][0]["high"] < -0.02
     assert document["sentence"].startswith("FAIL")
+
+
+def test_times_of_another_load_are_said_to_be_so_by_a_gate_and_beside_a_comparison_of_scores(said):
+    prepared(40)
+
+    async def answer(prompt):
+        await asyncio.sleep(0.004)
+        return prompt.split()[-1]
+
+    for at_once in (1, 20):
+        model = Function(answer, name="toy")
+        sy.run([model], ["cases.jsonl"], concurrency=at_once, fresh=True, on_message=lambda text: None)
+    said("baseline", "set", "main", "1")
+    load = "toy on cases@exact: their times were taken under different loads"
+    assert load in said("gate", "2", "--baseline", "main", "--margin", "latency.p50=10%")[1]
+    assert load not in said("gate", "2", "--baseline", "main", "--margin", "accuracy=0.02")[1]
+    assert "taken under different loads" in said("compare", "1", "2")[1].replace("\n", " ")
 
 
 def test_too_few_items_warn_or_block_as_the_mode_says(said):

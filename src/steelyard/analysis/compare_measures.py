@@ -22,7 +22,7 @@ from steelyard.analysis.compare import (
 )
 from steelyard.analysis.estimates import is_answered, unknown
 from steelyard.analysis.pairing import Paired, pair_values
-from steelyard.analysis.times import LIKELIHOOD
+from steelyard.analysis.times import LIKELIHOOD, in_flight
 from steelyard.types import Columns, Comparison, Estimand, Estimate
 
 TIMES = {"latency": "total_s", "ttft": "ttft_s", "tpot": "tpot_s"}
@@ -33,6 +33,10 @@ AMOUNTS = {
     "output_tokens": "tokens",
     "reasoning_tokens": "tokens",
 }
+LOADS_APART = 2.0
+"""How many times as many requests in flight make another load of it."""
+FEWEST_AT_ONCE = 4
+"""Fewer in flight are hardly a load, and of quick answers their number is chance."""
 HOW = {
     "smooth": "Harrell-Davis percentiles, jackknife over pairs",
     "order": "order statistics, recombined by the pairs' correlation",
@@ -80,8 +84,25 @@ def compare_measure(
         detectable=None
         if (least := detectable_difference(logarithm(ratio), confidence)) is None
         else math.expm1(least),
-        notes=tuple(beside(baseline, candidate)),
+        notes=(*beside(baseline, candidate), *(load_note(baseline, candidate) if metric not in AMOUNTS else [])),
     )
+
+
+def load_note(baseline: Side, candidate: Side) -> list[str]:
+    """That two runs asked with very different numbers of requests on their way, on which all times depend."""
+    if baseline.run == candidate.run:
+        return []
+    of_baseline, of_candidate = in_flight(baseline.columns), in_flight(candidate.columns)
+    if of_baseline is None or of_candidate is None:
+        return []
+    least, most = sorted((of_baseline, of_candidate))
+    if most < FEWEST_AT_ONCE or most <= LOADS_APART * least:
+        return []
+    return [
+        "their times were taken under different loads, by the requests on their way at once: "
+        f"{of_baseline:,.0f} in run #{baseline.run}, {of_candidate:,.0f} in run #{candidate.run} (medians). "
+        "Try: the same --concurrency"
+    ]
 
 
 Four = tuple[Estimate, Estimate, Estimate, Estimate]

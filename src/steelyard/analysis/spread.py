@@ -42,7 +42,7 @@ def spread(columns: Columns, context: Context) -> list[Estimate]:
 
 
 def advice(estimates: dict[str, Estimate], context: Context) -> str | None:
-    """Which part weighs most, and what twice the items or twice the repeats would do; ``None`` without repeats."""
+    """Which part weighs most, and what twice of the items, repeats or judgements would do; ``None`` without repeats."""
     items, repeats = (estimates[name].value if name in estimates else None for name in (ITEMS, REPEATS))
     score = estimates.get("accuracy")
     if items is None or repeats is None or score is None or score.low is None or score.high is None:
@@ -58,17 +58,22 @@ def advice(estimates: dict[str, Estimate], context: Context) -> str | None:
     half = 100 * (score.high - score.low) / 2
     more_items = half / math.sqrt(2)
     more_repeats = half * math.sqrt((items**2 + (total - items**2) / 2) / total)
+    more_judgements = half * math.sqrt((total - of_judge / 2) / total)
+    judged_more = f"; twice the judgements of each answer: ±{more_judgements:.1f}" if of_judge else ""
+    is_the_judge = of_judge > repeats**2 / times
     return (
         f"the error of accuracy (±{half:.1f} points) is {shares}. Twice the items: ±{more_items:.1f}; "
-        f"twice the repeats: ±{more_repeats:.1f}. {_buy(context, items**2 / total)}"
+        f"twice the repeats: ±{more_repeats:.1f}{judged_more}. {_buy(context, items**2 / total, is_the_judge)}"
     )
 
 
-def _buy(context: Context, share_of_items: float) -> str:
+def _buy(context: Context, share_of_items: float, is_the_judge: bool) -> str:
     if context.info.items < context.info.available:
         return "Buy items, not repeats"
     if share_of_items > MOSTLY:
         return "All items are asked already, and repeats would hardly help: another benchmark would"
+    if is_the_judge:
+        return "All items are asked already, and the judge wavers more than the answers: raise --judge-repeats"
     return "All items are asked already: repeats are what is left to buy"
 
 

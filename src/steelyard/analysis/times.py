@@ -195,6 +195,17 @@ def _busy_clock(columns: Columns, counts: np.ndarray) -> tuple[np.ndarray, float
     return ended_s[counts], elapsed_s
 
 
+def in_flight(columns: Columns) -> float | None:
+    """How many requests were on their way when one was sent, itself among them: the median; ``None`` without times."""
+    timed = is_answered(columns) & ~columns.cached & ~np.isnan(columns.total_s)
+    if not timed.any():
+        return None
+    ended_s = np.sort(columns.ended_s[timed])
+    sent_s = np.sort(columns.ended_s[timed] - columns.total_s[timed])
+    on_their_way = np.arange(1, len(sent_s) + 1) - np.searchsorted(ended_s, sent_s, side="right")
+    return float(np.median(on_their_way))
+
+
 def one_each(columns: Columns) -> np.ndarray:
     """Each request counts once."""
     return np.ones(len(columns.sample))

@@ -236,7 +236,9 @@ def _price(items: int | None, baseline: Side, candidate: Side, costs: Sequence[C
 def _told(compared: Compared, comparison: Comparison, *, is_alone: bool) -> Compared:
     """With the family's verdict, and in words; ``is_alone``: there is one benchmark, which need not be named."""
     words = sentence(comparison, compared.beside, where="" if is_alone else comparison.benchmark)
-    return msgspec.structs.replace(compared, comparison=msgspec.structs.replace(comparison, sentence=words))
+    notes = dict.fromkeys((*comparison.notes, *(note for one in compared.beside for note in one.notes)))
+    told = msgspec.structs.replace(comparison, sentence=words, notes=tuple(notes))
+    return msgspec.structs.replace(compared, comparison=told)
 
 
 def _looked_at(store: Store, pair: Pair, comparison: Comparison) -> Comparison:

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from steelyard.analysis.compare_measures import load_note
 from steelyard.analysis.gate import (
     Check,
     GateReport,
@@ -99,7 +100,7 @@ def gate(store: Store, run: RunInfo, asked: Asked) -> GateReport:
     called = f"{baseline.label} ({baseline.content.called})" if baseline else asked.baseline
     verdict = verdict_of(checks, policy=asked.policy, run=run.number, baseline=called, faults=faults,
                          notes=(*skipped.values(), *passed_over, *renamed(pairs), *_ended_early(pairs, cells),
-                                *_notes(run, checks)))  # fmt: skip
+                                *_notes(run, checks), *_loads(pairs, checks)))  # fmt: skip
     return told(verdict)
 
 
@@ -290,6 +291,17 @@ def _notes(run: RunInfo, checks: Sequence[Check]) -> list[str]:
                 "are left out"
             )
     return list(dict.fromkeys(notes))
+
+
+def _loads(pairs: Sequence[tuple[Cell, Cell]], checks: Sequence[Check]) -> list[str]:
+    """Cells whose times were held against others that were taken under another load."""
+    timed = {(check.model, check.benchmark) for check in checks if check.unit == "s" and check.baseline is not None}
+    return [
+        f"{after.info.model} on {after.info.label}: {note}"
+        for before, after in pairs
+        if (after.info.model, after.info.label) in timed
+        for note in load_note(before.side, after.side)
+    ]
 
 
 def verdict_document(verdict: GateReport) -> dict[str, Any]:
