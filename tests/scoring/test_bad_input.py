@@ -48,7 +48,7 @@ def test_ten_megabytes_are_read_in_a_moment(name):
         (find_benchmark("bbh").protocol("zero-shot").grade, NUMBER),
     ]  # fmt: skip
     for grade, sample in graders:
-        assert min(seconds(grade, sample, reply) for _ in range(2)) < 1
+        assert seconds(grade, sample, reply) < 5  # what looks back from every sign would take hours
 
 
 @pytest.mark.parametrize(
