@@ -379,7 +379,7 @@ def _is_unknown(check: Check) -> bool:
 
 
 def _in_the_way(checks: Sequence[Check], told: str) -> str:
-    """The first faults of these, in brackets, where they were not ``told`` already."""
+    """A fault of each model, in brackets, where it was not ``told`` already."""
     faults = {check.model: _short_fault(check) for check in checks if _short_fault(check) not in told}
     return f" ({'; '.join(f'{name}: {fault}' for name, fault in list(faults.items())[:NAMED])})" if faults else ""
 
@@ -389,8 +389,9 @@ def _short_fault(check: Check) -> str:
 
 
 def _settling(checks: Sequence[Check], benches: Sequence[Bench], *, told: str = "") -> str:
-    """The items, and where prices are known the dollars, that would settle what is open; or what stands in the way,
-    where that was not ``told`` already.
+    """The items, and where prices are known the dollars, that would settle what is open; or what stands in the way.
+
+    What was ``told`` already is not said again.
     """
     elsewhere = [check for check in checks if _is_unknown(check) and _on_label(benches, check).side.info.is_imported]
     steps = []

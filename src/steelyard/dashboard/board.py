@@ -76,8 +76,9 @@ class Making:
         self.raised_at: TracebackType | None = None
 
     def still_holds(self, state: Hashable) -> bool:
-        """Whether it need not be made again. A page that waited for it must find it when it asks, whatever is written
-        meanwhile.
+        """Whether it need not be made again.
+
+        A page that waited for it must find it when it asks, whatever is written meanwhile.
         """
         if not self.done.is_set() or time.monotonic() < self.made_s + GOOD_FOR_S:
             return True

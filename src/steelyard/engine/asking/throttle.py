@@ -4,9 +4,9 @@ Additive increase, multiplicative decrease (Chiu and Jain 1989): a refusal for r
 for all requests that were on their way when it was cut; after a while each answer raises it again by one over what is
 allowed. A service that counts requests a minute refuses fast ones however few are in flight, so the rate at which
 they went is learnt too, kept just below, and raised slowly to see whether more is allowed by now. Where neither helps
-(``slowing``) a refusal costs its pause and no more. A pause that a
-service asks for holds everybody. When a service that has answered gives nothing but faults the way is closed, and one
-request at a time tries whether it is open again. Waiting here is never part of a latency.
+(``slowing``) a refusal costs its pause and no more. A pause that a service asks for holds everybody. When a service
+that has answered gives nothing but faults the way is closed, and one request at a time tries whether it is open again.
+Waiting here is never part of a latency.
 """
 
 from __future__ import annotations

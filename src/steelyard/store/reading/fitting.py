@@ -17,6 +17,12 @@ from steelyard.store.reading.conditions import AllOf, AnyOf, Compared, Condition
 from steelyard.store.reading.states import is_in_state, last_judgement, said_by_calls, said_by_scores
 from steelyard.types import CellInfo
 
+
+def contains(column: ColumnElement[str], text: str) -> ColumnElement[bool]:
+    """Whether the text stands in the column, whatever its case; no sign of it is a wildcard."""
+    return column.icontains(text, autoescape=True)
+
+
 Leaf = Callable[[Compared | Unknown], ColumnElement[bool]]
 SIGNS: Mapping[str, Callable[[Any, Any], ColumnElement[bool]]] = {
     "=": operator.eq,
@@ -25,7 +31,7 @@ SIGNS: Mapping[str, Callable[[Any, Any], ColumnElement[bool]]] = {
     "<=": operator.le,
     ">": operator.gt,
     ">=": operator.ge,
-    "~": lambda column, word: column.icontains(word, autoescape=True),
+    "~": contains,
 }
 CALLS = schema.calls.c
 OF_CALLS: Mapping[str, ColumnElement[Any]] = {

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, func, select
 
 from steelyard.store.database import schema
 from steelyard.store.reading.answer_pages import holds
-from steelyard.store.reading.pages import contains
+from steelyard.store.reading.fitting import contains
 from steelyard.store.reading.redaction import redact
 from steelyard.store.rows.answers import answer_columns, read_call, with_original
 from steelyard.store.rows.cells import cell_info

@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Connection, exists, func, or_, select, tup
 from steelyard.store.database import schema
 from steelyard.store.reading.answer_pages import AnswerPage, AnswersWanted, answer_page, whole_number
 from steelyard.store.reading.cases import CasePage, CasesWanted, case_page, sets_of
+from steelyard.store.reading.fitting import contains
 from steelyard.store.reading.neighbours import Neighbours, neighbours
 from steelyard.store.reading.ranks import Firsts, Ranks
 from steelyard.store.reading.rare import Rarities
@@ -152,11 +153,6 @@ class Pages:
         with self._reading() as connection:
             found = [connection.execute(select(func.max(table.c.id))).scalar() or 0 for table in tables]
         return found[0], found[1], found[2]
-
-
-def contains(column: ColumnElement[str], text: str) -> ColumnElement[bool]:
-    """Whether the text stands in the column, whatever its case; no sign of it is a wildcard."""
-    return column.icontains(text, autoescape=True)
 
 
 # Runs
