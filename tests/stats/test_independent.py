@@ -60,6 +60,16 @@ def test_tangos_interval_ends_where_his_score_is_z(seed):
         assert score == pytest.approx(sign * 1.959964, abs=2e-3)
 
 
+@pytest.mark.parametrize("n", [1, 2, 6, 20, 49, 50, 51])
+def test_ranks_of_a_few_values_leave_out_what_a_binomial_number_does(n):
+    for p, confidence in itertools.product((0.01, 0.05, 0.3, 0.5, 0.95, 0.99), (0.8, 0.95, 0.99)):
+        tail, number = (1 - confidence) / 2 * (1 + 1e-12), oracle.binom(n, p)
+        found = stats.quantile_ci_ranks(n=n, p=p, confidence=confidence)
+        lower = max((rank for rank in range(1, n + 1) if number.cdf(rank - 1) <= tail), default=None)
+        upper = min((rank for rank in range(1, n + 1) if number.sf(rank - 1) <= tail), default=None)
+        assert (found.lower_rank, found.upper_rank) == (lower, upper)
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_quantiles_their_ranks_and_smoothed_forms_are_scipys(seed):
     generator = np.random.default_rng(seed)

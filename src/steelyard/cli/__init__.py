@@ -60,7 +60,7 @@ Exit codes:
   5    the budget is spent; what was measured is valid
   130  interrupted; steelyard run --resume last goes on
 """
-SELDOM = 10_000
+SELDOM = 200_000
 """So many new objects are between two rounds of the garbage collector while a command starts; Python's own is 700."""
 
 

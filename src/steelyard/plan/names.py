@@ -12,7 +12,7 @@ from msgspec import structs
 from steelyard.benchmarks import FILE_SUFFIXES, benchmark_names
 from steelyard.errors import UnknownName, UsageError
 from steelyard.plan.plan import BenchmarkSpec
-from steelyard.providers import models_like, provider_names
+from steelyard.providers import is_provider, models_like, provider_names
 from steelyard.types import Confidence, Escalation, ModelSpec, Price
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def parse_model(word: str) -> ModelSpec:
         raise UsageError(f"model {word!r} names a provider only. Try: {provider}/MODEL")
     elif provider == CASCADE:
         return cascade_of(model)
-    elif provider not in known_providers():
+    elif not _is_known(provider):
         raise _unknown_provider(provider, word)
     return ModelSpec(id=f"{provider}/{model}", provider=provider, model=model)
 
@@ -112,8 +112,12 @@ def known_providers() -> list[str]:
 
 def check_provider(name: str) -> None:
     """Raise where no provider goes by ``name``."""
-    if name not in known_providers():
+    if not _is_known(name):
         raise UnknownName("provider", name, known_providers())
+
+
+def _is_known(name: str) -> bool:
+    return name == BASELINE or is_provider(name)
 
 
 def _maker_of(name: str) -> str | None:
@@ -123,7 +127,7 @@ def _maker_of(name: str) -> str | None:
 def _provider_of(name: str) -> str:
     if maker := _maker_of(name):
         return maker
-    if name in known_providers():
+    if _is_known(name):
         raise UsageError(f"model {name!r} names a provider only. Try: {name}/MODEL")
     if near := _near(name):
         raise UsageError(f"model {name!r} names no provider. Did you mean {' or '.join(map(repr, near))}?")

@@ -46,6 +46,11 @@ def provider_names() -> list[str]:
     return [*BUILT_IN, *(name for name in _plugins() if name not in BUILT_IN)]
 
 
+def is_provider(name: str) -> bool:
+    """Whether ``connect`` knows the provider; what is installed is looked through for other names only."""
+    return name in BUILT_IN or name in _plugins()
+
+
 def is_remote(name: str) -> bool:
     """Whether the provider's models answer at an address, which a plan may name."""
     return name in BUILT_IN and name not in HERE
@@ -57,10 +62,9 @@ def connect(spec: ModelSpec) -> Provider:
     if spec.provider in BUILT_IN:
         build: Connect = importlib.import_module(BUILT_IN[spec.provider]).connect
         return build(spec)
-    plugins = _plugins()
-    if spec.provider not in plugins:
+    if not is_provider(spec.provider):
         raise UnknownName("provider", spec.provider, provider_names())
-    return _load_plugin(plugins[spec.provider])(spec)
+    return _load_plugin(_plugins()[spec.provider])(spec)
 
 
 def models_like(name: str, most: int = 3) -> list[str]:

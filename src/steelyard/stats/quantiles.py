@@ -14,6 +14,7 @@ from msgspec import Struct
 from steelyard.stats.intervals import cluster_se
 
 MOST_SEARCHED = 1_000_000
+FEW = 50
 ROUNDING = 1e-12
 
 
@@ -54,12 +55,23 @@ class QuantileBounds(Struct, frozen=True, kw_only=True):
 def quantile_ci_ranks(*, n: int, p: float, confidence: float = 0.95) -> Ranks:
     """Ranks of the order statistics that bound the ``p`` quantile (Conover 1999, section 3.2)."""
     tail = (1 - confidence) / 2 * (1 + ROUNDING)
-    counts = np.arange(n + 1)
-    at_most, more = scipy.special.bdtr(counts, n, p), scipy.special.bdtrc(counts, n, p)
+    at_most, more = _few_tails(n, p) if n <= FEW else _tails(n, p)
     # P(X <= lower - 1) <= tail and P(X >= upper) <= tail
     lower = int(np.searchsorted(at_most, tail, side="right"))
     upper = n + 2 - int(np.searchsorted(more[::-1], tail, side="right"))
     return Ranks(lower_rank=lower if lower >= 1 else None, upper_rank=upper if upper <= n else None)
+
+
+def _tails(n: int, p: float) -> tuple[np.ndarray, np.ndarray]:
+    """P(X <= k) and P(X > k) of a binomial number X, for k = 0 ... n."""
+    counts = np.arange(n + 1)
+    return scipy.special.bdtr(counts, n, p), scipy.special.bdtrc(counts, n, p)
+
+
+def _few_tails(n: int, p: float) -> tuple[np.ndarray, np.ndarray]:
+    """The same by adding up; to load scipy's functions takes longer than a run of a few items."""
+    chances = np.array([math.comb(n, k) * p**k * (1 - p) ** (n - k) for k in range(n + 1)])
+    return np.cumsum(chances), np.append(np.cumsum(chances[:0:-1])[::-1], 0.0)
 
 
 def min_n_for_quantile_bound(
@@ -139,7 +151,7 @@ def clustered_quantile_interval(
     n = len(ordered)
     if n < 2:
         return QuantileBounds(low=None, high=None, effective_n=float(n))
-    below = (values <= np.quantile(ordered, p)).astype(float)
+    below = (values <= linear_quantile(ordered, p)).astype(float)
     share = float(below.mean())
     clustered = cluster_se(scores=below, clusters=clusters)
     if clustered.clusters < 2:
