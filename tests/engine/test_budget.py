@@ -4,6 +4,7 @@ import asyncio
 import json
 import multiprocessing
 import random
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -195,6 +196,18 @@ def test_the_worst_case_takes_the_dearest_way_to_bill_a_token():
     listed = WorstCase(ModelSpec(id="c", provider="anthropic", model="claude-sonnet-4-5"))
     assert listed.of_tokens(3200, 0) == pytest.approx(3200 * 6 / 1e6)
     assert WorstCase(ModelSpec(id="n", provider="openai", model="no-such-model")).of_tokens(1, 1) is None
+
+
+def test_the_worst_case_follows_a_price_that_changes_with_the_hour():
+    """DeepSeek's nights cost half in the table; a run that begins in one goes on by day."""
+    clock = [datetime(2026, 11, 26, 0, 10, tzinfo=UTC)]
+    night = WorstCase(spec := ModelSpec(id="d", provider="deepseek", model="deepseek-chat"), now=lambda: clock[0])
+    by_night_usd = night.of_tokens(3200, 32)
+    clock[0] = datetime(2026, 11, 26, 0, 31, tzinfo=UTC)
+    assert night.of_tokens(3200, 32) == WorstCase(spec, now=lambda: clock[0]).of_tokens(3200, 32) > by_night_usd
+    clock[0] = datetime(2026, 11, 27, 0, 29, 40, tzinfo=UTC)
+    dawn = WorstCase(spec, now=lambda: clock[0])
+    assert dawn.of_tokens(3200, 32) > by_night_usd  # what is held now is priced when it goes, in the next minute
 
 
 def test_every_try_that_may_be_billed_counts_in_full():

@@ -5,8 +5,10 @@ import random
 
 import pytest
 
+from steelyard.engine.asking.attempts import RetryPolicy, ask
 from steelyard.engine.asking.throttle import COOL_DOWN_S, PROBE_EVERY_S, Door, GateShut, Throttle
-from steelyard.types import Failure
+from steelyard.providers.scripted import Scripted
+from steelyard.types import Completion, Failure, Likelihood, Prompt, Request
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
@@ -198,6 +200,38 @@ def test_tokens_a_minute_are_met_whatever_was_guessed():
         return service.answered * 500 / 5
 
     assert simulate(scenario) == pytest.approx(60_000, rel=0.12)
+
+
+def test_an_answer_that_claims_tokens_without_end_holds_the_others_back_for_minutes():
+    async def scenario(loop):
+        throttle = Throttle(1, tokens_per_minute=60_000, clock=loop.time)
+        throttle.leave(await throttle.enter(input_tokens=10), None, tokens=10**12)
+        await throttle.enter(input_tokens=10)
+        return loop.time()
+
+    assert 60 < simulate(scenario) <= 600
+
+
+def test_a_text_before_four_continuations_counts_four_times_among_tokens_a_minute():
+    told = []
+
+    class Counting(Door):
+        def enter(self, *, input_tokens=0.0, again=False):
+            told.append(input_tokens)
+            return super().enter(input_tokens=input_tokens, again=again)
+
+    prompt = Prompt(kind="likelihood", text="x" * 4_000, continuations=(" a", " b", " c", " d"))
+    answer = Completion(likelihoods=(Likelihood(logprob=-1.0, tokens=1, characters=1),) * 4)
+    asked = ask(
+        Scripted(answer),
+        Request(model="m", prompt=prompt),
+        timeout_s=5,
+        policy=RetryPolicy(),
+        generator=random.Random(0),
+        throttle=Counting(Throttle(1, tokens_per_minute=1e9)),
+    )
+    assert asyncio.run(asked).completion is not None
+    assert told == [4_002.0]
 
 
 def test_without_limits_nothing_is_held_back_and_no_more_than_allowed_is_in_flight():

@@ -155,6 +155,8 @@ def rate(metric: str, unit: str, of: Callable[[Columns], np.ndarray], columns: C
         return unknown(metric, unit, MADE_ELSEWHERE)
     if _is_batch(context):
         return unknown(metric, unit, BY_BATCHES)
+    if of is output_tokens and context.info.kind == "likelihood":
+        return unknown(metric, unit, LIKELIHOOD)
     amounts = of(columns)
     counts = is_answered(columns) & ~columns.cached & ~np.isnan(amounts)
     if not counts.any():

@@ -55,14 +55,18 @@ def forecast_cell(cell: Cell, known: int) -> CellForecast:
     planned = info.items * info.repeats
     requests = planned - known
     shown = cell.task.positions[:PROMPTS_MEASURED]
-    per_request = sum(_characters(cell.task.prompt(position)) for position in shown) / len(shown) / CHARACTERS_PER_TOKEN
+    prompts = [cell.task.prompt(position) for position in shown]
+    reads_once = cell.spec.provider == "local"
+    characters = sum(_characters(prompt, reads_once=reads_once) for prompt in prompts)
+    per_request = characters / len(shown) / CHARACTERS_PER_TOKEN
     input_tokens = 0 if info.is_floor else round(per_request * requests)
     limit = cell.spec.max_tokens or cell.task.protocol.max_tokens
-    most_output = 0 if info.is_floor or info.kind == "likelihood" else requests * limit if limit else None
+    if info.kind == "likelihood":  # of each continuation one token more comes back
+        limit = math.ceil(sum(len(prompt.continuations) for prompt in prompts) / len(shown))
+    most_output = 0 if info.is_floor else requests * limit if limit else None
     cost = batch_cost = each = None
     if most_output is not None and not info.is_floor:
-        answer = 0 if info.kind == "likelihood" else limit
-        one = Usage(input_tokens=math.ceil(per_request), output_tokens=answer, source="tokenizer")
+        one = Usage(input_tokens=math.ceil(per_request), output_tokens=limit, source="tokenizer")
         each = most_usd(one, cell.spec, datetime.now(UTC))
         usage = Usage(input_tokens=input_tokens, output_tokens=most_output, source="tokenizer")
         cost = _at_requests(usage, requests, cell, most_usd)
@@ -150,5 +154,8 @@ def _half_width(items: int, factor: float) -> float:
     return float(interval.high - interval.low) / 2
 
 
-def _characters(prompt: Prompt) -> int:
-    return len(prompt.text) + sum(len(turn.content) for turn in prompt.messages) + sum(map(len, prompt.continuations))
+def _characters(prompt: Prompt, *, reads_once: bool) -> int:
+    """All that is read: before each continuation to be weighed the text again, but by a model that keeps it."""
+    shared = len(prompt.text) + sum(len(turn.content) for turn in prompt.messages)
+    times = 1 if reads_once else max(1, len(prompt.continuations))
+    return times * shared + sum(map(len, prompt.continuations))

@@ -13,7 +13,9 @@ import msgspec
 from msgspec import Struct
 
 from steelyard.errors import ProviderError
-from steelyard.types import Failure, Likelihood
+from steelyard.providers.counted import Counted, usage_of
+from steelyard.providers.interface import Weighed
+from steelyard.types import Failure, Likelihood, Usage
 
 TRY_TEXT = "The capital of France is"
 TRY_CONTINUATION = " Paris"
@@ -39,7 +41,9 @@ class EchoReply(Struct):
     """What comes back for a list of prompts."""
 
     choices: list[EchoChoice] = []
+    usage: Counted | None = None
     model: str | None = None
+    system_fingerprint: str | None = None
 
 
 def echo_body(model: str, text: str, continuations: tuple[str, ...], extra: dict[str, Any]) -> dict[str, Any]:
@@ -55,7 +59,7 @@ def echo_body(model: str, text: str, continuations: tuple[str, ...], extra: dict
     return body | extra
 
 
-def read_likelihoods(data: bytes, text: str, continuations: tuple[str, ...]) -> tuple[Likelihood, ...]:
+def read_echo(data: bytes, text: str, continuations: tuple[str, ...]) -> Weighed:
     """One likelihood per continuation, in order; a reply that does not echo its prompts is ``rejected``."""
     try:
         reply = msgspec.json.decode(data, type=EchoReply)
@@ -64,7 +68,12 @@ def read_likelihoods(data: bytes, text: str, continuations: tuple[str, ...]) -> 
     by_index = {choice.index: choice for choice in reply.choices}
     if set(by_index) != set(range(len(continuations))):
         raise _refused(f"{len(reply.choices)} choices for {len(continuations)} prompts")
-    return tuple(_likelihood(by_index[index], text, word) for index, word in enumerate(continuations))
+    return Weighed(
+        likelihoods=tuple(_likelihood(by_index[index], text, word) for index, word in enumerate(continuations)),
+        usage=usage_of(reply.usage) if reply.usage else Usage(),
+        model_reported=reply.model,
+        fingerprint=reply.system_fingerprint,
+    )
 
 
 def _likelihood(choice: EchoChoice, text: str, continuation: str) -> Likelihood:

@@ -79,12 +79,21 @@ class Provider(Protocol):
         ...
 
 
+class Weighed(Struct, frozen=True, kw_only=True):
+    """Every continuation's ``Likelihood`` in order, with what the service said of itself and of the tokens it took."""
+
+    likelihoods: tuple[Likelihood, ...]
+    usage: Usage = Usage()
+    model_reported: str | None = None
+    fingerprint: str | None = None
+
+
 @runtime_checkable
 class LikelihoodProvider(Protocol):
     """The optional second ability: the log-probability of each continuation of a likelihood request."""
 
-    async def likelihood(self, request: Request) -> tuple[Likelihood, ...]:
-        """One ``Likelihood`` per continuation, in order."""
+    async def likelihood(self, request: Request) -> tuple[Likelihood, ...] | Weighed:
+        """One ``Likelihood`` per continuation, in order; ``Weighed`` where more than that is known."""
         ...
 
 

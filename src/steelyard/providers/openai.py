@@ -12,13 +12,12 @@ import msgspec
 from msgspec import Struct
 
 from steelyard.errors import ProviderError, UsageError
+from steelyard.providers.counted import Counted, usage_of
 from steelyard.providers.dialect import Dialect, Settings
-from steelyard.providers.echo import TRY_CONTINUATION, TRY_TEXT, echo_body, read_likelihoods
+from steelyard.providers.echo import TRY_CONTINUATION, TRY_TEXT, echo_body, read_echo
 from steelyard.providers.endpoint import (
     BROKEN_OFF,
-    Count,
     Endpoint,
-    count,
     decoded,
     key_headers,
     malformed,
@@ -26,12 +25,12 @@ from steelyard.providers.endpoint import (
     reported,
 )
 from steelyard.providers.http import STALL_TIMEOUT_S
-from steelyard.providers.interface import Done, Event, Text, mean_probability
+from steelyard.providers.interface import Done, Event, Text, Weighed, mean_probability
 from steelyard.providers.refusals import classify
 from steelyard.providers.reply import Reply
 from steelyard.providers.services import address_of, key_of
 from steelyard.secrets import Secret
-from steelyard.types import Channel, FailureKind, Likelihood, ModelSpec, Prompt, Request, Usage
+from steelyard.types import Channel, FailureKind, ModelSpec, Prompt, Request
 
 RENAMED = {"max_tokens": "max_completion_tokens"}
 OPTIONAL = ("max_completion_tokens", "temperature", "seed", "stop", "reasoning_effort", "stream_options", "max_tokens")
@@ -104,30 +103,13 @@ class _Choice(Struct):
     finish_reason: str | None = None
 
 
-class _InputDetails(Struct):
-    cached_tokens: Count = None
-    cache_write_tokens: Count = None
-
-
-class _OutputDetails(Struct):
-    reasoning_tokens: Count = None
-
-
-class _Usage(Struct):
-    prompt_tokens: Count = None
-    completion_tokens: Count = None
-    prompt_tokens_details: _InputDetails | None = None
-    prompt_cache_hit_tokens: Count = None
-    completion_tokens_details: _OutputDetails | None = None
-
-
 class _OfGroq(Struct):
-    usage: _Usage | None = None
+    usage: Counted | None = None
 
 
 class _Reply(Struct):
     choices: list[_Choice] = []
-    usage: _Usage | None = None
+    usage: Counted | None = None
     x_groq: _OfGroq | None = None
     model: str | None = None
     system_fingerprint: str | None = None
@@ -157,13 +139,13 @@ class OpenAI(Endpoint):
         logprobs = 1 if request.prompt.kind == "completion" else True  # there it is how many other tokens are told
         return msgspec.structs.replace(request, extra={"logprobs": logprobs} | request.extra)
 
-    async def likelihood(self, request: Request) -> tuple[Likelihood, ...]:
+    async def likelihood(self, request: Request) -> Weighed:
         """The log-probability of each continuation, from an endpoint that echoes its prompt with them."""
         prompt = request.prompt
         body = echo_body(request.model, prompt.text, prompt.continuations, request.extra)
         async with self._http.post(self.url("/completions"), body, self._headers) as reply:
             data, _ = await reply.read()
-        return read_likelihoods(data, prompt.text, prompt.continuations)
+        return read_echo(data, prompt.text, prompt.continuations)
 
     async def probe_likelihood(self, model: str) -> None:
         """Ask for one likelihood; an endpoint that cannot give it is refused with its own words."""
@@ -292,20 +274,7 @@ def _with_origin(done: Done, part: _Reply) -> Done:
         done,
         model_reported=part.model or done.model_reported,
         fingerprint=part.system_fingerprint or done.fingerprint,
-        usage=_usage(usage) if usage else done.usage,
-    )
-
-
-def _usage(told: _Usage) -> Usage:
-    inputs, outputs = told.prompt_tokens_details, told.completion_tokens_details
-    cached = inputs.cached_tokens if inputs else None
-    return Usage(
-        input_tokens=count(told.prompt_tokens),
-        output_tokens=count(told.completion_tokens),
-        cached_input_tokens=count(told.prompt_cache_hit_tokens if cached is None else cached),
-        cache_write_tokens=count(inputs.cache_write_tokens) if inputs else None,
-        reasoning_tokens=count(outputs.reasoning_tokens) if outputs else None,
-        source="server",
+        usage=usage_of(usage) if usage else done.usage,
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from steelyard.errors import ProviderError
-from steelyard.providers.interface import Done, Event, Text
+from steelyard.providers.interface import Done, Event, Text, Weighed
 from steelyard.types import Completion, Failure, Likelihood, Request, Usage
 
 Reply = str | Completion | Failure
@@ -58,11 +58,11 @@ class Scripted:
         """The request as it is: the script's completion states its ``confidence``, or none."""
         return request
 
-    async def likelihood(self, request: Request) -> tuple[Likelihood, ...]:
+    async def likelihood(self, request: Request) -> tuple[Likelihood, ...] | Weighed:
         """The completion's own likelihoods, or for a text a continuation's likelihood by whether it is that text."""
         reply = await self._reply(request)
         if isinstance(reply, Completion):
-            return reply.likelihoods
+            return Weighed(likelihoods=reply.likelihoods, usage=reply.usage)
         return tuple(_weigh(continuation, reply) for continuation in request.prompt.continuations)
 
     async def _reply(self, request: Request) -> Any:

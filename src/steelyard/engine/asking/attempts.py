@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from steelyard.engine.asking.throttle import Door, GateShut, Throttle
 from steelyard.errors import ProviderError
-from steelyard.providers.interface import Done, FirstByte, LikelihoodProvider, Notice, Provider, Text
+from steelyard.providers.interface import Done, FirstByte, LikelihoodProvider, Notice, Provider, Text, Weighed
 from steelyard.secrets import scrub
 from steelyard.types import Attempt, Completion, Failure, ModelSpec, Prompt, Request, Stage, Timing, Usage
 
@@ -141,8 +141,10 @@ async def ask(
 
 
 def _guessed_tokens(prompt: Prompt) -> float:
-    """What the prompt will count, before anybody has counted it."""
-    return (len(prompt.text) + sum(len(turn.content) for turn in prompt.messages)) / CHARACTERS_PER_TOKEN
+    """What the prompt will count, before anybody has counted it; before each continuation it is sent anew."""
+    shared = len(prompt.text) + sum(len(turn.content) for turn in prompt.messages)
+    characters = max(1, len(prompt.continuations)) * shared + sum(map(len, prompt.continuations))
+    return characters / CHARACTERS_PER_TOKEN
 
 
 def _tokens_of(usage: Usage) -> int | None:
@@ -208,9 +210,17 @@ class Deadline:
 
 async def _weigh(provider: Provider, request: Request, scheduled_ns: int, dispatched_ns: int) -> Completion:
     assert isinstance(provider, LikelihoodProvider)
-    likelihoods = await provider.likelihood(request)
+    found = await provider.likelihood(request)
     timing = Timing(scheduled_ns=scheduled_ns, dispatched_ns=dispatched_ns, ended_ns=time.perf_counter_ns())
-    return Completion(likelihoods=likelihoods, stop_reason="stop", timing=timing)
+    weighed = found if isinstance(found, Weighed) else Weighed(likelihoods=found)
+    return Completion(
+        likelihoods=weighed.likelihoods,
+        stop_reason="stop",
+        usage=weighed.usage,
+        timing=timing,
+        model_reported=weighed.model_reported,
+        fingerprint=weighed.fingerprint,
+    )
 
 
 class Stopwatch:

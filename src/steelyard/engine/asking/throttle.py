@@ -126,7 +126,7 @@ class Throttle:
 
     async def enter(self, *, input_tokens: float = 0.0, again: bool = False, by: object = None) -> Ticket:
         """Wait until a request may go. ``again``: it has been tried before and goes ahead of those that were not."""
-        tokens = input_tokens + self._usual_tokens if self._s_a_token else 0.0
+        tokens = self._believable(input_tokens + self._usual_tokens) if self._s_a_token else 0.0
         if not self._waiting and self.in_flight < self._most_now and self._clock() >= self._opens_s():
             return self._ticket(tokens)
         turn: asyncio.Future[Ticket] = asyncio.get_running_loop().create_future()
@@ -187,8 +187,13 @@ class Throttle:
         if self._learnt_s_a_request:
             self._learnt_s_a_request /= 1.0 + self._raised_a_second() * min(1.0, self._learnt_s_a_request)
         if self._s_a_token and tokens is not None:
-            self._usual_tokens += (tokens - self._usual_tokens) / 8.0
-            self._next_token_s += (tokens - ticket.tokens) * self._s_a_token
+            counted = self._believable(tokens)
+            self._usual_tokens += (counted - self._usual_tokens) / 8.0
+            self._next_token_s += (counted - ticket.tokens) * self._s_a_token
+
+    def _believable(self, tokens: float) -> float:
+        """So many tokens, but no more than keep the others back for as long as a service may ask for itself."""
+        return min(tokens, LONGEST_HOLD_S / self._s_a_token)
 
     def _refused(self, ticket: Ticket, failure: Failure) -> None:
         self.refusals += 1

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from msgspec.structs import replace
 
@@ -26,6 +26,7 @@ TOKENS_A_MESSAGE = 16
 """Room for what a chat template adds to a message."""
 
 STEP = 32
+PRICED_ANEW_AFTER = timedelta(minutes=1)
 ROUNDING_USD = 1e-9
 """Ten requests of ten cents each fit into a dollar, whatever binary fractions make of it."""
 
@@ -197,13 +198,14 @@ class Grant:
 
 
 class WorstCase:
-    """The most that one request to a model can cost, at today's price.
+    """The most that one request to a model can cost, at the price of this minute: some change with the hour of the day.
 
     A token of text has at least one byte, so bytes bound the input from above; the output is bounded by its limit.
     """
 
-    def __init__(self, spec: ModelSpec) -> None:
-        self._spec = spec
+    def __init__(self, spec: ModelSpec, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._spec, self._now = spec, now
+        self._at = now()
         self._known: dict[tuple[int, int], float | None] = {}
 
     def usd(self, request: Request) -> float | None:
@@ -213,6 +215,10 @@ class WorstCase:
     def of_tokens(self, input_tokens: int, output_tokens: int) -> float | None:
         """The price of so many tokens, the input rounded up."""
         key = (-(-input_tokens // STEP) * STEP, output_tokens)
+        now = self._now()
+        if not timedelta() <= now - self._at < PRICED_ANEW_AFTER:
+            self._known.clear()
+            self._at = now
         if key not in self._known:
             self._known[key] = self._dearest(Usage(input_tokens=key[0], output_tokens=key[1], source="tokenizer"))
         return self._known[key]
@@ -221,8 +227,11 @@ class WorstCase:
         """The price as it is, or if all input were written to a prompt cache, or all output were reasoning."""
         written = replace(usage, cache_write_tokens=usage.input_tokens, cache_write_1h_tokens=usage.input_tokens)
         reasoned = replace(usage, reasoning_tokens=usage.output_tokens)
-        now = datetime.now(UTC)
-        costs = [prices.cost_usd(each, self._spec, now) for each in (usage, written, reasoned)]
+        costs = [
+            prices.cost_usd(each, self._spec, at)
+            for each in (usage, written, reasoned)
+            for at in (self._at, self._at + PRICED_ANEW_AFTER)
+        ]
         return None if costs[0] is None else max(cost for cost in costs if cost is not None)
 
 
