@@ -70,3 +70,30 @@ def test_a_run_that_is_told_to_end_at_once_does_and_loses_only_what_was_in_fligh
     with Store.open() as store:
         estimates = {estimate.metric: estimate for estimate in store.summary(cell.id)}
         assert (estimates["accuracy"].value, estimates["accuracy"].n) == (1.0, ITEMS)
+
+
+@pytest.mark.parametrize("workers", [(), ("--workers", "2")], ids=["alone", "by workers"])
+def test_what_was_cut_off_may_be_billed_and_counts_against_both_budgets(workers):
+    """Four requests are on their way: each may cost 52 bytes and tokens at a tenth of a cent."""
+    Path("q.jsonl").write_text("".join(json.dumps({"question": f"q{i}", "answer": "x"}) + "\n" for i in range(ITEMS)))
+
+    async def handle(request, body, number):
+        await asyncio.sleep(60)
+
+    ok("budget", "set", "9")
+    with serving(handle) as server:
+        paid = ["--price", "1000/1000", "--budget", "8", "--max-tokens", "20"]
+        where = ["-m", "openai/m", "--base-url", server.url, "--concurrency", "4"]
+        with Started("run", "q.jsonl", *where, *paid, *workers, "--quiet") as process:
+            while len(server.requests) < 4:
+                time.sleep(0.01)
+            time.sleep(0.2)
+            for _ in range(2):
+                os.kill(process.pid, signal.SIGINT)
+                time.sleep(0.1)
+            process.communicate(30)
+    with Store.open() as store:
+        in_doubt_usd = store.budget.spent_of_run(store.run("last").id)
+        of_the_store_usd = store.budget.account().spent_usd
+    assert in_doubt_usd == pytest.approx(4 * 0.052)
+    assert of_the_store_usd == pytest.approx(in_doubt_usd)

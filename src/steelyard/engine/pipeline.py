@@ -399,16 +399,21 @@ class Lane:
         assert cell.provider is not None
         if self._system is not None:
             return await self._through(self._system, work)
-        return await ask(
-            cell.provider,
-            work.request,
-            timeout_s=self._spec.timeout_s,
-            policy=self._policy,
-            generator=self._generator,
-            throttle=self.throttle,
-            notice=self._progress.tell,
-            again=always if work.bill is None else work.bill.again,
-        )
+        try:
+            return await ask(
+                cell.provider,
+                work.request,
+                timeout_s=self._spec.timeout_s,
+                policy=self._policy,
+                generator=self._generator,
+                throttle=self.throttle,
+                notice=self._progress.tell,
+                again=always if work.bill is None else work.bill.again,
+            )
+        except asyncio.CancelledError:
+            if work.bill is not None:
+                work.bill.cut_off()
+            raise
 
     async def _through(self, system: System, work: Work) -> Outcome:
         """Stage by stage; where the money does not reach for the next one, the item is still to be asked."""

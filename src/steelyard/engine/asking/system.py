@@ -287,6 +287,10 @@ class System:
             if bill is not None:
                 bill.unsend()
             raise
+        except asyncio.CancelledError:
+            if bill is not None:
+                bill.cut_off()
+            raise
         way.attempts += outcome.attempts
         completion = outcome.completion
         cost_usd = None if completion is None else prices.cost_usd(completion.usage, station.spec, started)

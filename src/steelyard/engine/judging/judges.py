@@ -92,16 +92,21 @@ class Seat:
             if self.till is not None and bill is None:
                 raise Unheard(Failure(kind="quota", message=SPENT), 0)
             started = datetime.now(UTC)
-            outcome = await ask(
-                self.provider,
-                request,
-                timeout_s=self.spec.timeout_s,
-                policy=self.policy,
-                generator=self._generator,
-                throttle=self._throttle,
-                notice=self.tell,
-                again=always if bill is None else bill.again,
-            )
+            try:
+                outcome = await ask(
+                    self.provider,
+                    request,
+                    timeout_s=self.spec.timeout_s,
+                    policy=self.policy,
+                    generator=self._generator,
+                    throttle=self._throttle,
+                    notice=self.tell,
+                    again=always if bill is None else bill.again,
+                )
+            except asyncio.CancelledError:
+                if bill is not None:
+                    bill.cut_off()
+                raise
             cost = None
             if outcome.completion is not None:
                 cost = prices.cost_usd(outcome.completion.usage, self.spec, started)

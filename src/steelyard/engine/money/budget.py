@@ -278,6 +278,13 @@ class Bill:
         else:
             self._ledger.spent_usd += cost_usd or 0.0
 
+    def cut_off(self) -> None:
+        """The run was broken off while a try was on its way, which may be billed."""
+        if self._held_usd is not None:
+            self._settle(None)
+        elif not self._ledger.is_limited and (most_usd := self._worst_case.usd(self._request)):
+            self._ledger.doubt(most_usd)
+
     def unsend(self) -> None:
         """The request was not sent after all."""
         if self._held_usd is not None:

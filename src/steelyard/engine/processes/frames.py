@@ -281,6 +281,12 @@ class Wire:
         self._send()
         await self._writer.drain()
 
+    async def leave(self) -> None:
+        """Return when the other side has been sent everything, and say no more."""
+        await self.flush()
+        self._writer.close()
+        await self._writer.wait_closed()
+
     def close(self) -> None:
         """Say no more, hear no more."""
         self._writer.close()

@@ -24,7 +24,7 @@ class Hand:
         self.done: set[str] = set()
         self.standing: dict[str, Standing] = {}
         self.figures: dict[str, float] = {}
-        self.has_ended = asyncio.Event()
+        self.has_ended, self._is_gone = asyncio.Event(), asyncio.Event()
         self.is_alive = True
         self._kept: list[tuple[int, int]] = []
         self._process, self._end = child.start("steelyard.engine.processes.worker")
@@ -56,6 +56,7 @@ class Hand:
             for message in said:
                 hear(self, message)
         self.is_alive = False
+        self._is_gone.set()
 
     async def end(self, *, patiently: bool) -> None:
         """Let it say what it took, where it has come to its end, and see its process gone."""
@@ -65,6 +66,8 @@ class Hand:
         self.say(End())
         with suppress(TimeoutError, ConnectionError):
             await asyncio.wait_for(self._wire.flush(), child.GRACE_S)
+        with suppress(TimeoutError):  # its last words are what it may have spent on what was cut off
+            await asyncio.wait_for(self._is_gone.wait(), child.GRACE_S)
         self._wire.close()
         await asyncio.to_thread(child.bury, self._process)
 

@@ -64,6 +64,7 @@ from steelyard.store import NewCall, NewScore, Store
 
 STANDING_EVERY_S = 0.25
 LEAST_ASKED_FOR = 4
+CUT_OFF_WITHIN_S = 1.0
 
 
 class Keeper:
@@ -171,7 +172,7 @@ class Worker:
         telling = asyncio.create_task(self._tell_standing())
         await asyncio.gather(*(self._run(model, lane) for model, lane in self._lanes.items()))
         telling.cancel()
-        self._say_books()
+        self.say_books()
         self._say_learnt()
 
     async def _run(self, model: str, lane: Lane) -> None:
@@ -246,14 +247,14 @@ class Worker:
         number = next(self._numbers)
         given: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         self._draws[number] = given
-        self._say_books()
+        self.say_books()
         self._wire.say(Draw(number=number, usd=wanted_usd))
         return await given
 
     async def _tell_standing(self) -> None:
         while True:
             await asyncio.sleep(STANDING_EVERY_S)
-            self._say_books()
+            self.say_books()
             self._say_learnt()
             for model, lane in self._lanes.items():
                 gate = lane.throttle
@@ -275,7 +276,8 @@ class Worker:
             self._learnt = learnt
             self._wire.say(Learnt(settings=learnt))
 
-    def _say_books(self) -> None:
+    def say_books(self) -> None:
+        """Tell the run what was spent here, and what may have been."""
         ledger = self._ledger
         self._wire.say(
             Books(
@@ -299,6 +301,8 @@ async def _serve(end: socket.socket) -> None:
     hearing = asyncio.create_task(_hear(wire, decoder, worker))
     await asyncio.wait((working, hearing), return_when=asyncio.FIRST_COMPLETED)
     if not working.done():
+        if hearing.exception() is None and hearing.result():
+            await _break_off(wire, worker, working)
         os._exit(0)  # the run is gone, or wants no more of this: what is in flight is nobody's any more
     if (error := working.exception()) is not None:
         wire.say(Broken(text=_words(error)))
@@ -306,13 +310,23 @@ async def _serve(end: socket.socket) -> None:
     await hearing
 
 
-async def _hear(wire: Wire, decoder: msgspec.msgpack.Decoder[list[ToWorker]], worker: Worker) -> None:
-    """Listen until the run ends this, or is gone."""
+async def _break_off(wire: Wire, worker: Worker, working: asyncio.Task[None]) -> None:
+    """Cut off what is in flight, and tell what it may cost."""
+    working.cancel()
+    await asyncio.wait((working,), timeout=CUT_OFF_WITHIN_S)
+    worker.say_books()
+    with suppress(ConnectionError, TimeoutError):
+        await asyncio.wait_for(wire.leave(), CUT_OFF_WITHIN_S)
+
+
+async def _hear(wire: Wire, decoder: msgspec.msgpack.Decoder[list[ToWorker]], worker: Worker) -> bool:
+    """Listen until the run ends this (true), or is gone."""
     while said := await wire.hear(decoder):
         for message in said:
             if isinstance(message, End):
-                return
+                return True
             worker.hear(message)
+    return False
 
 
 def _words(error: BaseException) -> str:
