@@ -66,7 +66,7 @@ def test_no_batch_is_handed_in_while_there_is_no_room_for_its_answers(tmp_path):
         standings=Standings(tmp_path, "run", "m"),
         ready=room.wait,
         afford=afford,
-        owe=lambda work: None,
+        owe=lambda work, piece: None,
         leave=lambda work: None,
         answered=lambda work, answered: None,
         drain=at_once,

@@ -2,7 +2,9 @@
 
 import importlib
 import json
+import signal
 import sqlite3
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -12,6 +14,9 @@ from batch_house import House
 from command import ok, steelyard
 from forks import Started
 from server import serving
+from steelyard.engine.money.budget import input_bound
+from steelyard.store import Store
+from steelyard.types import Message, Prompt, Request
 
 both = pytest.mark.parametrize("provider", ["openai", "anthropic"])
 KEYS = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY"}
@@ -45,6 +50,17 @@ def killed(house, *words, **room):
     process = Started("run", *words, "--store", "s.db", settings=quickly(**room))
     assert house.held.wait(60)
     process.kill()
+    process.wait()
+    house.release()
+
+
+def broken_off(house, *words, **room):
+    """The same, ended by Ctrl-C twice."""
+    process = Started("run", *words, "--store", "s.db", settings=quickly(**room))
+    assert house.held.wait(60)
+    for _ in range(2):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.2)
     process.wait()
     house.release()
 
@@ -228,3 +244,55 @@ def test_another_batch_of_as_many_requests_is_not_taken_for_ours():
     assert set(house.batches) == {"batch_0", "batch_7"}
     assert house.batches["batch_7"]["polls"] >= 2
     assert len(results("s.db")) == 3
+
+
+DEAR = {"price": {"input": 1000, "output": 2000}, "max_tokens": 10}
+
+
+def worst_usd(row):
+    """Every byte with a template's room as a token, in steps of 32, and all that may be said."""
+    request = Request(model="m", prompt=Prompt(kind="chat", messages=(Message(role="user", content=row["input"]),)))
+    return -(-input_bound(request) // 32) * 32 * 1e-3 + 10 * 2e-3
+
+
+@both
+@pytest.mark.parametrize("is_killed", [True, False], ids=["killed", "Ctrl-C"])
+def test_batches_that_stood_when_a_run_was_broken_off_are_paid_from_the_stores_budget_once(provider, is_killed):
+    house = House(hold="poll")
+    ok("budget", "set", "10", "--store", "s.db")
+    with serving(house.handle) as http:
+        plan = plan_at(http.url, provider, **DEAR)
+        end = killed if is_killed else broken_off
+        end(house, plan, most=len(ROWS))
+        carried_out("--resume", "1")
+        check("s.db", house)
+    with closing(sqlite3.connect("s.db")) as raw:
+        (cost_usd,) = raw.execute("select sum(cost_usd) from calls").fetchone()
+    with Store.open("s.db") as store:
+        spent_usd = store.budget.account().spent_usd
+    drawn_at_once_usd = 0.1  # a hundredth of the limit, of which one that was killed gives nothing back
+    assert cost_usd - 1e-9 <= spent_usd <= cost_usd + (drawn_at_once_usd if is_killed else 1e-9)
+
+
+class Crowded(House):
+    """Counts how many requests stand in batches that go on."""
+
+    most_requests = 0
+
+    async def _take(self, body):
+        reply = await super()._take(body)
+        standing = sum(len(batch["entries"]) for batch in self.batches.values() if not self._is_over(batch))
+        self.most_requests = max(self.most_requests, standing)
+        return reply
+
+
+@both
+def test_what_stands_from_an_earlier_session_is_held_before_more_is_handed_in(provider):
+    """The money is for six requests at once, five of which stand already."""
+    house = Crowded(hold="poll", polls=6)
+    with serving(house.handle) as http:
+        plan = plan_at(http.url, provider, **DEAR)
+        killed(house, plan, "--budget", str(6.5 * max(map(worst_usd, ROWS))))
+        carried_out("--resume", "1")
+        check("s.db", house)
+    assert 5 <= house.most_requests <= 6

@@ -83,13 +83,17 @@ def lend_earlier_answers(lanes: Sequence[Lane], store: Store, run: RunInfo, plan
             seat.memory = memory
 
 
-def set_up_batches(lanes: Sequence[Lane], store: Store, run: RunInfo) -> None:
-    """Let every model that is to be asked by batches hand them in, and keep account of them beside the store."""
+def set_up_batches(lanes: Sequence[Lane], store: Store, run: RunInfo, share: int | None) -> None:
+    """Let every model that is to be asked by batches hand them in, and keep account of them beside the store.
+
+    ``share`` of the store's budget pays for them.
+    """
     folder = store.folder / "batches"
     for lane in lanes:
         cell = lane.cells[0].cell
         if cell.spec.batch and cell.floor is None:
-            lane.ask_by_batches(batch_service_of(cell.spec), Standings(folder, run.id, cell.spec.id))
+            standings = Standings(folder, run.id, cell.spec.id, share=share)
+            lane.ask_by_batches(batch_service_of(cell.spec), standings, store.budget.counted_shares())
 
 
 def check_batches(cells: Sequence[Cell], plan: Plan) -> None:

@@ -12,7 +12,7 @@ import itertools
 import random
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Container, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
@@ -21,7 +21,7 @@ from steelyard.engine.asking.attempts import Outcome, RetryPolicy, always, ask
 from steelyard.engine.asking.batch_lane import MOST_HELD, BatchLane
 from steelyard.engine.asking.clock import Clock, without_times
 from steelyard.engine.asking.gates import Gates
-from steelyard.engine.asking.standings import Standings
+from steelyard.engine.asking.standings import Piece, Standings
 from steelyard.engine.asking.system import System, Unpaid, system_of
 from steelyard.engine.asking.throttle import Door, GateShut
 from steelyard.engine.asking.way import extractor, total_usd
@@ -95,6 +95,7 @@ class Lane:
         for cell in cells:
             cell.progress.throttle, cell.progress.disk = self.throttle, writer
         self.batches: BatchLane | None = None
+        self._counted_shares: Container[int | None] = ()
         in_pieces = MOST_HELD if self._spec.batch else WINDOW_PER_SLOT * concurrency
         self._window = in_pieces + SPARE_WINDOW
         self._loaded: asyncio.Queue[Work | None] = asyncio.Queue()
@@ -275,8 +276,12 @@ class Lane:
         while not (self._is_loaded and self._loaded.empty()):
             await batches.serve(self._loaded)
 
-    def ask_by_batches(self, service: BatchService, standings: Standings) -> None:
-        """Have this lane's requests handed in as batches instead of one by one."""
+    def ask_by_batches(self, service: BatchService, standings: Standings, counted_shares: Container[int | None]) -> None:
+        """Have this lane's requests handed in as batches instead of one by one.
+
+        What stands and was to be paid by one of ``counted_shares`` is spent already to the store's budget.
+        """
+        self._counted_shares = counted_shares
         self.batches = BatchLane(
             service=service,
             standings=standings,
@@ -292,10 +297,11 @@ class Lane:
             is_loaded=lambda: self._is_loaded,
         )
 
-    def _owe(self, work: Work) -> None:
+    def _owe(self, work: Work, piece: Piece) -> None:
         """The request was handed in by an earlier session: it is paid whether there is money or not."""
         if self.till is not None:
             work.bill = Bill(self.till.ledger, self.till.worst_case, work.request)
+            work.bill.owe(is_counted=piece.share in self._counted_shares)
 
     def _answered_in_batch(self, work: Work, answered: Answered) -> None:
         started = datetime.fromtimestamp(work.started_at_s, UTC)

@@ -85,7 +85,7 @@ class BatchLane(Struct, frozen=True, kw_only=True):
     standings: Standings
     ready: Callable[[], Awaitable[None]]
     afford: Callable[[Work], Awaitable[bool]]
-    owe: Callable[[Work], None]
+    owe: Callable[[Work, Piece], None]
     leave: Callable[[Work], None]
     answered: Callable[[Work, Answered], None]
     drain: Callable[[], Awaitable[None]]
@@ -116,9 +116,17 @@ class _Serving:
         self._one_ended = asyncio.Event()
 
     async def serve(self, loaded: asyncio.Queue[Work | None]) -> None:
+        try:
+            await self._serve(loaded)
+        finally:
+            for work in self._works:  # gathered, and never handed in
+                if work.bill is not None:
+                    work.bill.unsend()
+
+    async def _serve(self, loaded: asyncio.Queue[Work | None]) -> None:
         while (work := await loaded.get()) is not None:
             if (piece := self._left.get(key_of(work))) is not None:
-                self._lane.owe(work)
+                self._lane.owe(work, piece)
                 self._standing.setdefault(piece.label, []).append(work)
             else:
                 await self._gather(work)
@@ -132,7 +140,8 @@ class _Serving:
         bytes_asked = len(msgspec.json.encode(work.request))
         if self._size + bytes_asked > MOST_BYTES:
             await self._hand_in()
-        if self._works and not await self._has_money_soon(work):
+        if (self._works or self._standing) and not await self._has_money_soon(work):
+            await self._collect_standing(is_all=False)
             await self._hand_in()
         if lane.stopped() or not (work.bill or await lane.afford(work)):
             lane.leave(work)
@@ -143,7 +152,7 @@ class _Serving:
             await self._hand_in()
 
     async def _has_money_soon(self, work: Work) -> bool:
-        """Hold money for one more request; who waits must not wait for what its own batch holds."""
+        """Hold money for one more request; who waits must not wait for what its own batches hold."""
         try:
             async with asyncio.timeout(MONEY_COMES_WITHIN_S):
                 await self._lane.afford(work)
@@ -162,11 +171,11 @@ class _Serving:
 
     async def _hand_in(self) -> None:
         """Make a batch of what is gathered, once there is room for it."""
-        works, self._works, self._size = self._works, [], 0
-        if not works:
+        if not self._works:
             return
         await self._slots.acquire()
         await self._lane.ready()
+        works, self._works, self._size = self._works, [], 0
         if self._lane.stopped() not in (None, SPENT):
             self._slots.release()
             self._give_back(works)

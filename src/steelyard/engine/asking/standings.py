@@ -19,12 +19,16 @@ from steelyard.providers.batches import FolderJournal, label_of
 
 
 class Piece(Struct, frozen=True, kw_only=True):
-    """One batch's requests, each by its digest and its place in the run, in the order in which they are handed in."""
+    """One batch's requests, each by its digest and its place in the run, in the order in which they are handed in.
+
+    ``share`` is that of the store's budget by which they are paid, where there is one.
+    """
 
     label: str
     run: str
     model: str
     keys: tuple[str, ...]
+    share: int | None = None
 
 
 def key_of(work: Work) -> str:
@@ -35,15 +39,15 @@ def key_of(work: Work) -> str:
 class Standings:
     """The pieces of one model in one run that are not collected yet, as files in a folder."""
 
-    def __init__(self, folder: Path, run: str, model: str) -> None:
+    def __init__(self, folder: Path, run: str, model: str, *, share: int | None = None) -> None:
         self.journal = FolderJournal(folder)
-        self._folder, self._run, self._model = folder, run, model
+        self._folder, self._run, self._model, self._share = folder, run, model, share
 
     def keep(self, works: Sequence[Work]) -> Piece:
         """Make a piece of these requests durable, under a label of its own."""
         digests = [work.digest for work in works]
         label = label_of(self._run, f"{self._model} {uuid.uuid4()}", digests)
-        piece = Piece(label=label, run=self._run, model=self._model, keys=tuple(map(key_of, works)))
+        piece = Piece(label=label, run=self._run, model=self._model, keys=tuple(map(key_of, works)), share=self._share)
         self.journal.keep_beside(label, msgspec.json.encode(piece))
         return piece
 

@@ -50,7 +50,8 @@ class Ledger:
     """What a run may spend, has spent, has in doubt and has in flight, in USD.
 
     ``limit_usd`` is the run's own, over all its sessions, of which ``before_usd`` is gone. ``draw`` asks the budget
-    that stands over the whole store for more, and is answered with what that can give.
+    that stands over the whole store for more, and is answered with what that can give. ``counted_before_usd`` of what
+    is in flight, or was, stands there as spent already, since an earlier session handed it in.
     """
 
     def __init__(self, limit_usd: float | None = None, *, before_usd: float = 0.0, draw: Draw | None = None) -> None:
@@ -58,6 +59,7 @@ class Ledger:
         self.spent_usd = self.doubtful_usd = self.held_usd = self.promised_usd = 0.0
         self.doubtful_tries = 0
         self.granted_usd: float | None = None if draw is None else 0.0
+        self.counted_before_usd = 0.0
         self.is_exhausted = False
         self._draw, self._drawing = draw, asyncio.Lock()
         self._changed = asyncio.Event()
@@ -114,6 +116,11 @@ class Ledger:
         self.held_usd += wanted_usd
         return wanted_usd
 
+    def owe(self, most_usd: float, *, is_counted: bool) -> None:
+        """Hold the worst case of what an earlier session sent, whether it fits or not."""
+        self.held_usd += most_usd
+        self.counted_before_usd += most_usd if is_counted else 0.0
+
     def settle(self, most_usd: float, cost_usd: float | None) -> None:
         """A request held at ``most_usd`` has come to its end; an unknown cost counts in full, as in doubt."""
         self.held_usd = max(0.0, self.held_usd - most_usd)
@@ -145,7 +152,7 @@ class Ledger:
         return self.limit_usd is None or self.before_usd + needed_usd <= self.limit_usd + ROUNDING_USD
 
     def _fits_the_share(self, needed_usd: float) -> bool:
-        return self.granted_usd is None or needed_usd <= self.granted_usd + ROUNDING_USD
+        return self.granted_usd is None or needed_usd - self.counted_before_usd <= self.granted_usd + ROUNDING_USD
 
     async def _draw_more(self, needed_usd: float) -> bool:
         """Whether the store's budget gave anything towards what is needed; one asks at a time."""
@@ -154,7 +161,7 @@ class Ledger:
         async with self._drawing:
             if self._fits_the_share(needed_usd):
                 return True
-            given_usd = await self._draw(needed_usd - self.granted_usd)
+            given_usd = await self._draw(needed_usd - self.counted_before_usd - self.granted_usd)
             self.granted_usd += given_usd
             return given_usd > 0
 
@@ -263,6 +270,12 @@ class Bill:
     async def open(self, *, is_promised: bool = False) -> bool:
         """Hold the worst case of the first try; ``False`` where there is no money for it."""
         return await self._hold(self._promise_usd, is_promised=is_promised)
+
+    def owe(self, *, is_counted: bool) -> None:
+        """An earlier session sent it; ``is_counted``: the store's budget has it among what is spent."""
+        if self._ledger.is_limited:
+            self._held_usd = self._worst_case.usd(self._request) or 0.0
+            self._ledger.owe(self._held_usd, is_counted=is_counted)
 
     async def again(self, failure: Failure) -> bool:
         """Whether another try may go out after this one failed; the failed one counts if it may be billed."""

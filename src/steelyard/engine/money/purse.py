@@ -19,14 +19,14 @@ class Purse:
 
     def __init__(self, store: Store, run_id: str | None = None, limit_usd: float | None = None) -> None:
         self._store = store
-        self._share = store.budget.open_share()
+        self.share = store.budget.open_share()
         before_usd = 0.0 if limit_usd is None or run_id is None else store.budget.spent_of_run(run_id)
-        draw = None if self._share is None else self._draw
+        draw = None if self.share is None else self._draw
         self.ledger = Ledger(limit_usd, before_usd=before_usd, draw=draw)
 
     async def _draw(self, wanted_usd: float) -> float:
-        assert self._share is not None
-        return await asyncio.to_thread(self._store.budget.draw, self._share, wanted_usd)
+        assert self.share is not None
+        return await asyncio.to_thread(self._store.budget.draw, self.share, wanted_usd)
 
     def figures(self) -> dict[str, float]:
         """What is stored with the session: how much is in doubt, over how many tries."""
@@ -35,9 +35,10 @@ class Purse:
         return {DOUBTFUL: self.ledger.doubtful_usd, "doubtful_tries": float(self.ledger.doubtful_tries)}
 
     def close(self) -> None:
-        """Give back what was not spent; what was in flight when the run was broken off may be billed, so it counts."""
-        if self._share is not None:
-            self._store.budget.settle(self._share, self.ledger.used_usd + self.ledger.held_usd)
+        """Give back what was not spent; batches that stand when the run is broken off may be billed, so they count."""
+        if self.share is not None:
+            ledger = self.ledger
+            self._store.budget.settle(self.share, ledger.used_usd + ledger.held_usd - ledger.counted_before_usd)
 
 
 def who_is_paid(cells: Sequence[Cell]) -> list[ModelSpec]:

@@ -122,6 +122,11 @@ class Budget:
         with self._writing() as connection:
             settle_share(connection, share, spent_usd)
 
+    def counted_shares(self) -> set[int]:
+        """The shares that have been settled and count in the budget that stands now."""
+        with self._reading() as connection:
+            return counted_shares(connection)
+
     def spent_of_run(self, run_id: str) -> float:
         """What a run has spent in USD, known costs and costs in doubt, its judges included."""
         with self._reading() as connection:
@@ -187,6 +192,13 @@ def settle_share(connection: Connection, share: int, spent_usd: float) -> None:
     """The run has ended, and this is what it spent, or may have."""
     table = schema.shares
     connection.execute(update(table).where(table.c.id == share).values(spent_usd=spent_usd))
+
+
+def counted_shares(connection: Connection) -> set[int]:
+    """The shares that have been settled and still count: a budget that is set from now on, or anew, forgets them."""
+    if _terms(connection) is None:
+        return set()
+    return set(connection.execute(select(schema.shares.c.id).where(schema.shares.c.spent_usd.is_not(None))).scalars())
 
 
 def settle_the_dead(connection: Connection, is_alive: IsAlive) -> int:
