@@ -66,10 +66,10 @@ def cascade(threshold=0.5, by="logprob", *, first=None, second=None, **how):
     return ModelSpec(id="both", provider="cascade", model="cheap>dear", cascade=escalation)
 
 
-def ask(models, scripts=None, benchmark=None, **plan):
+def ask(models, scripts=None, benchmark=None, delay_s=0.0, **plan):
     """Run the plan on scripted models; the providers are returned too, for what they were asked."""
     providers = {
-        name: sy.Scripted(script, name=name)
+        name: sy.Scripted(script, name=name, delay_s=delay_s)
         for name, script in ({"cheap": cheap, "dear": dear} | (scripts or {})).items()
     }
     messages = []
@@ -211,6 +211,17 @@ def test_a_dear_model_that_cannot_be_reached_at_all_ends_the_system():
     run, _, messages = ask([cascade(0.5)], {"dear": Failure(kind="auth", message="no such key", status=401)})
     assert run.status == "failed"
     assert any("no such key" in message for message in messages)
+
+
+def test_first_answers_that_a_stop_of_the_second_model_makes_useless_stay_counted():
+    """Cheap answers wait for the dear model when it is given up: they stand on no row, so they are in doubt."""
+    refused = {"dear": Failure(kind="auth", message="no such key", status=401)}
+    spec = cascade(1.0, second=model("dear", concurrency=1))
+    run, providers, _ = ask([spec], refused, delay_s=0.01, concurrency=8, budget_usd=1.0)
+    with Store.open() as store:
+        counted_usd = store.budget.spent_of_run(run.info.id)
+    assert providers["cheap"].asked > len(answers(run)) > 0
+    assert counted_usd == pytest.approx(providers["cheap"].asked * CHEAP_USD)
 
 
 def test_an_answer_that_nobody_can_be_sure_of_says_what_to_try():

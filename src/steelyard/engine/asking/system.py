@@ -113,6 +113,7 @@ class System:
         assert confidence is not None
         self._how: Confidence = confidence
         self._has_told = False
+        self._ledger: Ledger | None = None
         self._judge = self.stations[1] if confidence.judge is not None else None
         self._second = self.stations[-1] if spec.cascade is not None else None
         self._threshold = spec.cascade.threshold if spec.cascade is not None else None
@@ -124,6 +125,7 @@ class System:
 
     def pay_from(self, ledger: Ledger) -> None:
         """Let each model be paid at its own price."""
+        self._ledger = ledger
         for station in self.stations:
             station.till = None if is_free(station.spec) else Till(ledger, station.spec)
 
@@ -161,6 +163,9 @@ class System:
                 last_try_s=error.last_try_s + sum(stage.took_s or 0.0 for stage in way.stages),
                 stages=tuple(way.stages),
             )
+        except (GateShut, Unpaid, asyncio.CancelledError):
+            self._lose(way.stages)
+            raise
         if len(way.stages) > 1 or self._calls > 1 or self._second is not None:
             completion = as_one(completion, way.stages, scheduled_ns)
         return Outcome(
@@ -170,6 +175,12 @@ class System:
             last_try_s=way.stages[-1].took_s,
             stages=tuple(way.stages),
         )
+
+    def _lose(self, stages: Sequence[Stage]) -> None:
+        """The item is to be asked anew, and what was answered of it is kept nowhere."""
+        if self._ledger is not None:
+            for stage in stages:
+                self._ledger.lose(stage.cost_usd or 0.0)
 
     @property
     def _calls(self) -> int:

@@ -135,6 +135,12 @@ class Ledger:
         self.doubtful_usd += most_usd
         self.doubtful_tries += most_usd > 0
 
+    def lose(self, cost_usd: float) -> None:
+        """An answer that was paid for is kept nowhere: it counts as in doubt, or no later session would know of it."""
+        if cost_usd:
+            self.spent_usd -= cost_usd
+            self.doubt(cost_usd)
+
     def keep_promise(self, promise_usd: float) -> None:
         """What had to follow has followed, or will not."""
         if promise_usd:
