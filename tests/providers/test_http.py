@@ -469,6 +469,8 @@ DATE = "Wed, 25 Nov 2026 12:00:00 GMT"
         ({"retry-after": "Wed, 25 Nov 2026 11:00:00 GMT", "date": DATE}, 0.0),
         ({"retry-after-ms": "350", "retry-after": "1"}, 0.35),
         ({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "1m2.5s"}, 62.5),
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "1795608004500", "date": DATE}, 4.5),
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "3"}, 3.0),
         ({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "120ms"}, 0.12),
         ({"x-ratelimit-remaining-tokens": "9", "x-ratelimit-reset-tokens": "120ms"}, None),
         ({"anthropic-ratelimit-tokens-remaining": "0", "anthropic-ratelimit-tokens-reset": "2026-11-25T12:00:03Z",
@@ -497,7 +499,9 @@ def test_a_service_says_in_many_ways_how_long_to_wait(headers, seconds, monkeypa
     assert retry_after_s(headers) == seconds
 
 
-@pytest.mark.parametrize(("size", "seconds"), [("1200", 1.0), ("3", 20.0), ("soon", 60.0), (None, 60.0), ("0", 60.0)])
+@pytest.mark.parametrize(
+    ("size", "seconds"), [("1200", 1.0), ("3", 20.0), ("soon", 60.0), (None, 60.0), ("0", 60.0), ("9" * 5_000, 1.0)]
+)
 def test_an_answer_that_took_the_last_of_a_limit_is_followed_when_the_next_may_fit(size, seconds):
     told = {"remaining-requests": "0", "reset-requests": "60s", "limit-requests": size, "remaining-tokens": "9"}
     headers = {f"x-ratelimit-{name}": value for name, value in told.items() if value is not None}

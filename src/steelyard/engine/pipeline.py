@@ -276,7 +276,9 @@ class Lane:
         while not (self._is_loaded and self._loaded.empty()):
             await batches.serve(self._loaded)
 
-    def ask_by_batches(self, service: BatchService, standings: Standings, counted_shares: Container[int | None]) -> None:
+    def ask_by_batches(
+        self, service: BatchService, standings: Standings, counted_shares: Container[int | None]
+    ) -> None:
         """Have this lane's requests handed in as batches instead of one by one.
 
         What stands and was to be paid by one of ``counted_shares`` is spent already to the store's budget.

@@ -71,8 +71,8 @@ def spent_for_s(headers: Mapping[str, str]) -> float | None:
     """Seconds until more may be asked, where the headers say that nothing is left of a limit; ``None`` elsewhere.
 
     Read are ``x-ratelimit-remaining-requests`` and ``-tokens`` with ``x-ratelimit-reset-...`` (OpenAI and its kin:
-    ``1m2.5s``, ``120ms``, seconds, or an instant in seconds or milliseconds since 1970) and
-    ``anthropic-ratelimit-...-remaining`` with ``...-reset`` (a date).
+    ``1m2.5s``, ``120ms``, seconds, or an instant in seconds or milliseconds since 1970), ``x-ratelimit-remaining`` with
+    ``x-ratelimit-reset`` (OpenRouter, Together) and ``anthropic-ratelimit-...-remaining`` with ``...-reset`` (a date).
     """
     return max((wait for _, wait in _spent(headers)), default=None)
 
@@ -102,10 +102,11 @@ def _size_of(left: str) -> str:
 
 
 def _parts(size: str) -> int:
-    return min(int(size), MOST_PARTS) if size.isdecimal() and int(size) else 1
+    return max(1, min(int(size[:MOST_DIGITS_OF_A_LIMIT]), MOST_PARTS)) if size.isdecimal() else 1
 
 
 LIMITS = {
+    "x-ratelimit-remaining": "x-ratelimit-reset",
     **{f"x-ratelimit-remaining-{what}": f"x-ratelimit-reset-{what}" for what in ("requests", "tokens")},
     **{
         f"anthropic-ratelimit-{what}-remaining": f"anthropic-ratelimit-{what}-reset"
@@ -115,6 +116,7 @@ LIMITS = {
 """The header that says how much of a limit is left, and the one that says when it is full again."""
 
 MOST_PARTS = 60
+MOST_DIGITS_OF_A_LIMIT = 18
 
 AN_INSTANT_S = 1e9
 """A longer wait in seconds is none: it is a time since 1970."""

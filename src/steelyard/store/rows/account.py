@@ -122,7 +122,7 @@ class Budget:
         with self._writing() as connection:
             settle_share(connection, share, spent_usd)
 
-    def counted_shares(self) -> set[int]:
+    def counted_shares(self) -> frozenset[int]:
         """The shares that have been settled and count in the budget that stands now."""
         with self._reading() as connection:
             return counted_shares(connection)
@@ -194,11 +194,13 @@ def settle_share(connection: Connection, share: int, spent_usd: float) -> None:
     connection.execute(update(table).where(table.c.id == share).values(spent_usd=spent_usd))
 
 
-def counted_shares(connection: Connection) -> set[int]:
+def counted_shares(connection: Connection) -> frozenset[int]:
     """The shares that have been settled and still count: a budget that is set from now on, or anew, forgets them."""
     if _terms(connection) is None:
-        return set()
-    return set(connection.execute(select(schema.shares.c.id).where(schema.shares.c.spent_usd.is_not(None))).scalars())
+        return frozenset()
+    return frozenset(
+        connection.execute(select(schema.shares.c.id).where(schema.shares.c.spent_usd.is_not(None))).scalars()
+    )
 
 
 def settle_the_dead(connection: Connection, is_alive: IsAlive) -> int:
