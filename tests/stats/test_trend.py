@@ -117,6 +117,30 @@ def test_change_points_of_flat_series_err_as_often_as_they_say():
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("own_error", [0.0, 1.0])
+@pytest.mark.parametrize("runs", [8, 12, 30])
+def test_flat_series_that_scatter_by_an_unknown_amount_err_no_more_often_than_they_say(runs, own_error):
+    generator, found = np.random.default_rng(runs), []
+    known = own_error * generator.uniform(0.7, 1.3, size=runs)
+    for i in range(2000):
+        scores = generator.normal(size=runs) + known * generator.normal(size=runs)
+        steps = np.diff(scores) ** 2 - known[1:] ** 2 - known[:-1] ** 2
+        se = np.sqrt(known**2 + max(0.0, steps.mean() / 2))
+        found.append(stats.change_point(scores=scores, se=se, is_scattered=True, draws=199, seed=i).p <= 0.01)
+    assert np.mean(found) <= 0.017  # an error of 0.2 points; taken as known it is 0.02 to 0.05
+
+
+@pytest.mark.long
+def test_flat_series_of_heavy_tails_seldom_seem_to_change():
+    generator, found = np.random.default_rng(11), []
+    for i in range(2000):
+        scores = generator.standard_t(3, size=12)
+        se = np.full(12, np.sqrt((np.diff(scores) ** 2).mean() / 2))
+        found.append(stats.change_point(scores=scores, se=se, is_scattered=True, draws=199, seed=i).p <= 0.01)
+    assert np.mean(found) <= 0.025
+
+
+@pytest.mark.long
 def test_plausible_places_hold_the_true_one():
     generator = np.random.default_rng(7)
     true = np.where(np.arange(16) < 9, 0.80, 0.76)

@@ -19,7 +19,7 @@ from msgspec import Struct
 from steelyard.stats.intervals import Interval, members_of, t_quantile
 
 FEW = 5
-"""Few items, for each share of a stratum that is free: below 5 of right and wrong, below 10 of differences."""
+"""Few items, for each share of a stratum that is free: up to 5 of right and wrong, up to 10 of differences."""
 MOST_STEPS = 200
 CLOSE = 1e-8
 NOTHING = 1e-12
@@ -107,7 +107,7 @@ def stratified_score_interval(
 
     The variance is that of the shares most likely among those with the mean that is tried (Miettinen & Nurminen 1985;
     of any number of strata: Martin Andres, Alvarez Hernandez & Herranz Tejedor 2011), free of the bias that each
-    stratum's own share brings. Of one stratum it is Wilson's. Among several, those of fewer than five items, where that
+    stratum's own share brings. Of one stratum it is Wilson's. Among several, those of up to five items, where that
     correction falls short, have no less variance than the seen one would be at the value that is tried; one of a single
     item has that of the whole.
 
@@ -267,7 +267,7 @@ def _variance(likely: np.ndarray, seen: StrataSeen) -> float:
     tied = each / each.sum() if each.sum() > 0 else np.zeros(len(each))
     several = seen.asked > 1
     each = each * np.divide(seen.asked, seen.asked - 1 + tied, out=np.ones(len(each)), where=several)
-    few = seen.asked < FEW * (len(seen.values) - 1)
+    few = seen.asked <= FEW * (len(seen.values) - 1)
     if not few.any() or np.count_nonzero(seen.weights) == 1:
         return seen.scale * float(each.sum())
     whole, now = (_item_variance(seen.weights @ shares, seen.values) for shares in (seen.shares, likely))

@@ -14,6 +14,9 @@ import scipy
 from msgspec import Struct
 from msgspec.structs import replace
 
+FEWEST_OF_A_LEVEL = 2
+"""Runs on either side of a change, where runs scatter."""
+
 
 class EwmaChart(Struct, frozen=True, kw_only=True):
     """The smoothed series, its control limits, and the 1-based places at which it is beyond them."""
@@ -170,6 +173,7 @@ def change_point(
     scores: Sequence[float] | np.ndarray,
     se: Sequence[float] | np.ndarray,
     shared: np.ndarray | None = None,
+    is_scattered: bool = False,
     draws: int = 10_000,
     seed: int = 0,
 ) -> ChangePoint:
@@ -177,28 +181,42 @@ def change_point(
 
     The statistic is the largest (before - after)^2 / (V_before + V_after) (Hawkins 1977). Useful from 8 runs on.
     ``shared`` is the covariance of what errors have in common, beside each one's own ``se``: that of shared items.
+
+    ``is_scattered`` says that ``se`` holds a spread that was itself estimated from these scores. Successive differences
+    then tell the scale of the errors anew (von Neumann 1941), and p is that of a statistic studentised by it: each
+    drawn series has its own scale. A scale below 1 makes no change surer, and a level takes two runs, as one alone may
+    be an outlier. Flat series err as often as they say where they scatter as normal values do, less often where known
+    errors are most of it; at 1 % in up to 3 where the scatter is as skewed as log-normal values of sigma 0.7.
     """
     y, errors = np.asarray(scores, dtype=float), np.asarray(se, dtype=float)
     k = len(y)
     common = np.zeros((k, k)) if shared is None else np.asarray(shared, dtype=float)
-    if k < 2 or not (errors > 0).all() or not all(np.isfinite(one).all() for one in (y, errors, common)):
+    fewest = FEWEST_OF_A_LEVEL if is_scattered else 1
+    if k < 2 * fewest or not (errors > 0).all() or not all(np.isfinite(one).all() for one in (y, errors, common)):
         return ChangePoint(index=None, statistic=None, p=None, plausible=(), before=None, after=None)
     weights = 1 / (errors**2 + common.diagonal())
-    variances = _variances(weights, errors, common)
-    found = (_contrasts(y[None, :], weights) / variances)[0]
+    variances, places = _variances(weights, errors, common), slice(fewest - 1, k - fewest)
+    steps = _step_variances(errors, common) if is_scattered else None
+
+    def statistics(series: np.ndarray) -> np.ndarray:
+        return np.asarray((_contrasts(series, weights) / variances)[:, places])
+
+    found = statistics(y[None, :])[0] / (1.0 if steps is None else max(1.0, float(_scales(y[None, :], steps)[0])))
     best = int(found.argmax())
     generator = np.random.default_rng(seed)
     flat = generator.normal(size=(draws, k)) * errors
     if shared is not None:
         values, vectors = np.linalg.eigh(common)
         flat += generator.normal(size=(draws, k)) * np.sqrt(np.maximum(0.0, values)) @ vectors.T
-    larger = int(((_contrasts(flat, weights) / variances).max(axis=1) >= found[best]).sum())
-    left, right = slice(0, best + 1), slice(best + 1, k)
+    drawn = statistics(flat).max(axis=1) / (1.0 if steps is None else _scales(flat, steps))
+    larger = int((drawn >= found[best]).sum())
+    index = best + fewest
+    left, right = slice(0, index), slice(index, k)
     return ChangePoint(
-        index=best + 1,
+        index=index,
         statistic=float(found[best]),
         p=(larger + 1) / (draws + 1),
-        plausible=tuple(int(i) + 1 for i in np.flatnonzero(found >= found[best] - 3.84)),
+        plausible=tuple(int(i) + fewest for i in np.flatnonzero(found >= found[best] - 3.84)),
         before=float(np.average(y[left], weights=weights[left])),
         after=float(np.average(y[right], weights=weights[right])),
     )
@@ -219,6 +237,20 @@ def _variances(weights: np.ndarray, errors: np.ndarray, shared: np.ndarray) -> n
     before, after = np.where(is_before, weights, 0.0), np.where(is_before, 0.0, weights)
     each = before / before.sum(axis=1, keepdims=True) - after / after.sum(axis=1, keepdims=True)
     return np.asarray(each**2 @ errors**2 + ((each @ shared) * each).sum(axis=1))
+
+
+def _step_variances(errors: np.ndarray, shared: np.ndarray) -> np.ndarray:
+    """The variance of each score's difference to the next one."""
+    squares = errors**2 + shared.diagonal()
+    return np.asarray(squares[1:] + squares[:-1] - 2 * shared.diagonal(1))
+
+
+def _scales(series: np.ndarray, variances: np.ndarray) -> np.ndarray:
+    """How many times the variances that are expected the successive differences of each series have.
+
+    A change of level is in one difference only.
+    """
+    return np.asarray((np.diff(series, axis=1) ** 2 / variances).mean(axis=1))
 
 
 def _no_trend(n: int) -> Trend:

@@ -1,7 +1,7 @@
 """Change points: where the level of a series changed, judged in the light of all its runs.
 
-Where runs differ beyond their own errors, as times do, neighbouring runs tell by how much: known from the first few
-alone, it is so often too small that one flat series in six seems to change.
+Where runs differ beyond their own errors, as times do, neighbouring runs tell by how much. That is itself known from a
+few runs only, so each part that is searched has a scale of its own, as have the flat series that it is held against.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ from steelyard.analysis.trend.run_errors import Errors
 
 FEWEST_FOR_CHANGE_POINTS = 8
 CHANGE_POINT_P = 0.01
-MEDIAN_OF_SQUARES = 0.4549
-"""Of squared normal values whose mean is 1."""
 
 
 class Change(Struct, frozen=True, kw_only=True):
@@ -46,15 +44,15 @@ class Split(Struct, frozen=True, kw_only=True):
 
 
 def changes_of(
-    points: Sequence[Point], values: Sequence[float], errors: Errors, tau2: float, *, is_scattered: bool
+    points: Sequence[Point], values: Sequence[float], errors: Errors, *, is_scattered: bool
 ) -> tuple[Change, ...]:
     """The places where the level changed, each with the levels between it and its neighbours.
 
-    ``tau2`` is the variance between the first runs beyond their own errors; ``is_scattered`` says that there is such.
+    ``is_scattered``: runs differ beyond their own errors.
     """
-    widened = errors.widened(max(tau2, _between_neighbours(values, errors)) if is_scattered else tau2)
-    found = _splits(values, widened, 0)
+    found = _splits(values, errors, 0, is_scattered=is_scattered)
     edges = [0, *(split.at for split in found), len(values)]
+    widened = errors.widened(_between_neighbours(values, errors)) if is_scattered else errors
     levels = [
         stats.trend_known_se(scores=values[start:end], se=widened.each[start:end]).weighted_mean
         for start, end in pairwise(edges)
@@ -73,23 +71,24 @@ def changes_of(
 
 
 def _between_neighbours(values: Sequence[float], errors: Errors) -> float:
-    """The variance between runs beyond their own errors, by the median of successive squared differences.
-
-    A change of level is in one difference only, and so hardly in their median (after von Neumann 1941).
-    """
-    seen = float(np.median(np.diff(values) ** 2)) / 2 / MEDIAN_OF_SQUARES
+    """The variance between runs beyond their own errors, by successive squared differences (von Neumann 1941)."""
+    seen = float(np.mean(np.diff(values) ** 2)) / 2
     known = errors.covariance
     squares = known.diagonal()
     by_errors = float(np.mean(squares[1:] + squares[:-1] - 2 * known.diagonal(1))) / 2
     return max(0.0, seen - by_errors)
 
 
-def _splits(values: Sequence[float], errors: Errors, start: int) -> list[Split]:
+def _splits(values: Sequence[float], errors: Errors, start: int, *, is_scattered: bool) -> list[Split]:
     """The whole series is searched, and then each part of it; ``start`` is where the part begins."""
     if len(values) < FEWEST_FOR_CHANGE_POINTS:
         return []
+    widened = errors.widened(_between_neighbours(values, errors)) if is_scattered else errors
     found = stats.change_point(
-        scores=values, se=np.sqrt(errors.own), shared=errors.shared if errors.are_shared else None
+        scores=values,
+        se=np.sqrt(widened.own),
+        shared=widened.shared if widened.are_shared else None,
+        is_scattered=is_scattered,
     )
     if found.index is None or found.p is None or found.p > CHANGE_POINT_P:
         return []
@@ -101,7 +100,7 @@ def _splits(values: Sequence[float], errors: Errors, start: int) -> list[Split]:
     )
     before, after = slice(0, found.index), slice(found.index, len(values))
     return [
-        *_splits(values[before], errors.only(before), start),
+        *_splits(values[before], errors.only(before), start, is_scattered=is_scattered),
         here,
-        *_splits(values[after], errors.only(after), start + found.index),
+        *_splits(values[after], errors.only(after), start + found.index, is_scattered=is_scattered),
     ]
