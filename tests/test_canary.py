@@ -4,6 +4,7 @@ The key has no known shape, so that it is found by its value alone, and characte
 """
 
 import base64
+import html
 import json
 import sqlite3
 import sys
@@ -11,6 +12,7 @@ import urllib.parse
 from contextlib import suppress
 from pathlib import Path
 
+import msgspec
 import pytest
 import zstandard
 from aiohttp import web
@@ -19,6 +21,9 @@ from multidict import CIMultiDict
 import vendor_replies
 from server import chunk, finish, serving, stream, usage
 from steelyard.cli import main
+from steelyard.errors import ProviderError
+from steelyard.providers.endpoint import decoded
+from steelyard.providers.refusals import reason_of
 from steelyard.secrets import Secret, keyless_environment, scrub
 
 KEY = "CaNaRy/7+kQ0=zZ&x?Yw~end"
@@ -32,6 +37,9 @@ FORMS = {
     "base64 behind a name": base64.b64encode(b"name:" + KEY.encode() + b"!").decode(),
     "url-safe base64": base64.urlsafe_b64encode(KEY.encode()).decode(),
     "hexadecimal": KEY.encode().hex(),
+    "in JSON of PHP": KEY.replace("/", "\\/"),
+    "in JSON that minds HTML": KEY.replace("&", "\\u0026").replace("=", "\\u003d").replace("+", "\\u002b"),
+    "in HTML": html.escape(KEY),
 }
 ALL_FORMS = " ".join(FORMS.values())
 
@@ -370,6 +378,26 @@ def test_credentials_are_removed_wherever_their_place_tells_them(text, expected)
 )
 def test_a_text_without_a_key_is_left_as_it_is(text):
     assert scrub(text) == text
+
+
+@pytest.mark.parametrize("kind", ["a page", "an error in JSON", "a reply that is none"])
+def test_where_a_reply_is_cut_no_part_of_a_key_is_left(kind):
+    """What is shown of a reply ends anywhere, so also within a key that the service gives back."""
+    secret = Secret(KEY)
+    most = {"a page": 300, "an error in JSON": 500, "a reply that is none": 200}[kind]
+    for shown in range(8, len(KEY)):
+        text = "." * (most - shown) + secret.reveal() + "!"
+        if kind == "a reply that is none":
+            said = str(malformed_reply(text))
+        else:
+            said = reason_of(text if kind == "a page" else json.dumps({"error": {"message": text}}))
+        assert KEY[:8] not in said
+
+
+def malformed_reply(text):
+    with pytest.raises(ProviderError) as told:
+        decoded(msgspec.json.Decoder(dict), text.encode())
+    return told.value
 
 
 def test_a_secret_shows_itself_nowhere():

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-ROWS = re.findall(r"^\| (\d+) \| (.+) \| (.+) \| (.+) \|$", (ROOT / "docs" / "faults.md").read_text("utf-8"), re.M)
+ROWS = re.findall(r"^\| (?:(\d+) )?\| (.+) \| (.+) \| (.+) \|$", (ROOT / "docs" / "faults.md").read_text("utf-8"), re.M)
 TESTS = {
     name
     for path in (ROOT / "tests").rglob("test_*.py")
@@ -16,7 +16,7 @@ NOT_THERE_YET = {"26"}
 
 
 def test_every_fault_of_the_matrix_has_its_row():
-    assert [int(number) for number, *_ in ROWS] == list(range(1, 45))
+    assert [int(number) for number, *_ in ROWS if number] == list(range(1, 45))
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row[0])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import functools
+import html
 import os
 import re
 import urllib.parse
@@ -33,6 +34,9 @@ _PATTERNS = re.compile(
     r"|(?<=[?&]key=)[^&\s\"']+|(?<=[?&]api_key=)[^&\s\"']+|(?<=[?&]api-key=)[^&\s\"']+"
     r"|[A-Za-z0-9_\-]{2,}\*{3,}[A-Za-z0-9_\-]+"  # a key that a service has masked in part
 )
+
+_ESCAPED = re.compile(r"[&<>='+]")
+"""What encoders of JSON that mind HTML write as ``\\u0026`` and the like (Go's, Gson)."""
 
 _read: set[str] = set()
 
@@ -70,6 +74,11 @@ def from_environment(*names: str) -> Secret | None:
 def scrub(text: str) -> str:
     """``text`` without any known key in any of its forms, nor anything shaped like a key: for messages."""
     return _PATTERNS.sub(REMOVED, scrub_known(text))
+
+
+def scrubbed_beginning(text: str, most: int) -> str:
+    """At most so many characters of ``text`` without keys. Cut first, half a key would be no known one any more."""
+    return scrub(text)[:most]
 
 
 def scrub_known(text: str) -> str:
@@ -121,11 +130,18 @@ def _is_called_a_key(name: str) -> bool:
     return bool(_CALLED_A_KEY.search(name))
 
 
+def _as_unicode_escape(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[0]):04x}"
+
+
 @functools.lru_cache(maxsize=256)
 def _forms(value: str) -> tuple[str, ...]:
-    """The key as it is, percent-encoded, in hexadecimal, and in base64 at each of the three offsets it can have."""
+    """The key as it is, percent-encoded, as JSON and HTML may write it, in hexadecimal, and in base64 at each of the
+    three offsets it can have.
+    """
     raw = value.encode()
     forms = {value, urllib.parse.quote(value, safe=""), urllib.parse.quote_plus(value), raw.hex()}
+    forms |= {value.replace("/", "\\/"), _ESCAPED.sub(_as_unicode_escape, value), html.escape(value)}
     for offset in range(3):
         encoded = base64.b64encode(b"\0" * offset + raw).decode().rstrip("=")
         inner = encoded[(0, 2, 3)[offset] : len(raw + b"\0" * offset) * 8 // 6]

@@ -76,9 +76,13 @@ def plan_at(url, provider, **settings):
 
 
 def carried_out(*words, **room):
+    changes = quickly(**room)
+    modules = {
+        module: importlib.import_module(module) for module, _ in changes
+    }  # before any takes a changed value over
     with pytest.MonkeyPatch.context() as patch:
-        for (module, name), value in quickly(**room).items():
-            patch.setattr(importlib.import_module(module), name, value)
+        for (module, name), value in changes.items():
+            patch.setattr(modules[module], name, value)
         ended = steelyard("run", *words, "--store", "s.db")
     assert ended.returncode == 0, ended.stderr
     return ended.stderr
@@ -296,3 +300,26 @@ def test_what_stands_from_an_earlier_session_is_held_before_more_is_handed_in(pr
         carried_out("--resume", "1")
         check("s.db", house)
     assert 5 <= house.most_requests <= 6
+
+
+@both
+def test_results_that_lack_an_answer_are_looked_at_again(provider):
+    house = House(short=2)
+    with serving(house.handle) as http:
+        said = carried_out(plan_at(http.url, provider), most=12)
+    assert "of 10 answers its results hold 9; looking again" in said
+    check("s.db", house)
+
+
+@both
+def test_an_answer_that_its_batch_does_not_hold_yet_is_collected_by_resume_and_not_paid_twice(provider):
+    """All others are scored meanwhile."""
+    house = House(short=1_000)
+    with serving(house.handle) as http:
+        said = carried_out(plan_at(http.url, provider), most=12)
+        assert "of 10 answers its results hold 9; the batch is looked for again by --resume" in said
+        failed = {position for position, failure in calls("s.db") if failure}
+        assert len(failed - set(ENDS)) == 1
+        house.short = 0
+        carried_out("--resume", "1", most=12)
+    check("s.db", house)

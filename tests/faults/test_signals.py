@@ -1,12 +1,15 @@
-"""Ctrl-C twice, SIGTERM: the run ends at once, the store holds what was answered, and the run can be gone on with."""
+"""Ctrl-C twice, SIGTERM, a closed terminal, nobody who reads: the store holds what was answered, and a run goes on."""
 
 import asyncio
 import json
 import os
+import pty
 import signal
 import sqlite3
+import subprocess
+import sys
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -75,7 +78,7 @@ def test_a_run_that_is_told_to_end_at_once_does_and_loses_only_what_was_in_fligh
 @pytest.mark.parametrize("workers", [(), ("--workers", "2")], ids=["alone", "by workers"])
 def test_what_was_cut_off_may_be_billed_and_counts_against_both_budgets(workers):
     """Four requests are on their way: each may cost 52 bytes and tokens at a tenth of a cent."""
-    Path("q.jsonl").write_text("".join(json.dumps({"question": f"q{i}", "answer": "x"}) + "\n" for i in range(ITEMS)))
+    questions(ITEMS)
 
     async def handle(request, body, number):
         await asyncio.sleep(60)
@@ -97,3 +100,98 @@ def test_what_was_cut_off_may_be_billed_and_counts_against_both_budgets(workers)
         of_the_store_usd = store.budget.account().spent_usd
     assert in_doubt_usd == pytest.approx(4 * 0.052)
     assert of_the_store_usd == pytest.approx(in_doubt_usd)
+
+
+def questions(count):
+    Path("q.jsonl").write_text("".join(json.dumps({"question": f"q{i}", "answer": "x"}) + "\n" for i in range(count)))
+
+
+def slowly(until_s):
+    """A server that answers what comes first after so long, and later requests at once."""
+
+    async def handle(request, body, number):
+        await asyncio.sleep(until_s if number <= 4 else 0)
+        return await stream(request, [chunk(content="x"), finish(), usage()])
+
+    return handle
+
+
+def state():
+    """How the one run of the store stands, and how many answers it has."""
+    with Store.open(create=False) as store:
+        run = store.run("last")
+        return run.status, sum(len(store.completed(cell.id)) for cell in store.cells(run.id))
+
+
+def test_a_closed_terminal_lets_the_answers_on_their_way_come_in():
+    """The terminal says so to the run, perhaps twice, and takes nothing that is printed any more."""
+    questions(ITEMS)
+    with serving(slowly(2.0)) as server:
+        words = ["run", "q.jsonl", "-m", "openai/m", "--base-url", server.url, "--concurrency", "4"]
+        pid, terminal = pty.fork()
+        if pid == 0:
+            os.execv(sys.executable, [sys.executable, "-m", "steelyard", *words])
+        os.set_blocking(terminal, False)
+        while len(server.requests) < 4:
+            time.sleep(0.01)
+            read_all(terminal)
+        os.close(terminal)
+        os.kill(pid, signal.SIGHUP)
+        _, status = os.waitpid(pid, 0)
+        assert os.waitstatus_to_exitcode(status) == 130
+        assert len(server.requests) == 4
+    assert state() == ("interrupted", 4)
+
+
+def read_all(terminal):
+    with suppress(BlockingIOError):
+        os.read(terminal, 1 << 16)
+
+
+def test_a_run_that_is_to_outlive_its_terminal_does():
+    questions(8)
+    with serving(slowly(1.0)) as server:
+        words = ["run", "q.jsonl", "-m", "openai/m", "--base-url", server.url, "--quiet"]
+        with subprocess.Popen(["nohup", sys.executable, "-m", "steelyard", *words], stdout=subprocess.DEVNULL) as run:
+            while len(server.requests) < 4:
+                time.sleep(0.01)
+            run.send_signal(signal.SIGHUP)
+            assert run.wait(30) == 0
+    assert state() == ("done", 8)
+
+
+@pytest.mark.parametrize(
+    "streams",
+    ["2>&1 | true", "2>&1 >/dev/null | true", "<&- >&- 2>&-", ">/dev/null 2>/dev/full"],
+    ids=["both to a reader that is gone", "messages to one", "closed", "messages to a full disk"],
+)
+def test_a_run_that_nobody_reads_goes_on_to_its_end(streams):
+    questions(8)
+    words = f"run q.jsonl -m baseline/constant:x --limit 8 {streams}"
+    told = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {sys.executable} -m steelyard {words}"], stderr=subprocess.PIPE, check=False
+    )
+    assert (told.returncode, told.stderr) == (0, b"")
+    assert state() == ("done", 8)
+
+
+def test_a_gate_whose_first_line_alone_is_read_still_fails():
+    questions(8)
+    Path("answering.py").write_text("def wrongly(prompt):\n    return 'y'\n")
+    ok("run", "q.jsonl", "-m", "python:answering:wrongly", "--quiet")
+    gate = f"{sys.executable} -m steelyard gate last --require 'accuracy >= 0.9' 2>/dev/null"
+    plain = subprocess.run(["bash", "-c", gate], stdout=subprocess.DEVNULL, check=False).returncode
+    cut = subprocess.run(["bash", "-c", f"set -o pipefail; {gate} | true"], check=False).returncode
+    assert (plain, cut) == (1, 1)
+
+
+def test_results_that_cannot_be_written_are_a_fault_in_one_line():
+    questions(8)
+    told = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m steelyard run q.jsonl -m baseline/constant:x --quiet >/dev/full"],
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    assert told.returncode == 4
+    assert told.stderr == b"steelyard: cannot write to standard output: No space left on device\n"
+    assert state() == ("done", 8)

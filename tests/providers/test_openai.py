@@ -199,6 +199,64 @@ def test_an_error_inside_the_stream_is_a_failure():
     assert "overloaded" in outcome.failure.message
 
 
+@pytest.mark.parametrize(("code", "kind"), [("429", "rate_limit"), ("401", "auth"), (503, "server"), ("x", "server")])
+def test_an_error_inside_the_stream_may_have_its_status_as_text(code, kind):
+    """As LiteLLM's proxy writes it."""
+    once = RetryPolicy(tries=1, refusals=1)
+    outcome, _, _ = answer(streamed({"error": {"message": "no", "code": code}}), policy=once)
+    assert outcome.failure.kind == kind
+
+
+def whole(choice):
+    return always(200, {"choices": [choice]})
+
+
+BY_THE_SERVICE = {"message": "Provider returned error", "code": 502}
+
+
+@pytest.mark.parametrize(
+    ("ending", "words"),
+    [
+        ({"finish_reason": "error", "error": BY_THE_SERVICE}, "Provider returned error"),
+        ({"finish_reason": "error"}, "the answer ended with 'error'"),
+        ({"finish_reason": "abort"}, "the answer ended with 'abort'"),
+        ({"finish_reason": "insufficient_system_resource"}, "insufficient_system_resource"),
+    ],
+    ids=["OpenRouter", "Mistral and vLLM", "SGLang", "DeepSeek"],
+)
+def test_an_answer_that_the_service_broke_off_is_not_a_wrong_answer(ending, words):
+    once = RetryPolicy(tries=1, refusals=1)
+    parts = [chunk(content="The answer is"), {"choices": [{"delta": {}, **ending}]}, usage()]
+    for handle in (streamed(*parts), whole({"message": {"content": "The answer is"}, **ending})):
+        outcome, _, _ = answer(handle, policy=once)
+        assert outcome.completion is None
+        assert outcome.failure.kind == "server"
+        assert words in outcome.failure.message
+
+
+@pytest.mark.parametrize(("told", "meant"), [("model_length", "length"), ("max_tokens", "length"), ("eos", "stop")])
+def test_the_end_of_an_answer_has_one_name_whoever_gives_it(told, meant):
+    for handle in (
+        streamed(chunk(content="7"), finish(told)),
+        whole({"message": {"content": "7"}, "finish_reason": told}),
+    ):
+        assert answer(handle)[0].completion.stop_reason == meant
+
+
+def test_of_several_choices_the_first_is_the_answer():
+    """``extra: {n: 2}``: each event carries one of them, and the second may end before the first."""
+    second = [
+        {"choices": [{"index": 1, "delta": {"content": "no"}}]},
+        {"choices": [{"index": 1, "delta": {}, "finish_reason": "length"}]},
+    ]
+    first = [{"choices": [{"index": 0, "delta": {"content": text}}]} for text in ("ye", "s")]
+    end = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+    outcome, _, _ = answer(streamed(first[0], *second, first[1], end, usage()))
+    assert (outcome.completion.text, outcome.completion.stop_reason) == ("yes", "stop")
+    choices = [{"index": index, "message": {"content": text}} for index, text in ((1, "no"), (0, "yes"))]
+    assert answer(always(200, {"choices": choices}))[0].completion.text == "yes"
+
+
 @pytest.mark.parametrize(
     ("status", "document", "kind", "tries"),
     [

@@ -388,6 +388,16 @@ def test_a_prompt_that_the_service_blocks_is_an_empty_answer_and_not_an_error():
     assert len(server.requests) == 1
 
 
+def test_of_several_candidates_the_first_is_the_answer():
+    """``extra: {generationConfig: {candidateCount: 2}}``: the second may come, and end, before the first."""
+    second = {"content": {"parts": [{"text": "no"}]}, "index": 1, "finishReason": "MAX_TOKENS"}
+    first = {"content": {"parts": [{"text": "yes"}]}, "finishReason": "STOP"}
+    apart = replies.events({"candidates": [second]}, {"candidates": [first]}, named=False)
+    for raw in (apart, replies.events({"candidates": [second, first]}, named=False)):
+        [outcome], _, _ = answer("google", sent(raw))
+        assert (outcome.completion.text, outcome.completion.stop_reason) == ("yes", "stop")
+
+
 def test_an_answer_of_thoughts_alone_counts_them_as_output():
     usage = {"promptTokenCount": 10, "thoughtsTokenCount": 90, "totalTokenCount": 100}
     raw = replies.events(replies.google_chunk(reason="MAX_TOKENS", usage=usage), named=False)

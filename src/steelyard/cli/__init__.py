@@ -41,6 +41,7 @@ from steelyard.cli import (
     show,
     trend,
 )
+from steelyard.cli.streams import fill_closed_streams, outlive_readers
 from steelyard.errors import SteelyardError
 
 VERBS = (
@@ -67,9 +68,11 @@ SELDOM = 200_000
 def main(arguments: list[str] | None = None) -> int:
     """Run one verb; return the exit code."""
     _look_for_garbage_seldom()
+    fill_closed_streams()
     _print_anything()
     parser = build_parser()
     parsed = parser.parse_args(arguments)
+    outlive_readers(of_output=not getattr(parsed, "only_prints", False))
     try:
         code: int = parsed.execute(parsed)
         sys.stdout.flush()
@@ -79,7 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt as wish:
         print(". ".join(["steelyard: interrupted", *wish.args]), file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader of our output has gone; that is no fault of ours
+    except BrokenPipeError:  # the reader of what only prints has gone; that is no fault of ours
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception:  # noqa: BLE001 - a fault of ours: its trace may quote a key, and is shown without

@@ -28,6 +28,7 @@ def add_to(verbs: args.Verbs) -> None:
         example="steelyard export last --format csv --output run.csv\n"
         "         steelyard export last --format bundle --output run.steelyard",
     )
+    parser.set_defaults(only_prints=True)
     args.add_run(parser)
     parser.add_argument(
         "--format", choices=FORMATS, required=True, help="bundle: all of the run, for steelyard import elsewhere"

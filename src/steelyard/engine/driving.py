@@ -30,6 +30,10 @@ class Interrupt:
         self.wishes += times
         self._changed.set()
 
+    def wish_once(self) -> None:
+        """Ask to stop, however often this is told: a terminal that is closed may say so twice."""
+        self.wish(0 if self.wishes else 1)
+
     async def wait(self, wishes: int = 1) -> None:
         """Return when the run has been asked to stop that often."""
         while self.wishes < wishes:
@@ -97,7 +101,10 @@ def _raise_first(ended: asyncio.Future[Any]) -> None:
 
 @contextmanager
 def _signals() -> Iterator[Interrupt]:
-    """Ctrl-C and SIGTERM as wishes; SIGTERM does not wait. Elsewhere than on the main thread there are none."""
+    """Ctrl-C, a terminal that is closed and SIGTERM as wishes; SIGTERM does not wait.
+
+    Elsewhere than on the main thread there are none. Whoever started the run may want it to outlive its terminal.
+    """
     interrupt = Interrupt()
     if threading.current_thread() is not threading.main_thread():
         yield interrupt
@@ -106,6 +113,8 @@ def _signals() -> Iterator[Interrupt]:
     try:
         loop.add_signal_handler(signal.SIGINT, interrupt.wish)
         loop.add_signal_handler(signal.SIGTERM, interrupt.wish, 2)
+        if ends_with_its_terminal := signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            loop.add_signal_handler(signal.SIGHUP, interrupt.wish_once)
     except NotImplementedError:  # Windows: Ctrl-C raises KeyboardInterrupt, and what is committed stays committed
         yield interrupt
         return
@@ -114,3 +123,5 @@ def _signals() -> Iterator[Interrupt]:
     finally:
         loop.remove_signal_handler(signal.SIGINT)
         loop.remove_signal_handler(signal.SIGTERM)
+        if ends_with_its_terminal:
+            loop.remove_signal_handler(signal.SIGHUP)

@@ -32,7 +32,7 @@ from steelyard.providers.batches import (
 from steelyard.providers.dialect import Dialect
 from steelyard.providers.endpoint import decoded, key_headers, malformed
 from steelyard.providers.interface import Done, Text
-from steelyard.providers.refusals import classify, error_message
+from steelyard.providers.refusals import classify, reason_of
 from steelyard.providers.services import address_of, key_of
 from steelyard.secrets import scrub
 from steelyard.types import Completion, Failure, FailureKind, ModelSpec, Request
@@ -254,14 +254,28 @@ class _Json:
             return _object(await reply.read())
 
     async def lines(self, path: str) -> AsyncIterator[dict[str, Any]]:
+        """Each line that can be read: one that is damaged costs its own answer, and not those of all others."""
+        was_read, fault = False, None
+        async for line in self._raw_lines(path):
+            try:
+                value = _object(line)
+            except ProviderError as error:
+                fault = error
+                continue
+            was_read = True
+            yield value
+        if fault is not None and not was_read:
+            raise fault
+
+    async def _raw_lines(self, path: str) -> AsyncIterator[bytes]:
         async with self._replied("GET", path) as reply:
             pending = b""
             async for piece in reply.content.iter_any():
                 *whole, pending = (pending + piece).split(b"\n")
                 for line in filter(bytes.strip, whole):
-                    yield _object(line)
+                    yield line
             if pending.strip():
-                yield _object(pending)
+                yield pending
 
     @asynccontextmanager
     async def _replied(self, method: str, path: str, **sent: Any) -> AsyncIterator[aiohttp.ClientResponse]:
@@ -338,7 +352,7 @@ def _read(index: int, dialect: Dialect, data: bytes) -> Answered:
 
 
 def _refusal(status: int, body: str) -> Failure:
-    told = scrub(error_message(body) or body.strip()[:300] or "no reason given")
+    told = reason_of(body) or "no reason given"
     return Failure(kind=classify(status, body), message=f"HTTP {status} about the batch: {told}", status=status)
 
 

@@ -20,11 +20,12 @@ from steelyard.providers.http import STALL_TIMEOUT_S, Http, is_loopback
 from steelyard.providers.interface import Done, Event, FirstByte, Pause
 from steelyard.providers.refusals import error_message, rest_s
 from steelyard.providers.reply import BOM
-from steelyard.secrets import Secret, scrub
+from steelyard.secrets import Secret, scrub, scrubbed_beginning
 from steelyard.types import Failure, FailureKind, Request
 
 T = TypeVar("T")
 
+MOST_LOOKED_AT_BYTES = 4096
 HALF_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")
 FILTERED = ("content management policy", "content filtering policy", "flagged as potentially violating")
 
@@ -158,12 +159,13 @@ def _without_half_pairs(data: bytes) -> str | None:
 
 
 def _beginning(data: bytes) -> str:
-    return scrub(data[:200].decode("utf-8", "replace"))
+    return scrubbed_beginning(data[:MOST_LOOKED_AT_BYTES].decode("utf-8", "replace"), 200)
 
 
 def no_answer(data: bytes) -> ProviderError:
     """A document of another kind than a reply: what it says, or how it begins."""
-    told = scrub(error_message(data.decode("utf-8", "replace")) or "") or _beginning(data)
+    message = error_message(data.decode("utf-8", "replace"))
+    told = scrubbed_beginning(message, 500) if message else _beginning(data)
     return malformed(f"the reply holds no answer: {told}")
 
 

@@ -60,6 +60,7 @@ class _Logprobs(Struct, rename="camel"):
 
 
 class _Candidate(Struct, rename="camel"):
+    index: int = 0
     content: _Content | None = None
     finish_reason: str | None = None
     avg_logprobs: float | None = None
@@ -90,6 +91,11 @@ class _Response(Struct, rename="camel"):
     usage_metadata: _Usage | None = None
     model_version: str | None = None
     error: _Error | None = None
+
+    @property
+    def first(self) -> _Candidate | None:
+        """The one that counts, where ``extra`` asked for several: they come in any order, or one to an event."""
+        return next((one for one in self.candidates if not one.index), None)
 
 
 _responses = msgspec.json.Decoder(_Response)
@@ -203,19 +209,19 @@ def _decode(data: bytes) -> _Response:
 
 
 def _texts(part: _Response, at_ns: int) -> list[Text]:
-    content = part.candidates[0].content if part.candidates else None
+    content = part.first.content if part.first else None
     pieces = content.parts if content else ()
     return [Text(piece.text, "reasoning" if piece.thought else "answer", at_ns) for piece in pieces if piece.text]
 
 
 def _logprobs(part: _Response) -> list[float]:
-    told = part.candidates[0].logprobs_result if part.candidates else None
+    told = part.first.logprobs_result if part.first else None
     tokens = told.chosen_candidates if told is not None else ()
     return [token.log_probability for token in tokens if token.log_probability is not None]
 
 
 def _average(part: _Response, before: float | None) -> float | None:
-    told = part.candidates[0].avg_logprobs if part.candidates else None
+    told = part.first.avg_logprobs if part.first else None
     return before if told is None else told
 
 
@@ -228,7 +234,7 @@ def _stop(part: _Response) -> str | None:
     """Why it ended, if it has: a prompt that was blocked has no candidate at all."""
     if part.prompt_feedback is not None and part.prompt_feedback.block_reason:
         return "content_filter"
-    reason = part.candidates[0].finish_reason if part.candidates else None
+    reason = part.first.finish_reason if part.first else None
     if not reason:
         return None
     return "content_filter" if reason in FILTERS else STOPS.get(reason, reason.lower())

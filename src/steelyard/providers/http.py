@@ -23,7 +23,7 @@ import msgspec
 
 from steelyard.errors import ProviderError
 from steelyard.providers import wire
-from steelyard.providers.refusals import classify, error_message, retry_after_s
+from steelyard.providers.refusals import classify, reason_of, retry_after_s
 from steelyard.providers.reply import Reply
 from steelyard.secrets import scrub
 from steelyard.types import Failure
@@ -261,10 +261,10 @@ async def _refusal(reply: Reply, target: Target) -> Failure:
         while len(data) < LONGEST_REFUSAL_BYTES and (piece := await reply.next_piece()) is not None:
             data += piece[0]
     body = data[:LONGEST_REFUSAL_BYTES].decode("utf-8", "replace")
-    detail = scrub(_redirected(reply) or error_message(body) or body.strip()[:300] or reply.reason or "no reason given")
+    told = _redirected(reply) or reason_of(body) or scrub(reply.reason) or "no reason given"
     return Failure(
         kind=classify(reply.status, body),
-        message=f"HTTP {reply.status} from {target.host}: {detail}",
+        message=f"HTTP {reply.status} from {target.host}: {told}",
         status=reply.status,
         retry_after_s=retry_after_s(reply.headers, body),
     )
@@ -274,7 +274,7 @@ def _redirected(reply: Reply) -> str | None:
     """Where it sends us, which is never followed: the key would go there too."""
     if not 300 <= reply.status < 400:
         return None
-    where = reply.headers.get("location", "").partition("?")[0]
+    where = scrub(reply.headers.get("location", "").partition("?")[0])
     return f"it redirects to {where or 'no address'}, which is not followed. Try: the address where it answers itself"
 
 

@@ -40,8 +40,13 @@ KINDS: dict[str, FailureKind] = {
     "invalid_api_key": "auth",
     "invalid_prompt": "rejected",
     "invalid_request_error": "rejected",
+    "context_length_exceeded": "rejected",
 }
 """What an error's code means where it comes within a reply."""
+STOPS = {"max_tokens": "length", "model_length": "length", "eos": "stop", "eos_token": "stop"}
+"""What other services call the end of an answer (Mistral, Together, TGI, proxies of Anthropic)."""
+BROKE_OFF = ("error", "abort", "insufficient_system_resource")
+"""Ends that are the service's fault and not the model's (OpenRouter, Mistral, vLLM; SGLang; DeepSeek)."""
 THOUGHTS = ("thinking", "reasoning")
 """Types of parts whose text is a thought."""
 
@@ -96,11 +101,13 @@ class _Logprobs(Struct):
 
 
 class _Choice(Struct):
+    index: int | None = 0
     delta: _Delta | None = None
     message: _Delta | None = None
     text: str | None = None
     logprobs: _Logprobs | None = None
     finish_reason: str | None = None
+    error: Any = None
 
 
 class _OfGroq(Struct):
@@ -198,8 +205,7 @@ async def _streamed(reply: Reply) -> AsyncIterator[Event]:
             finished = True
             break
         part = _decode(data)
-        if part.choices:
-            choice = part.choices[0]
+        if (choice := _first(part.choices)) is not None:
             for text in _texts(choice.delta or _Delta(content=choice.text), at_ns):
                 yield text
             if choice.logprobs is not None:
@@ -207,7 +213,7 @@ async def _streamed(reply: Reply) -> AsyncIterator[Event]:
             refused = refused or bool(choice.delta and choice.delta.has_refused)
             if choice.finish_reason:
                 finished = True
-                done = msgspec.structs.replace(done, stop_reason="refusal" if refused else choice.finish_reason)
+                done = msgspec.structs.replace(done, stop_reason="refusal" if refused else _reason(choice))
         if (
             part.usage
             or part.x_groq
@@ -223,14 +229,27 @@ async def _streamed(reply: Reply) -> AsyncIterator[Event]:
 
 def _whole(data: bytes, at_ns: int) -> list[Event]:
     part = _decode(data)
-    if not part.choices:
+    if (choice := _first(part.choices)) is None:
         raise no_answer(data)
-    choice = part.choices[0]
     message = choice.message or _Delta(content=choice.text)
-    reason = "refusal" if message.has_refused else choice.finish_reason
+    reason = "refusal" if message.has_refused else _reason(choice)
     confidence = mean_probability(choice.logprobs.values) if choice.logprobs else None
     done = Done(at_ns=at_ns, streamed=False, confidence=confidence)
     return [*_texts(message, at_ns), msgspec.structs.replace(_with_origin(done, part), stop_reason=reason)]
+
+
+def _first(choices: list[_Choice]) -> _Choice | None:
+    """The one choice that counts, where ``extra`` asked for several: they come in any order, or one to an event."""
+    if len(choices) == 1 and not choices[0].index:
+        return choices[0]
+    return next((choice for choice in choices if not choice.index), None)
+
+
+def _reason(choice: _Choice) -> str | None:
+    """Why the answer ended, in the words used here; one that the service broke off is none."""
+    if choice.error or choice.finish_reason in BROKE_OFF:
+        raise _told(choice.error or f"the answer ended with {choice.finish_reason!r}")
+    return STOPS.get(choice.finish_reason or "", choice.finish_reason)
 
 
 def _texts(delta: _Delta, at_ns: int) -> list[Text]:
@@ -253,16 +272,20 @@ def _joined(thought: str | list[_Part]) -> str:
 def _decode(data: bytes) -> _Reply:
     part = decoded(_decoder, data)
     if part.error:
-        told = part.error if isinstance(part.error, dict) else {"message": part.error}
-        raise reported(told.get("message"), error_kind(told.get("code"), told.get("type")))
+        raise _told(part.error)
     return part
+
+
+def _told(error: Any) -> ProviderError:
+    told = error if isinstance(error, dict) else {"message": error}
+    return reported(told.get("message"), error_kind(told.get("code"), told.get("type")))
 
 
 def error_kind(*codes: object) -> FailureKind:
     """What the codes of an error within a reply mean; some services put the status there."""
     for code in codes:
-        if isinstance(code, int):
-            return classify(code, "")
+        if isinstance(code, int) or (isinstance(code, str) and code.isdecimal()):
+            return classify(int(code), "")
         if isinstance(code, str) and code in KINDS:
             return KINDS[code]
     return "server"

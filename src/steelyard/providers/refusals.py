@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from steelyard.secrets import scrubbed_beginning
 from steelyard.types import FailureKind
 
 RETRY_DELAY = re.compile(r'"retryDelay":\s*"(\d+(?:\.\d+)?)s"')
@@ -49,7 +50,13 @@ def error_message(body: str) -> str | None:
     error = document.get("error", document) if isinstance(document, dict) else document
     if isinstance(error, dict):
         error = error.get("message") or error.get("detail")
-    return error[:500] if isinstance(error, str) else None
+    return error if isinstance(error, str) else None
+
+
+def reason_of(body: str) -> str:
+    """What an error reply says, or how it begins, without keys; "" where it says nothing."""
+    message = error_message(body)
+    return scrubbed_beginning(message, 500) if message else scrubbed_beginning(body.strip(), 300)
 
 
 def retry_after_s(headers: Mapping[str, str], body: str = "") -> float | None:

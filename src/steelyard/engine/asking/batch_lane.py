@@ -59,11 +59,15 @@ REFUSALS = ("rejected", "auth", "quota", "unavailable")
 
 
 class Collected(Struct, frozen=True, kw_only=True):
-    """What came of a batch, by the place of each request. ``refused`` is set where it was given up as a whole."""
+    """What came of a batch, by the place of each request. ``refused`` is set where it was given up as a whole.
+
+    ``is_short``: the service counts more answers than its results hold, so that some that were paid may still come.
+    """
 
     answers: dict[int, Answered] = {}
     refused: Failure | None = None
     others_are_unbilled: bool = False
+    is_short: bool = False
 
     def of(self, index: int) -> Answered:
         """What came of one request."""
@@ -71,6 +75,14 @@ class Collected(Struct, frozen=True, kw_only=True):
             return Answered(index=index, failure=self.refused, is_unbilled=True)
         missing = Answered(index=index, failure=NO_ANSWER, is_unbilled=self.others_are_unbilled)
         return self.answers.get(index, missing)
+
+
+class _Short(ProviderError):
+    """The results of a batch are short; ``collected`` is what they hold so far."""
+
+    def __init__(self, message: str, collected: Collected) -> None:
+        super().__init__(Failure(kind="malformed", message=message))
+        self.collected = collected
 
 
 class BatchLane(Struct, frozen=True, kw_only=True):
@@ -213,10 +225,12 @@ class _Serving:
                 await self._again(piece, works, shown, rounds)
             elif collected.refused is not None and collected.refused.kind == "rate_limit":
                 await self._later_or_smaller(piece, works, shown, rounds, collected.refused)
-            elif learning := await self._hand_out(piece, works, collected, may_learn=rounds < MOST_ROUNDS):
-                await self._again(piece, learning, shown, rounds + 1, is_whole=is_whole)
-            elif is_whole:
-                self._lane.standings.collected(piece)
+            else:
+                is_whole = is_whole and not collected.is_short
+                if learning := await self._hand_out(piece, works, collected, may_learn=rounds < MOST_ROUNDS):
+                    await self._again(piece, learning, shown, rounds + 1, is_whole=is_whole)
+                elif is_whole:
+                    self._lane.standings.collected(piece)
 
     async def _hand_out(
         self, piece: Piece, works: Sequence[Work], collected: Collected, *, may_learn: bool
@@ -291,8 +305,11 @@ class _Serving:
         if is_refused:
             lane.standings.collected(piece)
             return
-        path = lane.standings.path(piece)
-        lane.tell(f"{failure.message}; the batch is looked for again by --resume, unless {path} is removed")
+        self._tell_it_stays(piece, failure.message)
+
+    def _tell_it_stays(self, piece: Piece, why: str) -> None:
+        path = self._lane.standings.path(piece)
+        self._lane.tell(f"{why}; the batch is looked for again by --resume, unless {path} is removed")
 
     def _give_back(self, works: Sequence[Work]) -> None:
         for work in works:
@@ -311,6 +328,9 @@ class _Serving:
             awaited = functools.partial(self._awaited, ticket, shown)
             try:
                 return await self._patiently(f"batch {ticket.batch}", awaited)
+            except _Short as short:
+                self._tell_it_stays(piece, str(short))
+                return short.collected
             except AnothersBatch:
                 not_these = (*ticket.not_these, str(ticket.batch))
                 reset = msgspec.structs.replace(ticket, batch=None, is_guessed=False, not_these=not_these)
@@ -338,9 +358,12 @@ class _Serving:
             return Collected(refused=ended.failure)
         answers = {answered.index: answered async for answered in service.answers(ticket)}
         completed = sum(answered.completion is not None for answered in answers.values())
-        return Collected(
-            answers=answers, others_are_unbilled=ended.answered is not None and completed >= ended.answered
-        )
+        if ended.answered is None:
+            return Collected(answers=answers)
+        if len(answers) < ticket.requests and completed < ended.answered:
+            told = f"batch {ticket.batch}: of {ended.answered:,} answers its results hold {completed:,}"
+            raise _Short(told, Collected(answers=answers, is_short=True))
+        return Collected(answers=answers, others_are_unbilled=completed >= ended.answered)
 
     async def _patiently(self, what: str, do: Callable[[], Awaitable[T]]) -> T:
         """Do it, again and again where the service only fails for the time being."""
