@@ -24,7 +24,7 @@ from steelyard.analysis.pairing import differing_fields
 from steelyard.criteria import Margin, Threshold
 from steelyard.errors import UsageError
 from steelyard.stats.gates import Word
-from steelyard.types import Agreement, Estimate, Pairing
+from steelyard.types import Agreement, CellInfo, Estimate, Pairing
 
 Mode = Literal["regression", "noninferiority"]
 Blocking = Literal["warn", "block"]
@@ -114,11 +114,11 @@ def check_margin(margin: Margin, baseline: Cell, candidate: Cell, policy: Policy
     return _either(tried)
 
 
-def refuse_mistaken(margin: Margin, cell: Cell) -> None:
+def refuse_mistaken(margin: Margin, info: CellInfo) -> None:
     """Refuse a margin on a metric that has no better and worse, and one that nothing could exceed."""
-    better = better_of(margin.metric, cell)
+    better = better_of(margin.metric, info)
     if better is None and margin.metric not in METRICS:
-        raise UsageError(f"{cell.info.label} has no {margin.metric}. Try: --benchmark, one that has it")
+        raise UsageError(f"{info.label} has no {margin.metric}. Try: --benchmark, one that has it")
     if better is None:
         raise UsageError(
             f"{margin.metric} is neither better high nor low, so it has no margin. Try: --require, a plain bound"
@@ -241,7 +241,7 @@ def _in_family(checks: Sequence[Check]) -> list[Check]:
 
 def _held(margin: Margin, size: float, found: Standing, candidate: Cell) -> Check:
     """The bounds against the margin, turned so that more is better."""
-    better = better_of(margin.metric, candidate) or "higher"
+    better = better_of(margin.metric, candidate.info) or "higher"
     check = Check(
         metric=margin.metric,
         criterion=f"margin {margin.text}",

@@ -93,11 +93,11 @@ class Standing(Struct, frozen=True, kw_only=True):
     agreement: Agreement | None = None
 
 
-def better_of(metric: str, cell: Cell) -> Literal["higher", "lower"] | None:
+def better_of(metric: str, info: CellInfo) -> Literal["higher", "lower"] | None:
     """Which way a metric is better; a further score of a grader is better when it is higher."""
     if metric in METRICS:
         return METRICS[metric].better
-    return "higher" if metric in cell.info.scored or metric.startswith(("accuracy", "pass@")) else None
+    return "higher" if metric in info.scored or metric.startswith(("accuracy", "pass@")) else None
 
 
 def standing(metric: str, baseline: Cell, candidate: Cell, scale: Scale) -> Standing:
