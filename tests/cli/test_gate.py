@@ -89,6 +89,9 @@ def test_times_of_another_load_are_said_to_be_so_by_a_gate_and_beside_a_comparis
     assert load in said("gate", "2", "--baseline", "main", "--margin", "latency.p50=10%")[1]
     assert load not in said("gate", "2", "--baseline", "main", "--margin", "accuracy=0.02")[1]
     assert "taken under different loads" in said("compare", "1", "2")[1].replace("\n", " ")
+    assert "! times were taken under different loads" in said("trend", "latency.p50")[1]
+    assert "loads" not in said("trend", "accuracy")[1]
+    assert json.loads(said("trend", "in_flight", "--json")[1])["series"][0]["points"][0]["estimate"]["value"] == 1
 
 
 def test_too_few_items_warn_or_block_as_the_mode_says(said):

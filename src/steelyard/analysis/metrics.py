@@ -157,6 +157,8 @@ METRICS: dict[str, Metric] = {
             "answered requests over wall time; for a likelihood protocol these are its questions",
             partial(times.rate, "requests_per_second", "requests/s", times.one_each),
         ),
+        _metric("in_flight", "requests", None, "requests on their way when one was sent, itself too: the median",
+                times.load),  # fmt: skip
         *(
             _metric(name, "tokens", better, meaning, partial(money.total_tokens, name, name))
             for name, (better, meaning) in _TOKENS.items()
