@@ -33,7 +33,9 @@ def asked(day, fails=0.1, **options):
         return "no" if noise < fails else word
 
     model = Function(answer, name="toy")
-    return sy.run([model], **({"benchmarks": ["cases.jsonl"], "fresh": True, "on_message": lambda text: None} | options))
+    return sy.run(
+        [model], **({"benchmarks": ["cases.jsonl"], "fresh": True, "on_message": lambda text: None} | options)
+    )
 
 
 @pytest.fixture

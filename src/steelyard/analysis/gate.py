@@ -18,7 +18,7 @@ from msgspec import Struct
 from steelyard import stats
 from steelyard.analysis.compare import POWER
 from steelyard.analysis.estimates import headline_scored
-from steelyard.analysis.margins import ALPHA, Cell, Scale, Standing, better_of, standing
+from steelyard.analysis.margins import ALPHA, TOKENS, Cell, Scale, Standing, better_of, standing
 from steelyard.analysis.metrics import METRICS
 from steelyard.analysis.pairing import differing_fields
 from steelyard.criteria import Margin, Threshold
@@ -34,6 +34,10 @@ MUCH_LOST = 0.01
 PARTLY_MEASURED = ("running", "interrupted", "failed")
 MACHINE = ("processor", "cores", "architecture", "system")
 UNITS_OF_HARDWARE = ("s", "tokens/s", "requests/s", "MB", "cores", "W")
+ONE_FIGURE = ("errored", "retried", "untimed", "api_calls", "strata_gap", "peak_rss_mb", "model_peak_rss_mb",
+              "model_gpu_memory_mb", "cpu", "model_cpu")  # fmt: skip
+"""Counts, peaks and means over the whole run: which change of them is chance is not known."""
+TOTALS = ("cost.total", *TOKENS)
 Z = NormalDist().inv_cdf(1 - ALPHA)
 
 
@@ -115,7 +119,7 @@ def check_margin(margin: Margin, baseline: Cell, candidate: Cell, policy: Policy
 
 
 def refuse_mistaken(margin: Margin, info: CellInfo) -> None:
-    """Refuse a margin on a metric that has no better and worse, and one that nothing could exceed."""
+    """Refuse a margin on a metric that has no better and worse or no interval, and one that nothing could exceed."""
     better = better_of(margin.metric, info)
     if better is None and margin.metric not in METRICS:
         raise UsageError(f"{info.label} has no {margin.metric}. Try: --benchmark, one that has it")
@@ -123,6 +127,13 @@ def refuse_mistaken(margin: Margin, info: CellInfo) -> None:
         raise UsageError(
             f"{margin.metric} is neither better high nor low, so it has no margin. Try: --require, a plain bound"
         )
+    if margin.metric in ONE_FIGURE:
+        raise UsageError(
+            f"{margin.metric} is one figure of a run, without an interval, so it has no margin. "
+            f'Try: --require "{margin.metric} <= ...", a plain bound'
+        )
+    if margin.metric in TOTALS and margin.absolute is not None:
+        raise UsageError(f"{margin.metric} is a sum, which has an interval by its ratio alone. Try: {margin.metric}=5%")
     if better == "higher" and margin.relative is not None and margin.relative >= 1:
         raise UsageError(f"{margin.text!r} would bear anything: {margin.metric} cannot fall by more than 100 %")
 

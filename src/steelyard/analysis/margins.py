@@ -197,10 +197,7 @@ def _of_intervals(metric: str, baseline: Cell, candidate: Cell, scale: Scale) ->
     for side, estimate in (("the baseline", of_baseline), ("the candidate", of_candidate)):
         if estimate.value is None or estimate.low is None or estimate.high is None:
             why = estimate.status if estimate.status != "ok" else "it has no interval"
-            hint = (
-                f". Try: a share of it, such as {metric}=5%" if metric in SAME_RATIO and scale == "difference" else ""
-            )
-            return msgspec.structs.replace(empty, fault=f"{metric} of {side}: {why}{hint}")
+            return msgspec.structs.replace(empty, fault=f"{metric} of {side}: {why}")
     return _recombined(empty, *(_bounds(one) for one in (of_candidate, of_baseline)))
 
 

@@ -133,9 +133,7 @@ def _is_choice(run: RunInfo) -> bool:
     return rule.get("rule") == "cascade" and bool(rule.get("success"))
 
 
-def cells_of_run(
-    store: Store, run: RunInfo, *, model: str | None = None, benchmark: str | None = None
-) -> list[Cell]:
+def cells_of_run(store: Store, run: RunInfo, *, model: str | None = None, benchmark: str | None = None) -> list[Cell]:
     """The cells of a run in the store, or those that are named; floors are no candidates."""
     measured = _measured(store, run)
     chosen = chosen_of([info for info, _ in measured], model, benchmark)
