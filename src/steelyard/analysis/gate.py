@@ -104,7 +104,7 @@ class Policy(Struct, frozen=True, kw_only=True):
 
 def check_margin(margin: Margin, baseline: Cell, candidate: Cell, policy: Policy = Policy()) -> Check:  # noqa: B008 - frozen
     """Whether the candidate is worse than the baseline by more than the margin."""
-    refuse_mistaken(margin, candidate)
+    refuse_mistaken(margin, candidate.info)
     fault = _fault(margin.metric, candidate, policy) or _fault(margin.metric, baseline, policy, "the baseline's run ")
     fault = fault or _incomparable(margin.metric, baseline, candidate, policy)
     if fault:

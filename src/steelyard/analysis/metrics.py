@@ -167,7 +167,7 @@ METRICS: dict[str, Metric] = {
         ),
         _metric(
             "in_flight", "requests", None, "requests on their way when one was sent, itself too: the median", times.load
-        ),  # fmt: skip
+        ),
         *(
             _metric(name, "tokens", better, meaning, partial(money.total_tokens, name, name))
             for name, (better, meaning) in _TOKENS.items()

@@ -83,7 +83,7 @@ class CellInfo(Struct, frozen=True, kw_only=True):
 
     @property
     def sends_several(self) -> bool:
-        """Whether an answer takes several requests: of a cascade, or of a model whose answers are given a confidence."""
+        """Whether an answer takes several requests: those of a cascade, of a majority, or of a judge beside a model."""
         own = self.settings.get("model", {})
         return "cascade" in own or own.get("confidence", {}).get("by", "logprob") != "logprob"
 
