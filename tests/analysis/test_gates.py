@@ -6,8 +6,17 @@ import pytest
 from test_metrics import INFO, columns
 
 from steelyard.analysis.estimates import Context
-from steelyard.analysis.gate import Policy, check_margin, check_threshold, verdict_of
-from steelyard.analysis.margins import Cell, standing
+from steelyard.analysis.gate import (
+    ONE_FIGURE,
+    TOTALS,
+    Policy,
+    check_margin,
+    check_threshold,
+    refuse_mistaken,
+    verdict_of,
+)
+from steelyard.analysis.margins import SAME_RATIO, Cell, standing
+from steelyard.analysis.metrics import METRICS
 from steelyard.analysis.noise import calibrate, dealt, propose_margin
 from steelyard.analysis.summary import summarise
 from steelyard.analysis.verdict_words import cannot_see, check_sentence, told
@@ -171,8 +180,6 @@ def test_tokens_are_held_by_the_ratio_of_their_sums_over_the_same_items():
     assert (check.verdict, check.value) == ("fail", pytest.approx(1.3 + 400 / used.sum()))
     assert (check.baseline.value, check.candidate.value) == (used.sum(), pytest.approx(1.3 * used.sum() + 400))
     assert check_margin(parse_margin("output_tokens=10%"), longer, before).verdict == "pass"
-    of_a_total = check_margin(parse_margin("output_tokens=500"), before, longer)
-    assert (of_a_total.verdict, "Try: a share of it" in of_a_total.fault) == ("inconclusive", True)
 
 
 def test_twice_as_slow_may_be_borne_and_nothing_falls_by_more_than_all_of_it():
@@ -373,3 +380,18 @@ def test_a_share_that_no_share_can_be_is_taken_for_the_per_cent_it_meant():
     with pytest.raises(UsageError, match="Try: unparsed <= 5%"):
         parse_threshold("unparsed <= 5")
     assert parse_threshold("accuracy >= 100%").value == 1
+
+
+def test_what_is_one_figure_of_a_run_has_no_margin():
+    info = cell([1.0, 0.0, 1.0]).info
+    found = summarise(columns([1, 0, 1], retried=np.zeros(3, dtype=bool)), Context(info=info))
+    counted = {one.metric for one in found if one.method in ("count", "description")}
+    assert {name for name in counted if METRICS[name].better} <= {*ONE_FIGURE, *TOTALS}
+    assert set(TOTALS) <= set(SAME_RATIO)
+    for metric in ONE_FIGURE:
+        with pytest.raises(UsageError, match="one figure of a run"):
+            refuse_mistaken(parse_margin(f"{metric}=10%"), info)
+    for metric in TOTALS:
+        refuse_mistaken(parse_margin(f"{metric}=10%"), info)
+        with pytest.raises(UsageError, match="by its ratio alone"):
+            refuse_mistaken(parse_margin(f"{metric}=10"), info)

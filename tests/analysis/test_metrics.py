@@ -70,6 +70,27 @@ def estimate(name, given, **context):
     return METRICS[name].compute(given, Context(**({"info": INFO} | context)))
 
 
+def test_the_bounds_of_a_mean_over_strata_are_means_over_strata():
+    scores, stratum = [1, 1, 1, 1, np.nan, 1, 0], [0, 0, 0, 0, 0, 1, 1]
+    info = msgspec.structs.replace(INFO, aggregate="macro")
+    given = columns(scores, stratum=np.array(stratum), strata=("a", "b"))
+    value = [estimate(f"accuracy{name}", given, info=info).value for name in (".lower_bound", "", ".upper_bound")]
+    assert value == pytest.approx([0.65, 0.75, 0.75])
+
+
+def test_a_score_of_first_tries_stands_beside_the_one_after_retries():
+    given = columns([1, 1, 0, 1, np.nan], retried=np.array([False, True, True, False, True]))
+    assert estimate("accuracy", given).value == 0.75
+    assert estimate("accuracy.lower_bound", given).value == 0.6
+    assert estimate("accuracy.first_try", given).value == 0.4
+    assert estimate("retried", given).value == 2
+    assert estimate("retried", columns([1])).status == "not read"
+    used = columns([1, 1], retried=np.array([False, False]), cached=np.array([True, False]))
+    assert estimate("accuracy.first_try", used).value is None
+    weighed = msgspec.structs.replace(INFO, settings={"model": {"confidence": {"by": "agreement"}}})
+    assert estimate("retried", given, info=weighed).status == "several requests make an answer"
+
+
 def test_accuracy_is_over_scored_items_with_bounds_for_the_rest():
     given = columns([1, 1, 0, np.nan])
     assert estimate("accuracy", given).value == pytest.approx(2 / 3)

@@ -94,11 +94,24 @@ def test_another_judge_is_another_series_and_other_settings_are_said():
     ]  # fmt: skip
 
 
-def timed(run, value, machine):
+def timed(run, value, machine, in_flight=None):
     estimate = Estimate(metric="latency.p50", value=value, low=value - 0.02, high=value + 0.02, level=0.95, n=100,
                         method="order statistics", unit="s", estimand="this run")  # fmt: skip
     return Observed(run=run, name="r", at=f"2026-01-{run + 1:02d}T10:00:00+00:00", info=INFO, machine=machine,
-                    estimate=estimate)  # fmt: skip
+                    estimate=estimate, in_flight=in_flight)  # fmt: skip
+
+
+def test_times_under_another_load_are_said_to_be_so_once_where_it_changed():
+    loads = [4, 4, 6, 9, 9, 1, None, 1]
+    found = trends("latency.p50", [timed(i, 1.0, {}, load) for i, load in enumerate(loads)])[0]
+    told = "times were taken under different loads, by the requests on their way at once: "
+    assert [point.loads for point in found.points] == [
+        (), (), (), (f"{told}4 in run #0, 9 in run #3 (medians). Try: the same --concurrency",),
+        (), (f"{told}9 in run #3, 1 in run #5 (medians). Try: the same --concurrency",), (), (),
+    ]  # fmt: skip
+    scores = np.r_[np.ones(150), np.zeros(50)]
+    scored = [msgspec.structs.replace(observed(i, scores), in_flight=load) for i, load in enumerate((1, 20))]
+    assert not any(point.notes for point in of(scored).points)
 
 
 def test_times_of_another_machine_are_another_series_and_few_times_say_nothing():

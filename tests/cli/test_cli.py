@@ -300,6 +300,18 @@ def test_a_finished_run_can_be_extended_by_items_repeats_and_models():
     assert steelyard("run", "--resume", "last", "--seed", 9).returncode == 2
 
 
+def test_an_answer_that_came_when_its_run_went_on_was_not_given_at_the_first_try():
+    write_cases(10)
+    answer = "import os\n\ndef answer(prompt):\n    word = prompt.split()[-1]\n"
+    Path("toy.py").write_text(f"{answer}    assert word < '7' or os.path.exists('up'), word\n    return word\n")
+    ok_process("run", "cases.jsonl", "-m", "python:toy:answer", "--quiet")
+    Path("up").touch()
+    assert "3 answers only after a request had failed" in ok_process("run", "--resume", "1")
+    estimates = json.loads(ok("show", "--json"))["cells"][0]["estimates"]
+    found = [estimates[name]["value"] for name in ("accuracy", "accuracy.first_try", "retried")]
+    assert found == [1.0, pytest.approx(0.7), 3]
+
+
 def test_a_resumed_run_refuses_changed_questions():
     write_cases(10)
     with serving(echo) as server:

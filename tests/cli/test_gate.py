@@ -33,7 +33,9 @@ def asked(day, fails=0.1, **options):
         return "no" if noise < fails else word
 
     model = Function(answer, name="toy")
-    return sy.run([model], ["cases.jsonl"], **({"fresh": True, "on_message": lambda text: None} | options))
+    return sy.run(
+        [model], **({"benchmarks": ["cases.jsonl"], "fresh": True, "on_message": lambda text: None} | options)
+    )
 
 
 @pytest.fixture
@@ -89,6 +91,9 @@ def test_times_of_another_load_are_said_to_be_so_by_a_gate_and_beside_a_comparis
     assert load in said("gate", "2", "--baseline", "main", "--margin", "latency.p50=10%")[1]
     assert load not in said("gate", "2", "--baseline", "main", "--margin", "accuracy=0.02")[1]
     assert "taken under different loads" in said("compare", "1", "2")[1].replace("\n", " ")
+    assert "! times were taken under different loads" in said("trend", "latency.p50")[1]
+    assert "loads" not in said("trend", "accuracy")[1]
+    assert json.loads(said("trend", "in_flight", "--json")[1])["series"][0]["points"][0]["estimate"]["value"] == 1
 
 
 def test_too_few_items_warn_or_block_as_the_mode_says(said):
@@ -383,6 +388,33 @@ def test_a_gate_on_a_plan_is_tried_by_asking_twice():
         ok("gate", "plan.yaml", "--calibrate", "--margin", "accuracy=0.05", "--trials", "20", "--json")
     )
     assert (found["trials"], found["fails"]["value"]) == (20, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        (("--calibrate", "--margin", "acuracy=0.05"), "Did you mean 'accuracy'"),
+        (("--calibrate", "--margin", "accuracy=5%"), "could mean points"),
+        (("--calibrate", "--margin", "answered=5%"), "neither better high nor low"),
+        (("--calibrate", "--margin", "accuracy=0.05", "--benchmark", "gone"), "nothing in this run to judge"),
+        (("--require", "accuracy >= 0.7", "--model", "gone"), "nothing in this run to judge"),
+    ],
+)
+def test_what_a_gate_on_a_plan_cannot_be_is_told_before_anything_is_asked(option, told):
+    plan_of_a_toy()
+    done = steelyard("gate", "plan.yaml", *option)
+    assert (done.returncode, told in done.stderr) == (2, True), done.stderr
+    assert json.loads(ok("runs", "--json")) == []
+
+
+def test_a_gate_is_tried_on_the_benchmark_that_is_named(said):
+    prepared(20)
+    Path("others.jsonl").write_text(Path("cases.jsonl").read_text())
+    asked("monday", runs=2, benchmarks=["cases.jsonl", "others.jsonl"])
+    tried = ("gate", "--calibrate", "--margin", "accuracy=0.05", "--trials", "5", "--json")
+    assert len(json.loads(said(*tried)[1])) == 2
+    assert [one["benchmark"] for one in json.loads(said(*tried, "--benchmark", "others")[1])] == ["others@exact"]
+    assert said(*tried, "--model", "gone")[0] == 2
 
 
 def test_python_holds_a_run_to_the_criteria_it_was_made_with():

@@ -626,6 +626,15 @@ def test_baselines_are_listed_and_shown(store):
     assert all(metric in page for metric in SHOWN)
 
 
+def test_what_should_be_known_of_a_trend_stands_beside_it(store):
+    for place, scored in enumerate((200, 150)):
+        _run, cell, _ = one_run(store, ["yes"] * 200, scores=[1.0] * 200, name=f"night {place}")
+        counts = [estimate(name, n, unit="requests") for name, n in (("attempted", 200), ("scored", scored))]
+        store.set_summary(cell, [estimate("accuracy", 1.0, n=scored, low=0.97, high=1.0), *counts])
+    with served(store) as port:
+        assert "run #2: 50 of 200 requests failed" in words(Visitor(port).page("/trends?metric=accuracy"))
+
+
 def test_money_is_summed_by_day_and_model_and_the_unknown_stays_unknown(store):
     for name, cost in (("a", 1.5), ("b", 0.25), ("c", None)):
         _, cell, _ = one_run(store, ["yes"], info=cell_info(model=name, items=1))

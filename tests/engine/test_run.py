@@ -96,6 +96,8 @@ def test_a_passing_fault_is_asked_again_and_every_try_is_kept():
     assert [len(call.attempts) for call in retried] == [1]
     assert run.estimate("api_calls").value == 4
     assert run.estimate("answered").value == 3
+    assert run.estimate("retried").value == 1
+    assert "4 requests sent, 1 answer only after a request had failed" in run.table()
 
 
 def test_a_bad_key_stops_that_model_at_once_and_the_others_go_on():

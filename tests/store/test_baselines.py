@@ -63,7 +63,17 @@ def test_a_baseline_outlives_its_run():
     assert np.nanmean(cell.columns().scores["accuracy"]) == pytest.approx(10 / 12)
 
 
-NOT_KEPT = ("gaps_s", "gap_starts", "answer", "session", "stratum", "cluster", "model_reported", "fingerprint")
+NOT_KEPT = (
+    "retried",
+    "gaps_s",
+    "gap_starts",
+    "answer",
+    "session",
+    "stratum",
+    "cluster",
+    "model_reported",
+    "fingerprint",
+)
 
 
 def test_columns_come_back_as_they_were_but_for_the_gaps():

@@ -6,7 +6,16 @@ import msgspec
 import numpy as np
 
 from steelyard import stats
-from steelyard.analysis.estimates import Context, counted, headline, headline_scored, item_means, share, unknown
+from steelyard.analysis.estimates import (
+    Context,
+    counted,
+    first_tries_unknown,
+    headline,
+    headline_scored,
+    item_means,
+    share,
+    unknown,
+)
 from steelyard.types import Columns, Estimate
 
 MUCH_ERRORED = 0.01
@@ -269,4 +278,28 @@ def bound(metric: str, fill: float, columns: Columns, context: Context) -> Estim
     if not len(scores):
         return unknown(metric, "share", "nothing was asked")
     filled = np.where(np.isnan(scores), fill, scores)
-    return counted(metric, "share", float(item_means(filled, columns.sample).mean()), n=len(filled))
+    return counted(metric, "share", _mean(filled, columns, context), n=len(filled))
+
+
+def first_try(columns: Columns, context: Context) -> Estimate:
+    """Accuracy if everything were wrong that the first request for it did not give.
+
+    Only what failed on the way is asked again, never what was answered badly. But an answer that was cut off by a
+    timeout is drawn anew, and where long answers time out the second one is of a kinder sort.
+    """
+    metric, scores = "accuracy.first_try", headline(columns)
+    fault = first_tries_unknown(columns, context) or ("" if len(scores) else "nothing was asked")
+    if fault or columns.cached.any():
+        return unknown(metric, "share", fault or "of answers used again it is not known")
+    assert columns.retried is not None
+    came = np.where(np.isnan(scores) | columns.retried, 0.0, scores)
+    return counted(metric, "share", _mean(came, columns, context), n=len(came))
+
+
+def _mean(scores: np.ndarray, columns: Columns, context: Context) -> float:
+    """The mean of scores, none of them missing, over what the headline is a mean over."""
+    if not is_over_strata(columns, context):
+        return float(item_means(scores, columns.sample).mean())
+    strata = _strata(columns)
+    means = [item_means(scores[chosen], columns.sample[chosen]).mean() for chosen in strata.values()]
+    return float(stratum_weights(list(strata), context.info.families) @ means)

@@ -93,16 +93,23 @@ def load_note(baseline: Side, candidate: Side) -> list[str]:
     if baseline.run == candidate.run:
         return []
     of_baseline, of_candidate = in_flight(baseline.columns), in_flight(candidate.columns)
-    if of_baseline is None or of_candidate is None:
+    if of_baseline is None or of_candidate is None or not are_other_loads(of_baseline, of_candidate):
         return []
-    least, most = sorted((of_baseline, of_candidate))
-    if most < FEWEST_AT_ONCE or most <= LOADS_APART * least:
-        return []
-    return [
-        "their times were taken under different loads, by the requests on their way at once: "
-        f"{of_baseline:,.0f} in run #{baseline.run}, {of_candidate:,.0f} in run #{candidate.run} (medians). "
-        "Try: the same --concurrency"
-    ]
+    return [f"their {in_words(of_baseline, baseline.run, of_candidate, candidate.run)}"]
+
+
+def are_other_loads(one: float, other: float) -> bool:
+    """Whether times under so many requests in flight, the medians, are no times under so many others."""
+    least, most = sorted((one, other))
+    return most >= FEWEST_AT_ONCE and most > LOADS_APART * least
+
+
+def in_words(before: float, its_run: int, now: float, run: int) -> str:
+    """That the times of two runs were taken under different loads."""
+    return (
+        "times were taken under different loads, by the requests on their way at once: "
+        f"{before:,.0f} in run #{its_run}, {now:,.0f} in run #{run} (medians). Try: the same --concurrency"
+    )
 
 
 Four = tuple[Estimate, Estimate, Estimate, Estimate]

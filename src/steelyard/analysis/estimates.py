@@ -74,6 +74,17 @@ def share(
     )
 
 
+def first_tries_unknown(columns: Columns, context: Context) -> str | None:
+    """Why it is not known which answers the first request for them gave, where it is not."""
+    if context.info.is_floor:
+        return "a floor sends nothing"
+    if context.info.is_imported:
+        return MADE_ELSEWHERE
+    if context.info.sends_several:
+        return "several requests make an answer"
+    return "not read" if columns.retried is None else None
+
+
 def headline(columns: Columns) -> np.ndarray:
     """The headline score of every request, NaN where there is none."""
     return next(iter(columns.scores.values()), np.array([]))

@@ -18,13 +18,13 @@ from msgspec import Struct
 from steelyard import stats
 from steelyard.analysis.compare import POWER
 from steelyard.analysis.estimates import headline_scored
-from steelyard.analysis.margins import ALPHA, Cell, Scale, Standing, better_of, standing
+from steelyard.analysis.margins import ALPHA, TOKENS, Cell, Scale, Standing, better_of, standing
 from steelyard.analysis.metrics import METRICS
 from steelyard.analysis.pairing import differing_fields
 from steelyard.criteria import Margin, Threshold
 from steelyard.errors import UsageError
 from steelyard.stats.gates import Word
-from steelyard.types import Agreement, Estimate, Pairing
+from steelyard.types import Agreement, CellInfo, Estimate, Pairing
 
 Mode = Literal["regression", "noninferiority"]
 Blocking = Literal["warn", "block"]
@@ -34,6 +34,10 @@ MUCH_LOST = 0.01
 PARTLY_MEASURED = ("running", "interrupted", "failed")
 MACHINE = ("processor", "cores", "architecture", "system")
 UNITS_OF_HARDWARE = ("s", "tokens/s", "requests/s", "MB", "cores", "W")
+ONE_FIGURE = ("errored", "retried", "untimed", "api_calls", "strata_gap", "peak_rss_mb", "model_peak_rss_mb",
+              "model_gpu_memory_mb", "cpu", "model_cpu")  # fmt: skip
+"""Counts, peaks and means over the whole run: which change of them is chance is not known."""
+TOTALS = ("cost.total", *TOKENS)
 Z = NormalDist().inv_cdf(1 - ALPHA)
 
 
@@ -100,7 +104,7 @@ class Policy(Struct, frozen=True, kw_only=True):
 
 def check_margin(margin: Margin, baseline: Cell, candidate: Cell, policy: Policy = Policy()) -> Check:  # noqa: B008 - frozen
     """Whether the candidate is worse than the baseline by more than the margin."""
-    refuse_mistaken(margin, candidate)
+    refuse_mistaken(margin, candidate.info)
     fault = _fault(margin.metric, candidate, policy) or _fault(margin.metric, baseline, policy, "the baseline's run ")
     fault = fault or _incomparable(margin.metric, baseline, candidate, policy)
     if fault:
@@ -114,15 +118,22 @@ def check_margin(margin: Margin, baseline: Cell, candidate: Cell, policy: Policy
     return _either(tried)
 
 
-def refuse_mistaken(margin: Margin, cell: Cell) -> None:
-    """Refuse a margin on a metric that has no better and worse, and one that nothing could exceed."""
-    better = better_of(margin.metric, cell)
+def refuse_mistaken(margin: Margin, info: CellInfo) -> None:
+    """Refuse a margin on a metric that has no better and worse or no interval, and one that nothing could exceed."""
+    better = better_of(margin.metric, info)
     if better is None and margin.metric not in METRICS:
-        raise UsageError(f"{cell.info.label} has no {margin.metric}. Try: --benchmark, one that has it")
+        raise UsageError(f"{info.label} has no {margin.metric}. Try: --benchmark, one that has it")
     if better is None:
         raise UsageError(
             f"{margin.metric} is neither better high nor low, so it has no margin. Try: --require, a plain bound"
         )
+    if margin.metric in ONE_FIGURE:
+        raise UsageError(
+            f"{margin.metric} is one figure of a run, without an interval, so it has no margin. "
+            f'Try: --require "{margin.metric} <= ...", a plain bound'
+        )
+    if margin.metric in TOTALS and margin.absolute is not None:
+        raise UsageError(f"{margin.metric} is a sum, which has an interval by its ratio alone. Try: {margin.metric}=5%")
     if better == "higher" and margin.relative is not None and margin.relative >= 1:
         raise UsageError(f"{margin.text!r} would bear anything: {margin.metric} cannot fall by more than 100 %")
 
@@ -241,7 +252,7 @@ def _in_family(checks: Sequence[Check]) -> list[Check]:
 
 def _held(margin: Margin, size: float, found: Standing, candidate: Cell) -> Check:
     """The bounds against the margin, turned so that more is better."""
-    better = better_of(margin.metric, candidate) or "higher"
+    better = better_of(margin.metric, candidate.info) or "higher"
     check = Check(
         metric=margin.metric,
         criterion=f"margin {margin.text}",

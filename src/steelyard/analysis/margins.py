@@ -93,11 +93,11 @@ class Standing(Struct, frozen=True, kw_only=True):
     agreement: Agreement | None = None
 
 
-def better_of(metric: str, cell: Cell) -> Literal["higher", "lower"] | None:
+def better_of(metric: str, info: CellInfo) -> Literal["higher", "lower"] | None:
     """Which way a metric is better; a further score of a grader is better when it is higher."""
     if metric in METRICS:
         return METRICS[metric].better
-    return "higher" if metric in cell.info.scored or metric.startswith(("accuracy", "pass@")) else None
+    return "higher" if metric in info.scored or metric.startswith(("accuracy", "pass@")) else None
 
 
 def standing(metric: str, baseline: Cell, candidate: Cell, scale: Scale) -> Standing:
@@ -197,10 +197,7 @@ def _of_intervals(metric: str, baseline: Cell, candidate: Cell, scale: Scale) ->
     for side, estimate in (("the baseline", of_baseline), ("the candidate", of_candidate)):
         if estimate.value is None or estimate.low is None or estimate.high is None:
             why = estimate.status if estimate.status != "ok" else "it has no interval"
-            hint = (
-                f". Try: a share of it, such as {metric}=5%" if metric in SAME_RATIO and scale == "difference" else ""
-            )
-            return msgspec.structs.replace(empty, fault=f"{metric} of {side}: {why}{hint}")
+            return msgspec.structs.replace(empty, fault=f"{metric} of {side}: {why}")
     return _recombined(empty, *(_bounds(one) for one in (of_candidate, of_baseline)))
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from steelyard.analysis import judging, machine, money, outcomes, times
-from steelyard.analysis.accuracy import accuracy, bound
+from steelyard.analysis.accuracy import accuracy, bound, first_try
 from steelyard.analysis.estimates import Context
 from steelyard.types import Columns, Estimate
 
@@ -106,10 +106,18 @@ METRICS: dict[str, Metric] = {
         _metric("accuracy", "share", "higher", "share of scored items answered right", partial(accuracy, "accuracy")),
         _metric(_LOWER, "share", None, "accuracy if every unscored item were wrong", partial(bound, _LOWER, 0.0)),
         _metric(_UPPER, "share", None, "accuracy if every unscored item were right", partial(bound, _UPPER, 1.0)),
+        _metric(
+            "accuracy.first_try",
+            "share",
+            None,
+            "accuracy if all that the first request for it did not give were wrong, failed requests too",
+            first_try,
+        ),
         _metric("attempted", "requests", None, "requests whose end is known", outcomes.attempted),
         _metric("answered", "requests", None, "requests that were answered", outcomes.answered),
         _metric("scored", "requests", None, "answers that a grader judged", outcomes.scored),
         _metric("errored", "requests", "lower", "requests that failed after their last try", outcomes.errored),
+        _metric("retried", "requests", "lower", "answers that came only after a request had failed", outcomes.retried),
         _metric(
             "unparsed", "share", "lower", "share of judged answers not in the asked form (wrong)", outcomes.unparsed
         ),
@@ -156,6 +164,9 @@ METRICS: dict[str, Metric] = {
             "higher",
             "answered requests over wall time; for a likelihood protocol these are its questions",
             partial(times.rate, "requests_per_second", "requests/s", times.one_each),
+        ),
+        _metric(
+            "in_flight", "requests", None, "requests on their way when one was sent, itself too: the median", times.load
         ),
         *(
             _metric(name, "tokens", better, meaning, partial(money.total_tokens, name, name))

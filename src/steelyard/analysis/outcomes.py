@@ -10,6 +10,7 @@ from steelyard.analysis.estimates import (
     MADE_ELSEWHERE,
     Context,
     counted,
+    first_tries_unknown,
     headline,
     headline_scored,
     is_answered,
@@ -49,6 +50,14 @@ def api_calls(columns: Columns, context: Context) -> Estimate:
     if context.info.is_imported:
         return unknown("api_calls", "requests", MADE_ELSEWHERE)
     return counted("api_calls", "requests", int(columns.tries[~columns.cached].sum()) + columns.superseded)
+
+
+def retried(columns: Columns, context: Context) -> Estimate:
+    """Answers that came only after a request for them had failed, of those that were asked for in this run."""
+    if fault := first_tries_unknown(columns, context):
+        return unknown("retried", "requests", fault)
+    assert columns.retried is not None
+    return counted("retried", "requests", int((columns.retried & is_answered(columns) & ~columns.cached).sum()))
 
 
 def cached(columns: Columns, context: Context) -> Estimate:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from steelyard import stats
-from steelyard.analysis.estimates import ALL_CACHED, MADE_ELSEWHERE, Context, is_answered, unknown
+from steelyard.analysis.estimates import ALL_CACHED, MADE_ELSEWHERE, Context, counted, is_answered, unknown
 from steelyard.types import Columns, Estimate
 
 WINDOWS = 10
@@ -195,6 +195,16 @@ def _busy_clock(columns: Columns, counts: np.ndarray) -> tuple[np.ndarray, float
         ended_s[chosen] = elapsed_s + columns.ended_s[chosen] - start_s
         elapsed_s += float(columns.ended_s[chosen].max()) - start_s
     return ended_s[counts], elapsed_s
+
+
+def load(columns: Columns, context: Context) -> Estimate:
+    """How many requests were on their way when one was sent: what its times were taken under."""
+    measured, _ = _times("total_s", columns)
+    fault = _untimed(columns, context, measured, "total_s")
+    found = in_flight(columns)
+    if fault or found is None:
+        return unknown("in_flight", "requests", fault or "nothing was measured")
+    return counted("in_flight", "requests", found)
 
 
 def in_flight(columns: Columns) -> float | None:

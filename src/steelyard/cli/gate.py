@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from steelyard.analysis.gate import GateReport
+    from steelyard.criteria import Margin
     from steelyard.plan.plan import Plan
     from steelyard.report.comparing.verdict import Asked
     from steelyard.store import Store
@@ -114,6 +115,8 @@ def _ask_and_judge(parsed: argparse.Namespace) -> int:
 
     plan = _plan(parsed)
     with Store.open(parsed.store) as store:
+        if parsed.calibrate or parsed.model or parsed.benchmark:
+            _check_named(plan, parsed)
         if not parsed.calibrate:
             models = [spec.id for spec in plan.models if spec.provider != BASELINE]
             beforehand = verdict_beforehand(store, asked_of(plan.as_document(), parsed), models)
@@ -146,6 +149,28 @@ def _plan(parsed: argparse.Namespace) -> Plan:
         budget_usd=parsed.budget or plan.budget_usd,
         success=tuple(dict.fromkeys((*plan.success, *parsed.requirements))),
     )
+
+
+def _check_named(plan: Plan, parsed: argparse.Namespace) -> None:
+    """Refuse a model or benchmark that the plan has not, and a margin that cannot be tried on what it measures."""
+    from steelyard.analysis.gate import refuse_mistaken
+    from steelyard.engine.run import Given, prepare
+    from steelyard.engine.schedule.cascade import check_metrics
+    from steelyard.report.comparing.verdict import chosen_of
+
+    cells = [cell for cell in prepare(plan, Given()) if cell.floor is None]
+    chosen_of([cell.info for cell in cells], parsed.model, parsed.benchmark)
+    margins = _margins(parsed) if parsed.calibrate else []  # else they are held against the baseline's figures
+    check_metrics([margin.metric for margin in margins], cells)
+    for margin in margins:
+        for cell in cells:
+            refuse_mistaken(margin, cell.info)
+
+
+def _margins(parsed: argparse.Namespace) -> list[Margin]:
+    from steelyard.criteria import parse_margin
+
+    return [parse_margin(text) for text in parsed.margins]
 
 
 def _judge(store: Store, run: RunInfo, parsed: argparse.Namespace) -> int:
@@ -181,11 +206,11 @@ def asked_of(plan: Mapping[str, Any], parsed: argparse.Namespace) -> Asked:
 
 
 def _calibrate(store: Store, run: RunInfo, parsed: argparse.Namespace) -> int:
-    from steelyard.criteria import parse_margin
     from steelyard.report.comparing.calibration import calibrations, calibrations_document, print_calibrations
 
-    margins = [parse_margin(text) for text in parsed.margins]
-    found = calibrations(store, run, margins, trials=parsed.trials)
+    found = calibrations(
+        store, run, _margins(parsed), trials=parsed.trials, model=parsed.model, benchmark=parsed.benchmark
+    )
     if parsed.json:
         args.print_json(calibrations_document(found))
     else:

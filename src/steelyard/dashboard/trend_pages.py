@@ -9,7 +9,7 @@ from steelyard.analysis.wording import change_written, written
 from steelyard.dashboard.board import MOST_AT_ONCE, board_of, number, word
 from steelyard.dashboard.rendering import drawn
 from steelyard.report.comparing.baselines import SHOWN, weaknesses
-from steelyard.report.comparing.trends import ARROWS, Trends, load_trends, trend_sentence
+from steelyard.report.comparing.trends import ARROWS, Trends, load_trends, notes_of, trend_sentence
 from steelyard.report.drawing.axes import Unit
 from steelyard.report.drawing.figures import Figure
 from steelyard.report.drawing.timelines import RunPoint, Step, over_runs
@@ -49,6 +49,7 @@ def trends(request: Request) -> Response:
             "sentence": trend_sentence(one),
             "figures": drawn(_figures(one)),
             "rows": _rows(one),
+            "notes": notes_of(one),
             "word": _word(one),
         }
         for one in (found.series if found else ())

@@ -19,7 +19,8 @@ NAMED = 4
 class Spending(Struct, frozen=True, kw_only=True):
     """The money of one run in USD. ``spent_usd`` is what is known; ``unknown`` names who may have cost more.
 
-    ``calls`` are requests sent, the judges' among them; ``answers`` those of the models that came back.
+    ``calls`` are requests sent, the judges' among them; ``answers`` those of the models that came back, ``retried`` of
+    them only after a request had failed.
     ``per_answer_usd`` is over the answers that were asked for; ``doubtful_usd`` may have been billed for tries that
     failed. ``imported`` answers were made elsewhere, and what was sent for them is not known. What is left is ``None``
     where there is no such budget.
@@ -27,6 +28,7 @@ class Spending(Struct, frozen=True, kw_only=True):
 
     calls: int
     answers: int
+    retried: int
     spent_usd: float
     per_answer_usd: float | None
     unknown: tuple[str, ...]
@@ -54,6 +56,7 @@ def spending(store: Store, run: RunInfo, cells: Sequence[CellResult]) -> Spendin
     return Spending(
         calls=int(_total(asked, "api_calls") + _total(cells, "judge.calls")),
         answers=int(answers),
+        retried=int(_total(asked, "retried")),
         spent_usd=used_usd - doubtful_usd,
         per_answer_usd=(used_usd - doubtful_usd) / answers if answers and not unknown else None,
         unknown=unknown,
@@ -95,6 +98,9 @@ def _parts(spent: Spending) -> Iterator[str]:
         yield f"{spent.imported:,} answers made elsewhere"
     if spent.calls or not spent.imported:
         yield f"{spent.calls:,} requests sent"
+    if spent.retried:
+        answers = "1 answer" if spent.retried == 1 else f"{spent.retried:,} answers"
+        yield f"{answers} only after a request had failed"
     if not spent.unknown:
         yield f"{amount(spent.spent_usd)} USD spent"
     elif spent.spent_usd:

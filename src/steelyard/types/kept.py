@@ -82,6 +82,12 @@ class CellInfo(Struct, frozen=True, kw_only=True):
     settings: dict[str, Any] = {}
 
     @property
+    def sends_several(self) -> bool:
+        """Whether an answer takes several requests: those of a cascade, of a majority, or of a judge beside a model."""
+        own = self.settings.get("model", {})
+        return "cascade" in own or own.get("confidence", {}).get("by", "logprob") != "logprob"
+
+    @property
     def is_imported(self) -> bool:
         """Whether its answers were made elsewhere: nothing was sent for them, and when they were given is unknown."""
         return self.origin.startswith("import ")
@@ -109,7 +115,7 @@ class Columns(Struct, frozen=True, kw_only=True):
     A ``cached`` answer was given in an earlier run: it cost nothing now, ``saved_usd`` is what it cost then, and its
     ``started_s`` is of then.
     ``model_reported`` and ``fingerprint`` are what the service said that it is, "" where it said nothing;
-    ``None`` in columns that come out of a baseline.
+    ``None`` in columns that come out of a baseline, as is ``retried``: whether an earlier request for it had failed.
     ``scores[metric]`` and ``parsed[metric]`` are NaN / False where the answer was not scored. ``superseded`` counts
     failed calls that were asked again later, at ``superseded_cost_usd`` (NaN if unknown). ``judging`` is what all
     judgements took, where a model judged.
@@ -147,6 +153,7 @@ class Columns(Struct, frozen=True, kw_only=True):
     parsed: dict[str, np.ndarray]
     model_reported: np.ndarray | None = None
     fingerprint: np.ndarray | None = None
+    retried: np.ndarray | None = None
     superseded: int = 0
     superseded_cost_usd: float = 0.0
     judging: Spent | None = None

@@ -13,14 +13,16 @@ from steelyard.types import CellInfo, Columns, Estimate
 
 MOSTLY = 0.95
 """Runs that share so many of their items are runs on the same items: a failed call makes no other sample."""
-UNITS_OF_HARDWARE = ("s", "tokens/s", "requests/s", "MB", "cores", "W")
+UNITS_OF_TIME = ("s", "tokens/s", "requests/s")
+UNITS_OF_HARDWARE = (*UNITS_OF_TIME, "MB", "cores", "W")
 
 
 class Observed(Struct, frozen=True, kw_only=True):
     """What one run has to say of a metric.
 
     ``items`` and ``scores`` are its items' own values, where it has such, each as it weighs in the mean. ``ended``:
-    that it ended early by a rule, in words. ``lost``: how many of how many requests have no score.
+    that it ended early by a rule, in words. ``lost``: how many of how many requests have no score. ``in_flight``: the
+    requests on their way at once, the median.
     """
 
     run: int
@@ -33,6 +35,7 @@ class Observed(Struct, frozen=True, kw_only=True):
     scores: np.ndarray | None = None
     ended: str | None = None
     lost: tuple[int, int] = (0, 0)
+    in_flight: float | None = None
 
 
 def weighed_items(metric: str, columns: Columns, info: CellInfo) -> tuple[np.ndarray, np.ndarray]:

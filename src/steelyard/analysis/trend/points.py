@@ -12,8 +12,9 @@ import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
 
+from steelyard.analysis.compare_measures import are_other_loads, in_words
 from steelyard.analysis.pairing import differing_settings
-from steelyard.analysis.trend.observed import Observed
+from steelyard.analysis.trend.observed import UNITS_OF_TIME, Observed
 from steelyard.analysis.trend.run_errors import Errors
 from steelyard.types import Estimate
 
@@ -25,8 +26,9 @@ MUCH_LOST = 0.01
 class Point(Struct, frozen=True, kw_only=True):
     """One place of a series: its runs, their estimate, and ``se``, the error that a change is judged by.
 
-    ``ended`` names those of its runs that ended early by a rule, ``lost`` those of which much has no score, and
-    ``settings`` those that were asked with other settings than the run before, which may be what changed the figure.
+    ``ended`` names those of its runs that ended early by a rule, ``lost`` those of which much has no score,
+    ``settings`` those that were asked with other settings than the run before, and ``loads`` those whose times were
+    taken under another load than before: either may be what changed the figure.
     """
 
     label: str
@@ -39,6 +41,12 @@ class Point(Struct, frozen=True, kw_only=True):
     ended: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
+    loads: tuple[str, ...] = ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """All that a reader should know of it."""
+        return (*self.settings, *self.loads, *self.ended, *self.lost)
 
 
 def points_of(known: Sequence[Observed], errors: Errors, by: By) -> tuple[list[Point], Errors]:
@@ -50,11 +58,12 @@ def points_of(known: Sequence[Observed], errors: Errors, by: By) -> tuple[list[P
     for row, places in zip(weights, buckets.values(), strict=True):
         row[places] = 1 / len(places)
     gathered = errors if by == "run" else errors.gathered(weights)
-    told = _settings(known)
+    settings, loads = _settings(known), _loads(known)
     return [
         replace(
             _point(label, [known[i] for i in places], se),
-            settings=tuple(words for i in places if (words := told[i])),
+            settings=tuple(words for i in places if (words := settings[i])),
+            loads=tuple(words for i in places if (words := loads[i])),
         )
         for (label, places), se in zip(buckets.items(), gathered.each.tolist(), strict=True)
     ], gathered
@@ -69,6 +78,22 @@ def _settings(known: Sequence[Observed]) -> list[str]:
             for one in differing_settings(now.info, before.info)
         )
         found.append(f"run #{now.run} and run #{before.run}: their settings differ: {differing}" if differing else "")
+    return found
+
+
+def _loads(known: Sequence[Observed]) -> list[str]:
+    """For each run whose times were taken under another load than those before it, that they were, once."""
+    found: list[str] = []
+    before: tuple[float, int] | None = None
+    for one in known:
+        found.append("")
+        if one.in_flight is None or one.estimate.unit not in UNITS_OF_TIME:
+            continue
+        now = one.in_flight, one.run
+        if before is not None and are_other_loads(before[0], now[0]):
+            found[-1] = in_words(*before, *now)
+            before = now
+        before = before or now
     return found
 
 

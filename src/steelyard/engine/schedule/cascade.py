@@ -40,11 +40,16 @@ def by_price(specs: Iterable[ModelSpec], at: datetime) -> list[str]:
 
 def check_criteria(success: Sequence[str], cells: Sequence[Cell]) -> None:
     """Refuse a criterion about a metric that some cell will not have."""
-    for threshold in map(parse_threshold, success):
+    check_metrics([threshold.metric for threshold in map(parse_threshold, success)], cells)
+
+
+def check_metrics(metrics: Iterable[str], cells: Sequence[Cell]) -> None:
+    """Refuse a metric that some cell will not have."""
+    for metric in metrics:
         for cell in cells:
             known = {*METRICS, *JUDGE_METRICS, *cell.info.scored}
-            if threshold.metric not in known and not threshold.metric.startswith(OF_PARTS):
-                raise UnknownName("metric", threshold.metric, known)
+            if metric not in known and not metric.startswith(OF_PARTS):
+                raise UnknownName("metric", metric, known)
 
 
 def order_of(cells: Sequence[Cell]) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from steelyard.analysis.gate import refuse_mistaken
 from steelyard.analysis.margins import Cell
 from steelyard.analysis.noise import Calibration, Pair, calibrate, dealt, propose_margin
 from steelyard.analysis.wording import change_written, written
@@ -22,13 +23,23 @@ FINISHED = ("done", "budget")
 MOST_RUNS = 50
 
 
-def calibrations(store: Store, run: RunInfo, margins: Sequence[Margin], *, trials: int) -> list[Calibration]:
+def calibrations(
+    store: Store,
+    run: RunInfo,
+    margins: Sequence[Margin],
+    *,
+    trials: int,
+    model: str | None = None,
+    benchmark: str | None = None,
+) -> list[Calibration]:
     """The gate tried on the run's own repeats, dealt to two sides, and on the runs of the same plan."""
-    cells = cells_of_run(store, run)
+    cells = cells_of_run(store, run, model=model, benchmark=benchmark)
     known = {one.metric for cell in cells for one in cell.estimates}
     for margin in margins:
         if margin.metric not in known:
             raise UnknownName("metric", margin.metric, known)
+        for cell in cells:
+            refuse_mistaken(margin, cell.info)
     alike = _runs_alike(store, run)
     found = []
     for cell in cells:

@@ -114,6 +114,7 @@ def _observed(
         scores=scores,
         ended=early_end(run.number, tuple(summary.values())),
         lost=_lost(summary),
+        in_flight=summary["in_flight"].value if "in_flight" in summary else None,
     )
 
 
@@ -145,13 +146,18 @@ def print_trends(found: Trends) -> None:
             table.add_row(point.label, point.at[:10], written(point.estimate), f"{point.estimate.n:,}",
                           _change_of(point), _mark(point))  # fmt: skip
         out.print(table)
-        for told in (words for point in series.points for words in (*point.settings, *point.ended, *point.lost)):
+        for told in notes_of(series):
             out.say(f"! {told}")
         out.print()
     for count, why in ((found.reused, "used answers of earlier runs: --fresh asks anew"),
                        (found.unfinished, "did not finish")):  # fmt: skip
         if count:
             out.print(f"{count} run{'s' if count > 1 else ''} left out: {why}")
+
+
+def notes_of(series: Series) -> list[str]:
+    """What a reader should know of its points, in order of time."""
+    return [words for point in series.points for words in point.notes]
 
 
 def _change_of(point: Point) -> str:

@@ -81,7 +81,9 @@ def gate(store: Store, run: RunInfo, asked: Asked) -> GateReport:
     """The verdict on a run of the store."""
     skipped = _skipped(store, run)
     measured = _measured(store, run)
-    cells = _read(store, run, _chosen([one for one in measured if one[0].id not in skipped], asked))
+    there = [one for one in measured if one[0].id not in skipped]
+    chosen_infos = chosen_of([info for info, _ in there], asked.model, asked.benchmark)
+    cells = _read(store, run, [one for one in there if one[0] in chosen_infos])
     baseline, missing = _baseline(store, asked)
     _check_asked(asked, cells, baseline)
     checks: list[Check] = []
@@ -131,9 +133,11 @@ def _is_choice(run: RunInfo) -> bool:
     return rule.get("rule") == "cascade" and bool(rule.get("success"))
 
 
-def cells_of_run(store: Store, run: RunInfo) -> list[Cell]:
-    """The cells of a run in the store; floors are no candidates."""
-    return _read(store, run, _measured(store, run))
+def cells_of_run(store: Store, run: RunInfo, *, model: str | None = None, benchmark: str | None = None) -> list[Cell]:
+    """The cells of a run in the store, or those that are named; floors are no candidates."""
+    measured = _measured(store, run)
+    chosen = chosen_of([info for info, _ in measured], model, benchmark)
+    return _read(store, run, [one for one in measured if one[0] in chosen])
 
 
 def _measured(store: Store, run: RunInfo) -> list[Measured]:
@@ -227,7 +231,7 @@ def _check_metrics(held: Iterable[Margin | Threshold], cells: Sequence[Cell]) ->
             raise UnknownName("metric", one.metric, known)
         if isinstance(one, Margin):
             for cell in cells:
-                refuse_mistaken(one, cell)
+                refuse_mistaken(one, cell.info)
 
 
 def _check_held(asked: Asked, baseline: Baseline | None) -> None:
@@ -257,14 +261,11 @@ def _proposal(baseline: Baseline | None) -> str:
     )
 
 
-def _chosen(measured: Sequence[Measured], asked: Asked) -> list[Measured]:
-    chosen = [
-        (info, estimates)
-        for info, estimates in measured
-        if asked.benchmark in (None, info.benchmark, info.label) and asked.model in (None, info.model)
-    ]
+def chosen_of(infos: Sequence[CellInfo], model: str | None, benchmark: str | None) -> list[CellInfo]:
+    """The cells of a model and a benchmark, all where none is named; that there is none is a mistake."""
+    chosen = [info for info in infos if benchmark in (None, info.benchmark, info.label) and model in (None, info.model)]
     if not chosen:
-        known = [f"{info.model} on {info.label}" for info, _ in measured]
+        known = [f"{info.model} on {info.label}" for info in infos]
         raise UsageError(f"nothing in this run to judge. It has: {', '.join(known) or 'no model, only floors'}")
     return chosen
 

@@ -54,6 +54,7 @@ def read_columns(
         repeat=figures["repeat"],
         session=figures["session"],
         tries=figures["tries"],
+        retried=(figures["tries"] > 1) | _were_asked_before(calls, keep, left_out),
         cached=figures["cached"].astype(bool),
         answered_empty=figures["empty"].astype(bool),
         stratum=items.codes["stratum"],
@@ -115,6 +116,15 @@ def _the_ones_that_count(calls: Calls) -> tuple[np.ndarray, np.ndarray]:
     is_left_out = np.ones(n, dtype=bool)
     is_left_out[keep] = False
     return order[keep], order[is_left_out]
+
+
+def _were_asked_before(calls: Calls, keep: np.ndarray, left_out: np.ndarray) -> np.ndarray:
+    """Of the calls that count, those for whose item and repeat there is another one."""
+    if not len(left_out):
+        return np.zeros(len(keep), dtype=bool)
+    position, repeat = (calls.figures[name].astype(np.int64) for name in ("position", "repeat"))
+    which = position * (int(repeat.max()) + 1) + repeat
+    return np.asarray(np.isin(which[keep], which[left_out]))
 
 
 class _Items(msgspec.Struct, frozen=True, kw_only=True):
