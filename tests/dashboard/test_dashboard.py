@@ -1,5 +1,6 @@
 """Every page shows what the store holds, as text, from an address that can be sent."""
 
+import html
 import re
 import sqlite3
 import threading
@@ -371,6 +372,44 @@ def test_flips_stand_side_by_side(store):
     assert "4 better with" in shown
     assert re.search(r"<pre[^>]*>wrong</pre></section>\s*<section><h4>.*?</h4><pre[^>]*>right</pre>", page)
     assert "McNemar" in shown
+
+
+def chips(page):
+    """What the outcomes to choose from say, by the address each leads to."""
+    row = re.search(r'<nav class="chips".*?</nav>', page, re.S)[0]
+    return {html.unescape(link): words(text).strip() for link, text in re.findall(r'href="([^"]+)"[^>]*>(.*?)</a>', row)}
+
+
+def test_outcomes_stand_above_the_answers_with_how_many_there_are(store):
+    run, cell, _ = one_run(store, ["yes"] * 6, scores=[1.0, 1.0, 0.0, 0.5, 1.0, 1.0], info=cell_info(items=9))
+    session = store.sessions(run.id)[0].id
+    store.append_calls([new_call(cell, session, place, failure=REFUSED, attempts=TRIED) for place in (0, 7)])
+    here = "/runs/1/answers"
+    counted = {here: "all 7", f"{here}?state=right": "right 4", f"{here}?state=wrong": "wrong 2",
+               f"{here}?state=failed": "failed 1", f"{here}?state=retried": "retried 1"}  # fmt: skip
+    with served(store) as port:
+        visitor = Visitor(port)
+        assert chips(visitor.page(here)) == counted, "a failure does not count beside an answer"
+        empty = chips(visitor.page(f"{here}?state=unscored"))
+        assert empty == counted | {f"{here}?state=unscored": "unscored 0"}
+        part = chips(visitor.page(f"{here}?stratum=part+1&state=right"))
+        assert part[f"{here}?state=wrong&stratum=part+1"] == "wrong", "of a part nothing is counted"
+        store.append_calls([new_call(cell, session, 8, failure=REFUSED)])
+        assert chips(visitor.page(here))[f"{here}?state=failed"] == "failed 2"
+
+
+def test_the_outcomes_of_a_large_run_are_counted_while_its_page_is_open(store, monkeypatch):
+    large_at(monkeypatch, most=3)
+    one_run(store, ["yes"] * 5)
+    with served(store) as port:
+        visitor = Visitor(port)
+        first = visitor.page("/runs/1/answers")
+        assert 'data-live="0.5"' in first
+        assert chips(first)["/runs/1/answers?state=right"] == "right"
+        deadline_s = time.monotonic() + 30
+        while 'data-live="0.5"' in (page := visitor.page("/runs/1/answers")):
+            assert time.monotonic() < deadline_s
+        assert chips(page) == {"/runs/1/answers": "all 5", "/runs/1/answers?state=right": "right 5"}
 
 
 def large_at(monkeypatch, most):
