@@ -790,7 +790,8 @@ ODD_ADDRESSES = [
      ("/runs/%F0%9F%A6%99", 404), ("/item?name=%F0%9F%A6%99", 404), ("/runs/1%2f2", 404), ("/runs/%2e%2e/%2e%2e", 404),
      ("/item?name=%ff%00", 404), ("/runs/1/answers?model=none", 200), ("/cases", 200),
      ("/cases?run=9", 404), ("/cases?run=1&benchmark=x", 400), ("/cases?run=1&shown=x", 400),
-     ("/cases?run=1&after=x", 400), ("/cases?run=1&outcome=7.right", 200), ("/cases?run=1&outcome=7.x", 400), ("/cases?run=1&outcome=x", 400), ("/cases?run=1&model=none", 200),
+     ("/cases?run=1&after=x", 400), ("/cases?run=1&outcome=7.right", 200), ("/cases?run=1&outcome=7.x", 400),
+     ("/cases?run=1&outcome=x", 400), ("/cases?run=1&model=none", 200),
      ("/cases?run=1&after=9007199254740992", 200), ("/cases?run=" + ",".join(map(str, range(1, 62))), 400),
 ]  # fmt: skip
 
