@@ -19,7 +19,7 @@ import pytest
 
 from command import steelyard
 from server import chunk, finish, serving, stream, usage
-from steelyard.cli.live import BatchLines, cell_state, duration, names_that_fit
+from steelyard.cli.live import BatchLines, Display, cell_state, duration, names_that_fit
 from steelyard.engine.progress import CellProgress, Progress
 from steelyard.providers.batches import Progress as Told
 from steelyard.types import Score
@@ -113,6 +113,20 @@ def test_a_time_that_is_left_is_told_in_two_units(seconds, said):
 def test_a_name_that_does_not_fit_loses_its_middle():
     assert names_that_fit(["short", "openai/a-model-with-a-rather-long-name"], 16) == ["short", "openai/…ong-name"]
     assert max(map(len, names_that_fit(["x" * 50], 16))) == 16
+
+
+def test_a_terminal_that_cannot_be_drawn_over_is_told_what_a_log_is(monkeypatch, capsys):
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr("steelyard.cli.live.LINE_EVERY_S", 0.01)
+    progress, said, deadline_s = Progress(), "", time.monotonic() + 10
+    progress.cells.append(a_cell(scored=40, scored_anew=40))
+    with Display(progress, quiet=False) as display:
+        display.started(SimpleNamespace(number=1, name="run-1"))
+        while "40/100" not in said and time.monotonic() < deadline_s:
+            said += capsys.readouterr().err
+    assert "m  b@p  40/100" in said
+    assert "\x1b" not in said
 
 
 @pytest.fixture

@@ -44,6 +44,11 @@ SEEN_AGAIN = """async () => {
   seen(true);
   return asked - before;
 }"""
+LINES = """(one) => {
+  const words = document.createRange();
+  words.selectNodeContents(one);
+  return new Set([...words.getClientRects()].map((line) => line.top)).size;
+}"""
 RAN = "window.ran=(window.ran||0)+1"
 HOSTILE = [
     f"<script>{RAN}</script>",
@@ -336,6 +341,21 @@ def test_scripts_make_filters_and_search_quicker(browser, port):
     assert watched.page.evaluate("document.activeElement.id") == "q"
     assert watched.complaints == []
     watched.context.close()
+
+
+def test_a_word_of_a_runs_name_is_not_broken_and_all_columns_are_seen(browser, tmp_path):
+    with Store.open(tmp_path / "s.db") as store, served(store) as at:
+        run = store.create_run(name="nightly verification", plan={}, plan_digest="0" * 64)
+        for model in ("openai/a-model", "openai/another-model"):
+            cell = store.add_cell(run.id, cell_info(model=model, benchmark="gsm8k", protocol="zero-shot"))
+            shares = [estimate("accuracy", 0.5, low=0.4, high=0.6), estimate("cost.total", 0.000342, unit="USD")]
+            store.set_summary(cell, [*shares, estimate("attempted", 1319.0, unit="requests")])
+        store.set_status(run.id, "budget")
+        watched = Watched(browser, at, viewport={"width": 1280, "height": 800})
+        link = watched.page.get_by_role("link", name="nightly verification")
+        assert link.evaluate(LINES) == 2
+        assert watched.page.locator(".scroll").evaluate("one => one.scrollWidth - one.clientWidth") == 0
+        watched.context.close()
 
 
 def test_a_run_is_followed_until_it_ends(browser, tmp_path):

@@ -1,5 +1,6 @@
 """Every page shows what the store holds, as text, from an address that can be sent."""
 
+import html
 import re
 import sqlite3
 import threading
@@ -373,6 +374,46 @@ def test_flips_stand_side_by_side(store):
     assert "McNemar" in shown
 
 
+def chips(page):
+    """What the outcomes to choose from say, by the address each leads to."""
+    row = re.search(r'<nav class="chips".*?</nav>', page, re.S)[0]
+    return {
+        html.unescape(link): words(text).strip() for link, text in re.findall(r'href="([^"]+)"[^>]*>(.*?)</a>', row)
+    }
+
+
+def test_outcomes_stand_above_the_answers_with_how_many_there_are(store):
+    run, cell, _ = one_run(store, ["yes"] * 6, scores=[1.0, 1.0, 0.0, 0.5, 1.0, 1.0], info=cell_info(items=9))
+    session = store.sessions(run.id)[0].id
+    store.append_calls([new_call(cell, session, place, failure=REFUSED, attempts=TRIED) for place in (0, 7)])
+    here = "/runs/1/answers"
+    counted = {here: "all 7", f"{here}?state=right": "right 4", f"{here}?state=wrong": "wrong 2",
+               f"{here}?state=failed": "failed 1", f"{here}?state=retried": "retried 1"}  # fmt: skip
+    with served(store) as port:
+        visitor = Visitor(port)
+        assert chips(visitor.page(here)) == counted, "a failure does not count beside an answer"
+        empty = chips(visitor.page(f"{here}?state=unscored"))
+        assert empty == counted | {f"{here}?state=unscored": "unscored 0"}
+        part = chips(visitor.page(f"{here}?stratum=part+1&state=right"))
+        assert part[f"{here}?state=wrong&stratum=part+1"] == "wrong", "of a part nothing is counted"
+        store.append_calls([new_call(cell, session, 8, failure=REFUSED)])
+        assert chips(visitor.page(here))[f"{here}?state=failed"] == "failed 2"
+
+
+def test_the_outcomes_of_a_large_run_are_counted_while_its_page_is_open(store, monkeypatch):
+    large_at(monkeypatch, most=3)
+    one_run(store, ["yes"] * 5)
+    with served(store) as port:
+        visitor = Visitor(port)
+        first = visitor.page("/runs/1/answers")
+        assert 'data-live="0.5"' in first
+        assert chips(first)["/runs/1/answers?state=right"] == "right"
+        deadline_s = time.monotonic() + 30
+        while 'data-live="0.5"' in (page := visitor.page("/runs/1/answers")):
+            assert time.monotonic() < deadline_s
+        assert chips(page) == {"/runs/1/answers": "all 5", "/runs/1/answers?state=right": "right 5"}
+
+
 def large_at(monkeypatch, most):
     """Runs of more answers than that are large, and no page waits for what is made of them."""
     monkeypatch.setattr(board, "MOST_AT_ONCE", most)
@@ -431,10 +472,9 @@ def test_what_is_refused_of_a_large_run_is_said_when_it_is_known(store, monkeypa
     with served(store) as port:
         visitor = Visitor(port)
         deadline_s = time.monotonic() + 30
-        while (found := visitor.ask("/compare?run=1"))[0] == 200:
+        while "goes on by itself" in (found := visitor.ask("/compare?run=1"))[2]:
             assert time.monotonic() < deadline_s
         for _ in range(2):
-            assert found[0] == 400
             assert "nothing to compare it with" in found[2]
             assert "goes on by itself" not in found[2]
             found = visitor.ask("/compare?run=1")
@@ -516,8 +556,10 @@ def test_cases_stand_with_every_models_mark_and_are_found_where_models_differ(st
         assert found("shown=right") == ["quiz/1"]
         assert found("shown=wrong") == ["quiz/2"]
         assert found("shown=failed") == ["quiz/3"]
-        assert found("right=1&wrong=2") == ["quiz/0"]
-        assert found("right=2&wrong=1") == []
+        assert found("outcome=1.right&outcome=2.wrong") == ["quiz/0"]
+        assert found("outcome=2.right&outcome=1.wrong") == []
+        assert found("outcome=2.failed") == ["quiz/3"]
+        assert found("outcome=1.failed") == []
         assert found("stratum=part+1") == ["quiz/1", "quiz/3"]
         assert found("text=QUIZ/2") == ["quiz/2"]
         page = visitor.page("/cases?run=1+2&shown=differ")
@@ -537,7 +579,9 @@ def test_cases_of_other_items_under_the_same_label_are_not_laid_side_by_side(sto
         assert "quiz@p, 1 model, " in words(first)
         assert "quiz@p, items of #2</option>" in first
         assert ">quiz/2</a>" not in first
-        second = visitor.page("/cases?run=1+2&benchmark=" + quote("quiz@p, items of #2") + f"&right={mine}&stratum=x")
+        second = visitor.page(
+            "/cases?run=1+2&benchmark=" + quote("quiz@p, items of #2") + f"&outcome={mine}.right&stratum=x"
+        )
         assert re.findall(r">(quiz/\d)</a>", second) == ["quiz/0", "quiz/1", "quiz/2"], "stale filters do not count"
         assert "benchmark=quiz%40p" in re.search(r'href="(/compare[^"]+)"', second)[1]
     infos = [info for run in "12" for info in store.cells(store.run(run).id)]
@@ -588,8 +632,49 @@ def test_runs_under_two_protocols_are_compared_by_one_click_more(store):
     with served(store) as port:
         visitor = Visitor(port)
         refused = visitor.ask("/compare?run=1+2")[2]
+        assert "--across" not in refused
         onward = re.search(r'href="([^"]+)">Compare them across protocols', refused)[1].replace("&amp;", "&")
         assert "answers as much as" in visitor.page(onward)
+
+
+def test_words_are_found_within_an_answer_and_each_place_is_marked(store):
+    _, _, ids = one_run(store, ["Ducks: <i>duck</i>, then a DUCK.", "duck"])
+    with served(store) as port:
+        visitor = Visitor(port)
+        page = visitor.page(f"/answers/{ids[0]}?find=duck&state=right")
+        assert re.findall(r"<mark[^>]*>(.*?)</mark>", page) == ["Duck", "duck", "DUCK"]
+        assert "stands in the reply at 3 places" in words(page)
+        at = re.search(r'href="#([^"]+)">reply</a>', page)[1]
+        assert f'<mark id="{at}">Duck</mark>s: &lt;i&gt;' in page
+        assert f'href="/answers/{ids[1]}?state=right&find=duck" rel="next"' in html.unescape(page)
+        page = visitor.page(f"/answers/{ids[0]}?find=swan&text=duck")
+        assert "“swan” stands nowhere in this answer" in page
+        assert "<mark" not in page
+        assert "“what” stands in the question ." in words(visitor.page(f"/answers/{ids[0]}?text=what"))
+
+
+def test_a_run_of_one_model_leads_on_to_runs_that_asked_the_same(store):
+    for name, benchmark in (("before", "quiz"), ("elsewhere", "other"), ("alone", "quiz")):
+        one_run(store, ["yes"], name=name, info=cell_info(benchmark=benchmark))
+    with served(store) as port:
+        visitor = Visitor(port)
+        link = re.search(r'href="([^"]+)">Compare with another run', visitor.page("/runs/3"))[1]
+        page = visitor.page(link)
+        assert "steelyard compare" not in page
+        assert re.findall(r'href="(/compare\?run=[^"]+)"', page) == ["/compare?run=1&amp;run=3"]
+        assert "inconclusive" in visitor.page("/compare?run=1&run=3")
+        assert "No other run" in visitor.page("/compare?run=2")
+
+
+def test_sides_that_do_not_match_by_themselves_are_to_be_chosen_in_the_form(store):
+    one_run(store, ["yes"], info=cell_info(model="a"))
+    several, _, _ = one_run(store, ["yes"], info=cell_info(model="b"))
+    store.add_cell(several.id, cell_info(model="c"))
+    with served(store) as port:
+        status, _, page = Visitor(port).ask("/compare?run=1+2")
+    assert status == 400
+    assert "no pair to compare" in page
+    assert "--model" not in page
 
 
 def test_where_a_run_comes_from_is_told_without_what_its_plan_leaves_open(store):
@@ -714,7 +799,8 @@ ODD_ADDRESSES = [
      ("/runs/%F0%9F%A6%99", 404), ("/item?name=%F0%9F%A6%99", 404), ("/runs/1%2f2", 404), ("/runs/%2e%2e/%2e%2e", 404),
      ("/item?name=%ff%00", 404), ("/runs/1/answers?model=none", 200), ("/cases", 200),
      ("/cases?run=9", 404), ("/cases?run=1&benchmark=x", 400), ("/cases?run=1&shown=x", 400),
-     ("/cases?run=1&after=x", 400), ("/cases?run=1&right=7", 200), ("/cases?run=1&model=none", 200),
+     ("/cases?run=1&after=x", 400), ("/cases?run=1&outcome=7.right", 200), ("/cases?run=1&outcome=7.x", 400),
+     ("/cases?run=1&outcome=x", 400), ("/cases?run=1&model=none", 200),
      ("/cases?run=1&after=9007199254740992", 200), ("/cases?run=" + ",".join(map(str, range(1, 62))), 400),
 ]  # fmt: skip
 

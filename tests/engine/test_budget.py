@@ -495,6 +495,17 @@ def test_a_run_that_was_killed_counts_with_all_it_held(monkeypatch):
     assert (state.held_usd, state.spent_usd, state.remaining_usd) == (0.0, 3.0, 7.0)
 
 
+def test_a_price_given_for_models_leaves_no_cost_of_a_floor_in_doubt():
+    from cli.test_cli import ok
+
+    with serving(answer) as server:
+        ok("run", "starter", "-m", "openai/m", "-m", "baseline/random", "--base-url", server.url, "--limit", 3,
+           "--price", "1000/2000", "--budget", 50, "--quiet")  # fmt: skip
+    spending = json.loads(ok("show", "--json"))["spending"]
+    assert spending["spent_usd"] > 0
+    assert spending["doubtful_usd"] == 0
+
+
 def test_the_budget_from_the_command_line_ends_with_exit_code_5():
     from cli.test_cli import ok, steelyard, write_cases
 

@@ -13,7 +13,7 @@ from steelyard.store.reading.answer_pages import AnswersWanted
 from steelyard.store.reading.pages import RunsWanted
 from steelyard.store.reading.states import ANSWER_STATES
 from steelyard.store.rows.signs import CellSign, Sign, Wait
-from steelyard.types import Failure, Score, Spent
+from steelyard.types import TRUNCATED, Failure, Score, Spent
 
 FAILED = Failure(kind="server", message="no", status=500)
 
@@ -97,7 +97,7 @@ def test_a_state_holds_the_answers_that_are_in_it(store, monkeypatch, state, pat
             "unparsed": value is not None and score.answer is None,
             "failed": record.call.failure is not None,
             "unscored": record.call.failure is None and value is None,
-            "truncated": completion is not None and completion.stop_reason == "length",
+            "truncated": completion is not None and completion.stop_reason in TRUNCATED,
             "reused": completion is not None and completion.cached,
             "retried": bool(record.call.attempts),
         }[state]
@@ -326,3 +326,27 @@ def test_an_answer_that_is_kept_as_its_place_in_the_reply_is_shown_whole(store):
     assert [row.answer for row in listed(store, run)] == [long]
     found = store.history.call(call)
     assert (found.headline.answer, found.judgements[0].score.answer) == (long, long)
+
+
+@pytest.mark.anywhere
+@pytest.mark.parametrize("is_dense", [True, False])
+def test_a_tally_counts_what_the_lists_hold(store, monkeypatch, is_dense):
+    monkeypatch.setattr("steelyard.store.reading.cell_calls.SPARSE", 4 if is_dense else 0)
+    run = filled(store)
+    cells = store.cells(run.id)
+    for some in (cells, cells[:1], []):
+        numbers = tuple(info.id for info in some)
+        found = {state: len(listed(store, run, state=state, cells=numbers, within_s=5.0)) for state in ANSWER_STATES}
+        every = len(listed(store, run, cells=numbers, within_s=5.0))
+        assert store.pages.tally(some) == {"all": every, **found}
+
+
+def test_an_answer_cut_off_is_truncated_by_whichever_word_the_service_has_for_it(store):
+    run = store.create_run(name="cut", plan={}, plan_digest="0" * 64)
+    cell = store.add_cell(run.id, cell_info(items=3))
+    calls = [new_call(cell, store.begin_session(run.id, {}), place) for place in range(3)]
+    for place, word in enumerate(("length", "max_tokens", "stop")):
+        completion = replace(calls[place].call.completion, stop_reason=word)
+        calls[place] = replace(calls[place], call=replace(calls[place].call, completion=completion))
+    store.append_calls(calls)
+    assert [row.item for row in listed(store, run, state="truncated")] == ["quiz/0", "quiz/1"]

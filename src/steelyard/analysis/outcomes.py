@@ -17,9 +17,8 @@ from steelyard.analysis.estimates import (
     share,
     unknown,
 )
-from steelyard.types import Columns, Estimate
+from steelyard.types import TRUNCATED, Columns, Estimate
 
-TRUNCATED = ("length", "max_tokens")
 REFUSED = ("refusal", "content_filter")
 
 

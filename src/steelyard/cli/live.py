@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,8 @@ GAP = "  "
 WIDE_ENOUGH_FOR_BARS = 120
 SHORTEST_NAME = 12
 LONGEST_REASON = 60
+WITHOUT_CURSOR = ("dumb", "unknown")
+"""Terminals, as TERM names them, on which nothing can be drawn over: they are told what a log is told."""
 NOTABLE = 0.1
 """The share of a batch that must have come in anew before a log hears of it again."""
 
@@ -35,7 +38,7 @@ class Display:
         self.progress = progress
         progress.say = self._say
         self._quiet = quiet
-        self._on_terminal = sys.stderr.isatty() and not quiet
+        self._on_terminal = sys.stderr.isatty() and os.environ.get("TERM") not in WITHOUT_CURSOR and not quiet
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._draw, name="steelyard-display", daemon=True)
         self._bars: Any = None

@@ -113,9 +113,10 @@ def _model(word: str, parsed: argparse.Namespace) -> ModelSpec:
         return msgspec.structs.replace(spec, cascade=_escalation(spec.cascade, parsed, how), **sampled)
     if parsed.escalate_below is not None and not any(word.startswith(f"{CASCADE}/") for word in parsed.models):
         raise UsageError("--escalate-below is for a cascade. Try: -m 'cascade/CHEAP>DEAR'")
-    how = how if spec.provider != BASELINE else None
+    is_floor = spec.provider == BASELINE  # it sends nothing, so nothing of it can be billed
+    how = None if is_floor else how
     settings = sampled | {"confidence": how} | ({"server_pid": parsed.server_pid} if is_remote(spec.provider) else {})
-    return msgspec.structs.replace(_reached(spec, parsed, parsed.price), **settings)
+    return msgspec.structs.replace(_reached(spec, parsed, None if is_floor else parsed.price), **settings)
 
 
 def _reached(spec: ModelSpec, parsed: argparse.Namespace, price: str | None) -> ModelSpec:

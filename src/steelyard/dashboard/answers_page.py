@@ -20,7 +20,8 @@ from steelyard.report.answers import asked_line, gold
 from steelyard.store.reading.answer_pages import AnswerPage, AnswerRow, AnswersWanted, Order
 from steelyard.store.reading.conditions import FIGURES, WORDS, Condition, parse_condition
 from steelyard.store.reading.states import ANSWER_STATES
-from steelyard.types import CellInfo
+from steelyard.store.reading.tallies import ALL
+from steelyard.types import CellInfo, RunInfo
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -46,6 +47,8 @@ COLUMNS = {
 }
 """What a line can show beside the item and the outcome, by the names that filters have for it, and its heading."""
 TEXTS, NAMES = ("read", "gold"), ("model", "benchmark", "subject")
+WHOLE = ("", "right", "wrong", "failed", "unscored")
+"""The states of which each answer is in one; in those that follow it may be besides."""
 WHERE_KNOWN = ("ttft_s", "latency_s", "output_tokens", "cost_usd", "stop_reason")
 """Shown without being asked for, where any answer of the page has it."""
 
@@ -56,6 +59,15 @@ class Column(Struct, frozen=True, kw_only=True):
     name: str
     heading: str
     style: str
+
+
+class Chip(Struct, frozen=True, kw_only=True):
+    """A state to be chosen by a click, "" for any; ``n`` are its answers, where they are counted."""
+
+    state: str
+    name: str
+    n: int | None
+    is_part: bool
 
 
 class Row(Struct, frozen=True, kw_only=True):
@@ -88,6 +100,7 @@ def answers(request: Request) -> Response:
     empty = AnswerPage(rows=(), next="")
     found = empty if sought.problem else board.store.pages.answers(info.id, wanted, reveal=board.reveal)
     asked_for = [name for name in words(request, "show") if name in COLUMNS]
+    tallied = _tally(board, info, chosen, sought)
     columns = _columns(asked_for or _usual(cells, sought, found))
     named = {one.id: one for one in cells}
     trail = [place for place in word(request, "trail").split(",") if place]
@@ -114,6 +127,8 @@ def answers(request: Request) -> Response:
         offered=COLUMNS,
         names={"figures": FIGURES, "words": WORDS},
         states=ANSWER_STATES,
+        chips=_chips(tallied, wanted.state),
+        is_counting=tallied is None and _is_countable(sought),
         orders=ORDERS,
         can_sort=len(chosen) == 1,
         tones=TONES,
@@ -159,6 +174,30 @@ def _same(sought: Sought, columns: Sequence[str], *, can_sort: bool) -> dict[str
         "most": wanted.most if wanted.most != A_PAGE else "",
         "show": list(columns),
     }
+
+
+def _is_countable(sought: Sought) -> bool:
+    """Whether the list holds all answers of its cells that are in its state."""
+    return not (sought.wanted.text or sought.wanted.stratum or sought.where)
+
+
+def _tally(board: Board, run: RunInfo, cells: Sequence[CellInfo], sought: Sought) -> dict[str, int] | None:
+    """How many answers are in each state; ``None`` where that is still being counted, or the list is a part."""
+    if not _is_countable(sought):
+        return None
+    remember = board.remember_large if board.is_large([run]) else board.remember
+    key = (run.id, tuple(one.id for one in cells))
+    return remember("tally", key, lambda: board.store.pages.tally(cells))
+
+
+def _chips(tallied: dict[str, int] | None, chosen: str) -> list[Chip]:
+    """The states to choose from; of those that nothing is in only the one that is chosen."""
+    counts = tallied or {}
+    return [
+        Chip(state=state, name=state or "all", n=counts.get(state or ALL), is_part=state not in WHOLE)
+        for state in (*WHOLE, *(one for one in ANSWER_STATES if one not in WHOLE))
+        if tallied is None or counts[state or ALL] or state in ("", chosen)
+    ]
 
 
 def _usual(cells: Sequence[CellInfo], sought: Sought, found: AnswerPage) -> list[str]:

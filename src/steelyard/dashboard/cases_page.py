@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
 
 from steelyard.dashboard.board import Board, board_of, number, word, words
 from steelyard.dashboard.links import around
-from steelyard.dashboard.shown import TONES, state_of
+from steelyard.dashboard.shown import TONES
 from steelyard.errors import UsageError
 from steelyard.report.answers import asked_line, gold
-from steelyard.store.reading.cases import AT_ONCE, CASES_SHOWN, Case, CasesWanted, Outcome
+from steelyard.store.reading.cases import AT_ONCE, CASES_SHOWN, STATES, Case, CasesWanted, Outcome, State
 from steelyard.store.reading.pages import RunsWanted
 from steelyard.types import CellInfo, RunInfo
 
@@ -40,6 +40,7 @@ class Column(Struct, frozen=True, kw_only=True):
     cell: int
     model: str
     of: str
+    state: State | Literal[""]
 
 
 class Mark(Struct, frozen=True, kw_only=True):
@@ -90,10 +91,12 @@ def cases(request: Request) -> Response:
         compared=infos[0].label if infos else "",
         models=models,
         chosen=chosen_models,
-        columns=_columns(shown),
+        columns=_columns(shown, wanted),
+        states=STATES,
         n_cases=max((info.items for info in infos), default=0),
         n_left_out=len(chosen) - len(shown),
         wanted=wanted,
+        outcomes=[f"{cell}.{state}" for cell, state in wanted.states.items()],
         names=NAMES,
         strata=strata,
         rows=[_row(one, infos, reveal=board.reveal) for one in found.cases],
@@ -145,19 +148,27 @@ def _chosen_set(sets: dict[str, list[Cell]], named: str) -> str:
 
 def _wanted(request: Request, cells: Sequence[int], strata: Sequence[str], after: str) -> CasesWanted:
     """What the address asks for. Cells and subjects of another benchmark, which was chosen before, do not count."""
-    right, wrong, stratum = number(request, "right"), number(request, "wrong"), word(request, "stratum")
+    stratum = word(request, "stratum")
     return CasesWanted(
         cells=tuple(cells),
         shown=next(one for one in CASES_SHOWN if one == word(request, "shown", CASES_SHOWN)),
-        right=right if right in cells else 0,
-        wrong=wrong if wrong in cells else 0,
+        states={cell: state for cell, state in map(_state, words(request, "outcome", MOST_COLUMNS)) if cell in cells},
         stratum=stratum if stratum in strata else "",
         text=word(request, "text"),
         after=number(request, "after") if after else -1,
     )
 
 
-def _columns(shown: Sequence[Cell]) -> list[Column]:
+def _state(text: str) -> tuple[int, State]:
+    """What a cell is to have made of the cases: ``12.wrong``."""
+    cell, _, named = text.partition(".")
+    state = next((one for one in STATES if one == named), None)
+    if state is None or not cell.isdecimal() or not cell.isascii():
+        raise UsageError(f"{text[:40]!r} is no outcome of a column. Known: {', '.join(STATES)}")
+    return int(cell), state
+
+
+def _columns(shown: Sequence[Cell], wanted: CasesWanted) -> list[Column]:
     """Each column's model, with its run and its protocol where models alone do not tell columns apart."""
     models = [info.model for _, info in shown]
     is_one_protocol = len({info.label for _, info in shown}) == 1
@@ -165,7 +176,10 @@ def _columns(shown: Sequence[Cell]) -> list[Column]:
     for run, info in shown:
         others = [f"#{run.number}"] if models.count(info.model) > 1 else []
         others += [] if is_one_protocol else [info.label]
-        columns.append(Column(cell=info.id or 0, model=info.model, of=" ".join(others)))
+        cell = info.id or 0
+        columns.append(
+            Column(cell=cell, model=info.model, of=" ".join(others), state=wanted.states.get(cell, "")),
+        )
     return columns
 
 
@@ -182,7 +196,7 @@ def _row(one: Case, infos: Sequence[CellInfo], *, reveal: bool) -> Row:
 
 def _mark(one: Outcome) -> Mark:
     """Of a case asked several times how many answers were right, and what was read in the first."""
-    state = state_of(one.failure if one.failed == one.n else None, one.mean)
+    state = one.state
     if state == "failed":
         said = (one.failure or "failed").replace("_", " ")
     elif one.n > 1:

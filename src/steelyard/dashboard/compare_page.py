@@ -33,6 +33,9 @@ MOST_TURNED = 6
 LONGEST = 2_500
 OFFERED = 60
 MOST_RUNS = 12
+MOST_OTHERS = 12
+OF_COMMAND_LINE = ("--across", "--model", "steelyard compare")
+"""How ways on begin that a page has a link or a form for."""
 
 
 class Turned(Struct, frozen=True, kw_only=True):
@@ -70,13 +73,16 @@ def compare(request: Request) -> Response:
     most = min(MOST_FLIPS, max(1, number(request, "most", FLIPS)))
     found, problem = _found(board, runs, question, most) if runs else (None, None)
     is_making = bool(runs) and found is None and problem is None
+    said, way_on = _said(problem or "")
     comparisons, turned = found or (None, [])
     return board.page(
         "compare.html.j2",
         request,
-        status=400 if problem else 200,
+        status=400 if problem and way_on != "others" else 200,
         title="Compare",
-        problem=problem,
+        problem=said,
+        way_on=way_on,
+        others=_others(board, runs[0]) if way_on == "others" else [],
         is_making=is_making,
         kept=_kept(board, runs, question) if is_making else [],
         runs=runs,
@@ -119,6 +125,23 @@ def _found(
         return remember("comparisons", key, lambda: _load(board, runs, question, most)), None
     except UsageError as error:
         return None, str(error)
+
+
+def _said(problem: str) -> tuple[str, str]:
+    """What is said where nothing can be compared, and what leads on from there: other ``protocols``, ``others`` to
+    compare with, the ``models`` of the form, or what is said itself. A page knows no options of the command line.
+    """
+    said, _, hint = problem.partition(" Try: ")
+    if not hint.startswith(OF_COMMAND_LINE):
+        return problem, ""
+    return said, "protocols" if hint.startswith("--across") else "models" if hint.startswith("--model") else "others"
+
+
+def _others(board: Board, run: RunInfo) -> list[RunInfo]:
+    """The newest other runs that asked what the run asked first, to be compared with it."""
+    asked = board.store.cells(run.id)[0].label
+    found = board.store.pages.runs(RunsWanted(benchmark=asked), most=MOST_OTHERS + 1).runs
+    return [one.info for one in found if one.info.id != run.id][:MOST_OTHERS]
 
 
 def _kept(board: Board, runs: list[RunInfo], question: Question) -> list[tuple[str, str]]:

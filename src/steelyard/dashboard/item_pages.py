@@ -11,7 +11,7 @@ from msgspec import Struct
 from steelyard.dashboard.board import board_of, number, word
 from steelyard.dashboard.differing import Marked, side_by_side
 from steelyard.dashboard.rendering import drawn
-from steelyard.dashboard.shown import TONES, ShownAnswer, is_timed, lane, shown
+from steelyard.dashboard.shown import TONES, ShownAnswer, is_timed, lane, marked, shown
 from steelyard.errors import UnknownName, UsageError
 from steelyard.report.answers import question
 from steelyard.report.drawing import charts, timelines
@@ -23,6 +23,7 @@ from steelyard.store.reading.history import Answered
 from steelyard.store.reading.states import ANSWER_STATES
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
     from starlette.requests import Request
     from starlette.responses import Response
 
@@ -33,6 +34,15 @@ FIGURE_COLUMNS = ("ttft_s", "total_s", "output_tokens", "cost_usd")
 OF_TIME = (
     "From when the item was ready to be sent to the last token. Waiting and failed tries are no latency of the model."
 )
+
+
+class Searched(Struct, frozen=True, kw_only=True):
+    """One of an answer's texts with the words marked that are sought in it, at ``n`` places, the first named ``at``."""
+
+    name: str
+    text: Markup
+    n: int
+    at: str
 
 
 class Since(Struct, frozen=True, kw_only=True):
@@ -96,6 +106,8 @@ def answer(request: Request) -> Response:
         within_s=BESIDE_WITHIN_S,
     )
     place = (found.position, found.record.call.repeat)
+    one, find = shown(found, LONGEST), word(request, "find")
+    texts = {"question": one.prompt, "reply": one.text, "right answer": one.gold}
     return board.page(
         "answer.html.j2",
         request,
@@ -104,7 +116,9 @@ def answer(request: Request) -> Response:
         sought=sought,
         kept=cut(visible(_kept(found)), LONGEST),
         found=found,
-        one=shown(found, LONGEST),
+        one=one,
+        find=find,
+        searched={name: _searched(name, text, find or sought["text"]) for name, text in texts.items()},
         completion=found.record.call.completion,
         call=found.record.call,
         judgements=found.judgements,
@@ -112,6 +126,14 @@ def answer(request: Request) -> Response:
         figures=drawn(_figures(found)),
         tones=TONES,
     )
+
+
+def _searched(name: str, text: str, words: str) -> Searched:
+    from markupsafe import Markup
+
+    found, at, mark = marked(text, words), f"in-{name.replace(' ', '-')}", Markup("<mark>")
+    first = Markup('<mark id="{}">').format(at)
+    return Searched(name=name, text=found.replace(mark, first, 1), n=found.count(mark), at=at)
 
 
 def _kept(found: Answered) -> str:

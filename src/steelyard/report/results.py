@@ -259,12 +259,12 @@ def _cell_warnings(cell: CellResult, run: int) -> list[str]:
     if (cell.value("unparsed") or 0.0) - (cell.value("truncated") or 0.0) > MUCH_UNPARSED:
         texts.append(
             f"{_percent(cell, 'unparsed')} of the answers were not in the asked form, and count "
-            "as wrong. Read them: steelyard show --wrong"
+            f"as wrong. Read them: steelyard show {run} --wrong"
         )
     if _exceeds(cell, "refused", MUCH_REFUSED):
         texts.append(
             f"{_percent(cell, 'refused')} of the answers were refused by the model or a filter, and count as wrong. "
-            "Read them: steelyard show --wrong"
+            f"Read them: steelyard show {run} --wrong"
         )
     if _exceeds(cell, "strata_gap", WIDE_STRATA_GAP):
         texts.append(
@@ -272,7 +272,7 @@ def _cell_warnings(cell: CellResult, run: int) -> list[str]:
             f"have to come from others, so this score is not one of {cell.info.label}. "
             "Try: without --order file, or all items"
         )
-    return texts + _clock_warnings(cell) + _timing_warnings(cell) + _cache_warnings(cell) + _judge_warnings(cell)
+    return texts + _clock_warnings(cell) + _timing_warnings(cell) + _cache_warnings(cell) + _judge_warnings(cell, run)
 
 
 def _with_the_lost(cell: CellResult) -> str:
@@ -329,13 +329,13 @@ def _percent(cell: CellResult, metric: str) -> str:
     return f"{100 * (cell.value(metric) or 0.0):.1f} %"
 
 
-def _judge_warnings(cell: CellResult) -> list[str]:
+def _judge_warnings(cell: CellResult, run: int) -> list[str]:
     texts = []
     undecided, answered = cell.value("judge.unscored") or 0, cell.value("answered") or 0
     if answered and undecided / answered > MOST_ERRORS:
         texts.append(
             f"the judge left {undecided:,.0f} of {answered:,.0f} answers without a verdict, and they are not scored. "
-            "Read why: steelyard show --wrong"
+            f"Read why: steelyard show {run} --wrong"
         )
     if cached := cell.value("judge.cached"):
         heard, saved = cached + (cell.value("judge.calls") or 0), cell.value("judge.cost.saved")

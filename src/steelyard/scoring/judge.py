@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from steelyard.errors import ProviderError, UsageError
 from steelyard.scoring.reply import visible
-from steelyard.types import Completion, Message, Price, Sample, Score
+from steelyard.types import TRUNCATED, Completion, Message, Price, Sample, Score
 
 Mode = Literal["reference", "rubric", "pairwise"]
 Ask = Callable[[tuple[Message, ...]], Awaitable[Completion]]
@@ -27,7 +27,6 @@ Ask = Callable[[tuple[Message, ...]], Awaitable[Completion]]
 FORM = "1"
 MARK = "| "
 VERDICT = "Verdict: "
-CUT_SHORT = ("length", "max_tokens")
 MOST_GRADES = 101
 LONGEST_ANSWER = 100_000
 LONGEST_REASON = 2_000
@@ -269,7 +268,7 @@ async def _hear(judge: Judge, messages: tuple[Message, ...], ask: Ask) -> Heard:
 
 def verdict_of(judge: Judge, completion: Completion) -> str | None:
     """The word on the last line, which must be ``Verdict: WORD`` and nothing else (stars of emphasis aside)."""
-    if completion.stop_reason in CUT_SHORT:
+    if completion.stop_reason in TRUNCATED:
         return None
     lines = [line for line in visible(completion.text).splitlines() if line.strip()]
     if not lines:

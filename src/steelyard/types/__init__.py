@@ -4,6 +4,7 @@ Every value is frozen and keyword-only; the unit stands in the name; unknown is 
 """
 
 from steelyard.types.answered import (
+    TRUNCATED,
     Attempt,
     Call,
     Channel,
@@ -36,6 +37,7 @@ from steelyard.types.kept import Aggregate, CellInfo, Columns, RunInfo, RunStatu
 
 __all__ = [
     "LOST_TEXT",
+    "TRUNCATED",
     "Aggregate",
     "Agreement",
     "Attempt",

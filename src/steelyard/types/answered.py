@@ -10,6 +10,8 @@ from steelyard.types.asked import Request
 
 Channel = Literal["answer", "reasoning"]
 StagePart = Literal["answer", "judge", "escalation"]
+TRUNCATED = ("length", "max_tokens")
+"""The stop reasons of an answer that the token limit cut off: ours, and one that services report."""
 FailureKind = Literal[
     "connection",  # refused, reset, name not found, TLS
     "timeout",  # no answer, or no next token, within the time allowed

@@ -11,7 +11,8 @@
     const link = step && document.querySelector(step);
     if (link) link.click();
   });
-  for (const select of document.querySelectorAll("form.filters select:not([multiple])")) {
+  const chosen = [...document.querySelectorAll("form.filters")].flatMap((form) => [...form.elements]);
+  for (const select of chosen.filter((one) => one.type === "select-one")) {
     select.addEventListener("change", () => select.form.requestSubmit());
   }
   for (const hint of document.querySelectorAll(".keys[hidden]")) hint.hidden = false;

@@ -28,6 +28,8 @@ from steelyard.types import CellInfo, Sample
 
 Shown = Literal["", "differ", "wrong", "right", "failed"]
 CASES_SHOWN: tuple[Shown, ...] = ("", "differ", "wrong", "right", "failed")
+State = Literal["right", "wrong", "partly", "failed", "unscored"]
+STATES: tuple[State, ...] = ("right", "wrong", "partly", "failed", "unscored")
 FIRST_POSITIONS = 64
 AT_ONCE = 25
 MOST_CALLS = 4_000
@@ -35,20 +37,27 @@ MOST_CALLS = 4_000
 AS_ONE_MEAN = 1e-9
 WRONG, RIGHT, NONE, MIXED = range(4)
 """How an item stands with a cell: all answers wrong, all right, none scored, anything else, to be looked at closely."""
+CODES: dict[State, tuple[int, ...]] = {
+    "right": (RIGHT, MIXED),
+    "wrong": (WRONG, MIXED),
+    "partly": (MIXED,),
+    "failed": (NONE, MIXED),
+    "unscored": (NONE, MIXED),
+}
+"""How an item may stand with a cell that has it so."""
 LIST = msgspec.json.Decoder(list[int])
 
 
 class CasesWanted(Struct, frozen=True, kw_only=True):
     """Which items, as these cells of one set answered them.
 
-    ``shown``: those where models differ, no model was right, every one was, or a call failed. ``right`` and ``wrong``
-    name cells that were so. ``text`` stands in the item. ``after`` is a position. ``within_s`` is how long to look.
+    ``shown``: those where models differ, no model was right, every one was, or a call failed. ``states`` says of cells
+    what they made of it. ``text`` stands in the item. ``after`` is a position. ``within_s`` is how long to look.
     """
 
     cells: tuple[int, ...]
     shown: Shown = ""
-    right: int = 0
-    wrong: int = 0
+    states: dict[int, State] = {}
     stratum: str = ""
     text: str = ""
     after: int = -1
@@ -70,6 +79,13 @@ class Outcome(Struct, frozen=True, kw_only=True):
     mean: float | None
     answer: str | None
     failure: str | None
+
+    @property
+    def state(self) -> State:
+        """The answers together, in a word."""
+        if self.mean is None:
+            return "failed" if self.failed == self.n else "unscored"
+        return "right" if self.mean >= 1 else "wrong" if self.mean <= 0 else "partly"
 
 
 class Case(Struct, frozen=True, kw_only=True):
@@ -179,7 +195,7 @@ def _likely(connection: Connection, side: _Side, wanted: CasesWanted, first: int
         among = _said(connection, side, wanted, first, end)
         if not among:
             return []
-    if not (wanted.shown or wanted.right or wanted.wrong):
+    if not (wanted.shown or wanted.states):
         asked = {position for info in side.cells for position in _asked(connection, info, first, end)}
         return sorted(asked if among is None else asked & among)
     codes = {info.id or 0: _codes(connection, side, info.id or 0, first, end) for info in side.cells}
@@ -260,10 +276,8 @@ def _coded(codes: dict[int, np.ndarray], wanted: CasesWanted, n: int) -> np.ndar
         fitting = has(NONE, MIXED)
     else:
         fitting = has(WRONG, RIGHT, NONE, MIXED)
-    for cell, code in ((wanted.right, RIGHT), (wanted.wrong, WRONG)):
-        if cell:
-            column = codes.get(cell, np.full(n, -1))
-            fitting = fitting & ((column == code) | (column == MIXED))
+    for cell, state in wanted.states.items():
+        fitting = fitting & np.isin(codes.get(cell, np.full(n, -1)), CODES[state])
     return fitting
 
 
@@ -274,9 +288,7 @@ def _fits(one: Case, wanted: CasesWanted) -> bool:
     outcomes = one.outcomes
     if not outcomes:
         return False
-    if wanted.right and not ((own := outcomes.get(wanted.right)) and _is_right(own)):
-        return False
-    if wanted.wrong and not ((own := outcomes.get(wanted.wrong)) and own.scored and not own.right):
+    if any((own := outcomes.get(cell)) is None or own.state != state for cell, state in wanted.states.items()):
         return False
     means = [each.mean for each in outcomes.values() if each.mean is not None]
     if wanted.shown == "differ":

@@ -17,6 +17,7 @@ from steelyard.store.reading.fitting import contains
 from steelyard.store.reading.neighbours import Neighbours, neighbours
 from steelyard.store.reading.ranks import Firsts, Ranks
 from steelyard.store.reading.rare import Rarities
+from steelyard.store.reading.tallies import tally
 from steelyard.store.rows.cells import cell_info, cells_of
 from steelyard.types import CellInfo, Estimate, RunInfo
 
@@ -121,6 +122,11 @@ class Pages:
             if wanted.cells is not None:
                 cells = [info for info in cells if info.id in wanted.cells]
             return answer_page(connection, run_id, cells, wanted, self._ranks, self._rarities, reveal=reveal)
+
+    def tally(self, cells: Sequence[CellInfo]) -> dict[str, int]:
+        """How many answers of these cells there are, and how many in each state: all are looked through."""
+        with self._reading() as connection:
+            return tally(connection, cells)
 
     def beside(
         self, run_id: str, info: CellInfo, place: tuple[int, int], wanted: AnswersWanted, *, reveal: bool = False

@@ -1,0 +1,58 @@
+"""How many answers of some cells are in each state, as a list of them would count.
+
+Every call and its last judgement are looked at once, as they lie in the file: a page over many does not wait for it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from sqlalchemy import ColumnElement, Connection, Select, and_, exists, func, select
+
+from steelyard.store.database import schema
+from steelyard.store.reading.cell_calls import extent_of, lies_in
+from steelyard.store.reading.states import ANSWER_STATES, counts, said_by_calls, said_by_scores
+from steelyard.store.writing.judgements import measures_of
+from steelyard.types import CellInfo
+
+ALL = "all"
+
+
+def tally(connection: Connection, cells: Sequence[CellInfo]) -> dict[str, int]:
+    """By state, and of ``ALL``; an answer may be in several of them."""
+    found: Counter[str] = Counter()
+    for info in cells:
+        own = lies_in(info.id or 0, extent_of(connection, info.id or 0))
+        found.update(_counted(connection, info, own))
+        found.subtract(_counted(connection, info, [schema.calls.c.id.in_(_superseded(info))]))
+    return {name: found[name] for name in (ALL, *ANSWER_STATES)}
+
+
+def _counted(connection: Connection, info: CellInfo, among: Sequence[ColumnElement[bool]]) -> dict[str, int]:
+    calls, scores = schema.calls, schema.scores
+    headline = list(measures_of(connection, info.protocol, info.protocol_version, info.scored[:1]))
+    later = scores.alias()
+    is_later = (later.c.id > scores.c.id, later.c.id < (calls.c.id + 1) * schema.JUDGEMENTS)
+    is_last = ~exists().where(*is_later, later.c.measure.in_(headline)).correlate(calls, scores)
+    by_headline = (scores.c.measure + 0).in_(headline)  # + 0: by the call, not by an index that SQLite would make
+    judged = calls.outerjoin(scores, and_(schema.is_of_call(calls.c.id), by_headline, is_last))
+    each = [func.count().filter(_is_in(state)).label(state) for state in ANSWER_STATES]
+    row = connection.execute(select(func.count().label(ALL), *each).select_from(judged).where(*among)).one()
+    return dict(row._mapping)
+
+
+def _is_in(state: str) -> ColumnElement[bool]:
+    """Whether a call beside its last score, if it has one, is in the state."""
+    for said in (said_by_calls(state), said_by_scores(state)):
+        if said is not None:
+            return said
+    return and_(schema.calls.c.failure.is_(None), schema.scores.c.value.is_(None))
+
+
+def _superseded(info: CellInfo) -> Select[tuple[int]]:
+    """The calls of the cell that were asked again, found among those that stand for one item and repeat."""
+    calls, place = schema.calls, (schema.calls.c.position, schema.calls.c.repeat)
+    several = select(*place).where(calls.c.cell == info.id).group_by(*place).having(func.count() > 1).subquery()
+    same = (several.c.position == calls.c.position) & (several.c.repeat == calls.c.repeat)
+    return select(calls.c.id).join(several, same).where(calls.c.cell == info.id, ~counts())
