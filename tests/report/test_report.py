@@ -18,7 +18,7 @@ import msgspec
 import pytest
 
 import steelyard as sy
-from steelyard.analysis.findings import Finding
+from steelyard.analysis.telling import Finding
 from steelyard.cli import main
 from steelyard.cli.serve import PORT
 from steelyard.report.evidence import load_evidence
