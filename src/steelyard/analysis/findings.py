@@ -23,6 +23,11 @@ RULES = ("baseline", "lead", "stopping", "floor", "cost", "speed", "dominated", 
 """In the order in which they are told."""
 KINDS = ("told", "seen", "open", "beware")
 """In the order in which they are told, where they are of one rule."""
+SEEN_BEST = "the best one seen"
+IF_TRUE = (
+    " If the difference seen is the true one, ",
+    " So many items would do it if each difference seen is the true one.",
+)
 COARSE = 0.10
 """A benchmark that shows only differences beyond so many points hardly tells models apart."""
 
@@ -64,10 +69,12 @@ def lead(bench: Bench) -> Iterator[Said]:
     method = _method(bench, compared)
     others = [one.name for one in bench.tied() if one is not leader]
     if others:
-        seen = f"{_best_seen(bench, leader, others, compared)}{_to_settle(bench, compared)}"
-        yield Said(rule="lead", kind="open", benchmark=bench.label, alone=seen, among=f"On {bench.label}: {seen}",
-                   head=("Who answers best on ", " is not decided. "), between=" ", method=method,
-                   numbers=numbers, says_open=True)  # fmt: skip
+        needed = _to_settle(bench, compared)
+        seen = _best_seen(bench, leader, others, compared)
+        yield Said(rule="lead", kind="open", benchmark=bench.label, head=("Who answers best on ", " is not decided. "),
+                   alone=f"{_begun(seen)}." + (needed and f"{IF_TRUE[0]}{needed}."),
+                   among=f"On {bench.label}, {seen}" + (needed and f"; {needed}") + ".", between=" ",
+                   once=needed and IF_TRUE[1], method=method, numbers=numbers, says_open=True)  # fmt: skip
         return
     words = lead_words(compared, [bench.compare(leader, second, name) for name in BESIDE])
     yield Said(rule="lead", kind="told", benchmark=bench.label, head=(f"{leader.name} answers best on ", ": "),
@@ -85,9 +92,14 @@ def _best_seen(bench: Bench, leader: Contender, others: Sequence[str], compared:
     own = written(leader.estimates["accuracy"])
     level = [one for one in others if compared.difference.value == 0 and _same_score(bench, one, leader)]
     if level == others:
-        return f"{listed([leader.name, *level])} {'both' if len(level) == 1 else 'all'} have {own}."
+        return f"{listed([leader.name, *level])} {'both' if len(level) == 1 else 'all'} have {own}"
     several = "are" if len(others) > 1 else "is"
-    return f"The best one seen is {leader.name} with {own}; {listed(others)} {several} not told apart from it."
+    return f"{SEEN_BEST} is {leader.name} with {own}; {listed(others)} {several} not told apart from it"
+
+
+def _begun(seen: str) -> str:
+    """The words at the beginning of a sentence; a model's name stays as it is."""
+    return f"T{seen[1:]}" if seen.startswith(SEEN_BEST) else seen
 
 
 def _first_failure(models: Sequence[Contender]) -> str:
@@ -377,9 +389,9 @@ def _to_settle(bench: Bench, compared: Comparison) -> str:
     price = cost_of_items(sides, more)
     money = "" if price is None else f", for about {dollars(price)}"
     has = min(one.side.info.available for one in sides)
-    short = f"; {bench.label} has {has:,}" if needed > has else ""
+    short = f" (it has {has:,})" if needed > has else ""
     other = compared.baseline if bench.leader is None or compared.candidate == bench.leader.name else compared.candidate
-    return f" If the difference seen is the true one, {needed:,} items in all would tell {other} from it{money}{short}."
+    return f"{needed:,} items of {bench.label} in all{short} would tell {other} from it{money}"
 
 
 def cost_of_items(sides: Sequence[Contender], items: int) -> float | None:

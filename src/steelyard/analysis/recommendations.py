@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+import numpy as np
 from msgspec import Struct
 
 from steelyard.analysis.bench import Bench, Contender
@@ -425,11 +426,11 @@ def _missing(check: Check) -> int:
 
 def _more_of(check: Check, benches: Sequence[Bench]) -> str:
     """The items without which there is no bound."""
-    more, info = _missing(check), _on_label(benches, check).side.info
-    text = f"At least {more:,} more items of {check.benchmark}."
-    if info.items + more <= info.available:
+    more, side = _missing(check), _on_label(benches, check).side
+    text, available = f"At least {more:,} more items of {check.benchmark}.", side.info.available
+    if len(np.unique(side.columns.sample)) + more <= available:
         return text
-    return f"{text} It has {info.available:,} in all: ask each more often (--runs)."
+    return f"{text} It has {available:,} in all: ask each more often (--runs)."
 
 
 def _settling(checks: Sequence[Check], benches: Sequence[Bench], *, told: str = "") -> str:

@@ -43,7 +43,7 @@ class Said(Struct, frozen=True, kw_only=True):
     """What a rule says of one benchmark, in pieces: ``head``, what was seen, ``rest``.
 
     Between two parts of the head the benchmark is named. What was seen is ``alone``, or ``among`` what was seen on
-    other benchmarks, where it names its own; ``between`` stands between these.
+    other benchmarks, where it names its own; ``between`` stands between these, and ``once`` after all of them.
     """
 
     rule: str
@@ -54,6 +54,7 @@ class Said(Struct, frozen=True, kw_only=True):
     among: str = ""
     between: str = "; "
     rest: str = ""
+    once: str = ""
     method: str = ""
     numbers: tuple[Estimate, ...] = ()
     says_open: bool = False
@@ -94,4 +95,5 @@ def _sentence(group: Sequence[Said]) -> str:
     head = listed([one.benchmark for one in group], MOST_TOLD).join(first.head)
     said = listed(seen, MOST_TOLD) if first.between == " and " else first.between.join(filter(None, seen))
     more = len(group) - MOST_TOLD
-    return f"{head}{said}{first.rest}" + (f" The numbers of {more} more stand below." if more > 0 else "")
+    once = next((one.once for one in group if one.once), "")
+    return f"{head}{said}{first.rest}{once}" + (f" The numbers of {more} more stand below." if more > 0 else "")
