@@ -37,7 +37,7 @@ def of(rule, *models, floors=()):
 def test_a_lead_is_decided_when_the_best_is_told_from_the_next():
     (found,) = of("lead", contender("a", 300), contender("b", 200))
     assert found.kind == "told"
-    assert found.sentence.startswith("a answers best on b@p: 75.0 % (70.5 to 79.0) right. a answers 25.0 points ")
+    assert found.sentence.startswith("a answers best on b@p: 75.0 % (70.5 to 79.0) right, 25.0 points more than b ")
     assert "paired, Tango score" in found.method
     assert [one.value for one in found.numbers] == [0.75, 0.5, 0.25]
 
@@ -46,7 +46,7 @@ def test_a_lead_of_two_items_is_not_decided_and_says_what_would_settle_it():
     (found,) = of("lead", contender("a", 202, offset=100), contender("b", 200))
     assert found.kind == "open"
     assert "is not decided" in found.sentence
-    assert "items in all would tell b from it, for about" in found.sentence
+    assert "items of b@p in all (it has 5,000) would tell b from it, for about" in found.sentence
     assert "USD" in found.sentence
 
 
@@ -63,7 +63,7 @@ def test_of_three_models_ties_are_judged_together():
 def test_models_asked_in_other_words_are_never_compared():
     found = of("lead", contender("a", 300), contender("b", 100, info={"prompt_digest": "other words"}))
     assert [one.sentence for one in found] == [
-        "a answers 75.0 % (70.5 to 79.0) of b@p right.",
+        "a answers 75.0 % (70.5 to 79.0, n = 400) of b@p right.",
         "b was not asked the same on b@p as a (other prompt digest), so it is not compared with it.",
     ]
 
@@ -122,7 +122,7 @@ def test_nothing_is_said_of_costs_or_times_that_nobody_knows_and_of_one_model_s_
 def test_without_a_stream_the_whole_answer_is_what_is_fast():
     unstreamed = {"ttft_s": np.full(400, np.nan)}
     (found,) = of("speed", contender("a", 300, **unstreamed), contender("b", 290, ttft=0.1, **unstreamed))
-    assert found.sentence.startswith("b's answer is there first on b@p")
+    assert found.sentence.startswith("b's answer comes first on b@p")
 
 
 def test_nothing_is_said_of_a_floor_that_was_not_run_or_was_asked_otherwise():
@@ -174,10 +174,84 @@ def test_a_model_is_dominated_only_where_another_is_told_to_beat_it():
 def test_few_items_are_warned_of():
     (found,) = of("coarse", contender("a", 30, 40), contender("b", 20, 40, offset=20))
     assert found.kind == "beware"
-    assert found.sentence == "With 40 items on b@p differences below 36 points are likely to go unseen (power 80 %)."
+    assert found.sentence == "Differences below 36 points (40 items of b@p) are likely to go unseen (power 80 %)."
     (found,) = of("coarse", contender("a", 5, 10))
-    assert "10 items leave a's accuracy on b@p anywhere from" in found.sentence
+    assert found.sentence == "So few items leave a's accuracy anywhere from 24 % to 76 % (10 items of b@p)."
     assert not of("coarse", contender("a", 300), contender("b", 299))
+
+
+def test_a_run_that_ended_since_a_difference_was_told_has_not_too_few_items():
+    models = (contender("a", 30, 40), contender("b", 10, 40))
+    for is_told in (True, False):
+        settled = Settled(sentence="a is ahead of b: +50 points", method="stopping rule compare", is_told=is_told)
+        found = findings([Bench("b@p", models, settled=[settled])])
+        assert ("coarse" in {one.rule for one in found}) == (not is_told)
+
+
+def test_an_estimate_that_nothing_is_held_against_is_measured_and_not_decided():
+    kinds = {one.rule: one.kind for one in findings([Bench("b@p", [contender("a", 300)])])}
+    assert kinds == {"lead": "seen", "cost": "seen"}
+
+
+def test_a_model_without_a_score_is_named_beside_those_that_have_one():
+    broken = cell(np.full(400, np.nan), info={"model": "b"})
+    lost = Contender(cell=broken, estimates={one.metric: one for one in broken.estimates}, failure="no route.")
+    found = of("lead", contender("a", 300), lost)
+    assert [one.sentence for one in found if one.kind == "open"] == [
+        "Nothing of b was scored on b@p, so it is not judged. The first call of b failed with: no route."
+    ]
+
+
+def over(rule, *labels, **models):
+    """What a rule finds over benchmarks on which each model has so many right."""
+    benches = [
+        Bench(label, [contender(name, right[place], ttft=0.1 * len(name)) for name, right in models.items()])
+        for place, label in enumerate(labels)
+    ]
+    return [one for one in findings(benches) if one.rule == rule]
+
+
+def test_benchmarks_that_show_the_same_share_a_sentence_with_the_numbers_of_each():
+    (lead,) = over("lead", "b@p", "c@p", a=(300, 320), b=(200, 150))
+    assert lead.kind == "told"
+    assert lead.sentence.startswith("a answers best on b@p and c@p: 75.0 % (70.5 to 79.0) right on b@p, 25.0 points ")
+    assert "; 80.0 % (75.8 to 83.6) right on c@p, 42.5 points more than b (95 % interval" in lead.sentence
+    (speed,) = over("speed", "b@p", "c@p", "d@p", a=(300, 320, 9), bb=(200, 150, 9))
+    assert speed.sentence.startswith("a's first token comes first on b@p, c@p and d@p: at a median of ")
+    assert speed.sentence.count(" that of bb") == 3
+
+
+def test_what_a_shared_sentence_rests_on_stands_benchmark_by_benchmark():
+    (lead,) = over("lead", "b@p", "c@p", a=(300, 320), b=(200, 150))
+    assert (lead.method, lead.numbers, lead.benchmark) == ("", (), "")
+    alone = [
+        found
+        for place in (0, 1)
+        for found in over("lead", "bc"[place] + "@p", a=((300, 320)[place],), b=((200, 150)[place],))
+    ]
+    assert list(lead.parts) == alone
+
+
+def test_benchmarks_that_show_other_things_are_told_apart():
+    assert len(over("lead", "b@p", "c@p", a=(300, 200), b=(200, 300))) == 2
+    assert {one.kind for one in over("lead", "b@p", "c@p", a=(300, 200), b=(200, 201))} == {"told", "open"}
+
+
+def test_who_is_best_is_left_open_in_one_sentence_whoever_is_seen_to_be_it():
+    (found,) = over("lead", "b@p", "c@p", a=(202, 200), b=(200, 203))
+    assert found.says_open
+    assert found.sentence.startswith(
+        "Who answers best on b@p and c@p is not decided. On b@p, the best one seen is a with"
+    )
+    assert "On c@p, the best one seen is b with " in found.sentence
+    assert found.sentence.count("the true one") == 1
+
+
+def test_of_many_benchmarks_a_sentence_has_the_first_few_and_the_rest_stands_below():
+    labels = [f"{letter}@p" for letter in "bcdefghij"]
+    (found,) = over("lead", *labels, a=(300,) * 9)
+    assert found.sentence.endswith("of g@p right. The numbers of 3 more stand below.")
+    assert [one.benchmark for one in found.parts] == labels
 
 
 def test_what_changed_since_a_baseline_is_told_with_its_interval():
@@ -284,7 +358,8 @@ def test_general_names_what_keeps_a_cheaper_model_from_being_judged():
     cheap = Contender(cell=broken, estimates={one.metric: one for one in broken.estimates})
     found = recommended(GENERAL, contender("dear", 350), cheap)
     assert not found.is_given
-    assert "(cheap: 20 of 400 requests failed" in found.settle
+    assert found.why.startswith("Whether cheap is within 5 points of the best cannot be judged on b@p: 20 of 400 ")
+    assert found.settle == "No number of items: first what keeps it from being judged must be mended."
 
 
 def test_what_only_weighs_choices_is_to_be_asked_under_a_protocol_that_generates():
@@ -304,7 +379,7 @@ def test_what_is_no_fault_of_an_import_is_not_put_down_to_it_and_the_imported_ar
     assert found.settle == "No number of items: first what keeps it from being judged must be mended."
     imported = [contender(name, 395, info={"origin": "import sha256:00"}) for name in "ab"]
     found = recommended(STAKES, *imported, contender("live", 364))
-    assert found.settle.startswith("a and b asked from here (steelyard run): of answers made elsewhere")
+    assert found.settle.startswith("Ask a and b from here (steelyard run): of answers made elsewhere")
 
 
 def test_no_model_s_name_is_changed_at_the_beginning_of_a_sentence():
@@ -315,7 +390,8 @@ def test_no_model_s_name_is_changed_at_the_beginning_of_a_sentence():
 def test_general_takes_the_cheapest_that_comes_close():
     found = recommended(GENERAL, contender("a", 300), contender("b", 298, cost=COST / 5), contender("c", 100))
     assert found.models == ("b",)
-    assert "with 95 % certainty no worse than" in found.why
+    assert found.why.startswith("b is within 5 points of the best one seen, with 95 % certainty: -0.5 points against a")
+    assert ", no worse than -" in found.why
 
 
 def test_general_takes_the_best_where_nothing_cheaper_comes_close():
@@ -394,6 +470,28 @@ def test_real_time_is_withheld_where_all_are_slow_or_too_few_were_timed():
     found = recommended(REAL_TIME, contender("a", 30, 40))
     assert not found.is_given
     assert "n too small" in found.why
+    assert found.settle == "At least 19 more items of b@p."
+    one = contender("a", 30, 40)
+    whole = msgspec.structs.replace(one.cell.info, available=40)
+    found = recommended(REAL_TIME, msgspec.structs.replace(one, cell=msgspec.structs.replace(one.cell, info=whole)))
+    assert found.settle == "At least 19 more items of b@p. It has 40 in all: ask each more often (--runs)."
+    planned = msgspec.structs.replace(one.cell.info, items=90, available=90)
+    found = recommended(REAL_TIME, msgspec.structs.replace(one, cell=msgspec.structs.replace(one.cell, info=planned)))
+    assert found.settle == "At least 19 more items of b@p."
+
+
+def test_what_holds_on_several_benchmarks_is_recommended_in_one_sentence():
+    asked = {"info": {"benchmark": "c"}}
+    other = Bench("c@p", [contender("a", 392, **asked), contender("b", 100, cost=COST / 5, **asked)])
+    models = contender("a", 390), contender("b", 100, cost=COST / 5)
+    for use in (STAKES, GENERAL, REAL_TIME):
+        found = recommended(use, *models, more=[other])
+        assert found.models == ("a",)
+        assert found.why.count("b@p") == found.why.count("c@p") == (2 if use == STAKES else 1)
+        assert found.why.count("95 % certainty") == (use != GENERAL)
+    each = "209.00 ms (208.65 to 209.40) on {}@p"
+    why = recommended(REAL_TIME, *models, more=[other]).why
+    assert f"comes within {each.format('b')} and {each.format('c')}, each of which meets the bar of 1 s. Each" in why
 
 
 def test_real_time_is_withheld_of_what_is_prompt_and_no_better_than_the_floor():

@@ -85,7 +85,7 @@ def test_a_run_shows_charts_findings_and_what_it_cost(store):
         page, file = (Visitor(port).page(path) for path in ("/runs/1", "/runs/1/report.html"))
     assert "Asks a quiz." in page
     assert "Asks a quiz." in file
-    assert "; It says yes. " in file
+    assert "; It says yes · " in file
     for text in ("Key findings", "Recommendations", "quiz@p", "Latency distribution", "<svg"):
         assert text in page
     assert 'http-equiv="refresh"' not in page

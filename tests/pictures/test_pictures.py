@@ -141,6 +141,18 @@ def test_print_leaves_out_what_only_a_screen_can_use(browser, album, reports, re
         assert printed.startswith(b"%PDF")
 
 
+@pytest.mark.parametrize(("width", "media"), [(1200, "screen"), (718, "print")])
+def test_three_benchmarks_with_speed_and_cost_stand_beside_each_other(
+    width, media, browser, reports, request, tmp_path_factory
+):
+    """On paper what is wider makes every letter smaller; 718 pixels are what A4 leaves."""
+    address = address_of("three_benchmarks", reports, request, tmp_path_factory)
+    with shown(browser, address, "light", viewport={"width": width, "height": 900}) as page:
+        page.emulate_media(media=media)
+        wide = "[...document.querySelectorAll('table')].map((one) => one.scrollWidth - one.parentElement.clientWidth)"
+        assert max(page.evaluate(wide)) <= 0
+
+
 def test_every_mark_tells_its_value_to_whoever_points_at_it(browser, reports, request, tmp_path_factory):
     address = address_of("four_models", reports, request, tmp_path_factory)
     with shown(browser, address, "light") as page:
@@ -158,6 +170,11 @@ def test_a_report_of_four_models_is_small_beside_its_samples(reports, request, t
     data = sum(len(part.partition('"')[0]) for part in text.split('href="data:')[1:])
     page = len(text.encode()) - len(text[start:end].encode()) - data
     assert page < 110_000
+
+
+def test_a_report_of_forty_models_is_below_half_a_megabyte(reports, request, tmp_path_factory):
+    address = address_of("forty_models", reports, request, tmp_path_factory)
+    assert Path(address.removeprefix("file://")).stat().st_size < 500_000
 
 
 @pytest.mark.data

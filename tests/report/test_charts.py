@@ -132,6 +132,16 @@ def test_one_point_all_zero_and_one_value_are_drawn():
     )
 
 
+def test_requests_too_few_for_a_running_median_are_marks_that_can_be_seen():
+    def drawn(n):
+        few = charts.Series(name="a", slot=0, values=tuple(1.0 + i for i in range(n)))
+        return charts.over_requests([few], label="e", y_name="y")
+
+    assert drawn(4).count('class="solid"') == 4
+    assert 'class="dots"' not in drawn(4)
+    assert drawn(40).count('class="solid"') == 1
+
+
 def test_many_models_are_drawn_and_only_those_on_the_front_are_named():
     drawn = scatter([mark for i in range(10) for mark in marks(4, f"m{i}-{{}}")])
     assert len(re.findall("<title>", drawn)) == 40

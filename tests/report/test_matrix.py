@@ -3,7 +3,7 @@
 from steelyard.analysis.wording import amount, dollars, thousandfold, written
 from steelyard.report.drawing.axes import told_apart
 from steelyard.report.drawing.marks import width_of
-from steelyard.report.matrix import cell
+from steelyard.report.matrix import _reaching, cell
 from steelyard.types import Estimate
 
 LONG = [f"a-vendor/with-a-very-long-model-name-{place:02}-instruct-2026-11-26-preview" for place in range(40)]
@@ -35,6 +35,12 @@ def test_a_cost_is_told_for_a_thousand():
 
 def test_money_that_was_spent_is_never_written_as_none():
     assert [amount(usd) for usd in (0.0, 6e-05, 0.0221, 51.552)] == ["0", "0.000060", "0.0221", "51.5520"]
+
+
+def test_a_span_says_its_unit_once_and_as_many_decimals_at_both_ends():
+    assert _reaching("61.3 ms", "74 ms") == "61.3 to 74.0 ms"
+    assert _reaching("0.153 USD", "1,024 USD") == "0.153 to 1,024.000 USD"
+    assert _reaching("900 ms", "1.2 s") == "900 ms to 1.2 s"
 
 
 def test_wide_letters_take_more_room():

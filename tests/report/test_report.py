@@ -18,10 +18,11 @@ import msgspec
 import pytest
 
 import steelyard as sy
-from steelyard.analysis.findings import Finding
+from steelyard.analysis.telling import Finding
 from steelyard.cli import main
 from steelyard.cli.serve import PORT
 from steelyard.report.evidence import load_evidence
+from steelyard.report.facts import _some
 from steelyard.report.markdown import code, escaped, markdown_report
 from steelyard.report.unseen import visible
 from steelyard.store import Store
@@ -198,6 +199,56 @@ def test_of_answers_made_elsewhere_it_is_not_said_how_they_were_sent():
     page = html("1")
     assert "median first token, reliability (the answers were made elsewhere" in page
     assert "not streamed" not in page
+
+
+def test_of_many_answers_to_an_item_it_is_said_at_its_head_how_many_came_out_how():
+    write_cases([str(i) for i in range(3)])
+    runs = [imported(f"m{place}", ["0", "1", "2" if place < 5 else "no"]) for place in range(8)]
+    head = html(*runs).partition('<div class="items">')[2].partition("</summary>")[0]
+    assert re.findall(r'class="tag (\w+)">([^<]*)<', head) == [("pass", "5 right"), ("fail", "3 wrong")]
+
+
+def test_no_answer_is_said_to_be_stopped_by_its_own_end_and_no_failed_call_to_be_read():
+    def asked(prompt):
+        if prompt.endswith("0"):
+            raise ValueError("no route")
+        return sy.types.Completion(text="no", stop_reason="length" if prompt.endswith("1") else "stop")
+
+    cases = [sy.Sample(id=f"c{i}", input=f"say {i}", target=str(i)) for i in range(3)]
+    bench = sy.Benchmark(name="b", version="1", load=lambda _: cases, grade=lambda one, said: said.text == one.target)
+    sy.run([sy.Function(asked, name="m")], [bench], on_message=lambda _: None)
+    answers = html("last").partition('<div class="items">')[2].partition('<section id="methods"')[0]
+    assert "stopped by length" in answers
+    assert answers.count("stopped by") == 1
+    assert answers.count("Read as") == 2
+    assert "not scored" not in answers
+
+
+def test_a_long_provenance_stands_compressed_among_the_raw_data(hostile, monkeypatch):
+    assert "<summary>All of it" in html(*hostile)
+    monkeypatch.setattr("steelyard.report.html.MOST_PROVENANCE", 100)
+    page = html(*hostile)
+    assert "<summary>All of it" not in page
+    link = next(attrs for tag, attrs in Page(page).tags if attrs.get("download", "").endswith("-provenance.txt.gz"))
+    told = gzip.decompress(base64.b64decode(link["href"].partition("base64,")[2])).decode()
+    assert "plan_digest: " in told
+    assert "packages:" in told
+
+
+def test_times_of_the_raw_data_are_told_to_the_microsecond():
+    write_cases(["0"])
+    imported("m", ["0"], timing={"total_s": 1.23456789, "ttft_s": 0.1})
+    link = next(attrs for tag, attrs in Page(html("last")).tags if "records" in attrs.get("download", ""))
+    (row,) = csv.DictReader(
+        io.StringIO(gzip.decompress(base64.b64decode(link["href"].partition("base64,")[2])).decode())
+    )
+    assert (row["latency_s"], row["ttft_s"]) == ("1.234568", "0.1")
+
+
+def test_long_names_leave_room_for_the_number_that_they_stand_beside():
+    assert _some([f"m{place}" for place in range(6)]) == "m0, m1, m2, m3 and 2 more"
+    assert _some([f"{'x' * 60}{place}" for place in range(6)]) == f"{'x' * 60}0 and 5 more"
+    assert _some(["x" * 200]) == "x" * 200
 
 
 def test_markdown_stays_text(hostile):

@@ -180,6 +180,22 @@ def test_choices_that_were_weighed_stand_by_the_letter_as_which_they_are_read():
     assert gold(sample) == "B) right"
 
 
+def test_what_is_to_be_warned_of_alike_in_several_cells_is_said_once():
+    def broken(prompt):
+        raise ValueError("no route")
+
+    sy.run([sy.Function(broken, name=name) for name in "ab"], [quiz(10)], on_message=lambda text: None)
+    with Store.open() as store:
+        results = load_results(store, store.run("last"))
+    (said,) = [text for text in warnings(results) if "calls failed" in text]
+    assert said.startswith("a and b on quiz@")
+    first = results.cells[0]
+    others = [msgspec.structs.replace(first, info=msgspec.structs.replace(first.info, protocol=name)) for name in "xy"]
+    pairs = msgspec.structs.replace(results, cells=(*others, results.cells[1]))
+    (said,) = [text for text in warnings(pairs) if "calls failed" in text]
+    assert said.partition(":")[0] == f"a on quiz@x, a on quiz@y and b on {first.info.label}"
+
+
 def test_unreadable_answers_are_warned_of_beside_those_cut_off_and_not_for_being_cut_off():
     sy.run([knows], [quiz(10)], on_message=lambda text: None)
     with Store.open() as store:

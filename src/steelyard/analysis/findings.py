@@ -1,107 +1,125 @@
 """What a run shows, in sentences that each rest on a test of the records; what is not shown is said to be open.
 
-A rule turns numbers into at most one sentence a benchmark. The rules stand in ``docs/findings.md``; none has a formula
-of its own: differences are those of ``compare``, ties those of ``places``, ratios of intervals those of ``margins``.
+A rule turns numbers into at most one sentence a benchmark, and benchmarks that show the same share one (``telling``).
+The rules stand in ``docs/findings.md``; none has a formula of its own: differences are those of ``compare``, ties those
+of ``places``, ratios of intervals those of ``margins``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Literal
-
-from msgspec import Struct
 
 from steelyard.analysis.bench import Bench, Contender
 from steelyard.analysis.compare import items_to_find
 from steelyard.analysis.margins import Standing, standing
 from steelyard.analysis.pairing import differing_fields
-from steelyard.analysis.sentences import sentence
+from steelyard.analysis.sentences import lead_words, sentence
+from steelyard.analysis.telling import NAMED, Finding, Said, listed, told
 from steelyard.analysis.wording import dollars, thousandfold, written
 from steelyard.types import Comparison, Estimate
-
-Kind = Literal["told", "open", "beware"]
 
 BESIDE = ("cost.per_request", "latency.p50")
 RULES = ("baseline", "lead", "stopping", "floor", "cost", "speed", "dominated", "coarse", "doubts")
 """In the order in which they are told."""
+KINDS = ("told", "seen", "open", "beware")
+"""In the order in which they are told, where they are of one rule."""
+SEEN_BEST = "the best one seen"
+IF_TRUE = (
+    " If the difference seen is the true one, ",
+    " So many items would do it if each difference seen is the true one.",
+)
 COARSE = 0.10
 """A benchmark that shows only differences beyond so many points hardly tells models apart."""
-NAMED = 3
-
-
-class Finding(Struct, frozen=True, kw_only=True):
-    """A sentence with what it rests on. ``told``: decided by a test; ``open``: not decided; ``beware``: a doubt.
-
-    ``rule`` names its section in ``docs/findings.md``; ``numbers`` are the estimates that it is made from.
-    ``says_open``: the sentence itself says that it is not decided.
-    """
-
-    rule: str
-    kind: Kind
-    sentence: str
-    benchmark: str = ""
-    method: str = ""
-    numbers: tuple[Estimate, ...] = ()
-    says_open: bool = False
 
 
 def findings(benches: Sequence[Bench], changes: Sequence[Comparison] = (), doubts: Sequence[str] = ()) -> list[Finding]:
-    """Every finding, benchmark by benchmark; ``changes`` are since a baseline, ``doubts`` what the run warns of."""
+    """Every finding, those that several benchmarks share once.
+
+    ``changes`` are since a baseline, ``doubts`` what the run warns of.
+    """
     rules = (lead, above_floor, cheapest_answer, fastest, dominated, too_coarse)
-    found = [one for bench in benches for rule in rules for one in rule(bench)]
+    found = told([one for bench in benches for rule in rules for one in rule(bench)])
     found += since_baseline(changes)
     found += [Finding(rule="doubts", kind="beware", sentence=text) for text in doubts]
-    return sorted(found, key=lambda one: (RULES.index(one.rule), one.kind != "told"))
+    return sorted(found, key=lambda one: (RULES.index(one.rule), KINDS.index(one.kind)))
 
 
-def lead(bench: Bench) -> Iterator[Finding]:
+def lead(bench: Bench) -> Iterator[Said]:
     """Who answers best: told when the best one seen is told from every other, all judged together."""
     leader, second = bench.leader, bench.second()
     if leader is None:
-        text = f"Nothing was scored on {bench.label}, so no model can be judged.{_first_failure(bench)}"
-        yield Finding(rule="lead", kind="open", benchmark=bench.label, sentence=text)
+        yield Said(rule="lead", kind="open", benchmark=bench.label, rest=_first_failure(bench.models),
+                   head=("Nothing was scored on ", ", so no model can be judged."))  # fmt: skip
         return
+    yield from _unscored(bench)
     if bench.settled:
         for one in bench.settled:
-            yield Finding(rule="stopping", kind="told" if one.is_told else "open", benchmark=bench.label,
-                          sentence=f"On {bench.label} {one.sentence}.", method=one.method)  # fmt: skip
+            yield Said(rule="stopping", kind="told" if one.is_told else "open", benchmark=bench.label,
+                       head=("On ", f" {one.sentence}."), method=one.method)  # fmt: skip
         return
     yield from _apart(bench, leader)
     own = leader.estimates["accuracy"]
     if second is None:
-        yield Finding(rule="lead", kind="told", benchmark=bench.label, method=own.method, numbers=(own,),
-                      sentence=f"{leader.name} answers {written(own)} of {bench.label} right.")  # fmt: skip
+        seen = f"{_counted(own)} of {bench.label}"
+        yield Said(rule="lead", kind="seen", benchmark=bench.label, head=(f"{leader.name} answers ",), alone=seen,
+                   among=seen, between=" and ", rest=" right.", method=own.method, numbers=(own,))  # fmt: skip
         return
     compared = bench.compare(leader, second)
-    others = [one.name for one in bench.tied() if one is not leader]
     numbers = (own, second.estimates["accuracy"], compared.difference)
+    method = _method(bench, compared)
+    others = [one.name for one in bench.tied() if one is not leader]
     if others:
-        level = [one for one in others if compared.difference.value == 0 and _same_score(bench, one, leader)]
-        if level == others:
-            seen = f"{listed([leader.name, *level])} {'both' if len(level) == 1 else 'all'} have {written(own)}."
-        else:
-            seen = f"The best one seen is {leader.name} with {written(own)}; {listed(others)} "
-            seen += f"{'are' if len(others) > 1 else 'is'} not told apart from it."
-        text = f"Who answers best on {bench.label} is not decided. {seen}{_to_settle(bench, compared)}"
-        yield Finding(rule="lead", kind="open", benchmark=bench.label, sentence=text, method=_method(bench, compared),
-                      numbers=numbers, says_open=True)  # fmt: skip
+        needed = _to_settle(bench, compared)
+        seen = _best_seen(bench, leader, others, compared)
+        yield Said(rule="lead", kind="open", benchmark=bench.label, head=("Who answers best on ", " is not decided. "),
+                   alone=f"{_begun(seen)}." + (needed and f"{IF_TRUE[0]}{needed}."),
+                   among=f"On {bench.label}, {seen}" + (needed and f"; {needed}") + ".", between=" ",
+                   once=needed and IF_TRUE[1], method=method, numbers=numbers, says_open=True)  # fmt: skip
         return
-    measures = [bench.compare(leader, second, name) for name in BESIDE]
-    text = f"{leader.name} answers best on {bench.label}: {written(own)} right. {sentence(compared, measures)}"
-    text += _from_all(bench.pairable[1:])
-    yield Finding(rule="lead", kind="told", benchmark=bench.label, sentence=text, method=_method(bench, compared),
-                  numbers=numbers)  # fmt: skip
+    words = lead_words(compared, [bench.compare(leader, second, name) for name in BESIDE])
+    yield Said(rule="lead", kind="told", benchmark=bench.label, head=(f"{leader.name} answers best on ", ": "),
+               alone=f"{written(own)} right, {words}", among=f"{written(own)} right on {bench.label}, {words}",
+               rest=f".{_from_all(bench.pairable[1:])}", method=method, numbers=numbers)  # fmt: skip
 
 
-def _first_failure(bench: Bench) -> str:
+def _counted(own: Estimate) -> str:
+    """The value with its bounds and of how many items it is."""
+    text = written(own)
+    return f"{text[:-1]}, n = {own.n:,})" if text.endswith(")") else f"{text} (n = {own.n:,})"
+
+
+def _best_seen(bench: Bench, leader: Contender, others: Sequence[str], compared: Comparison) -> str:
+    own = written(leader.estimates["accuracy"])
+    level = [one for one in others if compared.difference.value == 0 and _same_score(bench, one, leader)]
+    if level == others:
+        return f"{listed([leader.name, *level])} {'both' if len(level) == 1 else 'all'} have {own}"
+    several = "are" if len(others) > 1 else "is"
+    return f"{SEEN_BEST} is {leader.name} with {own}; {listed(others)} {several} not told apart from it"
+
+
+def _begun(seen: str) -> str:
+    """The words at the beginning of a sentence; a model's name stays as it is."""
+    return f"T{seen[1:]}" if seen.startswith(SEEN_BEST) else seen
+
+
+def _first_failure(models: Sequence[Contender]) -> str:
     """What kept the answers away, in the words of the first service that told."""
-    failed = next((one for one in bench.models if one.failure), None)
+    failed = next((one for one in models if one.failure), None)
     if failed is None or failed.failure is None:
         return ""
     return f" The first call of {failed.name} failed with: {failed.failure.rstrip('.')}."
 
 
-def _apart(bench: Bench, leader: Contender) -> Iterator[Finding]:
+def _unscored(bench: Bench) -> Iterator[Said]:
+    """The models of which there is no score where others have one."""
+    unscored = [one for one in bench.models if one not in bench.scored]
+    if unscored:
+        yield Said(rule="lead", kind="open", benchmark=bench.label, rest=_first_failure(unscored),
+                   head=(f"Nothing of {listed([one.name for one in unscored])} was scored on ",
+                         f", so {'they are' if len(unscored) > 1 else 'it is'} not judged."))  # fmt: skip
+
+
+def _apart(bench: Bench, leader: Contender) -> Iterator[Said]:
     """The models that no test can set beside the leader, and why."""
     apart = [one for one in bench.scored if not bench.is_pairable(leader, one)]
     if not apart:
@@ -110,12 +128,13 @@ def _apart(bench: Bench, leader: Contender) -> Iterator[Finding]:
         each.field.replace("_", " ") for one in apart for each in differing_fields(leader.side.info, one.side.info)
     )
     who, several = listed([one.name for one in apart]), len(apart) > 1
-    text = f"{who} {'were' if several else 'was'} not asked the same on {bench.label} as {leader.name} (other "
-    text += f"{listed(list(fields))}), so {'they are' if several else 'it is'} not compared with it."
-    yield Finding(rule="lead", kind="open", benchmark=bench.label, sentence=text)
+    why = f" as {leader.name} (other {listed(list(fields))}), so "
+    why += f"{'they are' if several else 'it is'} not compared with it."
+    yield Said(rule="lead", kind="open", benchmark=bench.label,
+               head=(f"{who} {'were' if several else 'was'} not asked the same on ", why))  # fmt: skip
 
 
-def above_floor(bench: Bench) -> Iterator[Finding]:
+def above_floor(bench: Bench) -> Iterator[Said]:
     """Whether models do better than what needs no model."""
     floor = next((one for one in bench.floors if one.value("accuracy") is not None), None)
     models = [] if floor is None else [one for one in bench.scored if bench.is_pairable(one, floor)]
@@ -124,23 +143,23 @@ def above_floor(bench: Bench) -> Iterator[Finding]:
     compared = {one.name: bench.compare(one, floor) for one in models}
     lost = [name for name, one in compared.items() if one.verdict != "improved"]
     first = compared[lost[0] if lost else models[-1].name]
-    numbers = (first.of_candidate, first.of_baseline, first.difference)
-    method = _method(bench, first, is_ranked=False)
     if lost:
-        text = f"{listed(lost)} {'are' if len(lost) > 1 else 'is'} not shown to do better on {bench.label} than "
-        text += f"{floor.name}, which needs no model. {sentence(first)}"
-        yield Finding(rule="floor", kind="open", benchmark=bench.label, sentence=text, method=method, numbers=numbers)
-        return
-    who = models[0].name if len(models) == 1 else "Both models" if len(models) == 2 else f"All {len(models)} models"
-    text = f"{who} {'does' if len(models) == 1 else 'do'} better on {bench.label} than {floor.name}. {sentence(first)}"
-    yield Finding(rule="floor", kind="told", benchmark=bench.label, sentence=text, method=method, numbers=numbers)
+        several = "are" if len(lost) > 1 else "is"
+        head = (f"{listed(lost)} {several} not shown to do better on ", f" than {floor.name}, which needs no model. ")
+    else:
+        who = models[0].name if len(models) == 1 else "Both models" if len(models) == 2 else f"All {len(models)} models"
+        head = (f"{who} {'does' if len(models) == 1 else 'do'} better on ", f" than {floor.name}. ")
+    yield Said(rule="floor", kind="open" if lost else "told", benchmark=bench.label, head=head, between=" ",
+               alone=sentence(first), among=sentence(first, where=bench.label),
+               method=_method(bench, first, is_ranked=False),
+               numbers=(first.of_candidate, first.of_baseline, first.difference))  # fmt: skip
 
 
 def _dear(cost: Estimate) -> str:
     return written(thousandfold(cost))
 
 
-def cheapest_answer(bench: Bench) -> Iterator[Finding]:
+def cheapest_answer(bench: Bench) -> Iterator[Said]:
     """Which model's right answers cost least, wrong ones paid for."""
     known = sorted(_with(bench, "cost.per_correct"), key=lambda one: one.value("cost.per_correct") or 0.0)
     if not known:
@@ -150,30 +169,31 @@ def cheapest_answer(bench: Bench) -> Iterator[Finding]:
     unknown = [one.name for one in bench.scored if one not in known]
     rest = f" What {listed(unknown)} cost is not known." if unknown else ""
     if not others:
-        text = f"1,000 right answers of {best.name} on {bench.label} cost {_dear(own)}.{rest}"
-        yield Finding(rule="cost", kind="told", benchmark=bench.label, sentence=text, method=own.method, numbers=(own,))
+        seen = f"{_dear(own)} on {bench.label}"
+        yield Said(rule="cost", kind="seen", benchmark=bench.label, head=(f"1,000 right answers of {best.name} cost ",),
+                   alone=seen, among=seen, between=" and ", rest=f".{rest}", method=own.method,
+                   numbers=(own,))  # fmt: skip
         return
     ratios = {one.name: standing("cost.per_correct", one.cell, best.cell, "ratio") for one in others}
     near = [name for name, ratio in ratios.items() if ratio.high is None or ratio.high >= 1]
     found = ratios[near[0] if near else others[0].name]
     numbers = (own, next(one.estimates["cost.per_correct"] for one in others if not near or one.name == near[0]))
-    is_told = not near
-    if is_told:
-        text = (
-            f"Right answers on {bench.label} cost least with {best.name}: {_dear(own)} for 1,000, "
-            f"{_times(found.value)} times that of {others[0].name}, the next.{_from_all(others)}{rest}"
-        )
-    else:
-        text = (
-            f"Whose right answers cost least on {bench.label} is not decided: {best.name} with {_dear(own)} for 1,000 "
-            f"and {near[0]} with {_dear(numbers[1])} are not told apart{_nor(near[1:])}.{rest}"
-        )
-    yield Finding(rule="cost", kind="told" if is_told else "open", benchmark=bench.label, sentence=text,
-                  method=_ratio_words(found), numbers=numbers, says_open=not is_told)  # fmt: skip
+    if near:
+        seen = f"{best.name} with {_dear(own)} for 1,000 and {near[0]} with {_dear(numbers[1])} are not told apart"
+        seen += _nor(near[1:])
+        yield Said(rule="cost", kind="open", benchmark=bench.label, alone=seen, among=f"on {bench.label} {seen}",
+                   head=("Whose right answers cost least on ", " is not decided: "), rest=f".{rest}",
+                   method=_ratio_words(found), numbers=numbers, says_open=True)  # fmt: skip
+        return
+    price, share = f"{_dear(own)} for 1,000", f"{_times(found.value)} times that of {others[0].name}, the next"
+    yield Said(rule="cost", kind="told", benchmark=bench.label, alone=f"{price}, {share}",
+               among=f"{price} on {bench.label}, {share}", rest=f".{_from_all(others)}{rest}",
+               head=("Right answers on ", f" cost least with {best.name}: "), method=_ratio_words(found),
+               numbers=numbers)  # fmt: skip
 
 
-def fastest(bench: Bench) -> Iterator[Finding]:
-    """Whose first token comes first; where nothing was streamed, whose answer is there first."""
+def fastest(bench: Bench) -> Iterator[Said]:
+    """Whose first token comes first; where nothing was streamed, whose answer does."""
     metric = "ttft.p50" if len(_with(bench, "ttft.p50")) > 1 else "latency.p50"
     timed = [one for one in _with(bench, metric) if bench.leader is None or bench.is_pairable(bench.leader, one)]
     if len(timed) < 2:
@@ -185,27 +205,25 @@ def fastest(bench: Bench) -> Iterator[Finding]:
     nearest = next(one for one in others if not near or one.name == near[0])
     compared = each[nearest.name]
     ratio, own = compared.ratio, first.estimates[metric]
-    what = "first token comes" if metric == "ttft.p50" else "answer is there"
-    is_told = not near
+    what = "first token" if metric == "ttft.p50" else "answer"
+    method = _method(bench, compared, is_ranked=False)
     numbers = (own, nearest.estimates[metric], *([] if ratio is None else [ratio]))
-    if is_told:
-        assert ratio is not None
-        text = (
-            f"{first.name}'s {what} first on {bench.label}: at a median of {written(own)}, "
-            f"{_times(ratio.value)} times ({_times(ratio.low)} to {_times(ratio.high)}) that of {nearest.name}."
-            f"{_from_all(others)}"
-        )
-    else:
-        text = (
-            f"Whose {what} first on {bench.label} is not decided: {first.name} with {written(own)} and "
-            f"{nearest.name} with {written(numbers[1])} are not told apart{_nor(near[1:])}."
-        )
-    yield Finding(rule="speed", kind="told" if is_told else "open", benchmark=bench.label, sentence=text,
-                  method=_method(bench, compared, is_ranked=False), numbers=numbers,
-                  says_open=not is_told)  # fmt: skip
+    if near:
+        seen = f"{first.name} with {written(own)} and {nearest.name} with {written(numbers[1])} are not told apart"
+        seen += _nor(near[1:])
+        yield Said(rule="speed", kind="open", benchmark=bench.label, alone=seen, among=f"on {bench.label} {seen}",
+                   head=(f"Whose {what} comes first on ", " is not decided: "), rest=".", method=method,
+                   numbers=numbers, says_open=True)  # fmt: skip
+        return
+    assert ratio is not None
+    share = f"{_times(ratio.value)} times ({_times(ratio.low)} to {_times(ratio.high)}) that of {nearest.name}"
+    yield Said(rule="speed", kind="told", benchmark=bench.label, alone=f"{written(own)}, {share}",
+               head=(f"{first.name}'s {what} comes first on ", ": at a median of "),
+               among=f"{written(own)} on {bench.label}, {share}", rest=f".{_from_all(others)}", method=method,
+               numbers=numbers)  # fmt: skip
 
 
-def dominated(bench: Bench) -> Iterator[Finding]:
+def dominated(bench: Bench) -> Iterator[Said]:
     """Models that another one equals or beats in all that was seen, and is told to beat in something."""
     by_name = {one.name: one for one in bench.models}
     found = []
@@ -225,48 +243,55 @@ Beaten = tuple[Contender, Contender, list[Comparison]]
 """A model, the one that beats it, and what it is told to be beaten in."""
 
 
-def _no_word_for(bench: Bench, found: Sequence[Beaten]) -> Finding:
+def _no_word_for(bench: Bench, found: Sequence[Beaten]) -> Said:
     """One sentence a benchmark: of one model alone with what it is beaten in, of several with who beats whom."""
     loser, winner, better = found[0]
     if len(found) == 1:
-        text = (
-            f"Nothing speaks for {loser.name} on {bench.label}: {winner.name} is as good or better in all that is "
-            f"known of both, and is told better in {' and '.join(map(_gain, better))}."
+        seen = " and ".join(map(_gain, better))
+        among = f"{seen} on {bench.label}"
+        head = (
+            f"Nothing speaks for {loser.name} on ",
+            f": {winner.name} is as good or better in all that is known of both, and is told better in ",
         )
     else:
-        pairs = listed([f"{one.name} by {by.name}" for one, by, _ in found])
-        text = (
-            f"Nothing speaks for {len(found)} of {len(bench.models)} models on {bench.label}: another one is as good "
-            f"or better in all that is known, and told better in accuracy, median latency or cost: {pairs}."
+        seen = listed([f"{one.name} by {by.name}" for one, by, _ in found])
+        among = f"on {bench.label} {seen}"
+        head = (
+            f"Nothing speaks for {len(found)} of {len(bench.models)} models on ",
+            ": another one is as good or better in all that is known, and told better in accuracy, median latency or "
+            "cost: ",
         )
-    return Finding(
+    return Said(
         rule="dominated",
         kind="told",
         benchmark=bench.label,
-        sentence=text,
+        head=head,
+        alone=seen,
+        among=among,
+        rest=".",
         method=_method(bench, better[0], is_ranked=False),
         numbers=tuple(one.ratio or one.difference for _, _, each in found[:NAMED] for one in each),
     )
 
 
-def too_coarse(bench: Bench) -> Iterator[Finding]:
-    """That so few items tell only great differences."""
+def too_coarse(bench: Bench) -> Iterator[Said]:
+    """That so few items tell only great differences; not where a look has told what the run was for."""
     leader, second = bench.leader, bench.second()
-    if leader is None:
+    if leader is None or any(one.is_told for one in bench.settled):
         return
     own = leader.estimates["accuracy"]
     if second is not None:
-        least = bench.compare(leader, second).detectable
-        if least is not None and least > COARSE:
-            text = f"With {bench.compare(leader, second).pairing.n:,} items on {bench.label} differences below "
-            text += f"{100 * least:.0f} points are likely to go unseen (power 80 %)."
-            yield Finding(rule="coarse", kind="beware", benchmark=bench.label, sentence=text, numbers=(own,))
+        compared = bench.compare(leader, second)
+        if compared.detectable is not None and compared.detectable > COARSE:
+            seen = f"below {100 * compared.detectable:.0f} points ({compared.pairing.n:,} items of {bench.label})"
+            yield Said(rule="coarse", kind="beware", benchmark=bench.label, head=("Differences ",), alone=seen,
+                       among=seen, between=" and ", rest=" are likely to go unseen (power 80 %).",
+                       numbers=(own,))  # fmt: skip
     elif own.low is not None and own.high is not None and own.high - own.low > 2 * COARSE:
-        text = (
-            f"{own.n:,} items leave {leader.name}'s accuracy on {bench.label} anywhere from {100 * own.low:.0f} % to "
-        )
-        text += f"{100 * own.high:.0f} %."
-        yield Finding(rule="coarse", kind="beware", benchmark=bench.label, sentence=text, numbers=(own,))
+        seen = f"from {100 * own.low:.0f} % to {100 * own.high:.0f} % ({own.n:,} items of {bench.label})"
+        yield Said(rule="coarse", kind="beware", benchmark=bench.label, alone=seen, among=seen, between=" or ",
+                   head=(f"So few items leave {leader.name}'s accuracy anywhere ",), rest=".",
+                   numbers=(own,))  # fmt: skip
 
 
 def since_baseline(changes: Sequence[Comparison]) -> Iterator[Finding]:
@@ -364,9 +389,9 @@ def _to_settle(bench: Bench, compared: Comparison) -> str:
     price = cost_of_items(sides, more)
     money = "" if price is None else f", for about {dollars(price)}"
     has = min(one.side.info.available for one in sides)
-    short = f"; {bench.label} has {has:,}" if needed > has else ""
+    short = f" (it has {has:,})" if needed > has else ""
     other = compared.baseline if bench.leader is None or compared.candidate == bench.leader.name else compared.candidate
-    return f" If the difference seen is the true one, {needed:,} items in all would tell {other} from it{money}{short}."
+    return f"{needed:,} items of {bench.label} in all{short} would tell {other} from it{money}"
 
 
 def cost_of_items(sides: Sequence[Contender], items: int) -> float | None:
@@ -379,11 +404,3 @@ def cost_of_items(sides: Sequence[Contender], items: int) -> float | None:
 
 def _with(bench: Bench, metric: str) -> list[Contender]:
     return [one for one in bench.models if one.value(metric) is not None]
-
-
-def listed(names: Sequence[str]) -> str:
-    """Names in a sentence, the first few of many."""
-    shown = list(names[:NAMED])
-    if len(names) > NAMED:
-        return f"{', '.join(shown)} and {len(names) - NAMED} more"
-    return " and ".join(filter(None, [", ".join(shown[:-1]), shown[-1]]))

@@ -6,14 +6,17 @@ only might pass is not recommended, and what would settle it is said.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+import numpy as np
 from msgspec import Struct
 
 from steelyard.analysis.bench import Bench, Contender
-from steelyard.analysis.findings import NAMED, cost_of_items, listed
+from steelyard.analysis.findings import cost_of_items
 from steelyard.analysis.gate import PARTLY_MEASURED, Check, Policy, check_margin, check_threshold
-from steelyard.analysis.verdict_words import seen_sentence
+from steelyard.analysis.telling import MOST_TOLD, NAMED, listed
+from steelyard.analysis.verdict_words import change_of, seen_sentence
 from steelyard.analysis.wording import dollars, written
 from steelyard.criteria import Margin, Threshold, parse_margin, parse_threshold
 
@@ -24,14 +27,16 @@ WHOLE = parse_threshold("latency.p95 <= 1s")
 CLOSE = parse_margin("accuracy=0.05")
 OF_TOKENS = "the first token of 95 % of"
 SEEN = {
-    "accuracy": "{model} answers {seen} of {benchmark} right",
-    "reliability": "{model} answers {seen} of its requests on {benchmark}",
-    "ttft.p95": f"{OF_TOKENS} {{model}}'s answers on {{benchmark}} is there within {{seen}}",
-    "latency.p95": "95 % of {model}'s answers on {benchmark} are there within {seen}",
+    "accuracy": ("{model} answers ", "{seen} of {benchmark}", " right"),
+    "reliability": ("{model} answers ", "{seen} of its requests on {benchmark}", ""),
+    "ttft.p95": (f"{OF_TOKENS} {{model}}'s answers comes within ", "{seen} on {benchmark}", ""),
+    "latency.p95": ("95 % of {model}'s answers come within ", "{seen} on {benchmark}", ""),
 }
+"""What is said of a model, of each benchmark, and after the last."""
+SURELY = "Each bound holds with 95 % certainty."
 ASKED = {"accuracy": "at least 90 %", "reliability": "at least 99 %", "ttft.p95": "1 s", "latency.p95": "1 s"}
 KEPT = {
-    "pass": "which keeps the bar of {bar}",
+    "pass": "which meets the bar of {bar}",
     "fail": "which misses the bar of {bar}",
     "inconclusive": "which leaves the bar of {bar} open",
 }
@@ -44,6 +49,7 @@ WHETHER = {
 """The bars as people say them; what a gate is given stands in its own words."""
 PRICES = "a price for each model (--price, or price: in the plan)."
 NOT_KNOWN = "that is not known"
+TOO_FEW = re.compile(r"n too small: need (\d+), have (\d+)")
 BORNE = Policy(allowed=("cached", "machine"))
 """An answer used again says as much of quality as a new one; times are taken over new ones only."""
 
@@ -141,16 +147,22 @@ def general(benches: Sequence[Bench]) -> Recommendation:
     rivals = [name for name in common if name not in (*passed, *chance) and _might_pass(judged[name])]
     open_ones = [name for name in rivals if not _is_told_more(name, cheapest[0], benches)]
     if open_ones:
-        why, settle = _open_rivals(open_ones, cheapest, benches)
         checks = [check for name in open_ones for check in judged[name]]
-        settle = " ".join(filter(None, [_settling(checks, benches), settle]))
+        why, settle = _open_rivals(open_ones, cheapest, benches, checks)
+        settle = " ".join(filter(None, [_settling(checks, benches, told=why), settle]))
         return Recommendation(use=use, rule=rule, models=(), why=why, settle=settle)
     why = _why_general(cheapest, benches, is_alone=len(passed) == 1 and not rivals, chance=chance)
     return Recommendation(use=use, rule=rule, models=tuple(cheapest), why=why)
 
 
-def _open_rivals(open_ones: Sequence[str], cheapest: Sequence[str], benches: Sequence[Bench]) -> tuple[str, str]:
+def _open_rivals(
+    open_ones: Sequence[str], cheapest: Sequence[str], benches: Sequence[Bench], checks: Sequence[Check]
+) -> tuple[str, str]:
     """What keeps rivals in the race, and what but items it takes to end it."""
+    fault = next((check for check in checks if check.fault), None)
+    if fault is not None and len(open_ones) == 1:
+        why = f"Whether {open_ones[0]} is within 5 points of the best cannot be judged on {fault.benchmark}: "
+        return f"{why}{_short_fault(fault)}.", ""
     unpriced = [name for name in (*open_ones, *cheapest) if not _has_price(name, benches)]
     if not unpriced:
         why = f"{listed(open_ones)} might be within 5 points of the best and cheaper than {listed(cheapest)}"
@@ -187,7 +199,7 @@ def _given(
     if not nearest:
         failed = judged[common[0]]
         told = next(check for check in failed if check.verdict == "fail")
-        why = f"No model passes: {_seen(told)}"
+        why = f"No model passes: {_seen_alone(told)}"
         return Recommendation(use=use, rule=rule, models=(), why=why, settle="More items would not change that.")
     checks = [check for check in judged[nearest[0]] if check.verdict == "inconclusive"]
     if any(check.fault for check in checks):
@@ -320,17 +332,29 @@ def _why(chosen: Sequence[str], passed: Sequence[str], judged: dict[str, list[Ch
         parts.append(f"{listed(chosen)} are not told apart.")
     elif len(passed) > 1:
         parts.append(f"It is chosen among the {len(passed)} that pass ({listed(passed)}).")
-    seen = [_seen(check) for check in judged[chosen[0]]]
-    return " ".join([*parts, *(f"{'T' if text.startswith(OF_TOKENS) else text[0]}{text[1:]}" for text in seen)])
+    bars: dict[str, list[Check]] = {}
+    for check in judged[chosen[0]]:
+        bars.setdefault(check.metric, []).append(check)
+    seen = [_seen(group) for group in bars.values()]
+    parts += [f"{'T' if text.startswith(OF_TOKENS) else text[0]}{text[1:]}" for text in seen]
+    return f"{' '.join(parts)} {SURELY}"
 
 
-def _seen(check: Check) -> str:
-    """One bar as it came out, in a sentence without the names that a gate is given."""
-    if check.fault or check.candidate is None or check.metric not in SEEN or check.scale != "value":
-        return seen_sentence(check)
-    seen = SEEN[check.metric].format(model=check.model, benchmark=check.benchmark, seen=written(check.candidate))
-    bar = KEPT[check.verdict].format(bar=ASKED[check.metric])
-    return f"{seen}, {bar} (each bound with 95 % certainty)."
+def _seen(checks: Sequence[Check]) -> str:
+    """One bar as it came out alike on each benchmark, in a sentence without the names that a gate is given."""
+    first = checks[0]
+    before, each, after = (piece.replace("{model}", first.model) for piece in SEEN[first.metric])
+    seen = [
+        each.replace("{seen}", written(check.candidate)).replace("{benchmark}", check.benchmark) for check in checks
+    ]
+    every = "each of " if len(checks) > 1 else ""
+    return f"{before}{listed(seen, MOST_TOLD)}{after}, {every}{KEPT[first.verdict].format(bar=ASKED[first.metric])}."
+
+
+def _seen_alone(check: Check) -> str:
+    """One bar of one benchmark; of what cannot be judged, why."""
+    is_plain = not check.fault and check.candidate is not None and check.metric in SEEN and check.scale == "value"
+    return f"{_seen([check])} {SURELY}" if is_plain else seen_sentence(check)
 
 
 def _why_general(chosen: Sequence[str], benches: Sequence[Bench], *, is_alone: bool, chance: Sequence[str] = ()) -> str:
@@ -346,13 +370,12 @@ def _why_general(chosen: Sequence[str], benches: Sequence[Bench], *, is_alone: b
         which = "" if is_all else " that could be compared"
         somewhere = " on some benchmark" if len(benches) > 1 else ""
         rest = f"every other model{which} is shown to be more than 5 points worse{somewhere}"
-    parts = []
-    for bench in benches:
-        one, leader = _on(bench, chosen[0]), bench.pairable[0]
-        if one is leader:
-            parts.append(f"{one.name} is the best one seen on {bench.label}, and {rest}.")
-        else:
-            parts.append(seen_sentence(_margin(CLOSE, one, bench)))
+    name = chosen[0]
+    best_on = [bench.label for bench in benches if bench.pairable[0].name == name]
+    close = [_close_words(name, bench) for bench in benches if bench.label not in best_on]
+    parts = [f"{name} is the best one seen on {listed(best_on, MOST_TOLD)}, and {rest}."] if best_on else []
+    if close:
+        parts.append(f"{name} is within 5 points of the best one seen, with 95 % certainty: {'; '.join(close)}.")
     alone = "" if len(chosen) == 1 else f"{listed(chosen)} are not told apart in cost. "
     if chance:
         several = "are" if len(chance) > 1 else "is"
@@ -360,10 +383,17 @@ def _why_general(chosen: Sequence[str], benches: Sequence[Bench], *, is_alone: b
     return alone + " ".join(parts)
 
 
+def _close_words(name: str, bench: Bench) -> str:
+    """How near a model comes to the best one seen: what was seen, and the worst that it may be."""
+    check = _margin(CLOSE, _on(bench, name), bench)
+    seen, worst = change_of(check, check.value), change_of(check, check.low)
+    return f"{seen} against {bench.pairable[0].name} on {bench.label}, no worse than {worst} (n = {check.n:,})"
+
+
 def _why_open(nearest: Sequence[str], judged: dict[str, list[Check]], first: Check) -> str:
     """What is open for the nearest ones; where nothing can be judged, who else it stands in the way of."""
     if not first.fault:
-        return f"Not decided for {listed(nearest)}: {_seen(first)}"
+        return f"Not decided for {listed(nearest)}: {_seen_alone(first)}"
     alike = [name for name in nearest if any(check.fault == first.fault for check in judged[name])]
     what, why = WHETHER.get(first.metric, first.metric), _short_fault(first)
     return f"{what} cannot be judged for {listed(alike)} on {first.benchmark}: {why}."
@@ -388,6 +418,21 @@ def _short_fault(check: Check) -> str:
     return (check.fault or "").removeprefix(f"{check.metric} is not known: ")
 
 
+def _missing(check: Check) -> int:
+    """How many requests more a bound needs, where it is only for these that a metric is not known."""
+    found = TOO_FEW.search(check.fault or "")
+    return int(found[1]) - int(found[2]) if found else 0
+
+
+def _more_of(check: Check, benches: Sequence[Bench]) -> str:
+    """The items without which there is no bound."""
+    more, side = _missing(check), _on_label(benches, check).side
+    text, available = f"At least {more:,} more items of {check.benchmark}.", side.info.available
+    if len(np.unique(side.columns.sample)) + more <= available:
+        return text
+    return f"{text} It has {available:,} in all: ask each more often (--runs)."
+
+
 def _settling(checks: Sequence[Check], benches: Sequence[Bench], *, told: str = "") -> str:
     """The items, and where prices are known the dollars, that would settle what is open; or what stands in the way.
 
@@ -397,7 +442,7 @@ def _settling(checks: Sequence[Check], benches: Sequence[Bench], *, told: str = 
     steps = []
     if elsewhere:
         who = listed(list(dict.fromkeys(check.model for check in elsewhere)))
-        steps.append(f"{who} asked from here (steelyard run): of answers made elsewhere that is not known.")
+        steps.append(f"Ask {who} from here (steelyard run): of answers made elsewhere that is not known.")
     weighed = [
         check for check in checks if _is_unknown(check) and _on_label(benches, check).side.info.kind == "likelihood"
     ]
@@ -405,7 +450,10 @@ def _settling(checks: Sequence[Check], benches: Sequence[Bench], *, told: str = 
         steps.append(
             "The same items under a protocol that generates text (steelyard list): this one only weighs choices."
         )
-    if faulty := [check for check in checks if check.fault and check not in (*elsewhere, *weighed)]:
+    few = [check for check in checks if check not in (*elsewhere, *weighed) and _missing(check)]
+    if few:
+        steps.append(_more_of(few[0], benches))
+    if faulty := [check for check in checks if check.fault and check not in (*elsewhere, *weighed, *few)]:
         steps.append(
             f"No number of items: first what keeps it from being judged must be mended{_in_the_way(faulty, told)}."
         )

@@ -64,6 +64,18 @@ def sentence(comparison: Comparison, measures: Sequence[Comparison] = (), *, whe
     return f"{claim} ({_evidence(comparison, difference)}){_beside(measures)}.{_doubt(comparison)}"
 
 
+def lead_words(comparison: Comparison, measures: Sequence[Comparison] = ()) -> str:
+    """What a leader has over the next one, to go on a sentence: ``5.0 points more than b (95 % interval ...)``."""
+    words = f"{_more_or_less(comparison)} than {names(comparison)[1]}"
+    evidence = _evidence(comparison, comparison.difference)
+    return f"{words} ({evidence}){_beside(measures)}"
+
+
+def _more_or_less(comparison: Comparison) -> str:
+    value = 100 * (comparison.difference.value or 0.0)
+    return f"{abs(value):.1f} points {'more' if value > 0 else 'less'}"
+
+
 def _claim(comparison: Comparison) -> str:
     who, other = names(comparison)
     if comparison.ratio is not None:
@@ -73,7 +85,7 @@ def _claim(comparison: Comparison) -> str:
     what = "answers" if comparison.metric == "accuracy" else f"scores on {comparison.metric}"
     if round(abs(value), 1) == 0:
         return f"{who} {what} as much as {other}"
-    return f"{who} {what} {abs(value):.1f} points {'more' if value > 0 else 'less'} than {other}"
+    return f"{who} {what} {_more_or_less(comparison)} than {other}"
 
 
 def _evidence(comparison: Comparison, difference: Estimate) -> str:

@@ -14,10 +14,11 @@ from steelyard.analysis.bench import Bench, Contender, Settled
 from steelyard.analysis.compare import compare_scores, family_level, in_family
 from steelyard.analysis.compare_measures import compare_measure
 from steelyard.analysis.estimates import is_answered
-from steelyard.analysis.findings import Finding, findings
+from steelyard.analysis.findings import findings
 from steelyard.analysis.margins import Cell
 from steelyard.analysis.pairing import differing_fields
 from steelyard.analysis.recommendations import Recommendation, recommendations
+from steelyard.analysis.telling import Finding
 from steelyard.report.comparing.verdict import cells_of_snapshot
 from steelyard.report.provenance import provenance_document
 from steelyard.report.results import Results, load_results, warnings

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from itertools import accumulate
 from typing import Any
 
 from msgspec import Struct
@@ -26,6 +27,9 @@ STATUS = {
 
 
 UNKNOWN = "unknown"
+MOST_NAMED = 4
+ROOM_FOR_NAMES = 110
+"""So many letters of names stand beside a number before they are taller than what it is read with."""
 
 
 class Fact(Struct, frozen=True, kw_only=True):
@@ -87,7 +91,10 @@ def _models(names: Sequence[str], floors: Sequence[str]) -> Fact:
     return Fact(name="Models", value=f"{len(names):,}", remark="; ".join(filter(None, [_some(names), beside])))
 
 
-def _some(names: Sequence[str], most: int = 4) -> str:
+def _some(names: Sequence[str]) -> str:
+    """The first few names, as many as stand in some lines; at least one."""
+    lengths = list(accumulate(map(len, names)))[:MOST_NAMED]
+    most = max(1, sum(length <= ROOM_FOR_NAMES for length in lengths))
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 

@@ -13,10 +13,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from steelyard.analysis.findings import Finding, listed
 from steelyard.analysis.gate import GateReport
 from steelyard.analysis.recommendations import together
 from steelyard.analysis.sentences import descriptive
+from steelyard.analysis.telling import Finding, listed
 from steelyard.report.drawing.figures import Figure, figures, overview, slots
 from steelyard.report.drawing.marks import SLOTS, sample
 from steelyard.report.evidence import Evidence
@@ -32,7 +32,9 @@ from steelyard.store import Store
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-MOST_FIRST = {"told": 6, "open": 4, "beware": 3}
+MOST_FIRST = {"told": 6, "seen": 3, "open": 4, "beware": 3}
+MOST_PROVENANCE = 30_000
+"""So many characters of what the numbers come from stand in the page as text; many models' plan is longer."""
 NOTHING_SAID: Mapping[str, str] = {}
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -66,6 +68,8 @@ def html_report(
 
 def _parts(store: Store, evidence: Evidence, about: Mapping[str, str], *, reveal: bool) -> dict[str, Any]:
     """What the template shows, in the page's order."""
+    provenance = in_full(evidence)
+    is_long = len(provenance) > MOST_PROVENANCE
     models, labels = evidence.models, [bench.label for bench in evidence.benches]
     items, examples = fitting(*examples_apart(load_samples(store, evidence, slots(evidence), reveal=reveal)))
     return {
@@ -77,10 +81,10 @@ def _parts(store: Store, evidence: Evidence, about: Mapping[str, str], *, reveal
         "answers": sum(len(one.side.columns.sample) for bench in evidence.benches for one in bench.models),
         "is_redacted": evidence.is_confidential and not reveal,
         "origins": origins(evidence),
-        "provenance": in_full(evidence),
+        "provenance": "" if is_long else provenance,
         "commands": commands(evidence),
         "pages": pages(evidence),
-        "attachments": attachments(store, evidence),
+        "attachments": attachments(store, evidence, provenance if is_long else ""),
     }
 
 

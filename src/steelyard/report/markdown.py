@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from steelyard.analysis.findings import Finding
 from steelyard.analysis.gate import Check, GateReport
+from steelyard.analysis.telling import Finding
 from steelyard.analysis.verdict_words import WORDS, change_of
 from steelyard.analysis.wording import written
 from steelyard.report.comparing.flips import Flip, Flips
@@ -118,7 +118,7 @@ def _cell(cell: Cell) -> str:
 
 def _findings(evidence: Evidence, *, told: bool) -> Iterator[str]:
     """The findings; ``told``: the first one stands at the top already."""
-    words = {"told": "", "open": "Not decided: ", "beware": "⚠️ "}
+    words = {"told": "", "seen": "", "open": "Not decided: ", "beware": "⚠️ "}
     above = _first(evidence) if told else None
     found = [
         f"- {'' if one.says_open else words[one.kind]}{escaped(one.sentence)}"

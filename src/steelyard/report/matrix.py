@@ -252,8 +252,17 @@ def _span(known: Sequence[Contender], name: str) -> Cell:
     low, high = (_plain(end, unit) for end in (min(values), max(values)))
     if low == high:
         return Cell(text=low)
-    number, _, suffix = low.partition(" ")
-    return Cell(text=f"{number if high.endswith(f' {suffix}') else low} to {high}")
+    return Cell(text=_reaching(low, high))
+
+
+def _reaching(low: str, high: str) -> str:
+    """Two values in one unit say it once, with as many decimals: ``61.3 to 74.0 ms``."""
+    (number, _, unit), (other, _, its) = low.partition(" "), high.partition(" ")
+    if unit != its:
+        return f"{low} to {high}"
+    digits = max(len(each.partition(".")[2]) for each in (number, other))
+    ends = (f"{float(each.replace(',', '')):,.{digits}f}" for each in (number, other))
+    return f"{' to '.join(ends)} {unit}"
 
 
 def _sum(known: Sequence[Contender], name: str) -> Cell:

@@ -18,6 +18,8 @@ from steelyard.store.transfer.export import formula_safe
 
 MOST_RECORDS = 20_000
 MOST_PLAIN = 20_000
+OF_A_SECOND = 6
+"""Decimals of a time: no client's clock tells less than a microsecond, and more digits make a page a tenth larger."""
 OF_ESTIMATES = ("run", "model", "benchmark", "metric", "value", "low", "high", "level", "n", "unit", "method", "status")
 OF_RECORDS = ("run", "model", "benchmark", "sample_id", "repeat", "score", "parsed", "failure", "stop_reason", "tries",
               "cached", "queued_s", "ttft_s", "latency_s", "input_tokens", "output_tokens", "cost_usd")  # fmt: skip
@@ -32,8 +34,8 @@ class Attachment(Struct, frozen=True, kw_only=True):
     url: str
 
 
-def attachments(store: Store, evidence: Evidence) -> list[Attachment]:
-    """The estimates, and the records where they are few enough to travel with the page."""
+def attachments(store: Store, evidence: Evidence, provenance: str = "") -> list[Attachment]:
+    """The estimates, the records where they are few enough to travel with the page, and a provenance that is long."""
     stem = f"run-{evidence.runs[0].number}"
     estimates = _estimates(evidence)
     pack, suffix = (_plain, "csv") if len(estimates) <= MOST_PLAIN else (_packed, "csv.gz")
@@ -42,6 +44,8 @@ def attachments(store: Store, evidence: Evidence) -> list[Attachment]:
     if 0 < records <= MOST_RECORDS:
         what = f"all {records:,} records, without their texts"
         found.append(_packed(f"{stem}-records.csv.gz", what, _records(store, evidence)))
+    if provenance:
+        found.append(_packed(f"{stem}-provenance.txt.gz", "plan, data, settings, code, machine, packages", provenance))
     return found
 
 
@@ -75,7 +79,7 @@ def _rows(names: Sequence[str], side: Side) -> Iterable[tuple[object, ...]]:
     tries = none if side.info.is_imported else columns.tries
     score = next(iter(columns.scores.values()), none)
     parsed = next(iter(columns.parsed.values()), none)
-    times = (columns.queued_s, columns.ttft_s, columns.total_s)
+    times = (np.round(each, OF_A_SECOND) for each in (columns.queued_s, columns.ttft_s, columns.total_s))
     amounts = (columns.input_tokens, columns.output_tokens, columns.cost_usd)
     ends = (columns.failure, columns.stop_reason, tries, columns.cached)
     figures = (score, parsed, *ends, *times, *amounts)

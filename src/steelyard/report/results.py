@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from steelyard.analysis.estimates import MADE_ELSEWHERE, OF_SENDING, unknown
 from steelyard.analysis.stopped import looks_by_cell, stopped
+from steelyard.analysis.telling import listed
 from steelyard.analysis.wording import amount
 from steelyard.report.answers import plain
 from steelyard.report.identity import MixedModel, mixed_models, mixture_warning
@@ -21,6 +22,8 @@ from steelyard.store import Store
 from steelyard.types import CellInfo, Estimate, RunInfo
 
 MOST_ERRORS = 0.01
+MOST_WARNED = 10
+"""So many models or benchmarks are named before a warning that holds for all of them."""
 MUCH_UNPARSED = 0.05
 LONGEST_FAILURE = 160
 MUCH_TRUNCATED = 0.02
@@ -177,10 +180,21 @@ def warnings(results: Results) -> list[str]:
         *_interrupted(results),
         *_settings_left_out(results),
     ]
+    alike: dict[str, list[CellInfo]] = {}
     for cell in results.cells:
-        where = f"{cell.info.model} on {cell.info.label}"
-        found += [f"{where}: {text}" for text in _cell_warnings(cell, results.run.number)]
-    return found
+        for text in _cell_warnings(cell, results.run.number):
+            alike.setdefault(text, []).append(cell.info)
+    return [*found, *(f"{_where(infos)}: {text}" for text, infos in alike.items())]
+
+
+def _where(infos: Sequence[CellInfo]) -> str:
+    """The cells of which the same is true: models on a benchmark, a model on benchmarks, or each pair by its names."""
+    models, labels = (
+        list(dict.fromkeys(names)) for names in ((one.model for one in infos), (one.label for one in infos))
+    )
+    if len(models) * len(labels) == len(infos):
+        return f"{listed(models, MOST_WARNED)} on {listed(labels, MOST_WARNED)}"
+    return listed([f"{one.model} on {one.label}" for one in infos], MOST_WARNED)
 
 
 def _settings_left_out(results: Results) -> list[str]:

@@ -215,8 +215,9 @@ def _figures(record: Record, completion: Completion | None) -> Iterator[str]:
                 yield f"first token {value_text(timing.ttft_s, 's')}"
             yield f"total {value_text(timing.total_s, 's')}"
         if usage.input_tokens is not None or usage.output_tokens is not None:
-            yield f"tokens {_known(usage.input_tokens)} in, {_known(usage.output_tokens)} out"
-        yield f"stopped by {completion.stop_reason or 'unknown'}"
+            yield f"{_known(usage.input_tokens)} tokens in, {_known(usage.output_tokens)} out"
+        if completion.stop_reason != "stop":
+            yield f"stopped by {completion.stop_reason or 'unknown'}"
     if call.attempts:
         yield f"{len(call.attempts) + 1} tries"
     yield "cost unknown" if call.cost_usd is None else f"{plain(call.cost_usd)} USD"

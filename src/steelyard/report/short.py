@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Struct
 
-from steelyard.analysis.findings import Finding
 from steelyard.analysis.recommendations import Recommendation
+from steelyard.analysis.telling import Finding
 from steelyard.errors import StoreError
 from steelyard.report.answers import plain
 from steelyard.report.console import hanging

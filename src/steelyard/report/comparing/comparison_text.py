@@ -11,9 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from steelyard.analysis.compare import CONFIDENCE, family_level
-from steelyard.analysis.findings import NAMED, listed
 from steelyard.analysis.places import Place, Ranking
 from steelyard.analysis.sentences import descriptive, names, points, times
+from steelyard.analysis.telling import NAMED, listed
 from steelyard.analysis.wording import dollars, written
 from steelyard.report.comparing.comparison import Average, Compared, Comparisons
 from steelyard.report.comparing.variates_text import variate_words

@@ -281,9 +281,24 @@ def over_requests(
     return svg(foot + 48, label, parts)
 
 
+def has_median(n: int) -> bool:
+    """Whether a line of so many requests' running median is drawn."""
+    return n >= 2 * _window(n)
+
+
+def _window(n: int) -> int:
+    return max(5, n // 30)
+
+
 def _dots(one: Series, across: Scale, up: Scale) -> str:
-    """A dot a request; of many every k-th and all that are far out, so that none of those is lost."""
+    """A dot a request; of many every k-th and all that are far out, so that none of those is lost.
+
+    Of few, with no line among them, the model's own mark.
+    """
     n = len(one.values)
+    if not has_median(n):
+        marks = (marker(one.slot, across.at(i), up.at(value), is_hollow=False) for i, value in enumerate(one.values, 1))
+        return "".join(marks)
     stride = max(1, n // MOST_DOTS)
     far = sorted(one.values)[int(0.98 * (n - 1))]
     shown = [(i, value) for i, value in enumerate(one.values) if i % stride == 0 or value > far]
@@ -293,8 +308,8 @@ def _dots(one: Series, across: Scale, up: Scale) -> str:
 
 def _running(one: Series, across: Scale, up: Scale) -> str:
     n = len(one.values)
-    window = max(5, n // 30)
-    if n < 2 * window:
+    window = _window(n)
+    if not has_median(n):
         return ""
     stride = max(1, n // 80)
     points = []

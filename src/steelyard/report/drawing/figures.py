@@ -250,9 +250,8 @@ def _in_order(bench: Bench, slot_of: dict[str, int]) -> Figure | None:
     if not series:
         return None
     svg = charts.over_requests(series, label=f"Latency over request number on {bench.label}", y_name="latency")
-    note = (
-        "A dot a request; lines are running medians. A drift or a step here means that the service or machine changed."
-    )
+    lines = "; lines are running medians" if any(charts.has_median(len(one.values)) for one in series) else ""
+    note = f"A dot a request{lines}. A drift or a step here means that the service or machine changed."
     shown = _some(len(bench.models), MOST_LINES, note)
     return Figure(title="Latency over the run", note=shown, svg=svg, legend=_legend(series))
 

@@ -1,0 +1,99 @@
+"""What was found, told: benchmarks that show the same share a sentence, in which each has its own numbers.
+
+A rule says something of one benchmark. What two of them say is the same where it is decided alike and in the same words
+but for the benchmark and what was seen on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from msgspec import Struct
+
+from steelyard.types import Estimate
+
+Kind = Literal["told", "seen", "open", "beware"]
+
+NAMED = 3
+MOST_TOLD = 6
+"""Of so many benchmarks a sentence has the numbers; those of more stand below it."""
+
+
+class Finding(Struct, frozen=True, kw_only=True):
+    """A sentence with what it rests on.
+
+    ``told``: decided by a test; ``seen``: an estimate that nothing was held against; ``open``: not decided;
+    ``beware``: a doubt. ``rule`` names its section in ``docs/findings.md``; ``numbers`` are the estimates that it is
+    made from. ``says_open``: the sentence itself says that it is not decided. ``parts``: the same of each benchmark,
+    with its method and numbers, where the sentence is of several; it has none of its own then.
+    """
+
+    rule: str
+    kind: Kind
+    sentence: str
+    benchmark: str = ""
+    method: str = ""
+    numbers: tuple[Estimate, ...] = ()
+    says_open: bool = False
+    parts: tuple[Finding, ...] = ()
+
+
+class Said(Struct, frozen=True, kw_only=True):
+    """What a rule says of one benchmark, in pieces: ``head``, what was seen, ``rest``.
+
+    Between two parts of the head the benchmark is named. What was seen is ``alone``, or ``among`` what was seen on
+    other benchmarks, where it names its own; ``between`` stands between these, and ``once`` after all of them.
+    """
+
+    rule: str
+    kind: Kind
+    benchmark: str
+    head: tuple[str] | tuple[str, str]
+    alone: str = ""
+    among: str = ""
+    between: str = "; "
+    rest: str = ""
+    once: str = ""
+    method: str = ""
+    numbers: tuple[Estimate, ...] = ()
+    says_open: bool = False
+
+
+def told(said: Sequence[Said]) -> list[Finding]:
+    """One finding for all that say the same."""
+    alike: dict[tuple[object, ...], list[Said]] = {}
+    for one in said:
+        alike.setdefault((one.rule, one.kind, one.head, one.rest), []).append(one)
+    return [_together(group) for group in alike.values()]
+
+
+def listed(names: Sequence[str], most: int = NAMED) -> str:
+    """Names in a sentence, the first few of many."""
+    shown = list(names[:most])
+    if len(names) > most:
+        return f"{', '.join(shown)} and {len(names) - most} more"
+    return " and ".join(filter(None, [", ".join(shown[:-1]), shown[-1]]))
+
+
+def _together(group: Sequence[Said]) -> Finding:
+    first, *others = group
+    if not others:
+        return _alone(first)
+    return Finding(rule=first.rule, kind=first.kind, sentence=_sentence(group), says_open=first.says_open,
+                   parts=tuple(map(_alone, group)))  # fmt: skip
+
+
+def _alone(one: Said) -> Finding:
+    return Finding(rule=one.rule, kind=one.kind, sentence=f"{one.benchmark.join(one.head)}{one.alone}{one.rest}",
+                   benchmark=one.benchmark, method=one.method, numbers=one.numbers,
+                   says_open=one.says_open)  # fmt: skip
+
+
+def _sentence(group: Sequence[Said]) -> str:
+    first, seen = group[0], [one.among for one in group[:MOST_TOLD]]
+    head = listed([one.benchmark for one in group], MOST_TOLD).join(first.head)
+    said = listed(seen, MOST_TOLD) if first.between == " and " else first.between.join(filter(None, seen))
+    more = len(group) - MOST_TOLD
+    once = next((one.once for one in group if one.once), "")
+    return f"{head}{said}{first.rest}{once}" + (f" The numbers of {more} more stand below." if more > 0 else "")
