@@ -9,6 +9,7 @@ import pytest
 from hypothesis import settings
 
 import postgresql_server
+import statements
 from command import modules_of
 from steelyard import cli
 from steelyard.store import store
@@ -25,6 +26,7 @@ settings.load_profile("steelyard")
 cli.build_parser = functools.cache(cli.build_parser)
 # As a command sets it for itself: thousands of tests are held here, and garbage is seldom among them.
 gc.set_threshold(cli.SELDOM)
+statements.share()
 
 DATA = os.environ.get("STEELYARD_DATA")
 SERVER = pytest.StashKey[str | None]()

@@ -23,7 +23,14 @@ def _judged_once(monkeypatch):
 
 
 @pytest.mark.usefixtures("_judged_once")
-@pytest.mark.parametrize("name", [name for name in BUILT_IN if find_benchmark(name).is_verified])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.long if name == "humaneval" else ())  # some 650 programs
+        for name in BUILT_IN
+        if find_benchmark(name).is_verified
+    ],
+)
 def test_gold_scores_one_and_empty_scores_zero(name, request):
     if name != "starter":
         request.getfixturevalue("data_folder")

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import multiprocessing
 import random
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +13,7 @@ from msgspec.structs import replace
 
 import steelyard as sy
 from command import ok
+from forks import FORKS
 from server import chunk, finish, serving, stream, usage
 from steelyard.engine.asking.attempts import RetryPolicy
 from steelyard.engine.money.budget import (
@@ -470,9 +470,7 @@ def ask_in_a_process(url):
 def test_runs_side_by_side_in_processes_of_their_own_do_not_overspend_together():
     with Store.open() as store, serving(answer) as server:
         store.budget.set(1.2)
-        processes = [
-            multiprocessing.get_context("spawn").Process(target=ask_in_a_process, args=(server.url,)) for _ in range(3)
-        ]
+        processes = [FORKS.Process(target=ask_in_a_process, args=(server.url,)) for _ in range(3)]
         for process in processes:
             process.start()
         for process in processes:

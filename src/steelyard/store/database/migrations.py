@@ -147,7 +147,7 @@ def bring_up_to_date(connection: Connection) -> None:
     """Create the tables, or migrate an older store, within the transaction that is open."""
     found = version_of(connection)
     if found == 0:
-        schema.METADATA.create_all(connection)
+        schema.METADATA.create_all(connection, checkfirst=False)  # nothing is there
         connection.execute(schema.meta.insert().values(key="schema_version", value=str(VERSION)))
         return
     for step in MIGRATIONS[found - 1 :]:
