@@ -16,7 +16,7 @@ from steelyard.analysis.compare import (
 )
 from steelyard.analysis.compare_measures import compare_measure
 from steelyard.analysis.places import rank
-from steelyard.analysis.sentences import descriptive, sentence
+from steelyard.analysis.sentences import descriptive, points, sentence
 
 NAN = float("nan")
 
@@ -159,6 +159,23 @@ def test_one_sentence_says_how_much_how_sure_and_at_what_cost():
     assert sentence(again).startswith("m in #7 answers 33.3 points more than m in #3")
 
 
+def test_a_small_difference_that_is_shown_is_not_called_none():
+    found = compare_scores(*pair(6, 0, both=10_000, neither=4_036))
+    assert found.verdict == "improved"
+    assert points(found.difference) == "+0.04 (+0.02 to +0.09)"
+    assert sentence(found) == (
+        "cand answers 0.04 points more than base (95 % interval +0.02 to +0.09, paired, n = 14,042)."
+    )
+    alike = compare_scores(*pair(0, 0, both=10_000, neither=4_042))
+    assert "cand answers as much as base (95 % interval -0.03 to +0.03, paired" in sentence(alike)
+
+
+def test_without_spread_nobody_says_what_could_be_found():
+    usage = {"output_tokens": np.linspace(5, 9, 60)}
+    found = compare_measure(side([1] * 60, "base", **usage), side([1] * 60, "cand", **usage), "output_tokens")
+    assert (found.ratio.value, found.detectable, items_to_find(found, 0.05)) == (1.0, None, None)
+
+
 def test_answers_used_again_are_no_news_of_the_same_model():
     old, new = side([1, 0, 1], "m", 1), side([1, 0, 1], "m", 2, cached=np.array([True, True, False]))
     assert "2 answers of run #2 were given in earlier runs" in compare_scores(old, new).notes[0]
@@ -213,6 +230,7 @@ def test_latency_is_a_ratio_of_medians_and_a_tail_needs_enough_requests():
     assert found.verdict == "improved"
     assert found.difference.value == pytest.approx(-0.75)
     tail = compare_measure(slow, fast, "latency.p99")
+    assert descriptive(tail.of_baseline) == "latency.p99 unknown: n too small: need 368, have 100"
     assert (tail.ratio.value, tail.ratio.status) == (None, "n too small: need 368, have 100")
     assert compare_measure(fast, slow, "latency.p95").verdict == "regressed"
 

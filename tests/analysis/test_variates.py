@@ -61,7 +61,7 @@ def test_what_is_no_random_part_of_the_baselines_items_is_refused_with_its_reaso
     old, new, _ = versions(3, 0.7)
     with pytest.raises(UsageError, match="in the file's order, and the first ones of a file are no random sample"):
         compare_on_all_items(old, changed(new, order="file"))
-    with pytest.raises(UsageError, match="it was asked as many items as new in run #2, so there is nothing to save"):
+    with pytest.raises(UsageError, match="it was asked no fewer items than new in run #2, so there is nothing to save"):
         compare_on_all_items(new, old)
     with pytest.raises(UsageError, match="80 items are scored on both sides; with fewer than 100"):
         compare_on_all_items(*versions(3, 0.7, n=80)[:2])

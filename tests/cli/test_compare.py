@@ -218,6 +218,40 @@ def test_in_python_models_of_a_run_and_runs_are_compared():
         sy.compare(run, again)
 
 
+def test_a_grade_beyond_right_and_wrong_is_the_graders_fault_and_no_score():
+    items = [sy.Sample(id=f"i{i}", input=str(i), target=str(i)) for i in range(8)]
+    benchmark = sy.Benchmark(
+        name="points", version="1", load=lambda selection: items, grade=lambda sample, completion: int(sample.target)
+    )
+
+    def model(prompt: str) -> str:
+        return prompt
+
+    run = sy.run([model], [benchmark])
+    scores = {record.sample.id: record.scores["accuracy"] for record in run.records()}
+    assert {name for name, score in scores.items() if score.value is not None} == {"i0", "i1"}
+    assert scores["i7"].reason == "grading failed: ValueError: accuracy is a number from 0 to 1, not 7"
+
+
+def test_what_an_answer_was_is_told_only_where_the_grader_says():
+    items = [sy.Sample(id=f"i{i}", input=str(i), target=str(i)) for i in range(4)]
+    benchmark = sy.Benchmark(
+        name="echo",
+        version="1",
+        load=lambda selection: items,
+        grade=lambda sample, completion: completion.text == sample.target,
+    )
+
+    def weak(prompt: str) -> str:
+        return "no"
+
+    def strong(prompt: str) -> str:
+        return prompt
+
+    sy.run([weak, strong], [benchmark])
+    assert "i0: weak wrong; strong right\n" in ok("compare", "last", "--flips")
+
+
 def tango_by_scipy(b, c, n):
     """The score interval by its definition: the deltas whose score test, with the constrained estimate, keeps them."""
     z = oracle.norm.ppf(0.975)

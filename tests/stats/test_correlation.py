@@ -78,6 +78,15 @@ def test_kendalls_p_with_ties_is_the_normal_one():
     assert (found.p, found.method) == (pytest.approx(known.pvalue), "normal")
 
 
+@pytest.mark.parametrize("levels", [2, 40, 10**9])
+def test_kendalls_tau_of_many_points_is_scipys_and_needs_no_table_of_pairs(levels):
+    generator = np.random.default_rng(levels)
+    x = generator.integers(0, levels, 20_000)
+    y = np.where(generator.random(20_000) < 0.3, x, generator.integers(0, levels, 20_000))
+    found, expected = stats.kendall_tau_b(x=x, y=y), oracle.kendalltau(x, y, method="asymptotic")
+    assert (found.tau, found.p) == pytest.approx((expected.statistic, expected.pvalue), rel=1e-9)
+
+
 def test_twelve_points_are_few_enough_to_be_exact():
     generator = np.random.default_rng(2)
     x = generator.permutation(12)

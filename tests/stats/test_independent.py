@@ -124,6 +124,12 @@ def test_pass_at_k_is_the_share_of_draws_with_a_right_answer(n, c, k):
     assert stats.pass_at_k(n=n, c=c, k=k).value == pytest.approx(np.mean([any(draw) for draw in draws]))
 
 
+def test_pass_at_k_of_a_million_samples_is_known_at_once():
+    found = stats.pass_at_k(n=1_000_000, c=3, k=500_000).value
+    assert found == pytest.approx(oracle.hypergeom.sf(0, 1_000_000, 3, 500_000), rel=1e-9)
+    assert stats.pass_at_k(n=1_000_000, c=500_000, k=500_000).value == 1.0
+
+
 def test_variances_over_repeats_are_estimated_without_bias():
     generator = np.random.default_rng(1)
     items = generator.beta(2, 2, 40_000)
@@ -297,6 +303,48 @@ def test_an_unknown_score_leaves_things_unknown_and_never_narrow():
         new=unknown, baseline_same_items=[1, 0, 1], baseline_full_mean=0.5, population=10
     )
     assert (found.estimate, found.low) == (None, None)
+    assert stats.cluster_se(scores=unknown, clusters=["a", "b", "b"]).se_cr0 is None
+    assert stats.harrell_davis(values=unknown, p=0.5).value is None
+    assert stats.tokens_per_second(tokens=unknown, seconds=[1, 1, 1]).value is None
+    assert stats.tokens_per_second(tokens=[1, 1, 1], seconds=unknown).value is None
+    for lam in (None, 1.0):
+        found = stats.ppi_mean(labeled=unknown, predictions_labeled=[1, 0, 1], predictions_unlabeled=[1, 0, 1], lam=lam)
+        assert (found.estimate, found.low, found.n) == (None, None, 3)
+    places = stats.rank_models(scores=[unknown, [1, 0, 1], [0, 0, 1]])
+    assert (places.means[0], places.low, places.high) == (None, (1, 1, 1), (3, 3, 3))
+    assert all(places.near_best)
+    times = [*range(99), math.nan]
+    for bounds in (
+        stats.quantile_interval(values=times, p=0.5),
+        stats.interpolated_quantile_interval(values=times, p=0.5),
+        stats.clustered_quantile_interval(values=times, clusters=range(100), p=0.5),
+    ):
+        assert (bounds.low, bounds.high) == (None, None)
+
+
+@pytest.mark.parametrize("population", [None, 10])
+def test_an_unknown_answer_is_no_evidence_and_ends_the_bets(population):
+    before = stats.betting_e_value(values=[1.0, 0.0], mean=0.5, population=population)
+    assert stats.betting_e_value(values=[1.0, 0.0, math.nan, 1.0], mean=0.5, population=population) == before
+    assert stats.betting_e_value(values=[math.nan], mean=0.5, population=population).e_value < 1
+
+
+def test_an_unknown_value_in_a_series_neither_signals_nor_takes_back_what_was_seen():
+    known, gap = [0.0, 2.0, 2.0, 2.0], [0.0, 2.0, math.nan, 2.0, 2.0]
+    whole, broken = (stats.cusum(values=values, target=0, k=0.5, h=4) for values in (known, gap))
+    assert (whole.high[-1], whole.low[-1]) == (broken.high[-1], broken.low[-1])
+    assert broken.first_signal_index_1based == 5
+    smooth, uneven = (stats.ewma_chart(values=values, target=0, sigma=1).ewma for values in (known, gap))
+    assert uneven == (*smooth[:2], smooth[1], *smooth[2:])
+
+
+def test_percentiles_take_values_of_any_kind_and_a_time_without_end():
+    assert stats.harrell_davis(values=[math.inf, 1.0, 2.0], p=0.5).value == math.inf
+    assert stats.harrell_davis(values=[math.inf, 1.0, 2.0], p=0).value == 1.0
+    flags = [True, False] * 30
+    assert stats.interpolated_quantile_interval(values=flags, p=0.5).high == 1.0
+    listed = stats.clustered_quantile_interval(values=list(range(60)), clusters=[i // 3 for i in range(60)], p=0.5)
+    assert listed == stats.clustered_quantile_interval(values=np.arange(60.0), clusters=np.arange(60) // 3, p=0.5)
 
 
 def test_a_request_without_an_end_is_the_longest_one():

@@ -30,6 +30,12 @@ def test_equal_models_share_the_first_place():
     assert found.first == pytest.approx((1 / 3,) * 3)
 
 
+def test_models_that_never_differed_could_have_each_others_place():
+    row, worse = np.repeat([1.0, 0.0], [90, 10]), np.repeat([1.0, 0.0], [30, 70])
+    found = stats.rank_models(scores=[row, worse, row])
+    assert (found.places, found.low, found.high) == ((1, 3, 1), (1, 3, 1), (2, 3, 2))
+
+
 @pytest.mark.parametrize("table", [[], [[], []], [[1.0], [0.0]]])
 def test_of_one_item_or_none_every_place_is_possible(table):
     found = stats.rank_models(scores=table)

@@ -29,6 +29,8 @@ FALSE_SHARE = 0.10
 FEW_FOR_T = 50
 FEW_CLUSTERS = 10
 MUCH_LOST = 0.01
+NO_SPREAD = 1e-9
+"""A standard error that is rounding alone, as of a ratio that every item has."""
 
 Family = Literal["claim", "grid"]
 
@@ -186,9 +188,12 @@ def logarithm(ratio: Estimate) -> Estimate:
 
 
 def detectable_difference(difference: Estimate, confidence: float) -> float | None:
-    """The smallest true difference that as many items find with a power of 80 %, from the spread seen here."""
+    """The smallest true difference that as many items find with a power of 80 %, from the spread seen here.
+
+    Without any spread nobody can say.
+    """
     se = standard_error(difference)
-    if se is None:
+    if not se or se <= NO_SPREAD:
         return None
     return stats.minimum_detectable_effect(
         n=difference.n, omega2=difference.n * se**2, alpha=1 - confidence, power=POWER
@@ -230,7 +235,7 @@ def items_to_find(comparison: Comparison, delta: float) -> int | None:
     if comparison.ratio is not None:
         found, delta = logarithm(comparison.ratio), math.log1p(delta)
     se, level = standard_error(found), found.level
-    if se is None or not n or not delta or level is None:
+    if se is None or se <= NO_SPREAD or not n or not delta or level is None:
         return None
     needed = stats.sample_size_paired(delta=delta, omega2=n * se**2, alpha=1 - level, power=POWER).n
     return None if needed is None else int(needed)

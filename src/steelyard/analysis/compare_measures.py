@@ -191,7 +191,7 @@ def _percentiles(
     difference, ratio = (found.difference, found.ratio) if is_known else (None, None)
     return (
         *(
-            _bounded(metric, point if is_known else None, values, p, confidence)
+            _bounded(metric, point if is_known else None, values, p, confidence, status)
             for point, values in ((found.a, a), (found.b, b))
         ),
         _estimate(metric, difference, gap_low, gap_high, confidence, pair.n, how, "s", status),
@@ -207,10 +207,14 @@ def _of_items(pair: Paired, columns: Columns, figures: np.ndarray) -> tuple[np.n
     return units, figures[chosen]
 
 
-def _bounded(metric: str, point: float | None, values: np.ndarray, p: float, confidence: float) -> Estimate:
+def _bounded(
+    metric: str, point: float | None, values: np.ndarray, p: float, confidence: float, status: str
+) -> Estimate:
+    """One side's percentile; ``status`` says why there is none."""
     bounds = stats.quantile_interval(values=values, p=p, confidence=confidence)
     high = bounds.high if bounds.high is not None and np.isfinite(bounds.high) else None
-    return _estimate(metric, point, bounds.low, high, confidence, len(values), "order statistics", "s")
+    told = "ok" if point is not None else status
+    return _estimate(metric, point, bounds.low, high, confidence, len(values), "order statistics", "s", told)
 
 
 def _too_few(need: int | None, have: int, a: np.ndarray, b: np.ndarray) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from steelyard.analysis.stopped import is_repeated
-from steelyard.analysis.wording import written
+from steelyard.analysis.wording import point_decimals, written
 from steelyard.types import Comparison, Estimate
 
 PLAIN = {"wilson": "Wilson", "item means, t": "t over item means"}
@@ -27,10 +27,11 @@ def points(estimate: Estimate) -> str:
     """A difference of shares with its sign and bounds: ``+2.1 (+0.8 to +3.4)``."""
     if estimate.value is None:
         return "unknown"
-    text = _signed(estimate.value)
+    decimals = point_decimals(estimate)
+    text = f"{100 * estimate.value:+.{decimals}f}"
     if estimate.low is None or estimate.high is None:
         return text
-    return f"{text} ({_signed(estimate.low)} to {_signed(estimate.high)})"
+    return f"{text} ({100 * estimate.low:+.{decimals}f} to {100 * estimate.high:+.{decimals}f})"
 
 
 def times(estimate: Estimate | None) -> str:
@@ -73,7 +74,7 @@ def lead_words(comparison: Comparison, measures: Sequence[Comparison] = ()) -> s
 
 def _more_or_less(comparison: Comparison) -> str:
     value = 100 * (comparison.difference.value or 0.0)
-    return f"{abs(value):.1f} points {'more' if value > 0 else 'less'}"
+    return f"{abs(value):.{point_decimals(comparison.difference)}f} points {'more' if value > 0 else 'less'}"
 
 
 def _claim(comparison: Comparison) -> str:
@@ -83,7 +84,7 @@ def _claim(comparison: Comparison) -> str:
         return f"{who}'s {comparison.metric} is {comparison.ratio.value:.3g} times that of {other}"
     value = 100 * (comparison.difference.value or 0.0)
     what = "answers" if comparison.metric == "accuracy" else f"scores on {comparison.metric}"
-    if round(abs(value), 1) == 0:
+    if round(abs(value), point_decimals(comparison.difference)) == 0:
         return f"{who} {what} as much as {other}"
     return f"{who} {what} {_more_or_less(comparison)} than {other}"
 
@@ -91,7 +92,8 @@ def _claim(comparison: Comparison) -> str:
 def _evidence(comparison: Comparison, difference: Estimate) -> str:
     parts = []
     if difference.low is not None and difference.high is not None:
-        scale, form = (1.0, "{:.3g}") if comparison.ratio is not None else (100.0, "{:+.1f}")
+        in_points = f"{{:+.{point_decimals(difference)}f}}"
+        scale, form = (1.0, "{:.3g}") if comparison.ratio is not None else (100.0, in_points)
         low, high = form.format(scale * difference.low), form.format(scale * difference.high)
         looks = " over all looks" if is_repeated(difference) else ""
         parts.append(f"{100 * (difference.level or 0):.3g} % interval {low} to {high}{looks}")
@@ -139,7 +141,3 @@ def _doubt(comparison: Comparison) -> str:
 def _margin(comparison: Comparison) -> str:
     margin = 100 * (comparison.margin or 0.0)
     return f"{margin:g} %" if comparison.ratio is not None else f"{margin:g} points"
-
-
-def _signed(value: float) -> str:
-    return f"{100 * value:+.1f}"

@@ -92,8 +92,8 @@ def _check_usable(baseline: Side, candidate: Side, parts: Parts) -> None:
         raise UsageError(f"{who} its score is a mean over strata, which --control-variate does not take")
     if len(np.unique(candidate.columns.sample)) >= len(np.unique(baseline.columns.sample)):
         raise UsageError(
-            f"{who} it was asked as many items as {baseline.name} in run #{baseline.run}, so there is nothing to save. "
-            "Try: the run with more items first, or without --control-variate"
+            f"{who} it was asked no fewer items than {baseline.name} in run #{baseline.run}, so there is nothing to "
+            "save. Try: the run with more items first, or without --control-variate"
         )
     if candidate.info.order != "shuffled" and candidate.info.is_imported:
         raise UsageError(

@@ -64,6 +64,18 @@ def change_written(value: float, unit: str) -> str:
     return f"{value * scale:+,.{digits}f}{suffix}"
 
 
+def point_decimals(difference: Estimate) -> int:
+    """One decimal of a point, or more where bounds lie so near each other that one would make them all alike."""
+    if difference.low is None or difference.high is None:
+        return 1
+    return decimals_of_points((difference.high - difference.low) / 2)
+
+
+def decimals_of_points(size: float) -> int:
+    """One, or as many as show a smaller size to be one."""
+    return max(1, _decimals(100 * size, 1))
+
+
 def _scale(unit: str, value: float) -> tuple[float, str]:
     if unit == "share":
         return 100.0, " %"

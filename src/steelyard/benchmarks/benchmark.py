@@ -130,12 +130,14 @@ def ask(sample: Sample, exemplars: tuple[Sample, ...] = ()) -> Prompt:
 
 
 def scores_of(protocol: Protocol, judged: Any) -> dict[str, Score]:
-    """What a grade function returned, in full: a score per metric."""
-    if isinstance(judged, dict):
-        return judged
-    if not isinstance(judged, Score):
+    """What a grade function returned, in full: a score per metric, of which the first is a share of what is right."""
+    if not isinstance(judged, dict | Score):
         judged = Score(value=float(judged), answer="")
-    return {protocol.metrics[0]: judged}
+    scores = judged if isinstance(judged, dict) else {protocol.metrics[0]: judged}
+    first = scores.get(protocol.metrics[0])
+    if first is not None and first.value is not None and not 0 <= first.value <= 1:
+        raise ValueError(f"{protocol.metrics[0]} is a number from 0 to 1, not {first.value:g}")
+    return scores
 
 
 def digest_of(samples: Sequence[Sample]) -> str:

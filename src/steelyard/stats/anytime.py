@@ -90,11 +90,8 @@ def hedged_confidence_sequence(
     wide of the means tried, and within what the answers so far leave possible. From an unknown value on, which cannot
     be bet on, nothing is learnt.
     """
-    sample = np.asarray(values, dtype=float)
+    sample = _until_unknown(values)
     moments = [len(sample)] if at is None else [min(int(moment), len(sample)) for moment in at]
-    if np.isnan(sample).any():
-        known = int(np.isnan(sample).argmax())
-        moments, sample = [min(moment, known) for moment in moments], sample[:known]
     bets = _bet_sizes(sample, alpha, planned)
     means = np.linspace(0.0, 1.0, resolution + 1)
     up, down, total = np.ones_like(means), np.ones_like(means), 0.0
@@ -151,9 +148,10 @@ def betting_e_value(
 ) -> EValue:
     """The most that hedged bets against one ``mean`` have made at any moment: the test of a confidence sequence.
 
-    A paired difference d in [-1, 1] is tested for a tie as the value (d + 1) / 2 against the mean 1/2.
+    A paired difference d in [-1, 1] is tested for a tie as the value (d + 1) / 2 against the mean 1/2. From an unknown
+    value on nothing is bet.
     """
-    sample = np.asarray(values, dtype=float)
+    sample = _until_unknown(values)
     before = np.concatenate([[0.0], np.cumsum(sample)[:-1]]) if len(sample) else sample
     left = np.inf if population is None else population - np.arange(len(sample))
     expected = np.full(len(sample), mean) if population is None else (population * mean - before) / np.maximum(1, left)
@@ -173,6 +171,12 @@ def betting_e_value(
 def _log_beta_binomial(k: np.ndarray, n: int, a: float, b: float) -> np.ndarray:
     choose = scipy.special.gammaln(n + 1) - scipy.special.gammaln(k + 1) - scipy.special.gammaln(n - k + 1)
     return np.asarray(choose + scipy.special.betaln(k + a, n - k + b) - scipy.special.betaln(a, b))
+
+
+def _until_unknown(values: Sequence[float] | np.ndarray) -> np.ndarray:
+    sample = np.asarray(values, dtype=float)
+    unknown = np.isnan(sample)
+    return sample[: int(unknown.argmax())] if unknown.any() else sample
 
 
 def _bet_sizes(values: np.ndarray, alpha: float, planned: float | None) -> np.ndarray:

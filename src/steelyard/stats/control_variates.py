@@ -69,7 +69,7 @@ class ControlVariateGain(Struct, frozen=True, kw_only=True):
 
 
 class PredictedMean(Struct, frozen=True, kw_only=True):
-    """A mean from few labels and many predictions; ``None`` where there are too few labels or no spread.
+    """A mean from few labels and many predictions; ``None`` where labels are too few, unknown or without spread.
 
     ``method`` says what the bounds are from.
     """
@@ -273,8 +273,8 @@ def ppi_mean(
     y, f = np.asarray(labeled, dtype=float), np.asarray(predictions_labeled, dtype=float)
     others = np.asarray(predictions_unlabeled, dtype=float)
     n = len(y)
-    if n == 0:
-        return PredictedMean(estimate=None, lam=lam or 0.0, se=None, low=None, high=None, n=0, method="none")
+    if n == 0 or not all(np.isfinite(sample).all() for sample in (y, f, others)):
+        return PredictedMean(estimate=None, lam=lam or 0.0, se=None, low=None, high=None, n=n, method="none")
     weight = 0.0 if not len(others) else _least_variance(y, f, others) if lam is None else float(lam)
     if lam is None and (are_shares(y, f, others) or are_few(y)):
         return _predicted_share(y, f, others, weight, confidence)

@@ -121,17 +121,16 @@ def kendall_tau_b(*, x: Sequence[float] | np.ndarray, y: Sequence[float] | np.nd
     n = len(a)
     if n < 2 or not np.isfinite(a).all() or not np.isfinite(b).all():
         return Kendall(tau=None, p=None, n=n, method="exact")
-    signs_a, signs_b = _signs(a), _signs(b)
-    loose = math.sqrt(float(np.abs(signs_a).sum()) * float(np.abs(signs_b).sum()))
-    if not loose:
+    apart_a, apart_b = _pairs_apart(a), _pairs_apart(b)
+    if not apart_a or not apart_b:
         return Kendall(tau=None, p=None, n=n, method="exact")
-    score = int((signs_a * signs_b).sum()) // 2
-    tied = len(np.unique(a)) < n or len(np.unique(b)) < n
-    tau = max(-1.0, min(1.0, 2 * score / loose))
+    score = _score(a, b)
+    tied = min(apart_a, apart_b) < n * (n - 1) // 2
+    tau = max(-1.0, min(1.0, score / math.sqrt(apart_a) / math.sqrt(apart_b)))
     if not tied and n <= MOST_FOR_EXACT_KENDALL:
         return Kendall(tau=tau, p=_inversions_p(score, n), n=n, method="exact")
     if tied and n <= MOST_FOR_EXACT_TIED_KENDALL:
-        return Kendall(tau=tau, p=_enumerated_p(score, signs_a, signs_b), n=n, method="exact")
+        return Kendall(tau=tau, p=_enumerated_p(score, _signs(a), _signs(b)), n=n, method="exact")
     return Kendall(tau=tau, p=_tied_normal_p(score, a, b), n=n, method="normal")
 
 
@@ -179,6 +178,31 @@ def _orderings_p(a: np.ndarray, b: np.ndarray) -> float:
     middle = float(a.sum()) * float(b.sum()) / n
     reached = np.abs(np.arange(most + 1) - middle) >= abs(float(a @ b) - middle) - 1e-6
     return float(ways[reached].sum() / ways.sum())
+
+
+def _pairs_apart(values: np.ndarray) -> int:
+    """How many pairs of points have different values."""
+    alike = np.unique(values, axis=0, return_counts=True)[1]
+    return len(values) * (len(values) - 1) // 2 - int((alike * (alike - 1) // 2).sum())
+
+
+def _score(a: np.ndarray, b: np.ndarray) -> int:
+    """Concordant less discordant pairs: in the order of a, those that b has in another are discordant (Knight 1966)."""
+    both_apart = _pairs_apart(a) + _pairs_apart(b) - _pairs_apart(np.stack([a, b], axis=1))
+    return both_apart - 2 * _inversions(np.unique(b, return_inverse=True)[1][np.lexsort((b, a))])
+
+
+def _inversions(ranks: np.ndarray) -> int:
+    """How many pairs stand the larger before the smaller: counted at the first bit in which they differ."""
+    found = 0
+    for bit in reversed(range(int(ranks.max()).bit_length())):
+        is_one, kind = ranks >> bit & 1, ranks >> bit + 1
+        ones = np.cumsum(is_one) - is_one
+        starts = np.flatnonzero(np.diff(kind, prepend=-1))
+        since_start = ones - np.repeat(ones[starts], np.diff(starts, append=len(ranks)))
+        found += int(since_start[is_one == 0].sum())
+        ranks = ranks[np.argsort(ranks >> bit, kind="stable")]
+    return found
 
 
 def _signs(values: np.ndarray) -> np.ndarray:

@@ -59,12 +59,12 @@ class Variances(Struct, frozen=True, kw_only=True):
 class ClusteredMean(Struct, frozen=True, kw_only=True):
     """A mean with cluster-robust standard errors: ``se`` with G/(G-1), ``se_cr0`` without.
 
-    ``se`` is ``None`` of a single cluster and of clusters without spread, as it is of a mean.
+    ``se`` is ``None`` of a single cluster and of clusters without spread, as it is of a mean; both are of nothing.
     """
 
     mean: float | None
     se: float | None
-    se_cr0: float
+    se_cr0: float | None
     clusters: int
 
 
@@ -208,7 +208,7 @@ def cluster_se(*, scores: Sequence[float] | np.ndarray, clusters: Sequence[Hasha
     """
     values, membership = np.asarray(scores, dtype=float), members_of(clusters)
     if not len(values) or not np.isfinite(values).all():
-        return ClusteredMean(mean=None, se=None, se_cr0=0.0, clusters=len(np.unique(membership)))
+        return ClusteredMean(mean=None, se=None, se_cr0=None, clusters=len(np.unique(membership)))
     sums = np.bincount(membership, weights=values - values.mean())
     groups = len(sums)
     se_cr0 = math.sqrt(float((sums**2).sum())) / len(values)

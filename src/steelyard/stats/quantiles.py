@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from functools import lru_cache
 from typing import Literal
 
@@ -114,44 +114,56 @@ def pooled_percentile(*, groups: Sequence[Sequence[float]], p: float) -> Value:
 
 
 def harrell_davis(*, values: Sequence[float] | np.ndarray, p: float) -> Value:
-    """A smoother point estimate of the ``p`` quantile (Harrell & Davis 1982); for a point only, not for tails."""
+    """A smoother point estimate of the ``p`` quantile (Harrell & Davis 1982); for a point only, not for tails.
+
+    Infinite values that weigh anything make it infinite; unknown ones leave none.
+    """
     ordered = np.sort(np.asarray(values, dtype=float))
     n = len(ordered)
-    if n == 0:
+    if n == 0 or np.isnan(ordered[-1]):
         return Value(value=None)
-    edges = scipy.special.betainc(p * (n + 1), (1 - p) * (n + 1), np.arange(n + 1) / n)
-    return Value(value=float(np.diff(edges) @ ordered))
+    weights = np.diff(scipy.special.betainc(p * (n + 1), (1 - p) * (n + 1), np.arange(n + 1) / n))
+    return Value(value=float(weights[weights > 0] @ ordered[weights > 0]))
 
 
-def quantile_interval(*, values: np.ndarray, p: float, confidence: float = 0.95) -> QuantileBounds:
-    """Distribution-free bounds of the ``p`` quantile of independent values."""
-    return _bounds(np.sort(values), float(len(values)), p, confidence)
+def quantile_interval(*, values: Sequence[float] | np.ndarray, p: float, confidence: float = 0.95) -> QuantileBounds:
+    """Distribution-free bounds of the ``p`` quantile of independent values; unknown ones leave none."""
+    return _bounds(np.sort(np.asarray(values, dtype=float)), float(len(values)), p, confidence)
 
 
-def interpolated_quantile_interval(*, values: np.ndarray, p: float, confidence: float = 0.95) -> QuantileBounds:
+def interpolated_quantile_interval(
+    *, values: Sequence[float] | np.ndarray, p: float, confidence: float = 0.95
+) -> QuantileBounds:
     """Bounds of the ``p`` quantile between two order statistics each, which meet the confidence nearly (Nyblom 1992).
 
     Of independent values of one continuous distribution; ``quantile_interval`` covers no less than it says instead.
     """
-    ordered, n = np.sort(values), len(values)
+    ordered, n = np.sort(np.asarray(values, dtype=float)), len(values)
+    if n and np.isnan(ordered[-1]):
+        return QuantileBounds(low=None, high=None, effective_n=float(n))
     low = _interpolated(ordered, p, (1 + confidence) / 2)
     high = _interpolated(-ordered[::-1], 1 - p, (1 + confidence) / 2)
     return QuantileBounds(low=low, high=None if high is None else -high, effective_n=float(n))
 
 
 def clustered_quantile_interval(
-    *, values: np.ndarray, clusters: np.ndarray, p: float, confidence: float = 0.95
+    *,
+    values: Sequence[float] | np.ndarray,
+    clusters: Sequence[Hashable] | np.ndarray,
+    p: float,
+    confidence: float = 0.95,
 ) -> QuantileBounds:
     """Distribution-free bounds of the ``p`` quantile of values in clusters, such as the token gaps of one request.
 
     The indicator of lying below the quantile has a clustered variance; the sample is worth n over that design effect
     (Woodruff 1952; Kish 1965), and the order statistics are taken at that size.
     """
-    ordered = np.sort(values)
+    sample = np.asarray(values, dtype=float)
+    ordered = np.sort(sample)
     n = len(ordered)
-    if n < 2:
+    if n < 2 or np.isnan(ordered[-1]):
         return QuantileBounds(low=None, high=None, effective_n=float(n))
-    below = (values <= linear_quantile(ordered, p)).astype(float)
+    below = (sample <= linear_quantile(ordered, p)).astype(float)
     share = float(below.mean())
     clustered = cluster_se(scores=below, clusters=clusters)
     if clustered.clusters < 2:
@@ -186,7 +198,7 @@ def _place_between(n: int, p: float, confidence: float) -> tuple[int, float]:
 
 def _bounds(ordered: np.ndarray, worth: float, p: float, confidence: float) -> QuantileBounds:
     size = min(math.floor(worth), MOST_SEARCHED)
-    if size < 1:
+    if size < 1 or np.isnan(ordered[-1]):
         return QuantileBounds(low=None, high=None, effective_n=worth)
     ranks = quantile_ci_ranks(n=size, p=p, confidence=confidence)
 

@@ -18,8 +18,9 @@ WEIGHTS_AT_ONCE = 1 << 22
 class Places(Struct, frozen=True, kw_only=True):
     """For each model, in the order given: its mean, its place, the places it could have, and its chance of the first.
 
-    Equal means share the better place. ``near_best`` says that the model's difference from the best one seen is not
-    told from 0. Of one item, or none, every place is possible.
+    Equal means share the better place, and could have any of those they share: that models never differed is no proof
+    that they never will. ``near_best`` says that the model's difference from the best one seen is not told from 0. Of
+    one item, or none, or with an unknown score every place is possible.
     """
 
     means: tuple[float | None, ...]
@@ -48,9 +49,9 @@ def rank_models(
     table = np.asarray(scores, dtype=float)
     models = len(table)
     items = table.shape[1] if table.ndim == 2 else 0
-    if items < 2:
+    if items < 2 or not np.isfinite(table).all():
         return Places(
-            means=tuple(float(row[0]) if items else None for row in table),
+            means=tuple(float(row.mean()) if items and np.isfinite(row).all() else None for row in table),
             places=(1,) * models,
             low=(1,) * models,
             high=(models,) * models,
@@ -67,7 +68,7 @@ def rank_models(
         means=tuple(float(mean) for mean in means),
         places=tuple(int(place) for place in _ranks(means[None, :])[0]),
         low=tuple(int(place) for place in np.quantile(ranks, tail, axis=0, method="lower")),
-        high=tuple(int(place) for place in np.quantile(ranks, 1 - tail, axis=0, method="higher")),
+        high=tuple(int(place) for place in np.quantile(_last_of_equals(drawn), 1 - tail, axis=0, method="higher")),
         first=tuple(float(share) for share in (tops / tops.sum(axis=1, keepdims=True)).mean(axis=0)),
         near_best=_near_best(means, drawn, items, confidence),
     )
@@ -104,6 +105,11 @@ def _within(
 def _ranks(means: np.ndarray) -> np.ndarray:
     rounded = np.round(means, 12)
     return np.asarray((rounded[:, None, :] > rounded[:, :, None]).sum(axis=2) + 1)
+
+
+def _last_of_equals(means: np.ndarray) -> np.ndarray:
+    """Ranks where equal means share the worse place."""
+    return np.asarray((means[:, None, :] >= means[:, :, None]).sum(axis=2))
 
 
 def _near_best(means: np.ndarray, drawn: np.ndarray, items: int, confidence: float) -> tuple[bool, ...]:

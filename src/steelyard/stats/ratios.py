@@ -48,5 +48,5 @@ def ratio_interval_fieller(
 
 def tokens_per_second(*, tokens: Sequence[float], seconds: Sequence[float]) -> Value:
     """Total tokens over total seconds; the mean of per-request rates is another quantity."""
-    total = float(sum(seconds))
-    return Value(value=float(sum(tokens)) / total if total else None)
+    made, total = float(sum(tokens)), float(sum(seconds))
+    return Value(value=made / total if total and math.isfinite(made + total) else None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import numpy as np
 
 from steelyard.stats.quantiles import Value
 
@@ -10,8 +10,11 @@ from steelyard.stats.quantiles import Value
 def pass_at_k(*, n: int, c: int, k: int) -> Value:
     """The chance that one of ``k`` samples passes, from ``n`` of which ``c`` did (Chen et al. 2021, eq. 1).
 
-    1 - C(n - c, k) / C(n, k), without bias; unknown where fewer than ``k`` samples were taken.
+    1 - C(n - c, k) / C(n, k), without bias, as a product; unknown where fewer than ``k`` samples were taken.
     """
     if k > n:
         return Value(value=None)
-    return Value(value=1.0 - math.comb(n - c, k) / math.comb(n, k))
+    if k > n - c:
+        return Value(value=1.0)
+    few, many = sorted((c, k))
+    return Value(value=1.0 - float(np.prod(1 - many / np.arange(n - few + 1, n + 1))))

@@ -84,11 +84,15 @@ def ewma_chart(
     lam: float = 0.3,
     L: float = 2.7,  # noqa: N803 - the field's name for the limits' distance
 ) -> EwmaChart:
-    """Exponentially weighted moving average with its long-run limits (Roberts 1959; NIST handbook 6.3.2.4)."""
+    """Exponentially weighted moving average with its long-run limits (Roberts 1959; NIST handbook 6.3.2.4).
+
+    An unknown value leaves the average where it was.
+    """
     smoothed: list[float] = []
     latest = target
     for value in values:
-        latest = lam * float(value) + (1 - lam) * latest
+        if not math.isnan(value):
+            latest = lam * float(value) + (1 - lam) * latest
         smoothed.append(latest)
     reach = L * sigma * math.sqrt(lam / (2 - lam))
     beyond = tuple(i for i, value in enumerate(smoothed, start=1) if abs(value - target) > reach)
@@ -96,13 +100,17 @@ def ewma_chart(
 
 
 def cusum(*, values: Sequence[float] | np.ndarray, target: float, k: float, h: float) -> Cusum:
-    """Tabular CUSUM in the data's unit: slow drift (Page 1954; NIST handbook 6.3.2.3); signals beyond ``h``."""
+    """Tabular CUSUM in the data's unit: slow drift (Page 1954; NIST handbook 6.3.2.3); signals beyond ``h``.
+
+    An unknown value leaves the sums where they were.
+    """
     highs: list[float] = []
     lows: list[float] = []
     high = low = 0.0
     for value in values:
-        high = max(0.0, high + float(value) - target - k)
-        low = max(0.0, low + target - k - float(value))
+        if not math.isnan(value):
+            high = max(0.0, high + float(value) - target - k)
+            low = max(0.0, low + target - k - float(value))
         highs.append(high)
         lows.append(low)
     beyond = (i for i, sums in enumerate(zip(highs, lows, strict=True), start=1) if max(sums) > h)

@@ -14,7 +14,7 @@ from steelyard.analysis.compare import CONFIDENCE, family_level
 from steelyard.analysis.places import Place, Ranking
 from steelyard.analysis.sentences import descriptive, names, points, times
 from steelyard.analysis.telling import NAMED, listed
-from steelyard.analysis.wording import dollars, written
+from steelyard.analysis.wording import decimals_of_points, dollars, written
 from steelyard.report.comparing.comparison import Average, Compared, Comparisons
 from steelyard.report.comparing.variates_text import variate_words
 from steelyard.report.console import PlainConsole, console, new_table, tables_that_fit
@@ -295,7 +295,10 @@ def _range_words(pairs: Sequence[Compared]) -> str:
     found = [size for size in sizes if size <= 1 or one.ratio is not None]
     if not found:
         return "are too few to find any difference"
-    text, none = f"find a difference of {100 * found[0]:.1f} to {_size_words(one, found[-1])}", len(sizes) - len(found)
+    text, none = (
+        f"find a difference of {100 * found[0]:.{decimals_of_points(found[0])}f} to {_size_words(one, found[-1])}",
+        len(sizes) - len(found),
+    )
     return f"{text}, and of {none} {'pair' if none == 1 else 'pairs'} none" if none else text
 
 
@@ -310,7 +313,7 @@ def _found_words(pair: Compared) -> str:
 
 
 def _size_words(one: Comparison, size: float) -> str:
-    return f"{100 * size:.1f} {'points' if one.ratio is None else '%'}"
+    return f"{100 * size:.{decimals_of_points(size)}f} {'points' if one.ratio is None else '%'}"
 
 
 def _needed_words(pair: Compared) -> str:

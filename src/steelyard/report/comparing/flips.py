@@ -151,5 +151,5 @@ def _answer(store: Store, run: RunInfo, info: CellInfo, item: str, metric: str, 
 
 def _said(name: str, score: float, answer: str | None) -> str:
     word = {1.0: "right", 0.0: "wrong"}.get(score, f"{score:.2g}")
-    text = "" if answer is None else f", {plain(' '.join(answer.split()))[:LONGEST]!r}"
+    text = "" if not answer else f", {plain(' '.join(answer.split()))[:LONGEST]!r}"
     return f"{on_one_line(name)} {word}{text}"
