@@ -75,6 +75,9 @@ def test_a_floor_that_is_not_beaten_is_told():
     (found,) = of("floor", contender("a", 300), contender("b", 250), floors=[floor(100)])
     assert found.kind == "told"
     assert found.sentence.startswith("Both models do better")
+    apart = contender("c", 20, info={"prompt_digest": "other words"})
+    (found,) = of("floor", contender("a", 300), contender("b", 250), apart, floors=[floor(100)])
+    assert found.sentence.startswith("a and b do better")
 
 
 def test_the_cheapest_right_answer_is_decided_by_the_ratio_of_costs():
@@ -87,7 +90,13 @@ def test_the_cheapest_right_answer_is_decided_by_the_ratio_of_costs():
 
 def test_an_unknown_price_is_named_and_not_taken_for_nothing():
     (found,) = of("cost", contender("a", 300), contender("b", 290, cost=np.nan))
-    assert "What b cost is not known." in found.sentence
+    assert "What b costs is not known." in found.sentence
+
+
+def test_a_model_that_got_nothing_right_has_a_price_and_no_price_of_a_right_answer():
+    (found,) = of("cost", contender("a", 300), contender("b", 0))
+    assert found.sentence.endswith(". b got nothing right.")
+    assert "not known" not in found.sentence
 
 
 def test_the_fastest_first_token_is_decided_by_the_ratio_of_medians():
@@ -247,11 +256,20 @@ def test_who_is_best_is_left_open_in_one_sentence_whoever_is_seen_to_be_it():
     assert found.sentence.count("the true one") == 1
 
 
-def test_of_many_benchmarks_a_sentence_has_the_first_few_and_the_rest_stands_below():
+def test_of_many_benchmarks_a_sentence_has_the_first_few_and_says_how_many_it_leaves_out():
     labels = [f"{letter}@p" for letter in "bcdefghij"]
     (found,) = over("lead", *labels, a=(300,) * 9)
-    assert found.sentence.endswith("of g@p right. The numbers of 3 more stand below.")
+    assert found.sentence.endswith("of g@p right. The numbers of 3 more benchmarks are left out here.")
     assert [one.benchmark for one in found.parts] == labels
+
+
+def test_what_holds_of_numbers_that_a_sentence_leaves_out_is_not_said():
+    labels = [f"{letter}@p" for letter in "bcdefgh"]
+    (found,) = over("lead", *labels, a=(*[200] * 6, 203), b=[200] * 7)
+    assert found.sentence.endswith(
+        "both have 50.0 % (45.1 to 54.9). The numbers of 1 more benchmark are left out here."
+    )
+    assert "the true one" in found.parts[-1].sentence
 
 
 def test_what_changed_since_a_baseline_is_told_with_its_interval():
@@ -316,7 +334,10 @@ def test_high_stakes_names_all_that_are_not_told_apart():
 def test_high_stakes_is_withheld_below_the_bar_and_says_that_items_do_not_help():
     found = recommended(STAKES, contender("a", 300), contender("b", 290))
     assert not found.is_given
-    assert found.settle == "More items would not change that."
+    assert (
+        found.settle
+        == "Other models, or a bar of your own (steelyard gate --require): more items would not change that."
+    )
 
 
 def test_high_stakes_is_withheld_at_the_bar_with_items_and_dollars_that_would_settle_it():
@@ -347,7 +368,7 @@ def test_high_stakes_is_withheld_where_calls_failed():
     found = recommended(STAKES, Contender(cell=broken, estimates={one.metric: one for one in broken.estimates}))
     assert not found.is_given
     assert "8 of 400 requests failed" in found.why
-    assert "first what keeps it from being judged" in found.settle
+    assert found.settle.startswith("Mending what keeps it from being judged")
 
 
 def test_general_names_what_keeps_a_cheaper_model_from_being_judged():
@@ -359,7 +380,7 @@ def test_general_names_what_keeps_a_cheaper_model_from_being_judged():
     found = recommended(GENERAL, contender("dear", 350), cheap)
     assert not found.is_given
     assert found.why.startswith("Whether cheap is within 5 points of the best cannot be judged on b@p: 20 of 400 ")
-    assert found.settle == "No number of items: first what keeps it from being judged must be mended."
+    assert found.settle == "Mending what keeps it from being judged; no number of items does."
 
 
 def test_what_only_weighs_choices_is_to_be_asked_under_a_protocol_that_generates():
@@ -376,7 +397,7 @@ def test_what_is_no_fault_of_an_import_is_not_put_down_to_it_and_the_imported_ar
     estimates = {one.metric: one for one in broken.estimates} | dict(contender("a", 390).estimates)
     found = recommended(STAKES, Contender(cell=broken, estimates=estimates))
     assert "12 of 400 requests failed or could not be graded" in found.why
-    assert found.settle == "No number of items: first what keeps it from being judged must be mended."
+    assert found.settle == "Mending what keeps it from being judged; no number of items does."
     imported = [contender(name, 395, info={"origin": "import sha256:00"}) for name in "ab"]
     found = recommended(STAKES, *imported, contender("live", 364))
     assert found.settle.startswith("Ask a and b from here (steelyard run): of answers made elsewhere")

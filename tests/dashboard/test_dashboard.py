@@ -12,7 +12,8 @@ import pytest
 from boards import REFUSED, TRIED, Visitor, cell_info, estimate, judged, new_call, one_run, served
 
 from steelyard.analysis.order import permutation
-from steelyard.dashboard import board, compare_page, trend_pages
+from steelyard.dashboard import board, compare_page, item_pages, trend_pages
+from steelyard.dashboard.rendering import linked
 from steelyard.errors import UsageError
 from steelyard.report.comparing.baselines import SHOWN
 from steelyard.store import Store
@@ -118,6 +119,10 @@ def test_a_run_on_its_way_is_live(store):
         )
         assert re.search(r"Failed last: rate limit .* ago, server ", words(Visitor(port).page("/runs/1")))
         assert "11 of 40" in words(Visitor(port).page("/runs/1"))
+        failed = [new_call(cell, session, 11 + i, failure=REFUSED, at_s=time.time() + 60) for i in range(4)]
+        store.append_calls(failed)
+        last = words(Visitor(port).page("/runs/1")).partition("Failed last:")[2]
+    assert re.match(r" server 0 s ago, rate limit ", last), "what failed alike in one moment is said once"
 
 
 def test_a_live_score_is_of_the_first_items_of_the_order_and_says_of_how_many(store):
@@ -651,6 +656,41 @@ def test_words_are_found_within_an_answer_and_each_place_is_marked(store):
         assert "“swan” stands nowhere in this answer" in page
         assert "<mark" not in page
         assert "“what” stands in the question ." in words(visitor.page(f"/answers/{ids[0]}?text=what"))
+
+
+def test_of_an_answer_that_is_cut_only_what_is_shown_is_said_to_lack_the_words(store, monkeypatch):
+    monkeypatch.setattr(item_pages, "LONGEST", 60)
+    _, _, ids = one_run(store, [f"{'a' * 60} duck {'b' * 60}"])
+    with served(store) as port:
+        page = words(Visitor(port).page(f"/answers/{ids[0]}?find=duck"))
+    assert "“duck” stands nowhere in what is shown of this answer" in page
+
+
+def test_where_a_warning_names_a_command_that_prints_answers_a_page_has_a_link_to_them():
+    bad = "<b>m</b> on q: 9.0 % of the answers were not in the asked form, and count as wrong. Read them: {}"
+    found = str(linked(bad.format("steelyard show 12 --wrong")))
+    assert found.startswith("&lt;b&gt;m&lt;/b&gt; on q: ")
+    assert found.endswith('count as wrong. <a href="/runs/12/answers?state=unparsed">Read them</a>')
+    undecided = "the judge left 3 of 9 answers without a verdict, and they are not scored. Read why: "
+    assert str(linked(f"{undecided}steelyard show 3 --wrong")).endswith('/answers?state=unscored">Read why</a>')
+    assert "?state=wrong" in linked("2.0 % were refused. Read them: steelyard show 3 --wrong")
+    assert "<a" not in linked(bad.format("steelyard show <i> --wrong"))
+
+
+def test_a_warning_of_a_run_leads_to_the_answers_that_it_is_of(store):
+    run, cell, _ = one_run(store, ["yes"] * 20)
+    counts = [estimate(name, 20.0, unit="requests") for name in ("attempted", "answered", "scored")]
+    store.set_summary(cell, [estimate("accuracy", 1.0), *counts, estimate("unparsed", 0.5)])
+    with served(store) as port:
+        page = Visitor(port).page(f"/runs/{run.number}")
+    assert '<a href="/runs/1/answers?state=unparsed">Read them</a>' in page
+    assert "steelyard show 1 --wrong" not in page
+
+
+def test_a_run_that_asked_nothing_leads_on_to_no_other(store):
+    store.create_run(name="empty", plan={}, plan_digest="0" * 64)
+    with served(store) as port:
+        assert "No other run asked the same yet" in Visitor(port).page("/compare?run=1")
 
 
 def test_a_run_of_one_model_leads_on_to_runs_that_asked_the_same(store):

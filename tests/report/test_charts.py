@@ -132,6 +132,16 @@ def test_one_point_all_zero_and_one_value_are_drawn():
     )
 
 
+def test_a_name_stands_beside_the_interval_of_a_model_that_got_nothing_right():
+    ends = {"x_low": 0.5, "x_high": 2.0, "y_low": 0.0, "y_high": 0.2}
+    drawn = scatter([charts.Mark(name="none right", slot=0, x=1.0, y=0.0, is_front=True, **ends)])
+    found = re.search(r'M([\d.]+) [\d.]+V[\d.]+M[\d.]+ ([\d.]+)H[\d.]+" class="whisker"', drawn)
+    upright, level = map(float, found.groups())
+    name_x, name_y = map(float, re.search(r'<text x="([\d.]+)" y="([\d.]+)"[^>]* class="name"', drawn).groups())
+    assert name_x > upright + 2
+    assert name_y < level - 6
+
+
 def test_requests_too_few_for_a_running_median_are_marks_that_can_be_seen():
     def drawn(n):
         few = charts.Series(name="a", slot=0, values=tuple(1.0 + i for i in range(n)))

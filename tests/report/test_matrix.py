@@ -1,7 +1,7 @@
 """The comparison matrix: a mark only where a test stands behind it, and money in amounts that can be read."""
 
 from steelyard.analysis.wording import amount, dollars, thousandfold, written
-from steelyard.report.drawing.axes import told_apart
+from steelyard.report.drawing.axes import told_apart, value_text
 from steelyard.report.drawing.marks import width_of
 from steelyard.report.matrix import _reaching, cell
 from steelyard.types import Estimate
@@ -39,8 +39,15 @@ def test_money_that_was_spent_is_never_written_as_none():
 
 def test_a_span_says_its_unit_once_and_as_many_decimals_at_both_ends():
     assert _reaching("61.3 ms", "74 ms") == "61.3 to 74.0 ms"
-    assert _reaching("0.153 USD", "1,024 USD") == "0.153 to 1,024.000 USD"
+    assert _reaching("0.153 USD", "1,024 USD") == "0.153 to 1,024 USD"
     assert _reaching("900 ms", "1.2 s") == "900 ms to 1.2 s"
+    assert _reaching("98.5 %", "100.0 %") == "98.5 to 100.0 %"
+
+
+def test_a_span_has_no_digit_that_was_rounded_away():
+    assert _reaching("62.1 s", "182 s") == "62.1 to 182 s"
+    assert _reaching("0.0000123 USD", "0.0002 USD") == "0.0000123 to 0.000200 USD"
+    assert _reaching(value_text(4000, "s"), value_text(7630, "s")) == "4,000 to 7,630 s"
 
 
 def test_wide_letters_take_more_room():

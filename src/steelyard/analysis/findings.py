@@ -147,12 +147,18 @@ def above_floor(bench: Bench) -> Iterator[Said]:
         several = "are" if len(lost) > 1 else "is"
         head = (f"{listed(lost)} {several} not shown to do better on ", f" than {floor.name}, which needs no model. ")
     else:
-        who = models[0].name if len(models) == 1 else "Both models" if len(models) == 2 else f"All {len(models)} models"
-        head = (f"{who} {'does' if len(models) == 1 else 'do'} better on ", f" than {floor.name}. ")
+        head = (f"{_all_of(models, bench)} {'does' if len(models) == 1 else 'do'} better on ", f" than {floor.name}. ")
     yield Said(rule="floor", kind="open" if lost else "told", benchmark=bench.label, head=head, between=" ",
                alone=sentence(first), among=sentence(first, where=bench.label),
                method=_method(bench, first, is_ranked=False),
                numbers=(first.of_candidate, first.of_baseline, first.difference))  # fmt: skip
+
+
+def _all_of(models: Sequence[Contender], bench: Bench) -> str:
+    """The models by their number, where they are all that were asked; else by their names."""
+    if len(models) < len(bench.models) or len(models) == 1:
+        return listed([one.name for one in models])
+    return "Both models" if len(models) == 2 else f"All {len(models)} models"
 
 
 def _dear(cost: Estimate) -> str:
@@ -166,8 +172,7 @@ def cheapest_answer(bench: Bench) -> Iterator[Said]:
         return
     best, others = known[0], known[1:]
     own = best.estimates["cost.per_correct"]
-    unknown = [one.name for one in bench.scored if one not in known]
-    rest = f" What {listed(unknown)} cost is not known." if unknown else ""
+    rest = _without_a_price([one for one in bench.scored if one not in known])
     if not others:
         seen = f"{_dear(own)} on {bench.label}"
         yield Said(rule="cost", kind="seen", benchmark=bench.label, head=(f"1,000 right answers of {best.name} cost ",),
@@ -190,6 +195,14 @@ def cheapest_answer(bench: Bench) -> Iterator[Said]:
                among=f"{price} on {bench.label}, {share}", rest=f".{_from_all(others)}{rest}",
                head=("Right answers on ", f" cost least with {best.name}: "), method=_ratio_words(found),
                numbers=numbers)  # fmt: skip
+
+
+def _without_a_price(models: Sequence[Contender]) -> str:
+    """Of whom it is not known what a right answer costs, and who has none, whatever it cost."""
+    useless = [one.name for one in models if one.value("accuracy") == 0 and one.value("cost.per_request") is not None]
+    unpriced = [one.name for one in models if one.name not in useless]
+    text = f" What {listed(unpriced)} cost{'' if len(unpriced) > 1 else 's'} is not known." if unpriced else ""
+    return f"{text} {listed(useless)} got nothing right." if useless else text
 
 
 def fastest(bench: Bench) -> Iterator[Said]:
@@ -286,19 +299,20 @@ def too_coarse(bench: Bench) -> Iterator[Said]:
             seen = f"below {100 * compared.detectable:.0f} points ({compared.pairing.n:,} items of {bench.label})"
             yield Said(rule="coarse", kind="beware", benchmark=bench.label, head=("Differences ",), alone=seen,
                        among=seen, between=" and ", rest=" are likely to go unseen (power 80 %).",
-                       numbers=(own,))  # fmt: skip
+                       method=_method(bench, compared, is_ranked=False),
+                       numbers=(own, compared.difference))  # fmt: skip
     elif own.low is not None and own.high is not None and own.high - own.low > 2 * COARSE:
         seen = f"from {100 * own.low:.0f} % to {100 * own.high:.0f} % ({own.n:,} items of {bench.label})"
         yield Said(rule="coarse", kind="beware", benchmark=bench.label, alone=seen, among=seen, between=" or ",
                    head=(f"So few items leave {leader.name}'s accuracy anywhere ",), rest=".",
-                   numbers=(own,))  # fmt: skip
+                   method=own.method, numbers=(own,))  # fmt: skip
 
 
 def since_baseline(changes: Sequence[Comparison]) -> Iterator[Finding]:
     """What changed against a baseline, model by model and metric by metric; what is not told, together."""
-    told = [change for change in changes if change.verdict != "inconclusive"]
+    decided = [change for change in changes if change.verdict != "inconclusive"]
     still = [change for change in changes if change.verdict == "inconclusive"]
-    yield from (_change(change) for change in told)
+    yield from (_change(change) for change in decided)
     if len(still) <= NAMED:
         yield from (_change(change) for change in still)
         return
@@ -307,7 +321,7 @@ def since_baseline(changes: Sequence[Comparison]) -> Iterator[Finding]:
     text = (
         f"Since the baseline (run #{still[0].baseline_run}) no change is told in {len(still)} comparisons of {metrics} "
     )
-    text += f"over {models} models and benchmarks. That is not the same as none: the intervals stand below."
+    text += f"over {models} models and benchmarks. That is not the same as none."
     yield Finding(rule="baseline", kind="open", sentence=text, method="each as steelyard compare makes it",
                   numbers=tuple(change.ratio or change.difference for change in still))  # fmt: skip
 

@@ -110,7 +110,7 @@ METRICS: dict[str, Metric] = {
             "accuracy.first_try",
             "share",
             None,
-            "accuracy if all that the first request for it did not give were wrong, failed requests too",
+            "accuracy if all that the first request for it did not give were wrong, and what has no score too",
             first_try,
         ),
         _metric("attempted", "requests", None, "requests whose end is known", outcomes.attempted),

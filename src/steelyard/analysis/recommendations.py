@@ -49,6 +49,7 @@ WHETHER = {
 """The bars as people say them; what a gate is given stands in its own words."""
 PRICES = "a price for each model (--price, or price: in the plan)."
 NOT_KNOWN = "that is not known"
+OTHERS = "Other models, or a bar of your own (steelyard gate --require): more items would not change that."
 TOO_FEW = re.compile(r"n too small: need (\d+), have (\d+)")
 BORNE = Policy(allowed=("cached", "machine"))
 """An answer used again says as much of quality as a new one; times are taken over new ones only."""
@@ -200,7 +201,7 @@ def _given(
         failed = judged[common[0]]
         told = next(check for check in failed if check.verdict == "fail")
         why = f"No model passes: {_seen_alone(told)}"
-        return Recommendation(use=use, rule=rule, models=(), why=why, settle="More items would not change that.")
+        return Recommendation(use=use, rule=rule, models=(), why=why, settle=OTHERS)
     checks = [check for check in judged[nearest[0]] if check.verdict == "inconclusive"]
     if any(check.fault for check in checks):
         checks += [check for name in nearest[1:] for check in judged[name] if check.fault]
@@ -454,14 +455,12 @@ def _settling(checks: Sequence[Check], benches: Sequence[Bench], *, told: str = 
     if few:
         steps.append(_more_of(few[0], benches))
     if faulty := [check for check in checks if check.fault and check not in (*elsewhere, *weighed, *few)]:
-        steps.append(
-            f"No number of items: first what keeps it from being judged must be mended{_in_the_way(faulty, told)}."
-        )
+        steps.append(f"Mending what keeps it from being judged{_in_the_way(faulty, told)}; no number of items does.")
     if steps:
         return " ".join(steps)
     needed = [check for check in checks if check.verdict == "inconclusive" and check.needed_items]
     if not needed:
-        return "The truth may lie at the bar itself: no number of items is sure to settle it."
+        return "Perhaps nothing: the truth may lie at the bar itself, and no number of items is sure to tell."
     most = max(needed, key=lambda check: check.needed_items or 0)
     bench = next(bench for bench in benches if bench.label == most.benchmark)
     more = max(0, (most.needed_items or 0) - most.n)

@@ -17,7 +17,7 @@ Kind = Literal["told", "seen", "open", "beware"]
 
 NAMED = 3
 MOST_TOLD = 6
-"""Of so many benchmarks a sentence has the numbers; those of more stand below it."""
+"""Of so many benchmarks a sentence has the numbers; those of more are in its parts alone."""
 
 
 class Finding(Struct, frozen=True, kw_only=True):
@@ -91,9 +91,15 @@ def _alone(one: Said) -> Finding:
 
 
 def _sentence(group: Sequence[Said]) -> str:
-    first, seen = group[0], [one.among for one in group[:MOST_TOLD]]
+    first, shown = group[0], group[:MOST_TOLD]
+    seen = [one.among for one in shown]
     head = listed([one.benchmark for one in group], MOST_TOLD).join(first.head)
     said = listed(seen, MOST_TOLD) if first.between == " and " else first.between.join(filter(None, seen))
-    more = len(group) - MOST_TOLD
-    once = next((one.once for one in group if one.once), "")
-    return f"{head}{said}{first.rest}{once}" + (f" The numbers of {more} more stand below." if more > 0 else "")
+    once = next((one.once for one in shown if one.once), "")
+    return f"{head}{said}{first.rest}{once}{_not_shown(len(group) - len(shown))}"
+
+
+def _not_shown(more: int) -> str:
+    if not more:
+        return ""
+    return f" The numbers of {more} more {'benchmarks are' if more > 1 else 'benchmark are'} left out here."

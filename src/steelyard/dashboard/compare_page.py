@@ -139,8 +139,10 @@ def _said(problem: str) -> tuple[str, str]:
 
 def _others(board: Board, run: RunInfo) -> list[RunInfo]:
     """The newest other runs that asked what the run asked first, to be compared with it."""
-    asked = board.store.cells(run.id)[0].label
-    found = board.store.pages.runs(RunsWanted(benchmark=asked), most=MOST_OTHERS + 1).runs
+    cells = board.store.cells(run.id)
+    if not cells:
+        return []
+    found = board.store.pages.runs(RunsWanted(benchmark=cells[0].label), most=MOST_OTHERS + 1).runs
     return [one.info for one in found if one.info.id != run.id][:MOST_OTHERS]
 
 

@@ -107,6 +107,7 @@ def answer(request: Request) -> Response:
     )
     place = (found.position, found.record.call.repeat)
     one, find = shown(found, LONGEST), word(request, "find")
+    is_cut = any(len(text) > LONGEST for text in (one.prompt, one.text, one.gold))
     texts = {"question": one.prompt, "reply": one.text, "right answer": one.gold}
     return board.page(
         "answer.html.j2",
@@ -118,6 +119,7 @@ def answer(request: Request) -> Response:
         found=found,
         one=one,
         find=find,
+        is_cut=is_cut,
         searched={name: _searched(name, text, find or sought["text"]) for name, text in texts.items()},
         completion=found.record.call.completion,
         call=found.record.call,

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
-from steelyard.dashboard.rendering import lasting
+from steelyard.dashboard.rendering import ago, lasting
 from steelyard.store import Store
-from steelyard.store.reading.progress import CellProgress, Progress
+from steelyard.store.reading.progress import CellProgress, Progress, Trouble
 from steelyard.store.rows.signs import Sign
 
 FULL_BELOW_BYTES = 1_000_000
@@ -36,6 +36,14 @@ class Line(Struct, frozen=True, kw_only=True):
     in_flight: int = 0
     waits: tuple[str, ...] = ()
     stopped: str | None = None
+
+
+class FailedLast(Struct, frozen=True, kw_only=True):
+    """One of the newest failures: a call, what it failed of, and how long ago that was."""
+
+    call: int
+    kind: str
+    since: str
 
 
 def lines(progress: Progress) -> list[Line]:
@@ -110,6 +118,15 @@ def _waits(cells: Sequence[CellProgress], sign: Sign | None) -> Iterator[str]:
         return
     told = (wait.words(since_s=sign.age_s) for one in cells if one.sign for wait in one.sign.waits)
     yield from dict.fromkeys(told)
+
+
+def failed_last(troubles: Sequence[Trouble]) -> list[FailedLast]:
+    """The newest failures, once of those that would be told alike."""
+    found: dict[tuple[str, str], FailedLast] = {}
+    for one in troubles:
+        kind, since = one.kind.replace("_", " "), ago(one.ended_s)
+        found.setdefault((kind, since), FailedLast(call=one.call, kind=kind, since=since))
+    return list(found.values())
 
 
 def silence(store: Store, sign: Sign | None) -> str | None:

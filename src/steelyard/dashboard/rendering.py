@@ -7,6 +7,7 @@ only markup passed through is that of our charts.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cache
@@ -22,14 +23,18 @@ from steelyard.dashboard.shown import marked
 from steelyard.report.drawing.axes import value_text
 from steelyard.report.drawing.figures import Figure
 from steelyard.report.facts import duration_text
-from steelyard.report.unseen import as_shown, exact
+from steelyard.report.unseen import as_shown, exact, visible
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from markupsafe import Markup
 
 HERE = Path(__file__).parent / "templates"
 OF_REPORT = Path(__file__).parent.parent / "report" / "templates"
 LEAST_IN_CENTS = 0.1
+TO_READ = re.compile(r"(Read (?:them|why)): steelyard show (\d+) --wrong")
+STATES_READ = {"not in the asked form": "unparsed", "without a verdict": "unscored"}
+"""Which answers a warning is of, by its words; others are of wrong ones."""
 ASSETS = {
     "dashboard.css": (
         "text/css; charset=utf-8",
@@ -83,6 +88,7 @@ def environment() -> Environment:
         "lasting": lasting,
         "pace": pace,
         "exact": exact,
+        "linked": linked,
         "marked": marked,
     }
     return made
@@ -108,6 +114,18 @@ def address(path: str, **parameters: object) -> str:
         pairs += [(name, one) for one in values if one not in (None, "", 0, False)]
     query = urlencode([(name, str(value).encode("utf-8", "replace")) for name, value in pairs])
     return f"{path}?{query}" if query else path
+
+
+def linked(text: str) -> Markup:
+    """The text, visible and escaped, with a link in the place of a command that prints answers."""
+    from markupsafe import Markup, escape
+
+    state = next((state for words, state in STATES_READ.items() if words in text), "wrong")
+
+    def link(found: re.Match[str]) -> str:
+        return f'<a href="{address(f"/runs/{found[2]}/answers", state=state)}">{found[1]}</a>'
+
+    return Markup(TO_READ.sub(link, str(escape(visible(text)))))  # noqa: S704 - escaped before
 
 
 def when(moment: str | float | None) -> str:

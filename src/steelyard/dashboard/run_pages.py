@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, quote
 from steelyard.analysis.wording import written
 from steelyard.dashboard.board import Board, board_of, word
 from steelyard.dashboard.links import with_links
-from steelyard.dashboard.live_part import lines, silence
+from steelyard.dashboard.live_part import failed_last, lines, silence
 from steelyard.errors import UsageError
 from steelyard.report.evidence import Evidence, load_evidence
 from steelyard.report.html import html_report, results_parts
@@ -54,6 +54,7 @@ def run(request: Request) -> Response:
         run=info,
         progress=progress,
         lines=lines(progress) if progress else [],
+        failed=failed_last(progress.troubles) if progress else [],
         silence=silence(board.store, progress.sign) if progress and is_running else None,
         budget_usd=info.plan.get("budget_usd"),
         standings=_standings(board, info, progress) if progress and is_running else {},

@@ -165,6 +165,7 @@ def _environment() -> Environment:
     )
     environment.filters["descriptive"] = descriptive
     environment.filters["scrolls"] = scrolls
+    environment.filters["linked"] = str  # a file has no page of the answers: a command stays
     return environment
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from msgspec import Struct
@@ -256,13 +257,23 @@ def _span(known: Sequence[Contender], name: str) -> Cell:
 
 
 def _reaching(low: str, high: str) -> str:
-    """Two values in one unit say it once, with as many decimals: ``61.3 to 74.0 ms``."""
+    """Two values in one unit say it once, with as many decimals as three digits have: ``61.3 to 74.0 ms``."""
     (number, _, unit), (other, _, its) = low.partition(" "), high.partition(" ")
     if unit != its:
         return f"{low} to {high}"
-    digits = max(len(each.partition(".")[2]) for each in (number, other))
-    ends = (f"{float(each.replace(',', '')):,.{digits}f}" for each in (number, other))
-    return f"{' to '.join(ends)} {unit}"
+    most = max(_decimals(number), _decimals(other))
+    return f"{_filled(number, most)} to {_filled(other, most)} {unit}"
+
+
+def _filled(number: str, most: int) -> str:
+    """A number that was rounded to three digits with the zeros among them that were left out."""
+    value = float(number.replace(",", ""))
+    known = max(0, 2 - math.floor(math.log10(abs(value)))) if value else most
+    return f"{value:,.{max(_decimals(number), min(most, known))}f}"
+
+
+def _decimals(number: str) -> int:
+    return len(number.partition(".")[2])
 
 
 def _sum(known: Sequence[Contender], name: str) -> Cell:

@@ -98,7 +98,7 @@ def value_text(value: float, unit: Unit) -> str:
     if unit == "share":
         return f"{100 * value:.1f} %"
     if unit == "s":
-        return f"{1000 * value:.3g} ms" if value < 0.9995 else f"{value:,.3g} s"
+        return f"{plain(1000 * value)} ms" if value < 0.9995 else f"{plain(value)} s"
     if unit == "USD":
         return f"${plain(value)}"
     return f"{value:,.4g}"

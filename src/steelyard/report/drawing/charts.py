@@ -214,7 +214,7 @@ def _placed_label(
     """The name beside its point where it hides nothing, or a whisker at most; failing both, hover tells it."""
     width = width_of(text)
     beside = (("start", x + 9, y + 4), ("end", x - 9, y + 4))
-    aslant = (("start", x + 6, y - 8), ("end", x - 6, y - 8), ("start", x + 6, y + 17), ("end", x - 6, y + 17))
+    aslant = (("start", x + 6, y - 10), ("end", x - 6, y - 10), ("start", x + 6, y + 17), ("end", x - 6, y + 17))
     places = (*beside, *aslant, ("middle", x, y - 12), ("middle", x, y + 20))
     for covered in (taken, points):
         for anchor, at, base in places:
