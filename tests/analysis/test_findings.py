@@ -183,7 +183,7 @@ def test_a_model_is_dominated_only_where_another_is_told_to_beat_it():
 def test_few_items_are_warned_of():
     (found,) = of("coarse", contender("a", 30, 40), contender("b", 20, 40, offset=20))
     assert found.kind == "beware"
-    assert found.sentence == "Differences below 36 points (40 items of b@p) are likely to go unseen (power 80 %)."
+    assert found.sentence.startswith("Differences below 36 points (40 items of b@p) are found in fewer than 80 of 100 ")
     (found,) = of("coarse", contender("a", 5, 10))
     assert found.sentence == "So few items leave a's accuracy anywhere from 24 % to 76 % (10 items of b@p)."
     assert not of("coarse", contender("a", 300), contender("b", 299))
@@ -369,6 +369,12 @@ def test_high_stakes_is_withheld_where_calls_failed():
     assert not found.is_given
     assert "8 of 400 requests failed" in found.why
     assert found.settle.startswith("Mending what keeps it from being judged")
+
+
+def test_a_model_that_shares_the_best_score_is_not_called_the_best():
+    found = recommended(GENERAL, contender("a", 300, cost=COST / 4), contender("b", 300))
+    assert found.models == ("a",)
+    assert found.why.startswith("No model was seen to be better than a on b@p, and no cheaper model is shown to come ")
 
 
 def test_general_names_what_keeps_a_cheaper_model_from_being_judged():

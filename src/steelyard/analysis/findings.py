@@ -298,7 +298,7 @@ def too_coarse(bench: Bench) -> Iterator[Said]:
         if compared.detectable is not None and compared.detectable > COARSE:
             seen = f"below {100 * compared.detectable:.0f} points ({compared.pairing.n:,} items of {bench.label})"
             yield Said(rule="coarse", kind="beware", benchmark=bench.label, head=("Differences ",), alone=seen,
-                       among=seen, between=" and ", rest=" are likely to go unseen (power 80 %).",
+                       among=seen, between=" and ", rest=" are found in fewer than 80 of 100 such runs.",
                        method=_method(bench, compared, is_ranked=False),
                        numbers=(own, compared.difference))  # fmt: skip
     elif own.low is not None and own.high is not None and own.high - own.low > 2 * COARSE:

@@ -374,7 +374,9 @@ def _why_general(chosen: Sequence[str], benches: Sequence[Bench], *, is_alone: b
     name = chosen[0]
     best_on = [bench.label for bench in benches if bench.pairable[0].name == name]
     close = [_close_words(name, bench) for bench in benches if bench.label not in best_on]
-    parts = [f"{name} is the best one seen on {listed(best_on, MOST_TOLD)}, and {rest}."] if best_on else []
+    parts = []
+    if best_on:
+        parts.append(f"No model was seen to be better than {name} on {listed(best_on, MOST_TOLD)}, and {rest}.")
     if close:
         parts.append(f"{name} is within 5 points of the best one seen, with 95 % certainty: {'; '.join(close)}.")
     alone = "" if len(chosen) == 1 else f"{listed(chosen)} are not told apart in cost. "

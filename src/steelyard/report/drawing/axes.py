@@ -94,11 +94,13 @@ def tick_text(value: float, unit: Unit) -> str:
 
 
 def value_text(value: float, unit: Unit) -> str:
-    """A value with three digits, for a label or a hover text."""
+    """A value with three digits, for a label or a hover text; of long times whole seconds."""
     if unit == "share":
         return f"{100 * value:.1f} %"
     if unit == "s":
-        return f"{plain(1000 * value)} ms" if value < 0.9995 else f"{plain(value)} s"
+        if value < 0.9995:
+            return f"{1000 * value:.3g} ms"
+        return f"{value:.3g} s" if value < 999.5 else f"{value:,.0f} s"
     if unit == "USD":
         return f"${plain(value)}"
     return f"{value:,.4g}"
