@@ -266,12 +266,13 @@ def output_bound(request: Request) -> int:
 
 
 class Bill:
-    """The money of one request, over all its tries."""
+    """The money of one request, over all its tries. Each try is accounted for once, whoever tells of its end."""
 
     def __init__(self, ledger: Ledger, worst_case: WorstCase, request: Request, promise_usd: float = 0.0) -> None:
         self._ledger, self._worst_case, self._request = ledger, worst_case, request
         self._promise_usd = promise_usd
         self._held_usd: float | None = None
+        self._is_open = True
 
     async def open(self, *, is_promised: bool = False) -> bool:
         """Hold the worst case of the first try; ``False`` where there is no money for it."""
@@ -299,15 +300,11 @@ class Bill:
 
     def cut_off(self) -> None:
         """The run was broken off while a try was on its way, which may be billed."""
-        if self._held_usd is not None:
-            self._settle(None)
-        elif not self._ledger.is_limited and (most_usd := self._worst_case.usd(self._request)):
-            self._ledger.doubt(most_usd)
+        self._end_try(may_be_billed=True)
 
     def unsend(self) -> None:
-        """The request was not sent after all."""
-        if self._held_usd is not None:
-            self._settle(0.0)
+        """The request, or the next try of it, was not sent after all."""
+        self._end_try(may_be_billed=False)
         self.keep_promise()
 
     def keep_promise(self) -> None:
@@ -316,6 +313,7 @@ class Bill:
         self._promise_usd = 0.0
 
     async def _hold(self, promise_usd: float, *, is_promised: bool) -> bool:
+        self._is_open = True
         if not self._ledger.is_limited:
             self._promise_usd = 0.0
             return True
@@ -325,11 +323,15 @@ class Bill:
         return is_held
 
     def _failed(self, failure: Failure) -> None:
-        doubtful = may_be_billed(failure)
+        self._end_try(may_be_billed=may_be_billed(failure))
+
+    def _end_try(self, *, may_be_billed: bool) -> None:
+        """A try has ended without an answer, or will not be sent."""
+        is_open, self._is_open = self._is_open, False
         if self._held_usd is not None:
-            self._settle(None if doubtful else 0.0)
-        elif doubtful and not self._ledger.is_limited and (most_usd := self._worst_case.usd(self._request)):
-            self._ledger.doubt(most_usd)
+            self._settle(None if may_be_billed else 0.0)
+        elif is_open and may_be_billed and not self._ledger.is_limited:
+            self._ledger.doubt(self._worst_case.usd(self._request) or 0.0)
 
     def _settle(self, cost_usd: float | None) -> None:
         assert self._held_usd is not None
