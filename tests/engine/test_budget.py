@@ -27,6 +27,7 @@ from steelyard.engine.money.budget import (
     may_be_billed,
     output_bound,
 )
+from steelyard.engine.money.purse import Purse
 from steelyard.engine.progress import Progress
 from steelyard.engine.run import Given, execute
 from steelyard.plan.plan import BenchmarkSpec, Plan
@@ -486,6 +487,29 @@ def test_a_budget_over_the_store_counts_all_runs_also_what_was_deleted():
         store.budget.clear()
         assert store.budget.account() is None
     assert first.status == "done"
+
+
+def settled_by_an_earlier_session(store, usd):
+    """The share of a run that was broken off with so much standing in batches."""
+    purse = Purse(store)
+    purse.ledger.owe(usd, None)
+    purse.close()
+    return purse.share
+
+
+@pytest.mark.parametrize("is_set_anew", [False, True])
+def test_what_stood_in_batches_counts_once_also_where_the_budget_is_set_anew_before_it_is_collected(is_set_anew):
+    with Store.open() as store:
+        store.budget.set(10.0)
+        earlier = settled_by_an_earlier_session(store, 3.0)
+        assert store.budget.account().spent_usd == 3.0
+        purse = Purse(store)
+        purse.ledger.owe(3.0, earlier)
+        if is_set_anew:
+            store.budget.set(10.0, from_now=True)
+        purse.ledger.settle(3.0, 2.0)
+        purse.close()
+        assert store.budget.account().spent_usd == pytest.approx(2.0)
 
 
 def test_what_little_was_spent_of_the_stores_budget_is_not_written_as_nothing(monkeypatch):

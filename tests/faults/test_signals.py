@@ -207,7 +207,9 @@ def test_a_program_that_heeds_the_end_of_its_terminal_itself_still_does():
 
 def test_what_a_program_printed_stays_before_what_a_command_within_it_prints():
     program = "from steelyard.cli import main; print('first'); main(['list', 'providers']); print('last')"
-    told = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, check=True).stdout
+    held_back = {"PYTHONUNBUFFERED": "", "PYTHONIOENCODING": "utf-8:replace"}  # nothing has to be set on the stream
+    env = os.environ | held_back
+    told = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True).stdout
     first, *between, last = told.splitlines()
     assert (first, last) == ("first", "last")
     assert between

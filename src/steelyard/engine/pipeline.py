@@ -305,7 +305,7 @@ class Lane:
         """The request was handed in by an earlier session: it is paid whether there is money or not."""
         if self.till is not None:
             work.bill = Bill(self.till.ledger, self.till.worst_case, work.request)
-            work.bill.owe(is_counted=piece.share in self._counted_shares)
+            work.bill.owe(piece.share if piece.share in self._counted_shares else None)
 
     def _answered_in_batch(self, work: Work, answered: Answered) -> None:
         started = datetime.fromtimestamp(work.started_at_s, UTC)

@@ -50,8 +50,8 @@ class Ledger:
     """What a run may spend, has spent, has in doubt and has in flight, in USD.
 
     ``limit_usd`` is the run's own, over all its sessions, of which ``before_usd`` is gone. ``draw`` asks the budget
-    that stands over the whole store for more, and is answered with what that can give. ``counted_before_usd`` of what
-    is in flight, or was, stands there as spent already, since an earlier session handed it in.
+    that stands over the whole store for more, and is answered with what that can give. Of what is in flight, or was,
+    ``counted_before`` stands there as spent already, by the share of the earlier session that handed it in.
     """
 
     def __init__(self, limit_usd: float | None = None, *, before_usd: float = 0.0, draw: Draw | None = None) -> None:
@@ -59,7 +59,7 @@ class Ledger:
         self.spent_usd = self.doubtful_usd = self.held_usd = self.promised_usd = 0.0
         self.doubtful_tries = 0
         self.granted_usd: float | None = None if draw is None else 0.0
-        self.counted_before_usd = 0.0
+        self.counted_before: dict[int, float] = {}
         self.is_exhausted = False
         self._draw, self._drawing = draw, asyncio.Lock()
         self._changed = asyncio.Event()
@@ -74,6 +74,11 @@ class Ledger:
     def used_usd(self) -> float:
         """What this session has spent, and may have spent."""
         return self.spent_usd + self.doubtful_usd
+
+    @property
+    def counted_before_usd(self) -> float:
+        """What earlier sessions have counted already, all their shares together."""
+        return sum(self.counted_before.values())
 
     @property
     def remaining_usd(self) -> float | None:
@@ -116,10 +121,11 @@ class Ledger:
         self.held_usd += wanted_usd
         return wanted_usd
 
-    def owe(self, most_usd: float, *, is_counted: bool) -> None:
-        """Hold the worst case of what an earlier session sent, whether it fits or not."""
+    def owe(self, most_usd: float, counted_in: int | None) -> None:
+        """Hold the worst case of what an earlier session sent, whether it fits or not; ``counted_in`` a share of it."""
         self.held_usd += most_usd
-        self.counted_before_usd += most_usd if is_counted else 0.0
+        if counted_in is not None:
+            self.counted_before[counted_in] = self.counted_before.get(counted_in, 0.0) + most_usd
 
     def settle(self, most_usd: float, cost_usd: float | None) -> None:
         """A request held at ``most_usd`` has come to its end; an unknown cost counts in full, as in doubt."""
@@ -278,11 +284,11 @@ class Bill:
         """Hold the worst case of the first try; ``False`` where there is no money for it."""
         return await self._hold(self._promise_usd, is_promised=is_promised)
 
-    def owe(self, *, is_counted: bool) -> None:
-        """An earlier session sent it; ``is_counted``: the store's budget has it among what is spent."""
+    def owe(self, counted_in: int | None) -> None:
+        """An earlier session sent it; ``counted_in`` is the share in which the store's budget has it as spent."""
         if self._ledger.is_limited:
             self._held_usd = self._worst_case.usd(self._request) or 0.0
-            self._ledger.owe(self._held_usd, is_counted=is_counted)
+            self._ledger.owe(self._held_usd, counted_in)
 
     async def again(self, failure: Failure) -> bool:
         """Whether another try may go out after this one failed; the failed one counts if it may be billed."""
