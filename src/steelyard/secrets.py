@@ -32,11 +32,12 @@ _PATTERNS = re.compile(
     r"|(?<=Bearer )[A-Za-z0-9._~+/\-]{8,}=*|(?<=Basic )[A-Za-z0-9+/]{8,}=*"
     r"|(?<=://)[^/\s@]+(?=@)"  # userinfo of a URL: user:password, or a token alone
     r"|(?<=[?&]key=)[^&\s\"']+|(?<=[?&]api_key=)[^&\s\"']+|(?<=[?&]api-key=)[^&\s\"']+"
-    r"|[A-Za-z0-9_\-]{2,}\*{3,}[A-Za-z0-9_\-]+"  # a key that a service has masked in part
+    r"|(?<![A-Za-z0-9_\-])[A-Za-z0-9_\-]{2,}\*{3,}[A-Za-z0-9_\-]+"  # a key that a service has masked in part
 )
+"""The last one is tried once for a word, not from each of its letters: what a server sends may be one long word."""
 
-_ESCAPED = re.compile(r"[&<>='+]")
-"""What encoders of JSON that mind HTML write as ``\\u0026`` and the like (Go's, Gson)."""
+_ESCAPED_IN_JSON = (("[&<>]", "04x"), ("[&<>=']", "04x"), ("[&<>'`+]", "04X"))
+"""What encoders that mind HTML write as ``\\u0026`` and the like, and in which digits: Go's, Gson, .NET's."""
 
 _read: set[str] = set()
 
@@ -130,8 +131,8 @@ def _is_called_a_key(name: str) -> bool:
     return bool(_CALLED_A_KEY.search(name))
 
 
-def _as_unicode_escape(found: re.Match[str]) -> str:
-    return f"\\u{ord(found[0]):04x}"
+def _escaped(value: str, characters: str, digits: str) -> str:
+    return re.sub(characters, lambda found: f"\\u{ord(found[0]):{digits}}", value)
 
 
 @functools.lru_cache(maxsize=256)
@@ -141,7 +142,8 @@ def _forms(value: str) -> tuple[str, ...]:
     """
     raw = value.encode()
     forms = {value, urllib.parse.quote(value, safe=""), urllib.parse.quote_plus(value), raw.hex()}
-    forms |= {value.replace("/", "\\/"), _ESCAPED.sub(_as_unicode_escape, value), html.escape(value)}
+    forms |= {value.replace("/", "\\/"), html.escape(value)}
+    forms |= {_escaped(value, characters, digits) for characters, digits in _ESCAPED_IN_JSON}
     for offset in range(3):
         encoded = base64.b64encode(b"\0" * offset + raw).decode().rstrip("=")
         inner = encoded[(0, 2, 3)[offset] : len(raw + b"\0" * offset) * 8 // 6]

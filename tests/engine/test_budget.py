@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import steelyard as sy
 from command import ok
 from forks import FORKS
 from server import chunk, finish, serving, stream, usage
+from steelyard.engine.asking import attempts
 from steelyard.engine.asking.attempts import RetryPolicy
 from steelyard.engine.money.budget import (
     ASSUMED_OUTPUT_TOKENS,
@@ -25,9 +27,11 @@ from steelyard.engine.money.budget import (
     may_be_billed,
     output_bound,
 )
+from steelyard.engine.money.purse import Purse
 from steelyard.engine.progress import Progress
 from steelyard.engine.run import Given, execute
 from steelyard.plan.plan import BenchmarkSpec, Plan
+from steelyard.providers.scripted import Scripted
 from steelyard.store import Store
 from steelyard.store.rows import account
 from steelyard.types import Failure, Message, ModelSpec, Price, Prompt, Request
@@ -223,6 +227,64 @@ def test_every_try_that_may_be_billed_counts_in_full():
         assert (ledger.doubtful_usd, ledger.doubtful_tries, ledger.held_usd) == (pytest.approx(0.8), 2, 0.0)
 
     asyncio.run(story())
+
+
+A_TRY_USD = 0.4
+
+
+def asked_of(scripted, *, shut_after_s=None, cancelled_after_s=None, limit_usd=None):
+    """Ask one question at ``A_TRY_USD`` a try at most, broken off in one of two ways; the ledger afterwards."""
+
+    async def story():
+        ledger = Ledger(limit_usd)
+        spec = ModelSpec(id="m", provider="openai", model="m", price=Price(input=0, output=1e5))
+        bill = Bill(ledger, WorstCase(spec), request(max_tokens=4))
+        assert await bill.open()
+        door = RetryPolicy().throttle(1)
+        asking = asyncio.ensure_future(
+            attempts.ask(
+                scripted,
+                request(max_tokens=4),
+                timeout_s=60,
+                policy=RetryPolicy(),
+                generator=random.Random(0),
+                throttle=door,
+                bill=bill,
+            )
+        )
+        if shut_after_s is not None:
+            asyncio.get_running_loop().call_later(shut_after_s, door.shut)
+        if cancelled_after_s is not None:
+            asyncio.get_running_loop().call_later(cancelled_after_s, asking.cancel)
+        with suppress(asyncio.CancelledError):
+            outcome = await asking
+            bill.close(None, outcome.failure)
+        assert ledger.held_usd == 0
+        return ledger
+
+    return asyncio.run(story())
+
+
+limited = pytest.mark.parametrize("limit_usd", [None, 10.0], ids=["without a limit", "limited"])
+REFUSED = Failure(kind="rate_limit", message="", status=429, retry_after_s=30)
+UNHEARD = Failure(kind="connection", message="", retry_after_s=0.1)
+
+
+@limited
+def test_a_run_broken_off_on_the_way_doubts_the_try_and_while_a_refused_one_rests_nothing(limit_usd):
+    on_the_way = asked_of(Scripted("x", delay_s=30), cancelled_after_s=0.02, limit_usd=limit_usd)
+    assert on_the_way.used_usd == pytest.approx(A_TRY_USD)
+    resting = asked_of(Scripted(REFUSED), cancelled_after_s=0.02, limit_usd=limit_usd)
+    assert resting.used_usd == 0
+
+
+@limited
+def test_a_try_that_may_be_billed_is_doubted_once_where_no_other_one_follows(limit_usd):
+    """The model is given up while the request rests before its second try."""
+    scripted = Scripted(UNHEARD)
+    ledger = asked_of(scripted, shut_after_s=0.02, limit_usd=limit_usd)
+    assert scripted.asked == 1
+    assert (ledger.doubtful_usd, ledger.doubtful_tries) == (pytest.approx(A_TRY_USD), 1)
 
 
 PRICE = Price(input=1000.0, output=2000.0)  # 7 tokens in and 3 out: 0.013 USD an answer
@@ -425,6 +487,29 @@ def test_a_budget_over_the_store_counts_all_runs_also_what_was_deleted():
         store.budget.clear()
         assert store.budget.account() is None
     assert first.status == "done"
+
+
+def settled_by_an_earlier_session(store, usd):
+    """The share of a run that was broken off with so much standing in batches."""
+    purse = Purse(store)
+    purse.ledger.owe(usd, None)
+    purse.close()
+    return purse.share
+
+
+@pytest.mark.parametrize("is_set_anew", [False, True])
+def test_what_stood_in_batches_counts_once_also_where_the_budget_is_set_anew_before_it_is_collected(is_set_anew):
+    with Store.open() as store:
+        store.budget.set(10.0)
+        earlier = settled_by_an_earlier_session(store, 3.0)
+        assert store.budget.account().spent_usd == 3.0
+        purse = Purse(store)
+        purse.ledger.owe(3.0, earlier)
+        if is_set_anew:
+            store.budget.set(10.0, from_now=True)
+        purse.ledger.settle(3.0, 2.0)
+        purse.close()
+        assert store.budget.account().spent_usd == pytest.approx(2.0)
 
 
 def test_what_little_was_spent_of_the_stores_budget_is_not_written_as_nothing(monkeypatch):

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from steelyard.cli import main
 from steelyard.engine.asking.attempts import RetryPolicy
 from steelyard.engine.asking.verifier import parse_verdict
 from steelyard.engine.asking.way import commonest
+from steelyard.engine.money.budget import WorstCase
 from steelyard.engine.progress import Progress
 from steelyard.engine.run import Given, execute
 from steelyard.errors import UsageError
@@ -222,6 +224,31 @@ def test_first_answers_that_a_stop_of_the_second_model_makes_useless_stay_counte
         counted_usd = store.budget.spent_of_run(run.info.id)
     assert providers["cheap"].asked > len(answers(run)) > 0
     assert counted_usd == pytest.approx(providers["cheap"].asked * CHEAP_USD)
+
+
+class BrokenOff(sy.Scripted):
+    """Has answered once when Ctrl-C comes twice, while it is at a second answer."""
+
+    async def _reply(self, request):
+        reply = await super()._reply(request)
+        self.request = request
+        if self.asked > 1:
+            for _ in range(2):
+                signal.raise_signal(signal.SIGINT)
+            await asyncio.sleep(60)
+        return reply
+
+
+def test_samples_that_a_run_which_is_broken_off_makes_useless_stay_counted():
+    spec = model("cheap", max_tokens=60, confidence=Confidence(by="agreement", samples=2))
+    provider = BrokenOff(cheap, name="cheap")
+    plan = Plan(models=(spec,), benchmarks=(BenchmarkSpec(name="quiz"),), budget_usd=1.0)
+    at_hand = Given(benchmarks={"quiz": quiz(n=1)}, providers={"cheap": provider})
+    with Store.open() as store:
+        ended = asyncio.run(execute(plan, store, given=at_hand, progress=Progress(), policy=RetryPolicy()))
+        counted_usd = store.budget.spent_of_run(ended.run.id)
+    assert (ended.status, provider.asked) == ("interrupted", 2)
+    assert counted_usd == pytest.approx(CHEAP_USD + WorstCase(spec).usd(provider.request))
 
 
 def test_an_answer_that_nobody_can_be_sure_of_says_what_to_try():

@@ -8,12 +8,14 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
+import steelyard as sy
 from command import ok
 from forks import Started
 from server import chunk, finish, serving, stream, usage
@@ -21,6 +23,12 @@ from steelyard.cli import main
 from steelyard.store import Store
 
 ITEMS, AT_ONCE_S = 40, 4.0
+QUIZ = sy.Benchmark(
+    name="quiz",
+    version="1",
+    load=lambda selection: [sy.Sample(id=f"quiz/{i}", input=f"q{i}", target="x") for i in range(5)],
+    grade=lambda sample, completion: completion.text == sample.target,
+)
 
 
 def test_ctrl_c_while_a_run_sums_up_says_how_to_go_on(monkeypatch, capsys):
@@ -102,6 +110,27 @@ def test_what_was_cut_off_may_be_billed_and_counts_against_both_budgets(workers)
     assert of_the_store_usd == pytest.approx(in_doubt_usd)
 
 
+def test_an_answer_that_waits_for_an_earlier_ones_commit_is_kept_when_the_run_is_broken_off(monkeypatch):
+    """One slot has two answers of which the first is being written: the second one is paid as well."""
+    append = Store.append
+
+    def slowly(store, *rows):
+        time.sleep(0.8)
+        return append(store, *rows)
+
+    def answer(request):
+        if provider.asked == 2:
+            for after_s in (0.2, 0.3):
+                threading.Timer(after_s, os.kill, (os.getpid(), signal.SIGINT)).start()
+        return "x"
+
+    provider = sy.Scripted(answer, concurrency=1)
+    monkeypatch.setattr(Store, "append", slowly)
+    assert sy.run([provider], [QUIZ], concurrency=1).status == "interrupted"
+    assert provider.asked == 2
+    assert state() == ("interrupted", 2)
+
+
 def questions(count):
     Path("q.jsonl").write_text("".join(json.dumps({"question": f"q{i}", "answer": "x"}) + "\n" for i in range(count)))
 
@@ -158,6 +187,32 @@ def test_a_run_that_is_to_outlive_its_terminal_does():
             run.send_signal(signal.SIGHUP)
             assert run.wait(30) == 0
     assert state() == ("done", 8)
+
+
+def test_a_program_that_heeds_the_end_of_its_terminal_itself_still_does():
+    heard = []
+
+    def answer(request):
+        signal.raise_signal(signal.SIGHUP)
+        return "x"
+
+    before = signal.signal(signal.SIGHUP, lambda *_: heard.append("closed"))
+    try:
+        assert sy.run([sy.Scripted(answer)], [QUIZ], limit=1).status == "done"
+        signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert heard == ["closed", "closed"]
+
+
+def test_what_a_program_printed_stays_before_what_a_command_within_it_prints():
+    program = "from steelyard.cli import main; print('first'); main(['list', 'providers']); print('last')"
+    held_back = {"PYTHONUNBUFFERED": "", "PYTHONIOENCODING": "utf-8:replace"}  # nothing has to be set on the stream
+    env = os.environ | held_back
+    told = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True).stdout
+    first, *between, last = told.splitlines()
+    assert (first, last) == ("first", "last")
+    assert between
 
 
 @pytest.mark.parametrize(

@@ -199,7 +199,10 @@ def test_an_error_inside_the_stream_is_a_failure():
     assert "overloaded" in outcome.failure.message
 
 
-@pytest.mark.parametrize(("code", "kind"), [("429", "rate_limit"), ("401", "auth"), (503, "server"), ("x", "server")])
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [("429", "rate_limit"), ("401", "auth"), (503, "server"), ("x", "server"), ("9" * 5_000, "server")],
+)
 def test_an_error_inside_the_stream_may_have_its_status_as_text(code, kind):
     """As LiteLLM's proxy writes it."""
     once = RetryPolicy(tries=1, refusals=1)

@@ -12,7 +12,7 @@ import io
 import os
 import sys
 from collections.abc import Container
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, TextIO, TypeGuard
 
 from steelyard.errors import EnvironmentFault
 
@@ -40,15 +40,22 @@ def _opened(descriptor: int, mode: str) -> TextIO:
 def outlive_readers(*, of_output: bool) -> None:
     """Have the streams of this process go on into nothing once nobody reads them.
 
-    ``of_output`` is false where there is nothing to do but to print.
+    ``of_output`` is false where there is nothing to do but to print. Streams that another program has put in their
+    place are left to it.
     """
-    if of_output and sys.stdout is sys.__stdout__ and isinstance(sys.stdout, io.TextIOWrapper):
+    if of_output and sys.stdout is sys.__stdout__ and _is_of_bytes(sys.stdout):
         sys.stdout = _outliving(sys.stdout, NOBODY_READS)
-    if sys.stderr is sys.__stderr__ and isinstance(sys.stderr, io.TextIOWrapper):
+    if sys.stderr is sys.__stderr__ and _is_of_bytes(sys.stderr):
         sys.stderr = _outliving(sys.stderr, WHATEVER)
 
 
+def _is_of_bytes(stream: object) -> TypeGuard[io.TextIOWrapper]:
+    """Whether text goes as bytes to a descriptor: a console of Windows takes it otherwise."""
+    return isinstance(stream, io.TextIOWrapper) and isinstance(getattr(stream.buffer, "raw", stream.buffer), io.FileIO)
+
+
 def _outliving(stream: io.TextIOWrapper, excused: Container[int | None]) -> TextIO:
+    stream.flush()
     return io.TextIOWrapper(
         io.BufferedWriter(_Outliving(stream.fileno(), excused)),
         encoding=stream.encoding,

@@ -103,7 +103,8 @@ def _raise_first(ended: asyncio.Future[Any]) -> None:
 def _signals() -> Iterator[Interrupt]:
     """Ctrl-C, a terminal that is closed and SIGTERM as wishes; SIGTERM does not wait.
 
-    Elsewhere than on the main thread there are none. Whoever started the run may want it to outlive its terminal.
+    Elsewhere than on the main thread there are none. Whoever started the run may want it to outlive its terminal, or
+    hear of that end itself.
     """
     interrupt = Interrupt()
     if threading.current_thread() is not threading.main_thread():
@@ -113,7 +114,7 @@ def _signals() -> Iterator[Interrupt]:
     try:
         loop.add_signal_handler(signal.SIGINT, interrupt.wish)
         loop.add_signal_handler(signal.SIGTERM, interrupt.wish, 2)
-        if ends_with_its_terminal := signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        if ends_with_its_terminal := signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
             loop.add_signal_handler(signal.SIGHUP, interrupt.wish_once)
     except NotImplementedError:  # Windows: Ctrl-C raises KeyboardInterrupt, and what is committed stays committed
         yield interrupt

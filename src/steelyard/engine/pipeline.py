@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from steelyard import prices
-from steelyard.engine.asking.attempts import Outcome, RetryPolicy, always, ask
+from steelyard.engine.asking.attempts import Outcome, RetryPolicy, ask
 from steelyard.engine.asking.batch_lane import MOST_HELD, BatchLane
 from steelyard.engine.asking.clock import Clock, without_times
 from steelyard.engine.asking.gates import Gates
@@ -262,14 +262,16 @@ class Lane:
                 continue
             try:
                 work.call = await self._answer(work)
-            except GateShut:
-                self._take_back(work)
+            except GateShut:  # the model was given up before the request was sent: the item is still to be asked
+                self._leave(work)
                 continue
             self._reconsider(work.call)
-            while len(uncommitted) >= self._writer.uncommitted_per_slot:
-                await uncommitted.popleft().wait()
-            uncommitted.append(work.durable)
-            self._keep(work)
+            try:
+                while len(uncommitted) >= self._writer.uncommitted_per_slot:
+                    await uncommitted.popleft().wait()
+            finally:  # it is paid: whoever breaks the run off has it written all the same
+                uncommitted.append(work.durable)
+                self._keep(work)
 
     async def _by_batches(self, batches: BatchLane) -> None:
         """One round of batches after another, as far as the horizons let go each time."""
@@ -303,7 +305,7 @@ class Lane:
         """The request was handed in by an earlier session: it is paid whether there is money or not."""
         if self.till is not None:
             work.bill = Bill(self.till.ledger, self.till.worst_case, work.request)
-            work.bill.owe(is_counted=piece.share in self._counted_shares)
+            work.bill.owe(piece.share if piece.share in self._counted_shares else None)
 
     def _answered_in_batch(self, work: Work, answered: Answered) -> None:
         started = datetime.fromtimestamp(work.started_at_s, UTC)
@@ -333,12 +335,6 @@ class Lane:
         elif self.stopped:  # while it waited for its turn
             work.bill.unsend()
         return self.stopped is None
-
-    def _take_back(self, work: Work) -> None:
-        """The model was given up before the request was sent: the item is still to be asked."""
-        if work.bill is not None:
-            work.bill.unsend()
-        self._leave(work)
 
     def _keep(self, work: Work) -> None:
         self._writer.call(work.new_call(), partial(self._stored, work))
@@ -407,21 +403,16 @@ class Lane:
         assert cell.provider is not None
         if self._system is not None:
             return await self._through(self._system, work)
-        try:
-            return await ask(
-                cell.provider,
-                work.request,
-                timeout_s=self._spec.timeout_s,
-                policy=self._policy,
-                generator=self._generator,
-                throttle=self.throttle,
-                notice=self._progress.tell,
-                again=always if work.bill is None else work.bill.again,
-            )
-        except asyncio.CancelledError:
-            if work.bill is not None:
-                work.bill.cut_off()
-            raise
+        return await ask(
+            cell.provider,
+            work.request,
+            timeout_s=self._spec.timeout_s,
+            policy=self._policy,
+            generator=self._generator,
+            throttle=self.throttle,
+            notice=self._progress.tell,
+            bill=work.bill,
+        )
 
     async def _through(self, system: System, work: Work) -> Outcome:
         """Stage by stage; where the money does not reach for the next one, the item is still to be asked."""

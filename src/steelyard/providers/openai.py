@@ -45,6 +45,7 @@ KINDS: dict[str, FailureKind] = {
 """What an error's code means where it comes within a reply."""
 STOPS = {"max_tokens": "length", "model_length": "length", "eos": "stop", "eos_token": "stop"}
 """What other services call the end of an answer (Mistral, Together, TGI, proxies of Anthropic)."""
+DIGITS_OF_A_STATUS = 3
 BROKE_OFF = ("error", "abort", "insufficient_system_resource")
 """Ends that are the service's fault and not the model's (OpenRouter, Mistral, vLLM; SGLang; DeepSeek)."""
 THOUGHTS = ("thinking", "reasoning")
@@ -284,7 +285,7 @@ def _told(error: Any) -> ProviderError:
 def error_kind(*codes: object) -> FailureKind:
     """What the codes of an error within a reply mean; some services put the status there."""
     for code in codes:
-        if isinstance(code, int) or (isinstance(code, str) and code.isdecimal()):
+        if isinstance(code, int) or (isinstance(code, str) and code.isdecimal() and len(code) == DIGITS_OF_A_STATUS):
             return classify(int(code), "")
         if isinstance(code, str) and code in KINDS:
             return KINDS[code]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import aclosing
 from types import TracebackType
 
@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from steelyard.engine.asking.throttle import Door, GateShut, Throttle
+from steelyard.engine.money.budget import Bill
 from steelyard.errors import ProviderError
 from steelyard.providers.interface import Done, FirstByte, LikelihoodProvider, Notice, Provider, Text, Weighed
 from steelyard.secrets import scrub
@@ -77,11 +78,6 @@ class Outcome(Struct, frozen=True, kw_only=True):
     stages: tuple[Stage, ...] = ()
 
 
-async def always(failure: Failure) -> bool:
-    """Try again whenever the policy says so."""
-    return True
-
-
 async def ask(
     provider: Provider,
     request: Request,
@@ -91,12 +87,12 @@ async def ask(
     generator: random.Random,
     throttle: Door | None = None,
     notice: Callable[[str], None] = lambda text: None,
-    again: Callable[[Failure], Awaitable[bool]] = always,
+    bill: Bill | None = None,
 ) -> Outcome:
     """Ask until there is an answer, or a failure that another try will not mend. Always ends.
 
-    ``again`` is asked before each further try whether it may be sent. Raises ``GateShut`` where the throttle was shut
-    before anything was sent.
+    ``bill`` is open for the first try, says before each further one whether there is money for it, and stays open for
+    how the last one ended. Raises ``GateShut`` where the throttle was shut before anything was sent.
     """
     throttle = throttle or policy.throttle(1)
     input_tokens = _guessed_tokens(request.prompt) if throttle.counts_tokens else 0.0
@@ -106,9 +102,13 @@ async def ask(
     failed_ns = 0
     while True:
         try:
+            if attempts:
+                await _rest(throttle, attempts[-1].wait_s)
             ticket = await throttle.enter(input_tokens=input_tokens, again=bool(attempts))
-        except GateShut:
-            if not attempts:
+        except (GateShut, asyncio.CancelledError) as end:
+            if bill is not None:
+                bill.unsend()
+            if not attempts or not isinstance(end, GateShut):
                 raise
             *before, last = attempts
             return Outcome(attempts=tuple(before), completion=None, failure=last.failure, last_try_s=last.duration_s)
@@ -119,6 +119,8 @@ async def ask(
             result = await _try_once(provider, request, scheduled_ns, dispatched_ns, timeout_s, notice, throttle.hold)
         except BaseException:
             throttle.withdraw()
+            if bill is not None:
+                bill.cut_off()
             raise
         failed_ns = time.perf_counter_ns()
         took_s = (failed_ns - dispatched_ns) / 1e9
@@ -130,14 +132,17 @@ async def ask(
         tried[is_refusal] += not throttle.is_closed or throttle.is_lost  # while nobody gets through no try counts
         wait_s = policy.wait_s(tried[is_refusal], result, generator)
         is_late = (failed_ns - scheduled_ns) / 1e9 > policy.longest_s
-        if wait_s is None or is_late or not await again(result):
+        if wait_s is None or is_late or not (bill is None or await bill.again(result)):
             return Outcome(attempts=tuple(attempts), completion=None, failure=result, last_try_s=took_s)
         attempts.append(Attempt(failure=result, duration_s=took_s, wait_s=wait_s))
-        throttle.resting += 1
-        try:
-            await asyncio.sleep(wait_s)
-        finally:
-            throttle.resting -= 1
+
+
+async def _rest(throttle: Door, wait_s: float) -> None:
+    throttle.resting += 1
+    try:
+        await asyncio.sleep(wait_s)
+    finally:
+        throttle.resting -= 1
 
 
 def _guessed_tokens(prompt: Prompt) -> float:

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from msgspec.structs import replace
 
 from steelyard import prices
-from steelyard.engine.asking.attempts import Outcome, RetryPolicy, always, ask
+from steelyard.engine.asking.attempts import Outcome, RetryPolicy, ask
 from steelyard.engine.asking.gates import Gates
 from steelyard.engine.asking.throttle import Door, GateShut
 from steelyard.engine.asking.verifier import parse_verdict, verdict_request
@@ -164,7 +164,7 @@ class System:
                 stages=tuple(way.stages),
             )
         except (GateShut, Unpaid, asyncio.CancelledError):
-            self._lose(way.stages)
+            self._lose(way)
             raise
         if len(way.stages) > 1 or self._calls > 1 or self._second is not None:
             completion = as_one(completion, way.stages, scheduled_ns)
@@ -176,11 +176,11 @@ class System:
             stages=tuple(way.stages),
         )
 
-    def _lose(self, stages: Sequence[Stage]) -> None:
+    def _lose(self, way: Way) -> None:
         """The item is to be asked anew, and what was answered of it is kept nowhere."""
-        if self._ledger is not None:
-            for stage in stages:
-                self._ledger.lose(stage.cost_usd or 0.0)
+        for cost_usd in way.paid_usd:
+            assert self._ledger is not None
+            self._ledger.lose(cost_usd)
 
     @property
     def _calls(self) -> int:
@@ -283,30 +283,22 @@ class System:
             if bill is None:
                 raise Unpaid
         started = datetime.now(UTC)
-        try:
-            outcome = await ask(
-                station.provider,
-                request,
-                timeout_s=station.spec.timeout_s,
-                policy=self._policy,
-                generator=self._generator,
-                throttle=station.throttle,
-                notice=self._tell,
-                again=always if bill is None else bill.again,
-            )
-        except GateShut:
-            if bill is not None:
-                bill.unsend()
-            raise
-        except asyncio.CancelledError:
-            if bill is not None:
-                bill.cut_off()
-            raise
+        outcome = await ask(
+            station.provider,
+            request,
+            timeout_s=station.spec.timeout_s,
+            policy=self._policy,
+            generator=self._generator,
+            throttle=station.throttle,
+            notice=self._tell,
+            bill=bill,
+        )
         way.attempts += outcome.attempts
         completion = outcome.completion
         cost_usd = None if completion is None else prices.cost_usd(completion.usage, station.spec, started)
         if bill is not None:
             bill.close(cost_usd, outcome.failure)
+            way.paid_usd.append(cost_usd or 0.0)
         if completion is None:
             assert outcome.failure is not None
             raise Unanswered(self._explained(outcome.failure, station), outcome.last_try_s)

@@ -38,10 +38,11 @@ class Came:
 
 @dataclass(kw_only=True)
 class Way:
-    """One item's way through a system: the tries that failed, and the stages that were answered."""
+    """One item's way through a system: the tries that failed, the stages that were answered, what each call cost."""
 
     attempts: list[Attempt] = field(default_factory=list)
     stages: list[Stage] = field(default_factory=list)
+    paid_usd: list[float] = field(default_factory=list)
 
 
 def extractor(protocol: Protocol, sample: Sample) -> Extract:

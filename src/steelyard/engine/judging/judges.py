@@ -14,7 +14,7 @@ import msgspec
 
 from steelyard import prices
 from steelyard.benchmarks.benchmark import Protocol
-from steelyard.engine.asking.attempts import RetryPolicy, always, ask
+from steelyard.engine.asking.attempts import RetryPolicy, ask
 from steelyard.engine.asking.throttle import Door
 from steelyard.engine.judging.verdicts import Verdicts, key_of_verdict
 from steelyard.engine.money.budget import ASSUMED_OUTPUT_TOKENS, SPENT, Till, input_bound, output_bound
@@ -92,21 +92,16 @@ class Seat:
             if self.till is not None and bill is None:
                 raise Unheard(Failure(kind="quota", message=SPENT), 0)
             started = datetime.now(UTC)
-            try:
-                outcome = await ask(
-                    self.provider,
-                    request,
-                    timeout_s=self.spec.timeout_s,
-                    policy=self.policy,
-                    generator=self._generator,
-                    throttle=self._throttle,
-                    notice=self.tell,
-                    again=always if bill is None else bill.again,
-                )
-            except asyncio.CancelledError:
-                if bill is not None:
-                    bill.cut_off()
-                raise
+            outcome = await ask(
+                self.provider,
+                request,
+                timeout_s=self.spec.timeout_s,
+                policy=self.policy,
+                generator=self._generator,
+                throttle=self._throttle,
+                notice=self.tell,
+                bill=bill,
+            )
             cost = None
             if outcome.completion is not None:
                 cost = prices.cost_usd(outcome.completion.usage, self.spec, started)

@@ -50,8 +50,8 @@ class Ledger:
     """What a run may spend, has spent, has in doubt and has in flight, in USD.
 
     ``limit_usd`` is the run's own, over all its sessions, of which ``before_usd`` is gone. ``draw`` asks the budget
-    that stands over the whole store for more, and is answered with what that can give. ``counted_before_usd`` of what
-    is in flight, or was, stands there as spent already, since an earlier session handed it in.
+    that stands over the whole store for more, and is answered with what that can give. Of what is in flight, or was,
+    ``counted_before`` stands there as spent already, by the share of the earlier session that handed it in.
     """
 
     def __init__(self, limit_usd: float | None = None, *, before_usd: float = 0.0, draw: Draw | None = None) -> None:
@@ -59,7 +59,7 @@ class Ledger:
         self.spent_usd = self.doubtful_usd = self.held_usd = self.promised_usd = 0.0
         self.doubtful_tries = 0
         self.granted_usd: float | None = None if draw is None else 0.0
-        self.counted_before_usd = 0.0
+        self.counted_before: dict[int, float] = {}
         self.is_exhausted = False
         self._draw, self._drawing = draw, asyncio.Lock()
         self._changed = asyncio.Event()
@@ -74,6 +74,11 @@ class Ledger:
     def used_usd(self) -> float:
         """What this session has spent, and may have spent."""
         return self.spent_usd + self.doubtful_usd
+
+    @property
+    def counted_before_usd(self) -> float:
+        """What earlier sessions have counted already, all their shares together."""
+        return sum(self.counted_before.values())
 
     @property
     def remaining_usd(self) -> float | None:
@@ -116,10 +121,11 @@ class Ledger:
         self.held_usd += wanted_usd
         return wanted_usd
 
-    def owe(self, most_usd: float, *, is_counted: bool) -> None:
-        """Hold the worst case of what an earlier session sent, whether it fits or not."""
+    def owe(self, most_usd: float, counted_in: int | None) -> None:
+        """Hold the worst case of what an earlier session sent, whether it fits or not; ``counted_in`` a share of it."""
         self.held_usd += most_usd
-        self.counted_before_usd += most_usd if is_counted else 0.0
+        if counted_in is not None:
+            self.counted_before[counted_in] = self.counted_before.get(counted_in, 0.0) + most_usd
 
     def settle(self, most_usd: float, cost_usd: float | None) -> None:
         """A request held at ``most_usd`` has come to its end; an unknown cost counts in full, as in doubt."""
@@ -266,22 +272,23 @@ def output_bound(request: Request) -> int:
 
 
 class Bill:
-    """The money of one request, over all its tries."""
+    """The money of one request, over all its tries. Each try is accounted for once, whoever tells of its end."""
 
     def __init__(self, ledger: Ledger, worst_case: WorstCase, request: Request, promise_usd: float = 0.0) -> None:
         self._ledger, self._worst_case, self._request = ledger, worst_case, request
         self._promise_usd = promise_usd
         self._held_usd: float | None = None
+        self._is_open = True
 
     async def open(self, *, is_promised: bool = False) -> bool:
         """Hold the worst case of the first try; ``False`` where there is no money for it."""
         return await self._hold(self._promise_usd, is_promised=is_promised)
 
-    def owe(self, *, is_counted: bool) -> None:
-        """An earlier session sent it; ``is_counted``: the store's budget has it among what is spent."""
+    def owe(self, counted_in: int | None) -> None:
+        """An earlier session sent it; ``counted_in`` is the share in which the store's budget has it as spent."""
         if self._ledger.is_limited:
             self._held_usd = self._worst_case.usd(self._request) or 0.0
-            self._ledger.owe(self._held_usd, is_counted=is_counted)
+            self._ledger.owe(self._held_usd, counted_in)
 
     async def again(self, failure: Failure) -> bool:
         """Whether another try may go out after this one failed; the failed one counts if it may be billed."""
@@ -299,15 +306,11 @@ class Bill:
 
     def cut_off(self) -> None:
         """The run was broken off while a try was on its way, which may be billed."""
-        if self._held_usd is not None:
-            self._settle(None)
-        elif not self._ledger.is_limited and (most_usd := self._worst_case.usd(self._request)):
-            self._ledger.doubt(most_usd)
+        self._end_try(may_be_billed=True)
 
     def unsend(self) -> None:
-        """The request was not sent after all."""
-        if self._held_usd is not None:
-            self._settle(0.0)
+        """The request, or the next try of it, was not sent after all."""
+        self._end_try(may_be_billed=False)
         self.keep_promise()
 
     def keep_promise(self) -> None:
@@ -316,6 +319,7 @@ class Bill:
         self._promise_usd = 0.0
 
     async def _hold(self, promise_usd: float, *, is_promised: bool) -> bool:
+        self._is_open = True
         if not self._ledger.is_limited:
             self._promise_usd = 0.0
             return True
@@ -325,11 +329,15 @@ class Bill:
         return is_held
 
     def _failed(self, failure: Failure) -> None:
-        doubtful = may_be_billed(failure)
+        self._end_try(may_be_billed=may_be_billed(failure))
+
+    def _end_try(self, *, may_be_billed: bool) -> None:
+        """A try has ended without an answer, or will not be sent."""
+        is_open, self._is_open = self._is_open, False
         if self._held_usd is not None:
-            self._settle(None if doubtful else 0.0)
-        elif doubtful and not self._ledger.is_limited and (most_usd := self._worst_case.usd(self._request)):
-            self._ledger.doubt(most_usd)
+            self._settle(None if may_be_billed else 0.0)
+        elif is_open and may_be_billed and not self._ledger.is_limited:
+            self._ledger.doubt(self._worst_case.usd(self._request) or 0.0)
 
     def _settle(self, cost_usd: float | None) -> None:
         assert self._held_usd is not None

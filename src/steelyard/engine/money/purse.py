@@ -35,10 +35,15 @@ class Purse:
         return {DOUBTFUL: self.ledger.doubtful_usd, "doubtful_tries": float(self.ledger.doubtful_tries)}
 
     def close(self) -> None:
-        """Give back what was not spent; batches that stand when the run is broken off may be billed, so they count."""
-        if self.share is not None:
-            ledger = self.ledger
-            self._store.budget.settle(self.share, ledger.used_usd + ledger.held_usd - ledger.counted_before_usd)
+        """Give back what was not spent; batches that stand when the run is broken off may be billed, so they count.
+
+        What an earlier session's share has counted is taken off, unless a budget set anew has forgotten it meanwhile.
+        """
+        if self.share is None:
+            return
+        ledger, still = self.ledger, self._store.budget.counted_shares()
+        counted_usd = sum(usd for share, usd in ledger.counted_before.items() if share in still)
+        self._store.budget.settle(self.share, ledger.used_usd + ledger.held_usd - counted_usd)
 
 
 def who_is_paid(cells: Sequence[Cell]) -> list[ModelSpec]:

@@ -52,11 +52,13 @@ class Hand:
     async def listen(self, hear: Callable[[Hand, ToRun], None]) -> None:
         """Hear it out, until it is gone."""
         decoder = msgspec.msgpack.Decoder(list[ToRun])
-        while said := await self._wire.hear(decoder):
-            for message in said:
-                hear(self, message)
-        self.is_alive = False
-        self._is_gone.set()
+        try:
+            while said := await self._wire.hear(decoder):
+                for message in said:
+                    hear(self, message)
+            self.is_alive = False
+        finally:
+            self._is_gone.set()
 
     async def end(self, *, patiently: bool) -> None:
         """Let it say what it took, where it has come to its end, and see its process gone."""
