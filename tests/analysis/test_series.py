@@ -52,6 +52,43 @@ def test_a_real_drop_in_week_4_is_down_and_the_same_noise_without_it_is_not():
     assert not any(point.is_signal for point in unchanged.points)
 
 
+def weeks_at(levels, items=400, seed=RNG):
+    """A run a week: answers that hardly vary, at each week's share right."""
+    generator = np.random.default_rng(seed)
+    difficulty = generator.random(items)
+    runs = []
+    for week, level in enumerate(levels):
+        flipped = generator.random(items) < 0.01
+        runs.append(observed(week, ((difficulty < level) ^ flipped).astype(float)))
+    return runs
+
+
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_a_fall_in_one_of_the_first_weeks_is_still_told_in_the_later_ones(at):
+    weeks = weeks_at([0.85] * at + [0.70] * (9 - at))
+    assert of(weeks[: at + 1]).state == "down"
+    for n in range(5, len(weeks) + 1):
+        found = of(weeks[:n])
+        assert found.state == "down"
+        assert found.drift is None
+        assert [point.is_signal for point in found.points] == [False] * at + [True] * (n - at)
+
+
+def test_a_bad_week_4_stays_marked_and_the_weeks_after_it_are_no_rise():
+    weeks = weeks_at([0.85] * 3 + [0.70] + [0.85] * 5)
+    for n in range(4, len(weeks) + 1):
+        found = of(weeks[:n])
+        assert [point.label for point in found.points if point.is_signal] == ["#3"]
+        assert (found.state == "down") == (n == 4)
+
+
+def test_first_weeks_that_scatter_are_no_step():
+    found = of(weeks_at([0.85, 0.80, 0.87, 0.78, 0.83, 0.79, 0.86]))
+    assert found.drift > 0.02
+    assert found.state == "unknown"
+    assert not any(point.is_signal for point in found.points)
+
+
 def test_flat_is_a_claim_that_needs_a_narrow_interval():
     generator = np.random.default_rng(RNG)
     few, many = (np.full(n, 0.7) for n in (60, 20_000))
