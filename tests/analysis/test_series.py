@@ -7,6 +7,8 @@ from test_metrics import INFO
 
 from steelyard import stats
 from steelyard.analysis.trend import Observed, trends
+from steelyard.analysis.trend.reference import reference_of, signals_of
+from steelyard.analysis.trend.run_errors import Errors
 from steelyard.types import Estimate
 
 RNG = 20261126
@@ -325,6 +327,18 @@ def test_of_flat_series_of_12_runs_few_ever_show_an_arrow(n):
         found = of([observed(i, asked_again(generator, chances)) for i in range(12)])
         arrows += any(point.is_signal for point in found.points)
     assert arrows / 300 <= 0.06
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("scatter", "at_most"), [(0, 0.05), (2, 0.32), (10, 0.05)])
+def test_of_series_that_scatter_no_more_show_an_arrow_than_is_said(scatter, at_most):
+    generator = np.random.default_rng(RNG)
+    errors = Errors(own=np.ones(12), shared=np.zeros((12, 12)))
+    arrows = 0
+    for _ in range(500):
+        values = generator.normal(size=12) * np.hypot(1, scatter)
+        arrows += any(signals_of(values, errors, reference_of(values, errors, is_timed=False)))
+    assert arrows / 500 <= at_most
 
 
 def test_the_order_in_which_runs_are_given_does_not_matter():
