@@ -7,6 +7,8 @@ from test_metrics import INFO
 
 from steelyard import stats
 from steelyard.analysis.trend import Observed, trends
+from steelyard.analysis.trend.reference import reference_of, signals_of
+from steelyard.analysis.trend.run_errors import Errors
 from steelyard.types import Estimate
 
 RNG = 20261126
@@ -50,6 +52,43 @@ def test_a_real_drop_in_week_4_is_down_and_the_same_noise_without_it_is_not():
     unchanged = of([*weeks, observed(3, asked_again(generator, chances))])
     assert unchanged.state in ("flat", "unknown")
     assert not any(point.is_signal for point in unchanged.points)
+
+
+def weeks_at(levels, items=400, seed=RNG):
+    """A run a week: answers that hardly vary, at each week's share right."""
+    generator = np.random.default_rng(seed)
+    difficulty = generator.random(items)
+    runs = []
+    for week, level in enumerate(levels):
+        flipped = generator.random(items) < 0.01
+        runs.append(observed(week, ((difficulty < level) ^ flipped).astype(float)))
+    return runs
+
+
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_a_fall_in_one_of_the_first_weeks_is_still_told_in_the_later_ones(at):
+    weeks = weeks_at([0.85] * at + [0.70] * (9 - at))
+    assert of(weeks[: at + 1]).state == "down"
+    for n in range(5, len(weeks) + 1):
+        found = of(weeks[:n])
+        assert found.state == "down"
+        assert found.drift is None
+        assert [point.is_signal for point in found.points] == [False] * at + [True] * (n - at)
+
+
+def test_a_bad_week_4_stays_marked_and_the_weeks_after_it_are_no_rise():
+    weeks = weeks_at([0.85] * 3 + [0.70] + [0.85] * 5)
+    for n in range(4, len(weeks) + 1):
+        found = of(weeks[:n])
+        assert [point.label for point in found.points if point.is_signal] == ["#3"]
+        assert (found.state == "down") == (n == 4)
+
+
+def test_first_weeks_that_scatter_are_no_step():
+    found = of(weeks_at([0.85, 0.80, 0.87, 0.78, 0.83, 0.79, 0.86]))
+    assert found.drift > 0.02
+    assert found.state == "unknown"
+    assert not any(point.is_signal for point in found.points)
 
 
 def test_flat_is_a_claim_that_needs_a_narrow_interval():
@@ -288,6 +327,18 @@ def test_of_flat_series_of_12_runs_few_ever_show_an_arrow(n):
         found = of([observed(i, asked_again(generator, chances)) for i in range(12)])
         arrows += any(point.is_signal for point in found.points)
     assert arrows / 300 <= 0.06
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("scatter", "at_most"), [(0, 0.05), (2, 0.32), (10, 0.05)])
+def test_of_series_that_scatter_no_more_show_an_arrow_than_is_said(scatter, at_most):
+    generator = np.random.default_rng(RNG)
+    errors = Errors(own=np.ones(12), shared=np.zeros((12, 12)))
+    arrows = 0
+    for _ in range(500):
+        values = generator.normal(size=12) * np.hypot(1, scatter)
+        arrows += any(signals_of(values, errors, reference_of(values, errors, is_timed=False)))
+    assert arrows / 500 <= at_most
 
 
 def test_the_order_in_which_runs_are_given_does_not_matter():

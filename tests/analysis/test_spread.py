@@ -49,6 +49,12 @@ def test_items_are_to_be_bought_while_there_are_more_and_repeats_only_where_ther
     assert "repeats would hardly help" in words
 
 
+def test_items_are_still_to_be_bought_where_a_run_ended_before_all_that_were_planned():
+    given, context = repeated([1.0, 0.0] * 150, 2, items=400, available=400)
+    words = advice({one.metric: one for one in summarise(given, context)}, context)
+    assert words.endswith("Buy items, not repeats")
+
+
 def test_twice_the_items_and_twice_the_repeats_do_what_is_said_of_them():
     shares = np.random.default_rng(3).random(2000)
 

@@ -1,11 +1,13 @@
 """A cascade: cheapest first, the clearly worse dropped, the dearer skipped once one is good enough."""
 
 import asyncio
+from statistics import NormalDist
 
 import pytest
-from test_looks import ITEMS, model, quiz
+from test_looks import ITEMS, is_right, model, quiz
 
 import steelyard as sy
+from steelyard import stats
 from steelyard.engine.asking.attempts import RetryPolicy
 from steelyard.engine.progress import Progress
 from steelyard.engine.run import Given, execute, prepare
@@ -63,6 +65,31 @@ def test_dearer_models_are_skipped_once_one_is_good_enough():
     assert models[0].asked == 0
     text = results_text(results)
     assert "dear: skipped, good meets the criteria; 400 items saved" in text
+
+
+def test_a_model_of_which_much_was_lost_skips_no_dearer_one_as_its_gate_decides_nothing():
+    def fails(i):
+        return sy.Failure(kind="rejected", message="no") if i % 5 == 0 else None
+
+    models = [model("cheap", 0.9, fails=fails), model("dear", 0.85)]
+    _, results = carry_out(BOTH, models, {"cheap": 1.0, "dear": 2.0})
+    assert by_model(results)["dear"].items == ITEMS
+    few = [model("cheap", 0.9, fails=lambda i: fails(i) if i < 20 else None), model("dear", 0.85)]
+    _, results = carry_out(BOTH, few, {"cheap": 1.0, "dear": 2.0})
+    assert by_model(results)["dear"].is_skipped
+
+
+def test_a_model_that_was_looked_at_meets_a_criterion_by_the_repeated_bound_that_its_gate_holds():
+    right = sum(is_right("good", 0.85, i) for i in range(ITEMS))
+    plain, repeated = (
+        stats.wilson_interval(successes=right, n=ITEMS, confidence=2 * NormalDist().cdf(z) - 1).low
+        for z in (1.645, 2.8)
+    )
+    for at, is_skipped in ((repeated - 0.005, True), ((plain + repeated) / 2, False)):
+        models = [model("cheap", 0.6), model("good", 0.85), model("dear", 0.86)]
+        stop = Cascade(worse_by=0.05, success=(f"accuracy >= {at:.4f}",))
+        _, results = carry_out(stop, models, {"cheap": 1.0, "good": 2.0, "dear": 3.0})
+        assert by_model(results)["dear"].is_skipped == is_skipped
 
 
 def test_what_is_skipped_has_no_place_and_no_score():

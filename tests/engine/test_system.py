@@ -443,8 +443,8 @@ def test_the_mean_probability_of_tokens_is_geometric():
     ("spec", "words"),
     [
         (cascade(None), "--escalate-below 0.8"),
-        (cascade(0.0), "between 0 and 1"),
-        (cascade(1.2), "between 0 and 1"),
+        (cascade(0.0), "above 0 and up to 1"),
+        (cascade(1.2), "above 0 and up to 1"),
         (replace(cascade(0.5), price=CHEAP_PRICE), "price is for one model"),
         (replace(cascade(0.5), batch=True), "cannot come as a batch"),
         (cascade(0.5, "judge"), "--confidence-judge MODEL"),

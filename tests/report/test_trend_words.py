@@ -1,5 +1,6 @@
 """Trends in words: what is said of change agrees with the state, and what looks as if it did not is explained."""
 
+import msgspec
 import pytest
 
 from steelyard.analysis.trend import Change, Point, Series
@@ -32,3 +33,9 @@ def test_a_dated_change_that_the_last_point_alone_does_not_show_is_explained(sta
     words = trend_sentence(series(state, -0.05, 0.35, (CHANGE,)))
     assert "The level changed at #7 (#6 to #8)" in words
     assert ("#9 alone does not show it" in words) == explained
+
+
+def test_that_the_first_runs_differ_beyond_their_errors_is_told_with_the_interval_that_allows_for_it():
+    scattered = msgspec.structs.replace(series("unknown", -0.05, 0.35), drift=0.12)
+    assert "each run's own interval; the first runs differ beyond that by 120 ms (SD)" in trend_sentence(scattered)
+    assert "differ beyond" not in trend_sentence(series("unknown", -0.05, 0.35))

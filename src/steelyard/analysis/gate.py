@@ -24,7 +24,7 @@ from steelyard.analysis.pairing import differing_fields
 from steelyard.criteria import Margin, Threshold
 from steelyard.errors import UsageError
 from steelyard.stats.gates import Word
-from steelyard.types import Agreement, CellInfo, Estimate, Pairing
+from steelyard.types import Agreement, CellInfo, Columns, Estimate, Pairing
 
 Mode = Literal["regression", "noninferiority"]
 Blocking = Literal["warn", "block"]
@@ -346,12 +346,12 @@ def _needed(gap: float, reach: float, n: int) -> int | None:
 def _fault(metric: str, cell: Cell, policy: Policy, whose: str = "") -> str | None:
     """Why nothing can be said of a cell."""
     total = len(cell.columns.sample)
-    lost = total - headline_scored(cell.columns)
     if cell.status in PARTLY_MEASURED:
         return f"{whose}run #{cell.run} is {cell.status}: only a part was measured"
     if not total:
         return f"{whose}nothing was asked"
-    if lost > MUCH_LOST * total:
+    if is_much_lost(cell.columns):
+        lost = total - headline_scored(cell.columns)
         return f"{whose}{lost} of {total} requests failed or could not be graded, which is more than 1 %"
     if len(cell.reported) > 1 and "model-change" not in policy.allowed:
         return f"{whose}the model changed in mid-run: {', '.join(cell.reported)} (--allow model-change bears it)"
@@ -363,6 +363,12 @@ def _fault(metric: str, cell: Cell, policy: Policy, whose: str = "") -> str | No
     if metric.startswith("cost.") and (cost := cell.estimate("cost.total")).value is None:
         return f"{whose}the cost is not known: {cost.status}. Try: --price when it is run"
     return None
+
+
+def is_much_lost(columns: Columns) -> bool:
+    """Whether so many requests have no score that the others decide nothing."""
+    total = len(columns.sample)
+    return total - headline_scored(columns) > MUCH_LOST * total
 
 
 def _incomparable(metric: str, baseline: Cell, candidate: Cell, policy: Policy) -> str | None:

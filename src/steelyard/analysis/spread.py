@@ -63,12 +63,19 @@ def advice(estimates: dict[str, Estimate], context: Context) -> str | None:
     is_the_judge = of_judge > repeats**2 / times
     return (
         f"the error of accuracy (±{half:.1f} points) is {shares}. Twice the items: ±{more_items:.1f}; "
-        f"twice the repeats: ±{more_repeats:.1f}{judged_more}. {_buy(context, items**2 / total, is_the_judge)}"
+        f"twice the repeats: ±{more_repeats:.1f}{judged_more}. "
+        f"{_buy(_asked(estimates, context), context.info.available, items**2 / total, is_the_judge)}"
     )
 
 
-def _buy(context: Context, share_of_items: float, is_the_judge: bool) -> str:
-    if context.info.items < context.info.available:
+def _asked(estimates: dict[str, Estimate], context: Context) -> float:
+    """The items asked, which of a run that ended early are fewer than were planned."""
+    attempted = estimates["attempted"].value if "attempted" in estimates else None
+    return context.info.items if attempted is None else attempted / context.info.repeats
+
+
+def _buy(asked: float, available: int, share_of_items: float, is_the_judge: bool) -> str:
+    if asked < available:
         return "Buy items, not repeats"
     if share_of_items > MOSTLY:
         return "All items are asked already, and repeats would hardly help: another benchmark would"

@@ -102,7 +102,7 @@ def _add_confidence(parser: argparse.ArgumentParser) -> None:
         "--escalate-below",
         type=float,
         metavar="C",
-        help="of -m 'cascade/CHEAP>DEAR': ask DEAR wherever the confidence in CHEAP's answer is below this (0 to 1)",
+        help="of -m 'cascade/CHEAP>DEAR': ask DEAR wherever the confidence in CHEAP's answer is below this (up to 1)",
     )
 
 

@@ -121,7 +121,10 @@ def _check(spec: ModelSpec) -> None:
             "0.8 in the plan. What a threshold would cost and gain: steelyard cascade RUN --cheap A --dear B"
         )
     if not 0 < threshold <= 1:
-        raise UsageError(f"{spec.id}: a confidence lies between 0 and 1, so {threshold:g} is no threshold for it")
+        raise UsageError(
+            f"{spec.id}: the second model is asked below a confidence above 0 and up to 1, so {threshold:g} is no "
+            "threshold"
+        )
     for name in OF_ONE_MODEL:
         if getattr(spec, name) is not None:
             raise UsageError(f"{spec.id}: {name} is for one model. Try: an entry for each of the two, named by its id")

@@ -10,6 +10,7 @@ from statistics import NormalDist
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 
 from steelyard import stats
 from steelyard.analysis.trend.run_errors import Errors
@@ -21,6 +22,8 @@ ALPHA = 0.025
 LAMBDA, LIMITS = 0.3, 2.7
 """Of the moving average: 1 % false signals in 12 runs, beside the 2.5 % of the comparisons with the first runs."""
 OVERDISPERSED, SURELY = 1.5, 0.05
+CALM_BEFORE, CONFIRMED_BY = 3, 5
+"""Points that agree before a step, or else the points of a series that show on both sides of it that they agree."""
 
 
 class Reference(Struct, frozen=True, kw_only=True):
@@ -28,12 +31,14 @@ class Reference(Struct, frozen=True, kw_only=True):
 
     ``weights`` are those of the first points in ``mean``. ``tau2`` is the variance between runs beyond their own
     errors; ``df`` are the degrees of freedom of the spread of runs where that was estimated from the first ones.
+    ``are_uneven``: the first four differ by more than their errors, be it by scatter or by a step.
     """
 
     mean: float
     weights: np.ndarray
     tau2: float
     df: int | None
+    are_uneven: bool
 
     @property
     def first(self) -> int:
@@ -62,8 +67,42 @@ class Reference(Struct, frozen=True, kw_only=True):
 
 
 def reference_of(values: Sequence[float], errors: Errors, *, is_timed: bool) -> Reference:
-    """The mean of the first points, and whether these differ by more than their errors, as times always may."""
-    first = min(REFERENCE_RUNS, len(values) - 1)
+    """The mean of the first points, and whether these differ by more than their errors, as times always may.
+
+    They end where the level stepped, or a fall in week 4 would be told in that week, and in the next one be taken for
+    the scatter of the first four.
+    """
+    most = min(REFERENCE_RUNS, len(values) - 1)
+    found = _reference(values, errors, most, is_timed=is_timed)
+    if is_timed or not found.are_uneven:
+        return found
+    step = next((k for k in range(1, most) if _is_a_step(values, errors, k)), None)
+    return found if step is None else replace(_reference(values, errors, step, is_timed=False), are_uneven=True)
+
+
+def _is_a_step(values: Sequence[float], errors: Errors, at: int) -> bool:
+    """Whether a point among the first ones is far from those before it, which agree, and not by scatter.
+
+    Three points that agree say that runs do not scatter; of fewer, that the points after the step agree as well.
+    """
+    before, here = slice(at), slice(at + 1)
+    if not _agree(values[before], errors.only(before)):
+        return False
+    if not signals_of(values[here], errors.only(here), _reference(values, errors, at, is_timed=False))[-1]:
+        return False
+    after = slice(at, CONFIRMED_BY)
+    return at >= CALM_BEFORE or (len(values) >= CONFIRMED_BY and _agree(values[after], errors.only(after)))
+
+
+def _agree(values: Sequence[float], errors: Errors) -> bool:
+    """Whether points differ by no more than their errors."""
+    found = stats.homogeneity(scores=values, covariance=errors.covariance)
+    if found.q is None or found.p is None:
+        return len(values) == 1
+    return found.q / (len(values) - 1) <= OVERDISPERSED and found.p >= SURELY
+
+
+def _reference(values: Sequence[float], errors: Errors, first: int, *, is_timed: bool) -> Reference:
     of_first = errors.only(slice(first))
     found = stats.homogeneity(scores=values[:first], covariance=of_first.covariance)
     tau2, df = 0.0, None
@@ -75,7 +114,7 @@ def reference_of(values: Sequence[float], errors: Errors, *, is_timed: bool) -> 
     widened = of_first.widened(tau2).each
     weights = 1 / widened**2 if (widened > 0).all() else np.ones(first)  # a point may be without any error of its own
     weights = weights / weights.sum()
-    return Reference(mean=float(weights @ values[:first]), weights=weights, tau2=tau2, df=df)
+    return Reference(mean=float(weights @ values[:first]), weights=weights, tau2=tau2, df=df, are_uneven=tau2 > 0)
 
 
 def level_of_a_look(points: int) -> float:

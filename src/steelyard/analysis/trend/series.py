@@ -118,7 +118,7 @@ def _judged(series: Series, errors: Errors) -> Series:
         reference=reference.mean,
         detectable=detectable,
         margin=margin,
-        changes=changes_of(series.points, values, errors, is_scattered=is_timed or reference.tau2 > 0),
+        changes=changes_of(series.points, values, errors, is_scattered=is_timed or reference.are_uneven),
         drift=math.sqrt(reference.tau2) or None,
     )
 

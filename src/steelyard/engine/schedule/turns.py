@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from steelyard.analysis.estimates import Context
+from steelyard.analysis.gate import is_much_lost
 from steelyard.analysis.margins import CONFIDENCE
-from steelyard.analysis.summary import summarise
+from steelyard.analysis.stopped import summarise_stopped
 from steelyard.engine.schedule.cascade import meets, order_of, skipped
 from steelyard.engine.schedule.looks import Looks, whole
 from steelyard.engine.work import OpenCell
@@ -62,12 +63,13 @@ class Turns(Looks):
                 return
 
     def _is_good_enough(self, model: str) -> bool:
-        """Whether all its cells were asked to the end and meet the criteria."""
+        """Whether all its cells were asked to the end and meet the criteria, as a gate on the run will say."""
         for cell in self._of_model[model]:
-            info = cell.cell.info
-            if cell.horizon.is_abandoned or cell.horizon.end < len(cell.cell.task.positions):
+            columns = self._store.columns(cell.row)
+            if self._fell_out(cell) or is_much_lost(columns):
                 return False
-            found = summarise(self._store.columns(cell.row), Context(info=info, confidence=CONFIDENCE))
+            looks = [one.taken for one in self.questions if one.taken and any(each is cell for each in one.cells)]
+            found = summarise_stopped(columns, Context(info=cell.cell.info, confidence=CONFIDENCE), looks)
             if not meets(self._success, {estimate.metric: estimate for estimate in found}):
                 return False
         return True
@@ -102,5 +104,5 @@ class Turns(Looks):
 
     @staticmethod
     def _fell_out(cell: OpenCell) -> bool:
-        """Whether a cheaper model's cell was not asked to the end, so that it is not the best one."""
+        """Whether a cell was not asked to the end, so that its model is not the best one."""
         return cell.horizon.is_abandoned or cell.horizon.end < len(cell.cell.task.positions)

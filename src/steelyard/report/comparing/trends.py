@@ -205,7 +205,14 @@ def _against(series: Series) -> str:
     bounds = " to ".join(change_written(bound, series.unit) for bound in (found.low, found.high) if bound is not None)
     first = sum(point.change is None for point in series.points)
     of = f"the mean of the first {first} points" if first > 1 else f"{series.points[0].label}"
-    return f"{text} against {of} (95 % interval {bounds}; {found.method})"
+    return f"{text} against {of} (95 % interval {bounds}; {found.method}{_drift(series)})"
+
+
+def _drift(series: Series) -> str:
+    """That runs differ beyond their own errors, which the interval allows for."""
+    if series.drift is None:
+        return ""
+    return f"; the first runs differ beyond that by {change_written(series.drift, series.unit).lstrip('+')} (SD)"
 
 
 def _change_points(series: Series) -> str:
