@@ -107,7 +107,7 @@ async def execute(
     await _see_to_money(cells, store, progress)
     origin = session_origin(cells, plan, progress.tell)
     run = _register(plan, store, resume)
-    for doubt in doubts(cells, plan, store, resume):
+    for doubt in doubts(cells, store, resume):
         progress.tell(doubt)
     session = store.begin_session(run.id, origin)
     running = await _set_up(plan, store, run, session, cells, given, progress, policy or RetryPolicy())
