@@ -156,7 +156,7 @@ async def _set_up(
     lanes = lanes_of(open_cells, writer, plan, progress, policy)
     writer.slots = min([lane.concurrency for lane in lanes], default=1)
     lend_earlier_answers(lanes, store, run, plan)
-    purse = Purse(store, run.id, plan.budget_usd)
+    purse = Purse(store, run.id, plan.budget_usd, tell=progress.tell)
     set_up_batches(lanes, store, run, purse.share)
     progress.ledger = purse.ledger
     set_up_tills(lanes, cells, purse.ledger)
