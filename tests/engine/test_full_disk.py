@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 
 import pytest
+from msgspec.structs import replace
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
@@ -14,7 +15,8 @@ from steelyard.engine.run import Given, execute
 from steelyard.errors import StoreFull
 from steelyard.plan.plan import BenchmarkSpec, Plan
 from steelyard.store import Store
-from steelyard.types import ModelSpec
+from steelyard.store.rows.account import Budget
+from steelyard.types import ModelSpec, Price
 
 ITEMS, IN_FLIGHT, ASKED_BEFORE = 120, 4, 40
 ON_THEIR_WAY = 3 * IN_FLIGHT  # in flight, or answered and let go before the write had failed
@@ -77,9 +79,9 @@ def quiz():
     )
 
 
-def ask(model, store, tell, resume=None):
+def ask(model, store, tell, resume=None, plan=PLAN):
     given = Given(providers={"m": model}, benchmarks={"quiz": quiz()})
-    return asyncio.run(execute(PLAN, store, given=given, progress=Progress(say=tell), resume=resume))
+    return asyncio.run(execute(plan, store, given=given, progress=Progress(say=tell), resume=resume))
 
 
 def test_a_run_waits_for_room_without_paying_and_then_ends_as_if_nothing_had_been(disk):
@@ -116,3 +118,24 @@ def test_a_run_that_gets_no_room_ends_and_resumes_to_the_same_scores_without_rep
         accuracy = sy.Run(ended.run, store.location).estimate("accuracy")
     assert (ended.status, accuracy.value, accuracy.n) == ("done", 1.0, ITEMS)
     assert len(model.questions) - asked_before == ITEMS - kept
+
+
+def test_a_disk_that_is_too_full_to_give_money_holds_the_run_up_and_does_not_end_it(disk, monkeypatch):
+    draws, told = [], []
+
+    def draw_or_not(budget, share, wanted_usd, draw=Budget.draw):
+        draws.append(wanted_usd)
+        if 2 <= len(draws) <= 4:
+            raise StoreFull("the disk with the store s.db is full")
+        return draw(budget, share, wanted_usd)
+
+    monkeypatch.setattr(Budget, "draw", draw_or_not)
+    priced = replace(PLAN, models=(replace(PLAN.models[0], max_tokens=8, price=Price(input=1_000, output=2_000)),))
+    model = sy.Scripted("yes")
+    with Store.open("s.db") as store:
+        store.budget.set(10.0)
+        ended = ask(model, store, told.append, plan=priced)
+    assert ended.status == "done"
+    assert model.asked == ITEMS
+    assert len(draws) > 4
+    assert told.count("the disk with the store s.db is full; the run waits for room") == 1

@@ -8,7 +8,7 @@ import pytest
 
 import steelyard as sy
 from steelyard.engine.asking.attempts import RetryPolicy
-from steelyard.engine.pipeline import HOPELESS_AFTER
+from steelyard.engine.pipeline import HOPELESS_AFTER, SPARE_WINDOW, WINDOW_PER_SLOT, Lane
 from steelyard.engine.progress import Progress
 from steelyard.engine.run import Given, execute
 from steelyard.errors import UnknownName, UsageError
@@ -47,6 +47,19 @@ def test_every_item_is_asked_scored_and_summed_up():
     assert {record.sample.id for record in records} == {f"quiz/{i}" for i in range(20)}
     assert records[0].call.completion.timing is not None
     assert "quiz@default" in run.table()
+
+
+def test_of_any_number_of_items_no_more_than_a_window_are_in_hand(monkeypatch):
+    unfinished, begin = [], Lane._work
+
+    def begin_and_count(lane, *item):
+        unfinished.append(lane._unfinished)
+        return begin(lane, *item)
+
+    monkeypatch.setattr(Lane, "_work", begin_and_count)
+    assert sy.run([sy.Scripted(parity, concurrency=2)], [questions(400)]).status == "done"
+    assert len(unfinished) == 400
+    assert max(unfinished) == 2 * WINDOW_PER_SLOT + SPARE_WINDOW
 
 
 def test_a_limit_of_tokens_is_that_of_every_model_without_one_of_its_own():

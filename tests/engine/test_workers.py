@@ -106,6 +106,28 @@ def test_two_workers_ask_every_item_once_and_end_with_the_records_that_one_proce
     assert session.resources["cpu_s"] > 0
 
 
+@pytest.mark.parametrize("workers", [None, 2], ids=["a sandbox", "workers"])
+def test_neither_workers_nor_a_writing_process_nor_a_sandbox_is_forked_from_the_run(workers, monkeypatch):
+    def fork():
+        raise AssertionError("a process with threads was forked")
+
+    monkeypatch.setattr(os, "fork", fork)
+    monkeypatch.setattr("steelyard.engine.writer.PACE_OF_CALLS", 5)
+    monkeypatch.setattr("steelyard.engine.writer.FAST_A_SECOND", 0.1)
+    row = {"question": "Write f, which returns 1.", "test": "assert f() == 1", "entry_point": "f"}
+    Path("code.jsonl").write_text("".join(json.dumps(row | {"id": f"c{i}"}) + "\n" for i in range(40)))
+
+    async def program(request, body, number):
+        return await stream(request, [chunk(content="def f():\n    return 1"), finish(), usage()])
+
+    with serving(program) as server:
+        done = sy.run([endpoint(server)], ["code.jsonl"], workers=workers)
+    assert done.estimate("accuracy").value == 1.0
+    with Store.open() as store:
+        (session,) = store.sessions(done.info.id)
+    assert (session.provenance["workers"], session.provenance["written_by"]) == (workers, "a process")
+
+
 def test_answers_of_earlier_runs_are_used_again_by_workers_too():
     with serving(parity) as server:
         first, _ = run([endpoint(server)], 40, limit=30)

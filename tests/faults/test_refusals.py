@@ -96,6 +96,7 @@ def test_an_outage_of_the_service_is_retried_and_its_share_is_reported(estimates
     _, found = estimates()
     assert (found["accuracy"], found["errored"], found["reliability"]) == (1.0, 0, 1.0)
     assert found["api_calls"] == ITEMS + retried
+    assert 0 < found["retried"] <= retried
 
 
 def test_times_are_told_in_utc_and_numbers_with_a_point_wherever_the_user_lives():

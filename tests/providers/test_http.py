@@ -222,21 +222,22 @@ def test_a_silent_server_is_given_up_after_the_stall_timeout_and_a_slow_one_is_n
 
 def test_a_reply_that_nobody_asked_for_closes_its_connection():
     bodies, seen = ask([whole(b"1") + whole(b"stray")], [whole(b"2")], times=2)
-    assert bodies == [b"1", b"2"] or "second reply" in str(bodies)
+    assert bodies == [b"1", b"2"]
     assert len({peer for _, _, peer in seen}) == 2
 
 
 def test_a_connection_half_read_is_not_used_again():
     async def main():
         client = Http()
-        async with answering([chunked(b"a", b"b")], [whole(b"2")]) as (url, seen):
+        reply = chunked(b"a", b"b")
+        async with answering([reply[:-8], reply[-8:]], [whole(b"2")], pause_s=0.05) as (url, seen):
             async with client.post(url, {}, {}):
-                pass
+                pass  # left while the rest of it is on its way
             assert await fetched(client, url) == b"2"
         await client.close()
         return seen
 
-    assert len({peer for _, _, peer in asyncio.run(main())}) in (1, 2)
+    assert len({peer for _, _, peer in asyncio.run(main())}) == 2
 
 
 def test_headers_go_out_as_given_and_line_breaks_do_not():

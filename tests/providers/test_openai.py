@@ -322,6 +322,7 @@ def test_a_refused_connection_is_retried_and_named():
 
     outcome = asyncio.run(work())
     assert outcome.failure.kind == "connection"
+    assert len(outcome.attempts) == FAST.tries - 1
     assert "127.0.0.1:9" in outcome.failure.message
 
 

@@ -141,7 +141,7 @@ class Lane:
         ``unscored`` were answered earlier; without a source every remaining item is asked.
         """
         seats = [cell.cell.judge.concurrency for cell in self.cells if cell.cell.judge is not None]
-        scorers = max(1, min(max([self.concurrency, *seats]), MOST_SCORERS))
+        scorers = min(max([1, self.concurrency, *seats]), MOST_SCORERS)
         async with asyncio.TaskGroup() as group:
             ticking = group.create_task(self._clock.watch())
             scoring = [group.create_task(self._score()) for _ in range(scorers)]
@@ -452,6 +452,8 @@ class Lane:
         self._progress.tell(f"{self._spec.id} stopped: {why}{said}")
 
     async def _score(self) -> None:
+        """Judge one answer after another, the next one while the last few scores are being committed."""
+        uncommitted: deque[asyncio.Event] = deque()
         while (work := await self._durable.get()) is not None:
             assert work.call is not None
             assert work.call.completion is not None
@@ -460,14 +462,18 @@ class Lane:
             hearing = seat.hearing(work.sample.id, work.repeat) if seat is not None else None
             scores = await grade(work.cell.cell.task.protocol, work.sample, work.call.completion, hearing)
             work.verdicts = tuple(hearing.replies) if hearing is not None else ()
-            self._keep_scores(work, scores)
+            while len(uncommitted) >= self._writer.uncommitted_per_slot:
+                await uncommitted.popleft().wait()
+            uncommitted.append(is_scored := asyncio.Event())
+            self._keep_scores(work, scores, is_scored.set)
 
-    def _keep_scores(self, work: Work, scores: dict[str, Score]) -> None:
+    def _keep_scores(self, work: Work, scores: dict[str, Score], then: Callable[[], None] = lambda: None) -> None:
         work.scores = scores
-        self._writer.scores(work.new_score(), partial(self._judged, work))
+        self._writer.scores(work.new_score(), partial(self._judged, work, then))
 
-    def _judged(self, work: Work) -> None:
+    def _judged(self, work: Work, then: Callable[[], None]) -> None:
         """The scores are durable: the item is done."""
+        then()
         self._leave(work)
         if not work.answered_before:
             headline = work.cell.cell.info.scored[0]

@@ -107,7 +107,7 @@ async def execute(
     await _see_to_money(cells, store, progress)
     origin = session_origin(cells, plan, progress.tell)
     run = _register(plan, store, resume)
-    for doubt in doubts(cells, plan, store, resume):
+    for doubt in doubts(cells, store, resume):
         progress.tell(doubt)
     session = store.begin_session(run.id, origin)
     running = await _set_up(plan, store, run, session, cells, given, progress, policy or RetryPolicy())
@@ -156,7 +156,7 @@ async def _set_up(
     lanes = lanes_of(open_cells, writer, plan, progress, policy)
     writer.slots = min([lane.concurrency for lane in lanes], default=1)
     lend_earlier_answers(lanes, store, run, plan)
-    purse = Purse(store, run.id, plan.budget_usd)
+    purse = Purse(store, run.id, plan.budget_usd, tell=progress.tell)
     set_up_batches(lanes, store, run, purse.share)
     progress.ledger = purse.ledger
     set_up_tills(lanes, cells, purse.ledger)

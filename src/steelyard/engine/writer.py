@@ -11,11 +11,13 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from steelyard.engine.processes.scribe import Scribe, has_a_core
 from steelyard.errors import EnvironmentFault, StoreError, StoreFull
 from steelyard.store import NewCall, NewScore, Store
+
+T = TypeVar("T")
 
 TRIED_AGAIN_EVERY_S = 1.0
 PATIENCE_S = 600.0
@@ -25,6 +27,19 @@ BY_A_THREAD, BY_A_PROCESS = 1, 4
 GATHERS_S = 0.01
 WRITTEN_BY = "written_by"
 """Where a session's provenance says that a process writes."""
+
+
+async def once_there_is_room(write: Callable[[], T], tell: Callable[[str], None]) -> T:
+    """What ``write`` returns, on a thread; where the disk is full it is tried again, as patiently as answers are."""
+    until_s = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return await asyncio.to_thread(write)
+        except StoreFull as error:
+            if time.monotonic() > until_s:
+                raise
+            tell(f"{error}; the run waits for room")
+            await asyncio.sleep(TRIED_AGAIN_EVERY_S)
 
 
 class Keeps(Protocol):

@@ -146,3 +146,11 @@ class ModelSpec(Struct, frozen=True, kw_only=True):
             return (*self.cascade.cheap.asked, self.cascade.dear)
         judge = self.confidence.judge if self.confidence is not None else None
         return (self,) if judge is None else (self, judge)
+
+    @property
+    def calls_per_answer(self) -> int:
+        """How many calls stand behind one answer at the utmost, each tried once."""
+        first = self if self.cascade is None else self.cascade.cheap
+        how = first.confidence
+        samples = how.samples if how is not None and how.by == "agreement" else 1
+        return samples - 1 + len(self.asked)

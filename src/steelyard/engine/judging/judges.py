@@ -56,7 +56,7 @@ class Seat:
         self.till: Till | None = None
         self.memory: Verdicts | None = None
         self._form = protocol.judge.form
-        self._calls_per_answer = protocol.judge.calls_per_answer
+        self.calls_per_answer = protocol.judge.calls_per_answer
         self._slots = asyncio.Semaphore(self.concurrency)
         self._throttle: Door | None = None
         self._generator = random.Random()
@@ -76,7 +76,7 @@ class Seat:
             return 0.0
         read = input_bound(asked) + output_bound(asked) + INSTRUCTION_TOKENS
         said = self.spec.max_tokens or ASSUMED_OUTPUT_TOKENS
-        return self._calls_per_answer * (self.till.worst_case.of_tokens(read, said) or 0.0)
+        return self.calls_per_answer * (self.till.worst_case.of_tokens(read, said) or 0.0)
 
     async def remembered(self, digest: bytes | None) -> Remembered | None:
         """What the judge said to this in an earlier run, where that may be used."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 from steelyard import prices
 from steelyard.engine.cells import Cell
 from steelyard.engine.money.budget import Ledger, check_prices, is_priced
+from steelyard.engine.writer import once_there_is_room
 from steelyard.plan.names import OF_THE_USER
 from steelyard.store import Store
 from steelyard.store.rows.account import DOUBTFUL
@@ -15,10 +17,20 @@ from steelyard.types import ModelSpec
 
 
 class Purse:
-    """A ledger, tied to the store's budget where there is one; ``limit_usd`` is that of a run of its own."""
+    """A ledger, tied to the store's budget where there is one; ``limit_usd`` is that of a run of its own.
 
-    def __init__(self, store: Store, run_id: str | None = None, limit_usd: float | None = None) -> None:
-        self._store = store
+    Where the disk is too full for the store to say what it gives, who asks waits.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        run_id: str | None = None,
+        limit_usd: float | None = None,
+        *,
+        tell: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self._store, self._tell = store, tell
         self.share = store.budget.open_share()
         before_usd = 0.0 if limit_usd is None or run_id is None else store.budget.spent_of_run(run_id)
         draw = None if self.share is None else self._draw
@@ -26,7 +38,7 @@ class Purse:
 
     async def _draw(self, wanted_usd: float) -> float:
         assert self.share is not None
-        return await asyncio.to_thread(self._store.budget.draw, self.share, wanted_usd)
+        return await once_there_is_room(partial(self._store.budget.draw, self.share, wanted_usd), self._tell)
 
     def figures(self) -> dict[str, float]:
         """What is stored with the session: how much is in doubt, over how many tries."""

@@ -131,7 +131,7 @@ class Crew:
         """Start a worker, and say what its share is."""
         specs = self._share(number)
         cells = [cell for spec in specs for cell in self.lanes[spec.id].cells]
-        hand = Hand(number, cells, Grant(self.ledger))
+        hand = Hand(number, cells, {spec.id: spec.concurrency or 1 for spec in specs}, Grant(self.ledger))
         self.hands.append(hand)
         since_s = oldest_used_s(self._plan)
         await hand.begin(
@@ -170,10 +170,11 @@ class Crew:
         how = await asyncio.to_thread(hand.how_it_died)
         self.deaths += 1
         in_hand = sum(map(len, hand.in_hand.values()))
+        at_risk = sum(self.lanes[model].at_risk(hand) for model in hand.in_hand)
         hand.grant.close(was_lost=True)
         self._tell(
-            f"worker {hand.number + 1} died ({how}): {in_hand} items are asked by others; up to "
-            f"{hand.in_flight()} of them may be paid for twice"
+            f"worker {hand.number + 1} died ({how}): {in_hand} items are asked by others; up to {at_risk} calls "
+            "without a record may be paid for twice"
         )
         if self.deaths <= MOST_DEATHS:
             await self._hire(hand.number)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 import msgspec
@@ -17,8 +17,8 @@ from steelyard.engine.work import OpenCell
 class Hand:
     """One worker as the run sees it: its process, the items it has in hand, what it may spend."""
 
-    def __init__(self, number: int, cells: Sequence[OpenCell], grant: Grant) -> None:
-        self.number, self.cells, self.grant = number, cells, grant
+    def __init__(self, number: int, cells: Sequence[OpenCell], slots: Mapping[str, int], grant: Grant) -> None:
+        self.number, self.cells, self.slots, self.grant = number, cells, slots, grant
         self.number_of = {cell.row: number for number, cell in enumerate(cells)}
         self.in_hand: dict[str, set[Errand]] = {cell.cell.spec.id: set() for cell in cells}
         self.done: set[str] = set()
@@ -73,10 +73,9 @@ class Hand:
         self._wire.close()
         await asyncio.to_thread(child.bury, self._process)
 
-    def in_flight(self, row: int | None = None) -> int:
-        """Requests on their way when it last told; those of one cell, or all."""
-        told = [standing.in_flight for standing in self.standing.values()]
-        return sum(n for counts in told for cell, n in counts.items() if row in (None, cell))
+    def in_flight(self, row: int) -> int:
+        """Requests of one cell on their way when it last told."""
+        return sum(standing.in_flight.get(row, 0) for standing in self.standing.values())
 
     def how_it_died(self) -> str:
         """What the system says of its process."""

@@ -16,7 +16,7 @@ from steelyard.engine.processes.frames import CallRow, Items, ScoreRow, Standing
 from steelyard.engine.processes.hand import Hand
 from steelyard.engine.schedule.horizon import Place
 from steelyard.engine.work import OpenCell, Work
-from steelyard.engine.writer import Writer
+from steelyard.engine.writer import BY_A_PROCESS, Writer
 
 READY_A_WORKER = 128
 
@@ -165,6 +165,13 @@ class SharedLane:
         hand.done.add(self.model)
         self._take_back(hand)
         self._look_for_the_end(SPENT if reason == SPENT else None)
+
+    def at_risk(self, hand: Hand) -> int:
+        """The calls that a worker's death can cost at the utmost: those behind answers and verdicts not handed in."""
+        asked = min(len(hand.in_hand[self.model]), (1 + BY_A_PROCESS) * hand.slots[self.model])
+        judges = [waiting.cell.cell.judge for waiting in self._unscored.values() if waiting.hand is hand]
+        heard = sum(judge.calls_per_answer for judge in judges if judge is not None)
+        return asked * self.cells[0].cell.spec.calls_per_answer + heard
 
     def lost(self, hand: Hand) -> None:
         """A worker is gone: what it had in hand is dealt anew, what it was to score is scored at the end."""

@@ -7,9 +7,9 @@ kill takes no look twice. A floor costs nothing and is asked to the end.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import combinations
 
 import msgspec
@@ -24,8 +24,8 @@ from steelyard.engine.schedule.prefix import Seen
 from steelyard.engine.schedule.stopping import ENDLESS, Rule, look_points, rule_for
 from steelyard.engine.schedule.strata import Strata, strata_of
 from steelyard.engine.work import OpenCell
-from steelyard.engine.writer import PATIENCE_S, TRIED_AGAIN_EVERY_S
-from steelyard.errors import StoreFull, UnknownName, UsageError
+from steelyard.engine.writer import once_there_is_room
+from steelyard.errors import UnknownName, UsageError
 from steelyard.plan.plan import Plan
 from steelyard.plan.stopping import Anytime, Cascade, Compare, HalfWidth, Stop
 from steelyard.store import Store
@@ -267,16 +267,8 @@ class Looks:
         return look
 
     async def _keep(self, row: int, look: Look) -> None:
-        """Make the look durable; where the disk is full, as patiently as answers are."""
-        until_s = time.monotonic() + PATIENCE_S
-        while True:
-            try:
-                return await asyncio.to_thread(self._store.add_look, row, look)
-            except StoreFull as error:
-                if time.monotonic() > until_s:
-                    raise
-                self._tell(f"{error}; the run waits for room")
-                await asyncio.sleep(TRIED_AGAIN_EVERY_S)
+        """Make the look durable."""
+        await once_there_is_room(partial(self._store.add_look, row, look), self._tell)
 
     def _seen(self, cells: Sequence[OpenCell], n: int) -> Seen:
         order = np.asarray(cells[0].cell.task.positions[:n], dtype=np.int64)

@@ -1,0 +1,143 @@
+"""After a kill the run says how many calls may be paid for twice: every call behind an answer or a verdict counts."""
+
+import asyncio
+import json
+import re
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+from aiohttp import web
+
+from command import steelyard
+from forks import Started
+from server import chunk, finish, serving, stream, usage
+from steelyard.engine.writer import BY_A_THREAD
+from steelyard.store import Store
+
+ITEMS, SLOTS, SAMPLES = 24, 4, 3
+
+
+class Halting:
+    """Answers 1 to everything, and leaves the models named in ``holds`` thinking until it is let go on."""
+
+    def __init__(self, *holds):
+        self._holds, self.asked = holds, []
+        self._released = asyncio.Event()
+
+    async def reply(self, request, body, number):
+        self.asked.append(body["model"])
+        self._loop = asyncio.get_running_loop()
+        if body["model"] in self._holds:
+            await self._released.wait()
+        text = {"judge": "Verdict: CORRECT", "cheap": str(number)}.get(body["model"], "1")  # no two of cheap agree
+        with suppress(ConnectionResetError):
+            return await stream(request, [chunk(content=text), finish(), usage()])
+        return web.Response()
+
+    def go_on(self):
+        self._loop.call_soon_threadsafe(self._released.set)
+
+    def until_asked(self, model, times):
+        deadline_s = time.monotonic() + 30
+        while self.asked.count(model) < times:
+            assert time.monotonic() < deadline_s
+            time.sleep(0.005)
+
+
+@pytest.fixture(autouse=True)
+def cases():
+    lines = [json.dumps({"question": f"Say {i}", "answer": "1"}) for i in range(ITEMS)]
+    Path("cases.jsonl").write_text("\n".join(lines) + "\n")
+
+
+def judged_by(server, **settings):
+    judge = {"model": "openai/judge", "base_url": server.url} | settings
+    Path("judged.yaml").write_text(json.dumps({"benchmark": "judged", "data": "cases.jsonl", "judge": judge}))
+    return "judged.yaml"
+
+
+def started(server, *words):
+    return Started("run", *words, "--base-url", server.url, "--concurrency", str(SLOTS), "--quiet")
+
+
+def killed_and_resumed(process, service, *options):
+    """What the run says may be paid for twice, as it goes on after a kill."""
+    process.kill()
+    process.wait()
+    service.go_on()
+    done = steelyard("run", "--resume", "last", "--quiet", *options)
+    assert done.returncode == 0, done.stderr
+    return told_of(done.stderr)
+
+
+def told_of(said):
+    """The number that it says; of several workers, all together."""
+    found = re.findall(r"up to (\d+) calls without a record may be paid for twice", said)
+    assert found, said
+    return sum(map(int, found))
+
+
+@pytest.mark.parametrize("resumed_with", [(), ("--concurrency", "1")], ids=["as it was", "one at a time"])
+def test_all_calls_of_a_system_count_and_the_slots_of_the_run_that_was_killed(resumed_with):
+    service, voted = Halting("dear"), ("--confidence", "agreement", "--samples", str(SAMPLES), "--escalate-below", "1")
+    with serving(service.reply) as server:
+        process = started(server, "cases.jsonl", "-m", "cascade/openai/cheap>openai/dear", *voted)
+        service.until_asked("dear", SLOTS)
+        told = killed_and_resumed(process, service, *resumed_with)
+    paid_twice = len(service.asked) - ITEMS * (SAMPLES + 1)
+    assert paid_twice == SLOTS * (SAMPLES + 1)
+    assert told == (1 + BY_A_THREAD) * paid_twice  # what had been answered might not have been durable
+
+
+def test_verdicts_that_a_kill_cut_off_count():
+    service = Halting("judge")
+    with serving(service.reply) as server:
+        process = started(server, judged_by(server, repeats=2, temperature=0.5), "-m", "openai/m")
+        service.until_asked("judge", SLOTS)
+        told = killed_and_resumed(process, service)
+    assert service.asked.count("judge") - 2 * ITEMS >= SLOTS
+    assert len(service.asked) - 3 * ITEMS <= told
+
+
+def test_verdicts_that_died_with_workers_count():
+    service = Halting("judge")
+    with serving(service.reply) as server:
+        process = started(server, judged_by(server), "-m", "openai/m", "--workers", "2")
+        service.until_asked("judge", SLOTS)
+        for child in psutil.Process(process.pid).children(recursive=True):
+            if "steelyard.engine.processes.worker" in child.cmdline():
+                child.kill()
+        service.go_on()
+        _, said = process.communicate()
+    assert service.asked.count("judge") - ITEMS >= SLOTS
+    assert len(service.asked) - 2 * ITEMS <= told_of(said)
+
+
+def test_a_judge_is_no_further_ahead_of_what_is_durable_than_is_said(monkeypatch):
+    service, durable, ahead, append = Halting("judge"), [], [], Store.append
+
+    def slowly(store, calls, scores):
+        time.sleep(0.1)
+        ids = append(store, calls, scores)
+        durable.extend(scores)
+        ahead.append(service.asked.count("judge") - cut_off - len(durable))
+        return ids
+
+    with serving(service.reply) as server:
+        process = started(server, judged_by(server, concurrency=SLOTS), "-m", "openai/m")
+        service.until_asked("judge", SLOTS)
+        while answers_kept() < ITEMS:
+            time.sleep(0.005)
+        cut_off = service.asked.count("judge")
+        monkeypatch.setattr(Store, "append", slowly)
+        told = killed_and_resumed(process, service)
+    assert len(durable) == ITEMS
+    assert max(ahead) <= (1 + BY_A_THREAD) * SLOTS < told
+
+
+def answers_kept():
+    with Store.open() as store:
+        return sum(len(store.completed(cell.id)) for cell in store.cells(store.run("last").id))
