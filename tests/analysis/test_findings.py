@@ -57,7 +57,7 @@ def test_of_three_models_ties_are_judged_together():
     assert "c" not in found.sentence.split("best one seen is ")[1].split(" is not told")[0]
     (found,) = of("lead", contender("a", 300), contender("b", 150), contender("c", 100))
     assert found.kind == "told"
-    assert found.sentence.endswith("It is told apart from all 2 others.")
+    assert found.sentence.endswith("It is told apart from both others.")
 
 
 def test_models_asked_in_other_words_are_never_compared():
@@ -114,12 +114,12 @@ def test_who_is_cheapest_or_fastest_is_told_from_every_other_and_not_from_the_ne
     assert "c with" in found.sentence
     assert found.says_open
     (found,) = of("cost", cheap, next_, contender("c", 300, cost=3 * COST))
-    assert found.sentence.endswith("that of b, the next. It is told apart from all 2 others.")
+    assert found.sentence.endswith("that of b, the next. It is told apart from both others.")
     (found,) = of("speed", contender("a", 300), contender("b", 300), contender("c", 300))
     assert "a with" in found.sentence
     assert found.sentence.endswith("are not told apart, nor is c.")
     (found,) = of("speed", contender("a", 300, ttft=0.1), contender("b", 300), contender("c", 300))
-    assert found.sentence.endswith("It is told apart from all 2 others.")
+    assert found.sentence.endswith("It is told apart from both others.")
 
 
 def test_nothing_is_said_of_costs_or_times_that_nobody_knows_and_of_one_model_s_speed():
@@ -153,6 +153,14 @@ def test_a_change_since_a_baseline_that_is_not_told_is_open():
     assert found.kind == "open"
     assert "95 %" in found.method
     assert not list(since_baseline([]))
+
+
+def test_one_cost_of_all_answers_before_and_after_is_no_open_question():
+    bench = Bench("b@p", [contender("new", 300, cost=0.001), contender("old", 300, cost=0.001)])
+    new, old = bench.models
+    (found,) = since_baseline([bench.compare(new, old, "cost.per_request")])
+    assert found.kind == "seen"
+    assert found.sentence.endswith("new's cost a request is that of old on b@p (paired, n = 400).")
 
 
 def test_what_a_run_warns_of_is_a_doubt_and_a_clean_run_has_none():

@@ -4,7 +4,12 @@ import asyncio
 from statistics import NormalDist
 
 import pytest
+<<<<<<< HEAD
 from test_looks import ITEMS, is_right, model, quiz
+=======
+from msgspec.structs import replace
+from test_looks import ITEMS, model, quiz
+>>>>>>> look6c
 
 import steelyard as sy
 from steelyard import stats
@@ -20,6 +25,7 @@ from steelyard.plan.stopping import Cascade, cascade_rule
 from steelyard.report.comparing.comparison import load_comparisons
 from steelyard.report.comparing.pairs import Question
 from steelyard.report.results import load_results
+from steelyard.report.stopping import question_line
 from steelyard.report.terminal import results_text
 from steelyard.store import Store
 from steelyard.types import Estimate, ModelSpec, Price
@@ -123,6 +129,17 @@ def test_a_model_a_little_worse_is_kept():
     models = [model("cheap", 0.68), model("dear", 0.65)]
     _, results = carry_out(BOTH, models, {"cheap": 1.0, "dear": 2.0})
     assert {stopped.items for stopped in by_model(results).values()} == {ITEMS}
+
+
+def test_a_dearer_model_that_is_ahead_of_the_cheap_one_is_said_to_be():
+    _, results = carry_out(BOTH, [model("cheap", 0.3), model("dear", 0.65)], {"cheap": 1.0, "dear": 2.0})
+    assert "dear scored higher than cheap: +" in results_text(results)
+    (look,) = by_model(results)["dear"].questions
+    for low, high, said in [
+        (0.01, 0.2, "dear is ahead of cheap: "),
+        (-0.01, 0.2, "dear was not dropped, as it is not "),
+    ]:
+        assert question_line("dear", replace(look, low=low, high=high)).startswith(said)
 
 
 def test_a_model_that_was_dropped_is_not_what_others_are_held_against():

@@ -21,6 +21,8 @@ from steelyard.engine.run import Given, execute
 from steelyard.errors import UsageError
 from steelyard.plan.plan import BenchmarkSpec, Plan
 from steelyard.providers.interface import mean_probability
+from steelyard.report.evidence import load_evidence
+from steelyard.report.facts import facts, spending_lines
 from steelyard.store import Store
 from steelyard.types import Completion, Confidence, Escalation, Failure, ModelSpec, Price, Usage
 
@@ -111,6 +113,18 @@ def test_an_answer_costs_what_its_stages_cost_and_counts_their_tokens():
     assert run.estimate("cost.total").value == pytest.approx(N * CHEAP_USD + 9 * DEAR_USD)
     assert run.spending.spent_usd == pytest.approx(N * CHEAP_USD + 9 * DEAR_USD)
     assert run.spending.calls == N + 9
+
+
+def test_a_report_says_how_many_answers_went_on_and_takes_none_for_a_request():
+    run, _, _ = ask([cascade(0.5)])
+    with Store.open() as store:
+        evidence = load_evidence(store, [run.info])
+    (line,) = (line for line in spending_lines(evidence) if "escalated" in line)
+    assert line.startswith("quiz@default: both: ")
+    assert f"cheap {N} calls" in line
+    assert "dear 9 calls" in line
+    (cases,) = (fact for fact in facts(evidence) if fact.name == "Test cases")
+    assert cases.remark == f"{N} answers asked for"
 
 
 def test_a_pause_of_the_process_takes_the_times_of_every_stage():

@@ -175,3 +175,13 @@ def test_hidden_and_shown_numbers_read_well():
     assert interval_text(0.563, 0.536, 0.59, "share") == "56.3 % (53.6 to 59.0)"
     assert interval_text(0.4, 0.39, 1.2, "s") == "400 ms (390 ms to 1.2 s)"
     assert shortened("a-very-long-model-name-v10", 12) == "a-ve…ame-v10"
+
+
+def test_values_that_differ_by_rounding_alone_have_a_scale_with_room():
+    """Three answers at one price cost as much each as two do, but for the last bit of the mean."""
+    scale = fitted([4.0, 4.000000000000001], 58, 464)
+    places = [scale.at(tick) for tick in scale.ticks()]
+    assert len(set(places)) == len(places) > 2
+    assert scale.low < 3.9 < 4.1 < scale.high
+    mean = [charts.Mark(name=str(x), slot=0, x=x, y=0.5) for x in (4.0, 4.000000000000001)]
+    charts.scatter(mean, label="", x_name="", y_name="", x_unit="USD", y_unit="share")

@@ -303,12 +303,28 @@ def test_a_verdict_its_criteria_and_the_turned_items_stand_in_the_markdown():
     assert "| worse | `c100` | right, `100` | wrong, `` `no¦ `` |" in text
     assert "Since the baseline" in text
     shown = " ".join("".join(Page(html("--baseline", "main", "--margin", "accuracy=0.05")).text).split())
-    assert "Verdict fail FAIL: run #2 against main@1" in shown
+    assert "Verdict fail Run #2 against main@1" in shown
     assert "Since the baseline (run #1): m in #2 answers 25.0 points less than m in #1" in shown
     suite = ElementTree.fromstring(ok("report", "--junit", "-", "--baseline", "main", "--margin", "accuracy=0.05"))
     gate = suite[0]
     assert (gate.attrib["tests"], gate.attrib["failures"], gate.attrib["errors"]) == ("1", "1", "0")
     assert "25.0 points" in gate.find("testcase/failure").attrib["message"]
+
+
+def test_of_several_criteria_the_verdict_says_how_many_fail_and_each_stands_once():
+    write_cases([f"Say {i}" for i in range(200)])
+    imported("m", [str(i) if i < 100 else "no" for i in range(200)])
+    shown = " ".join("".join(Page(html("--require", "accuracy >= 0.9", "--require", "accuracy >= 0.2")).text).split())
+    assert "Verdict fail Run #1 by its criteria: 1 of 2 criteria fails. fail accuracy of m" in shown
+    assert shown.count("asked for: accuracy >= 0.9") == 1
+
+
+def test_a_run_of_one_model_is_not_said_to_be_comparable_with_itself():
+    write_cases(["a", "b"])
+    imported("m", ["0", "1"])
+    page = html("1")
+    assert "steelyard show 1 --wrong" in page
+    assert "steelyard compare 1 --flips" not in page + ok("report", "--markdown", "-", 1)
 
 
 def test_an_inconclusive_criterion_is_skipped_where_it_warns_and_an_error_where_it_blocks():
@@ -372,6 +388,8 @@ def test_a_run_that_ended_by_a_difference_is_told_by_its_looks_alone():
     assert "answers best" not in shown
     assert shown.count("The run could end by a difference between models") == 1
     assert "items saved" in shown
+    assert "Test cases50 of 400100 requests to models" in shown
+    assert "400 of 400 items, 50 of them asked." in shown
 
 
 def test_an_unknown_baseline_is_refused(capsys):

@@ -13,7 +13,7 @@ from steelyard.analysis.bench import Bench, Contender
 from steelyard.analysis.compare import items_to_find
 from steelyard.analysis.margins import Standing, standing
 from steelyard.analysis.pairing import differing_fields
-from steelyard.analysis.sentences import lead_words, sentence
+from steelyard.analysis.sentences import MEASURES, is_alike, lead_words, sentence
 from steelyard.analysis.telling import NAMED, Finding, Said, listed, told
 from steelyard.analysis.wording import dollars, thousandfold, written
 from steelyard.types import Comparison, Estimate
@@ -310,13 +310,13 @@ def too_coarse(bench: Bench) -> Iterator[Said]:
 
 def since_baseline(changes: Sequence[Comparison]) -> Iterator[Finding]:
     """What changed against a baseline, model by model and metric by metric; what is not told, together."""
-    decided = [change for change in changes if change.verdict != "inconclusive"]
-    still = [change for change in changes if change.verdict == "inconclusive"]
+    still = [change for change in changes if change.verdict == "inconclusive" and not is_alike(change)]
+    decided = [change for change in changes if change not in still]
     yield from (_change(change) for change in decided)
     if len(still) <= NAMED:
         yield from (_change(change) for change in still)
         return
-    metrics = listed(list(dict.fromkeys(change.metric for change in still)))
+    metrics = listed(list(dict.fromkeys(MEASURES.get(change.metric, change.metric) for change in still)))
     models = len({(change.candidate, change.benchmark) for change in still})
     text = (
         f"Since the baseline (run #{still[0].baseline_run}) no change is told in {len(still)} comparisons of {metrics} "
@@ -329,7 +329,7 @@ def since_baseline(changes: Sequence[Comparison]) -> Iterator[Finding]:
 def _change(change: Comparison) -> Finding:
     return Finding(
         rule="baseline",
-        kind="open" if change.verdict == "inconclusive" else "told",
+        kind="seen" if is_alike(change) else "open" if change.verdict == "inconclusive" else "told",
         benchmark=change.benchmark,
         sentence=f"Since the baseline (run #{change.baseline_run}): {sentence(change, where=change.benchmark)}",
         method=method_of(change),
@@ -354,7 +354,8 @@ def _same_score(bench: Bench, name: str, leader: Contender) -> bool:
 
 
 def _from_all(others: Sequence[Contender]) -> str:
-    return f" It is told apart from all {len(others)} others." if len(others) > 1 else ""
+    count = "both" if len(others) == 2 else f"all {len(others)}"
+    return f" It is told apart from {count} others." if len(others) > 1 else ""
 
 
 def _nor(names: Sequence[str]) -> str:
@@ -388,8 +389,7 @@ def _told_better(bench: Bench, winner: Contender, loser: Contender) -> list[Comp
 def _gain(compared: Comparison) -> str:
     if compared.ratio is None:
         return f"accuracy ({100 * (compared.difference.value or 0.0):+.1f} points)"
-    name = {"latency.p50": "median latency", "cost.per_request": "cost a request"}[compared.metric]
-    return f"{name} ({100 * (compared.ratio.value or 0.0):.0f} % of it)"
+    return f"{MEASURES[compared.metric]} ({100 * (compared.ratio.value or 0.0):.0f} % of it)"
 
 
 def _to_settle(bench: Bench, compared: Comparison) -> str:

@@ -91,7 +91,7 @@ def _in_the_way_of_all(benches: Sequence[Bench]) -> Iterator[tuple[str, str]]:
     if any(bench.settled for bench in benches):
         yield (
             "The run could end by a difference between models, and these tests do not allow for that.",
-            "The same models on a number of items that is fixed before: without stop: in the plan.",
+            "The same models on a number of items that is fixed before, by a plan that has no stopping rule.",
         )
     runs = {one.cell.run: one.cell.status for bench in benches for one in bench.scored}
     if runs and all(status in PARTLY_MEASURED for status in runs.values()):

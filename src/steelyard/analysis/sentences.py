@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from steelyard.analysis.stopped import is_repeated
 from steelyard.analysis.wording import point_decimals, written
 from steelyard.types import Comparison, Estimate
 
+MEASURES = {
+    "latency.p50": "median latency",
+    "ttft.p50": "median time to first token",
+    "cost.per_request": "cost a request",
+}
+"""Measures as a sentence names them."""
 PLAIN = {"wilson": "Wilson", "item means, t": "t over item means"}
 
 
@@ -81,7 +88,10 @@ def _claim(comparison: Comparison) -> str:
     who, other = names(comparison)
     if comparison.ratio is not None:
         assert comparison.ratio.value is not None
-        return f"{who}'s {comparison.metric} is {comparison.ratio.value:.3g} times that of {other}"
+        measure = MEASURES.get(comparison.metric, comparison.metric)
+        if is_alike(comparison):
+            return f"{who}'s {measure} is that of {other}"
+        return f"{who}'s {measure} is {comparison.ratio.value:.3g} times that of {other}"
     value = 100 * (comparison.difference.value or 0.0)
     what = "answers" if comparison.metric == "accuracy" else f"scores on {comparison.metric}"
     if round(abs(value), point_decimals(comparison.difference)) == 0:
@@ -89,9 +99,16 @@ def _claim(comparison: Comparison) -> str:
     return f"{who} {what} {_more_or_less(comparison)} than {other}"
 
 
+def is_alike(comparison: Comparison) -> bool:
+    """Whether both sides took the same on every item, so that there is nothing to tell apart."""
+    ratio = comparison.ratio
+    ends = () if ratio is None else (ratio.value, ratio.low, ratio.high)
+    return bool(ends) and all(end is not None and math.isclose(end, 1.0, rel_tol=1e-9) for end in ends)
+
+
 def _evidence(comparison: Comparison, difference: Estimate) -> str:
     parts = []
-    if difference.low is not None and difference.high is not None:
+    if difference.low is not None and difference.high is not None and not is_alike(comparison):
         in_points = f"{{:+.{point_decimals(difference)}f}}"
         scale, form = (1.0, "{:.3g}") if comparison.ratio is not None else (100.0, in_points)
         low, high = form.format(scale * difference.low), form.format(scale * difference.high)
@@ -133,7 +150,7 @@ def _between(ratio: Estimate) -> str:
 def _doubt(comparison: Comparison) -> str:
     if comparison.verdict == "equivalent" and comparison.margin is not None:
         return f" Within the margin of {_margin(comparison)} either way: equivalent."
-    if comparison.verdict == "inconclusive":
+    if comparison.verdict == "inconclusive" and not is_alike(comparison):
         return " That is not enough to tell them apart."
     return ""
 

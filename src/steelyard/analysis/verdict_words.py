@@ -25,6 +25,16 @@ def headline(verdict: GateReport) -> str:
     return f"{WORDS[verdict.verdict]}: {judged}{against}"
 
 
+def lead(verdict: GateReport) -> str:
+    """The sentence beside a tag that is its word; where the criteria stand below it, how many of them fail."""
+    text = verdict.sentence.partition(": ")[2]
+    if verdict.verdict == "fail" and len(verdict.checks) > 1:
+        failed = sum(check.verdict == "fail" for check in verdict.checks)
+        text = f"{headline(verdict).partition(': ')[2]}: {failed} of {len(verdict.checks)} criteria "
+        text += "fails." if failed == 1 else "fail."
+    return f"{text[:1].upper()}{text[1:]}"
+
+
 def _sentence(verdict: GateReport, checks: Sequence[Check]) -> str:
     head = headline(verdict)
     if not checks and verdict.faults:

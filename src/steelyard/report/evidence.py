@@ -23,7 +23,7 @@ from steelyard.report.comparing.verdict import cells_of_snapshot
 from steelyard.report.provenance import provenance_document
 from steelyard.report.results import Results, load_results, warnings
 from steelyard.report.stands import CellResult
-from steelyard.report.stopping import question_line, words_of
+from steelyard.report.stopping import is_decided, question_line, words_of
 from steelyard.store import Store
 from steelyard.store.rows.baselines import SUFFIX, Baseline, read_baseline
 from steelyard.store.transfer.taking import reported_models
@@ -137,8 +137,7 @@ def _settled(results: Results, label: str) -> Iterator[Settled]:
             if look.against is not None and look.verdict != "skipped" and pair not in told:
                 told.add(pair)
                 words = question_line(cell.info.model, look)
-                is_told = look.verdict in ("ahead", "behind", "equivalent")
-                yield Settled(sentence=words, method=f"stopping rule {words_of(rule)}", is_told=is_told)
+                yield Settled(sentence=words, method=f"stopping rule {words_of(rule)}", is_told=is_decided(look))
 
 
 def _bench(label: str, group: Sequence[Contender], settled: Sequence[Settled]) -> Bench:

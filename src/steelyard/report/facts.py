@@ -15,6 +15,7 @@ from steelyard.report.results import Results
 from steelyard.report.spending import Spending, spending_line
 from steelyard.report.stands import CellResult
 from steelyard.report.stopping import stopping_lines
+from steelyard.report.systems import system_line
 from steelyard.types import RunInfo
 
 STATUS = {
@@ -54,13 +55,14 @@ def facts(evidence: Evidence) -> list[Fact]:
 
 
 def spending_lines(evidence: Evidence) -> list[str]:
-    """What each run took, what was used again, what ending early saved."""
+    """What each run took, what was used again, what ending early saved, what the models of a cascade took."""
     lines = [spending_line(one.run.number, one.spending) for one in evidence.results if one.spending is not None]
     for one in evidence.results:
         for label in one.benchmarks():
-            lines += [
-                f"{label}: {line.strip()}" for line in stopping_lines(one.run.plan, label, one.of_benchmark(label))
-            ]
+            cells = one.of_benchmark(label)
+            systems = [system_line(cell.info.model, cell.system) for cell in cells if cell.system is not None]
+            told = [*stopping_lines(one.run.plan, label, cells), *filter(None, systems)]
+            lines += [f"{label}: {line.strip()}" for line in told]
     return lines
 
 
@@ -103,10 +105,32 @@ def _cases(results: Sequence[Results]) -> Fact:
     asked = [cell for one in results for cell in one.cells if cell.info.asked_as is None and not cell.info.is_floor]
     total = sum(int(cell.value("attempted") or 0) for cell in asked)
     errors = sum(int(cell.value("errored") or 0) for cell in asked)
-    items = sum({cell.info.label: cell.info.items for cell in asked}.values())
+    planned = sum({cell.info.label: cell.info.items for cell in asked}.values())
+    items = sum(max(map(_items_asked, group)) for group in _by_benchmark(asked).values())
     failed = f", {errors:,} failed" if errors else ""
     what = "answers made elsewhere" if _is_imported(asked) else "requests to models"
-    return Fact(name="Test cases", value=f"{items:,}", remark=f"{total:,} {what}{failed}")
+    if any(cell.system is not None for cell in asked):  # one answer of a cascade is a request or two
+        what = "answers asked for"
+    return Fact(
+        name="Test cases",
+        value=f"{items:,}" if items >= planned else f"{items:,} of {planned:,}",
+        remark=f"{total:,} {what}{failed}",
+    )
+
+
+def _by_benchmark(cells: Sequence[CellResult]) -> dict[str, list[CellResult]]:
+    groups: dict[str, list[CellResult]] = {}
+    for cell in cells:
+        groups.setdefault(cell.info.label, []).append(cell)
+    return groups
+
+
+def _items_asked(cell: CellResult) -> int:
+    """How many different items a model was asked; of repeats that were broken off it is not known, so all count."""
+    if cell.stopped is not None:
+        return cell.stopped.items
+    attempted = cell.value("attempted")
+    return cell.info.items if attempted is None or cell.info.repeats > 1 else min(cell.info.items, int(attempted))
 
 
 def _is_imported(cells: Sequence[CellResult]) -> bool:

@@ -17,6 +17,7 @@ from steelyard.analysis.gate import GateReport
 from steelyard.analysis.recommendations import together
 from steelyard.analysis.sentences import descriptive
 from steelyard.analysis.telling import Finding, listed
+from steelyard.analysis.verdict_words import lead
 from steelyard.report.drawing.figures import Figure, figures, overview, slots
 from steelyard.report.drawing.marks import SLOTS, sample
 from steelyard.report.evidence import Evidence
@@ -62,6 +63,7 @@ def html_report(
         script=script,
         version=version("steelyard"),
         verdict=verdict,
+        verdict_lead=None if verdict is None else lead(verdict),
         **_parts(store, evidence, about, reveal=reveal),
     )
 

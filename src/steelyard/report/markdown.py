@@ -17,6 +17,7 @@ from steelyard.report.comparing.flips import Flip, Flips
 from steelyard.report.evidence import Evidence
 from steelyard.report.facts import UNKNOWN, facts, spending_lines
 from steelyard.report.matrix import Cell, Table, matrix
+from steelyard.report.origins import has_a_pair
 from steelyard.report.unseen import visible
 
 MARKS = {"pass": "✅", "fail": "❌", "inconclusive": "⚠️"}
@@ -179,7 +180,8 @@ def _again(evidence: Evidence) -> Iterator[str]:
             f"{code(info.revision or 'no revision')}, digest {code(info.dataset_digest[:16])}, {info.items:,} items"
         )
     first = evidence.runs[0]
-    yield f"- Seed {first.plan.get('seed', 0)}; `steelyard compare {first.number} --flips` reads on"
+    reads_on = f"compare {first.number} --flips" if has_a_pair(evidence) else f"show {first.number} --wrong"
+    yield f"- Seed {first.plan.get('seed', 0)}; `steelyard {reads_on}` reads on"
     yield ""
     yield "</details>"
 

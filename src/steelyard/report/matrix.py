@@ -315,4 +315,14 @@ def _drawn(bench: Bench) -> str:
     shots = f", {info.shots}-shot" if info.shots else ""
     repeats = f", {info.repeats} times each" if info.repeats > 1 else ""
     mean = ", accuracy is the mean over strata" if info.aggregate == "macro" else ""
-    return f"{bench.label}, version {info.protocol_version}{shots}: {drawn(info)}{repeats}{mean}."
+    return f"{bench.label}, version {info.protocol_version}{shots}: {drawn(info)}{_short_of(bench)}{repeats}{mean}."
+
+
+def _short_of(bench: Bench) -> str:
+    """How many of them were asked, where every model's run ended before the last one."""
+    infos = [one.side.info for one in bench.models]
+    asked = [one.value("attempted") for one in bench.models]
+    known = [int(count) for count in asked if count is not None]
+    if len(known) < len(asked) or not known or any(info.repeats > 1 or info.is_imported for info in infos):
+        return ""
+    return f", {max(known):,} of them asked" if max(known) < infos[0].items else ""

@@ -45,12 +45,19 @@ def what_is_set(text: str) -> str:
     return UNSET.sub("", text)
 
 
+def has_a_pair(evidence: Evidence) -> bool:
+    """Whether the first run asked several models one benchmark, so that ``compare`` has something to hold up."""
+    first = evidence.results[0]
+    asked = [cell.info.label for cell in first.cells if not cell.is_skipped and cell.info.asked_as is None]
+    return len(asked) > len(set(asked))
+
+
 def commands(evidence: Evidence) -> list[str]:
     """How the same is run again and looked at further."""
     number = evidence.runs[0].number
     return [
         f"steelyard show {number} --wrong",
-        f"steelyard compare {number} --flips",
+        *([f"steelyard compare {number} --flips"] if has_a_pair(evidence) else []),
         f"steelyard show {number} --provenance",
         f"steelyard export {number} --format csv --output run-{number}.csv",
     ]

@@ -85,6 +85,15 @@ def question_line(model: str, look: Look) -> str:
     return f"{_settled(model, look)}: {finding(look)}; {at}{missing}"
 
 
+def is_decided(look: Look) -> bool:
+    """Whether it is known who is ahead, or that nobody is by more than the margin.
+
+    A cascade only asks who is to be dropped; that the dearer model is ahead shows in the bounds of the same look.
+    """
+    is_ahead = look.rule == "cascade" and look.low is not None and look.low > 0
+    return is_ahead or look.verdict in ("ahead", "behind", "equivalent")
+
+
 def _generalised(cell: CellResult, look: Look) -> str:
     """The half width for other questions, which a rule that counts on the benchmark's end does not narrow."""
     score = cell.estimates.get("accuracy")
@@ -97,7 +106,9 @@ def _settled(model: str, look: Look) -> str:
     if look.rule == "cascade":
         if look.verdict == "behind":
             return f"{model} was dropped, worse than {look.against} by more than the margin"
-        return f"{model} and {look.against}: neither clearly worse by more than the margin"
+        if is_decided(look):
+            return f"{model} {'scored higher than' if look.low == look.high else 'is ahead of'} {look.against}"
+        return f"{model} was not dropped, as it is not clearly worse than {look.against} by more than the margin"
     if not look.is_settled:
         return f"{model}{f' against {look.against}' if look.against else ''} is undecided so far"
     if look.against is None:

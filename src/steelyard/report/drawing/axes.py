@@ -52,7 +52,8 @@ def fitted(values: Iterable[float], start: float, end: float, *, may_be_log: boo
         return Scale(low=min(positive) / 1.3, high=high * 1.3, start=start, end=end, is_log=True)
     if low >= 0 and low < 0.5 * high:
         return Scale(low=0.0, high=high * 1.06, start=start, end=end)
-    room = 0.08 * (high - low) or 0.1 * abs(high) or 0.5
+    span = 0.0 if math.isclose(low, high) else high - low  # the mean of equal prices differs by rounding
+    room = 0.08 * span or 0.1 * abs(high) or 0.5
     return Scale(low=max(0.0, low - room) if low >= 0 else low - room, high=high + room, start=start, end=end)
 
 
