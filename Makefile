@@ -5,8 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 EXTRAS := $(VENV)/.extras
-# One more process of tests than there are cores: many tests wait for a process or a clock.
-TESTERS ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )))
+# Two more processes of tests than there are cores: many tests wait for a process or a clock.
+TESTERS ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) + 2 )))
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 # Whatever the environment says: tests start hundreds of processes, and each would compile what it imports.

@@ -23,6 +23,7 @@ def test_the_local_model_knows_more_than_chance():
     assert model["origin"].startswith("llama.cpp xllamacpp/")
 
 
+@pytest.mark.long
 @pytest.mark.data
 def test_gsm8k_and_mmlu_run_on_the_local_model(data_folder):
     out = ok(

@@ -318,7 +318,8 @@ def test_of_flat_series_on_random_parts_few_ever_show_an_arrow(kind, certainty):
     assert np.mean([bool(series.changes) for series in found]) <= 0.04
 
 
-@pytest.mark.parametrize("n", [200, pytest.param(1319, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("n", [200, 1319])
 def test_of_flat_series_of_12_runs_few_ever_show_an_arrow(n):
     generator = np.random.default_rng(RNG)
     chances = generator.beta(2, 1, size=n)

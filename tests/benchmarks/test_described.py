@@ -273,6 +273,7 @@ def test_a_changed_template_is_another_data_set(support):
     assert find_benchmark(support).dataset(Selection()).digest != before
 
 
+@pytest.mark.long
 def test_a_file_of_any_size_costs_little_memory():
     with open("big.csv", "w") as file:
         file.write("question,answer\n")

@@ -290,6 +290,7 @@ class Crowded(House):
         return reply
 
 
+@pytest.mark.long
 @both
 def test_what_stands_from_an_earlier_session_is_held_before_more_is_handed_in(provider):
     """The money is for six requests at once, five of which stand already."""

@@ -4,12 +4,8 @@ import asyncio
 from statistics import NormalDist
 
 import pytest
-<<<<<<< HEAD
-from test_looks import ITEMS, is_right, model, quiz
-=======
 from msgspec.structs import replace
-from test_looks import ITEMS, model, quiz
->>>>>>> look6c
+from test_looks import ITEMS, is_right, model, quiz
 
 import steelyard as sy
 from steelyard import stats

@@ -688,6 +688,7 @@ def test_a_forecast_holds_both_models_and_every_sample():
     assert most_usd(TOKENS, cascade(0.5, second=replace(model("dear"), price=None)), now) is None
 
 
+@pytest.mark.long
 @pytest.mark.model
 def test_the_local_model_says_how_sure_it_is_and_gives_way_where_it_is_not():
     Path("oracle.py").write_text("def answer(prompt):\n    return 'The answer is (A).'\n")

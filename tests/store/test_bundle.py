@@ -88,6 +88,7 @@ def every_way(capsys, run, store):
     return found
 
 
+@pytest.mark.long
 def test_a_run_says_the_same_in_another_store(capsys):
     for name in ("before", "two"):
         sy.run([guess, better], [quiz()], name=name, store="a.db", tags=["kept"], fresh=True)

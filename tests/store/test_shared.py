@@ -38,6 +38,7 @@ def begun(store):
     return run, session, store.add_cell(run.id, cell_info())
 
 
+@pytest.mark.long
 def test_a_run_says_the_same_on_a_server_as_in_a_file_and_comes_back_as_it_was(shared, capsys):
     for name in ("before", "two"):
         sy.run([guess, better], [quiz(40)], name=name, store="a.db", tags=["kept"], fresh=True)

@@ -767,6 +767,7 @@ def test_a_url_of_another_database_is_refused_without_its_password():
     assert not Path("postgresql:").exists()
 
 
+@pytest.mark.long
 def test_memory_stays_flat_while_records_are_written_and_read(opened):
     store, run, session, cell = opened
     peaks = []
