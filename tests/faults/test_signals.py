@@ -159,6 +159,7 @@ def test_a_closed_terminal_lets_the_answers_on_their_way_come_in():
         words = ["run", "q.jsonl", "-m", "openai/m", "--base-url", server.url, "--concurrency", "4"]
         pid, terminal = pty.fork()
         if pid == 0:
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever the tests themselves were told to outlive
             os.execv(sys.executable, [sys.executable, "-m", "steelyard", *words])
         os.set_blocking(terminal, False)
         while len(server.requests) < 4:
