@@ -6,7 +6,6 @@ service did not report its tokens, the cost is unknown, which is ``None`` and ne
 
 from __future__ import annotations
 
-import importlib.metadata
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -61,6 +60,12 @@ class Quote(Struct, frozen=True, kw_only=True):
 def load_table() -> str:
     """Read the price table into memory (a quarter of a second, once) and name it with its version."""
     import genai_prices  # noqa: F401
+
+    return _table()
+
+
+def _table() -> str:
+    import importlib.metadata  # a worker has no other use for it
 
     return f"{TABLE} {importlib.metadata.version(TABLE)}"
 
@@ -155,7 +160,7 @@ def quote(spec: ModelSpec, at: datetime) -> Quote | None:
         input=per_million[0],
         cached_input=per_million[1],
         output=per_million[2],
-        source=f"{TABLE} {importlib.metadata.version(TABLE)}" if spec.price is None else price_source(spec),
+        source=_table() if spec.price is None else price_source(spec),
         at=at.isoformat(timespec="seconds"),
         tier=asked_tier,
         is_tier_listed=spec.price is not None or asked_tier is None or _has_tier_price(spec, at),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from steelyard.benchmarks import find_benchmark
+from steelyard.benchmarks import find_benchmark, readings
 from steelyard.benchmarks.benchmark import Selection
 from steelyard.benchmarks.own import Samples, as_sample
 from steelyard.benchmarks.rows import JsonLines
@@ -88,3 +88,35 @@ def test_lines_are_read_when_they_are_asked_for():
 def test_separators_inside_a_string_do_not_end_a_line():
     Path("mine.jsonl").write_text('{"question": "a\u2028b\u0085c", "answer": "x"}\n', encoding="utf-8")
     assert len(Samples(JsonLines(Path("mine.jsonl")), as_sample)) == 1
+
+
+@pytest.fixture
+def read_through(monkeypatch):
+    """How often a file was read through."""
+    times = []
+    scan = JsonLines.scan
+    monkeypatch.setattr(JsonLines, "scan", lambda self: times.append(self.path.name) or scan(self))
+    return times
+
+
+def test_within_a_command_a_file_is_read_through_once_and_is_the_same_benchmark_again(read_through):
+    write({"question": "1+1?", "answer": 2}, "\n", {"question": "2+2?", "answer": 4}, {"question": "1+1?", "answer": 2})
+    with readings.shared():
+        first, again = (find_benchmark("mine.jsonl").dataset(Selection()) for _ in range(2))
+    assert read_through == ["mine.jsonl"]
+    assert first.digest == again.digest
+    assert list(first.samples) == list(again.samples)
+    assert again.samples[2].flags == ("duplicate",)
+    find_benchmark("mine.jsonl")
+    assert len(read_through) == 2
+
+
+def test_a_file_that_changed_or_is_graded_otherwise_is_read_through_again(read_through):
+    write({"question": "1+1?", "answer": "two"})
+    with readings.shared():
+        find_benchmark("mine.jsonl")
+        with pytest.raises(DataError, match="not a number"):
+            find_benchmark("mine.jsonl", "number")
+        write({"question": "1+1?", "answer": "two, that is"})
+        assert find_benchmark("mine.jsonl").dataset(Selection()).samples[0].target == "two, that is"
+    assert len(read_through) == 3

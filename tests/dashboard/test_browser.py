@@ -13,8 +13,7 @@ import pytest
 from boards import REFUSED, TOKEN, TRIED, cell_info, estimate, judged, new_call, served
 
 from steelyard.store import Store
-from steelyard.store.rows.signs import CellSign, Sign, Wait
-from steelyard.types import Attempt, Failure
+from steelyard.types import Attempt, CellSign, Failure, Sign, Wait
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: no browser is driven")
 CHROMIUM = os.environ.get("STEELYARD_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")

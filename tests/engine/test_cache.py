@@ -19,7 +19,7 @@ from steelyard.engine.run import Given, execute
 from steelyard.plan.names import seconds
 from steelyard.plan.plan import BenchmarkSpec, Plan
 from steelyard.store import Store
-from steelyard.store.rows.answers import KnownDigests
+from steelyard.store.nouns import KnownDigests
 from steelyard.types import CellInfo, Message, ModelSpec, Price, Prompt, Request
 
 REQUEST = Request(

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from steelyard.engine.progress import CellProgress, Progress
 from steelyard.engine.signs import sign_of, told
 from steelyard.store import Store
-from steelyard.store.rows.signs import Wait
+from steelyard.types import Wait
 
 
 def a_lane(row, **counters):

@@ -278,6 +278,17 @@ def test_a_function_with_a_name_answers_in_the_workers():
     assert str(os.getpid()) not in pids
 
 
+def test_a_worker_reads_no_file_through_and_loads_no_database_unless_earlier_answers_are_to_be_found():
+    Path("weighed.py").write_text(
+        "import sys\n\n\ndef answer(prompt):\n"
+        "    return ' '.join({'numpy', 'sqlalchemy'} & set(sys.modules)) or 'neither'\n"
+    )  # repeated rows are found by numpy, for which a worker has no other use
+    model = sy.ModelSpec(id="m", provider="python", model="weighed:answer", version="1")
+    first, second = (run([model], n, workers=1)[0] for n in (4, 5))
+    assert [record.call.completion.text for record in first.records()] == ["neither"] * 4
+    assert sum("sqlalchemy" in record.call.completion.text for record in second.records()) == 1
+
+
 @pytest.mark.long
 def test_after_kill_9_of_the_run_its_workers_end_and_a_resumed_run_repeats_no_completed_call():
     write_cases(200)

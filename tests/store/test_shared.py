@@ -16,8 +16,7 @@ import steelyard as sy
 from steelyard.cli import main
 from steelyard.errors import EnvironmentFault, StoreError, StoreFull, UnknownName, UsageError
 from steelyard.store import NewScore, Store
-from steelyard.store.rows.signs import Sign
-from steelyard.types import Score
+from steelyard.types import Score, Sign
 
 
 @pytest.fixture

@@ -12,8 +12,7 @@ from steelyard.store.database import schema
 from steelyard.store.reading.answer_pages import AnswersWanted
 from steelyard.store.reading.pages import RunsWanted
 from steelyard.store.reading.states import ANSWER_STATES
-from steelyard.store.rows.signs import CellSign, Sign, Wait
-from steelyard.types import TRUNCATED, Failure, Score, Spent
+from steelyard.types import TRUNCATED, CellSign, Failure, Score, Sign, Spent, Wait
 
 FAILED = Failure(kind="server", message="no", status=500)
 

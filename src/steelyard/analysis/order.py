@@ -9,11 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-import numpy as np
-
 SPARSE_ABOVE = 100_000
-MOST_HELD_UP = 0.5
-"""A larger part of what is done lies beyond the first gap: the order is not the one that was asked in."""
 
 
 def permutation(available: int, *, count: int, seed: int, strata: Sequence[str] | None = None) -> list[int]:
@@ -26,18 +22,6 @@ def permutation(available: int, *, count: int, seed: int, strata: Sequence[str] 
     if strata is not None:
         positions = _interleaved(positions, strata, generator)
     return positions[:count]
-
-
-def complete_prefix(done: np.ndarray, orders: Sequence[Sequence[int]]) -> np.ndarray | None:
-    """The positions before the first gap in that order which leaves out least; ``None`` where all leave out much."""
-    found = max((_until_gap(done, order) for order in orders), key=len, default=None)
-    return None if found is None or len(found) < (1 - MOST_HELD_UP) * len(done) else found
-
-
-def _until_gap(done: np.ndarray, order: Sequence[int]) -> np.ndarray:
-    positions = np.asarray(order, dtype=np.int64)
-    gaps = np.flatnonzero(~np.isin(positions, done))
-    return positions[: gaps[0]] if len(gaps) else positions
 
 
 def _sparse_permutation(available: int, count: int, generator: random.Random) -> list[int]:

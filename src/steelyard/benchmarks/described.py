@@ -140,7 +140,7 @@ def described_benchmark(path: Path, grader: str | None = None) -> Benchmark:
     rows = _open(description, path.parent)
     _check_columns(document, rows, reader)
     salt = msgspec.json.encode([description.columns, description.template], order="sorted")
-    samples = Samples(rows, reader.sample, salt=salt)
+    samples = Samples(rows, reader.sample, grader=wanted or "", salt=salt)
     examples = _examples(description, path.parent, reader)
     chosen = wanted or default_grader(samples)
     if chosen in ("letter", "cloze") and not samples[0].choices:

@@ -17,6 +17,7 @@ from typing import Any, overload
 
 import msgspec
 
+from steelyard.benchmarks import readings
 from steelyard.benchmarks.benchmark import Benchmark, Dataset, Protocol
 from steelyard.benchmarks.protocols import (
     ENTRY_POINT,
@@ -55,7 +56,9 @@ Read = Callable[[Row, str], Sample]
 def own_benchmark(path: Path, grader: str | None = None) -> Benchmark:
     """A benchmark over the file; ``grader`` is its default protocol (see ``default_grader``)."""
     grader = known_grader(grader)
-    samples = Samples(open_rows(path), lambda row, default_id: checked(as_sample(row, default_id), grader))
+    samples = Samples(
+        open_rows(path), lambda row, default_id: checked(as_sample(row, default_id), grader), grader=grader or ""
+    )
     return Benchmark(
         name=path.stem,
         version="1",
@@ -100,9 +103,9 @@ def checked(sample: Sample, grader: str | None) -> Sample:
 
 
 class Samples(Sequence[Sample]):
-    """The file's rows as samples: all checked once, then read by offset. ``salt`` enters the digest."""
+    """The file's rows as samples: all checked once for the ``grader``, then read by offset. ``salt`` is digested."""
 
-    def __init__(self, file: RowFile, read: Read, *, salt: bytes = b"") -> None:
+    def __init__(self, file: RowFile, read: Read, *, grader: str = "", salt: bytes = b"") -> None:
         self._file, self._read = file, read
         self._stem = file.path.stem
         self._offsets = array("q")
@@ -110,7 +113,13 @@ class Samples(Sequence[Sample]):
         self._repeated: set[int] = set()
         self._faults: list[str] = []
         self._faulty = 0
-        self.digest = self._check(salt)
+        self._stamp = readings.Stamp.of(file.path, grader, salt)
+        if reading := readings.find(self._stamp):
+            self._offsets, self._numbers = reading.places()
+            self._repeated, self.digest = set(reading.repeated), reading.digest
+        else:
+            self.digest = self._check(salt)
+            readings.note(self._stamp, self.reading)
 
     def __len__(self) -> int:
         return len(self._offsets)
@@ -126,6 +135,12 @@ class Samples(Sequence[Sample]):
         sample = self._sample(self._file.read(self._offsets[index]), self._numbers[index])
         return msgspec.structs.replace(sample, flags=(REPEATED,)) if index in self._repeated else sample
 
+    def reading(self) -> readings.Reading:
+        """What reading the file through has found."""
+        return readings.Reading(
+            self._stamp, self._offsets.tobytes(), self._numbers.tobytes(), tuple(sorted(self._repeated)), self.digest
+        )
+
     def notes(self) -> tuple[str, ...]:
         """What the user should hear of the rows before anything is asked."""
         if not self._repeated:
@@ -139,7 +154,7 @@ class Samples(Sequence[Sample]):
 
     def _check(self, salt: bytes) -> str:
         total = hashlib.sha256(salt)
-        names, questions, answers = array("Q"), array("Q"), array("Q")
+        names, questions, answers = array("q"), array("q"), array("q")
         rows = 0
         for entry in self._file.scan():
             rows += 1
@@ -149,9 +164,9 @@ class Samples(Sequence[Sample]):
             self._offsets.append(entry.offset)
             self._numbers.append(entry.number)
             total.update(canonical(entry.row) + b"\n")
-            names.append(_hash(sample.id))
-            questions.append(_hash([sample.input, sample.choices, sample.metadata]))
-            answers.append(_hash(sample.target))
+            names.append(hash(sample.id))
+            questions.append(hash(msgspec.msgpack.encode([sample.input, sample.choices, sample.metadata])))
+            answers.append(hash(sample.target))
         if not rows:
             raise DataError(f"{self._file.path}: no items in the file")
         self._check_names(names)
@@ -207,16 +222,11 @@ class Samples(Sequence[Sample]):
         return self._read(row, f"{self._stem}/{number - 1}")
 
 
-def _hash(value: Any) -> int:
-    encoded = value.encode("utf-8", "surrogatepass") if isinstance(value, str) else msgspec.msgpack.encode(value)
-    return int.from_bytes(hashlib.blake2b(encoded, digest_size=8).digest(), "big")
-
-
 def _repeats(hashes: array[int]) -> list[tuple[int, int]]:
     """(index, first index) of each value that stood before, in order; eight bytes a row, however many there are."""
     import numpy as np
 
-    values = np.frombuffer(hashes, dtype=np.uint64) if len(hashes) else np.zeros(0, dtype=np.uint64)
+    values = np.frombuffer(hashes, dtype=np.int64) if len(hashes) else np.zeros(0, dtype=np.int64)
     order = np.argsort(values, kind="stable")
     is_new = np.r_[True, np.diff(values[order]) != 0][: len(order)]
     first = order[np.maximum.accumulate(np.where(is_new, np.arange(len(order)), 0))]

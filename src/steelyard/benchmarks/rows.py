@@ -29,6 +29,7 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 LONGEST_CELL = 16_000_000  # characters, beyond which a quotation mark was surely never closed
 USUAL_LINE_BYTES = 2_048
 ROWS_AT_ONCE = 1_000
+ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str)
 CAN_READ_AT_A_PLACE = hasattr(os, "pread")  # wherever others are reading: without a turn of one's own
 
 
@@ -270,4 +271,4 @@ def open_rows(path: Path, separator: str | None = None) -> RowFile:
 
 def canonical(row: Row) -> bytes:
     """The row as one line of bytes, the same for the same values whatever the format."""
-    return json.dumps(row, ensure_ascii=False, separators=(",", ":"), default=str).encode("utf-8", "surrogatepass")
+    return ENCODER.encode(row).encode("utf-8", "surrogatepass")

@@ -29,6 +29,7 @@ def add_to(verbs: args.Verbs) -> None:
 
 def execute(parsed: argparse.Namespace) -> int:
     """Prepare, forecast, ask, show."""
+    from steelyard.benchmarks import readings
     from steelyard.errors import UsageError
     from steelyard.store import Store
 
@@ -40,8 +41,9 @@ def execute(parsed: argparse.Namespace) -> int:
     with Store.open(parsed.store, create=parsed.resume is None) as store:
         resume = store.run(parsed.resume) if parsed.resume else None
         plan = _plan(parsed, resume)
-        confirm(plan, store, parsed)
-        ended = carry_out(plan, store, resume, parsed)
+        with readings.shared():
+            confirm(plan, store, parsed)
+            ended = carry_out(plan, store, resume, parsed)
         success = _success(ended, store)
         _print_results(ended, success, store, parsed)
     return _exit_code(ended, success)

@@ -11,7 +11,7 @@ from msgspec import Struct
 from steelyard.dashboard.rendering import ago, lasting
 from steelyard.store import Store
 from steelyard.store.reading.progress import CellProgress, Progress, Trouble
-from steelyard.store.rows.signs import Sign
+from steelyard.types import Sign
 
 FULL_BELOW_BYTES = 1_000_000
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING
 
 from steelyard.engine.cells import Cell
 from steelyard.engine.pipeline import Lane
 from steelyard.errors import StoreError
 from steelyard.providers.interface import Learns
-from steelyard.store import Store
+
+if TYPE_CHECKING:
+    from steelyard.store import Store
 
 LEFT_OUT = "settings_left_out"
 """What they are called in a session's provenance."""

@@ -35,7 +35,7 @@ from steelyard.engine.work import OpenCell, Work
 from steelyard.engine.writer import Keeps
 from steelyard.providers.batches import Answered, BatchService
 from steelyard.providers.services import where_the_key_is
-from steelyard.store.rows.answers import reused
+from steelyard.store.nouns import reused
 from steelyard.types import Call, Completion, Failure, Score
 
 SPARE_WINDOW = 16

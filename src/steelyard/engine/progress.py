@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from steelyard.store.rows.signs import Wait
+from steelyard.types import Wait
 
 if TYPE_CHECKING:
     from steelyard.engine.money.budget import Ledger

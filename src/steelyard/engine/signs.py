@@ -16,8 +16,9 @@ from msgspec.structs import replace
 
 from steelyard.errors import StoreError
 from steelyard.secrets import scrub
-from steelyard.store.rows.signs import TOLD_AT_LEAST_EVERY_S, TOLD_EVERY_S, CellSign, Sign
+from steelyard.store.rows.signs import TOLD_AT_LEAST_EVERY_S, TOLD_EVERY_S
 from steelyard.store.writing.codec import mended
+from steelyard.types import CellSign, Sign
 
 if TYPE_CHECKING:
     from steelyard.engine.pipeline import Lane

@@ -15,10 +15,7 @@ from steelyard.engine.progress import CellProgress
 from steelyard.engine.reuse.cache import Identity
 from steelyard.engine.schedule.horizon import Horizon, Place, Stretch
 from steelyard.engine.schedule.order import grouped
-from steelyard.store import NewCall, NewScore
-from steelyard.store.rows.answers import Reusable
-from steelyard.store.rows.verdicts import NewVerdict
-from steelyard.store.writing.judgements import reply_to_keep_by
+from steelyard.store.nouns import NewCall, NewScore, NewVerdict, Reusable, reply_to_keep_by
 from steelyard.types import Call, Request, Sample, Score
 
 

@@ -11,11 +11,14 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from steelyard.engine.processes.scribe import Scribe, has_a_core
 from steelyard.errors import EnvironmentFault, StoreError, StoreFull
-from steelyard.store import NewCall, NewScore, Store
+from steelyard.store import NewCall, NewScore
+
+if TYPE_CHECKING:
+    from steelyard.store import Store
 
 T = TypeVar("T")
 

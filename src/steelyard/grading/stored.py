@@ -27,8 +27,7 @@ from steelyard.engine.money.purse import Purse, check_store_budget
 from steelyard.engine.stage import opened
 from steelyard.errors import SteelyardError, UnknownName, UsageError
 from steelyard.store import NewScore, Store
-from steelyard.store.rows.verdicts import NewVerdict
-from steelyard.store.writing.judgements import reply_to_keep_by
+from steelyard.store.nouns import NewVerdict, reply_to_keep_by
 from steelyard.types import Call, CellInfo, RunInfo, Sample, Score
 
 AT_ONCE = 256

@@ -7,7 +7,7 @@ the store, all that came in is counted, and the result says so.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 import numpy as np
@@ -15,9 +15,12 @@ from msgspec import Struct
 
 from steelyard.analysis.accuracy import accuracy, micro
 from steelyard.analysis.estimates import Context, headline
-from steelyard.analysis.order import complete_prefix, permutation
+from steelyard.analysis.order import permutation
 from steelyard.store import Store
 from steelyard.types import CellInfo, Columns, Estimate, RunInfo
+
+MOST_HELD_UP = 0.5
+"""A larger part of what is done lies beyond the first gap: the order is not the one that was asked in."""
 
 
 class Standing(Struct, frozen=True, kw_only=True):
@@ -43,7 +46,7 @@ def standing(store: Store, run: RunInfo, info: CellInfo) -> Standing | None:
     done = np.unique(columns.sample[is_judged | is_lost])
     if not is_judged.any():
         return None
-    prefix = complete_prefix(done, list(_orders(store, run, info)))
+    prefix = _complete_prefix(done, list(_orders(store, run, info)))
     counted = done if prefix is None else prefix
     is_counted = np.isin(columns.sample, counted)
     return Standing(
@@ -67,6 +70,18 @@ def _orders(store: Store, run: RunInfo, info: CellInfo) -> Iterator[list[int]]:
     strata = store.pages.strata_of_items(info.id or 0, info.available)
     if strata is not None and len(set(strata)) > 1:
         yield permutation(info.available, count=info.items, seed=seed, strata=strata)
+
+
+def _complete_prefix(done: np.ndarray, orders: Sequence[Sequence[int]]) -> np.ndarray | None:
+    """The positions before the first gap in that order which leaves out least; ``None`` where all leave out much."""
+    found = max((_until_gap(done, order) for order in orders), key=len, default=None)
+    return None if found is None or len(found) < (1 - MOST_HELD_UP) * len(done) else found
+
+
+def _until_gap(done: np.ndarray, order: Sequence[int]) -> np.ndarray:
+    positions = np.asarray(order, dtype=np.int64)
+    gaps = np.flatnonzero(~np.isin(positions, done))
+    return positions[: gaps[0]] if len(gaps) else positions
 
 
 def _only(columns: Columns, is_counted: np.ndarray) -> Columns:

@@ -20,6 +20,7 @@ from steelyard.errors import StoreError
 from steelyard.store.database.connections import Connections
 from steelyard.store.database.dialect import spoken
 from steelyard.store.database.opening import Database, database_at, file_of
+from steelyard.store.nouns import NewCall, NewScore
 from steelyard.store.reading.columns import read_columns, read_names
 from steelyard.store.reading.found import FoundStore
 from steelyard.store.reading.history import History
@@ -34,9 +35,8 @@ from steelyard.store.rows.baselines import Baselines
 from steelyard.store.rows.runs import number_of, run_info
 from steelyard.store.rows.signs import Signs
 from steelyard.store.rows.verdicts import VerdictStore
-from steelyard.store.writing.appending import Appending, NewCall
+from steelyard.store.writing.appending import Appending
 from steelyard.store.writing.dictionaries import Dictionaries
-from steelyard.store.writing.judgements import NewScore
 from steelyard.types import (
     Call,
     CellInfo,

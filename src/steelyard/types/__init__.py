@@ -34,6 +34,7 @@ from steelyard.types.compared import Agreement, Comparison, ControlVariate, Pair
 from steelyard.types.estimated import Estimand, Estimate, Look, LookVerdict
 from steelyard.types.judged import Record, Score, Spent
 from steelyard.types.kept import Aggregate, CellInfo, Columns, RunInfo, RunStatus, SessionInfo
+from steelyard.types.signs import CellSign, Sign, Wait
 
 __all__ = [
     "LOST_TEXT",
@@ -43,6 +44,7 @@ __all__ = [
     "Attempt",
     "Call",
     "CellInfo",
+    "CellSign",
     "Channel",
     "Columns",
     "Comparison",
@@ -71,10 +73,12 @@ __all__ = [
     "Sample",
     "Score",
     "SessionInfo",
+    "Sign",
     "Spent",
     "Stage",
     "StagePart",
     "Timing",
     "Usage",
     "Verdict",
+    "Wait",
 ]

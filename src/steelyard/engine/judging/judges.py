@@ -23,7 +23,7 @@ from steelyard.plan.names import BASELINE, parse_model
 from steelyard.providers import connect
 from steelyard.providers.function import Function
 from steelyard.providers.interface import Provider
-from steelyard.store.rows.verdicts import NewVerdict, Remembered
+from steelyard.store.nouns import NewVerdict, Remembered
 from steelyard.types import Completion, Failure, Message, ModelSpec, Prompt, Request, Score, Spent
 
 INSTRUCTION_TOKENS = 1_024

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import TYPE_CHECKING
 
 from steelyard.plan.names import OF_THE_USER
 from steelyard.providers.interface import Provider
-from steelyard.store import Store
-from steelyard.store.rows.answers import KnownDigests
-from steelyard.store.rows.verdicts import Remembered
+from steelyard.store.nouns import KnownDigests, Remembered
 from steelyard.types import ModelSpec, Request
+
+if TYPE_CHECKING:
+    from steelyard.store import Store
 
 
 def key_of_verdict(spec: ModelSpec, provider: Provider, request: Request, asked: str) -> bytes | None:

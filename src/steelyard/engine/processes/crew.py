@@ -14,6 +14,7 @@ import msgspec
 from msgspec.structs import replace
 
 from steelyard import sandbox
+from steelyard.benchmarks.readings import Reading
 from steelyard.engine import learnt
 from steelyard.engine.asking.attempts import RetryPolicy
 from steelyard.engine.money.budget import SPENT, Grant, Ledger
@@ -24,6 +25,7 @@ from steelyard.engine.processes.frames import (
     Broken,
     CallRow,
     Draw,
+    Earlier,
     Granted,
     Held,
     LaneDone,
@@ -43,7 +45,7 @@ from steelyard.engine.processes.hand import Hand
 from steelyard.engine.processes.shared_lane import SharedLane
 from steelyard.engine.reuse.cache import oldest_used_s
 from steelyard.engine.weight.resources import together
-from steelyard.engine.work import Work
+from steelyard.engine.work import OpenCell, Work
 from steelyard.engine.writer import Writer
 from steelyard.errors import EnvironmentFault
 from steelyard.plan.plan import Plan
@@ -133,7 +135,6 @@ class Crew:
         cells = [cell for spec in specs for cell in self.lanes[spec.id].cells]
         hand = Hand(number, cells, {spec.id: spec.concurrency or 1 for spec in specs}, Grant(self.ledger))
         self.hands.append(hand)
-        since_s = oldest_used_s(self._plan)
         await hand.begin(
             Begin(
                 plan=msgspec.json.encode(replace(self._plan, models=specs, workers=None)),
@@ -141,15 +142,22 @@ class Crew:
                 run_id=self._run_id,
                 session=self._session,
                 rows=tuple(cell.row for cell in cells),
-                store=self._store,
                 allows_unsafe_code=sandbox.is_unsafe_allowed(),
                 is_limited=self.ledger.is_limited,
-                cache_since_s=since_s,
+                earlier=await self._earlier(),
+                readings=_readings(cells),
                 policy=msgspec.json.encode(self._policy),
             )
         )
         hand.done = self.lanes.keys() - hand.in_hand.keys()
         self._begin(self._attend(hand))
+
+    async def _earlier(self) -> Earlier | None:
+        """What the workers may use again; ``None`` where nothing may be, or the store holds nothing for them."""
+        since_s = oldest_used_s(self._plan)
+        if since_s is None or not any([await lane.may_use_earlier() for lane in self.lanes.values()]):
+            return None
+        return Earlier(store=self._store, since_s=since_s)
 
     def _share(self, number: int) -> tuple[ModelSpec, ...]:
         """The models as one worker asks them: with its share of what may be in flight, and of requests a minute."""
@@ -242,6 +250,14 @@ class Crew:
     def _fail(self, error: BaseException) -> None:
         if not self._failed.done():
             self._failed.set_exception(error)
+
+
+def _readings(cells: Iterable[OpenCell]) -> tuple[Reading, ...]:
+    """What reading the users' own files through has found, so that no worker has to."""
+    from steelyard.benchmarks.own import Samples
+
+    own = [samples for cell in cells if isinstance(samples := cell.cell.task.dataset.samples, Samples)]
+    return tuple({id(samples): samples.reading() for samples in own}.values())
 
 
 def _part_of(spec: ModelSpec, part: float) -> ModelSpec:

@@ -14,6 +14,7 @@ from typing import TypeVar
 import msgspec
 from msgspec import Struct
 
+from steelyard.benchmarks.readings import Reading
 from steelyard.store import NewCall, NewScore
 from steelyard.store.writing.codec import mended
 
@@ -30,8 +31,16 @@ class Said(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
 # From the run to a worker
 
 
+class Earlier(Struct, frozen=True, kw_only=True, array_like=True):
+    """Where to look up what other runs were answered, and since when (seconds since the epoch) it may be used again."""
+
+    store: str
+    since_s: float
+
+
 class Begin(Said, frozen=True):
-    """What to work on: the share of the plan as JSON, the store to look up answers in, the cells' rows there.
+    """What to work on: the share of the plan as JSON, the cells' rows in the store, earlier answers, if any, and files
+    that need no second reading.
 
     The shares of limits are in the plan already; ``workers`` is how many share a judge.
     """
@@ -41,10 +50,10 @@ class Begin(Said, frozen=True):
     run_id: str
     session: int
     rows: tuple[int, ...]
-    store: str
     allows_unsafe_code: bool
     is_limited: bool
-    cache_since_s: float | None
+    earlier: Earlier | None
+    readings: tuple[Reading, ...]
     policy: bytes
 
 

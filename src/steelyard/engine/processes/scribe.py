@@ -10,7 +10,7 @@ import asyncio
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 import psutil
@@ -34,7 +34,10 @@ from steelyard.engine.weight import collector
 from steelyard.engine.weight.loops import loop_factory
 from steelyard.engine.weight.resources import cores
 from steelyard.errors import EnvironmentFault, StoreError, StoreFull
-from steelyard.store import NewCall, NewScore, Store
+from steelyard.store import NewCall, NewScore
+
+if TYPE_CHECKING:
+    from steelyard.store import Store
 
 S = TypeVar("S", bound=FromScribe)
 
@@ -100,6 +103,8 @@ async def _serve() -> None:
     said = await wire.hear(decoder)
     if not said or not isinstance(opening := said[0], Open):
         return
+    from steelyard.store import Store  # whoever hires this process names no database by that
+
     try:
         store = Store.open(opening.store, create=False)
     except StoreError as error:

@@ -106,6 +106,14 @@ class SharedLane:
         """Why the model was given up, if it was."""
         return self._inner.stopped
 
+    async def may_use_earlier(self) -> bool:
+        """Whether the store may hold an answer, or a judge's word, that a worker can use again."""
+        cache = self._inner.cache
+        if cache is None or any(cell.cell.judge is not None for cell in self.cells):
+            return cache is not None
+        await cache.open()
+        return not cache.is_empty
+
     def stop(self, reason: str) -> None:
         """Send nothing more, anywhere."""
         if self._inner.stopped is None:

@@ -11,12 +11,14 @@ import itertools
 import os
 import socket
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from steelyard import prices, sandbox
+from steelyard.benchmarks import readings
 from steelyard.engine.asking.attempts import RetryPolicy
 from steelyard.engine.asking.gates import Gates
 from steelyard.engine.cells import Cell, prepare_cells, prepare_tasks
@@ -31,6 +33,7 @@ from steelyard.engine.processes.frames import (
     Broken,
     CallRow,
     Draw,
+    Earlier,
     End,
     Granted,
     Held,
@@ -60,7 +63,10 @@ from steelyard.engine.writer import BY_A_PROCESS
 from steelyard.errors import SteelyardError
 from steelyard.plan.plan import plan_from_document
 from steelyard.secrets import scrub
-from steelyard.store import NewCall, NewScore, Store
+from steelyard.store import NewCall, NewScore
+
+if TYPE_CHECKING:
+    from steelyard.store import Store
 
 STANDING_EVERY_S = 0.25
 LEAST_ASKED_FOR = 4
@@ -156,10 +162,11 @@ class Worker:
     async def work(self) -> None:
         """Prepare, work to the end, say what it took."""
         plan = plan_from_document(msgspec.json.decode(self._begin.plan))
-        cells = prepare_cells(plan, prepare_tasks(plan, {}), {})
+        with readings.shared(self._begin.readings):
+            cells = prepare_cells(plan, prepare_tasks(plan, {}), {})
         if any(prices.price_source(spec) == prices.TABLE for model in plan.models for spec in model.asked):
             await asyncio.to_thread(prices.load_table)
-        with Store.open(self._begin.store, create=False) as store:
+        with _opened(self._begin.earlier) as store:
             self._open_lanes(cells, store, plan.seed)
             resources = Resources(is_waiting=lambda: any(cell.in_flight for cell in self._progress.cells))
             async with opened(distinct_providers(cells)), watched(resources), measuring():
@@ -196,7 +203,7 @@ class Worker:
             case Held(model=model, seconds=seconds, gate=gate):
                 self._lanes[model].throttles[gate].hold(seconds)
 
-    def _open_lanes(self, cells: list[Cell], store: Store, seed: int) -> None:
+    def _open_lanes(self, cells: list[Cell], store: Store | None, seed: int) -> None:
         begin = self._begin
         policy = msgspec.json.decode(begin.policy, type=RetryPolicy)
         of_model: dict[str, dict[int, OpenCell]] = {}
@@ -210,8 +217,8 @@ class Worker:
         for seat in {cell.judge for cell in cells if cell.judge is not None}:
             seat.share(begin.workers)
             seat.policy, seat.tell = policy, self._progress.tell
-            if begin.cache_since_s is not None:
-                seat.memory = Verdicts(store, begin.run_id, since_s=begin.cache_since_s)
+            if store is not None and begin.earlier is not None:
+                seat.memory = Verdicts(store, begin.run_id, since_s=begin.earlier.since_s)
             seat.till = None if costs_nothing(seat.spec) else Till(self._ledger, seat.spec)
         gates = Gates(policy)
         for model, group in of_model.items():
@@ -220,7 +227,7 @@ class Worker:
             self._supplies[model] = Supply(self._wire, model, group, max(concurrency, LEAST_ASKED_FOR))
             self._lanes[model] = self._lane(list(group.values()), store, concurrency, seed, gates)
 
-    def _lane(self, cells: list[OpenCell], store: Store, concurrency: int, seed: int, gates: Gates) -> Lane:
+    def _lane(self, cells: list[OpenCell], store: Store | None, concurrency: int, seed: int, gates: Gates) -> Lane:
         spec = cells[0].cell.spec
         lane = Lane(
             cells,
@@ -235,9 +242,9 @@ class Worker:
         lane.pay_from(self._ledger)
         for gate, throttle in enumerate(lane.throttles):
             throttle.gate.on_refusal = partial(self._refused, spec.id, gate)
-        if self._begin.cache_since_s is not None:
-            asked = [cell.cell for cell in cells]
-            lane.cache = Cache(store, self._begin.run_id, asked, since_s=self._begin.cache_since_s)
+        earlier = self._begin.earlier
+        if store is not None and earlier is not None:
+            lane.cache = Cache(store, self._begin.run_id, [cell.cell for cell in cells], since_s=earlier.since_s)
         return lane
 
     def _refused(self, model: str, gate: int, seconds: float) -> None:
@@ -286,6 +293,15 @@ class Worker:
                 doubtful_tries=ledger.doubtful_tries,
             )
         )
+
+
+def _opened(earlier: Earlier | None) -> AbstractContextManager[Store | None]:
+    """The store, to look something up; where nothing is to be found there it is not even loaded."""
+    if earlier is None:
+        return nullcontext()
+    from steelyard.store import Store  # its database takes as long to load as all the rest of a worker
+
+    return Store.open(earlier.store, create=False)
 
 
 async def _serve(end: socket.socket) -> None:

@@ -11,16 +11,18 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
 from steelyard.engine.cells import Cell
 from steelyard.plan.names import OF_THE_USER
 from steelyard.plan.plan import Plan
-from steelyard.store import Store
-from steelyard.store.rows.answers import KnownDigests, Reusable
+from steelyard.store.nouns import KnownDigests, Reusable
 from steelyard.types import CellInfo, Request
+
+if TYPE_CHECKING:
+    from steelyard.store import Store
 
 
 class Identity(Struct, frozen=True, kw_only=True):
@@ -65,25 +67,27 @@ class Cache:
     def __init__(self, store: Store, run_id: str | None, cells: Sequence[Cell], *, since_s: float) -> None:
         self._store, self._run_id, self._since_s = store, run_id, since_s
         self._origins = {cell.info.origin for cell in cells if why_never(cell.info) is None}
-        self._known = KnownDigests()
+        self._known: KnownDigests | None = None
 
     async def open(self) -> None:
         """Learn which digests the store knows, once, so that a question without an answer costs no look-up."""
-        await asyncio.to_thread(self.read)
+        if self._known is None:
+            await asyncio.to_thread(self.read)
 
     def read(self) -> None:
         """The same, here and now."""
+        self._known = KnownDigests()
         if self._origins:
             self._known = self._store.answers.known(self._origins, run_id=self._run_id, since_s=self._since_s)
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing is known."""
-        return len(self._known) == 0
+        return not self._known
 
     def may_hold(self, digest: bytes) -> bool:
         """Whether it is worth looking."""
-        return digest in self._known
+        return self._known is not None and digest in self._known
 
     async def find(self, digests: Sequence[bytes]) -> dict[bytes, Reusable]:
         """The answers to those digests that have one."""

@@ -29,13 +29,12 @@ from sqlalchemy import (
 )
 
 from steelyard.store.database.dialect import WHOLE, WORDS, Derived
+from steelyard.store.nouns import PREFIX_BYTES
 
 METADATA = MetaData()
 
 JUDGEMENTS = 2**16
 """How many scores a call can have."""
-PREFIX_BYTES = 8
-"""So much of a digest is in its index."""
 
 meta = Table("meta", METADATA, Column("key", WORDS, primary_key=True), Column("value", WORDS, nullable=False))
 

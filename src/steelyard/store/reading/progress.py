@@ -16,8 +16,8 @@ from sqlalchemy import Connection, func, select
 from steelyard.store.database import schema
 from steelyard.store.rows.account import CellSpent, doubtful_of_run, spent_by_cell
 from steelyard.store.rows.cells import cells_of
-from steelyard.store.rows.signs import CellSign, Sign, last_sign
-from steelyard.types import CellInfo
+from steelyard.store.rows.signs import last_sign
+from steelyard.types import CellInfo, CellSign, Sign
 
 NEWEST = 2_000
 MANY = 50_000

@@ -7,9 +7,7 @@ run: it sets a mark, and what was answered before the mark is not used again.
 from __future__ import annotations
 
 import time
-from array import array
-from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -19,6 +17,7 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, case,
 
 from steelyard.store.database import schema
 from steelyard.store.database.dialect import put
+from steelyard.store.nouns import PREFIX_BYTES, KnownDigests, Reusable, reused
 from steelyard.store.writing.codec import pack_as, unpack
 from steelyard.store.writing.payload import read_payload, to_keep
 from steelyard.types import Call, CellInfo, Sample
@@ -33,16 +32,6 @@ Open = Callable[[], AbstractContextManager[Connection]]
 AT_ONCE = 500
 ROWS_AT_ONCE = 5_000
 CLEARED = "cache_cleared_at"
-
-
-class Reusable(Struct, frozen=True, kw_only=True):
-    """An answer of an earlier run: the row it stands in, when it was given (seconds since the epoch), what it cost."""
-
-    id: int
-    call: Call
-    started_s: float
-    ended_s: float
-    cost_usd: float | None
 
 
 class Earlier(Struct, frozen=True, kw_only=True):
@@ -64,24 +53,6 @@ class Kept(Struct, frozen=True, kw_only=True):
     newest_s: float | None
     used_again: int
     saved_usd: float
-
-
-class KnownDigests:
-    """Many answers' digests, eight bytes of each. A digest that is not known is surely not in the store."""
-
-    def __init__(self, digests: Iterable[bytes] = ()) -> None:
-        prefixes = {int.from_bytes(digest[: schema.PREFIX_BYTES], "big", signed=True) for digest in digests}
-        self._prefixes = array("q", sorted(prefixes))
-
-    def __len__(self) -> int:
-        return len(self._prefixes)
-
-    def __contains__(self, digest: bytes) -> bool:
-        if not self._prefixes:
-            return False
-        prefix = int.from_bytes(digest[: schema.PREFIX_BYTES], "big", signed=True)
-        place = bisect_left(self._prefixes, prefix)
-        return place < len(self._prefixes) and self._prefixes[place] == prefix
 
 
 class Answers:
@@ -159,13 +130,6 @@ def read_call(row: Any, sample: Sample) -> Call:
     return reused(call, sample.id) if row.cached else call
 
 
-def reused(call: Call, sample_id: str) -> Call:
-    """The call as it stands in a run that used its answer. ``started_at`` stays: it says how old the answer is."""
-    assert call.completion is not None
-    completion = msgspec.structs.replace(call.completion, cached=True, timing=None)
-    return msgspec.structs.replace(call, sample_id=sample_id, attempts=(), completion=completion, cost_usd=0.0)
-
-
 def known_digests(
     connection: Connection, origins: Set[str], *, but_not_run: int | None, since_s: float
 ) -> KnownDigests:
@@ -188,7 +152,7 @@ def find_answers(
     names = ("id", "digest", "payload", "started_s", "ended_s", "cached", "cost_usd", "saved_usd")
     figures = [calls.c[name] for name in names]
     cleared, wanted = Cleared(connection), set(digests)
-    prefixes = sorted({digest[: schema.PREFIX_BYTES] for digest in digests})
+    prefixes = sorted({digest[:PREFIX_BYTES] for digest in digests})
     found: dict[bytes, Reusable] = {}
     for start in range(0, len(prefixes), AT_ONCE):
         chosen = (

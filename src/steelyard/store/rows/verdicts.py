@@ -14,30 +14,14 @@ from msgspec import Struct
 from sqlalchemy import Connection, func, select
 
 from steelyard.store.database import schema
-from steelyard.store.rows.answers import Cleared, KnownDigests, Open
+from steelyard.store.nouns import KnownDigests, NewVerdict, Remembered
+from steelyard.store.rows.answers import Cleared, Open
 from steelyard.store.writing.codec import mended, pack, unpack
 from steelyard.store.writing.keys import keyless
 from steelyard.types import CellInfo, Completion
 
 TABLE = schema.verdicts
 INSERT = TABLE.insert()
-
-
-class NewVerdict(Struct, frozen=True, kw_only=True):
-    """One reply of a judge, by the digest of what it was asked. ``judge`` is what the judge is called."""
-
-    digest: bytes
-    judge: str
-    completion: Completion
-    started_s: float
-    cost_usd: float | None = None
-
-
-class Remembered(Struct, frozen=True, kw_only=True):
-    """A reply of an earlier run, and what it had cost."""
-
-    completion: Completion
-    cost_usd: float | None
 
 
 class KeptVerdicts(Struct, frozen=True, kw_only=True):

@@ -21,8 +21,8 @@ from msgspec.structs import replace
 
 from steelyard.errors import StoreError, StoreFull
 from steelyard.store.database import schema
+from steelyard.store.nouns import reused
 from steelyard.store.reading.redaction import LONGEST_ANSWER, REDACTED, redact_call, redact_completion, redact_sample
-from steelyard.store.rows.answers import reused
 from steelyard.store.transfer.damage import quoted
 from steelyard.store.writing.codec import pack, pack_as, unpack, unpack_any
 from steelyard.store.writing.payload import read_payload, to_keep

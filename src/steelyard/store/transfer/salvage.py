@@ -22,8 +22,8 @@ from msgspec import Struct
 
 from steelyard.errors import StoreError
 from steelyard.store.database import migrations, schema
+from steelyard.store.nouns import reused
 from steelyard.store.reading.redaction import REDACTED
-from steelyard.store.rows.answers import reused
 from steelyard.store.store import Store
 from steelyard.store.transfer.damage import Row, quoted, rows_of
 from steelyard.store.transfer.snapshots import Snapshot

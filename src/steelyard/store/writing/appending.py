@@ -22,12 +22,13 @@ from steelyard.errors import StoreError
 from steelyard.secrets import known_forms
 from steelyard.store.database import schema
 from steelyard.store.database.dialect import insert_unless_there, spoken
+from steelyard.store.nouns import NewCall, NewScore
 from steelyard.store.rows import verdicts
 from steelyard.store.writing.codec import mended
 from steelyard.store.writing.dictionaries import Dictionaries, Packing
 from steelyard.store.writing.figures import figures_of
 from steelyard.store.writing.items import Items, Key, print_of, prints_here
-from steelyard.store.writing.judgements import Measure, Measures, NewScore, measures_of, number_rows, score_rows
+from steelyard.store.writing.judgements import Measure, Measures, measures_of, number_rows, score_rows
 from steelyard.store.writing.keys import keyless_call
 from steelyard.store.writing.payload import to_keep
 from steelyard.types import Call, Sample
@@ -38,23 +39,6 @@ INSERT_CALLS = schema.calls.insert()
 INSERT_SCORES = schema.scores.insert()
 
 Open = Callable[[], AbstractContextManager[Connection]]
-
-
-class NewCall(Struct, frozen=True, kw_only=True):
-    """A call to be written. ``position`` is the item's place in the benchmark's own order.
-
-    ``reused_from`` is the call whose answer this is, where nothing was sent; ``saved_usd`` is what that one had cost.
-    """
-
-    cell: int
-    session: int
-    position: int
-    sample: Sample
-    call: Call
-    started_at_s: float
-    ended_at_s: float
-    reused_from: int | None = None
-    saved_usd: float | None = None
 
 
 class Appending:

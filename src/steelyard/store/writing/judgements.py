@@ -9,46 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from msgspec import Struct
 from sqlalchemy import Connection, Select, delete, select
 
 from steelyard.errors import StoreError
 from steelyard.store.database import schema
 from steelyard.store.database.dialect import insert_unless_there, spoken
-from steelyard.store.rows.verdicts import NewVerdict
+from steelyard.store.nouns import NewScore, is_long
 from steelyard.store.writing.codec import well_formed
 from steelyard.store.writing.keys import keyless
 from steelyard.types import Completion, Score, Spent
 
-SHORTEST = 40
-"""Characters from which on an answer is worth a look for its place in the reply."""
-
 Measure = tuple[str, str, str]
 """Grader, its version, metric."""
-
-
-class NewScore(Struct, frozen=True, kw_only=True):
-    """What one grader says of one call: a score per metric, and what a judge said for it where one was asked.
-
-    ``reply`` is the visible text that was judged, as the call was given to the store: an answer that stands in it is
-    not kept again. Without it answers are kept whole.
-    """
-
-    call: int
-    grader: str
-    grader_version: str
-    scores: dict[str, Score]
-    verdicts: tuple[NewVerdict, ...] = ()
-    reply: str | None = None
-
-
-def reply_to_keep_by(completion: Completion | None, scores: Mapping[str, Score]) -> str | None:
-    """The reply, where an answer that was found in it is long enough to be kept as a place there."""
-    if completion is not None:
-        for score in scores.values():
-            if _is_long(score.answer):
-                return completion.text
-    return None
 
 
 class Measures:
@@ -174,7 +146,7 @@ def _last_of_calls(connection: Connection, calls: set[int]) -> dict[int, int]:
 
 def _score_row(score: Score, reply: str | None) -> dict[str, Any]:
     spent, answer = score.spent, well_formed(score.answer)
-    place = reply.find(answer) if reply is not None and answer is not None and _is_long(answer) else -1
+    place = reply.find(answer) if reply is not None and answer is not None and is_long(answer) else -1
     is_there = place >= 0
     return {
         "value": score.value,
@@ -190,10 +162,6 @@ def _score_row(score: Score, reply: str | None) -> dict[str, Any]:
         "answer_at": place if is_there else None,
         "answer_length": len(answer) if is_there and answer is not None else None,
     }
-
-
-def _is_long(answer: str | None) -> bool:
-    return answer is not None and len(answer) >= SHORTEST
 
 
 def _answer(row: Any, completion: Completion | None) -> str | None:
