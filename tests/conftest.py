@@ -17,6 +17,8 @@ from steelyard.store.database import opening
 
 # Several hundred commands are started here: in each numpy would start a thread for each core, which spins for a while.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# Likewise each core of the local model: where cores are shared, it spins for one that does something else.
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 # The same examples every time, however long one takes: a busy machine must fail no test.
 settings.register_profile("steelyard", deadline=None, derandomize=True)

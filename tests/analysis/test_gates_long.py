@@ -17,6 +17,12 @@ DISCORDANT = 0.12
 AT_ONCE = 20
 
 
+@pytest.fixture(autouse=True)
+def _written_by_a_thread(monkeypatch):
+    """A process that writes takes as long to start as these runs to end."""
+    monkeypatch.setattr("steelyard.engine.writer.FAST_A_SECOND", float("inf"))
+
+
 def write_cases():
     lines = [json.dumps({"question": f"Say {i}", "answer": str(i), "id": f"c{i}"}) for i in range(ITEMS)]
     Path("cases.jsonl").write_text("\n".join(lines) + "\n")

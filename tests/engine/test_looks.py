@@ -35,6 +35,12 @@ def _no_patience(monkeypatch):
     )
 
 
+@pytest.fixture(autouse=True)
+def _written_by_a_thread(monkeypatch):
+    """A process that writes takes as long to start as these runs to end."""
+    monkeypatch.setattr("steelyard.engine.writer.FAST_A_SECOND", float("inf"))
+
+
 def quiz(n=ITEMS, name="quiz"):
     async def grade(sample, completion):  # a plain function would have a thread of its own for every answer
         return completion.text == sample.target

@@ -3,7 +3,9 @@
 The pictures go to the folder that ``STEELYARD_PICTURES`` names. Needs Playwright and a Chromium.
 """
 
+import fcntl
 import os
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,7 +16,6 @@ from looking import AXE, CHROMIUM, COLLISIONS, SHORTENED, SPILLS, VIEWS, WIDER, 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: no browser is driven")
 pytestmark = [
     pytest.mark.long,
-    pytest.mark.xdist_group("pictures"),
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium"),
 ]
 BY_NAME = {scene.__name__: scene for scene in (*scenes.STATES, *scenes.OF_DATA, scenes.local_model)}
@@ -47,24 +48,31 @@ def album(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def reports():
-    """The pages that were made already, by scene."""
-    return {}
+def stage(tmp_path_factory):
+    """Where scenes are played: one folder for all processes of tests."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "scenes"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
-def address_of(name, reports, request, tmp_path_factory):
-    if name not in reports:
-        folder = tmp_path_factory.mktemp(name)
-        given = () if BY_NAME[name] in scenes.STATES else (request.getfixturevalue("data_folder"),)
-        with ThreadPoolExecutor(1) as apart:  # Playwright's loop runs in this thread, and a scene needs one of its own
-            apart.submit(scenes.enact, BY_NAME[name], folder, *given).result()
-        reports[name] = (folder / "report.html").as_uri()
-    return reports[name]
+def address_of(name, stage, request):
+    """The page of a scene, which is played once; one that was left half played is played again."""
+    folder, page = stage / name, stage / name / "report.html"
+    with (stage / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not page.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            given = () if BY_NAME[name] in scenes.STATES else (request.getfixturevalue("data_folder"),)
+            with ThreadPoolExecutor(1) as apart:  # Playwright's loop runs in this thread, and a scene needs its own
+                apart.submit(scenes.enact, BY_NAME[name], folder, *given).result()
+    return page.as_uri()
 
 
 @pytest.mark.parametrize("name", SCENES)
-def test_a_report_is_fit_to_be_seen(name, browser, album, reports, request, tmp_path_factory):
-    address = address_of(name, reports, request, tmp_path_factory)
+def test_a_report_is_fit_to_be_seen(name, browser, album, stage, request):
+    address = address_of(name, stage, request)
     axe = axe_source()
     found = {}
     for view in VIEWS if name in IN_EVERY_VIEW else OF_STATES.get(name, ("light",)):
@@ -84,22 +92,20 @@ def test_a_report_is_fit_to_be_seen(name, browser, album, reports, request, tmp_
     assert found == {}
 
 
-def test_axe_sees_what_nobody_can_read(browser, reports, request, tmp_path_factory):
+def test_axe_sees_what_nobody_can_read(browser, stage, request):
     """Without it the pages above are looked at by half."""
     axe = axe_source()
     if axe is None:
         pytest.skip("axe-core is not here: make extras")
-    address = address_of("four_models", reports, request, tmp_path_factory)
+    address = address_of("four_models", stage, request)
     with shown(browser, address, "light") as page:
         page.evaluate("document.querySelector('main').insertAdjacentHTML('beforeend', '<input type=text>')")
         page.evaluate(axe)
         assert [fault.partition(":")[0] for fault in page.evaluate(AXE)] == ["label"]
 
 
-def test_a_model_is_hidden_by_its_legend_with_the_keyboard_and_without_scripts(
-    browser, reports, request, tmp_path_factory
-):
-    address = address_of("four_models", reports, request, tmp_path_factory)
+def test_a_model_is_hidden_by_its_legend_with_the_keyboard_and_without_scripts(browser, stage, request):
+    address = address_of("four_models", stage, request)
     with shown(browser, address, "light", java_script_enabled=False) as page:
         figure = page.locator("figure", has=page.locator(".legend")).first
         lines = figure.locator("svg.chart g[class^='s'] > .line")
@@ -111,8 +117,8 @@ def test_a_model_is_hidden_by_its_legend_with_the_keyboard_and_without_scripts(
         assert other.locator("svg.chart g[class='s1'] > .line").first.is_visible()
 
 
-def test_a_report_is_whole_without_scripts(browser, reports, request, tmp_path_factory):
-    address = address_of("four_models", reports, request, tmp_path_factory)
+def test_a_report_is_whole_without_scripts(browser, stage, request):
+    address = address_of("four_models", stage, request)
     with shown(browser, address, "light", java_script_enabled=False) as page:
         assert not page.locator("form.filters").is_visible()
         assert page.locator(".item").count() == scenes.ITEMS
@@ -120,8 +126,8 @@ def test_a_report_is_whole_without_scripts(browser, reports, request, tmp_path_f
         assert page.locator(".item").nth(3).locator("pre").first.is_visible()
 
 
-def test_scripts_filter_the_answers(browser, reports, request, tmp_path_factory):
-    address = address_of("four_models", reports, request, tmp_path_factory)
+def test_scripts_filter_the_answers(browser, stage, request):
+    address = address_of("four_models", stage, request)
     with shown(browser, address, "light") as page:
         page.select_option("select[name=model]", "tiny")
         page.select_option("select[name=state]", "wrong")
@@ -130,8 +136,8 @@ def test_scripts_filter_the_answers(browser, reports, request, tmp_path_factory)
         assert page.inner_text("#shown") == f"{shown_items} of {scenes.ITEMS} items"
 
 
-def test_print_leaves_out_what_only_a_screen_can_use(browser, album, reports, request, tmp_path_factory):
-    address = address_of("four_models", reports, request, tmp_path_factory)
+def test_print_leaves_out_what_only_a_screen_can_use(browser, album, stage, request):
+    address = address_of("four_models", stage, request)
     with shown(browser, address, "dark") as page:
         page.emulate_media(media="print")
         for hidden in ("nav.toc", "form.filters", ".legend input", ".item", ".findings details", ".card details"):
@@ -142,19 +148,17 @@ def test_print_leaves_out_what_only_a_screen_can_use(browser, album, reports, re
 
 
 @pytest.mark.parametrize(("width", "media"), [(1200, "screen"), (718, "print")])
-def test_three_benchmarks_with_speed_and_cost_stand_beside_each_other(
-    width, media, browser, reports, request, tmp_path_factory
-):
+def test_three_benchmarks_with_speed_and_cost_stand_beside_each_other(width, media, browser, stage, request):
     """On paper what is wider makes every letter smaller; 718 pixels are what A4 leaves."""
-    address = address_of("three_benchmarks", reports, request, tmp_path_factory)
+    address = address_of("three_benchmarks", stage, request)
     with shown(browser, address, "light", viewport={"width": width, "height": 900}) as page:
         page.emulate_media(media=media)
         wide = "[...document.querySelectorAll('table')].map((one) => one.scrollWidth - one.parentElement.clientWidth)"
         assert max(page.evaluate(wide)) <= 0
 
 
-def test_every_mark_tells_its_value_to_whoever_points_at_it(browser, reports, request, tmp_path_factory):
-    address = address_of("four_models", reports, request, tmp_path_factory)
+def test_every_mark_tells_its_value_to_whoever_points_at_it(browser, stage, request):
+    address = address_of("four_models", stage, request)
     with shown(browser, address, "light") as page:
         untold = page.evaluate(
             "[...document.querySelectorAll('svg.chart .solid, svg.chart .hollow')]"
@@ -163,8 +167,8 @@ def test_every_mark_tells_its_value_to_whoever_points_at_it(browser, reports, re
         assert untold == 0
 
 
-def test_a_report_of_four_models_is_small_beside_its_samples(reports, request, tmp_path_factory):
-    address = address_of("four_models", reports, request, tmp_path_factory)
+def test_a_report_of_four_models_is_small_beside_its_samples(stage, request):
+    address = address_of("four_models", stage, request)
     text = Path(address.removeprefix("file://")).read_text("utf-8")
     start, end = text.index('<div class="items">'), text.index('<section id="methods"')
     data = sum(len(part.partition('"')[0]) for part in text.split('href="data:')[1:])
@@ -172,12 +176,12 @@ def test_a_report_of_four_models_is_small_beside_its_samples(reports, request, t
     assert page < 110_000
 
 
-def test_a_report_of_forty_models_is_below_half_a_megabyte(reports, request, tmp_path_factory):
-    address = address_of("forty_models", reports, request, tmp_path_factory)
+def test_a_report_of_forty_models_is_below_half_a_megabyte(stage, request):
+    address = address_of("forty_models", stage, request)
     assert Path(address.removeprefix("file://")).stat().st_size < 500_000
 
 
 @pytest.mark.data
-def test_a_report_of_thirteen_thousand_long_answers_is_below_half_a_megabyte(reports, request, tmp_path_factory):
-    address = address_of("published_bbh", reports, request, tmp_path_factory)
+def test_a_report_of_thirteen_thousand_long_answers_is_below_half_a_megabyte(stage, request):
+    address = address_of("published_bbh", stage, request)
     assert Path(address.removeprefix("file://")).stat().st_size < 500_000

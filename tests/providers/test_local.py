@@ -183,6 +183,7 @@ def test_generation_reads_the_prompt_anew_and_repeats_differ() -> None:
 def test_the_child_learns_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-not-for-the-child")
     monkeypatch.setenv("HTTP_PROXY", "http://user:word@proxy")
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
     environment = llamacpp.child_environment()
     assert not {"OPENAI_API_KEY", "HTTP_PROXY"} & set(environment)
     assert environment["GOMP_SPINCOUNT"] == "2000"

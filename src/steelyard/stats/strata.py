@@ -88,6 +88,17 @@ class StrataSeen(Struct, frozen=True, kw_only=True, dict=True):
         """How much the variance of an item of each stratum has in that of the mean."""
         return np.asarray(self.weights**2 / self.worth)
 
+    @cached_property
+    def spread(self) -> np.ndarray:
+        """The variance of an item of each stratum, without bias."""
+        return np.asarray(_item_variance(self.shares, self.values) * self.asked / np.maximum(self.asked - 1, 1))
+
+    @cached_property
+    def spread_in_whole(self) -> np.ndarray:
+        """Likewise, as a part of the variance of an item of the whole: all of it, where one item shows none."""
+        whole = _item_variance(self.weights @ self.shares, self.values)
+        return np.where(self.asked > 1, self.spread / whole if whole > 0 else 0.0, 1.0)
+
     @property
     def mirrored(self) -> StrataSeen:
         """The same with every value's sign turned."""
@@ -184,7 +195,7 @@ def _seen(
     if variances is None:
         return seen
     several = asked > 1
-    each, most = seen.matters[several] * variances[several], seen.matters[several] @ _spread(seen)[several]
+    each, most = seen.matters[several] * variances[several], seen.matters[several] @ seen.spread[several]
     found = float(each.sum())
     if not found > NOTHING * most > 0:  # no spread at all is no spread to go by
         return seen
@@ -270,15 +281,9 @@ def _variance(likely: np.ndarray, seen: StrataSeen) -> float:
     few = seen.asked <= FEW * (len(seen.values) - 1)
     if not few.any() or np.count_nonzero(seen.weights) == 1:
         return seen.scale * float(each.sum())
-    whole, now = (_item_variance(seen.weights @ shares, seen.values) for shares in (seen.shares, likely))
-    of_whole = np.where(several, _spread(seen) / whole if whole > 0 else 0.0, 1.0)
-    floor = float(now * (seen.matters[few] @ of_whole[few]))
+    now = _item_variance(seen.weights @ likely, seen.values)
+    floor = float(now * (seen.matters[few] @ seen.spread_in_whole[few]))
     return seen.scale * (float(each[~few].sum()) + max(floor, float(each[few].sum())))
-
-
-def _spread(seen: StrataSeen) -> np.ndarray:
-    """The variance of an item of each stratum, without bias."""
-    return np.asarray(_item_variance(seen.shares, seen.values) * seen.asked / np.maximum(seen.asked - 1, 1))
 
 
 def _item_variance(shares: np.ndarray, values: np.ndarray) -> np.ndarray:
