@@ -14,6 +14,7 @@ import atexit
 import gc
 import io
 import os
+import resource
 import sys
 from importlib.machinery import ExtensionFileLoader
 from typing import NoReturn
@@ -67,6 +68,7 @@ SELDOM = 200_000
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one verb; return the exit code."""
+    _leave_no_core()
     _look_for_garbage_seldom()
     fill_closed_streams()
     _print_anything()
@@ -91,6 +93,11 @@ def main(arguments: list[str] | None = None) -> int:
         _complain(f"{traceback.format_exc()}steelyard: this is a fault of steelyard. Please report it with these lines")
         return 4
     return code
+
+
+def _leave_no_core() -> None:
+    """A process that crashes, or one that it started, leaves no image of its memory: keys would be in it."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
 
 def _look_for_garbage_seldom() -> None:
