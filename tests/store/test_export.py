@@ -5,12 +5,15 @@ import io
 import json
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import duckdb
 import pytest
 from test_store import cell_info, new_call
 
+from command import ok
 from steelyard.errors import StoreError, UsageError
 from steelyard.store import NewScore, Store
 from steelyard.store.transfer.export import export, formula_safe, metric_columns, new_file
@@ -143,3 +146,12 @@ def test_a_link_stays_and_what_it_leads_to_is_renewed(tmp_path):
 def test_a_store_without_runs_says_so_and_offers_no_name():
     with Store.open("s.db") as store, pytest.raises(UsageError, match="no runs yet in this store"):
         store.run("last")
+
+
+def test_an_export_that_finds_no_room_where_its_output_goes_says_so_without_a_trace():
+    Path("q.jsonl").write_text('{"question": "q", "answer": "a"}\n')
+    ok("run", "q.jsonl", "--grader", "exact", "-m", "baseline/constant:a", "--store", "s.db")
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "steelyard", "export", "--format", "csv", "--store", "s.db"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert (done.returncode, "no room" in done.stderr, "Traceback" in done.stderr) == (4, True, False)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import errno
 import gc
 import io
 import os
@@ -87,7 +88,10 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of what only prints has gone; that is no fault of ours
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except Exception:  # noqa: BLE001 - a fault of ours: its trace may quote a key, and is shown without
+    except Exception as error:  # noqa: BLE001 - a fault of ours: its trace may quote a key, and is shown without
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            _complain("steelyard: there is no room for what is to be written. Free some space")
+            return 4
         import traceback
 
         _complain(f"{traceback.format_exc()}steelyard: this is a fault of steelyard. Please report it with these lines")
