@@ -6,7 +6,9 @@ The key has no known shape, so that it is found by its value alone, and characte
 import base64
 import html
 import json
+import resource
 import sqlite3
+import subprocess
 import sys
 import time
 import urllib.parse
@@ -421,3 +423,16 @@ def test_a_secret_shows_itself_nowhere():
     for write in (pickle.dumps, copy.deepcopy, msgspec.json.encode, json.dumps):
         with pytest.raises(TypeError):
             write(secret)
+
+
+def test_a_command_that_crashes_leaves_no_image_of_its_memory():
+    """What the shell allows is taken back, for the children too."""
+    most = resource.getrlimit(resource.RLIMIT_CORE)[1]
+    if most == 0:
+        pytest.skip("no process here may leave one")
+    asks = "import resource; print(resource.getrlimit(resource.RLIMIT_CORE)[0])"
+    begins = f"import resource; resource.setrlimit(resource.RLIMIT_CORE, ({most}, {most})); "
+    runs = f"from steelyard.cli import main; import subprocess, sys; main(['list', 'metrics', '--json']); {asks}; "
+    code = begins + runs + f"sys.stdout.flush(); subprocess.run([sys.executable, '-c', {asks!r}])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines()[-2:] == ["0", "0"], done.stderr

@@ -1,10 +1,14 @@
 """Batches from the command line and from a plan, for both services: several at once, and processes killed anywhere."""
 
+import asyncio
+import errno
 import importlib
 import json
+import os
 import signal
 import sqlite3
 import time
+from collections import Counter
 from contextlib import closing
 from pathlib import Path
 
@@ -14,7 +18,10 @@ from batch_house import House
 from command import ok, steelyard
 from forks import Started
 from server import serving
+from steelyard.engine import writer
 from steelyard.engine.money.budget import input_bound
+from steelyard.errors import StoreFull
+from steelyard.providers.batches import FolderJournal
 from steelyard.store import Store
 from steelyard.types import Message, Prompt, Request
 
@@ -324,3 +331,36 @@ def test_an_answer_that_its_batch_does_not_hold_yet_is_collected_by_resume_and_n
         house.short = 0
         carried_out("--resume", "1", most=12)
     check("s.db", house)
+
+
+@both
+def test_a_disk_that_is_full_wherever_a_batch_is_noted_holds_it_up_and_none_is_handed_in_twice(provider, monkeypatch):
+    """Full at every first attempt to note a piece, what is meant, and the service's name: its name is kept at last."""
+    monkeypatch.setattr(writer, "TRIED_AGAIN_EVERY_S", 0.01)
+    written = FolderJournal._write_durably
+    noted = Counter()
+
+    def full_at_first(journal, path, data):
+        noted[data] += 1
+        if noted[data] == 1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written(journal, path, data)
+
+    monkeypatch.setattr(FolderJournal, "_write_durably", full_at_first)
+    house = House()
+    with serving(house.handle) as http:
+        said = carried_out(plan_at(http.url, provider))
+    check("s.db", house)
+    assert len(house.batches) == 3
+    assert set(noted.values()) == {2}
+    assert "is full; the run waits for room" in said
+
+
+def test_half_a_note_that_found_no_room_takes_none(tmp_path, monkeypatch):
+    def no_room(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", no_room)
+    with pytest.raises(StoreFull, match="is full"):
+        asyncio.run(FolderJournal(tmp_path).keep_beside("ab", b"half"))
+    assert not list(tmp_path.iterdir())

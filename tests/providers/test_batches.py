@@ -44,7 +44,7 @@ def go(service, journal, **settings):
 def test_a_ticket_that_cannot_be_kept_is_said_in_words_before_anything_is_handed_in():
     Path("batches").write_text("a file in the folder's place")
     with pytest.raises(StoreError, match="cannot write"):
-        FolderJournal(Path("batches")).keep(Ticket(label=LABEL, requests=4, meant_at_s=0.0))
+        asyncio.run(FolderJournal(Path("batches")).keep(Ticket(label=LABEL, requests=4, meant_at_s=0.0)))
 
 
 @both
@@ -145,7 +145,9 @@ def test_a_batch_that_is_listed_late_is_waited_for(provider):
     with serving(server.handle) as http:
         service = service_at(http.url, provider)
         go(service, journal)
-        journal.keep(Ticket(label=LABEL, requests=4, meant_at_s=time.time()))  # as if killed before the name was kept
+        asyncio.run(
+            journal.keep(Ticket(label=LABEL, requests=4, meant_at_s=time.time()))
+        )  # as if killed before its name
         ticket = asyncio.run(hand_in(service, journal, LABEL, REQUESTS, sleep=lists_it_then))
     assert waits == [60.0]
     assert (ticket.batch, server.submitted) == ("batch_1", 1)
@@ -154,7 +156,7 @@ def test_a_batch_that_is_listed_late_is_waited_for(provider):
 @both
 def test_one_that_was_never_taken_is_handed_in_after_it_could_have_been_listed(provider):
     server, journal = BatchServer(), FolderJournal(Path("batches"))
-    journal.keep(Ticket(label=LABEL, requests=4, meant_at_s=time.time()))
+    asyncio.run(journal.keep(Ticket(label=LABEL, requests=4, meant_at_s=time.time())))
     slept.clear()
     with serving(server.handle) as http:
         ticket = go(service_at(http.url, provider), journal)
@@ -170,7 +172,7 @@ def test_a_batch_of_somebody_else_is_not_taken_for_ours(provider):
         service = service_at(http.url, provider)
         asyncio.run(hand_in(service, journal, other, REQUESTS))
         server.polls = 2  # it is over, so that its requests' names can be read
-        journal.keep(Ticket(label=LABEL, requests=4, meant_at_s=time.time() - 5))
+        asyncio.run(journal.keep(Ticket(label=LABEL, requests=4, meant_at_s=time.time() - 5)))
         ticket = go(service, journal)
     assert ticket.batch == "batch_2"
 

@@ -123,11 +123,24 @@ def test_a_body_without_length_ends_with_its_connection_and_the_next_takes_anoth
 
 
 @pytest.mark.parametrize(
-    ("name", "packed"), [("gzip", gzip.compress(b"x" * 9999, mtime=0)), ("deflate", zlib.compress(b"x" * 9999))]
+    ("name", "packed"),
+    [
+        ("gzip", gzip.compress(b"x" * 9999, mtime=0)),
+        ("deflate", zlib.compress(b"x" * 9999)),
+        ("gzip", gzip.compress(b"x" * 9000, mtime=0) + gzip.compress(b"x" * 999, mtime=0)),
+        ("gzip", gzip.compress(b"x" * 9999, mtime=0) + b"\0\0"),
+    ],
+    ids=["gzip", "deflate", "in two", "padded"],
 )
 def test_a_packed_body_is_unpacked(name, packed):
     reply = OK + b"Content-Encoding: %s\r\nContent-Length: %d\r\n\r\n%s" % (name.encode(), len(packed), packed)
     assert ask([reply])[0] == [b"x" * 9999]
+
+
+def test_a_server_that_changes_the_protocol_is_told_in_words_alone(caplog):
+    failure = failure_of([b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\nabc"])
+    assert (failure.kind, "HTTP 101" in failure.message) == ("rejected", True)
+    assert "Fatal error" not in caplog.text
 
 
 def test_a_small_reply_that_unpacks_without_end_is_refused(monkeypatch):
@@ -164,6 +177,7 @@ def test_a_long_reply_is_refused_and_a_fast_server_is_held_back(monkeypatch):
         ([None], "connection", ""),
         ([b"<html>what?</html>\r\n\r\n"], "malformed", "not well-formed HTTP"),
         ([OK + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n"], "malformed", "not well-formed HTTP"),
+        ([OK + b"Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc"], "malformed", "cannot be unpacked"),
         ([OK + b"Content-Encoding: br\r\nContent-Length: 1\r\n\r\nx"], "malformed", "'br'"),
         ([b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/x?key=SECRET\r\nContent-Length: 0\r\n\r\n"],
          "unavailable", "it redirects to http://127.0.0.1:1/x, which is not followed"),
@@ -451,6 +465,16 @@ def test_an_event_is_there_when_its_last_line_end_is_whatever_that_is(end):
     assert [stream.feed(b"data: %d" % i + 2 * end) for i in range(3)] == [[b"0"], [b"1"], [b"2"]]
 
 
+def test_a_line_that_comes_in_many_pieces_is_read_in_time_that_grows_with_its_length():
+    stream, piece = EventStream(), b"x" * 1024
+    stream.feed(b"data: ")
+    began_s = time.process_time()
+    for _ in range(8 << 10):
+        stream.feed(piece)
+    assert stream.feed(b"\n\n") == [piece * (8 << 10)]
+    assert time.process_time() - began_s < 2.0  # joined anew with each piece it takes its square
+
+
 @pytest.mark.parametrize("piece", [b"data: x\n\n", b"data: x\r\n\n", b"data:  x\n\n", b"data: \n\n", b": data: x\n\n"])
 def test_an_event_that_comes_alone_reads_as_one_that_comes_in_parts(piece):
     whole, parts = EventStream(), EventStream()
@@ -469,7 +493,10 @@ DATE = "Wed, 25 Nov 2026 12:00:00 GMT"
         ({"retry-after": "Wed, 25 Nov 2026 12:00:10 GMT", "date": DATE}, 10.0),
         ({"retry-after": "Wed, 25 Nov 2026 11:00:00 GMT", "date": DATE}, 0.0),
         ({"retry-after-ms": "350", "retry-after": "1"}, 0.35),
+        ({"retry-after-ms": "9" * 400, "retry-after": "1"}, 1.0),
+        ({"retry-after-ms": "-5", "retry-after": "1"}, 1.0),
         ({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "1m2.5s"}, 62.5),
+        ({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "9" * 400 + "h"}, None),
         ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "1795608004500", "date": DATE}, 4.5),
         ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "3"}, 3.0),
         ({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "120ms"}, 0.12),
@@ -497,7 +524,7 @@ def test_a_service_says_in_many_ways_how_long_to_wait(headers, seconds, monkeypa
             return cls(2026, 11, 25, 12, 0, 3, tzinfo=zone)
 
     monkeypatch.setattr("steelyard.providers.refusals.datetime", Here)
-    assert retry_after_s(headers) == seconds
+    assert retry_after_s(headers) == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize(

@@ -193,6 +193,39 @@ def test_a_stream_that_breaks_off_is_no_answer():
     assert len(server.requests) == 2  # a malformed reply is asked for once more
 
 
+@pytest.mark.parametrize("ends", ["cut", "reset"])
+def test_an_answer_that_was_complete_when_its_connection_broke_is_not_asked_for_again(ends):
+    async def handle(request, body, number):
+        response = await stream(request, [chunk(content="whole"), finish(), usage()])
+        if ends == "reset":
+            request.transport.abort()
+        else:
+            request.transport.close()
+        return response
+
+    outcome, server, _ = answer(handle)
+    assert (outcome.completion.text, outcome.attempts, len(server.requests)) == ("whole", (), 1)
+
+
+@pytest.mark.parametrize("parts", [[], [usage()], [{"choices": [{"index": 1, "delta": {"content": "n"}}]}]])
+def test_a_stream_without_an_answer_is_not_an_empty_one(parts):
+    outcome, _, _ = answer(streamed(*parts))
+    assert (outcome.completion, outcome.failure.kind) == (None, "malformed")
+
+
+def test_what_stands_between_the_pieces_of_an_answer_and_says_nothing_is_passed_over():
+    sent = [b"data: \n\n", b'data: {"choices":null}\n\n']
+    sent += [b"data: %b\n\n" % json.dumps(part).encode() for part in (chunk(content="7"), finish())]
+    assert answer(streamed(*sent, raw=True))[0].completion.text == "7"
+
+
+def test_an_error_that_stands_bare_in_a_stream_is_a_failure():
+    """As older vLLM and FastChat write it, before a [DONE] that makes what came look whole."""
+    bare = {"object": "error", "message": "out of memory", "code": 500}
+    failure = answer(streamed(chunk(content="ha"), bare))[0].failure
+    assert (failure.kind, "out of memory" in failure.message) == ("server", True)
+
+
 def test_an_error_inside_the_stream_is_a_failure():
     outcome, _, _ = answer(streamed(chunk(content="a"), {"error": {"message": "overloaded"}}))
     assert outcome.failure.kind == "server"

@@ -3,16 +3,20 @@
 import csv
 import io
 import json
+import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import duckdb
 import pytest
 from test_store import cell_info, new_call
 
+from command import ok
 from steelyard.errors import StoreError, UsageError
 from steelyard.store import NewScore, Store
-from steelyard.store.transfer.export import export, formula_safe, metric_columns
+from steelyard.store.transfer.export import export, formula_safe, metric_columns, new_file
 from steelyard.types import Failure, Score
 
 HOSTILE = [
@@ -116,3 +120,38 @@ def test_an_empty_run_has_a_header_and_no_rows():
 def test_a_metric_that_is_called_like_a_column_gets_one_of_its_own():
     columns = metric_columns(["accuracy", "text", "a.b", "a_b"])
     assert columns == {"accuracy": "accuracy", "text": "score_text", "a.b": "a_b", "a_b": "score_a_b"}
+
+
+def test_a_pipe_is_written_to_and_not_replaced(tmp_path):
+    """As a device is: a report to /dev/null made a file of it."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    with new_file(pipe) as unfinished:
+        unfinished.write_text("whole")
+    assert os.read(reader, 99) == b"whole"
+    os.close(reader)
+    assert pipe.is_fifo()
+
+
+def test_a_link_stays_and_what_it_leads_to_is_renewed(tmp_path):
+    (tmp_path / "old").write_text("old")
+    (tmp_path / "link").symlink_to("old")
+    with new_file(tmp_path / "link") as unfinished:
+        unfinished.write_text("new")
+    assert (tmp_path / "old").read_text() == "new"
+    assert (tmp_path / "link").is_symlink()
+
+
+def test_a_store_without_runs_says_so_and_offers_no_name():
+    with Store.open("s.db") as store, pytest.raises(UsageError, match="no runs yet in this store"):
+        store.run("last")
+
+
+def test_an_export_that_finds_no_room_where_its_output_goes_says_so_without_a_trace():
+    Path("q.jsonl").write_text('{"question": "q", "answer": "a"}\n')
+    ok("run", "q.jsonl", "--grader", "exact", "-m", "baseline/constant:a", "--store", "s.db")
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "steelyard", "export", "--format", "csv", "--store", "s.db"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert (done.returncode, "no room" in done.stderr, "Traceback" in done.stderr) == (4, True, False)

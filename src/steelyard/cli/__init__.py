@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import errno
 import gc
 import io
 import os
+import resource
 import sys
 from importlib.machinery import ExtensionFileLoader
 from typing import NoReturn
@@ -67,6 +69,7 @@ SELDOM = 200_000
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one verb; return the exit code."""
+    _leave_no_core()
     _look_for_garbage_seldom()
     fill_closed_streams()
     _print_anything()
@@ -85,12 +88,20 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of what only prints has gone; that is no fault of ours
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except Exception:  # noqa: BLE001 - a fault of ours: its trace may quote a key, and is shown without
+    except Exception as error:  # noqa: BLE001 - a fault of ours: its trace may quote a key, and is shown without
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            _complain("steelyard: there is no room for what is to be written. Free some space")
+            return 4
         import traceback
 
         _complain(f"{traceback.format_exc()}steelyard: this is a fault of steelyard. Please report it with these lines")
         return 4
     return code
+
+
+def _leave_no_core() -> None:
+    """A process that crashes, or one that it started, leaves no image of its memory: keys would be in it."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
 
 def _look_for_garbage_seldom() -> None:

@@ -83,7 +83,9 @@ def lend_earlier_answers(lanes: Sequence[Lane], store: Store, run: RunInfo, plan
             seat.memory = memory
 
 
-def set_up_batches(lanes: Sequence[Lane], store: Store, run: RunInfo, share: int | None) -> None:
+def set_up_batches(
+    lanes: Sequence[Lane], store: Store, run: RunInfo, share: int | None, tell: Callable[[str], None]
+) -> None:
     """Let every model that is to be asked by batches hand them in, and keep account of them beside the store.
 
     ``share`` of the store's budget pays for them.
@@ -92,7 +94,7 @@ def set_up_batches(lanes: Sequence[Lane], store: Store, run: RunInfo, share: int
     for lane in lanes:
         cell = lane.cells[0].cell
         if cell.spec.batch and cell.floor is None:
-            standings = Standings(folder, run.id, cell.spec.id, share=share)
+            standings = Standings(folder, run.id, cell.spec.id, share=share, tell=tell)
             lane.ask_by_batches(batch_service_of(cell.spec), standings, store.budget.counted_shares())
 
 

@@ -157,7 +157,7 @@ async def _set_up(
     writer.slots = min([lane.concurrency for lane in lanes], default=1)
     lend_earlier_answers(lanes, store, run, plan)
     purse = Purse(store, run.id, plan.budget_usd, tell=progress.tell)
-    set_up_batches(lanes, store, run, purse.share)
+    set_up_batches(lanes, store, run, purse.share, progress.tell)
     progress.ledger = purse.ledger
     set_up_tills(lanes, cells, purse.ledger)
     crew = Crew(

@@ -8,6 +8,8 @@ the batch; where it does not, though enough time has passed for it to be listed,
 from __future__ import annotations
 
 import asyncio
+import errno
+import functools
 import hashlib
 import os
 import re
@@ -19,7 +21,7 @@ from typing import Protocol
 import msgspec
 from msgspec import Struct
 
-from steelyard.errors import ProviderError, StoreError
+from steelyard.errors import ProviderError, StoreError, StoreFull
 from steelyard.types import Completion, Failure, Request
 
 LONGEST_SUBMIT_S = 1200.0
@@ -27,6 +29,7 @@ LONGEST_SUBMIT_S = 1200.0
 
 SETTLED_AFTER_S = 60.0
 """How long after it was handed in a batch may still be missing from a service's list."""
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 FIRST_LOOK_S = 10.0
 LONGEST_PAUSE_S = 300.0
 
@@ -111,13 +114,13 @@ class BatchService(Protocol):
 
 
 class Journal(Protocol):
-    """Where tickets are kept: what ``keep`` returns from is durable."""
+    """Where tickets are kept: what ``keep`` returns from is durable, however long it waits for room."""
 
     def ticket(self, label: str) -> Ticket | None:
         """The ticket of this label as it was kept last."""
         ...
 
-    def keep(self, ticket: Ticket) -> None:
+    async def keep(self, ticket: Ticket) -> None:
         """Keep a ticket in place of an earlier one of its label."""
         ...
 
@@ -126,11 +129,19 @@ class Journal(Protocol):
         ...
 
 
-class FolderJournal:
-    """Tickets as files in a folder, readable by the user alone."""
+async def at_once(write: Callable[[], None]) -> None:
+    """Write, and raise where that cannot be done."""
+    write()
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+
+class FolderJournal:
+    """Tickets as files in a folder, readable by the user alone.
+
+    ``patiently`` carries a write out: it may try again what raised ``StoreFull``.
+    """
+
+    def __init__(self, folder: Path, patiently: Callable[[Callable[[], None]], Awaitable[None]] = at_once) -> None:
+        self._folder, self._patiently = folder, patiently
 
     def ticket(self, label: str) -> Ticket | None:
         """The ticket of this label as it was kept last."""
@@ -141,9 +152,9 @@ class FolderJournal:
         except msgspec.DecodeError as error:
             raise StoreError(f"cannot read {self._path(label)}: {error}") from error
 
-    def keep(self, ticket: Ticket) -> None:
+    async def keep(self, ticket: Ticket) -> None:
         """Keep a ticket in place of an earlier one of its label."""
-        self._write(self._path(ticket.label), msgspec.json.encode(ticket))
+        await self._write(self._path(ticket.label), msgspec.json.encode(ticket))
 
     def taken(self, but_not: str) -> set[str]:
         """The batches that are known to belong to other labels."""
@@ -151,14 +162,19 @@ class FolderJournal:
         tickets = [ticket for label in labels if (ticket := self.ticket(label)) is not None]
         return {ticket.batch for ticket in tickets if ticket.batch is not None and not ticket.is_guessed}
 
-    def keep_beside(self, label: str, data: bytes) -> None:
+    async def keep_beside(self, label: str, data: bytes) -> None:
         """Keep what a batch of this label is to hold, as ``LABEL.piece``."""
-        self._write(self._path(label).with_suffix(".piece"), data)
+        await self._write(self._path(label).with_suffix(".piece"), data)
 
-    def _write(self, path: Path, data: bytes) -> None:
+    async def _write(self, path: Path, data: bytes) -> None:
+        await self._patiently(functools.partial(self._try_to_write, path, data))
+
+    def _try_to_write(self, path: Path, data: bytes) -> None:
         try:
             self._write_durably(path, data)
         except OSError as error:
+            if error.errno in NO_ROOM:
+                raise StoreFull(f"the disk with {path} is full") from error
             raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
 
     def _write_durably(self, path: Path, data: bytes) -> None:
@@ -170,6 +186,9 @@ class FolderJournal:
             while data:
                 data = data[os.write(descriptor, data) :]
             os.fsync(descriptor)
+        except OSError:
+            unfinished.unlink()
+            raise
         finally:
             os.close(descriptor)
         unfinished.replace(path)
@@ -215,9 +234,9 @@ async def hand_in(
         if found is not None:
             return found
     ticket = Ticket(label=label, requests=len(requests), meant_at_s=now_s())
-    journal.keep(ticket)
+    await journal.keep(ticket)
     ticket = msgspec.structs.replace(ticket, batch=await service.submit(ticket, requests))
-    journal.keep(ticket)
+    await journal.keep(ticket)
     return ticket
 
 
@@ -245,7 +264,7 @@ async def _find(service: BatchService, journal: Journal, ticket: Ticket) -> Tick
     if found is None:
         return None
     ticket = msgspec.structs.replace(ticket, batch=found.batch, is_guessed=not found.is_sure)
-    journal.keep(ticket)
+    await journal.keep(ticket)
     return ticket
 
 

@@ -116,12 +116,17 @@ class _OfGroq(Struct):
 
 
 class _Reply(Struct):
-    choices: list[_Choice] = []
+    """``object`` and ``message`` are read of an error that stands bare in the place of a reply (vLLM, FastChat)."""
+
+    choices: list[_Choice] | None = None
     usage: Counted | None = None
     x_groq: _OfGroq | None = None
     model: str | None = None
     system_fingerprint: str | None = None
     error: Any = None
+    object: Any = None
+    message: Any = None
+    code: Any = None
 
 
 _decoder = msgspec.json.Decoder(_Reply)
@@ -199,7 +204,7 @@ def wire_body(request: Request, refused: Settings) -> dict[str, Any]:
 
 async def _streamed(reply: Reply) -> AsyncIterator[Event]:
     done = Done()
-    finished = refused = False
+    finished = refused = has_begun = False
     logprobs: list[float] = []
     async for data, at_ns in reply.events():
         if data == b"[DONE]":
@@ -207,6 +212,7 @@ async def _streamed(reply: Reply) -> AsyncIterator[Event]:
             break
         part = _decode(data)
         if (choice := _first(part.choices)) is not None:
+            has_begun = True
             for text in _texts(choice.delta or _Delta(content=choice.text), at_ns):
                 yield text
             if choice.logprobs is not None:
@@ -224,6 +230,8 @@ async def _streamed(reply: Reply) -> AsyncIterator[Event]:
             done = _with_origin(done, part)
     if not finished:
         raise malformed(BROKEN_OFF)
+    if not has_begun:
+        raise malformed("the stream holds no answer")
     await reply.finish()
     yield msgspec.structs.replace(done, confidence=mean_probability(logprobs)) if logprobs else done
 
@@ -239,8 +247,10 @@ def _whole(data: bytes, at_ns: int) -> list[Event]:
     return [*_texts(message, at_ns), msgspec.structs.replace(_with_origin(done, part), stop_reason=reason)]
 
 
-def _first(choices: list[_Choice]) -> _Choice | None:
+def _first(choices: list[_Choice] | None) -> _Choice | None:
     """The one choice that counts, where ``extra`` asked for several: they come in any order, or one to an event."""
+    if not choices:
+        return None
     if len(choices) == 1 and not choices[0].index:
         return choices[0]
     return next((choice for choice in choices if not choice.index), None)
@@ -274,6 +284,8 @@ def _decode(data: bytes) -> _Reply:
     part = decoded(_decoder, data)
     if part.error:
         raise _told(part.error)
+    if part.object == "error":
+        raise _told({"message": part.message, "code": part.code})
     return part
 
 

@@ -65,13 +65,13 @@ def retry_after_s(headers: Mapping[str, str], body: str = "") -> float | None:
     Also by ``Retry-After-Ms``, by the delay that Google writes into the body, and by the headers that say how much of a
     limit is left and when it is full again. What cannot be read counts as not said.
     """
-    if (milliseconds := headers.get("retry-after-ms", "")).replace(".", "", 1).isdecimal():
-        return float(milliseconds) / 1000
+    if (asked_s := _duration_s(headers.get("retry-after-ms", "").strip() + "ms")) is not None:
+        return asked_s
     asked_s = _wait_s(headers.get("retry-after", ""), headers)
     if asked_s is not None:
         return asked_s
     delay = RETRY_DELAY.search(body)
-    return float(delay[1]) if delay else spent_for_s(headers)
+    return _duration_s(delay[1]) if delay else spent_for_s(headers)
 
 
 def spent_for_s(headers: Mapping[str, str]) -> float | None:
@@ -147,10 +147,12 @@ def _wait_s(text: str, headers: Mapping[str, str]) -> float | None:
 
 def _duration_s(text: str) -> float | None:
     if re.fullmatch(r"\d+(\.\d+)?", text):
-        return float(text) if float(text) < AN_INSTANT_S else None
-    if not re.fullmatch(rf"(?:{_DURATION.pattern})+", text):
+        seconds = float(text)
+    elif re.fullmatch(rf"(?:{_DURATION.pattern})+", text):
+        seconds = sum(float(number) * _UNIT_S[unit] for number, unit in _DURATION.findall(text))
+    else:
         return None
-    return sum(float(number) * _UNIT_S[unit] for number, unit in _DURATION.findall(text))
+    return seconds if seconds < AN_INSTANT_S else None
 
 
 def _instant(text: str) -> datetime | None:

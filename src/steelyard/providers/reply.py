@@ -53,10 +53,12 @@ class Reply:
             if size > LONGEST_REPLY_BYTES:
                 raise _too_long()
             for event in stream.feed(data):
-                yield event, at_ns
+                if event:  # one without data keeps the way open
+                    yield event, at_ns
             piece = await self.next_piece()
         for event in stream.end():
-            yield event, at_ns
+            if event:
+                yield event, at_ns
 
     async def read(self) -> Piece:
         """The whole body and when its last byte was read."""
@@ -88,8 +90,11 @@ class Reply:
         return start.startswith(FIELDS) or self.content_type == "text/event-stream"
 
     async def finish(self) -> None:
-        """Read past the last event to the end of the body, so that the connection can serve the next request."""
-        with suppress(TimeoutError):
+        """Read past the last event to the end of the body, so that the connection can serve the next request.
+
+        The answer is complete: a connection that breaks now costs nothing but itself.
+        """
+        with suppress(OSError):
             async with asyncio.timeout(FINISH_TIMEOUT_S):
                 while await self.next_piece() is not None:
                     pass
@@ -102,7 +107,7 @@ class EventStream:
     """
 
     def __init__(self) -> None:
-        self._pending = b""
+        self._pending = bytearray()
         self._data: list[bytes] = []
         self._has_begun = self._ends_in_cr = False
 
@@ -111,7 +116,12 @@ class EventStream:
         if not self._pending and not self._data and _is_one_event(piece):
             self._ends_in_cr = False
             return [piece[6:-2].rstrip(b"\r")]
-        *lines, self._pending = self._readable(piece).split(b"\n")
+        if self._has_begun and b"\n" not in piece and b"\r" not in piece:
+            self._pending += piece  # in place: a long line that is joined anew with each piece costs its square
+            self._ends_in_cr = False
+            return []
+        *lines, rest = self._readable(piece).split(b"\n")
+        self._pending = bytearray(rest)
         found = []
         for line in lines:
             if line.startswith(b"data:"):
@@ -129,7 +139,7 @@ class EventStream:
         if self._ends_in_cr:
             piece = piece.removeprefix(b"\n")
         self._ends_in_cr = piece.endswith(b"\r")
-        text = self._pending + (piece.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in piece else piece)
+        text = bytes(self._pending) + (piece.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in piece else piece)
         if not self._has_begun and not (text[:1] == BOM[:1] and len(text) < len(BOM)):
             self._has_begun = True
             text = text.removeprefix(BOM)
@@ -138,7 +148,7 @@ class EventStream:
     def end(self) -> list[bytes]:
         """The event that was never closed by an empty line, if there is one."""
         if self._pending.startswith(b"data:"):
-            self._data.append(self._pending[5:].strip())
+            self._data.append(bytes(self._pending[5:]).strip())
         return [b"\n".join(self._data)] if self._data else []
 
 

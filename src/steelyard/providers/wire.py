@@ -21,6 +21,7 @@ import httptools
 MOST_HEAD_BYTES = 1 << 20
 MOST_UNREAD_BYTES = 4 << 20
 MOST_UNPACKED_BYTES = 64 << 20  # of one piece: beyond it a small reply unpacks into one that fills the memory
+BEGINS_GZIP = b"\x1f"
 AUTO_DETECT = 47  # zlib's wbits for gzip and zlib headers alike
 
 
@@ -141,7 +142,7 @@ class Connection(asyncio.Protocol):
         self.first_byte_ns = self.first_byte_ns or self._at_ns
         try:
             self._parser.feed_data(data)
-        except (httptools.HttpParserError, zlib.error) as error:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self.fail(self._fault or Malformed(f"the reply is not well-formed HTTP ({error})"))
             return
         if not self._has_headers:
@@ -198,12 +199,24 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, data: bytes) -> None:
         """A piece of the body."""
-        if self._unzip is not None:
-            data = self._unzip.decompress(data, MOST_UNREAD_BYTES)
-            while self._unzip.unconsumed_tail:
-                self._keep(data)
-                data = self._unzip.decompress(self._unzip.unconsumed_tail, MOST_UNREAD_BYTES)
-        self._keep(data)
+        if self._unzip is None:
+            self._keep(data)
+        else:
+            self._unpack(data)
+
+    def _unpack(self, data: bytes) -> None:
+        """Keep what the piece unpacks to. A packed body may be several, one after the other (RFC 1952, 2.2)."""
+        assert self._unzip is not None
+        while data:
+            if self._unzip.eof:
+                if not data.startswith(BEGINS_GZIP):
+                    return  # padding
+                self._unzip = zlib.decompressobj(AUTO_DETECT)
+            try:
+                self._keep(self._unzip.decompress(data, MOST_UNREAD_BYTES))
+            except zlib.error as error:
+                raise self._malformed(f"the reply cannot be unpacked ({error})") from error
+            data = self._unzip.unused_data if self._unzip.eof else self._unzip.unconsumed_tail
 
     def _keep(self, data: bytes) -> None:
         if data:

@@ -187,12 +187,14 @@ class _Serving:
             return
         await self._slots.acquire()
         await self._lane.ready()
+        is_going_on = self._lane.stopped() in (None, SPENT)
+        piece = await self._lane.standings.keep(self._works) if is_going_on else None
         works, self._works, self._size = self._works, [], 0
-        if self._lane.stopped() not in (None, SPENT):
+        if piece is None:
             self._slots.release()
             self._give_back(works)
             return
-        self._group.create_task(self._carry_out(self._lane.standings.keep(works), works))
+        self._group.create_task(self._carry_out(piece, works))
 
     async def _carry_out(self, piece: Piece, works: Sequence[Work], *, is_whole: bool = True) -> None:
         """See a piece to its end, and give back its slot."""
@@ -263,7 +265,7 @@ class _Serving:
         if self._lane.stopped() not in (None, SPENT):
             self._give_back(works)
             return
-        following = self._lane.standings.keep(works)
+        following = await self._lane.standings.keep(works)
         if is_whole:
             self._lane.standings.collected(piece)
         shown.restart(len(works))
@@ -334,7 +336,7 @@ class _Serving:
             except AnothersBatch:
                 not_these = (*ticket.not_these, str(ticket.batch))
                 reset = msgspec.structs.replace(ticket, batch=None, is_guessed=False, not_these=not_these)
-                journal.keep(reset)
+                await journal.keep(reset)
 
     async def _handed_in(self, piece: Piece, works: Sequence[Work]) -> Ticket | None:
         lane, journal = self._lane, self._lane.standings.journal

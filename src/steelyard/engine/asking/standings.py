@@ -6,14 +6,16 @@ goes on finds what it left standing by what it still lacks, however much of a ba
 
 from __future__ import annotations
 
+import functools
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
 from steelyard.engine.work import Work
+from steelyard.engine.writer import once_there_is_room
 from steelyard.errors import StoreError
 from steelyard.providers.batches import FolderJournal, label_of
 
@@ -37,18 +39,29 @@ def key_of(work: Work) -> str:
 
 
 class Standings:
-    """The pieces of one model in one run that are not collected yet, as files in a folder."""
+    """The pieces of one model in one run that are not collected yet, as files in a folder.
 
-    def __init__(self, folder: Path, run: str, model: str, *, share: int | None = None) -> None:
-        self.journal = FolderJournal(folder)
+    What is to be kept waits for room on a full disk, and ``tell`` says so.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        run: str,
+        model: str,
+        *,
+        share: int | None = None,
+        tell: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self.journal = FolderJournal(folder, functools.partial(once_there_is_room, tell=tell))
         self._folder, self._run, self._model, self._share = folder, run, model, share
 
-    def keep(self, works: Sequence[Work]) -> Piece:
+    async def keep(self, works: Sequence[Work]) -> Piece:
         """Make a piece of these requests durable, under a label of its own."""
         digests = [work.digest for work in works]
         label = label_of(self._run, f"{self._model} {uuid.uuid4()}", digests)
         piece = Piece(label=label, run=self._run, model=self._model, keys=tuple(map(key_of, works)), share=self._share)
-        self.journal.keep_beside(label, msgspec.json.encode(piece))
+        await self.journal.keep_beside(label, msgspec.json.encode(piece))
         return piece
 
     def left(self) -> list[Piece]:

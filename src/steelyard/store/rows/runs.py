@@ -49,6 +49,8 @@ def run_called(connection: Connection, reference: str) -> RunInfo:
     row = find_run(connection, reference.removeprefix("#"))
     if row is None:
         known = [str(name) for (name,) in connection.execute(select(schema.runs.c.name)).all()]
+        if not known:
+            raise UsageError("no runs yet in this store. Try: steelyard run starter -m local/smollm2-135m")
         raise UnknownName("run", reference, ["last", *known])
     return run_info(connection, row)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -214,8 +215,16 @@ def _write_parquet(store: Store, run_id: str, path: Path, reveal: bool) -> None:
 
 @contextmanager
 def new_file(target: Path) -> Iterator[Path]:
-    """A file that takes the target's name only when it is complete, readable by the user alone."""
+    """A file that takes the target's name only when it is complete, readable by the user alone.
+
+    A device or a pipe is written to, when all is there, and never replaced; neither is a link.
+    """
+    if target.exists() and not target.is_file():
+        with _poured_into(target) as unfinished:
+            yield unfinished
+        return
     target.parent.mkdir(parents=True, exist_ok=True)
+    target = target.resolve()
     unfinished = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         os.close(os.open(unfinished, os.O_CREAT | os.O_RDWR | os.O_TRUNC, 0o600))
@@ -225,3 +234,17 @@ def new_file(target: Path) -> Iterator[Path]:
         raise StoreError(f"cannot write {target}: {error.strerror or error}") from error
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def _poured_into(target: Path) -> Iterator[Path]:
+    """A file whose bytes go into what is there already."""
+    with tempfile.TemporaryDirectory() as folder:
+        unfinished = Path(folder) / "whole"
+        unfinished.touch()
+        yield unfinished
+        try:
+            with unfinished.open("rb") as whole, target.open("wb") as place:
+                shutil.copyfileobj(whole, place)
+        except OSError as error:
+            raise StoreError(f"cannot write {target}: {error.strerror or error}") from error
