@@ -11,12 +11,16 @@ import math
 from statistics import NormalDist
 
 import numpy as np
+import scipy
 from msgspec import Struct
 
-from steelyard.stats.intervals import Interval, jeffreys_interval, t_quantile
+from steelyard.stats.intervals import Interval, t_quantile
 
 HALVINGS = 24
 FEWEST = 10
+FOOTING = 1 / 8
+"""Items by which a bound among whole items lies farther out than a smooth number's: by simulation."""
+NEXT_TO_NONE = 1e-9
 
 
 class Halves(Struct, frozen=True, kw_only=True):
@@ -88,11 +92,20 @@ def share_p_value(found: Halves, *, value: float, left_open: float) -> float:
 
 
 def _jeffreys_of_a_part(right: float, asked: float, size: float, confidence: float) -> Interval:
-    """Jeffreys' interval at n (N - 1) / (N - n) items; of items not asked none can be more than right or wrong."""
-    share = right / asked
-    if asked >= size:
+    """Jeffreys' interval of a whole of which a part is known: what was asked, and what that foretells of the rest.
+
+    How many of the rest are right is a beta-binomial number (Gelman et al. 2013, section 3.7), here the beta one of its
+    mean and variance, which of an endless whole it is. Jeffreys' bounds at n (N - 1) / (N - n) items have its variance
+    too, and not its skew: where half of 1,319 items were asked and few are wrong they cover down to 83 %.
+    """
+    share, rest = right / asked, size - asked
+    if rest <= 0:
         return Interval(low=share, high=share)
-    worth = (size - 1) / (size - asked)
-    found = jeffreys_interval(successes=right * worth, n=asked * worth, confidence=confidence)
-    low, high = max(found.low, right / size), min(found.high, 1 - (asked - right) / size)
-    return Interval(low=min(low, share), high=max(high, share))
+    worth = max(rest - 1, NEXT_TO_NONE) / (size + 1)
+    shapes = (right + 0.5) * worth, (asked - right + 0.5) * worth
+    low, high = (float(scipy.special.betaincinv(*shapes, 0.5 + side * confidence / 2)) for side in (-1, 1))
+    low, high = max(0.0, rest * low - FOOTING), min(rest, rest * high + FOOTING)
+    return Interval(
+        low=min(share, (right + low) / size) if right > 0 else 0.0,
+        high=max(share, (right + high) / size) if right < asked else 1.0,
+    )
