@@ -9,8 +9,9 @@ from steelyard import stats
 from steelyard.analysis.compare import (
     Side,
     average_over_benchmarks,
+    claim_level,
     compare_scores,
-    family_level,
+    grid_level,
     in_family,
     items_to_find,
 )
@@ -194,16 +195,45 @@ def test_a_score_reads_as_people_expect_it():
     assert descriptive(found) == "accuracy 86.4 % (84.1 to 88.4, Wilson 95 %, n = 1,000)"
 
 
-def test_a_claim_of_several_holds_together_and_a_grid_decides_on_its_adjusted_p():
-    assert family_level(1, "claim") == family_level(6, "grid") == 0.95
-    assert family_level(5, "claim") == pytest.approx(0.99)
+def test_a_claim_of_several_holds_together():
+    assert claim_level(1) == 0.95
+    assert claim_level(5) == pytest.approx(0.99)
     found = [compare_scores(*pair(b, c)) for b, c in ((30, 5), (15, 6), (9, 8))]
     claim = in_family(found, "claim")
     assert [one.adjustment for one in claim] == ["holm"] * 3
     assert claim[0].adjusted_p == pytest.approx(3 * found[0].p_value)
-    grid = in_family(found, "grid")
-    assert [one.verdict for one in grid] == ["improved", "improved", "inconclusive"]
-    assert all(one.adjusted_p >= one.p_value for one in grid)
+
+
+def as_grid(sides):
+    """The sides compared as a grid: at the level that follows from how many are told apart."""
+    level = grid_level([compare_scores(*one, by_interval=True) for one in sides])
+    return in_family([compare_scores(*one, by_interval=True, confidence=level) for one in sides], "grid")
+
+
+def test_in_a_grid_interval_p_and_word_never_disagree():
+    draw = np.random.default_rng(5)
+    seen = set()
+    for _ in range(60):
+        tables = draw.integers(0, 14, (draw.integers(2, 7), 2)).tolist()
+        sides = [pair(b, c, both=20, neither=20) for b, c in tables]
+        sides += [(side(draw.random(30), "base"), side(draw.random(30) + shift, "cand")) for shift in (0, 0.15)]
+        grid = as_grid(sides)
+        for one in grid:
+            is_told = one.adjusted_p <= 0.10
+            assert is_told == (one.verdict != "inconclusive")
+            assert is_told == (one.difference.low > 0 or one.difference.high < 0)
+            seen.add((one.test, one.verdict))
+    words = ("improved", "regressed", "inconclusive")
+    assert seen >= {("Tango score", word) for word in words} | {("paired t", word) for word in words[::2]}
+
+
+def test_a_grid_of_one_level_says_what_is_told_apart_among_so_many():
+    sides = [pair(b, c) for b, c in ((30, 5), (15, 6), (9, 8), (9, 9))]
+    grid = as_grid(sides)
+    assert [one.verdict for one in grid] == ["improved", "improved", "inconclusive", "inconclusive"]
+    assert {one.difference.level for one in grid} == {1 - 2 * 0.10 / 4}
+    assert {one.adjustment for one in grid} == {"bh"}
+    assert as_grid([pair(9, 9), pair(8, 9)])[0].difference.level == 1 - 0.10 / 2
 
 
 def test_what_more_items_would_find_follows_from_the_spread_seen():

@@ -621,6 +621,15 @@ def test_cases_lead_on_and_back_and_count_repeats(store):
         assert "2 of 2 right" not in visitor.page("/cases?run=1&shown=wrong")
 
 
+def test_several_comparisons_say_how_they_hold_together(store):
+    for share in (2, 3, 4):
+        one_run(store, ["yes"] * 60, scores=[float(place % share > 0) for place in range(60)])
+    with served(store) as port:
+        page = words(Visitor(port).page("/compare?run=1+2+3"))
+        assert "2 comparisons in one claim: each interval is at 97.5 %, so that all hold together at 95 %" in page
+        assert "in one claim" not in words(Visitor(port).page("/compare?run=1+2"))
+
+
 def test_what_cannot_be_compared_is_said(store):
     one_run(store, ["yes"])
     one_run(store, ["yes"], info=cell_info(dataset_digest="f" * 64))

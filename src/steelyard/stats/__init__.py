@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from steelyard.stats.intervals import wilson_interval_finite as wilson_interval_finite
     from steelyard.stats.intervals import zero_event_upper_bound as zero_event_upper_bound
     from steelyard.stats.multiplicity import bh_adjust as bh_adjust
+    from steelyard.stats.multiplicity import false_coverage as false_coverage
     from steelyard.stats.multiplicity import holm_adjust as holm_adjust
     from steelyard.stats.paired import mcnemar as mcnemar
     from steelyard.stats.paired import paired_difference_bonett_price as paired_difference_bonett_price
@@ -132,6 +133,7 @@ _HOMES = {
     ),
     "multiplicity": (
         "bh_adjust",
+        "false_coverage",
         "holm_adjust",
     ),
     "paired": (
