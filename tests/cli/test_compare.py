@@ -442,6 +442,7 @@ def test_models_of_several_runs_stand_on_one_front_and_have_a_coefficient_from_f
     known = oracle.kendalltau(*zip(*of_models, strict=True))
     assert [(one["figure"], one["r"]["n"]) for one in across] == [("latency", 5)]
     assert (across[0]["r"]["value"], across[0]["p"]) == pytest.approx((known.statistic, known.pvalue))
+    assert -1 < across[0]["r"]["low"] < across[0]["r"]["value"] < across[0]["r"]["high"] < 1
     assert {one["model"]: one["beaten_by"] for one in found["fronts"][0]["points"]} == {
         "m0 (#1)": "m1 (#2)", "m1 (#2)": "m3 (#4)", "m2 (#3)": "m3 (#4)", "m3 (#4)": "m4 (#5)", "m4 (#5)": None,
     }  # fmt: skip

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from steelyard.stats.control_variates import control_variate_mean as control_variate_mean
     from steelyard.stats.control_variates import ppi_mean as ppi_mean
     from steelyard.stats.correlation import correlation_interval_fisher as correlation_interval_fisher
+    from steelyard.stats.correlation import kendall_interval as kendall_interval
     from steelyard.stats.correlation import kendall_tau_b as kendall_tau_b
     from steelyard.stats.correlation import partial_correlation as partial_correlation
     from steelyard.stats.correlation import pearson as pearson
@@ -104,6 +105,7 @@ _HOMES = {
     ),
     "correlation": (
         "correlation_interval_fisher",
+        "kendall_interval",
         "kendall_tau_b",
         "partial_correlation",
         "pearson",
