@@ -274,7 +274,8 @@ def _looked_at(store: Store, pair: Pair, comparison: Comparison) -> Comparison:
     if is_within and rule.get("rule") in ("compare", "anytime", "cascade"):
         looked_at = _look_between(store, pair, comparison)
         comparison = looked_at or comparison
-        notes = [LEANS if looked_at else f"{COULD_END}: steelyard show {run.number}"]
+        could_end = f"{COULD_END}: steelyard show {run.number}" if store.looks(run.id) else ""
+        notes = [LEANS if looked_at else could_end]
     else:
         notes = [early_end(one.number, figures) or "" for one, figures in zip((run, other), kept, strict=True)]
     sides = comparison.of_baseline, comparison.of_candidate
