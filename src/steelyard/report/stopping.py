@@ -154,4 +154,6 @@ def saved_line(stopped: Stopped) -> str:
 
 def _saved(stopped: Stopped) -> str:
     money = "their cost is unknown" if stopped.saved_usd is None else f"about {amount(stopped.saved_usd)} USD"
+    if stopped.is_forecast:
+        money += f", a forecast: its price at the tokens that {stopped.questions[0].against} took"
     return f"{stopped.saved_items:,} items saved ({money})"
