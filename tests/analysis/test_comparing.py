@@ -17,7 +17,9 @@ from steelyard.analysis.compare import (
 )
 from steelyard.analysis.compare_measures import compare_measure
 from steelyard.analysis.places import rank
-from steelyard.analysis.sentences import descriptive, points, sentence
+from steelyard.analysis.sentences import descriptive, points, sentence, times
+from steelyard.analysis.stopped import finding
+from steelyard.types import Estimate, Look
 
 NAN = float("nan")
 
@@ -169,6 +171,21 @@ def test_a_small_difference_that_is_shown_is_not_called_none():
     )
     alike = compare_scores(*pair(0, 0, both=10_000, neither=4_042))
     assert "cand answers as much as base (95 % interval -0.03 to +0.03, paired" in sentence(alike)
+
+
+def test_a_bound_is_never_written_as_none_where_it_leaves_none_out():
+    close = Estimate(metric="accuracy", value=0.17, low=0.00031, high=0.347, level=0.95, n=60, method="m", unit="share")
+    assert points(close) == "+17.0 (+0.03 to +34.7)"
+    look = Look(rule="anytime", number=3, n=60, scored=60, planned=400, population=None, against="base", value=0.17,
+                low=0.00031, high=0.347, level=0.95, estimand="questions like these", verdict="ahead")  # fmt: skip
+    assert finding(look) == "+17.0 points (+0.03 to +34.7, 95 % over all looks, questions like these)"
+    assert points(msgspec.structs.replace(close, low=-0.0, high=0.347)) == "+17.0 (+0.0 to +34.7)"
+    assert points(msgspec.structs.replace(close, low=-1e-12)) == "+17.0 (+0.0 to +34.7)"
+    dearer = msgspec.structs.replace(close, value=1.02, low=1.0004, high=1.04, unit="ratio")
+    assert times(dearer) == "x1.02 (1.0004 to 1.04)"
+    assert times(msgspec.structs.replace(dearer, low=1.0)) == "x1.02 (1 to 1.04)"
+    told = msgspec.structs.replace(compare_scores(*pair(9, 2)), difference=close)
+    assert "(95 % interval +0.03 to +34.7, paired, n = 60)" in sentence(told)
 
 
 def test_without_spread_nobody_says_what_could_be_found():

@@ -21,6 +21,7 @@ from steelyard import stats
 from steelyard.analysis.accuracy import accuracy, is_binary, is_over_strata, stratum_weights
 from steelyard.analysis.estimates import Context, unknown
 from steelyard.analysis.pairing import Paired, Range, differing_settings, lost_range, mean_difference, pair_scores
+from steelyard.analysis.wording import signed_points
 from steelyard.types import Agreement, CellInfo, Columns, Comparison, Estimate, Pairing, Verdict
 
 CONFIDENCE = 0.95
@@ -424,8 +425,8 @@ def notes_on(met: Pairing, baseline: Side, candidate: Side) -> tuple[str, ...]:
     if lost and met.low is not None and met.high is not None:
         notes.append(
             f"{lost:,} items have no score on a side ({met.lost_baseline:,} of {names[0]}, {met.lost_candidate:,} of "
-            f"{names[1]}) and are left out; they could make the difference anything from {100 * met.low:+.1f} to "
-            f"{100 * met.high:+.1f} points"
+            f"{names[1]}) and are left out; they could make the difference anything from {signed_points(met.low)} to "
+            f"{signed_points(met.high)} points"
             + (". Try: steelyard run --resume to ask them again" if lost > MUCH_LOST * met.n_common else "")
         )
     if reused := _used_again(baseline, candidate):

@@ -18,6 +18,7 @@ from steelyard import stats
 from steelyard.analysis.compare import verdict
 from steelyard.analysis.estimates import Context, counted, distinct, headline, unknown
 from steelyard.analysis.summary import summarise
+from steelyard.analysis.wording import signed_points
 from steelyard.types import CellInfo, Columns, Comparison, Estimate, Look, LookVerdict
 
 MIRRORED: dict[LookVerdict, LookVerdict] = {"ahead": "behind", "behind": "ahead"}
@@ -275,11 +276,10 @@ def finding(look: Look) -> str:
         half = (look.high - look.low) / 2
         return f"{100 * look.value:.1f} % (±{100 * half:.1f} points, {100 * look.level:.3g} %, {of_whole})"
     if look.low == look.high:
-        return (
-            f"{100 * look.value:+.1f} points on the whole benchmark; what questions like these show: steelyard compare"
-        )
+        seen = f"{signed_points(look.value)} points on the whole benchmark"
+        return f"{seen}; what questions like these show: steelyard compare"
     return (
-        f"{100 * look.value:+.1f} points ({100 * look.low:+.1f} to {100 * look.high:+.1f}, "
+        f"{signed_points(look.value)} points ({signed_points(look.low)} to {signed_points(look.high)}, "
         f"{100 * look.level:.3g} % over all looks, {of_whole})"
     )
 
