@@ -219,7 +219,7 @@ def test_answers_are_found_by_outcome_text_subject_and_order(store):
         assert items("/runs/1/answers") == list(range(121))
         assert items("/runs/1/answers?state=wrong") == list(range(0, 120, 4))
         assert items("/runs/1/answers?state=failed") == [120]
-        assert items("/runs/1/answers?state=retried") == [120]
+        assert items("/runs/1/answers?state=resent") == [120]
         assert items("/runs/1/answers?state=unscored") == []
         assert items("/runs/1/answers?stratum=part+1&state=right") == [n for n in range(120) if n % 2]
         assert items("/runs/1/answers?text=ANSWER+11") == [11, *range(110, 120)]
@@ -393,7 +393,7 @@ def test_outcomes_stand_above_the_answers_with_how_many_there_are(store):
     store.append_calls([new_call(cell, session, place, failure=REFUSED, attempts=TRIED) for place in (0, 7)])
     here = "/runs/1/answers"
     counted = {here: "all 7", f"{here}?state=right": "right 4", f"{here}?state=wrong": "wrong 2",
-               f"{here}?state=failed": "failed 1", f"{here}?state=retried": "retried 1"}  # fmt: skip
+               f"{here}?state=failed": "failed 1", f"{here}?state=resent": "resent 1"}  # fmt: skip
     with served(store) as port:
         visitor = Visitor(port)
         assert chips(visitor.page(here)) == counted, "a failure does not count beside an answer"
