@@ -15,6 +15,7 @@ MEASURES = {
     "cost.per_request": "cost a request",
 }
 """Measures as a sentence names them."""
+TWICE = 1.995
 PLAIN = {"wilson": "Wilson", "item means, t": "t over item means"}
 
 
@@ -132,8 +133,8 @@ def _beside(measures: Sequence[Comparison]) -> str:
 
 
 def _share_or_times(ratio: float) -> str:
-    """Per cent are read well up to some hundreds."""
-    if ratio < 9.995:
+    """Per cent are read well below twice as much."""
+    if ratio < TWICE:
         return f"{100 * ratio:.3g} % of"
     return f"{ratio:.3g} times" if ratio < 999.5 else f"{ratio:,.0f} times"
 
@@ -142,7 +143,7 @@ def _between(ratio: Estimate) -> str:
     """The bounds in the same unit; nothing where there are none, or where every item has the same ratio."""
     if ratio.value is None or ratio.low is None or ratio.high is None:
         return ""
-    scale = 100 if ratio.value < 9.995 else 1
+    scale = 100 if ratio.value < TWICE else 1
     low, high = (
         f"{scale * end:.3g}" if scale * end < 999.5 else f"{scale * end:,.0f}" for end in (ratio.low, ratio.high)
     )

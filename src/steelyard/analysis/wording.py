@@ -9,6 +9,7 @@ import msgspec
 
 from steelyard.types import CellInfo, Estimate
 
+A_MILLIONTH = 1e-6
 ROUNDING = 1e-7
 """What is nearer than this differs by the rounding of a computation."""
 PER_THOUSAND = {"cost.per_request": "cost of 1,000", "cost.per_correct": "cost of 1,000 right"}
@@ -37,13 +38,18 @@ def drawn(info: CellInfo) -> str:
 
 
 def dollars(value: float) -> str:
-    """An amount that is about right: two digits, never an exponent."""
-    return f"{_number(value, _decimals(value, 2))} USD"
+    """An amount that is about right: two digits."""
+    return f"{_tiny(value) or _number(value, _decimals(value, 2))} USD"
 
 
 def amount(usd: float) -> str:
     """Money that was counted: four decimals, more where it is so little that these would make nothing of it."""
-    return _number(usd, max(4, _decimals(usd, 2))) if usd else "0"
+    return (_tiny(usd) or _number(usd, max(4, _decimals(usd, 2)))) if usd else "0"
+
+
+def _tiny(usd: float) -> str:
+    """What is below a millionth, with an exponent, for nobody counts its zeros; else nothing."""
+    return f"{usd:.2g}" if 0 < abs(usd) < A_MILLIONTH else ""
 
 
 def priced(estimate: Estimate) -> Estimate:
