@@ -9,14 +9,17 @@ from steelyard import stats
 from steelyard.analysis.compare import (
     Side,
     average_over_benchmarks,
+    claim_level,
     compare_scores,
-    family_level,
+    grid_level,
     in_family,
     items_to_find,
 )
 from steelyard.analysis.compare_measures import compare_measure
 from steelyard.analysis.places import rank
-from steelyard.analysis.sentences import descriptive, points, sentence
+from steelyard.analysis.sentences import descriptive, points, sentence, times
+from steelyard.analysis.stopped import finding
+from steelyard.types import Estimate, Look
 
 NAN = float("nan")
 
@@ -154,6 +157,12 @@ def test_one_sentence_says_how_much_how_sure_and_at_what_cost():
     dear = side([1] * 40 + [0] * 10, "cand", cost_usd=np.linspace(0.001, 0.003, 50) * 34.1)
     words = sentence(compare_scores(baseline, dear), [compare_measure(baseline, dear, "cost.per_request")])
     assert words.endswith(" at 34.1 times the cost.")
+    double = side([1] * 40 + [0] * 10, "cand", cost_usd=np.linspace(0.001, 0.003, 50) * 2)
+    words = sentence(compare_scores(baseline, double), [compare_measure(baseline, double, "cost.per_request")])
+    assert words.endswith(" at 2 times the cost.")
+    more = side([1] * 40 + [0] * 10, "cand", cost_usd=np.linspace(0.001, 0.003, 50) * 1.9)
+    words = sentence(compare_scores(baseline, more), [compare_measure(baseline, more, "cost.per_request")])
+    assert words.endswith(" at 190 % of the cost.")
     assert "not enough to tell them apart" in sentence(compare_scores(*pair(3, 2)))
     again = compare_scores(side([1, 0, 1], "m", 3), side([1, 1, 1], "m", 7))
     assert sentence(again).startswith("m in #7 answers 33.3 points more than m in #3")
@@ -168,6 +177,21 @@ def test_a_small_difference_that_is_shown_is_not_called_none():
     )
     alike = compare_scores(*pair(0, 0, both=10_000, neither=4_042))
     assert "cand answers as much as base (95 % interval -0.03 to +0.03, paired" in sentence(alike)
+
+
+def test_a_bound_is_never_written_as_none_where_it_leaves_none_out():
+    close = Estimate(metric="accuracy", value=0.17, low=0.00031, high=0.347, level=0.95, n=60, method="m", unit="share")
+    assert points(close) == "+17.0 (+0.03 to +34.7)"
+    look = Look(rule="anytime", number=3, n=60, scored=60, planned=400, population=None, against="base", value=0.17,
+                low=0.00031, high=0.347, level=0.95, estimand="questions like these", verdict="ahead")  # fmt: skip
+    assert finding(look) == "+17.0 points (+0.03 to +34.7, 95 % over all looks, questions like these)"
+    assert points(msgspec.structs.replace(close, low=-0.0, high=0.347)) == "+17.0 (+0.0 to +34.7)"
+    assert points(msgspec.structs.replace(close, low=-1e-12)) == "+17.0 (+0.0 to +34.7)"
+    dearer = msgspec.structs.replace(close, value=1.02, low=1.0004, high=1.04, unit="ratio")
+    assert times(dearer) == "x1.02 (1.0004 to 1.04)"
+    assert times(msgspec.structs.replace(dearer, low=1.0)) == "x1.02 (1 to 1.04)"
+    told = msgspec.structs.replace(compare_scores(*pair(9, 2)), difference=close)
+    assert "(95 % interval +0.03 to +34.7, paired, n = 60)" in sentence(told)
 
 
 def test_without_spread_nobody_says_what_could_be_found():
@@ -194,16 +218,45 @@ def test_a_score_reads_as_people_expect_it():
     assert descriptive(found) == "accuracy 86.4 % (84.1 to 88.4, Wilson 95 %, n = 1,000)"
 
 
-def test_a_claim_of_several_holds_together_and_a_grid_decides_on_its_adjusted_p():
-    assert family_level(1, "claim") == family_level(6, "grid") == 0.95
-    assert family_level(5, "claim") == pytest.approx(0.99)
+def test_a_claim_of_several_holds_together():
+    assert claim_level(1) == 0.95
+    assert claim_level(5) == pytest.approx(0.99)
     found = [compare_scores(*pair(b, c)) for b, c in ((30, 5), (15, 6), (9, 8))]
     claim = in_family(found, "claim")
     assert [one.adjustment for one in claim] == ["holm"] * 3
     assert claim[0].adjusted_p == pytest.approx(3 * found[0].p_value)
-    grid = in_family(found, "grid")
-    assert [one.verdict for one in grid] == ["improved", "improved", "inconclusive"]
-    assert all(one.adjusted_p >= one.p_value for one in grid)
+
+
+def as_grid(sides):
+    """The sides compared as a grid: at the level that follows from how many are told apart."""
+    level = grid_level([compare_scores(*one, by_interval=True) for one in sides])
+    return in_family([compare_scores(*one, by_interval=True, confidence=level) for one in sides], "grid")
+
+
+def test_in_a_grid_interval_p_and_word_never_disagree():
+    draw = np.random.default_rng(5)
+    seen = set()
+    for _ in range(60):
+        tables = draw.integers(0, 14, (draw.integers(2, 7), 2)).tolist()
+        sides = [pair(b, c, both=20, neither=20) for b, c in tables]
+        sides += [(side(draw.random(30), "base"), side(draw.random(30) + shift, "cand")) for shift in (0, 0.15)]
+        grid = as_grid(sides)
+        for one in grid:
+            is_told = one.adjusted_p <= 0.10
+            assert is_told == (one.verdict != "inconclusive")
+            assert is_told == (one.difference.low > 0 or one.difference.high < 0)
+            seen.add((one.test, one.verdict))
+    words = ("improved", "regressed", "inconclusive")
+    assert seen >= {("Tango score", word) for word in words} | {("paired t", word) for word in words[::2]}
+
+
+def test_a_grid_of_one_level_says_what_is_told_apart_among_so_many():
+    sides = [pair(b, c) for b, c in ((30, 5), (15, 6), (9, 8), (9, 9))]
+    grid = as_grid(sides)
+    assert [one.verdict for one in grid] == ["improved", "improved", "inconclusive", "inconclusive"]
+    assert {one.difference.level for one in grid} == {1 - 2 * 0.10 / 4}
+    assert {one.adjustment for one in grid} == {"bh"}
+    assert as_grid([pair(9, 9), pair(8, 9)])[0].difference.level == 1 - 0.10 / 2
 
 
 def test_what_more_items_would_find_follows_from_the_spread_seen():

@@ -54,6 +54,10 @@ def test_three_models_have_no_coefficient_and_seven_have_one_that_is_flagged():
     more = across("b", points)
     assert (more[0].r.value, more[0].r.status) == (1.0, "of 7 models only: it may be far off")
     assert more[0].p == pytest.approx(2 / 5040)
+    tau = more[0].r
+    assert (tau.low, tau.high, tau.level, tau.n) == (pytest.approx(0.579, abs=1e-3), 1.0, 0.95, 7)
+    assert tau.method == "Kendall tau-b, Mallows, exact"
+    assert few[0].r.low is None
     assert [one.figure for one in more] == ["latency"]
 
 

@@ -19,7 +19,7 @@ from steelyard.analysis.margins import SAME_RATIO, Cell, standing
 from steelyard.analysis.metrics import METRICS
 from steelyard.analysis.noise import calibrate, dealt, propose_margin
 from steelyard.analysis.summary import summarise
-from steelyard.analysis.verdict_words import cannot_see, check_sentence, told
+from steelyard.analysis.verdict_words import cannot_see, check_sentence, seen_sentence, told
 from steelyard.criteria import parse_margin, parse_threshold
 from steelyard.errors import UsageError
 from steelyard.stats import gate_verdict
@@ -380,6 +380,16 @@ def test_a_share_that_no_share_can_be_is_taken_for_the_per_cent_it_meant():
     with pytest.raises(UsageError, match="Try: unparsed <= 5%"):
         parse_threshold("unparsed <= 5")
     assert parse_threshold("accuracy >= 100%").value == 1
+
+
+def test_a_bound_is_not_written_as_the_margin_that_it_misses():
+    found = check_margin(parse_margin("accuracy=0.02"), cell([1.0, 0.0] * 40), cell([1.0, 0.0] * 40))
+    near = msgspec.structs.replace(found, verdict="pass", low=-0.01996)
+    assert "no worse than -1.996 points (margin 2.0 points" in seen_sentence(near)
+    over = msgspec.structs.replace(found, verdict="fail", value=-0.05, high=-0.0203)
+    assert "worse than -2.03 points (margin 2.0 points" in seen_sentence(over)
+    slower = msgspec.structs.replace(near, scale="ratio", better="lower", margin=0.1, high=1.09996)
+    assert "no worse than +9.996 % (margin 10 %" in seen_sentence(slower)
 
 
 def test_what_is_one_figure_of_a_run_has_no_margin():

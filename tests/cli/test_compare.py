@@ -387,6 +387,43 @@ def test_one_candidate_on_several_benchmarks_has_an_average_of_them():
     assert compared(run.number, "--benchmark", "one")["averages"] == []
 
 
+def test_a_grid_says_one_level_and_no_interval_beside_a_told_difference_holds_none():
+    items = [sy.Sample(id=f"i{i}", input=str(i), target=str(i)) for i in range(60)]
+    grids = [
+        sy.Benchmark(
+            name=name,
+            version="1",
+            load=lambda selection: items,
+            grade=lambda sample, completion, step=step: completion.text.isdigit() and int(completion.text) % step != 1,
+        )
+        for name, step in (("one", 2), ("two", 61))
+    ]
+
+    right = {"base": range(30), "near": range(2, 41), "far": range(55), "like": range(1, 31)}
+
+    def answering(name):
+        def answer(prompt: str) -> str:
+            return prompt if int(prompt) in right[name] else "no"
+
+        answer.__name__ = name
+        return answer
+
+    run = sy.run([answering(name) for name in right], grids)
+    document = compared(run.number)
+    found = [pair["comparison"] for pair in document["pairs"]]
+    assert document["family"] == "grid"
+    assert {one["verdict"] for one in found} == {"improved", "inconclusive"}
+    told = [one for one in found if one["verdict"] == "improved"]
+    assert document["level"] == pytest.approx(1 - len(told) * 0.10 / 6)
+    for one in found:
+        assert one["difference"]["level"] == document["level"]
+        is_told = one["adjusted_p"] <= 0.10
+        assert is_told == (one["difference"]["low"] > 0) == (one in told)
+    out = ok("compare", run.number)
+    assert f"points ({100 * document['level']:.3g} %)" in out
+    assert f"Each interval is at {100 * document['level']:.4g} %" in out
+
+
 def test_models_of_several_runs_stand_on_one_front_and_have_a_coefficient_from_five_on():
     write_cases(40)
     runs, of_models = [], []
@@ -405,6 +442,7 @@ def test_models_of_several_runs_stand_on_one_front_and_have_a_coefficient_from_f
     known = oracle.kendalltau(*zip(*of_models, strict=True))
     assert [(one["figure"], one["r"]["n"]) for one in across] == [("latency", 5)]
     assert (across[0]["r"]["value"], across[0]["p"]) == pytest.approx((known.statistic, known.pvalue))
+    assert -1 < across[0]["r"]["low"] < across[0]["r"]["value"] < across[0]["r"]["high"] < 1
     assert {one["model"]: one["beaten_by"] for one in found["fronts"][0]["points"]} == {
         "m0 (#1)": "m1 (#2)", "m1 (#2)": "m3 (#4)", "m2 (#3)": "m3 (#4)", "m3 (#4)": "m4 (#5)", "m4 (#5)": None,
     }  # fmt: skip

@@ -104,6 +104,20 @@ def test_ratings_that_fit_nothing_are_refused_with_what_is_wrong(rows, told):
     assert done.returncode in (2, 4)
 
 
+def test_a_gate_holds_a_judge_to_a_plain_bound_and_says_so_where_a_margin_is_asked_for():
+    write_faq(rated=100)
+    sy.run([weak], ["faq.yaml"])
+    ok("baseline", "set", "main")
+    done = steelyard("gate", "1", "--baseline", "main", "--margin", "judge.agreement=0.05")
+    assert done.returncode == 2
+    assert "judge.agreement weighs the judge and not the model, so it has no margin" in done.stderr
+    assert 'Try: --require "judge.agreement >= ...", a plain bound' in done.stderr
+    assert "PASS" in ok("gate", "1", "--require", "judge.agreement >= 0.3")
+    assert '--require "judge.swapped <= ..."' in steelyard(
+        "gate", "1", "--baseline", "main", "--margin", "judge.swapped=0.05"
+    ).stderr  # fmt: skip
+
+
 def test_a_run_without_a_judge_or_without_ratings_has_nothing_to_put_right():
     write_faq(20)
     sy.run([weak], ["faq.yaml"])

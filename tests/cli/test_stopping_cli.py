@@ -38,6 +38,25 @@ def test_the_forecast_says_what_is_watched_and_the_results_what_was_saved():
     assert "stop.saved_items" in ok("show", "--all")
 
 
+def test_a_run_that_its_budget_stopped_before_the_first_look_names_the_rule_and_says_that_none_took_place():
+    write_cases(400)
+    with serving(half) as server:
+        named = ("run", "cases.jsonl", "-m", "openai/a", "-m", "openai/b", "--base-url", server.url)
+        asked = steelyard(*named, "--price", "1000/1000", "--stop", "compare", "--budget", "0.2", "--max-tokens", "8")
+    assert asked.returncode == 5
+    document = json.loads(ok("show", "--json"))
+    (n,) = {int(cell["estimates"]["attempted"]["value"]) for cell in document["cells"][:1]}
+    assert 0 < n < 40
+    for out in (asked.stdout, ok("show")):
+        assert "Stopping rule compare (looks at 10/25/50/100 %" in out
+        assert "): no look took place" in out
+        assert f"a: {n} of 400 items asked, no look was taken; its scores ended nothing" in " ".join(out.split())
+    report = Path("report.md")
+    ok("report", "last", "--markdown", report)
+    assert "no look took place" in report.read_text()
+    assert "could end by a difference" not in ok("compare", "last")
+
+
 def test_a_rule_and_its_items_cannot_change_when_a_run_goes_on():
     write_cases(100)
     with serving(echo) as server:

@@ -219,7 +219,7 @@ def test_answers_are_found_by_outcome_text_subject_and_order(store):
         assert items("/runs/1/answers") == list(range(121))
         assert items("/runs/1/answers?state=wrong") == list(range(0, 120, 4))
         assert items("/runs/1/answers?state=failed") == [120]
-        assert items("/runs/1/answers?state=retried") == [120]
+        assert items("/runs/1/answers?state=resent") == [120]
         assert items("/runs/1/answers?state=unscored") == []
         assert items("/runs/1/answers?stratum=part+1&state=right") == [n for n in range(120) if n % 2]
         assert items("/runs/1/answers?text=ANSWER+11") == [11, *range(110, 120)]
@@ -393,7 +393,7 @@ def test_outcomes_stand_above_the_answers_with_how_many_there_are(store):
     store.append_calls([new_call(cell, session, place, failure=REFUSED, attempts=TRIED) for place in (0, 7)])
     here = "/runs/1/answers"
     counted = {here: "all 7", f"{here}?state=right": "right 4", f"{here}?state=wrong": "wrong 2",
-               f"{here}?state=failed": "failed 1", f"{here}?state=retried": "retried 1"}  # fmt: skip
+               f"{here}?state=failed": "failed 1", f"{here}?state=resent": "resent 1"}  # fmt: skip
     with served(store) as port:
         visitor = Visitor(port)
         assert chips(visitor.page(here)) == counted, "a failure does not count beside an answer"
@@ -619,6 +619,15 @@ def test_cases_lead_on_and_back_and_count_repeats(store):
         assert 'rel="prev"' in page
         assert "1 of 2 right" in visitor.page("/cases?run=1")
         assert "2 of 2 right" not in visitor.page("/cases?run=1&shown=wrong")
+
+
+def test_several_comparisons_say_how_they_hold_together(store):
+    for share in (2, 3, 4):
+        one_run(store, ["yes"] * 60, scores=[float(place % share > 0) for place in range(60)])
+    with served(store) as port:
+        page = words(Visitor(port).page("/compare?run=1+2+3"))
+        assert "2 comparisons in one claim: each interval is at 97.5 %, so that all hold together at 95 %" in page
+        assert "in one claim" not in words(Visitor(port).page("/compare?run=1+2"))
 
 
 def test_what_cannot_be_compared_is_said(store):

@@ -1,6 +1,7 @@
 """A cascade: cheapest first, the clearly worse dropped, the dearer skipped once one is good enough."""
 
 import asyncio
+import re
 from statistics import NormalDist
 
 import pytest
@@ -66,7 +67,15 @@ def test_dearer_models_are_skipped_once_one_is_good_enough():
     assert found["dear"].is_skipped
     assert models[0].asked == 0
     text = results_text(results)
-    assert "dear: skipped, good meets the criteria; 400 items saved" in text
+    said = re.search(
+        r"dear: skipped, good meets the criteria; 400 items saved \(about (\S+) USD, a forecast: (.*)\)", text
+    )
+    assert said
+    assert said[2] == "its price at the tokens that good took"
+    (good,) = [each for each in results.cells if each.info.model == "good"]
+    assert float(said[1]) == pytest.approx(3 * good.value("cost.total"), rel=0.01)  # three times the price
+    assert found["dear"].is_forecast
+    assert not found["cheap"].is_forecast
 
 
 def test_a_model_of_which_much_was_lost_skips_no_dearer_one_as_its_gate_decides_nothing():

@@ -1,7 +1,7 @@
 """The comparison matrix: a mark only where a test stands behind it, and money in amounts that can be read."""
 
 from steelyard.analysis.wording import amount, dollars, thousandfold, written
-from steelyard.report.drawing.axes import told_apart, value_text
+from steelyard.report.drawing.axes import plain, told_apart, value_text
 from steelyard.report.drawing.marks import width_of
 from steelyard.report.matrix import _reaching, cell
 from steelyard.types import Estimate
@@ -34,7 +34,14 @@ def test_a_cost_is_told_for_a_thousand():
 
 
 def test_money_that_was_spent_is_never_written_as_none():
-    assert [amount(usd) for usd in (0.0, 6e-05, 0.0221, 51.552)] == ["0", "0.000060", "0.0221", "51.5520"]
+    assert [amount(usd) for usd in (0.0, 1e-09, 6e-05, 0.0221, 51.552)] == [
+        "0",
+        "1e-09",
+        "0.000060",
+        "0.0221",
+        "51.5520",
+    ]
+    assert (dollars(1e-09), plain(1e-09)) == ("1e-09 USD", "1e-09")
 
 
 def test_a_span_says_its_unit_once_and_as_many_decimals_at_both_ends():

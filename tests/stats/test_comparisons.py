@@ -225,6 +225,44 @@ def test_adjusted_p_values_only_grow_and_keep_their_order(p):
         assert found == pytest.approx([e if one is not None else 1.0 for e, one in zip(expected, p, strict=True)])
 
 
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), min_size=2, max_size=9))
+def test_intervals_at_the_false_coverage_level_leave_out_zero_just_where_a_difference_is_told(tables):
+    def bounds(table, level):
+        return stats.paired_difference_score_interval(
+            only_a_correct=table[0], only_b_correct=table[1], n=80, confidence=level
+        )
+
+    p = [bounds(table, 0.95).p for table in tables]
+    level = stats.false_coverage(p=p, share=0.10).level
+    found = [bounds(table, level) for table in tables]
+    told = [one <= 0.10 for one in stats.bh_adjust(p=p).adjusted]
+    assert [one.low > 0 or one.high < 0 for one in found] == told
+    assert level == pytest.approx(1 - max(1, sum(told)) * 0.10 / len(tables))
+
+
+@pytest.mark.long
+def test_of_the_intervals_of_what_is_told_apart_one_in_ten_at_most_misses():
+    draw = np.random.default_rng(11)
+    truth = np.array([0.0] * 6 + [0.08, -0.08, 0.15, -0.15])
+    missed = []
+    for _ in range(2_000):
+        only_a = draw.binomial(300, 0.1 + truth / 2)
+        only_b = draw.binomial(300 - only_a, (0.1 - truth / 2) / (0.9 - truth / 2))
+        tables = list(zip(only_a.tolist(), only_b.tolist(), strict=True))
+
+        def bounds(level, tables=tables):
+            return [
+                stats.paired_difference_score_interval(only_a_correct=b, only_b_correct=c, n=300, confidence=level)
+                for b, c in tables
+            ]
+
+        found = bounds(stats.false_coverage(p=[one.p for one in bounds(0.95)], share=0.10).level)
+        told = [i for i, one in enumerate(found) if one.low > 0 or one.high < 0]
+        wrong = sum(not found[i].low <= truth[i] <= found[i].high for i in told)
+        missed.append(wrong / max(1, len(told)))
+    assert 0.04 < np.mean(missed) < 0.105
+
+
 def test_an_unknown_p_value_still_counts_in_its_family():
     assert stats.holm_adjust(p=[0.01, None, math.nan]).adjusted == (pytest.approx(0.03), None, None)
 

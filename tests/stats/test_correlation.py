@@ -78,6 +78,46 @@ def test_kendalls_p_with_ties_is_the_normal_one():
     assert (found.p, found.method) == (pytest.approx(known.pvalue), "normal")
 
 
+@pytest.mark.parametrize("n", [5, 6, 9])
+def test_kendalls_interval_leaves_out_none_just_where_the_exact_p_is_small(n):
+    for order in itertools.islice(itertools.permutations(range(n)), 0, None, math.factorial(n) // 60):
+        tau = stats.kendall_tau_b(x=range(n), y=order)
+        found = stats.kendall_interval(tau=tau.tau, n=n)
+        assert (found.low > 0 or found.high < 0) == (tau.p <= 0.05)
+        assert found.low <= tau.tau <= found.high
+        turned = stats.kendall_interval(tau=-tau.tau, n=n)
+        assert (turned.low, turned.high) == pytest.approx((-found.high, -found.low))
+
+
+def test_kendalls_interval_of_a_perfect_order_is_no_point_and_ties_round_outward():
+    perfect = stats.kendall_interval(tau=1.0, n=5)
+    assert (perfect.low, perfect.high) == (pytest.approx(0.1998, abs=1e-4), 1.0)
+    tied = stats.kendall_interval(tau=0.7, n=5)
+    assert (tied.low, tied.high) == (
+        stats.kendall_interval(tau=0.6, n=5).low,
+        stats.kendall_interval(tau=0.8, n=5).high,
+    )
+    assert stats.kendall_interval(tau=0.0, n=1).low == -1.0
+    assert stats.kendall_interval(tau=1.0, n=101).low is None
+    near = [stats.kendall_interval(tau=0.5, n=n) for n in (100, 101)]
+    assert [one.method for one in near] == ["exact", "z"]
+    assert (near[0].low, near[0].high) == pytest.approx((near[1].low, near[1].high), abs=0.01)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("n", [5, 8, 15])
+@pytest.mark.parametrize("tau", [0.0, 0.4, 0.8])
+def test_kendalls_interval_covers_the_tau_of_normal_pairs(n, tau):
+    generator, reps = np.random.default_rng(n), 2_000
+    rho = math.sin(math.pi * tau / 2)
+    x = generator.standard_normal((reps, n))
+    y = rho * x + math.sqrt(1 - rho**2) * generator.standard_normal((reps, n))
+    i, j = np.triu_indices(n, 1)
+    seen = np.sign((x[:, i] - x[:, j]) * (y[:, i] - y[:, j])).mean(axis=1)
+    bounds = {one: stats.kendall_interval(tau=one, n=n) for one in np.unique(seen).tolist()}
+    assert 0.93 < np.mean([bounds[one].low <= tau <= bounds[one].high for one in seen.tolist()]) < 0.995
+
+
 @pytest.mark.parametrize("levels", [2, 40, 10**9])
 def test_kendalls_tau_of_many_points_is_scipys_and_needs_no_table_of_pairs(levels):
     generator = np.random.default_rng(levels)

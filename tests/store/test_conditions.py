@@ -167,7 +167,7 @@ def is_so(condition, row, cell):
             "wrong": value is not None and value < 1,
             "failed": row.failure is not None,
             "unscored": row.failure is None and value is None,
-            "retried": row.tries > 1,
+            "resent": row.tries > 1,
         }[condition.value]
         return is_it == (condition.sign == "=")
     value = said(row, cell, condition.name)
@@ -191,7 +191,7 @@ HERE = ("score", "latency_s", "cost_usd", "output_tokens", "tries", "repeat", "f
         "subject", "item", "outcome")  # fmt: skip
 
 
-OUTCOMES = ("right", "wrong", "failed", "unscored", "retried")
+OUTCOMES = ("right", "wrong", "failed", "unscored", "resent")
 
 
 @st.composite

@@ -98,7 +98,7 @@ def test_a_state_holds_the_answers_that_are_in_it(store, monkeypatch, state, pat
             "unscored": record.call.failure is None and value is None,
             "truncated": completion is not None and completion.stop_reason in TRUNCATED,
             "reused": completion is not None and completion.cached,
-            "retried": bool(record.call.attempts),
+            "resent": bool(record.call.attempts),
         }[state]
 
     rows = listed(store, run, state=state, most=9, within_s=5.0)

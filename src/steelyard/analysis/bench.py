@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
-from steelyard.analysis.compare import Side, compare_scores, family_level
+from steelyard.analysis.compare import Side, claim_level, compare_scores
 from steelyard.analysis.compare_measures import MEASURES, compare_measure
 from steelyard.analysis.correlations import Standing, front
 from steelyard.analysis.margins import Cell
@@ -88,7 +88,7 @@ class Bench:
         return self._compared[key]
 
     def _judged(self, candidate: Side, baseline: Side, metric: str, margin: float | None) -> Comparison:
-        level = family_level(len(self.models) - 1, "claim")
+        level = claim_level(len(self.models) - 1)
         judge = compare_measure if metric in MEASURES else compare_scores
         return judge(baseline, candidate, metric, confidence=level, margin=margin)
 

@@ -1,6 +1,7 @@
 """A candidate against a baseline on scores: the difference on the same items, its interval, its test, its word.
 
-The decision is taken on the interval, the p-value stands beside it. One answer an item: Tango's score interval and
+The decision is taken on the interval, the p-value stands beside it; in a grid it is that of the test which the interval
+inverts, and sets the level. One answer an item: Tango's score interval and
 McNemar's mid-p. Repeats and marks between right and wrong: t on the differences of item means. Clusters: CR1. Means
 over strata: the strata's differences, weighed as the headline weighs them, their score interval and its test.
 """
@@ -20,6 +21,7 @@ from steelyard import stats
 from steelyard.analysis.accuracy import accuracy, is_binary, is_over_strata, stratum_weights
 from steelyard.analysis.estimates import Context, unknown
 from steelyard.analysis.pairing import Paired, Range, differing_settings, lost_range, mean_difference, pair_scores
+from steelyard.analysis.wording import signed_points
 from steelyard.types import Agreement, CellInfo, Columns, Comparison, Estimate, Pairing, Verdict
 
 CONFIDENCE = 0.95
@@ -44,12 +46,20 @@ class Side(Struct, frozen=True, kw_only=True):
     columns: Columns
 
 
+class Inverted(Struct, frozen=True, kw_only=True):
+    """The test that an interval inverts."""
+
+    test: str
+    p: float | None
+
+
 class Found(Struct, frozen=True, kw_only=True):
-    """A difference with the test that stands beside it."""
+    """A difference with the test that stands beside it, and the one its interval inverts where that is another."""
 
     difference: Estimate
     test: str
     p: float | None
+    inverted: Inverted | None = None
 
 
 def compare_scores(
@@ -59,10 +69,16 @@ def compare_scores(
     *,
     confidence: float = CONFIDENCE,
     margin: float | None = None,
+    by_interval: bool = False,
 ) -> Comparison:
-    """One of the grader's metrics, candidate - baseline, over the items that both have scored."""
+    """One of the grader's metrics, candidate - baseline, over the items that both have scored.
+
+    ``by_interval``: beside the interval stands the test that it inverts, so that the two never disagree.
+    """
     pair = pair_scores(candidate.columns, baseline.columns, metric)
     found = _difference(metric, pair, candidate, confidence)
+    if by_interval and found.inverted is not None:
+        found = msgspec.structs.replace(found, test=found.inverted.test, p=found.inverted.p)
     lost = _lost(metric, baseline, candidate, found.difference.value or 0.0)
     sides = [_over_items(metric, side, pair) for side in (baseline, candidate)]
     seen = _agreement(pair)
@@ -106,29 +122,29 @@ def verdict(
     return "inconclusive"
 
 
-def family_level(size: int, family: Family) -> float:
-    """The level of each interval so that a claim's hold together (Bonferroni); a grid decides on adjusted p-values."""
-    return CONFIDENCE if family == "grid" or size < 2 else 1 - (1 - CONFIDENCE) / size
+def claim_level(size: int) -> float:
+    """The level of each interval so that all those of a claim hold together (Bonferroni)."""
+    return CONFIDENCE if size < 2 else 1 - (1 - CONFIDENCE) / size
+
+
+def grid_level(comparisons: Sequence[Comparison]) -> float:
+    """The level of each interval of a grid, so that those without 0 in them are the ones that BH tells apart.
+
+    Takes comparisons ``by_interval``, at any level.
+    """
+    return stats.false_coverage(p=[one.p_value for one in comparisons], share=FALSE_SHARE).level
 
 
 def in_family(comparisons: Sequence[Comparison], family: Family) -> list[Comparison]:
-    """The same with p-values adjusted: Holm's within a claim, Benjamini and Hochberg's over a grid, which decides."""
+    """The same with p-values adjusted: Holm's within a claim, Benjamini and Hochberg's over a grid."""
     if len(comparisons) < 2:
         return list(comparisons)
     values = [one.p_value for one in comparisons]
     adjusted = (stats.holm_adjust(p=values) if family == "claim" else stats.bh_adjust(p=values)).adjusted
-    return [_adjusted(one, p, family) for one, p in zip(comparisons, adjusted, strict=True)]
-
-
-def _adjusted(comparison: Comparison, p: float | None, family: Family) -> Comparison:
-    if family == "claim":
-        return msgspec.structs.replace(comparison, adjusted_p=p, adjustment="holm")
-    word: Verdict = comparison.verdict
-    if word != "equivalent":
-        value = comparison.difference.value or 0.0
-        is_told = p is not None and p <= FALSE_SHARE and value != 0
-        word = "inconclusive" if not is_told else "improved" if value > 0 else "regressed"
-    return msgspec.structs.replace(comparison, adjusted_p=p, adjustment="bh", verdict=word)
+    how: Literal["holm", "bh"] = "holm" if family == "claim" else "bh"
+    return [
+        msgspec.structs.replace(one, adjusted_p=p, adjustment=how) for one, p in zip(comparisons, adjusted, strict=True)
+    ]
 
 
 def pairing_of(pair: Paired, *, low: float | None = None, high: float | None = None) -> Pairing:
@@ -284,7 +300,7 @@ def _of_right_and_wrong(metric: str, pair: Paired, confidence: float) -> Found:
     )
     p = stats.mcnemar(only_a_correct=only_a, only_b_correct=only_b).midp
     difference = _estimate(metric, bounds.diff, bounds.low, bounds.high, confidence, pair.n, "paired, Tango score")
-    return Found(difference=difference, test="McNemar mid-p", p=p)
+    return Found(difference=difference, test="McNemar mid-p", p=p, inverted=Inverted(test="Tango score", p=bounds.p))
 
 
 def _of_item_means(metric: str, pair: Paired, confidence: float) -> Found:
@@ -299,7 +315,8 @@ def _of_item_means(metric: str, pair: Paired, confidence: float) -> Found:
     difference = _estimate(metric, found.mean_diff, found.low, found.high, confidence, pair.n, how, status=status)
     if pair.clusters is None and pair.n < FEW_FOR_T:
         flips = stats.paired_permutation(differences=pair.differences)
-        return Found(difference=difference, test=f"sign flips, {flips.method}", p=flips.p)
+        inverted = Inverted(test="paired t", p=found.p)
+        return Found(difference=difference, test=f"sign flips, {flips.method}", p=flips.p, inverted=inverted)
     return Found(difference=difference, test="paired t" if pair.clusters is None else "clustered t", p=found.p)
 
 
@@ -331,10 +348,11 @@ def _without_spread(metric: str, pair: Paired, worth: int, confidence: float) ->
     )
     how = f"paired, Tango score at {worth:,} independent differences"
     difference = _estimate(metric, mean, bounds.low, bounds.high, confidence, pair.n, how)
+    inverted = Inverted(test="Tango score", p=bounds.p)
     if pair.clusters is not None:
-        return Found(difference=difference, test="none", p=None)
+        return Found(difference=difference, test="none", p=None, inverted=inverted)
     flips = stats.paired_permutation(differences=pair.differences)
-    return Found(difference=difference, test=f"sign flips, {flips.method}", p=flips.p)
+    return Found(difference=difference, test=f"sign flips, {flips.method}", p=flips.p, inverted=inverted)
 
 
 def _estimate(
@@ -407,8 +425,8 @@ def notes_on(met: Pairing, baseline: Side, candidate: Side) -> tuple[str, ...]:
     if lost and met.low is not None and met.high is not None:
         notes.append(
             f"{lost:,} items have no score on a side ({met.lost_baseline:,} of {names[0]}, {met.lost_candidate:,} of "
-            f"{names[1]}) and are left out; they could make the difference anything from {100 * met.low:+.1f} to "
-            f"{100 * met.high:+.1f} points"
+            f"{names[1]}) and are left out; they could make the difference anything from {signed_points(met.low)} to "
+            f"{signed_points(met.high)} points"
             + (". Try: steelyard run --resume to ask them again" if lost > MUCH_LOST * met.n_common else "")
         )
     if reused := _used_again(baseline, candidate):

@@ -21,6 +21,7 @@ from steelyard.types import Estimate
 
 FEWEST_MODELS = 5
 FEW_MODELS = 10
+HOW_TAU = {"exact": "Mallows, exact", "z": "Fisher z"}
 WITHIN = {"latency": "total_s", "output tokens": "output_tokens", "cost": "cost_usd"}
 
 
@@ -75,7 +76,10 @@ def within(side: Side) -> list[Correlation]:
 
 
 def across(benchmark: str, points: Sequence[Standing]) -> list[Correlation]:
-    """Kendall's tau between models' scores and what they take; a reason instead of a number for few models."""
+    """Kendall's tau between models' scores and what they take; a reason instead of a number for few models.
+
+    Its interval is of models like these, their figures taken as known.
+    """
     found = []
     for figure, field in (("latency", "latency_s"), ("cost", "cost_usd")):
         known = [(one.accuracy, getattr(one, field)) for one in points]
@@ -89,9 +93,8 @@ def across(benchmark: str, points: Sequence[Standing]) -> list[Correlation]:
             continue
         tau = stats.kendall_tau_b(x=[x for x, _ in pairs], y=[y for _, y in pairs])
         status = "ok" if len(pairs) >= FEW_MODELS else f"of {len(pairs)} models only: it may be far off"
-        found.append(
-            Correlation(benchmark=benchmark, model=None, figure=figure, r=_tau(tau.tau, len(pairs), status), p=tau.p)
-        )
+        estimate = _tau(tau.tau, len(pairs), status)
+        found.append(Correlation(benchmark=benchmark, model=None, figure=figure, r=estimate, p=tau.p))
     return found
 
 
@@ -150,7 +153,20 @@ def _over_items(
 
 
 def _tau(value: float | None, n: int, status: str) -> Estimate:
-    return Estimate(metric="kendall", value=value, n=n, method="Kendall tau-b", unit="correlation", status=status)
+    bounds = None if value is None else stats.kendall_interval(tau=value, n=n, confidence=CONFIDENCE)
+    is_bounded = bounds is not None and bounds.low is not None
+    how = "" if bounds is None or not is_bounded else f", {HOW_TAU[bounds.method]}"
+    return Estimate(
+        metric="kendall",
+        value=value,
+        low=bounds.low if bounds is not None else None,
+        high=bounds.high if bounds is not None else None,
+        level=CONFIDENCE if is_bounded else None,
+        n=n,
+        method=f"Kendall tau-b{how}",
+        unit="correlation",
+        status=status,
+    )
 
 
 def _beater(one: Standing, points: Sequence[Standing]) -> str | None:

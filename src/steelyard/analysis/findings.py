@@ -15,7 +15,7 @@ from steelyard.analysis.margins import Standing, standing
 from steelyard.analysis.pairing import differing_fields
 from steelyard.analysis.sentences import MEASURES, is_alike, lead_words, sentence
 from steelyard.analysis.telling import NAMED, Finding, Said, listed, told
-from steelyard.analysis.wording import dollars, thousandfold, written
+from steelyard.analysis.wording import change_written, dollars, thousandfold, written
 from steelyard.types import Comparison, Estimate
 
 BESIDE = ("cost.per_request", "latency.p50")
@@ -388,7 +388,7 @@ def _told_better(bench: Bench, winner: Contender, loser: Contender) -> list[Comp
 
 def _gain(compared: Comparison) -> str:
     if compared.ratio is None:
-        return f"accuracy ({100 * (compared.difference.value or 0.0):+.1f} points)"
+        return f"accuracy ({change_written(compared.difference.value or 0.0, 'share')})"
     return f"{MEASURES[compared.metric]} ({100 * (compared.ratio.value or 0.0):.0f} % of it)"
 
 

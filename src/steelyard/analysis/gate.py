@@ -19,7 +19,7 @@ from steelyard import stats
 from steelyard.analysis.compare import POWER
 from steelyard.analysis.estimates import headline_scored
 from steelyard.analysis.margins import ALPHA, TOKENS, Cell, Scale, Standing, better_of, standing
-from steelyard.analysis.metrics import METRICS
+from steelyard.analysis.metrics import JUDGE_METRICS, METRICS
 from steelyard.analysis.pairing import differing_fields
 from steelyard.criteria import Margin, Threshold
 from steelyard.errors import UsageError
@@ -120,6 +120,12 @@ def check_margin(margin: Margin, baseline: Cell, candidate: Cell, policy: Policy
 
 def refuse_mistaken(margin: Margin, info: CellInfo) -> None:
     """Refuse a margin on a metric that has no better and worse or no interval, and one that nothing could exceed."""
+    if margin.metric in JUDGE_METRICS:
+        sign = ">=" if JUDGE_METRICS[margin.metric].better == "higher" else "<="
+        raise UsageError(
+            f"{margin.metric} weighs the judge and not the model, so it has no margin. "
+            f'Try: --require "{margin.metric} {sign} ...", a plain bound'
+        )
     better = better_of(margin.metric, info)
     if better is None and margin.metric not in METRICS:
         raise UsageError(f"{info.label} has no {margin.metric}. Try: --benchmark, one that has it")

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from steelyard.analysis.stopped import is_repeated
-from steelyard.analysis.wording import point_decimals, written
+from steelyard.analysis.wording import factor, point_decimals, signed_points, written
 from steelyard.types import Comparison, Estimate
 
 MEASURES = {
@@ -15,6 +15,7 @@ MEASURES = {
     "cost.per_request": "cost a request",
 }
 """Measures as a sentence names them."""
+TWICE = 1.995
 PLAIN = {"wilson": "Wilson", "item means, t": "t over item means"}
 
 
@@ -35,20 +36,20 @@ def points(estimate: Estimate) -> str:
     if estimate.value is None:
         return "unknown"
     decimals = point_decimals(estimate)
-    text = f"{100 * estimate.value:+.{decimals}f}"
+    text = signed_points(estimate.value, decimals)
     if estimate.low is None or estimate.high is None:
         return text
-    return f"{text} ({100 * estimate.low:+.{decimals}f} to {100 * estimate.high:+.{decimals}f})"
+    return f"{text} ({signed_points(estimate.low, decimals)} to {signed_points(estimate.high, decimals)})"
 
 
 def times(estimate: Estimate | None) -> str:
     """A ratio with its bounds: ``x0.82 (0.78 to 0.86)``."""
     if estimate is None or estimate.value is None:
         return "unknown" if estimate is None or not estimate.status.startswith("n too small") else "n too small"
-    text = f"x{estimate.value:.3g}"
+    text = f"x{factor(estimate.value)}"
     if estimate.low is None or estimate.high is None:
         return text
-    return f"{text} ({estimate.low:.3g} to {estimate.high:.3g})"
+    return f"{text} ({factor(estimate.low)} to {factor(estimate.high)})"
 
 
 def names(comparison: Comparison) -> tuple[str, str]:
@@ -91,7 +92,7 @@ def _claim(comparison: Comparison) -> str:
         measure = MEASURES.get(comparison.metric, comparison.metric)
         if is_alike(comparison):
             return f"{who}'s {measure} is that of {other}"
-        return f"{who}'s {measure} is {comparison.ratio.value:.3g} times that of {other}"
+        return f"{who}'s {measure} is {factor(comparison.ratio.value)} times that of {other}"
     value = 100 * (comparison.difference.value or 0.0)
     what = "answers" if comparison.metric == "accuracy" else f"scores on {comparison.metric}"
     if round(abs(value), point_decimals(comparison.difference)) == 0:
@@ -109,9 +110,11 @@ def is_alike(comparison: Comparison) -> bool:
 def _evidence(comparison: Comparison, difference: Estimate) -> str:
     parts = []
     if difference.low is not None and difference.high is not None and not is_alike(comparison):
-        in_points = f"{{:+.{point_decimals(difference)}f}}"
-        scale, form = (1.0, "{:.3g}") if comparison.ratio is not None else (100.0, in_points)
-        low, high = form.format(scale * difference.low), form.format(scale * difference.high)
+        decimals = point_decimals(difference)
+        low, high = (
+            factor(end) if comparison.ratio is not None else signed_points(end, decimals)
+            for end in (difference.low, difference.high)
+        )
         looks = " over all looks" if is_repeated(difference) else ""
         parts.append(f"{100 * (difference.level or 0):.3g} % interval {low} to {high}{looks}")
     variate = comparison.control_variate
@@ -130,8 +133,8 @@ def _beside(measures: Sequence[Comparison]) -> str:
 
 
 def _share_or_times(ratio: float) -> str:
-    """Per cent are read well up to some hundreds."""
-    if ratio < 9.995:
+    """Per cent are read well below twice as much."""
+    if ratio < TWICE:
         return f"{100 * ratio:.3g} % of"
     return f"{ratio:.3g} times" if ratio < 999.5 else f"{ratio:,.0f} times"
 
@@ -140,7 +143,7 @@ def _between(ratio: Estimate) -> str:
     """The bounds in the same unit; nothing where there are none, or where every item has the same ratio."""
     if ratio.value is None or ratio.low is None or ratio.high is None:
         return ""
-    scale = 100 if ratio.value < 9.995 else 1
+    scale = 100 if ratio.value < TWICE else 1
     low, high = (
         f"{scale * end:.3g}" if scale * end < 999.5 else f"{scale * end:,.0f}" for end in (ratio.low, ratio.high)
     )

@@ -18,6 +18,7 @@ from steelyard import stats
 from steelyard.analysis.compare import verdict
 from steelyard.analysis.estimates import Context, counted, distinct, headline, unknown
 from steelyard.analysis.summary import summarise
+from steelyard.analysis.wording import signed_points
 from steelyard.types import CellInfo, Columns, Comparison, Estimate, Look, LookVerdict
 
 MIRRORED: dict[LookVerdict, LookVerdict] = {"ahead": "behind", "behind": "ahead"}
@@ -25,6 +26,8 @@ REPEATED, SEQUENCE = "repeated over", "confidence sequence (PPR)"
 """How the method of an interval that allows for all looks is called."""
 HIGHER: dict[LookVerdict, str] = {"ahead": "higher", "behind": "lower"}
 """Of a whole benchmark: who scored more is a fact of these answers, and no claim about others."""
+FORECAST = "forecast"
+"""How the method of what a skipped model would have cost begins: nothing was counted."""
 LEANS = "A difference that ended a run early leans away from 0; its interval allows for that, the value does not."
 
 
@@ -32,7 +35,7 @@ class Stopped(Struct, frozen=True, kw_only=True):
     """How a cell that could end early ended. ``questions`` are the last looks at it, one a question.
 
     ``look`` is the one at which it ended, ``items`` how many were asked of those ``planned``; money is ``None`` where
-    it is unknown.
+    it is unknown, and ``is_forecast`` where nothing was asked from which it could be counted.
     """
 
     rule: str
@@ -45,6 +48,7 @@ class Stopped(Struct, frozen=True, kw_only=True):
     population: int | None
     saved_items: int
     saved_usd: float | None
+    is_forecast: bool = False
     questions: tuple[Look, ...]
     note: str | None = None
 
@@ -85,14 +89,20 @@ def mirrored(look: Look, against: str) -> Look:
     )
 
 
-def summarise_stopped(columns: Columns, context: Context, series: Sequence[Sequence[Look]]) -> tuple[Estimate, ...]:
-    """All estimates of a cell that could end early: scores within repeated bounds, and what was saved."""
+def summarise_stopped(
+    columns: Columns, context: Context, series: Sequence[Sequence[Look]], forecast: Estimate | None = None
+) -> tuple[Estimate, ...]:
+    """All estimates of a cell that could end early: scores within repeated bounds, and what was saved.
+
+    ``forecast`` is what a cell that was skipped would have cost, where that is known.
+    """
     estimates = summarise(columns, context)
     last = [looks[-1] for looks in series if looks]
     if not last:
         return estimates
     bounded = tuple(_bounded(columns, context, series, estimates))
-    return (*bounded, *_savings(columns, context, last, {estimate.metric: estimate for estimate in bounded}))
+    found = {estimate.metric: estimate for estimate in bounded}
+    return (*bounded, *_savings(columns, context, last, found, forecast))
 
 
 def _bounded(
@@ -138,13 +148,19 @@ def _at_any_time(columns: Columns, context: Context, series: Sequence[Sequence[L
 
 
 def _savings(
-    columns: Columns, context: Context, last: Sequence[Look], estimates: Mapping[str, Estimate]
+    columns: Columns,
+    context: Context,
+    last: Sequence[Look],
+    estimates: Mapping[str, Estimate],
+    forecast: Estimate | None,
 ) -> tuple[Estimate, ...]:
     asked = len(distinct(columns.sample))
     saved = last[0].planned - asked if is_early(last, asked) else 0
     per_item, judged = estimates.get("cost.per_item"), estimates.get("judge.cost.total")
     judge_usd = 0.0 if judged is None else judged.value
-    if saved and (per_item is None or per_item.value is None or judge_usd is None):
+    if saved and not asked and forecast is not None:
+        money = forecast
+    elif saved and (per_item is None or per_item.value is None or judge_usd is None):
         money = unknown("stop.saved_usd", "USD", "the cost of an item is unknown", n=saved)
     else:
         each = (
@@ -183,6 +199,7 @@ def stopped(series: Sequence[Sequence[Look]], estimates: Mapping[str, Estimate])
         population=latest.population,
         saved_items=int((saved.value if saved else 0) or 0),
         saved_usd=money.value if money else None,
+        is_forecast=money is not None and money.method.startswith(FORECAST),
         questions=tuple(last),
         note=LEANS if early and latest.against is not None and latest.verdict != "skipped" else None,
     )
@@ -259,11 +276,10 @@ def finding(look: Look) -> str:
         half = (look.high - look.low) / 2
         return f"{100 * look.value:.1f} % (±{100 * half:.1f} points, {100 * look.level:.3g} %, {of_whole})"
     if look.low == look.high:
-        return (
-            f"{100 * look.value:+.1f} points on the whole benchmark; what questions like these show: steelyard compare"
-        )
+        seen = f"{signed_points(look.value)} points on the whole benchmark"
+        return f"{seen}; what questions like these show: steelyard compare"
     return (
-        f"{100 * look.value:+.1f} points ({100 * look.low:+.1f} to {100 * look.high:+.1f}, "
+        f"{signed_points(look.value)} points ({signed_points(look.low)} to {signed_points(look.high)}, "
         f"{100 * look.level:.3g} % over all looks, {of_whole})"
     )
 

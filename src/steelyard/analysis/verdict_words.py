@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from steelyard.analysis.gate import Check, GateReport, unjudged_words
-from steelyard.analysis.wording import change_written, written
+from steelyard.analysis.wording import change_written, factor, written
 
 WORDS = {"pass": "PASS", "fail": "FAIL", "inconclusive": "INCONCLUSIVE"}
 
@@ -116,12 +116,14 @@ def cannot_see(check: Check) -> str | None:
 
 
 def change_of(check: Check, value: float | None) -> str:
-    """A value on the check's scale, with its sign."""
+    """A value on the check's scale, with its sign; never written as the margin where it is not that."""
+    margin = check.margin or 0.0
     if value is None:
         return "unknown"
     if check.scale == "ratio":
-        return f"{100 * (value - 1):+.3g} %"
-    return change_written(value, check.unit)
+        change = factor(100 * (value - 1), apart_from=(0.0, 100 * margin, -100 * margin))
+        return f"{'' if change.startswith('-') else '+'}{change} %"
+    return change_written(value, check.unit, apart_from=(margin, -margin))
 
 
 def _size(check: Check, value: float) -> str:

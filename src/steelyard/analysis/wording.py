@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import msgspec
 
 from steelyard.types import CellInfo, Estimate
 
+A_MILLIONTH = 1e-6
+ROUNDING = 1e-7
+"""What is nearer than this differs by the rounding of a computation."""
 PER_THOUSAND = {"cost.per_request": "cost of 1,000", "cost.per_correct": "cost of 1,000 right"}
 """What people read of a thousand, since one costs next to nothing; the store and JSON have it of one."""
 
@@ -34,13 +38,18 @@ def drawn(info: CellInfo) -> str:
 
 
 def dollars(value: float) -> str:
-    """An amount that is about right: two digits, never an exponent."""
-    return f"{_number(value, _decimals(value, 2))} USD"
+    """An amount that is about right: two digits."""
+    return f"{_tiny(value) or _number(value, _decimals(value, 2))} USD"
 
 
 def amount(usd: float) -> str:
     """Money that was counted: four decimals, more where it is so little that these would make nothing of it."""
-    return _number(usd, max(4, _decimals(usd, 2))) if usd else "0"
+    return (_tiny(usd) or _number(usd, max(4, _decimals(usd, 2)))) if usd else "0"
+
+
+def _tiny(usd: float) -> str:
+    """What is below a millionth, with an exponent, for nobody counts its zeros; else nothing."""
+    return f"{usd:.2g}" if 0 < abs(usd) < A_MILLIONTH else ""
 
 
 def priced(estimate: Estimate) -> Estimate:
@@ -55,13 +64,31 @@ def thousandfold(estimate: Estimate) -> Estimate:
     return msgspec.structs.replace(estimate, value=value, low=low, high=high)
 
 
-def change_written(value: float, unit: str) -> str:
+def change_written(value: float, unit: str, *, apart_from: Sequence[float] = ()) -> str:
     """A difference with its sign; of shares in points: ``-4.2 points``."""
     if unit == "share":
-        return f"{100 * value:+.1f} points"
+        return f"{signed_points(value, apart_from=apart_from)} points"
     scale, suffix = _scale(unit, value)
     digits = 0 if unit in ("requests", "tokens") else _decimals(value * scale, 3)
     return f"{value * scale:+,.{digits}f}{suffix}"
+
+
+def signed_points(share: float, decimals: int = 1, *, apart_from: Sequence[float] = ()) -> str:
+    """A difference of shares in points, with its sign: ``-4.2``.
+
+    More decimals where so few would show none for some, or put it on one of those it is ``apart_from``: a bound is
+    never written on the wrong side of what is said of it.
+    """
+    places = _decimals_apart(100 * share, decimals, [0.0, *(100 * one for one in apart_from)])
+    return f"{round(100 * share, places) + 0.0:+.{places}f}"
+
+
+def factor(ratio: float, *, apart_from: Sequence[float] = (1.0,)) -> str:
+    """A ratio to three digits, or to as many as keep it from those it is ``apart_from``."""
+    short = f"{ratio:.3g}"
+    near = [one for one in apart_from if float(short) == float(f"{one:.3g}")]
+    places = _decimals_apart(ratio, 0, near) if near else 0
+    return f"{ratio:.{places}f}" if places else short
 
 
 def point_decimals(difference: Estimate) -> int:
@@ -74,6 +101,15 @@ def point_decimals(difference: Estimate) -> int:
 def decimals_of_points(size: float) -> int:
     """One, or as many as show a smaller size to be one."""
     return max(1, _decimals(100 * size, 1))
+
+
+def _decimals_apart(value: float, decimals: int, others: Sequence[float]) -> int:
+    """At least so many decimals, and more where the value would be written as another one that it is not."""
+    for other in others:
+        gap = abs(value - other)
+        if gap > ROUNDING and round(value, decimals) == round(other, decimals):
+            decimals = max(decimals, _decimals(gap, 1))
+    return decimals
 
 
 def _scale(unit: str, value: float) -> tuple[float, str]:

@@ -17,6 +17,7 @@ from steelyard.dashboard.shown import reply
 from steelyard.errors import UsageError
 from steelyard.report.answers import asked_line, gold, question
 from steelyard.report.comparing.comparison import Compared, Comparisons, Reader, load_comparisons
+from steelyard.report.comparing.comparison_text import family_words
 from steelyard.report.comparing.flips import Flip, Flips, load_flips
 from steelyard.report.comparing.pairs import Question
 from steelyard.report.unseen import cut, visible
@@ -96,6 +97,7 @@ def compare(request: Request) -> Response:
         rows=[] if comparisons is None else [_row(pair, question) for pair in comparisons.pairs],
         n_shown=len(turned),
         sides=[] if comparisons is None else _sides(comparisons),
+        together=[] if comparisons is None else family_words(comparisons),
         most=most,
         more=min(MOST_FLIPS, 5 * most),
         is_more=most < MOST_FLIPS and any(max(one.flips.n_won, one.flips.n_lost) > most for one in turned),

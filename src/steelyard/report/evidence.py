@@ -11,7 +11,7 @@ import numpy as np
 from msgspec import Struct
 
 from steelyard.analysis.bench import Bench, Contender, Settled
-from steelyard.analysis.compare import compare_scores, family_level, in_family
+from steelyard.analysis.compare import claim_level, compare_scores, in_family
 from steelyard.analysis.compare_measures import compare_measure
 from steelyard.analysis.estimates import is_answered
 from steelyard.analysis.findings import findings
@@ -99,7 +99,7 @@ def since(store: Store, benches: Sequence[Bench], baseline: str) -> tuple[Compar
         for cell, one in met
         if cell is not None and one.side.run != cell.run and not differing_fields(cell.info, one.side.info)
     ]
-    level = family_level(len(pairs), "claim")
+    level = claim_level(len(pairs))
     scores = in_family([compare_scores(*pair, confidence=level) for pair in pairs], "claim")
     measures = [compare_measure(*pair, name, confidence=level) for pair in pairs for name in SINCE]
     return (*scores, *(one for one in measures if one.ratio is not None and one.ratio.value is not None))

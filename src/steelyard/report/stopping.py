@@ -12,10 +12,13 @@ from steelyard.types import Look
 
 
 def stopping_lines(plan: Mapping[str, Any], label: str, cells: Sequence[CellResult]) -> list[str]:
-    """What stands under a benchmark's table; nothing where the plan has no rule."""
+    """What stands under a benchmark's table; nothing where the plan has no rule, or where it had nothing to ask."""
     watched = [(cell.info.model, cell.stopped) for cell in cells if cell.stopped is not None]
-    if not plan.get("stop") or not watched:
+    if not plan.get("stop"):
         return []
+    before = [f"  {line}" for line in map(_unlooked_line, cells) if line]
+    if not watched:
+        return [f"Stopping rule {words_of(plan['stop'])}: no look took place", *before] if before else []
     ended = [stopped for _, stopped in watched]
     by_model = {cell.info.model: cell for cell in cells}
     lines = [rule_line(plan["stop"], ended)]
@@ -27,7 +30,21 @@ def stopping_lines(plan: Mapping[str, Any], label: str, cells: Sequence[CellResu
                 told.add(pair)
                 lines.append(f"  {question_line(model, look)}{_generalised(by_model[model], look)}")
     lines += [f"  {model}: {saved_line(stopped)}" for model, stopped in watched]
-    return [*lines, *dict.fromkeys(f"  {stopped.note}" for stopped in ended if stopped.note)]
+    return [*lines, *before, *dict.fromkeys(f"  {stopped.note}" for stopped in ended if stopped.note)]
+
+
+def _unlooked_line(cell: CellResult) -> str | None:
+    """That a cell ended before a look was taken at it, as by its budget; ``None`` where it was looked at or is whole.
+
+    What ended it was not its scores, so their intervals need allow for nothing.
+    """
+    attempted, planned = cell.value("attempted"), cell.info.items * cell.info.repeats
+    is_own = not cell.info.is_floor and cell.info.asked_as is None
+    if cell.stopped is not None or not is_own or attempted is None or attempted >= planned:
+        return None
+    what = "items" if cell.info.repeats == 1 else "answers"
+    plain = "; its scores ended nothing, so their intervals are the plain ones" if attempted else ""
+    return f"{cell.info.model}: {attempted:,.0f} of {planned:,} {what} asked, no look was taken{plain}"
 
 
 def _own_questions(stopped: Stopped) -> list[Look]:
@@ -137,4 +154,6 @@ def saved_line(stopped: Stopped) -> str:
 
 def _saved(stopped: Stopped) -> str:
     money = "their cost is unknown" if stopped.saved_usd is None else f"about {amount(stopped.saved_usd)} USD"
+    if stopped.is_forecast:
+        money += f", a forecast: its price at the tokens that {stopped.questions[0].against} took"
     return f"{stopped.saved_items:,} items saved ({money})"

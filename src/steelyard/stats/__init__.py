@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from steelyard.stats.control_variates import control_variate_mean as control_variate_mean
     from steelyard.stats.control_variates import ppi_mean as ppi_mean
     from steelyard.stats.correlation import correlation_interval_fisher as correlation_interval_fisher
+    from steelyard.stats.correlation import kendall_interval as kendall_interval
     from steelyard.stats.correlation import kendall_tau_b as kendall_tau_b
     from steelyard.stats.correlation import partial_correlation as partial_correlation
     from steelyard.stats.correlation import pearson as pearson
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from steelyard.stats.intervals import wilson_interval_finite as wilson_interval_finite
     from steelyard.stats.intervals import zero_event_upper_bound as zero_event_upper_bound
     from steelyard.stats.multiplicity import bh_adjust as bh_adjust
+    from steelyard.stats.multiplicity import false_coverage as false_coverage
     from steelyard.stats.multiplicity import holm_adjust as holm_adjust
     from steelyard.stats.paired import mcnemar as mcnemar
     from steelyard.stats.paired import paired_difference_bonett_price as paired_difference_bonett_price
@@ -103,6 +105,7 @@ _HOMES = {
     ),
     "correlation": (
         "correlation_interval_fisher",
+        "kendall_interval",
         "kendall_tau_b",
         "partial_correlation",
         "pearson",
@@ -132,6 +135,7 @@ _HOMES = {
     ),
     "multiplicity": (
         "bh_adjust",
+        "false_coverage",
         "holm_adjust",
     ),
     "paired": (

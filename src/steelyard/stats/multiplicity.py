@@ -17,6 +17,13 @@ class Adjusted(Struct, frozen=True, kw_only=True):
     adjusted: tuple[float | None, ...]
 
 
+class FalseCoverage(Struct, frozen=True, kw_only=True):
+    """How many of a family are told apart, and the level of the intervals that go with that."""
+
+    told: int
+    level: float
+
+
 def holm_adjust(*, p: Sequence[float | None] | np.ndarray) -> Adjusted:
     """Bounds the chance of even one false claim, whatever the dependence (Holm 1979): for gates and claims."""
     values, order, n = _ascending(p)
@@ -32,6 +39,16 @@ def bh_adjust(*, p: Sequence[float | None] | np.ndarray) -> Adjusted:
     values, order, n = _ascending(p)
     steps = np.minimum.accumulate((n / np.arange(n, 0, -1)) * values[order][::-1])[::-1]
     return _in_place(p, order, steps)
+
+
+def false_coverage(*, p: Sequence[float | None] | np.ndarray, share: float) -> FalseCoverage:
+    """The level at which intervals go with what Benjamini and Hochberg's p tells apart at ``share``: 1 - R share / n.
+
+    Of the intervals of those R at most ``share`` is expected to miss what is true (Benjamini & Yekutieli 2005). Where
+    an interval inverts the test of its p, it leaves out no difference just where that is told apart.
+    """
+    told = sum(one is not None and one <= share for one in bh_adjust(p=p).adjusted)
+    return FalseCoverage(told=told, level=1 - max(1, told) * share / max(1, len(p)))
 
 
 def _ascending(p: Sequence[float | None] | np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:

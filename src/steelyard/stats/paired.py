@@ -34,11 +34,15 @@ class McNemar(Struct, frozen=True, kw_only=True):
 
 
 class Difference(Struct, frozen=True, kw_only=True):
-    """A difference of two shares with its bounds; without items it may be anything from -1 to 1."""
+    """A difference of two shares with its bounds; without items it may be anything from -1 to 1.
+
+    ``p`` is that of the test which the interval inverts, where one is known.
+    """
 
     diff: float | None
     low: float
     high: float
+    p: float | None = None
 
 
 class TTest(Struct, frozen=True, kw_only=True):
@@ -105,7 +109,8 @@ def paired_difference_score_interval(
     diff = (b - c) / n
     low = _crossing(lambda delta: _tango(b, c, n, delta) > z, -1.0, diff)
     high = _crossing(lambda delta: _tango(b, c, n, delta) > -z, diff, 1.0)
-    return Difference(diff=diff, low=low, high=high)
+    p = _two_sided(abs(b - c) / math.sqrt(b + c)) if b + c else 1.0
+    return Difference(diff=diff, low=low, high=high, p=p)
 
 
 def paired_difference_bonett_price(

@@ -10,11 +10,13 @@ import msgspec
 from msgspec import Struct
 
 from steelyard.analysis.compare import (
+    CONFIDENCE,
     Family,
     Side,
     average_over_benchmarks,
+    claim_level,
     compare_scores,
-    family_level,
+    grid_level,
     in_family,
     items_to_find,
     logarithm,
@@ -80,7 +82,10 @@ class Average(Struct, frozen=True, kw_only=True):
 
 
 class Comparisons(Struct, frozen=True, kw_only=True):
-    """All pairs of one question. ``family`` says how many are judged together: a claim, or a grid one explores."""
+    """All pairs of one question. ``family`` says how many are judged together: a claim, or a grid one explores.
+
+    ``level`` is that of each interval, for all of them.
+    """
 
     question: Question
     runs: tuple[RunInfo, ...]
@@ -88,6 +93,7 @@ class Comparisons(Struct, frozen=True, kw_only=True):
     rankings: tuple[Ranking, ...] = ()
     averages: tuple[Average, ...] = ()
     family: Family = "claim"
+    level: float = CONFIDENCE
     baseline: str = ""
 
 
@@ -105,8 +111,8 @@ def load_comparisons(
         check_pairable(baseline, candidate, across=question.across)
     reader = reader or Reader(store, question)
     family: Family = "grid" if question.metric not in MEASURES and _is_grid(pairs) else "claim"
-    level = family_level(len(pairs), family)
-    found = [_compared(reader, pair, question, level) for pair in pairs]
+    level = _level(reader, pairs, question, family)
+    found = [_compared(reader, pair, question, family, level) for pair in pairs]
     judged = in_family([one.comparison for one in found], family)
     judged = [_looked_at(store, pair, comparison) for pair, comparison in zip(pairs, judged, strict=True)]
     is_alone = len({comparison.benchmark for comparison in judged}) == 1
@@ -117,6 +123,7 @@ def load_comparisons(
         rankings=tuple(_rankings(pairs, reader, question)),
         averages=tuple(_averages(judged, question)),
         family=family,
+        level=level,
         baseline=_baseline_words(runs, question, found),
     )
 
@@ -165,7 +172,24 @@ def _is_grid(pairs: Sequence[Pair]) -> bool:
     return len(candidates) > 1 and len({cell.label for _, (_, cell) in pairs}) > 1
 
 
-def _compared(reader: Reader, pair: Pair, question: Question, level: float) -> Compared:
+def _level(reader: Reader, pairs: Sequence[Pair], question: Question, family: Family) -> float:
+    """The level of each interval: in a grid it follows from how many are told apart, so they are compared before."""
+    if family == "claim":
+        return claim_level(len(pairs))
+    return grid_level([_scores(reader, pair, question, family, CONFIDENCE) for pair in pairs])
+
+
+def _scores(reader: Reader, pair: Pair, question: Question, family: Family, level: float) -> Comparison:
+    baseline, candidate = (reader.side(*side) for side in pair)
+    _check_metric(question.metric, baseline, candidate)
+    of, margin = question.metric, question.margin
+    if question.control_variate:
+        return compare_on_all_items(baseline, candidate, of, confidence=level, margin=margin)
+    is_grid = family == "grid"
+    return compare_scores(baseline, candidate, of, confidence=level, margin=margin, by_interval=is_grid)
+
+
+def _compared(reader: Reader, pair: Pair, question: Question, family: Family, level: float) -> Compared:
     baseline, candidate = (reader.side(*side) for side in pair)
     metric = question.metric
     if metric in MEASURES:
@@ -173,9 +197,7 @@ def _compared(reader: Reader, pair: Pair, question: Question, level: float) -> C
         beside: tuple[Comparison, ...] = ()
         costs = [compare_measure(baseline, candidate, "cost.per_request")]
     else:
-        _check_metric(metric, baseline, candidate)
-        compare = compare_on_all_items if question.control_variate else compare_scores
-        comparison = compare(baseline, candidate, metric, confidence=level, margin=question.margin)
+        comparison = _scores(reader, pair, question, family, level)
         measures = [compare_measure(baseline, candidate, name) for name in BESIDE]
         beside = tuple(one for one in measures if one.ratio is not None and one.ratio.value is not None)
         costs = [one for one in beside if one.metric == "cost.per_request"]
@@ -252,7 +274,8 @@ def _looked_at(store: Store, pair: Pair, comparison: Comparison) -> Comparison:
     if is_within and rule.get("rule") in ("compare", "anytime", "cascade"):
         looked_at = _look_between(store, pair, comparison)
         comparison = looked_at or comparison
-        notes = [LEANS if looked_at else f"{COULD_END}: steelyard show {run.number}"]
+        could_end = f"{COULD_END}: steelyard show {run.number}" if store.looks(run.id) else ""
+        notes = [LEANS if looked_at else could_end]
     else:
         notes = [early_end(one.number, figures) or "" for one, figures in zip((run, other), kept, strict=True)]
     sides = comparison.of_baseline, comparison.of_candidate

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from rich.table import Table
 from rich.text import Text
 
-from steelyard.analysis.compare import CONFIDENCE, family_level
+from steelyard.analysis.compare import CONFIDENCE, FALSE_SHARE
 from steelyard.analysis.places import Place, Ranking
 from steelyard.analysis.sentences import descriptive, names, points, times
 from steelyard.analysis.telling import NAMED, listed
@@ -65,7 +65,7 @@ def print_comparisons(comparisons: Comparisons, out: PlainConsole | None = None)
     for average in comparisons.averages:
         out.say(_average_words(average))
     said = (variate_words, _estimand_words, _power_words, _notes)
-    for line in [*_family_words(comparisons), *(line for words in said for line in words(comparisons.pairs))]:
+    for line in [*family_words(comparisons), *(line for words in said for line in words(comparisons.pairs))]:
         out.say(line)
     if any(pair.comparison.agreement is not None for pair in comparisons.pairs):
         out.print("The items that turned, both ways: the same command with --flips")
@@ -220,17 +220,18 @@ def _best_words(ranking: Ranking) -> str:
     return f"Not distinguished from the best: {listed(near)} (n = {ranking.n:,}{of})."
 
 
-def _family_words(comparisons: Comparisons) -> list[str]:
+def family_words(comparisons: Comparisons) -> list[str]:
     """How many verdicts stand together, and what was done about it."""
     size = len(comparisons.pairs)
     if size < 2:
         return []
+    level = 100 * comparisons.level
     if comparisons.family == "grid":
         return [
-            f"{size} comparisons, a grid one explores: verdicts are by Benjamini and Hochberg's p at 10 %, so about "
-            "one in ten of them may be chance. The intervals are of each alone."
+            f"{size} comparisons, a grid one explores: of the differences told apart up to {100 * FALSE_SHARE:.0f} % "
+            f"may be chance (Benjamini and Hochberg's p). Each interval is at {level:.4g} %: of those told apart as "
+            "many may miss what is true (Benjamini and Yekutieli)."
         ]
-    level = 100 * family_level(size, comparisons.family)
     beside = (
         "; beside them Holm's p." if any(pair.comparison.p_value is not None for pair in comparisons.pairs) else "."
     )

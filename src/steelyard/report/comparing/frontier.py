@@ -10,7 +10,7 @@ import numpy as np
 
 from steelyard.analysis.frontier import Aim, Choice, Frontier, Point, frontier
 from steelyard.analysis.pairing import check_pairable
-from steelyard.analysis.wording import PER_THOUSAND, change_written, thousandfold, written
+from steelyard.analysis.wording import PER_THOUSAND, change_written, signed_points, thousandfold, written
 from steelyard.errors import UnknownName, UsageError
 from steelyard.report.comparing.comparison import Reader
 from steelyard.report.comparing.pairs import Question
@@ -97,14 +97,10 @@ def _change(estimate: Estimate, unit: str = "") -> str:
     """A difference in points with its interval; nothing where a row has none."""
     if estimate.value is None:
         return ""
-    text = f"{_points(estimate.value)}{unit}"
+    text = f"{signed_points(estimate.value)}{unit}"
     if estimate.low is None or estimate.high is None:
         return text
-    return f"{text} ({_points(estimate.low)} to {_points(estimate.high)})"
-
-
-def _points(share: float) -> str:
-    return f"{round(100 * share, 1) + 0.0:+.1f}"
+    return f"{text} ({signed_points(estimate.low)} to {signed_points(estimate.high)})"
 
 
 def _lines(found: Frontier) -> list[str]:

@@ -8,6 +8,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+from steelyard.analysis.wording import A_MILLIONTH
+
 Unit = Literal["share", "s", "USD", "count", ""]
 
 WIDE_RATIO = 20.0  # values further apart than this share a logarithmic scale
@@ -108,9 +110,11 @@ def value_text(value: float, unit: Unit) -> str:
 
 
 def plain(value: float) -> str:
-    """Three digits without an exponent."""
+    """Three digits, with an exponent only below a millionth."""
     if value == 0:
         return "0"
+    if abs(value) < A_MILLIONTH:
+        return f"{value:.3g}"
     digits = max(0, 2 - math.floor(math.log10(abs(value))))
     text = f"{value:,.{digits}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text

@@ -10,7 +10,7 @@ from steelyard.store.database import schema
 from steelyard.store.writing.judgements import measures_of
 from steelyard.types import TRUNCATED, CellInfo
 
-ANSWER_STATES = ("right", "wrong", "unparsed", "failed", "unscored", "truncated", "reused", "retried")
+ANSWER_STATES = ("right", "wrong", "unparsed", "failed", "unscored", "truncated", "reused", "resent")
 
 
 def counts() -> ColumnElement[bool]:
@@ -51,7 +51,7 @@ def is_in_state(connection: Connection, info: CellInfo, state: str) -> ColumnEle
         "unscored": and_(calls.c.failure.is_(None), value.is_(None)),
         "truncated": calls.c.stop_reason.in_(TRUNCATED),
         "reused": calls.c.cached.is_(True),
-        "retried": calls.c.tries > 1,
+        "resent": calls.c.tries > 1,
     }[state]
 
 
@@ -62,7 +62,7 @@ def said_by_calls(state: str) -> ColumnElement[bool] | None:
         "failed": calls.c.failure.is_not(None),
         "truncated": calls.c.stop_reason.in_(TRUNCATED),
         "reused": calls.c.cached.is_(True),
-        "retried": calls.c.tries > 1,
+        "resent": calls.c.tries > 1,
     }
     return known.get(state)
 
