@@ -136,6 +136,32 @@ def _row(cell, session, at, value, *, model, failure, cost_usd, drawn):
                     cost_usd=cost_usd)  # fmt: skip
 
 
+def gated(store):
+    """Runs held against a baseline: of two models that got worse, one with a long name, and of forty."""
+    for turn, share in enumerate((0.8, 0.72)):
+        run = store.create_run(name=("blessed", "today")[turn], plan={}, plan_digest="0" * 64)
+        session = store.begin_session(run.id, {})
+        for place, model in enumerate(("openai/gpt-x", LONG.format(7))):
+            info = cell_info(model=model, items=300, available=1_000)
+            drawn, cell = random.Random(place), store.add_cell(run.id, info)
+            values = [float(drawn.random() < share + 0.03 * turn * place) for _ in range(300)]
+            ids = store.append_calls(
+                [
+                    new_call(cell, session, at, model=model, cost_usd=0.002, at_s=time.time() - 400 + at)
+                    for at in range(len(values))
+                ]
+            )
+            store.append_scores([judged(number, value) for number, value in zip(ids, values, strict=True)])
+            summarised(store, cell, values, cost=0.6)
+        store.end_session(session, {})
+        store.set_status(run.id, "done")
+    store.baselines.set("main", snapshot(store, store.run("blessed")), note="before the new prompt")
+    names = [LONG.format(at) for at in range(40)]
+    many(store, names, name="forty blessed", cost_usd=0.002)
+    store.baselines.set("forty", snapshot(store, store.run("forty blessed")))
+    many(store, names, name="forty today", cost_usd=0.002)
+
+
 def strained(place):
     """Forty models with long names, one model alone, no price known, nothing answered, names of every script."""
     with Store.open(place) as store:
