@@ -8,6 +8,8 @@ import sys
 import time
 from functools import partial
 
+import msgspec
+
 import steelyard as sy
 from dashboard.boards import REFUSED, TRIED, cell_info, estimate, judged, new_call, one_run
 from steelyard.api import import_file
@@ -160,6 +162,29 @@ def gated(store):
     many(store, names, name="forty blessed", cost_usd=0.002)
     store.baselines.set("forty", snapshot(store, store.run("forty blessed")))
     many(store, names, name="forty today", cost_usd=0.002)
+
+
+def cascaded(store):
+    """A cheap model that is right about as often as it is sure, and a dear one, both asked the same."""
+    drawn = random.Random(7)
+    run = store.create_run(name="cheap and dear", plan={}, plan_digest="0" * 64)
+    session = store.begin_session(run.id, {})
+    for model, usd in (("small/cheap-one", 0.001), (LONG.format(7), 0.01)):
+        is_cheap = usd < 0.01
+        settings = {"model": {"confidence": {"by": "logprob"}}} if is_cheap else {}
+        info = cell_info(model=model, items=300, available=1_000, settings=settings)
+        cell, calls, values = store.add_cell(run.id, info), [], []
+        for at in range(300):
+            sure = round(drawn.uniform(0.02, 0.99), 2)
+            values.append(float(drawn.random() < (sure if is_cheap else 0.9)))
+            one = new_call(cell, session, at, model=model, cost_usd=usd)
+            answered = msgspec.structs.replace(one.call.completion, confidence=sure if is_cheap else None)
+            calls.append(msgspec.structs.replace(one, call=msgspec.structs.replace(one.call, completion=answered)))
+        ids = store.append_calls(calls)
+        store.append_scores([judged(number, value) for number, value in zip(ids, values, strict=True)])
+        summarised(store, cell, values, cost=300 * usd)
+    store.end_session(session, {})
+    store.set_status(run.id, "done")
 
 
 def strained(place):

@@ -207,6 +207,17 @@ def test_gates_are_well_made(browser, folder, tmp_path):
             assert look_at(browser, folder, "gate", port, GATED) == []
 
 
+def test_cascades_are_well_made(browser, folder, tmp_path):
+    with Store.open(tmp_path / "cascaded.db") as store:
+        scenes.cascaded(store)
+        pages = {
+            "choice": "/cascade?run=1",
+            "frontier": f"/cascade?run=1&cheap=small/cheap-one&dear={scenes.LONG.format(7)}&within=2",
+        }
+        with served(store) as port:
+            assert look_at(browser, folder, "cascade", port, pages) == []
+
+
 def test_an_empty_store_says_what_to_do_next(browser, folder, tmp_path):
     with Store.open(tmp_path / "empty.db") as store, served(store) as port:
         assert look_at(browser, folder, "empty", port, EMPTY) == []

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from steelyard.dashboard import (
     answers_page,
+    cascade_page,
     cases_page,
     compare_page,
     gate_page,
@@ -47,6 +48,7 @@ PAGES = {
     "/answers/{call:int}": item_pages.answer,
     "/item": item_pages.item,
     "/cases": cases_page.cases,
+    "/cascade": cascade_page.cascade,
     "/compare": compare_page.compare,
     "/trends": trend_pages.trends,
     "/baselines": trend_pages.baselines,
