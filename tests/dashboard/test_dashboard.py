@@ -678,7 +678,7 @@ def test_digits_of_a_likelihood_are_no_words_that_are_found(store):
     assert "-6.777 A) 61" in words(hit)
     assert "   -0.977  B) 6<mark>7</mark></pre>" in hit
     assert hit.count("<mark>") == 1
-    assert "“7” stands in the question , in the reply ." in words(page)
+    assert "“7” stands in the question , in the reply , in the right answer" in words(page)
     assert "-6.777" in page
     assert "<mark>What</mark> is 7" in asked
 

@@ -3,12 +3,14 @@
 import html
 import json
 import re
+import time
 from urllib.parse import urlencode
 
 import pytest
 from boards import Visitor, cell_info, estimate, one_run, served
 
 from steelyard.cli import main
+from steelyard.dashboard import board
 from steelyard.report.comparing import verdict
 from steelyard.store import Store
 from steelyard.store.transfer.taking import snapshot
@@ -108,6 +110,7 @@ def test_the_items_that_turned_are_counted_and_a_click_away(store):
         store.delete(store.run("1").id)
         assert "60 worse, 0 better" in words(gate_page(port, **HELD)[2])
         assert "/compare?run=1" not in gate_page(port, **HELD)[2]
+        assert "An unchanged model is told from a worse one" in words(gate_page(port)[2])
 
 
 def test_a_page_without_criteria_offers_a_margin_and_judges_nothing(store):
@@ -206,3 +209,18 @@ def test_a_baselines_page_leads_to_the_gates_of_runs_that_asked_the_same(store):
         assert re.findall(r'href="(/runs/\d+/gate[^"]*)"', page) == ["/runs/2/gate?baseline=main%401"]
         assert '<option value="main@1" selected>' in Visitor(port).page("/runs/2/gate?baseline=main%401")
         assert 'href="/runs/2/gate"' in Visitor(port).page("/runs/2")
+
+
+def test_the_gate_of_a_large_run_is_made_while_the_page_is_open(store, monkeypatch):
+    two_runs(store, now=120)
+    monkeypatch.setattr(board, "MOST_AT_ONCE", 10)
+    monkeypatch.setattr(board, "SOON_S", 0.0)
+    with served(store) as port:
+        shown = gate_page(port, **HELD)[2]
+        assert "The verdict is being made" in shown
+        assert 'http-equiv="refresh"' in shown
+        deadline_s = time.monotonic() + 20
+        while ">FAIL</span>" not in shown and time.monotonic() < deadline_s:
+            time.sleep(0.05)
+            shown = gate_page(port, **HELD)[2]
+        assert ">FAIL</span>" in shown

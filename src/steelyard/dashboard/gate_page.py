@@ -13,7 +13,7 @@ import msgspec
 
 from steelyard.analysis.gate import Allowance, Blocking, Check, GateReport, Mode, Policy
 from steelyard.analysis.verdict_words import WORDS, lead
-from steelyard.dashboard.board import Board, board_of, word, words
+from steelyard.dashboard.board import MOST_AT_ONCE, Board, board_of, word, words
 from steelyard.dashboard.rendering import address, drawn
 from steelyard.dashboard.run_pages import run_of
 from steelyard.errors import UnknownName, UsageError
@@ -132,13 +132,25 @@ def _chosen(form: Form, listed: Sequence[Listed]) -> Listed | None:
 
 def _verdict(board: Board, info: RunInfo, form: Form, listed: Sequence[Listed]) -> tuple[GateReport | None, str]:
     """The verdict, or what keeps it from being given. Neither: it is on its way."""
-    remember = board.remember_large if board.is_large([info]) else board.remember
     try:
-        asked = _asked(info, form, _chosen(form, listed))
+        chosen = _chosen(form, listed)
+        asked = _asked(info, form, chosen)
+        is_large = board.is_large([info]) or (chosen is not None and _is_large(board, chosen))
+        remember = board.remember_large if is_large else board.remember
         key = (info.id, info.name, info.status, asked)
         return remember("gate", key, lambda: verdicts.gate(board.store, info, asked)), ""
     except UsageError as error:
         return None, str(error)
+
+
+def _is_large(board: Board, one: Listed) -> bool:
+    """Whether a baseline holds more answers than are read while one waits, as far as its run can tell."""
+    return one.run in _runs_here(board) and board.store.pages.holds_more_than(one.run, MOST_AT_ONCE)
+
+
+def _runs_here(board: Board) -> set[str]:
+    """The runs of the store; a baseline outlives its own."""
+    return {run.id for run in board.store.runs()}
 
 
 def _asked(info: RunInfo, form: Form, chosen: Listed | None) -> verdicts.Asked:
@@ -154,14 +166,19 @@ def _asked(info: RunInfo, form: Form, chosen: Listed | None) -> verdicts.Asked:
 
 
 def _proposed(board: Board, info: RunInfo, form: Form, listed: Sequence[Listed]) -> dict[str, str] | None:
-    """A margin for the baseline that is chosen; where none is, for the newest one that asked something of the same."""
+    """A margin for the baseline that is chosen; where none is, for the newest one that asked something of the same.
+
+    A large baseline proposes none: a form is not worth the wait.
+    """
     named = [one for one in listed if form.baseline in (one.name, f"{one.name}@{one.version}")]
     one = next(iter(named or _newest(board, info, listed)), None)
     if one is None:
         return None
     label = f"{one.name}@{one.version}"
-    found = board.remember("proposal", label, lambda: verdicts.proposed_margin(board.store.baselines.get(label)))
     name = form.baseline if named else one.name
+    if _is_large(board, one):
+        return {"baseline": name, "margin": "", "why": ""}
+    found = board.remember("proposal", label, lambda: verdicts.proposed_margin(board.store.baselines.get(label)))
     if found is None:
         return {"baseline": name, "margin": "", "why": ""}
     return {"baseline": name, "margin": verdicts.proposal_text(found), "why": verdicts.proposal_words(found)}
@@ -170,10 +187,13 @@ def _proposed(board: Board, info: RunInfo, form: Form, listed: Sequence[Listed])
 def _newest(board: Board, info: RunInfo, listed: Sequence[Listed]) -> list[Listed]:
     """The newest baselines, first those whose runs are here and have a model and benchmark of this one."""
     newest = sorted(listed, key=lambda one: one.set_at, reverse=True)[:MOST_LOOKED_AT]
-    own = {(cell.model, cell.label) for cell in board.store.cells(info.id)}
-    return sorted(
-        newest, key=lambda one: own.isdisjoint((cell.model, cell.label) for cell in board.store.cells(one.run))
-    )
+    here = _runs_here(board)
+
+    def asked(run: str) -> set[tuple[str, str]]:
+        return {(cell.model, cell.label) for cell in board.store.cells(run)} if run in here else set()
+
+    own = asked(info.id)
+    return sorted(newest, key=lambda one: own.isdisjoint(asked(one.run)))
 
 
 def _turned(
@@ -186,7 +206,7 @@ def _turned(
 ) -> list[dict[str, str] | None]:
     """Of each criterion on scores how many items turned, and where they stand while the baseline's run is here."""
     chosen = _chosen(form, listed)
-    is_here = chosen is not None and chosen.run in {run.id for run in board.store.runs()}
+    is_here = chosen is not None and chosen.run in _runs_here(board)
     runs = [chosen.number, info.number] if chosen is not None and is_here else []
     several = len({cell.model for cell in cells}) > 1
     return [_turned_by(check, runs, several=several) for check in verdict.checks]
