@@ -13,6 +13,7 @@ import pytest
 from boards import REFUSED, TOKEN, TRIED, cell_info, estimate, judged, new_call, served
 
 from steelyard.store import Store
+from steelyard.store.transfer.taking import snapshot
 from steelyard.types import Attempt, CellSign, Failure, Sign, Wait
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: no browser is driven")
@@ -98,6 +99,7 @@ def store(tmp_path_factory):
     with Store.open(tmp_path_factory.mktemp("hostile") / "s.db") as opened:
         for place in range(2):
             fill(opened, place)
+        opened.baselines.set("main", snapshot(opened, opened.run("1")), note=HOSTILE[12])
         yield opened
 
 
@@ -156,6 +158,16 @@ PATHS = [
     "/trends",
     "/trends?" + urlencode({"metric": HOSTILE[0]}),
     "/baselines/" + quote(HOSTILE[0], safe=""),
+    "/baselines/main@1",
+    "/runs/2/gate",
+    "/runs/2/gate?" + urlencode({"baseline": "main", "margin": "accuracy=0.02", "require": "accuracy >= 0.4"}),
+    "/runs/2/gate?" + urlencode({"baseline": "main", "margin": f"accuracy={HOSTILE[14]}", "require": HOSTILE[16]}),
+    "/runs/2/gate?" + urlencode({"baseline": HOSTILE[14], "margin": "accuracy=0.02", "model": HOSTILE[12]}),
+    "/runs/2/gate?" + urlencode({"baseline": "main", "margin": "accuracy=0.02", "benchmark": HOSTILE[16]}),
+    "/cascade?run=1",
+    "/cascade?" + urlencode({"run": 1, "cheap": f"good {HOSTILE[12]}", "dear": f"bad {HOSTILE[16]}\u202e\x1b[31m"}),
+    "/cascade?" + urlencode({"run": 1, "cheap": HOSTILE[14], "dear": HOSTILE[0], "within": "2"}),
+    "/cascade?" + urlencode({"run": 1, "within": HOSTILE[14]}),
     "/money",
     "/search?" + urlencode({"q": "x"}),
     "/search?" + urlencode({"q": HOSTILE[14]}),
@@ -393,7 +405,8 @@ def test_a_run_is_followed_until_it_ends(browser, tmp_path):
 def test_no_page_is_wider_than_the_window(browser, port, scheme, width):
     watched = Watched(browser, port, color_scheme=scheme, viewport={"width": width, "height": 800})
     for path in ("/", "/runs/1", "/runs/1/answers", "/answers/1", "/item?name=" + quote(f"0/{HOSTILE[0]}"),
-                 "/compare?run=1&run=2", "/cases?run=1&run=2", "/trends", "/baselines", "/money", "/search?q=x",
+                 "/compare?run=1&run=2", "/cases?run=1&run=2", "/trends", "/baselines", "/money",
+                 "/runs/2/gate?baseline=main&margin=accuracy%3D0.02", "/search?q=x",
                  "/none"):  # fmt: skip
         watched.open(path)
         assert watched.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), path

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from urllib.parse import quote
 
+import msgspec
 import pytest
 from boards import REFUSED, TRIED, Visitor, cell_info, estimate, judged, new_call, one_run, served
 
@@ -19,7 +20,7 @@ from steelyard.report.comparing.baselines import SHOWN
 from steelyard.store import Store
 from steelyard.store.reading.cases import CasesWanted
 from steelyard.store.transfer.snapshots import Snapshot
-from steelyard.types import Attempt, Failure
+from steelyard.types import Attempt, Failure, Likelihood
 
 GPQA = {"benchmark": "gpqa", "is_confidential": True}
 SECRET = "the secret question"
@@ -665,6 +666,30 @@ def test_words_are_found_within_an_answer_and_each_place_is_marked(store):
         assert "“swan” stands nowhere in this answer" in page
         assert "<mark" not in page
         assert "“what” stands in the question ." in words(visitor.page(f"/answers/{ids[0]}?text=what"))
+
+
+def test_digits_of_a_likelihood_are_no_words_that_are_found(store):
+    run = store.create_run(name="weighed", plan={}, plan_digest="0" * 64)
+    session, cell = store.begin_session(run.id, {}), store.add_cell(run.id, cell_info(kind="likelihood", items=1))
+    call = new_call(cell, session, 0, question="What is 7 times 9?")
+    weighed = tuple(Likelihood(logprob=value, tokens=1, characters=2) for value in (-6.777, -0.977))
+    completion = msgspec.structs.replace(call.call.completion, text="", likelihoods=weighed)
+    sample = msgspec.structs.replace(call.sample, choices=("61", "67"), target="1")
+    (number,) = store.append_calls(
+        [msgspec.structs.replace(call, call=msgspec.structs.replace(call.call, completion=completion), sample=sample)]
+    )
+    with served(store) as port:
+        visitor = Visitor(port)
+        hit, page = visitor.page("/search?q=7"), visitor.page(f"/answers/{number}?find=7")
+        asked = visitor.page("/search?q=What")
+        assert "No answer has these words" in visitor.page("/search?q=977")
+        assert "stands nowhere in this answer" in visitor.page(f"/answers/{number}?find=777")
+    assert "-6.777 A) 61" in words(hit)
+    assert "   -0.977  B) 6<mark>7</mark></pre>" in hit
+    assert hit.count("<mark>") == 1
+    assert "“7” stands in the question , in the reply , in the right answer" in words(page)
+    assert "-6.777" in page
+    assert "<mark>What</mark> is 7" in asked
 
 
 def test_of_an_answer_that_is_cut_only_what_is_shown_is_said_to_lack_the_words(store, monkeypatch):

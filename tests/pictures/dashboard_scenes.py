@@ -8,6 +8,8 @@ import sys
 import time
 from functools import partial
 
+import msgspec
+
 import steelyard as sy
 from dashboard.boards import REFUSED, TRIED, cell_info, estimate, judged, new_call, one_run
 from steelyard.api import import_file
@@ -134,6 +136,55 @@ def _row(cell, session, at, value, *, model, failure, cost_usd, drawn):
     return new_call(cell, session, at, text=text, question=f"Is {at} a number? Explain your answer step by step.",
                     model=model, failure=lost, attempts=TRIED if at % 9 == 0 else (), at_s=time.time() - 60 + at,
                     cost_usd=cost_usd)  # fmt: skip
+
+
+def gated(store):
+    """Runs held against a baseline: of two models that got worse, one with a long name, and of forty."""
+    for turn, share in enumerate((0.8, 0.72)):
+        run = store.create_run(name=("blessed", "today")[turn], plan={}, plan_digest="0" * 64)
+        session = store.begin_session(run.id, {})
+        for place, model in enumerate(("openai/gpt-x", LONG.format(7))):
+            info = cell_info(model=model, items=300, available=1_000)
+            drawn, cell = random.Random(place), store.add_cell(run.id, info)
+            values = [float(drawn.random() < share + 0.03 * turn * place) for _ in range(300)]
+            ids = store.append_calls(
+                [
+                    new_call(cell, session, at, model=model, cost_usd=0.002, at_s=time.time() - 400 + at)
+                    for at in range(len(values))
+                ]
+            )
+            store.append_scores([judged(number, value) for number, value in zip(ids, values, strict=True)])
+            summarised(store, cell, values, cost=0.6)
+        store.end_session(session, {})
+        store.set_status(run.id, "done")
+    store.baselines.set("main", snapshot(store, store.run("blessed")), note="before the new prompt")
+    names = [LONG.format(at) for at in range(40)]
+    many(store, names, name="forty blessed", cost_usd=0.002)
+    store.baselines.set("forty", snapshot(store, store.run("forty blessed")))
+    many(store, names, name="forty today", cost_usd=0.002)
+
+
+def cascaded(store):
+    """A cheap model that is right about as often as it is sure, and a dear one, both asked the same."""
+    drawn = random.Random(7)
+    run = store.create_run(name="cheap and dear", plan={}, plan_digest="0" * 64)
+    session = store.begin_session(run.id, {})
+    for model, usd in (("small/cheap-one", 0.001), (LONG.format(7), 0.01)):
+        is_cheap = usd < 0.01
+        settings = {"model": {"confidence": {"by": "logprob"}}} if is_cheap else {}
+        info = cell_info(model=model, items=300, available=1_000, settings=settings)
+        cell, calls, values = store.add_cell(run.id, info), [], []
+        for at in range(300):
+            sure = round(drawn.uniform(0.02, 0.99), 2)
+            values.append(float(drawn.random() < (sure if is_cheap else 0.9)))
+            one = new_call(cell, session, at, model=model, cost_usd=usd)
+            answered = msgspec.structs.replace(one.call.completion, confidence=sure if is_cheap else None)
+            calls.append(msgspec.structs.replace(one, call=msgspec.structs.replace(one.call, completion=answered)))
+        ids = store.append_calls(calls)
+        store.append_scores([judged(number, value) for number, value in zip(ids, values, strict=True)])
+        summarised(store, cell, values, cost=300 * usd)
+    store.end_session(session, {})
+    store.set_status(run.id, "done")
 
 
 def strained(place):

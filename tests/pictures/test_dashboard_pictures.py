@@ -42,6 +42,7 @@ REAL = {
     "trends": "/trends",
     "baselines": "/baselines",
     "baseline": "/baselines/main@1",
+    "gate": "/runs/2/gate?baseline=main&margin=accuracy%3D0.05%3B+latency.p50%3D50%25&require=accuracy+%3E%3D+0.2",
     "cost": "/money",
     "provenance": "/runs/2/provenance",
     "search": "/search?q=7",
@@ -83,6 +84,14 @@ STRAINED = {
     "compare-empty": "/compare",
     "compare-forty": "/compare?run=1",
 }
+GATED = {
+    "nothing-asked": "/runs/2/gate",
+    "one-model": "/runs/2/gate?baseline=main&margin=accuracy%3D0.02&model=openai/gpt-x",
+    "several": "/runs/2/gate?baseline=main&margin=accuracy%3D0.05%3B+cost.total%3D10%25&require=accuracy+%3E%3D+0.7",
+    "forty": "/runs/4/gate?baseline=forty&margin=accuracy%3D0.1",
+    "refused": "/runs/2/gate?baseline=main&margin=accuracy%3D20%25",
+    "baseline": "/baselines/main@1",
+}
 EMPTY = {
     "runs": "/",
     "compare": "/compare",
@@ -92,7 +101,7 @@ EMPTY = {
     "search": "/search",
 }
 
-REFUSED = ("not-found", "bad-address", "compare-refused")
+REFUSED = ("not-found", "bad-address", "compare-refused", "refused")
 """Pages that say why they show nothing."""
 PICTURED = "/compare?run=16&run=17"
 """What docs/pictures/dashboard.png shows."""
@@ -189,6 +198,24 @@ def test_pages_under_strain_are_well_made_where_there_is_least_room(browser, fol
     scenes.strained(tmp_path / "strained.db")
     with Store.open(tmp_path / "strained.db") as store, served(store) as port:
         assert look_at(browser, folder, "strained", port, STRAINED, looks=("narrow",)) == []
+
+
+def test_gates_are_well_made(browser, folder, tmp_path):
+    with Store.open(tmp_path / "gated.db") as store:
+        scenes.gated(store)
+        with served(store) as port:
+            assert look_at(browser, folder, "gate", port, GATED) == []
+
+
+def test_cascades_are_well_made(browser, folder, tmp_path):
+    with Store.open(tmp_path / "cascaded.db") as store:
+        scenes.cascaded(store)
+        pages = {
+            "choice": "/cascade?run=1",
+            "frontier": f"/cascade?run=1&cheap=small/cheap-one&dear={scenes.LONG.format(7)}&within=2",
+        }
+        with served(store) as port:
+            assert look_at(browser, folder, "cascade", port, pages) == []
 
 
 def test_an_empty_store_says_what_to_do_next(browser, folder, tmp_path):

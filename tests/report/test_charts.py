@@ -9,6 +9,7 @@ import pytest
 
 from steelyard.report.drawing import charts
 from steelyard.report.drawing.axes import fitted, interval_text, shortened, tick_text, value_text
+from steelyard.report.drawing.criteria import Held, against_line
 
 GOLDEN = Path(__file__).parent / "golden"
 HOSTILE = '<script>alert(1)</script>"onload="x'
@@ -54,7 +55,19 @@ def scatter(given):
     return charts.scatter(given, label="s", x_name="cost", y_name="accuracy", x_unit="USD", y_unit="share")
 
 
+def held(name="model-{}"):
+    words = ("pass", "fail", "inconclusive")
+    return [
+        Held(name=name.format(i), verdict=words[i], value=-0.04 * i, low=-0.04 * i - 0.03, high=-0.04 * i + 0.02,
+             told="a change")
+        for i in range(3)
+    ]  # fmt: skip
+
+
 DRAWN = {
+    "criteria": lambda name="model-{}": against_line(
+        held(name), label="c", unit="points", bound=-0.03, is_floor=True, before=0.0
+    ),
     "intervals": lambda name="model-{}": charts.intervals(rows(name=name), label="i", chance=0.25),
     "scatter": lambda name="model-{}": scatter(marks(name=name)),
     "ecdf": lambda name="model-{}": charts.ecdf(series(name=name), label="e", x_name="latency"),
@@ -185,3 +198,17 @@ def test_values_that_differ_by_rounding_alone_have_a_scale_with_room():
     assert scale.low < 3.9 < 4.1 < scale.high
     mean = [charts.Mark(name=str(x), slot=0, x=x, y=0.5) for x in (4.0, 4.000000000000001)]
     charts.scatter(mean, label="", x_name="", y_name="", x_unit="USD", y_unit="share")
+
+
+def test_what_lies_beyond_the_bound_is_shaded_on_the_side_that_is_worse():
+    def shaded(**given):
+        drawn = against_line(held(), label="c", unit="points", **given)
+        ends = re.search(r'd="M([\d.]+) 8H([\d.]+)V[^"]*" class="beyond"', drawn)
+        return drawn, float(ends[1]), float(ends[2])
+
+    drawn, start, end = shaded(bound=-0.03, is_floor=True, before=0.0)
+    at, before = (float(re.search(rf'class="{kind}" x1="([\d.]+)"', drawn)[1]) for kind in ("bound", "chance"))
+    assert start < end == at < before
+    drawn, start, end = shaded(bound=0.03, is_floor=False)
+    assert start == float(re.search(r'class="bound" x1="([\d.]+)"', drawn)[1]) < end
+    assert "chance" not in drawn

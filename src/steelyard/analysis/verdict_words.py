@@ -26,12 +26,13 @@ def headline(verdict: GateReport) -> str:
 
 
 def lead(verdict: GateReport) -> str:
-    """The sentence beside a tag that is its word; where the criteria stand below it, how many of them fail."""
+    """The sentence beside a tag that is its word; where the criteria stand below it, how many are as it says."""
     text = verdict.sentence.partition(": ")[2]
-    if verdict.verdict == "fail" and len(verdict.checks) > 1:
-        failed = sum(check.verdict == "fail" for check in verdict.checks)
-        text = f"{headline(verdict).partition(': ')[2]}: {failed} of {len(verdict.checks)} criteria "
-        text += "fails." if failed == 1 else "fail."
+    if verdict.verdict != "pass" and len(verdict.checks) > 1:
+        decisive = sum(check.verdict == verdict.verdict for check in verdict.checks)
+        words = ("fails", "fail") if verdict.verdict == "fail" else ("is inconclusive", "are inconclusive")
+        text = f"{headline(verdict).partition(': ')[2]}: {decisive} of {len(verdict.checks)} criteria "
+        text += " ".join([f"{words[decisive != 1]}.", *_of_no_check(verdict, verdict.checks)])
     return f"{text[:1].upper()}{text[1:]}"
 
 
@@ -44,9 +45,14 @@ def _sentence(verdict: GateReport, checks: Sequence[Check]) -> str:
         count = f"all {len(checks)} criteria hold" if len(checks) > 1 else "the criterion holds"
         return f"{head}: {count}. {decisive[0] if len(decisive) == 1 else ''}".rstrip()
     if verdict.verdict == "inconclusive":
-        of_checks = {unjudged_words(check) for check in checks if check.fault}
-        decisive += [f"{text}." for text in verdict.faults if text not in of_checks]
+        decisive += _of_no_check(verdict, checks)
     return f"{head}: {' '.join(decisive)}"
+
+
+def _of_no_check(verdict: GateReport, checks: Sequence[Check]) -> list[str]:
+    """What keeps the run from being judged and is told by none of its criteria."""
+    of_checks = {unjudged_words(check) for check in checks if check.fault}
+    return [f"{text}." for text in verdict.faults if text not in of_checks]
 
 
 def check_sentence(check: Check) -> str:

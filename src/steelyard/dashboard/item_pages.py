@@ -120,7 +120,10 @@ def answer(request: Request) -> Response:
         one=one,
         find=find,
         is_cut=is_cut,
-        searched={name: _searched(name, text, find or sought["text"]) for name, text in texts.items()},
+        searched={
+            name: _searched(name, text, find or sought["text"], is_weighed=one.is_weighed and name == "reply")
+            for name, text in texts.items()
+        },
         completion=found.record.call.completion,
         call=found.record.call,
         judgements=found.judgements,
@@ -130,10 +133,10 @@ def answer(request: Request) -> Response:
     )
 
 
-def _searched(name: str, text: str, words: str) -> Searched:
+def _searched(name: str, text: str, words: str, *, is_weighed: bool) -> Searched:
     from markupsafe import Markup
 
-    found, at, mark = marked(text, words), f"in-{name.replace(' ', '-')}", Markup("<mark>")
+    found, at, mark = marked(text, words, is_weighed), f"in-{name.replace(' ', '-')}", Markup("<mark>")
     first = Markup('<mark id="{}">').format(at)
     return Searched(name=name, text=found.replace(mark, first, 1), n=found.count(mark), at=at)
 

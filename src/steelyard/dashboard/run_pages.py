@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, quote
 
 from steelyard.analysis.wording import written
 from steelyard.dashboard.board import Board, board_of, word
+from steelyard.dashboard.cascade_page import is_sure
 from steelyard.dashboard.links import with_links
 from steelyard.dashboard.live_part import failed_last, lines, silence
 from steelyard.errors import UsageError
@@ -59,6 +60,7 @@ def run(request: Request) -> Response:
         budget_usd=info.plan.get("budget_usd"),
         standings=_standings(board, info, progress) if progress and is_running else {},
         models=list(dict.fromkeys(one.model for one in board.store.cells(info.id))),
+        is_sure=any(map(is_sure, board.store.cells(info.id))),
         warnings=warnings(results) if results and not whole else [],
         spending=spending_line(info.number, results.spending) if results and results.spending and is_asked else "",
         tables=[_kept_table(results, info.number, label) for label in results.benchmarks()]

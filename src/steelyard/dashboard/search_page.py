@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from steelyard.dashboard.board import board_of, number, word
 from steelyard.dashboard.runs_page import line_of
 from steelyard.dashboard.shown import TONES, ShownAnswer, around, shown
+from steelyard.report.answers import without_weights
 from steelyard.store.reading.pages import RunsWanted
 
 if TYPE_CHECKING:
@@ -40,9 +41,11 @@ def search(request: Request) -> Response:
 
 def _hit(one: ShownAnswer, text: str) -> dict[str, object]:
     """An answer with the part of its reply, or else of its question, in which the text stands."""
-    is_in_reply = text.casefold() in one.text.casefold() or text.casefold() not in one.prompt.casefold()
+    wanted, reply = text.casefold(), without_weights(one.text) if one.is_weighed else one.text
+    is_in_reply = wanted in reply.casefold() or wanted not in one.prompt.casefold()
     return {
         "answer": one,
         "where": "" if is_in_reply else "asked",
+        "is_weighed": is_in_reply and one.is_weighed,
         "text": around(one.text if is_in_reply else one.prompt, text, LONGEST),
     }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from steelyard.report.answers import answer_text, asked, gold
+from steelyard.report.answers import GAP, WEIGHT, answer_text, asked, gold
 from steelyard.report.drawing.timelines import Lane, Span
 from steelyard.report.unseen import cut, visible
 from steelyard.store.reading.history import Answered
@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 
 TONES = {"right": "pass", "wrong": "fail", "failed": "fail", "partly": "open", "unscored": "open"}
 """The tag of each state, as the report's style sheet colours it."""
+BEFORE_CHOICE = WEIGHT + GAP
 
 
 class ShownAnswer(Struct, frozen=True, kw_only=True):
-    """One answer with its texts made visible and cut to a length."""
+    """One answer with its texts made visible and cut to a length; ``is_weighed``: its text is choices with weights."""
 
     id: int
     run: int
@@ -45,6 +46,7 @@ class ShownAnswer(Struct, frozen=True, kw_only=True):
     cost_usd: float | None
     tries: int
     is_reused: bool
+    is_weighed: bool
     counts: bool
 
 
@@ -86,6 +88,7 @@ def shown(one: Answered, longest: int) -> ShownAnswer:
         cost_usd=call.cost_usd,
         tries=len(call.attempts) + 1,
         is_reused=bool(call.completion and call.completion.cached),
+        is_weighed=bool(call.completion and call.completion.likelihoods),
         counts=one.counts,
     )
 
@@ -97,12 +100,15 @@ def reply(call: Call, sample: Sample) -> str:
     return "" if call.completion is None else answer_text(call.completion, sample)
 
 
-def marked(text: str, words: str) -> Markup:
-    """The text, visible and escaped, with the words that were sought marked in it."""
+def marked(text: str, words: str, is_weighed: bool = False) -> Markup:
+    """The text, visible and escaped, with the words that were sought marked in it; in no weight of a choice."""
     from markupsafe import Markup, escape
 
     if not words:
         return escape(visible(text))
+    if is_weighed:
+        lines = ((line[:BEFORE_CHOICE], line[BEFORE_CHOICE:]) for line in text.split("\n"))
+        return Markup("\n").join(escape(weight) + marked(choice, words) for weight, choice in lines)
     parts = re.split(f"({re.escape(visible(words))})", visible(text), flags=re.IGNORECASE)
     shown = (f"<mark>{escape(part)}</mark>" if place % 2 else escape(part) for place, part in enumerate(parts))
     return Markup("").join(map(Markup, shown))

@@ -6,19 +6,23 @@ from typing import TYPE_CHECKING, Literal
 
 from steelyard.analysis.trend import Series
 from steelyard.analysis.wording import change_written, written
-from steelyard.dashboard.board import MOST_AT_ONCE, board_of, number, word
+from steelyard.dashboard.board import MOST_AT_ONCE, Board, board_of, number, word
 from steelyard.dashboard.rendering import drawn
 from steelyard.report.comparing.baselines import SHOWN, weaknesses
 from steelyard.report.comparing.trends import ARROWS, Trends, load_trends, notes_of, trend_sentence
 from steelyard.report.drawing.axes import Unit
 from steelyard.report.drawing.figures import Figure
 from steelyard.report.drawing.timelines import RunPoint, Step, over_runs
+from steelyard.store.reading.pages import RunsWanted
+from steelyard.store.rows.baselines import Baseline
+from steelyard.types import RunInfo
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
 MOST_RUNS, MOST_POINTS = 100, 60
+MOST_OTHERS = 12
 METRICS = ("accuracy", "latency.p50", "latency.p95", "ttft.p50", "tokens_per_second", "cost.per_request",
            "cost.per_correct", "reliability", "unparsed", "truncated")  # fmt: skip
 UNITS: dict[str, Unit] = {"share": "share", "s": "s", "USD": "USD"}
@@ -155,4 +159,14 @@ def baseline(request: Request) -> Response:
         rows=rows,
         metrics=SHOWN,
         is_run_here=found.content.run in known,
+        others=_others(board, found),
     )
+
+
+def _others(board: Board, found: Baseline) -> list[RunInfo]:
+    """The newest other runs that asked what the baseline holds first."""
+    if not found.content.cells:
+        return []
+    wanted = RunsWanted(benchmark=found.content.cells[0].info.label)
+    newest = board.store.pages.runs(wanted, most=MOST_OTHERS + 1).runs
+    return [one.info for one in newest if one.info.id != found.content.run][:MOST_OTHERS]

@@ -9,6 +9,8 @@ from steelyard.report.unseen import harmless, on_one_line
 from steelyard.types import Completion, Prompt, Record, Sample, Stage
 
 LONGEST_LINE = 140
+WEIGHT, GAP = 9, 2
+"""Characters of a log-likelihood before its choice, and between the two."""
 NEVER = -1e9
 """The log-likelihood that a floor gives to what it does not pick."""
 _CONTROL = re.compile(
@@ -74,6 +76,11 @@ def gold(sample: Sample) -> str:
     return _lettered(sample)[int(sample.target)]
 
 
+def without_weights(text: str) -> str:
+    """A text of weighed choices as it is read for its words: no figure of ours is one."""
+    return "\n".join(line[WEIGHT + GAP :] for line in text.split("\n"))
+
+
 def _lettered(sample: Sample) -> list[str]:
     """The choices, each by the letter as which it is read."""
     return [f"{chr(ord('A') + place)}) {choice}" for place, choice in enumerate(sample.choices)]
@@ -88,7 +95,7 @@ def answer_text(completion: Completion, sample: Sample) -> str:
     """What came back: a text, or how likely each choice was."""
     if completion.likelihoods:
         pairs = zip(_lettered(sample), completion.likelihoods, strict=False)
-        return "\n".join(f"{_weight(weighed.logprob):>9}  {choice}" for choice, weighed in pairs)
+        return "\n".join(f"{_weight(weighed.logprob):>{WEIGHT}}{' ' * GAP}{choice}" for choice, weighed in pairs)
     thought = f"[reasoning] {completion.reasoning}\n" if completion.reasoning else ""
     return thought + (completion.text or "(empty)")
 

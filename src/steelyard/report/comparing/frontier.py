@@ -65,32 +65,57 @@ def frontiers_document(found: Sequence[Frontier]) -> list[dict[str, Any]]:
     return document
 
 
+class FrontierTable(msgspec.Struct, frozen=True, kw_only=True):
+    """A row for each threshold between those of the two models alone, in the columns that are known."""
+
+    headings: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
 def print_frontier(found: Frontier) -> None:
     """One benchmark's table, the threshold chosen, and what to beware of."""
     out = console()
-    out.print(f"{found.cheap} > {found.dear} on {found.benchmark}: {found.items:,} items, nothing asked")
+    out.print(f"{frontier_headline(found)}, nothing asked")
+    told = frontier_table(found)
+    table = new_table(*told.headings)
+    for row in told.rows:
+        table.add_row(*row)
+    out.print(table)
+    for line in frontier_lines(found):
+        out.say(line)
+
+
+def frontier_headline(found: Frontier) -> str:
+    """Whose cascade, on what."""
+    return f"{found.cheap} > {found.dear} on {found.benchmark}: {found.items:,} items"
+
+
+def frontier_table(found: Frontier) -> FrontierTable:
+    """Every threshold that is shown."""
     has_costs = any(point.cost_per_item.value is not None for point in found.points)
     has_times = any(point.latency.value is not None for point in found.points)
     headings = ["escalate below", "escalated", "accuracy (95 %)", "against the dear one", "over chance"]
     headings += list(PER_THOUSAND.values()) * has_costs + ["latency"] * has_times
-    table = new_table(*headings)
     cheap, dear = found.alone
-    for point in (cheap, *found.points, dear):
-        table.add_row(*_row(point, has_costs=has_costs, has_times=has_times))
-    out.print(table)
-    for line in _lines(found):
-        out.say(line)
+    points = (cheap, *found.points, dear)
+    rows = (tuple(_row(point, has_costs=has_costs, has_times=has_times)) for point in points)
+    return FrontierTable(headings=tuple(headings), rows=tuple(rows))
 
 
 def _row(point: Point, *, has_costs: bool, has_times: bool) -> list[str]:
-    name = f"{point.name} alone" if point.threshold is None else f"{point.threshold:g}"
-    if point.threshold is not None and float(name) != point.threshold:
-        name = repr(point.threshold)
-    row = [name, written(point.escalated, bounds=False), written(point.accuracy)]
+    row = [point_name(point), written(point.escalated, bounds=False), written(point.accuracy)]
     row += [_change(point.against_dear), _change(point.over_chance)]
     costs = (point.cost_per_item, point.cost_per_correct) if has_costs else ()
     row += [written(thousandfold(one), bounds=False) for one in costs]
     return row + [written(point.latency, bounds=False)] * has_times
+
+
+def point_name(point: Point) -> str:
+    """The threshold as it is typed, or whose answers alone it is."""
+    if point.threshold is None:
+        return f"{point.name} alone"
+    short = f"{point.threshold:g}"
+    return short if float(short) == point.threshold else repr(point.threshold)
 
 
 def _change(estimate: Estimate, unit: str = "") -> str:
@@ -103,7 +128,8 @@ def _change(estimate: Estimate, unit: str = "") -> str:
     return f"{text} ({signed_points(estimate.low)} to {signed_points(estimate.high)})"
 
 
-def _lines(found: Frontier) -> list[str]:
+def frontier_lines(found: Frontier) -> list[str]:
+    """The threshold chosen and what it is on the other half; what to beware of."""
     lines = []
     if found.left_out:
         lines.append(f"! {found.left_out} answers are left out: without a score on one side, or without a confidence")

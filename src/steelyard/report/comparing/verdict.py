@@ -21,7 +21,7 @@ from steelyard.analysis.gate import (
 )
 from steelyard.analysis.gate_pairs import held_against, not_planned, pairs_of, renamed, unpaired
 from steelyard.analysis.margins import Cell
-from steelyard.analysis.noise import propose_margin
+from steelyard.analysis.noise import Proposal, propose_margin
 from steelyard.analysis.stopped import early_end
 from steelyard.analysis.verdict_words import WORDS, cannot_see, change_of, headline, told
 from steelyard.analysis.wording import written
@@ -42,6 +42,13 @@ OTHER_HOUR = (
 )
 
 Measured = tuple[CellInfo, tuple[Estimate, ...]]
+
+
+class VerdictTable(msgspec.Struct, frozen=True, kw_only=True):
+    """A row for each criterion, in the columns that say something."""
+
+    headings: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -248,17 +255,29 @@ def _check_held(asked: Asked, baseline: Baseline | None) -> None:
 
 
 def _proposal(baseline: Baseline | None) -> str:
-    if baseline is None:
+    proposed = None if baseline is None else proposed_margin(baseline)
+    if proposed is None:
         return "Try: --margin accuracy=0.02"
+    return f"{proposal_words(proposed)} Try: --margin {proposal_text(proposed)}"
+
+
+def proposed_margin(baseline: Baseline) -> Proposal | None:
+    """The widest of the margins on accuracy that the noise of the baseline's cells asks for."""
     proposed = [propose_margin(cell) for cell in cells_of_snapshot(baseline.content)]
-    found = [one for one in proposed if one is not None]
-    if not found:
-        return "Try: --margin accuracy=0.02"
-    widest = max(found, key=lambda one: one.margin)
+    return max((one for one in proposed if one is not None), key=lambda one: one.margin, default=None)
+
+
+def proposal_words(proposed: Proposal) -> str:
+    """Why so much."""
     return (
-        f"An unchanged model is told from a worse one on {widest.benchmark} from {100 * widest.margin:.1f} points on "
-        f"(n = {widest.n:,}, {widest.basis}). Try: --margin accuracy={widest.margin:.3g}"
+        f"An unchanged model is told from a worse one on {proposed.benchmark} from {100 * proposed.margin:.1f} points "
+        f"on (n = {proposed.n:,}, {proposed.basis})."
     )
+
+
+def proposal_text(proposed: Proposal) -> str:
+    """The margin as it is typed."""
+    return f"accuracy={proposed.margin:.3g}"
 
 
 def chosen_of(infos: Sequence[CellInfo], model: str | None, benchmark: str | None) -> list[CellInfo]:
@@ -316,13 +335,10 @@ def print_verdict(verdict: GateReport) -> None:
     out = console()
     out.say(f"{headline(verdict)}, mode {verdict.mode}")
     if verdict.checks:
-        rows = [_row(check) for check in verdict.checks]
-        shown = [place for place, _ in enumerate(COLUMNS) if any(row[place] for row in rows)]
-        has_bounds = any(check.scale == "value" and check.candidate for check in verdict.checks)
-        headings = {"run": "run (95 % each way)"} if has_bounds else {}
-        table = new_table(*(headings.get(COLUMNS[place], COLUMNS[place]) for place in shown))
-        for row in rows:
-            table.add_row(*(row[place] for place in shown))
+        found = verdict_table(verdict)
+        table = new_table(*found.headings)
+        for row in found.rows:
+            table.add_row(*row)
         out.print()
         out.print(table)
         out.print()
@@ -339,6 +355,18 @@ def print_verdict(verdict: GateReport) -> None:
         out.say(f"Inconclusive {ends}.")
 
 
+def verdict_table(verdict: GateReport) -> VerdictTable:
+    """Every criterion as it came out."""
+    rows = [_row(check) for check in verdict.checks]
+    shown = [place for place, _ in enumerate(COLUMNS) if any(row[place] for row in rows)]
+    has_bounds = any(check.scale == "value" and check.candidate for check in verdict.checks)
+    headings = {"run": "run (95 % each way)"} if has_bounds else {}
+    return VerdictTable(
+        headings=tuple(headings.get(COLUMNS[place], COLUMNS[place]) for place in shown),
+        rows=tuple(tuple(row[place] for place in shown) for row in rows),
+    )
+
+
 def _row(check: Check) -> list[str]:
     return [
         WORDS[check.verdict],
@@ -347,13 +375,14 @@ def _row(check: Check) -> list[str]:
         check.benchmark,
         written(check.baseline, bounds=False) if check.baseline else "",
         written(check.candidate, bounds=check.scale == "value") if check.candidate else "",
-        _change(check),
+        change_with_bounds(check),
         check.criterion,
         f"{check.n:,}" if check.n else "",
     ]
 
 
-def _change(check: Check) -> str:
+def change_with_bounds(check: Check) -> str:
+    """What changed, with its bounds; nothing for a criterion that is no comparison."""
     if check.scale == "value" or check.value is None:
         return ""
     texts = [change_of(check, value) for value in (check.value, check.low, check.high)]

@@ -8,9 +8,14 @@ from typing import Literal
 
 from msgspec import Struct
 
+<<<<<<< HEAD
 from steelyard.analysis.wording import A_MILLIONTH
 
 Unit = Literal["share", "s", "USD", "count", ""]
+=======
+Unit = Literal["share", "s", "USD", "count", "points", "change", ""]
+"""``points`` are differences of shares, ``change`` is a share more or less: both with their sign."""
+>>>>>>> rooms
 
 WIDE_RATIO = 20.0  # values further apart than this share a logarithmic scale
 TICKS = 5
@@ -89,10 +94,12 @@ def tick_text(value: float, unit: Unit) -> str:
     """A tick in words: ``40 %``, ``250 ms``, ``$0.002``."""
     if unit == "share":
         return f"{100 * value:g} %"
+    if unit in ("points", "change"):
+        return ("0" if value == 0 else f"{100 * value:+g}") + (" %" if unit == "change" else "")
     if unit == "s":
-        return f"{1000 * value:.4g} ms" if 0 < value < 1 else f"{value:,.4g} s"
+        return f"{1000 * value:.4g} ms" if 0 < abs(value) < 1 else f"{value:,.4g} s"
     if unit == "USD":
-        return f"${plain(value)}"
+        return f"{'-' if value < 0 else ''}${plain(abs(value))}"
     return f"{value:,.6g}"
 
 

@@ -127,7 +127,7 @@ def _interval_row(row: Row, told: str, scale: Scale, y: float, words: Sequence[s
 def scatter(marks: Sequence[Mark], *, label: str, x_name: str, y_name: str, x_unit: Unit, y_unit: Unit) -> str:
     """Models as points with their intervals, and the line of those that no other beats."""
     left, right, top, foot, height = 58, 16, 26, 296, 340
-    across = fitted(_ends(marks, "x"), left, WIDTH - right, may_be_log=True)
+    across = fitted(_ends(marks, "x"), left, WIDTH - right, may_be_log=x_unit != "share")
     up = (shares if y_unit == "share" else fitted)(_ends(marks, "y"), foot, top)
     parts = [x_axis(across, x_unit, top, foot), y_axis(up, y_unit, left, WIDTH - right)]
     parts.append(words_at((left + WIDTH - right) / 2, height - 6, x_name + scale_words(across), "middle", "axis"))

@@ -1,0 +1,73 @@
+"""Criteria as charts: where each model stands, with its interval, to the line that it must keep."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from msgspec import Struct
+
+from steelyard.report.drawing.axes import Scale, Unit, fitted, shares, told_apart
+from steelyard.report.drawing.marks import WIDTH, group, marker, svg, width_of, words_at, x_axis
+
+Word = Literal["pass", "fail", "inconclusive"]
+
+LONGEST_NAME = 24
+COLOURS: dict[Word, int] = {"pass": 2, "fail": 7, "inconclusive": 5}
+SHAPES: dict[Word, int] = {"pass": 0, "fail": 1, "inconclusive": 3}
+"""By slots, which have their colours and shapes."""
+
+
+class Held(Struct, frozen=True, kw_only=True):
+    """One model as a criterion found it; ``told`` is the value with its bounds in words."""
+
+    name: str
+    verdict: Word
+    value: float
+    low: float | None = None
+    high: float | None = None
+    told: str
+
+
+def against_line(
+    rows: Sequence[Held], *, label: str, unit: Unit, bound: float, is_floor: bool, before: float | None = None
+) -> str:
+    """A line a model, what lies beyond the bound shaded; ``before``: where an unchanged model would stand."""
+    names = told_apart([row.name for row in rows], LONGEST_NAME)
+    left = 14 + max(map(width_of, names.values()), default=0.0)
+    right = 14 + max((width_of(row.verdict) for row in rows), default=0.0)
+    top, step = 8, 26
+    foot = top + step * len(rows)
+    scale = _scale(rows, unit, bound, before, (left, WIDTH - right))
+    parts = [_beyond(scale, bound, top, foot, is_floor=is_floor), x_axis(scale, unit, top, foot)]
+    if before is not None:
+        parts.append(_upright("chance", scale.at(before), top, foot))
+    parts.append(_upright("bound", scale.at(bound), top, foot))
+    for place, row in enumerate(rows):
+        y = top + step * place + step / 2
+        parts.append(_row(row, names[row.name], scale, y, left))
+    return svg(foot + 26, label, parts)
+
+
+def _scale(rows: Sequence[Held], unit: Unit, bound: float, before: float | None, pixels: tuple[float, float]) -> Scale:
+    ends = [end for row in rows for end in (row.value, row.low, row.high) if end is not None]
+    return (shares if unit == "share" else fitted)([*ends, bound, *([] if before is None else [before])], *pixels)
+
+
+def _beyond(scale: Scale, bound: float, top: float, foot: float, *, is_floor: bool) -> str:
+    start, end = (scale.start, scale.at(bound)) if is_floor else (scale.at(bound), scale.end)
+    return f'<path d="M{start:.1f} {top}H{end:.1f}V{foot}H{start:.1f}z" class="beyond"/>'
+
+
+def _upright(kind: str, at: float, top: float, foot: float) -> str:
+    return f'<line class="{kind}" x1="{at:.1f}" x2="{at:.1f}" y1="{top}" y2="{foot}"/>'
+
+
+def _row(row: Held, name: str, scale: Scale, y: float, left: float) -> str:
+    parts = [words_at(left - 8, y + 4, name, "end", "name"), words_at(scale.end + 10, y + 4, row.verdict, "start")]
+    if row.low is not None and row.high is not None:
+        low, high = scale.at(row.low), scale.at(row.high)
+        ends = f"M{low:.1f} {y - 4:.1f}V{y + 4:.1f}M{low:.1f} {y:.1f}H{high:.1f}M{high:.1f} {y - 4:.1f}V{y + 4:.1f}"
+        parts.append(f'<path d="{ends}" class="line"/>')
+    parts.append(marker(SHAPES[row.verdict], scale.at(row.value), y, is_hollow=row.verdict == "inconclusive"))
+    return group(f"s{COLOURS[row.verdict]}", f"{row.name}: {row.told}; {row.verdict}", parts)
