@@ -8,14 +8,10 @@ from typing import Literal
 
 from msgspec import Struct
 
-<<<<<<< HEAD
 from steelyard.analysis.wording import A_MILLIONTH
 
-Unit = Literal["share", "s", "USD", "count", ""]
-=======
 Unit = Literal["share", "s", "USD", "count", "points", "change", ""]
 """``points`` are differences of shares, ``change`` is a share more or less: both with their sign."""
->>>>>>> rooms
 
 WIDE_RATIO = 20.0  # values further apart than this share a logarithmic scale
 TICKS = 5
