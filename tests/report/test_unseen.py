@@ -40,8 +40,8 @@ def test_a_template_shows_names_visibly_and_gives_forms_what_they_had():
 def test_no_number_parts_from_its_unit():
     told = joined("61.3 % (58.6 to 63.9), n = 1,319, 46.0 points at 12 ms or 0.5 USD, >= 0.5 in 2 min 3 s")
     assert told.split(" ") == [
-        "61.3\xa0%", "(58.6", "to", "63.9),", "n\xa0=\xa01,319,", "46.0\xa0points", "at", "12\xa0ms", "or", "0.5\xa0USD,",
-        ">=\xa00.5", "in", "2\xa0min", "3\xa0s",
+        "61.3\xa0%", "(58.6", "to", "63.9),", "n\xa0=\xa01,319,", "46.0\xa0points", "at", "12\xa0ms", "or",
+        "0.5\xa0USD,", ">=\xa00.5", "in", "2\xa0min", "3\xa0s",
     ]  # fmt: skip
     untouched = "4 models, 2 sums, top 5 started, a % b, run = 7"
     assert joined(untouched) == untouched

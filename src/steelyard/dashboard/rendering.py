@@ -23,8 +23,8 @@ from steelyard.dashboard.shown import marked
 from steelyard.report.drawing.axes import value_text
 from steelyard.report.drawing.figures import Figure
 from steelyard.report.facts import duration_text
-from steelyard.report.laid_out import laid_out, prose
-from steelyard.report.unseen import as_shown, exact, verbatim
+from steelyard.report.laid_out import laid_out, unbroken
+from steelyard.report.unseen import as_shown, exact, joined, verbatim, visible
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -121,14 +121,14 @@ def address(path: str, **parameters: object) -> str:
 
 def linked(text: str) -> Markup:
     """The text, visible and escaped, with a link in the place of a command that prints answers."""
-    from markupsafe import Markup
+    from markupsafe import Markup, escape
 
     state = next((state for words, state in STATES_READ.items() if words in text), "wrong")
 
     def link(found: re.Match[str]) -> str:
         return f'<a href="{address(f"/runs/{found[2]}/answers", state=state)}">{found[1]}</a>'
 
-    return Markup(TO_READ.sub(link, str(prose(text)))))  # noqa: S704 - escaped before
+    return Markup(unbroken(TO_READ.sub(link, str(escape(joined(visible(text)))))))  # noqa: S704 - escaped before
 
 
 def when(moment: str | float | None) -> str:

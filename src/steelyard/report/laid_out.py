@@ -45,5 +45,9 @@ def prose(text: str) -> Markup:
     """A sentence as markup, in which an option of ours is not broken after its hyphens."""
     from markupsafe import Markup, escape
 
-    shown = str(escape(joined(visible(text))))
-    return Markup(OPTION.sub(lambda found: f'<span class="option">{found[0]}</span>', shown))  # noqa: S704 - escaped before
+    return Markup(unbroken(str(escape(joined(visible(text))))))  # noqa: S704 - escaped before
+
+
+def unbroken(markup: str) -> str:
+    """Markup in which options stay on one line."""
+    return OPTION.sub(lambda found: f'<span class="option">{found[0]}</span>', markup)
