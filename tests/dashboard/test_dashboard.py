@@ -168,7 +168,7 @@ def test_every_number_of_a_run_leads_to_the_answers_behind_it(store):
         of_model = "/runs/1/answers?model=a+model&benchmark=quiz%40p"
         assert f'<a href="{of_model}">50.0\xa0%</a>' in page
         assert f'<a href="{of_model}&order=slowest">500\xa0ms</a>' in page
-        assert f'<a href="{of_model}&state=truncated">10.0 %</a>' in page
+        assert f'<a href="{of_model}&state=truncated">10.0\xa0%</a>' in page
         assert "/answers/1" in visitor.page(of_model)
 
 
