@@ -10,6 +10,7 @@ from test_gates import cell
 from steelyard.analysis.bench import Bench, Contender, Settled
 from steelyard.analysis.findings import findings, since_baseline
 from steelyard.analysis.recommendations import recommendations, together
+from steelyard.analysis.telling import listed
 
 DOCS = (Path(__file__).parent.parent.parent / "docs" / "findings.md").read_text("utf-8")
 COST = 0.001
@@ -597,3 +598,11 @@ def test_what_is_said_does_not_depend_on_the_order_of_models():
     forward, backward = (Bench("b@p", given) for given in (models, models[::-1]))
     assert [one.sentence for one in findings([forward])] == [one.sentence for one in findings([backward])]
     assert recommendations([forward]) == recommendations([backward])
+
+
+def test_of_long_names_a_sentence_has_fewer():
+    short, long = [f"m{n}" for n in range(9)], [f"{'m' * 60}{n}" for n in range(9)]
+    assert listed(short) == "m0, m1, m2 and 6 more"
+    assert listed(long) == f"{long[0]} and 8 more"
+    assert listed(long[:3]) == f"{long[0]}, {long[1]} and {long[2]}"
+    assert listed(long[:1]) == long[0]

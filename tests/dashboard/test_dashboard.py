@@ -43,7 +43,7 @@ def test_the_list_has_every_run_and_leads_to_it(store):
         page = Visitor(port).page("/")
     assert page.index("second") < page.index("first")
     assert 'href="/runs/1"' in page
-    assert "50.0 %" in page
+    assert "50.0\xa0%" in page
 
 
 def test_the_list_tells_of_a_run_on_its_way_how_far_it_is_and_counts_no_guesses(store):
@@ -167,9 +167,9 @@ def test_every_number_of_a_run_leads_to_the_answers_behind_it(store):
         visitor = Visitor(port)
         page = visitor.page("/runs/1").replace("&amp;", "&")
         of_model = "/runs/1/answers?model=a+model&benchmark=quiz%40p"
-        assert f'<a href="{of_model}">50.0 %</a>' in page
-        assert f'<a href="{of_model}&order=slowest">500 ms</a>' in page
-        assert f'<a href="{of_model}&state=truncated">10.0 %</a>' in page
+        assert f'<a href="{of_model}">50.0\xa0%</a>' in page
+        assert f'<a href="{of_model}&order=slowest">500\xa0ms</a>' in page
+        assert f'<a href="{of_model}&state=truncated">10.0\xa0%</a>' in page
         assert "/answers/1" in visitor.page(of_model)
 
 
@@ -757,6 +757,16 @@ def test_where_a_run_comes_from_is_told_without_what_its_plan_leaves_open(store)
         page = Visitor(port).page("/runs/1/provenance")
     assert "seed: 7" in page
     assert "budget_usd" not in page
+
+
+def test_where_a_run_comes_from_stands_in_parts_with_what_was_asked_as_a_table(store):
+    one_run(store, ["yes"], info=cell_info(model="a model", items=1))
+    with served(store) as port:
+        page = Visitor(port).page("/runs/1/provenance")
+    table, _, rest = page.partition("</table>")
+    assert '<th scope="row">a model</th><td class="names">quiz@p</td>' in table
+    assert rest.count('<details class="entry"') == 3
+    assert "<summary>a model on quiz@p</summary>" in rest
 
 
 def test_a_trend_marks_the_runs_that_changed(store):

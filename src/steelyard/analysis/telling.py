@@ -7,6 +7,7 @@ but for the benchmark and what was seen on it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Literal
 
 from msgspec import Struct
@@ -16,6 +17,8 @@ from steelyard.types import Estimate
 Kind = Literal["told", "seen", "open", "beware"]
 
 NAMED = 3
+ROOM_FOR_A_NAME = 35
+"""Letters that a name may take, on the mean, where some are left out."""
 MOST_TOLD = 6
 """Of so many benchmarks a sentence has the numbers; those of more are in its parts alone."""
 
@@ -69,11 +72,12 @@ def told(said: Sequence[Said]) -> list[Finding]:
 
 
 def listed(names: Sequence[str], most: int = NAMED) -> str:
-    """Names in a sentence, the first few of many."""
-    shown = list(names[:most])
-    if len(names) > most:
-        return f"{', '.join(shown)} and {len(names) - most} more"
-    return " and ".join(filter(None, [", ".join(shown[:-1]), shown[-1]]))
+    """Names in a sentence, the first few of many; of long ones fewer, since nobody reads on past two lines of them."""
+    if len(names) <= most:
+        return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+    lengths = accumulate(map(len, names[:most]))
+    shown = names[: max(1, sum(length <= ROOM_FOR_A_NAME * most for length in lengths))]
+    return f"{', '.join(shown)} and {len(names) - len(shown)} more"
 
 
 def _together(group: Sequence[Said]) -> Finding:

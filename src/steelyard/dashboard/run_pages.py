@@ -1,4 +1,4 @@
-"""A run: live while it goes on, its results with charts, and where its numbers come from."""
+"""A run: live while it goes on, then its results with charts."""
 
 from __future__ import annotations
 
@@ -15,12 +15,9 @@ from steelyard.errors import UsageError
 from steelyard.report.evidence import Evidence, load_evidence
 from steelyard.report.html import html_report, results_parts
 from steelyard.report.matrix import FIGURES, Line, Table, cell
-from steelyard.report.origins import what_is_set
-from steelyard.report.provenance import provenance_document, provenance_text
 from steelyard.report.results import Results, load_results, warnings
 from steelyard.report.spending import spending_line
 from steelyard.report.standing import Standing, standing
-from steelyard.report.unseen import visible
 from steelyard.store.reading.progress import CellProgress, Progress
 from steelyard.types import RunInfo
 
@@ -33,7 +30,6 @@ MOST_LIVE = 50_000
 """Answers of a cell up to which its score is computed while it runs."""
 FRESH = 50
 """A live score is computed again once this part more is answered: every 2 percent."""
-HIDDEN = "left out: a benchmark here is confidential. steelyard show --provenance has it"
 
 
 def run(request: Request) -> Response:
@@ -46,7 +42,7 @@ def run(request: Request) -> Response:
     is_asked = results is not None and any(one.value("attempted") for one in results.cells)
     is_whole = is_asked and (not is_long or bool(word(request, "charts")))
     remember = board.remember_large if is_long else board.remember
-    whole = remember("whole", _key(info), lambda: _whole(board, info)) if is_whole else None
+    whole = remember("whole", key_of(info), lambda: _whole(board, info)) if is_whole else None
     progress = None if info.status == "done" else board.store.progress(info.id)
     return board.page(
         "run.html.j2",
@@ -75,7 +71,7 @@ def run(request: Request) -> Response:
 
 def results_of(board: Board, info: RunInfo) -> Results:
     """The results of a run that is not on its way."""
-    return board.remember("results", _key(info), lambda: load_results(board.store, info))
+    return board.remember("results", key_of(info), lambda: load_results(board.store, info))
 
 
 def _standings(board: Board, info: RunInfo, progress: Progress) -> dict[int, dict[str, str]]:
@@ -110,7 +106,8 @@ def run_of(request: Request) -> RunInfo:
     return board_of(request).store.run(request.path_params["run"])
 
 
-def _key(info: RunInfo) -> tuple[str, str, str]:
+def key_of(info: RunInfo) -> tuple[str, str, str]:
+    """What a page of the run is remembered by: it changes as the run does."""
     return (info.id, info.name, info.status)
 
 
@@ -149,27 +146,6 @@ def _kept_table(results: Results, run: int, label: str) -> Table:
     return with_links(table, run, benchmark=label)
 
 
-def provenance(request: Request) -> Response:
-    """Plan, data, settings, code, machine and packages, in full."""
-    board = board_of(request)
-    info = run_of(request)
-    is_hidden = not board.reveal and any(one.is_confidential for one in board.store.cells(info.id))
-    remember = board.remember_large if board.is_large([info]) else board.remember
-    text = HIDDEN if is_hidden else remember("provenance", _key(info), lambda: _provenance(board, info))
-    return board.page(
-        "provenance.html.j2",
-        request,
-        title=f"Where #{info.number} comes from",
-        run=info,
-        text=text,
-        is_making=text is None,
-    )
-
-
-def _provenance(board: Board, info: RunInfo) -> str:
-    return visible(what_is_set(provenance_text(provenance_document(board.store, info))))
-
-
 def report(request: Request) -> Response:
     """The run as one file to be sent: a download, since it carries a style and a script of its own."""
     from starlette.responses import Response
@@ -178,7 +154,7 @@ def report(request: Request) -> Response:
     info = run_of(request)
     text = board.remember(
         "report",
-        _key(info),
+        key_of(info),
         lambda: _report(board, info),
     )
     headers = {"content-disposition": f'attachment; filename="steelyard-run-{info.number}.html"'}

@@ -23,11 +23,12 @@ from steelyard.report.drawing.marks import SLOTS, sample
 from steelyard.report.evidence import Evidence
 from steelyard.report.examples import examples_apart, fitting
 from steelyard.report.facts import facts, spending_lines
+from steelyard.report.laid_out import laid_out, prose
 from steelyard.report.matrix import figures_table, matrix, subjects_table
 from steelyard.report.origins import commands, in_full, origins, pages
 from steelyard.report.raw import attachments
 from steelyard.report.samples import Item, load_samples
-from steelyard.report.unseen import as_shown
+from steelyard.report.unseen import as_shown, verbatim
 from steelyard.store import Store
 
 if TYPE_CHECKING:
@@ -167,7 +168,9 @@ def _environment() -> Environment:
     )
     environment.filters["descriptive"] = descriptive
     environment.filters["scrolls"] = scrolls
-    environment.filters["linked"] = str  # a file has no page of the answers: a command stays
+    environment.filters["verbatim"] = verbatim
+    environment.filters["laid_out"] = laid_out
+    environment.filters["linked"] = prose  # a file has no page of the answers: a command stays
     return environment
 
 

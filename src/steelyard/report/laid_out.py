@@ -1,0 +1,53 @@
+"""A finding as a page lays it out: what it claims, then what was seen, a line a benchmark where it is of several."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from steelyard.analysis.telling import MOST_TOLD, Finding
+from steelyard.report.unseen import joined, visible
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+ENDS = (". ", ": ", "; ")
+OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
+
+
+class LaidOut(Struct, frozen=True, kw_only=True):
+    """The claim and what follows it; of several benchmarks each with its own, where these differ."""
+
+    claim: str
+    seen: str = ""
+    lines: tuple[tuple[str, str], ...] = ()
+    more: int = 0
+
+
+def laid_out(finding: Finding) -> LaidOut:
+    """Three benchmarks in one paragraph are not read: each gets a line, up to as many as the sentence tells of."""
+    claim, seen = _split(finding.sentence)
+    each = [(part.benchmark, _split(part.sentence)[1]) for part in finding.parts]
+    if all(words == seen for _, words in each):  # said once, it holds of all
+        return LaidOut(claim=claim, seen=seen)
+    return LaidOut(claim=claim, lines=tuple(each[:MOST_TOLD]), more=len(each[MOST_TOLD:]))
+
+
+def _split(sentence: str) -> tuple[str, str]:
+    """The claim, which is what comes before the first stop, and the rest."""
+    end = min((place for stop in ENDS if (place := sentence.find(stop)) >= 0), default=len(sentence)) + 1
+    return sentence[:end], sentence[end:].strip()
+
+
+def prose(text: str) -> Markup:
+    """A sentence as markup, in which an option of ours is not broken after its hyphens."""
+    from markupsafe import Markup, escape
+
+    return Markup(unbroken(str(escape(joined(visible(text))))))  # noqa: S704 - escaped before
+
+
+def unbroken(markup: str) -> str:
+    """Markup in which options stay on one line."""
+    return OPTION.sub(lambda found: f'<span class="option">{found[0]}</span>', markup)

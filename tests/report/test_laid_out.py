@@ -1,0 +1,40 @@
+from steelyard.analysis.telling import Finding
+from steelyard.report.laid_out import laid_out, prose
+
+
+def finding(sentence, *parts):
+    told = tuple(Finding(rule="lead", kind="open", sentence=text, benchmark=name) for name, text in parts)
+    return Finding(rule="lead", kind="open", sentence=sentence, parts=told)
+
+
+def test_a_finding_of_several_benchmarks_has_a_line_for_each():
+    shown = laid_out(
+        finding(
+            "Right answers on a and b cost least with m: 1 USD on a; 2 USD on b.",
+            ("a", "Right answers on a cost least with m: 1 USD."),
+            ("b", "Right answers on b cost least with m: 2 USD."),
+        )
+    )
+    assert (shown.claim, shown.seen) == ("Right answers on a and b cost least with m:", "")
+    assert shown.lines == (("a", "1 USD."), ("b", "2 USD."))
+
+
+def test_what_holds_on_all_of_them_is_said_once():
+    shown = laid_out(
+        finding("Nothing on a and b. It failed.", ("a", "Nothing on a. It failed."), ("b", "Nothing on b. It failed."))
+    )
+    assert (shown.claim, shown.seen, shown.lines) == ("Nothing on a and b.", "It failed.", ())
+    alone = laid_out(finding("m answers 7 of a and 8 of b.", ("a", "m answers 7 of a."), ("b", "m answers 8 of b.")))
+    assert (alone.claim, alone.lines) == ("m answers 7 of a and 8 of b.", ())
+
+
+def test_a_page_has_lines_for_as_many_benchmarks_as_the_sentence_tells_of():
+    parts = [(f"b{place}", f"Best on b{place}: {place}.") for place in range(9)]
+    shown = laid_out(finding("Best on many: much.", *parts))
+    assert (len(shown.lines), shown.more) == (6, 3)
+
+
+def test_an_option_is_not_broken_and_a_name_is_not_markup():
+    assert prose("<b> of a--b: 5 % (--max-tokens)") == (
+        '&lt;b&gt; of a--b: 5\xa0% (<span class="option">--max-tokens</span>)'
+    )
