@@ -1,3 +1,5 @@
+import re
+
 from steelyard.analysis.telling import Finding
 from steelyard.report.laid_out import laid_out, prose
 
@@ -34,7 +36,9 @@ def test_a_page_has_lines_for_as_many_benchmarks_as_the_sentence_tells_of():
     assert (len(shown.lines), shown.more) == (6, 3)
 
 
-def test_an_option_is_not_broken_and_a_name_is_not_markup():
-    assert prose("<b> of a--b: 5 % (--max-tokens)") == (
-        '&lt;b&gt; of a--b: 5\xa0% (<span class="option">--max-tokens</span>)'
+def test_an_option_is_not_broken_no_number_parts_from_its_unit_and_a_name_is_not_markup():
+    said = prose("<b> of a--b: 61.3 % (58.6 to 63.9), n = 1,319, with --max-tokens and 4 models, run = 7")
+    assert re.findall('<span class="unbroken">([^<]*)</span>', said) == ["61.3 %", "n = 1,319", "--max-tokens"]
+    assert re.sub("<span[^>]*>|</span>", "", said) == (
+        "&lt;b&gt; of a--b: 61.3 % (58.6 to 63.9), n = 1,319, with --max-tokens and 4 models, run = 7"
     )

@@ -8,7 +8,7 @@ from steelyard.report.answers import plain
 from steelyard.report.console import PlainConsole, console, new_table
 from steelyard.report.drawing import marks
 from steelyard.report.identity import MixedModel, mixture_warning
-from steelyard.report.unseen import as_shown, exact, harmless, harmless_json, joined, on_one_line, verbatim, visible
+from steelyard.report.unseen import as_shown, exact, harmless, harmless_json, on_one_line, visible
 
 TURNED = "a\u202eb"
 HIDDEN = ["\x1b", "\x00", "\u00ad", "\u200b", "\u202e", "\u2066", "\u3164", "\ufeff", "\U000e0041", "\U000e0101"]
@@ -35,25 +35,6 @@ def test_a_template_shows_names_visibly_and_gives_forms_what_they_had():
         name=TURNED + "<", ours=Markup("<b>"), n=3
     )
     assert shown == "a\\u202eb&lt;|a\u202eb&lt;|<b>|3"
-
-
-def test_no_number_parts_from_its_unit():
-    told = joined("61.3 % (58.6 to 63.9), n = 1,319, 46.0 points at 12 ms or 0.5 USD, >= 0.5 in 2 min 3 s")
-    assert told.split(" ") == [
-        "61.3\xa0%", "(58.6", "to", "63.9),", "n\xa0=\xa01,319,", "46.0\xa0points", "at", "12\xa0ms", "or",
-        "0.5\xa0USD,", ">=\xa00.5", "in", "2\xa0min", "3\xa0s",
-    ]  # fmt: skip
-    untouched = "4 models, 2 sums, top 5 started, a % b, run = 7"
-    assert joined(untouched) == untouched
-
-
-def test_what_is_there_to_be_copied_stays_to_the_letter():
-    from jinja2 import Environment
-
-    page = Environment(autoescape=True, finalize=as_shown)
-    page.filters["verbatim"] = verbatim
-    shown = page.from_string("{{ said }}|{{ said | verbatim }}").render(said=f"{TURNED} < 5 %")
-    assert shown == "a\\u202eb &lt; 5\xa0%|a\\u202eb &lt; 5 %"
 
 
 def test_a_chart_shows_names_visibly():

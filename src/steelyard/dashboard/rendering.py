@@ -24,7 +24,7 @@ from steelyard.report.drawing.axes import value_text
 from steelyard.report.drawing.figures import Figure
 from steelyard.report.facts import duration_text
 from steelyard.report.laid_out import laid_out, unbroken
-from steelyard.report.unseen import as_shown, exact, joined, verbatim, visible
+from steelyard.report.unseen import as_shown, exact, visible
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -92,7 +92,6 @@ def environment() -> Environment:
         "laid_out": laid_out,
         "linked": linked,
         "marked": marked,
-        "verbatim": verbatim,
     }
     return made
 
@@ -128,7 +127,7 @@ def linked(text: str) -> Markup:
     def link(found: re.Match[str]) -> str:
         return f'<a href="{address(f"/runs/{found[2]}/answers", state=state)}">{found[1]}</a>'
 
-    return Markup(unbroken(TO_READ.sub(link, str(escape(joined(visible(text)))))))  # noqa: S704 - escaped before
+    return Markup(unbroken(TO_READ.sub(link, str(escape(visible(text))))))  # noqa: S704 - escaped before
 
 
 def when(moment: str | float | None) -> str:

@@ -28,7 +28,7 @@ from steelyard.report.matrix import figures_table, matrix, subjects_table
 from steelyard.report.origins import commands, in_full, origins, pages
 from steelyard.report.raw import attachments
 from steelyard.report.samples import Item, load_samples
-from steelyard.report.unseen import as_shown, verbatim
+from steelyard.report.unseen import as_shown
 from steelyard.store import Store
 
 if TYPE_CHECKING:
@@ -168,7 +168,6 @@ def _environment() -> Environment:
     )
     environment.filters["descriptive"] = descriptive
     environment.filters["scrolls"] = scrolls
-    environment.filters["verbatim"] = verbatim
     environment.filters["laid_out"] = laid_out
     environment.filters["linked"] = prose  # a file has no page of the answers: a command stays
     return environment

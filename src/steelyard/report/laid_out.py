@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from steelyard.analysis.telling import MOST_TOLD, Finding
-from steelyard.report.unseen import joined, visible
+from steelyard.report.unseen import visible
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
 ENDS = (". ", ": ", "; ")
-OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
+UNITS = r"(?:%|(?:ms|s|min|h|USD|kB|MB|GB|points?|times)\b)"
+UNBROKEN = re.compile(rf"(?<![\w-])--[a-z][a-z-]*|[\d.,]+ {UNITS}|\bn = \d[\d,]*\d|\bn = \d")
+"""What a line does not break: an option of ours, a number with its unit."""
 
 
 class LaidOut(Struct, frozen=True, kw_only=True):
@@ -42,12 +44,12 @@ def _split(sentence: str) -> tuple[str, str]:
 
 
 def prose(text: str) -> Markup:
-    """A sentence as markup, in which an option of ours is not broken after its hyphens."""
+    """A sentence as markup, in which no number parts from its unit, and no option is broken after its hyphens."""
     from markupsafe import Markup, escape
 
-    return Markup(unbroken(str(escape(joined(visible(text))))))  # noqa: S704 - escaped before
+    return Markup(unbroken(str(escape(visible(text)))))  # noqa: S704 - escaped before
 
 
 def unbroken(markup: str) -> str:
-    """Markup in which options stay on one line."""
-    return OPTION.sub(lambda found: f'<span class="option">{found[0]}</span>', markup)
+    """Markup in which an option, or a number with its unit, stays on one line; the text is what it was."""
+    return UNBROKEN.sub(lambda found: f'<span class="unbroken">{found[0]}</span>', markup)

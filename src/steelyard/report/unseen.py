@@ -21,9 +21,6 @@ _COMMAND = re.compile(
     f"^(?=[{_BLANK}]*:[{_PASSED_OVER}]*:)|#(?=[{_PASSED_OVER}]*#[{_PASSED_OVER}]*(?:vso|teamcity)?\\[)",
     re.MULTILINE,
 )
-_UNITS = r"%|(?:ms|s|min|h|USD|kB|MB|GB|points?)\b"
-_PARTED = re.compile(rf"(?<=\d) (?={_UNITS})|(?<=\bn) (?== \d)|(?<=\bn =) (?=\d)|(?<=[<>]=) (?=\d)")
-"""The blank between a number and its unit, and before a number what says of what it is."""
 
 
 def visible(text: str) -> str:
@@ -63,24 +60,9 @@ def cut(text: str, most: int) -> str:
     return f"{text[:head]}\n[... {len(text) - most:,} characters left out ...]\n{text[-tail:]}"
 
 
-def joined(text: str) -> str:
-    """The text with each number on one line with its unit."""
-    return _PARTED.sub("\xa0", text)
-
-
 def as_shown(value: Any) -> Any:
-    """What a template puts on a page: every text made visible, no number parted from its unit (Jinja's ``finalize``).
-
-    Markup of our own is left as it is.
-    """
-    return joined(visible(value)) if isinstance(value, str) and not hasattr(value, "__html__") else value
-
-
-def verbatim(text: Any) -> Any:
-    """What was asked or answered, or is there to be copied: made visible, and otherwise to the letter."""
-    from markupsafe import Markup, escape
-
-    return text if hasattr(text, "__html__") else Markup(escape(visible(str(text))))  # noqa: S704 - escaped before
+    """What a template puts on a page: every text made visible, but for markup of our own (Jinja's ``finalize``)."""
+    return visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
 def exact(value: object) -> str:
