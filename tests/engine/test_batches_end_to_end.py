@@ -47,7 +47,7 @@ def quickly(most=5, at_once=4, spare=16):
         ("steelyard.engine.asking.batch_lane", "AT_ONCE"): at_once,
         ("steelyard.engine.asking.batch_lane", "MOST_HELD"): most * at_once,
         ("steelyard.engine.pipeline", "MOST_HELD"): most * at_once,
-        ("steelyard.engine.pipeline", "SPARE_WINDOW"): spare,
+        ("steelyard.engine.loading", "SPARE_WINDOW"): spare,
         ("steelyard.cli.live", "LINE_EVERY_S"): 0.05,
     }
 

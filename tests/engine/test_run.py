@@ -8,7 +8,8 @@ import pytest
 
 import steelyard as sy
 from steelyard.engine.asking.attempts import RetryPolicy
-from steelyard.engine.pipeline import HOPELESS_AFTER, SPARE_WINDOW, WINDOW_PER_SLOT, Lane
+from steelyard.engine.loading import SPARE_WINDOW, WINDOW_PER_SLOT, Loader
+from steelyard.engine.pipeline import HOPELESS_AFTER
 from steelyard.engine.progress import Progress
 from steelyard.engine.run import Given, execute
 from steelyard.errors import UnknownName, UsageError
@@ -50,13 +51,13 @@ def test_every_item_is_asked_scored_and_summed_up():
 
 
 def test_of_any_number_of_items_no_more_than_a_window_are_in_hand(monkeypatch):
-    unfinished, begin = [], Lane._work
+    unfinished, begin = [], Loader._work
 
-    def begin_and_count(lane, *item):
-        unfinished.append(lane._unfinished)
-        return begin(lane, *item)
+    def begin_and_count(loader, *item):
+        unfinished.append(loader._window.items)
+        return begin(loader, *item)
 
-    monkeypatch.setattr(Lane, "_work", begin_and_count)
+    monkeypatch.setattr(Loader, "_work", begin_and_count)
     assert sy.run([sy.Scripted(parity, concurrency=2)], [questions(400)]).status == "done"
     assert len(unfinished) == 400
     assert max(unfinished) == 2 * WINDOW_PER_SLOT + SPARE_WINDOW

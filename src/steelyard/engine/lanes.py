@@ -77,7 +77,7 @@ def lend_earlier_answers(lanes: Sequence[Lane], store: Store, run: RunInfo, plan
     since_s = oldest_used_s(plan)
     if since_s is not None:
         for lane in lanes:
-            lane.cache = Cache(store, run.id, [cell.cell for cell in lane.cells], since_s=since_s)
+            lane.use_again(Cache(store, run.id, [cell.cell for cell in lane.cells], since_s=since_s))
         memory = Verdicts(store, run.id, since_s=since_s)
         for seat in {cell.cell.judge for lane in lanes for cell in lane.cells if cell.cell.judge is not None}:
             seat.memory = memory

@@ -8,11 +8,10 @@ is scored only after it is durable. Nothing here knows what a benchmark asks or 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import random
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
@@ -26,30 +25,20 @@ from steelyard.engine.asking.system import System, Unpaid, system_of
 from steelyard.engine.asking.throttle import Door, GateShut
 from steelyard.engine.asking.way import extractor, total_usd
 from steelyard.engine.judging.grade import grade, grade_at_once, is_quick
+from steelyard.engine.loading import WINDOW_PER_SLOT, Loader, Source, Window
 from steelyard.engine.money.budget import SPENT, Bill, Ledger, Till, costs_nothing
 from steelyard.engine.progress import Progress
 from steelyard.engine.reuse.cache import Cache
-from steelyard.engine.schedule.horizon import wait_for_move
 from steelyard.engine.stragglers import Stragglers
 from steelyard.engine.work import OpenCell, Work
 from steelyard.engine.writer import Keeps
 from steelyard.providers.batches import Answered, BatchService
 from steelyard.providers.services import where_the_key_is
-from steelyard.store.nouns import reused
 from steelyard.types import Call, Completion, Failure, Score
 
-SPARE_WINDOW = 16
-WINDOW_PER_SLOT = 4
 MOST_SCORERS = 32
-LOADED_AT_ONCE = 64
 HOPELESS_AFTER = 10
 GRACE_S = 5.0
-
-Item = tuple[OpenCell, int, int]
-"""A cell, the position of one of its items, and which repeat of it."""
-
-Source = AsyncIterator[Sequence[Item]]
-"""Items to be asked, some at a time, as they come."""
 
 
 class Lane:
@@ -71,11 +60,9 @@ class Lane:
         on_stop: Callable[[str], None] = lambda reason: None,
     ) -> None:
         self.cells, self._writer, self._progress, self._policy = cells, writer, progress, policy
-        self.cache: Cache | None = None
         self.till: Till | None = None
         self._spec = cells[0].cell.spec
         self.model = self._spec.id
-        self._seed = seed
         self._generator = random.Random()
         self._on_stop = on_stop
         self.concurrency = concurrency
@@ -96,13 +83,9 @@ class Lane:
             cell.progress.throttle, cell.progress.disk = self.throttle, writer
         self.batches: BatchLane | None = None
         self._counted_shares: Container[int | None] = ()
-        in_pieces = MOST_HELD if self._spec.batch else WINDOW_PER_SLOT * concurrency
-        self._window = in_pieces + SPARE_WINDOW
-        self._loaded: asyncio.Queue[Work | None] = asyncio.Queue()
+        self._window = Window(MOST_HELD if self._spec.batch else WINDOW_PER_SLOT * concurrency)
+        self._loader = Loader(cells, self._window, seed, answered=self._keep)
         self._durable: asyncio.Queue[Work | None] = asyncio.Queue()
-        self._unfinished = 0
-        self._is_loaded = False
-        self._has_left = asyncio.Event()
         self._failures = 0
         self._has_answered = False
         self.stopped: str | None = None
@@ -116,6 +99,19 @@ class Lane:
         if self._system is not None:
             self._system.pay_from(ledger)
 
+    @property
+    def cache(self) -> Cache | None:
+        """The answers of earlier runs that may be used again."""
+        return self._loader.cache
+
+    def use_again(self, cache: Cache) -> None:
+        """Answer from earlier runs what they have answered."""
+        self._loader.cache = cache
+
+    def remaining(self) -> Source:
+        """Every item that is still to be asked, in the order of the plan, some at a time, as far as horizons let go."""
+        return self._loader.remaining()
+
     def _held(self) -> str | None:
         return next((held for cell in self.cells if (held := cell.progress.held())), None)
 
@@ -127,6 +123,7 @@ class Lane:
     def stop(self, reason: str) -> None:
         """Send nothing more; what is in flight may still come in, and what was reserved before the money ended."""
         self.stopped = self.stopped or reason
+        self._loader.stop()
         for cell in self.cells:
             cell.horizon.abandon()
             cell.progress.stopped = self.stopped
@@ -150,113 +147,31 @@ class Lane:
             else:
                 generating = [group.create_task(self._generate()) for _ in range(self.concurrency)]
             await self._load_unscored(unscored)
-            await self._load(source or self.remaining())
+            await self._loader.load(source or self.remaining(), askers=self.concurrency)
             watching = group.create_task(self._stragglers.watch())
             await asyncio.gather(*generating)
             watching.cancel()
             ticking.cancel()
-            await self._until_at_most(0)
+            await self._window.until_at_most(0)
             for _ in scoring:
                 self._durable.put_nowait(None)
 
     async def _load_unscored(self, unscored: Iterable[Work]) -> None:
         for work in unscored:
-            await self._enter()
+            await self._window.enter()
             work.cell.horizon.enter(work.cell.horizon.earlier, work.place)
             self._durable.put_nowait(work)
-
-    async def _load(self, source: Source) -> None:
-        if self.cache is not None:
-            await self.cache.open()
-        async for some in source:
-            if self.stopped:
-                break
-            await self._load_some(some)
-        self._is_loaded = True
-        for _ in range(self.concurrency):
-            self._loaded.put_nowait(None)
-
-    async def _load_some(self, items: Sequence[Item]) -> None:
-        """Load items; those that may have been answered earlier are looked up many at a time."""
-        known: list[Work] = []
-        for cell, position, repeat in items:
-            if self.stopped:
-                break
-            if known and self._unfinished >= self._window:
-                await self._use_again(known)
-                known = []
-            await self._enter()
-            work = self._work(cell, position, repeat)
-            if self.cache is not None and self.cache.may_hold(work.digest):
-                known.append(work)
-            else:
-                self._loaded.put_nowait(work)
-        await self._use_again(known)
-
-    def _work(self, cell: OpenCell, position: int, repeat: int) -> Work:
-        sample = cell.cell.task.dataset.samples[position]
-        request = cell.cell.request(position, sample, repeat, self._seed)
-        digest = cell.identity.key(request)
-        return Work(cell=cell, position=position, repeat=repeat, sample=sample, request=request, digest=digest)
-
-    async def _use_again(self, known: Sequence[Work]) -> None:
-        """Answer from earlier runs what they have answered; ask the rest."""
-        if not known:
-            return
-        assert self.cache is not None
-        found = await self.cache.find([work.digest for work in known])
-        for work in known:
-            answer = work.reused = found.get(work.digest)
-            if answer is None:
-                self._loaded.put_nowait(work)
-                continue
-            work.call = reused(answer.call, work.sample.id)
-            work.started_at_s, work.ended_at_s = answer.started_s, answer.ended_s
-            self._keep(work)
-
-    async def remaining(self) -> Source:
-        """Every item that is still to be asked, in the order of the plan, some at a time, as far as horizons let go."""
-        while (cell := await self._next_open()) is not None:
-            stretch = cell.horizon.take()
-            items = ((cell, position, repeat) for position, repeat in cell.remaining(stretch))
-            while some := list(itertools.islice(items, LOADED_AT_ONCE)):
-                for _, position, repeat in some:
-                    cell.horizon.enter(stretch, (position, repeat))
-                yield some
-            cell.horizon.loaded(stretch)
-
-    async def _next_open(self) -> OpenCell | None:
-        """The first cell that may go on, once there is one; none are left where all are spent."""
-        while not self.stopped:
-            open_cell = next((cell for cell in self.cells if cell.horizon.has_more), None)
-            if open_cell is not None or all(cell.horizon.is_spent for cell in self.cells):
-                return open_cell
-            if self.batches is not None:
-                self._loaded.put_nowait(None)  # what is gathered goes in as it is: the look waits for it
-            await wait_for_move(cell.horizon for cell in self.cells)
-        return None
-
-    async def _enter(self) -> None:
-        await self._until_at_most(self._window - 1)
-        self._unfinished += 1
 
     def _leave(self, work: Work) -> None:
         if work.bill is not None:
             work.bill.keep_promise()
         work.cell.horizon.leave(work.place)
-        self._unfinished -= 1
-        self._has_left.set()
-
-    async def _until_at_most(self, unfinished: int) -> None:
-        """Return when no more than so many items are between the first queue and the last commit."""
-        while self._unfinished > unfinished:
-            self._has_left.clear()
-            await self._has_left.wait()
+        self._window.leave()
 
     async def _generate(self) -> None:
         """Ask one item after another, the next one while the last few answers are being committed."""
         uncommitted: deque[asyncio.Event] = deque()
-        while (work := await self._loaded.get()) is not None:
+        while (work := await self._loader.loaded.get()) is not None:
             if self.stopped or not await self._afford(work):
                 self._leave(work)
                 continue
@@ -275,8 +190,8 @@ class Lane:
 
     async def _by_batches(self, batches: BatchLane) -> None:
         """One round of batches after another, as far as the horizons let go each time."""
-        while not (self._is_loaded and self._loaded.empty()):
-            await batches.serve(self._loaded)
+        while not (self._loader.is_through and self._loader.loaded.empty()):
+            await batches.serve(self._loader.loaded)
 
     def ask_by_batches(
         self, service: BatchService, standings: Standings, counted_shares: Container[int | None]
@@ -286,6 +201,7 @@ class Lane:
         What stands and was to be paid by one of ``counted_shares`` is spent already to the store's budget.
         """
         self._counted_shares = counted_shares
+        self._loader.gathers = True
         self.batches = BatchLane(
             service=service,
             standings=standings,
@@ -298,7 +214,7 @@ class Lane:
             stopped=lambda: self.stopped,
             tell=lambda text: self._progress.tell(f"{self.model}: {text}"),
             begin=lambda requests: self._progress.begin_batch(self.model, requests),
-            is_loaded=lambda: self._is_loaded,
+            is_loaded=lambda: self._loader.is_through,
         )
 
     def _owe(self, work: Work, piece: Piece) -> None:

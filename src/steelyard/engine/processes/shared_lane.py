@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import NamedTuple, Protocol
 
+from steelyard.engine.loading import Item, Source
 from steelyard.engine.money.budget import SPENT, Ledger
-from steelyard.engine.pipeline import Item, Lane, Source
+from steelyard.engine.pipeline import Lane
 from steelyard.engine.processes.frames import CallRow, Items, ScoreRow, Standing
 from steelyard.engine.processes.hand import Hand
 from steelyard.engine.schedule.horizon import Place

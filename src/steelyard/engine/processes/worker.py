@@ -24,8 +24,9 @@ from steelyard.engine.asking.gates import Gates
 from steelyard.engine.cells import Cell, prepare_cells, prepare_tasks
 from steelyard.engine.judging.verdicts import Verdicts
 from steelyard.engine.learnt import learnt_by
+from steelyard.engine.loading import Item, Source
 from steelyard.engine.money.budget import Ledger, Till, costs_nothing
-from steelyard.engine.pipeline import Item, Lane, Source
+from steelyard.engine.pipeline import Lane
 from steelyard.engine.processes import child
 from steelyard.engine.processes.frames import (
     Begin,
@@ -244,7 +245,8 @@ class Worker:
             throttle.gate.on_refusal = partial(self._refused, spec.id, gate)
         earlier = self._begin.earlier
         if store is not None and earlier is not None:
-            lane.cache = Cache(store, self._begin.run_id, [cell.cell for cell in cells], since_s=earlier.since_s)
+            asked = [cell.cell for cell in cells]
+            lane.use_again(Cache(store, self._begin.run_id, asked, since_s=earlier.since_s))
         return lane
 
     def _refused(self, model: str, gate: int, seconds: float) -> None:
