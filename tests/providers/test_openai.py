@@ -153,6 +153,23 @@ def test_a_count_that_is_none_is_unknown_and_costs_no_answer(odd):
     assert (completion.text, completion.usage.input_tokens, completion.usage.output_tokens) == ("ok", 5, None)
 
 
+@pytest.mark.parametrize("odd", [[], "5", 5, {"prompt_tokens_details": [], "completion_tokens_details": "none"}])
+def test_counts_in_another_shape_than_agreed_cost_no_answer(odd):
+    document = {"choices": [{"message": {"content": "ok"}, "finish_reason": "stop"}], "usage": odd}
+    completion = answer(always(200, document))[0].completion
+    assert (completion.text, completion.usage.output_tokens) == ("ok", None)
+    completion = answer(streamed(chunk(content="ok"), finish(), {"choices": [], "usage": odd}))[0].completion
+    assert (completion.text, completion.usage.output_tokens) == ("ok", None)
+
+
+@pytest.mark.parametrize("later", [None, {}, {"prompt_tokens": None, "completion_tokens": None}])
+def test_a_count_that_is_known_stays_so_where_a_later_one_says_nothing(later):
+    completion = answer(streamed(chunk(content="ok"), finish(), usage(7, 3), {"choices": [], "usage": later}))[
+        0
+    ].completion
+    assert (completion.usage.input_tokens, completion.usage.output_tokens) == (7, 3)
+
+
 def test_completions_are_asked_at_their_own_path():
     request = Request(model="m", prompt=Prompt(kind="completion", text="Q:"), stop=("\n",), max_tokens=5)
     outcome, server, _ = answer(streamed({"choices": [{"text": " A\nB", "finish_reason": "stop"}]}), request)
@@ -207,6 +224,21 @@ def test_an_answer_that_was_complete_when_its_connection_broke_is_not_asked_for_
     assert (outcome.completion.text, outcome.attempts, len(server.requests)) == ("whole", (), 1)
 
 
+@pytest.mark.parametrize(
+    "late",
+    [
+        b'data: {"error": {"message": "late"}}\n\n',
+        b'event: error\ndata: {"message": "late"}\n\n',
+        b'data: {"choices": [], "usa\n\n',
+    ],
+)
+def test_what_fails_behind_an_answer_that_is_complete_is_said_and_the_answer_is_not_paid_again(late):
+    sent = [b"data: %b\n\n" % json.dumps(part).encode() for part in (chunk(content="7"), finish(), usage(7, 3))]
+    outcome, server, [notice] = answer(streamed(*sent, late, raw=True))
+    assert (outcome.completion.text, outcome.completion.usage.output_tokens, len(server.requests)) == ("7", 3, 1)
+    assert "an answer was complete when its stream failed" in notice
+
+
 @pytest.mark.parametrize("parts", [[], [usage()], [{"choices": [{"index": 1, "delta": {"content": "n"}}]}]])
 def test_a_stream_without_an_answer_is_not_an_empty_one(parts):
     outcome, _, _ = answer(streamed(*parts))
@@ -224,6 +256,19 @@ def test_an_error_that_stands_bare_in_a_stream_is_a_failure():
     bare = {"object": "error", "message": "out of memory", "code": 500}
     failure = answer(streamed(chunk(content="ha"), bare))[0].failure
     assert (failure.kind, "out of memory" in failure.message) == ("server", True)
+
+
+@pytest.mark.parametrize("data", [b'{"message": "out of memory"}', b"out of memory", b'{"detail": "out of memory"}'])
+def test_an_event_that_is_named_an_error_is_one_whatever_its_data_look_like(data):
+    """And a [DONE] behind it, in the same packet or not, makes nothing whole."""
+    begun = b"data: %b\n\n" % json.dumps(chunk(content="ha")).encode()
+    for parts in (
+        [begun + b"event: error\ndata: " + data + b"\n\ndata: [DONE]\n\n"],
+        [begun, b"event: error\n", b"data: " + data + b"\n\n", b"data: [DONE]\n\n"],
+    ):
+        failure = answer(streamed(*parts, raw=True))[0].failure
+        assert failure is not None
+        assert "out of memory" in failure.message
 
 
 def test_an_error_inside_the_stream_is_a_failure():

@@ -227,6 +227,33 @@ def test_nothing_is_known_of_tokens_that_were_not_reported(vendor):
     assert outcome.completion.usage == Usage()
 
 
+@every_vendor
+@pytest.mark.parametrize("odd", [[], "none", 5, {"a": 1}])
+def test_counts_in_another_shape_than_agreed_cost_no_answer(vendor, odd):
+    document = json.loads(json.dumps(WHOLES[vendor]))
+    document["usageMetadata" if vendor == "google" else "usage"] = odd
+    [outcome], _, _ = answer(vendor, whole(document))
+    assert outcome.completion.text == "Voilà, 42 ✓"
+    assert (outcome.completion.usage.input_tokens, outcome.completion.usage.output_tokens) == (None, None)
+
+
+def test_a_message_that_ends_before_it_began_is_no_answer():
+    ends = (replies.ANTHROPIC_START, {"type": "message_stop"})
+    [outcome], _, _ = answer("anthropic", sent(replies.events(*ends)))
+    assert (outcome.completion, outcome.failure.kind) == (None, "malformed")
+
+
+@every_vendor
+def test_an_error_behind_the_end_of_an_answer_leaves_it_as_it_is(vendor):
+    document, _ = ERRORS[vendor]
+    end = b"data: [DONE]" if vendor == "openai" else b"event: message_stop"
+    raw = STREAMS[vendor].partition(end)[0]
+    late = f"event: error\ndata: {json.dumps(document)}\n\n".encode()
+    [outcome], server, _ = answer(vendor, sent(raw + late))
+    assert (outcome.completion.text, outcome.completion.usage) == ("Voilà, 42 ✓", USAGES[vendor])
+    assert len(server.requests) == 1
+
+
 def body_of(vendor, request=ASKED):
     _, server, notices = answer(vendor, sent(STREAMS[vendor]), request)
     return server.requests[0], notices

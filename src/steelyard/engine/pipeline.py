@@ -18,6 +18,7 @@ from functools import partial
 from steelyard import prices
 from steelyard.engine.asking.attempts import Outcome, RetryPolicy, ask
 from steelyard.engine.asking.batch_lane import MOST_HELD, BatchLane
+from steelyard.engine.asking.believed import believed
 from steelyard.engine.asking.clock import Clock, without_times
 from steelyard.engine.asking.gates import Gates
 from steelyard.engine.asking.standings import Piece, Standings
@@ -226,7 +227,8 @@ class Lane:
     def _answered_in_batch(self, work: Work, answered: Answered) -> None:
         started = datetime.fromtimestamp(work.started_at_s, UTC)
         work.ended_at_s = time.time()
-        outcome = Outcome(attempts=(), completion=answered.completion, failure=answered.failure, last_try_s=0.0)
+        completion = answered.completion and believed(answered.completion, work.request, self._progress.tell)
+        outcome = Outcome(attempts=(), completion=completion, failure=answered.failure, last_try_s=0.0)
         if answered.is_unbilled and work.bill is not None:
             work.bill.unsend()
             work.bill = None

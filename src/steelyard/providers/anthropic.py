@@ -13,19 +13,18 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from steelyard.providers.counted import Told, count, together
 from steelyard.providers.dialect import Dialect, Settings
 from steelyard.providers.endpoint import (
     BROKEN_OFF,
-    Count,
     Endpoint,
-    count,
     decoded,
     key_headers,
     malformed,
     no_answer,
-    reported,
 )
 from steelyard.providers.interface import Done, Event, Text
+from steelyard.providers.refusals import reported
 from steelyard.providers.reply import Reply
 from steelyard.providers.services import address_of, key_of
 from steelyard.types import Channel, FailureKind, ModelSpec, Request, Usage
@@ -51,29 +50,15 @@ KINDS: dict[str, FailureKind] = {
 }
 """What an error within a stream means; ``overloaded_error`` and ``api_error`` are the server's."""
 
+INPUTS = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+"""What was read anew, read from the cache, and written to it: counted beside one another."""
+
 
 class _Block(Struct):
     type: str = ""
     text: str = ""
     thinking: str = ""
     stop_reason: str | None = None
-
-
-class _CacheCreation(Struct):
-    ephemeral_1h_input_tokens: Count = None
-
-
-class _OutputDetails(Struct):
-    thinking_tokens: Count = None
-
-
-class _Usage(Struct):
-    input_tokens: Count = None
-    cache_read_input_tokens: Count = None
-    cache_creation_input_tokens: Count = None
-    cache_creation: _CacheCreation | None = None
-    output_tokens: Count = None
-    output_tokens_details: _OutputDetails | None = None
 
 
 class _Error(Struct):
@@ -85,7 +70,7 @@ class _Message(Struct):
     model: str | None = None
     content: list[_Block] = []
     stop_reason: str | None = None
-    usage: _Usage | None = None
+    usage: Told = None
     error: _Error | None = None
 
 
@@ -94,7 +79,7 @@ class _Event(Struct):
     message: _Message | None = None
     content_block: _Block | None = None
     delta: _Block | None = None
-    usage: _Usage | None = None
+    usage: Told = None
     error: _Error | None = None
 
 
@@ -141,28 +126,36 @@ def thinking(effort: str) -> dict[str, Any]:
 
 
 async def _streamed(reply: Reply) -> AsyncIterator[Event]:
-    told, model, stop = _Usage(), None, None
-    finished = False
+    told: dict[str, Told] = {}
+    done = Done()
+    has_begun = finished = False
     async for data, at_ns in reply.events():
         event = decoded(_events, data)
         if event.type in ("content_block_delta", "content_block_start"):
+            has_begun = True
             for text in _texts(event.delta or event.content_block or _Block(), at_ns):
                 yield text
         elif event.type == "message_delta":
             stop = event.delta.stop_reason if event.delta else None
-            told = _together(told, event.usage or _Usage())
+            told = together(told, event.usage)
+            done = msgspec.structs.replace(
+                done, stop_reason=STOPS.get(stop or "", stop) or done.stop_reason, usage=_usage(told)
+            )
         elif event.type == "message_start" and event.message is not None:
-            model = event.message.model
-            told = msgspec.structs.replace(event.message.usage or _Usage(), output_tokens=None)  # it has only begun
+            told = together(event.message.usage, None)
+            told.pop("output_tokens", None)  # it has only begun
+            done = msgspec.structs.replace(done, model_reported=event.message.model, usage=_usage(told))
         elif event.type == "error":
             raise _told(event.error or _Error())
         elif event.type == "message_stop":
-            finished = True
+            finished = has_begun
             break
-    if not finished and stop is None:
+        if done.stop_reason is not None:
+            yield done
+    if not finished and done.stop_reason is None:
         raise malformed(BROKEN_OFF)
     await reply.finish()
-    yield Done(stop_reason=STOPS.get(stop or "", stop), usage=_usage(told), model_reported=model)
+    yield done
 
 
 def _whole(data: bytes, at_ns: int) -> list[Event]:
@@ -173,7 +166,7 @@ def _whole(data: bytes, at_ns: int) -> list[Event]:
         raise no_answer(data)
     texts = [text for block in message.content for text in _texts(block, at_ns)]
     stop = message.stop_reason
-    usage = _usage(message.usage or _Usage())
+    usage = _usage(message.usage)
     reason = STOPS.get(stop or "", stop)
     done = Done(stop_reason=reason, usage=usage, model_reported=message.model, streamed=False, at_ns=at_ns)
     return [*texts, done]
@@ -188,24 +181,17 @@ def _told(error: _Error) -> Exception:
     return reported(f"{error.message} ({error.type})", KINDS.get(error.type, "server"))
 
 
-def _together(before: _Usage, later: _Usage) -> _Usage:
-    """Counts are cumulative: the later one stands, where there is one."""
-    fields = _Usage.__struct_fields__
-    return _Usage(**{name: getattr(before if getattr(later, name) is None else later, name) for name in fields})
-
-
-def _usage(told: _Usage) -> Usage:
-    if told == _Usage():
+def _usage(told: Told) -> Usage:
+    if not isinstance(told, dict) or not told:
         return Usage()
-    cached, written = count(told.cache_read_input_tokens), count(told.cache_creation_input_tokens)
-    fresh = count(told.input_tokens)
+    fresh, cached, written = (count(told, name) for name in INPUTS)
     return Usage(
         input_tokens=None if fresh is None else fresh + (cached or 0) + (written or 0),
-        output_tokens=count(told.output_tokens),
+        output_tokens=count(told, "output_tokens"),
         cached_input_tokens=cached,
         cache_write_tokens=written,
-        cache_write_1h_tokens=count(told.cache_creation.ephemeral_1h_input_tokens) if told.cache_creation else None,
-        reasoning_tokens=count(told.output_tokens_details.thinking_tokens) if told.output_tokens_details else None,
+        cache_write_1h_tokens=count(told, "cache_creation", "ephemeral_1h_input_tokens"),
+        reasoning_tokens=count(told, "output_tokens_details", "thinking_tokens"),
         source="server",
     )
 

@@ -1,45 +1,43 @@
-"""The tokens that a reply of OpenAI's protocol says it took, of whatever kind the reply is."""
+"""The tokens that a reply says it took, as they are told: an answer is not lost because a count of it is odd."""
 
 from __future__ import annotations
 
-from msgspec import Struct
+from typing import Any
 
-from steelyard.providers.endpoint import Count, count
 from steelyard.types import Usage
 
+Told = Any
+"""What stands in the place of the counts. Some services have something else there than an object of numbers."""
 
-class InputDetails(Struct):
-    """Parts of the prompt that have prices of their own."""
-
-    cached_tokens: Count = None
-    cache_write_tokens: Count = None
+MOST_TOKENS = 1 << 40
 
 
-class OutputDetails(Struct):
-    """Parts of the answer that are told apart."""
-
-    reasoning_tokens: Count = None
-
-
-class Counted(Struct):
-    """The counts as they are told; DeepSeek has a name of its own for what came from its cache."""
-
-    prompt_tokens: Count = None
-    completion_tokens: Count = None
-    prompt_tokens_details: InputDetails | None = None
-    prompt_cache_hit_tokens: Count = None
-    completion_tokens_details: OutputDetails | None = None
+def count(told: Told, *path: str) -> int | None:
+    """The count at ``path``; one that is not there, no number, negative or beyond all bounds is unknown."""
+    for name in path:
+        told = told.get(name) if isinstance(told, dict) else None
+    if isinstance(told, float) and told.is_integer():
+        told = int(told)
+    return told if type(told) is int and 0 <= told < MOST_TOKENS else None  # a bool is no count
 
 
-def usage_of(told: Counted) -> Usage:
-    """The counts as a call's usage; one that makes no sense is unknown."""
-    inputs, outputs = told.prompt_tokens_details, told.completion_tokens_details
-    cached = inputs.cached_tokens if inputs else None
+def together(before: Told, later: Told) -> dict[str, Told]:
+    """Counts that come more than once in a stream are cumulative: the later one stands, where there is one."""
+    told = [counts for counts in (before, later) if isinstance(counts, dict)]
+    return {name: value for counts in told for name, value in counts.items() if value is not None}
+
+
+def usage_of(told: Told) -> Usage:
+    """What OpenAI's protocol counts as a call's usage; DeepSeek has a name of its own for what came from its cache."""
+    if not isinstance(told, dict):
+        return Usage()
+    inputs, outputs = "prompt_tokens_details", "completion_tokens_details"
+    cached = count(told, inputs, "cached_tokens")
     return Usage(
-        input_tokens=count(told.prompt_tokens),
-        output_tokens=count(told.completion_tokens),
-        cached_input_tokens=count(told.prompt_cache_hit_tokens if cached is None else cached),
-        cache_write_tokens=count(inputs.cache_write_tokens) if inputs else None,
-        reasoning_tokens=count(outputs.reasoning_tokens) if outputs else None,
+        input_tokens=count(told, "prompt_tokens"),
+        output_tokens=count(told, "completion_tokens"),
+        cached_input_tokens=count(told, "prompt_cache_hit_tokens") if cached is None else cached,
+        cache_write_tokens=count(told, inputs, "cache_write_tokens"),
+        reasoning_tokens=count(told, outputs, "reasoning_tokens"),
         source="server",
     )

@@ -13,9 +13,9 @@ import msgspec
 from msgspec import Struct
 
 from steelyard.errors import ProviderError
-from steelyard.providers.counted import Counted, usage_of
+from steelyard.providers.counted import Told, usage_of
 from steelyard.providers.interface import Weighed
-from steelyard.types import Failure, Likelihood, Usage
+from steelyard.types import Failure, Likelihood
 
 TRY_TEXT = "The capital of France is"
 TRY_CONTINUATION = " Paris"
@@ -41,7 +41,7 @@ class EchoReply(Struct):
     """What comes back for a list of prompts."""
 
     choices: list[EchoChoice] = []
-    usage: Counted | None = None
+    usage: Told = None
     model: str | None = None
     system_fingerprint: str | None = None
 
@@ -70,7 +70,7 @@ def read_echo(data: bytes, text: str, continuations: tuple[str, ...]) -> Weighed
         raise _refused(f"{len(reply.choices)} choices for {len(continuations)} prompts")
     return Weighed(
         likelihoods=tuple(_likelihood(by_index[index], text, word) for index, word in enumerate(continuations)),
-        usage=usage_of(reply.usage) if reply.usage else Usage(),
+        usage=usage_of(reply.usage),
         model_reported=reply.model,
         fingerprint=reply.system_fingerprint,
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncIterator, Mapping
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -17,11 +17,11 @@ from steelyard.errors import ProviderError
 from steelyard.providers.accepted import Accepted
 from steelyard.providers.dialect import Dialect
 from steelyard.providers.http import STALL_TIMEOUT_S, Http, is_loopback
-from steelyard.providers.interface import Done, Event, FirstByte, Pause
+from steelyard.providers.interface import Done, Event, FirstByte, Notice, Pause
 from steelyard.providers.refusals import error_message, rest_s
-from steelyard.providers.reply import BOM
+from steelyard.providers.reply import BOM, Reply
 from steelyard.secrets import Secret, scrub, scrubbed_beginning
-from steelyard.types import Failure, FailureKind, Request
+from steelyard.types import Failure, Request
 
 T = TypeVar("T")
 
@@ -91,7 +91,7 @@ class Endpoint:
                     if (pause_s := rest_s(reply.headers)) is not None:
                         yield Pause(seconds=pause_s)
                     if await reply.is_stream():
-                        async for event in dialect.streamed(reply):
+                        async for event in self._streamed(reply):
                             yield event
                     else:
                         for event in dialect.whole(*await reply.read()):
@@ -106,6 +106,23 @@ class Endpoint:
                     raise
                 yield learnt
         raise ProviderError(Failure(kind="rejected", message=f"{request.model} refuses one setting after the other"))
+
+    async def _streamed(self, reply: Reply) -> AsyncIterator[Event]:
+        """What streams in; an answer that is complete stands whatever follows, and is not paid again."""
+        done: Done | None = None
+        try:
+            async for event in self._dialect.streamed(reply):
+                if isinstance(event, Done):
+                    done = event
+                else:
+                    yield event
+        except (ProviderError, OSError) as error:
+            if done is None:
+                raise
+            why = error.failure.kind if isinstance(error, ProviderError) else "connection"
+            yield Notice(text=f"an answer was complete when its stream failed ({why}): it stands")
+        if done is not None:
+            yield done
 
     def _check_kind(self, request: Request) -> None:
         kind = request.prompt.kind
@@ -174,22 +191,4 @@ def malformed(message: str) -> ProviderError:
     return ProviderError(Failure(kind="malformed", message=message))
 
 
-def reported(message: object, kind: FailureKind = "server") -> ProviderError:
-    """An error that the service tells within a reply of status 200."""
-    return ProviderError(Failure(kind=kind, message=scrub(f"the service reported: {message}")))
-
-
 BROKEN_OFF = "the stream ended before the answer was complete"
-
-
-Count = Any
-"""A count of tokens as it is told: an answer is not lost because its count is odd. Read by ``count``."""
-
-MOST_TOKENS = 1 << 40
-
-
-def count(tokens: Count) -> int | None:
-    """A count of tokens as reported; one that is no number, negative or beyond all bounds is unknown."""
-    if isinstance(tokens, float) and tokens.is_integer():
-        tokens = int(tokens)
-    return tokens if type(tokens) is int and 0 <= tokens < MOST_TOKENS else None  # a bool is no count

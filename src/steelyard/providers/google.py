@@ -15,20 +15,18 @@ import msgspec
 from msgspec import Struct
 
 from steelyard.providers.accepted import merged
+from steelyard.providers.counted import Told, count, together
 from steelyard.providers.dialect import Dialect, Settings
 from steelyard.providers.endpoint import (
     BROKEN_OFF,
-    Count,
     Endpoint,
-    count,
     decoded,
     key_headers,
     malformed,
     no_answer,
-    reported,
 )
 from steelyard.providers.interface import Done, Event, Text, mean_probability
-from steelyard.providers.refusals import classify
+from steelyard.providers.refusals import classify, reported
 from steelyard.providers.reply import Reply
 from steelyard.providers.services import address_of, key_of
 from steelyard.types import ModelSpec, Request, Usage
@@ -71,15 +69,6 @@ class _Feedback(Struct, rename="camel"):
     block_reason: str | None = None
 
 
-class _Usage(Struct, rename="camel"):
-    prompt_token_count: Count = None
-    cached_content_token_count: Count = None
-    candidates_token_count: Count = None
-    thoughts_token_count: Count = None
-    tool_use_prompt_token_count: Count = None
-    total_token_count: Count = None
-
-
 class _Error(Struct):
     code: int = 500
     message: str = ""
@@ -88,7 +77,7 @@ class _Error(Struct):
 class _Response(Struct, rename="camel"):
     candidates: list[_Candidate] = []
     prompt_feedback: _Feedback | None = None
-    usage_metadata: _Usage | None = None
+    usage_metadata: Told = None
     model_version: str | None = None
     error: _Error | None = None
 
@@ -163,7 +152,7 @@ def thinking(effort: str) -> dict[str, Any]:
 
 async def _streamed(reply: Reply) -> AsyncIterator[Event]:
     done = Done()
-    told = _Usage()
+    told: Told = None
     finished = False
     logprobs: list[float] = []
     average: float | None = None
@@ -175,13 +164,18 @@ async def _streamed(reply: Reply) -> AsyncIterator[Event]:
             yield text
         stop = _stop(part)
         finished = finished or stop is not None
-        told = _together(told, part.usage_metadata or _Usage())
+        told = together(told, part.usage_metadata)
         done = msgspec.structs.replace(
-            done, stop_reason=stop or done.stop_reason, model_reported=part.model_version or done.model_reported
+            done,
+            stop_reason=stop or done.stop_reason,
+            model_reported=part.model_version or done.model_reported,
+            usage=_usage(told),
+            confidence=_confidence(logprobs, average),
         )
+        if finished:
+            yield done
     if not finished:
         raise malformed(BROKEN_OFF)
-    yield msgspec.structs.replace(done, usage=_usage(told), confidence=_confidence(logprobs, average))
 
 
 def _whole(data: bytes, at_ns: int) -> list[Event]:
@@ -189,7 +183,7 @@ def _whole(data: bytes, at_ns: int) -> list[Event]:
     stop = _stop(part)
     if stop is None:
         raise no_answer(data)
-    usage = _usage(part.usage_metadata or _Usage())
+    usage = _usage(part.usage_metadata)
     done = Done(
         stop_reason=stop,
         usage=usage,
@@ -240,33 +234,27 @@ def _stop(part: _Response) -> str | None:
     return "content_filter" if reason in FILTERS else STOPS.get(reason, reason.lower())
 
 
-def _together(before: _Usage, later: _Usage) -> _Usage:
-    """Counts are cumulative: the later one stands, where there is one."""
-    fields = _Usage.__struct_fields__
-    return _Usage(**{name: getattr(before if getattr(later, name) is None else later, name) for name in fields})
-
-
-def _usage(told: _Usage) -> Usage:
-    inputs = count(told.prompt_token_count)
+def _usage(told: Told) -> Usage:
+    inputs = count(told, "promptTokenCount")
     if inputs is None:
         return Usage()
-    inputs += count(told.tool_use_prompt_token_count) or 0
-    thoughts = count(told.thoughts_token_count)
+    inputs += count(told, "toolUsePromptTokenCount") or 0
+    thoughts = count(told, "thoughtsTokenCount")
     return Usage(
         input_tokens=inputs,
         output_tokens=_output_tokens(told, inputs, thoughts or 0),
-        cached_input_tokens=count(told.cached_content_token_count),
+        cached_input_tokens=count(told, "cachedContentTokenCount"),
         reasoning_tokens=thoughts,
         source="server",
     )
 
 
-def _output_tokens(told: _Usage, inputs: int, thoughts: int) -> int | None:
+def _output_tokens(told: Told, inputs: int, thoughts: int) -> int | None:
     """The answer with its thoughts; a count of nothing is left out by the service, but is part of the total."""
-    answer = count(told.candidates_token_count)
+    answer = count(told, "candidatesTokenCount")
     if answer is not None:
         return answer + thoughts
-    total = count(told.total_token_count)
+    total = count(told, "totalTokenCount")
     return total - inputs if total is not None and total >= inputs + thoughts else None
 
 

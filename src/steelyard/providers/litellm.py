@@ -13,7 +13,7 @@ from typing import Any
 
 from steelyard.errors import EnvironmentFault, ProviderError, UsageError
 from steelyard.providers.accepted import merged
-from steelyard.providers.endpoint import count
+from steelyard.providers.counted import count
 from steelyard.providers.http import is_loopback
 from steelyard.providers.interface import Done, Event, Notice, Text
 from steelyard.providers.refusals import classify

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from steelyard.errors import ProviderError, UsageError
-from steelyard.providers.counted import Counted, usage_of
+from steelyard.providers.counted import Told, together, usage_of
 from steelyard.providers.dialect import Dialect, Settings
 from steelyard.providers.echo import TRY_CONTINUATION, TRY_TEXT, echo_body, read_echo
 from steelyard.providers.endpoint import (
@@ -22,11 +22,10 @@ from steelyard.providers.endpoint import (
     key_headers,
     malformed,
     no_answer,
-    reported,
 )
 from steelyard.providers.http import STALL_TIMEOUT_S
 from steelyard.providers.interface import Done, Event, Text, Weighed, mean_probability
-from steelyard.providers.refusals import classify
+from steelyard.providers.refusals import classify, reported
 from steelyard.providers.reply import Reply
 from steelyard.providers.services import address_of, key_of
 from steelyard.secrets import Secret
@@ -112,14 +111,14 @@ class _Choice(Struct):
 
 
 class _OfGroq(Struct):
-    usage: Counted | None = None
+    usage: Told = None
 
 
 class _Reply(Struct):
     """``object`` and ``message`` are read of an error that stands bare in the place of a reply (vLLM, FastChat)."""
 
     choices: list[_Choice] | None = None
-    usage: Counted | None = None
+    usage: Told = None
     x_groq: _OfGroq | None = None
     model: str | None = None
     system_fingerprint: str | None = None
@@ -204,6 +203,7 @@ def wire_body(request: Request, refused: Settings) -> dict[str, Any]:
 
 async def _streamed(reply: Reply) -> AsyncIterator[Event]:
     done = Done()
+    told: Told = None
     finished = refused = has_begun = False
     logprobs: list[float] = []
     async for data, at_ns in reply.events():
@@ -221,19 +221,19 @@ async def _streamed(reply: Reply) -> AsyncIterator[Event]:
             if choice.finish_reason:
                 finished = True
                 done = msgspec.structs.replace(done, stop_reason="refusal" if refused else _reason(choice))
-        if (
-            part.usage
-            or part.x_groq
-            or part.model != done.model_reported
-            or part.system_fingerprint != done.fingerprint
-        ):
+        if part.usage or part.x_groq:
+            told = together(told, _told_of(part))
+            done = msgspec.structs.replace(done, usage=usage_of(told))
+        if part.model != done.model_reported or part.system_fingerprint != done.fingerprint:
             done = _with_origin(done, part)
+        if finished and has_begun:
+            yield _with_confidence(done, logprobs)
     if not finished:
         raise malformed(BROKEN_OFF)
     if not has_begun:
         raise malformed("the stream holds no answer")
     await reply.finish()
-    yield msgspec.structs.replace(done, confidence=mean_probability(logprobs)) if logprobs else done
+    yield _with_confidence(done, logprobs)
 
 
 def _whole(data: bytes, at_ns: int) -> list[Event]:
@@ -242,9 +242,9 @@ def _whole(data: bytes, at_ns: int) -> list[Event]:
         raise no_answer(data)
     message = choice.message or _Delta(content=choice.text)
     reason = "refusal" if message.has_refused else _reason(choice)
-    confidence = mean_probability(choice.logprobs.values) if choice.logprobs else None
-    done = Done(at_ns=at_ns, streamed=False, confidence=confidence)
-    return [*_texts(message, at_ns), msgspec.structs.replace(_with_origin(done, part), stop_reason=reason)]
+    done = Done(at_ns=at_ns, streamed=False, stop_reason=reason, usage=usage_of(_told_of(part)))
+    done = _with_confidence(done, choice.logprobs.values if choice.logprobs else [])
+    return [*_texts(message, at_ns), _with_origin(done, part)]
 
 
 def _first(choices: list[_Choice] | None) -> _Choice | None:
@@ -304,13 +304,19 @@ def error_kind(*codes: object) -> FailureKind:
     return "server"
 
 
+def _told_of(part: _Reply) -> Told:
+    return part.usage or (part.x_groq.usage if part.x_groq else None)
+
+
+def _with_confidence(done: Done, logprobs: list[float]) -> Done:
+    return msgspec.structs.replace(done, confidence=mean_probability(logprobs)) if logprobs else done
+
+
 def _with_origin(done: Done, part: _Reply) -> Done:
-    usage = part.usage or (part.x_groq.usage if part.x_groq else None)
     return msgspec.structs.replace(
         done,
         model_reported=part.model or done.model_reported,
         fingerprint=part.system_fingerprint or done.fingerprint,
-        usage=usage_of(usage) if usage else done.usage,
     )
 
 

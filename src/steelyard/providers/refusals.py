@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from steelyard.secrets import scrubbed_beginning
-from steelyard.types import FailureKind
+from steelyard.errors import ProviderError
+from steelyard.secrets import scrub, scrubbed_beginning
+from steelyard.types import Failure, FailureKind
 
 RETRY_DELAY = re.compile(r'"retryDelay":\s*"(\d+(?:\.\d+)?)s"')
 
@@ -57,6 +58,11 @@ def reason_of(body: str) -> str:
     """What an error reply says, or how it begins, without keys; "" where it says nothing."""
     message = error_message(body)
     return scrubbed_beginning(message, 500) if message else scrubbed_beginning(body.strip(), 300)
+
+
+def reported(message: object, kind: FailureKind = "server") -> ProviderError:
+    """An error that the service tells within a reply of status 200."""
+    return ProviderError(Failure(kind=kind, message=scrub(f"the service reported: {message}")))
 
 
 def retry_after_s(headers: Mapping[str, str], body: str = "") -> float | None:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from steelyard.errors import ProviderError
+from steelyard.providers.refusals import reason_of, reported
 from steelyard.types import Failure
 
 LONGEST_REPLY_BYTES = 64 << 20
@@ -43,7 +44,10 @@ class Reply:
         return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
     async def events(self) -> AsyncIterator[Piece]:
-        """The ``data`` of each server-sent event with the nanosecond its last byte was read at."""
+        """The ``data`` of each server-sent event with the nanosecond its last byte was read at.
+
+        One that is named an error is one, also where whoever reads its data knows none of its shape.
+        """
         stream = EventStream()
         size, at_ns = 0, self.first_byte_ns
         piece = self.begun or await self.next_piece()
@@ -55,6 +59,8 @@ class Reply:
             for event in stream.feed(data):
                 if event:  # one without data keeps the way open
                     yield event, at_ns
+                    if event is stream.error:
+                        raise reported(reason_of(event.decode("utf-8", "replace")))
             piece = await self.next_piece()
         for event in stream.end():
             if event:
@@ -104,16 +110,18 @@ class EventStream:
     """The ``data`` of server-sent events from the bytes they come in (WHATWG HTML, section 9.2).
 
     Works on bytes, so a character cut in two by a chunk boundary stays whole; comments and other fields are skipped.
+    ``error`` is the data of the last event that was named so.
     """
 
     def __init__(self) -> None:
         self._pending = bytearray()
         self._data: list[bytes] = []
-        self._has_begun = self._ends_in_cr = False
+        self._has_begun = self._ends_in_cr = self._is_error = False
+        self.error: bytes | None = None
 
     def feed(self, piece: bytes) -> list[bytes]:
         """The events that this piece completes."""
-        if not self._pending and not self._data and _is_one_event(piece):
+        if not (self._pending or self._data or self._is_error) and _is_one_event(piece):
             self._ends_in_cr = False
             return [piece[6:-2].rstrip(b"\r")]
         if self._has_begun and b"\n" not in piece and b"\r" not in piece:
@@ -126,9 +134,10 @@ class EventStream:
         for line in lines:
             if line.startswith(b"data:"):
                 self._data.append(line[5:].removeprefix(b" "))
-            elif not line and self._data:
-                found.append(self._data[0] if len(self._data) == 1 else b"\n".join(self._data))
-                self._data = []
+            elif line.startswith(b"event:"):
+                self._is_error = line[6:].strip() == b"error"
+            elif not line:
+                found += self._event()
         return found
 
     def _readable(self, piece: bytes) -> bytes:
@@ -149,7 +158,16 @@ class EventStream:
         """The event that was never closed by an empty line, if there is one."""
         if self._pending.startswith(b"data:"):
             self._data.append(bytes(self._pending[5:]).strip())
-        return [b"\n".join(self._data)] if self._data else []
+        return self._event()
+
+    def _event(self) -> list[bytes]:
+        """The event that ends here, if it has any data."""
+        event = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
+        has_data, is_error = bool(self._data), self._is_error
+        self._data, self._is_error = [], False
+        if has_data and is_error:
+            self.error = event
+        return [event] if has_data else []
 
 
 def _is_one_event(piece: bytes) -> bool:

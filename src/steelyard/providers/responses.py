@@ -13,20 +13,19 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from steelyard.providers.counted import Told, count
 from steelyard.providers.dialect import Dialect, Settings
 from steelyard.providers.endpoint import (
     BROKEN_OFF,
-    Count,
     Endpoint,
-    count,
     decoded,
     key_headers,
     malformed,
     no_answer,
-    reported,
 )
 from steelyard.providers.interface import Done, Event, Text, mean_probability
 from steelyard.providers.openai import error_kind
+from steelyard.providers.refusals import reported
 from steelyard.providers.reply import Reply
 from steelyard.providers.services import address_of, key_of
 from steelyard.types import Channel, ModelSpec, Request, Usage
@@ -65,22 +64,6 @@ class _Item(Struct):
     summary: list[_Part] | None = None
 
 
-class _InputDetails(Struct):
-    cached_tokens: Count = None
-    cache_write_tokens: Count = None
-
-
-class _OutputDetails(Struct):
-    reasoning_tokens: Count = None
-
-
-class _Usage(Struct):
-    input_tokens: Count = None
-    output_tokens: Count = None
-    input_tokens_details: _InputDetails | None = None
-    output_tokens_details: _OutputDetails | None = None
-
-
 class _Error(Struct):
     code: str | int | None = None
     message: str | None = None
@@ -94,7 +77,7 @@ class _Response(Struct):
     status: str | None = None
     model: str | None = None
     output: list[_Item] = []
-    usage: _Usage | None = None
+    usage: Told = None
     error: _Error | None = None
     incomplete_details: _Incomplete | None = None
 
@@ -200,7 +183,7 @@ def _done(response: _Response, *, refused: bool) -> Done:
     stop = "refusal" if refused else "stop" if response.status == "completed" else STOPS.get(reason or "", reason)
     return Done(
         stop_reason=stop,
-        usage=_usage(response.usage) if response.usage else Usage(),
+        usage=_usage(response.usage),
         model_reported=response.model,
         confidence=mean_probability([logprob for part in _parts(response) for logprob in _told(part.logprobs)]),
     )
@@ -215,14 +198,15 @@ def _told(tokens: list[_Token] | None) -> list[float]:
     return [token.logprob for token in tokens or () if token.logprob is not None]
 
 
-def _usage(told: _Usage) -> Usage:
-    inputs, outputs = told.input_tokens_details, told.output_tokens_details
+def _usage(told: Told) -> Usage:
+    if not isinstance(told, dict):
+        return Usage()
     return Usage(
-        input_tokens=count(told.input_tokens),
-        output_tokens=count(told.output_tokens),
-        cached_input_tokens=count(inputs.cached_tokens) if inputs else None,
-        cache_write_tokens=count(inputs.cache_write_tokens) if inputs else None,
-        reasoning_tokens=count(outputs.reasoning_tokens) if outputs else None,
+        input_tokens=count(told, "input_tokens"),
+        output_tokens=count(told, "output_tokens"),
+        cached_input_tokens=count(told, "input_tokens_details", "cached_tokens"),
+        cache_write_tokens=count(told, "input_tokens_details", "cache_write_tokens"),
+        reasoning_tokens=count(told, "output_tokens_details", "reasoning_tokens"),
         source="server",
     )
 

@@ -16,6 +16,7 @@ from types import TracebackType
 import msgspec
 from msgspec import Struct
 
+from steelyard.engine.asking.believed import believed
 from steelyard.engine.asking.throttle import Door, GateShut, Throttle
 from steelyard.engine.money.budget import Bill
 from steelyard.errors import ProviderError
@@ -170,8 +171,10 @@ async def _try_once(
     try:
         with Deadline(timeout_s):
             if request.prompt.kind == "likelihood":
-                return await _weigh(provider, request, scheduled_ns, dispatched_ns)
-            return await _generate(provider, request, Stopwatch(scheduled_ns, dispatched_ns), notice, pause)
+                answer = await _weigh(provider, request, scheduled_ns, dispatched_ns)
+            else:
+                answer = await _generate(provider, request, Stopwatch(scheduled_ns, dispatched_ns), notice, pause)
+            return believed(answer, request, notice)
     except TimeoutError:
         return Failure(kind="timeout", message=f"no complete answer within {timeout_s:g} s")
     except ProviderError as error:

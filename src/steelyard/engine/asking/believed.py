@@ -1,0 +1,50 @@
+"""Whether the tokens that a service reports can be: counts that cannot are as unknown as those it does not report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from msgspec.structs import replace
+
+from steelyard.engine.money.budget import input_bound
+from steelyard.types import Completion, Request, Usage
+
+MOST_UNSEEN_TOKENS = 1 << 20
+"""What may be counted beyond what was sent, shown and allowed: hidden reasoning, which some services do not hold
+against the limit, a template, what a service looks up. It is as long as the longest contexts of most models.
+"""
+
+WHOLES = {"input_tokens": ("cached_input_tokens", "cache_write_tokens"), "output_tokens": ("reasoning_tokens",)}
+"""Counts, and the parts of them that are told apart."""
+
+
+def believed(completion: Completion, request: Request, notice: Callable[[str], None]) -> Completion:
+    """The completion without the counts that cannot be; of each way in which they cannot the user hears once."""
+    usage = completion.usage
+    if usage.source != "server":
+        return completion
+    for why, names in _doubts(completion, request):
+        told = f"{request.model}: the service counted tokens that cannot be ({why})"
+        notice(f"{told}; they are taken as unknown, and with them the cost")
+        usage = replace(usage, **dict.fromkeys(names))
+    return completion if usage is completion.usage else replace(completion, usage=usage)
+
+
+def _doubts(completion: Completion, request: Request) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Why a count cannot be, each with the counts that it makes unknown."""
+    shown = len((completion.text + completion.reasoning).encode("utf-8", "surrogatepass"))
+    most = {"input_tokens": input_bound(request), "output_tokens": max(shown, request.max_tokens or 0)}
+    for whole, parts in WHOLES.items():
+        tokens = getattr(completion.usage, whole)
+        if tokens is None:
+            continue
+        if tokens == 0 and (shown or whole == "input_tokens"):
+            yield "none where there was text", (whole,)
+        elif tokens > most[whole] + MOST_UNSEEN_TOKENS:
+            yield "more than there can be", (whole,)
+        elif tokens < _sum(completion.usage, parts):
+            yield "more in a part than in the whole", (whole, *parts)
+
+
+def _sum(usage: Usage, parts: tuple[str, ...]) -> int:
+    return sum(getattr(usage, part) or 0 for part in parts)
