@@ -105,10 +105,12 @@ async def stream(request, parts, *, gap_s=0.0, done=True, raw=False):
     return response
 
 
-def say(text, **kwargs):
+def say(text, reason="stop"):
     """A handler that streams one answer."""
 
     async def handle(request, body, number):
-        return await stream(request, [chunk(role="assistant", content=""), chunk(content=text), finish(), usage()])
+        return await stream(
+            request, [chunk(role="assistant", content=""), chunk(content=text), finish(reason), usage()]
+        )
 
     return handle

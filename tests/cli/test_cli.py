@@ -206,13 +206,15 @@ def test_runs_are_listed_renamed_tagged_and_deleted():
 
 def test_answers_and_provenance_can_be_read():
     write_cases()
-    with serving(say("\x1b[31mred\u202e\x1b[0m\x07 7")) as server:
-        ok("run", "cases.jsonl", "--grader", "number", "-m", "openai/m", "--base-url", server.url, "--quiet")
+    evil = "\x1b[31mred\u202e\x1b[0m\x07"
+    with serving(say(f"{evil} 7", reason=f"end {evil}")) as server:
+        named = ("--name", f"n\n::error::{evil}")
+        ok("run", "cases.jsonl", "--grader", "number", "-m", "openai/m", "--base-url", server.url, "--quiet", *named)
     wrong = ok("show", "--wrong", "--most", 3)
     assert wrong.count("──") == 3
-    assert "\x1b" not in wrong
-    assert "\x07" not in wrong
-    assert "\u202e" not in wrong
+    for shown in (wrong, ok("show", "--provenance"), ok("cache", "explain")):
+        assert not set("\x1b\x07\u202e") & set(shown)
+        assert not any(line.strip().startswith("::") for line in shown.splitlines())
     item = ok("show", "--item", "c7")
     assert "accuracy: 1" in item
     provenance = json.loads(ok("show", "--provenance", "--json"))

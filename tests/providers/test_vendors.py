@@ -237,6 +237,46 @@ def test_counts_in_another_shape_than_agreed_cost_no_answer(vendor, odd):
     assert (outcome.completion.usage.input_tokens, outcome.completion.usage.output_tokens) == (None, None)
 
 
+def without(value, gone):
+    """A document in which every text that is ``gone`` is null."""
+    if isinstance(value, dict):
+        return {key: without(inner, gone) for key, inner in value.items()}
+    return [without(inner, gone) for inner in value] if isinstance(value, list) else None if value == gone else value
+
+
+NULLS = {
+    "anthropic": replies.ANTHROPIC_EVENTS,
+    "google": (
+        {"candidates": None},
+        {"candidates": [{"index": None, "content": {"parts": None}}]},
+        {"candidates": [{"content": {"parts": [{"text": None}, {"text": "Voilà, 42 ✓", "thought": None}]}}]},
+        {"candidates": [{"finishReason": "STOP"}]},
+    ),
+    "openai-responses": (
+        {"type": "response.output_text.delta", "delta": "Voilà, 42 ✓"},
+        {"type": "response.completed", "response": {"status": "completed", "output": None}},
+    ),
+}
+
+
+@pytest.mark.parametrize("vendor", NULLS)
+def test_what_stands_there_as_null_costs_no_answer(vendor):
+    [outcome], _, _ = answer(vendor, sent(replies.events(*without(list(NULLS[vendor]), ""), named=False)))
+    assert (outcome.completion.text, outcome.completion.stop_reason) == ("Voilà, 42 ✓", "stop")
+
+
+def test_a_response_whose_text_comes_only_when_it_is_whole_is_read_all_the_same():
+    whole_at_once = {"type": "response.completed", "response": WHOLES["openai-responses"]}
+    [outcome], _, _ = answer("openai-responses", sent(replies.events(whole_at_once)))
+    assert (outcome.completion.reasoning, outcome.completion.text) == ("sept → six…", "Voilà, 42 ✓")
+
+
+def test_an_end_that_google_does_not_specify_is_none():
+    begun = {"candidates": [{"content": {"parts": [{"text": "Vo"}]}, "finishReason": "FINISH_REASON_UNSPECIFIED"}]}
+    [outcome], _, _ = answer("google", sent(replies.events(begun, named=False)))
+    assert (outcome.completion, outcome.failure.kind) == (None, "malformed")
+
+
 def test_a_message_that_ends_before_it_began_is_no_answer():
     ends = (replies.ANTHROPIC_START, {"type": "message_stop"})
     [outcome], _, _ = answer("anthropic", sent(replies.events(*ends)))

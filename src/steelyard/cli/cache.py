@@ -126,12 +126,15 @@ def _print_stats(rows: list[dict[str, Any]], location: str) -> None:
 
 def _explain(store: Store, parsed: argparse.Namespace) -> None:
     from steelyard.engine.reuse.misses import explain, explain_lines
+    from steelyard.report.unseen import on_one_line
 
     found = explain(store, store.run(parsed.run), sample_id=parsed.item, model=parsed.model)
     if parsed.json:
         args.print_json(found)
     else:
-        print("\n".join(explain_lines(found)))
+        for line in explain_lines(found):
+            indent = len(line) - len(line.lstrip())
+            print(f"{line[:indent]}{on_one_line(line)}")
 
 
 def _clear(store: Store, parsed: argparse.Namespace) -> None:

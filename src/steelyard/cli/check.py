@@ -34,8 +34,10 @@ def execute(parsed: argparse.Namespace) -> int:
     if parsed.json:
         args.print_json(found)
     else:
+        from steelyard.report.unseen import on_one_line
+
         for result in found:
-            verdict = "ok" if result.ok else f"OFF: {result.problem}"
+            verdict = "ok" if result.ok else f"OFF: {on_one_line(result.problem or '')}"
             gold = "none" if result.gold is None else f"{result.gold:.4f}"
             print(
                 f"{result.benchmark}@{result.protocol}  {result.items:,} items  gold {gold}  "

@@ -56,8 +56,8 @@ INPUTS = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_token
 
 class _Block(Struct):
     type: str = ""
-    text: str = ""
-    thinking: str = ""
+    text: str | None = None
+    thinking: str | None = None
     stop_reason: str | None = None
 
 
@@ -68,7 +68,7 @@ class _Error(Struct):
 
 class _Message(Struct):
     model: str | None = None
-    content: list[_Block] = []
+    content: list[_Block] | None = None
     stop_reason: str | None = None
     usage: Told = None
     error: _Error | None = None
@@ -164,7 +164,7 @@ def _whole(data: bytes, at_ns: int) -> list[Event]:
         raise _told(message.error)
     if message.stop_reason is None and not message.content:
         raise no_answer(data)
-    texts = [text for block in message.content for text in _texts(block, at_ns)]
+    texts = [text for block in message.content or () for text in _texts(block, at_ns)]
     stop = message.stop_reason
     usage = _usage(message.usage)
     reason = STOPS.get(stop or "", stop)
@@ -173,7 +173,7 @@ def _whole(data: bytes, at_ns: int) -> list[Event]:
 
 
 def _texts(block: _Block, at_ns: int) -> list[Text]:
-    pieces: tuple[tuple[str, Channel], ...] = ((block.thinking, "reasoning"), (block.text, "answer"))
+    pieces: tuple[tuple[str | None, Channel], ...] = ((block.thinking, "reasoning"), (block.text, "answer"))
     return [Text(text, channel, at_ns) for text, channel in pieces if text]
 
 

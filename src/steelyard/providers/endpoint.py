@@ -91,7 +91,7 @@ class Endpoint:
                     if (pause_s := rest_s(reply.headers)) is not None:
                         yield Pause(seconds=pause_s)
                     if await reply.is_stream():
-                        async for event in self._streamed(reply):
+                        async for event in self._streamed(reply, request.model):
                             yield event
                     else:
                         for event in dialect.whole(*await reply.read()):
@@ -107,7 +107,7 @@ class Endpoint:
                 yield learnt
         raise ProviderError(Failure(kind="rejected", message=f"{request.model} refuses one setting after the other"))
 
-    async def _streamed(self, reply: Reply) -> AsyncIterator[Event]:
+    async def _streamed(self, reply: Reply, model: str) -> AsyncIterator[Event]:
         """What streams in; an answer that is complete stands whatever follows, and is not paid again."""
         done: Done | None = None
         try:
@@ -120,7 +120,7 @@ class Endpoint:
             if done is None:
                 raise
             why = error.failure.kind if isinstance(error, ProviderError) else "connection"
-            yield Notice(text=f"an answer was complete when its stream failed ({why}): it stands")
+            yield Notice(text=f"{model}: an answer was complete when its stream failed ({why}), and stands")
         if done is not None:
             yield done
 

@@ -34,6 +34,7 @@ from steelyard.types import ModelSpec, Request, Usage
 VERSIONS = ("/v1", "/v1beta", "/v1alpha")
 
 STOPS = {"STOP": "stop", "MAX_TOKENS": "length"}
+NOT_YET = "FINISH_REASON_UNSPECIFIED"
 FILTERS = (
     "SAFETY", "RECITATION", "LANGUAGE", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "IMAGE_SAFETY",
     "IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION", "MODEL_ARMOR",
@@ -41,12 +42,12 @@ FILTERS = (
 
 
 class _Part(Struct):
-    text: str = ""
-    thought: bool = False
+    text: str | None = None
+    thought: bool | None = None
 
 
 class _Content(Struct):
-    parts: list[_Part] = []
+    parts: list[_Part] | None = None
 
 
 class _Token(Struct, rename="camel"):
@@ -54,11 +55,11 @@ class _Token(Struct, rename="camel"):
 
 
 class _Logprobs(Struct, rename="camel"):
-    chosen_candidates: list[_Token] = []
+    chosen_candidates: list[_Token] | None = None
 
 
 class _Candidate(Struct, rename="camel"):
-    index: int = 0
+    index: int | None = None
     content: _Content | None = None
     finish_reason: str | None = None
     avg_logprobs: float | None = None
@@ -75,7 +76,7 @@ class _Error(Struct):
 
 
 class _Response(Struct, rename="camel"):
-    candidates: list[_Candidate] = []
+    candidates: list[_Candidate] | None = None
     prompt_feedback: _Feedback | None = None
     usage_metadata: Told = None
     model_version: str | None = None
@@ -84,7 +85,7 @@ class _Response(Struct, rename="camel"):
     @property
     def first(self) -> _Candidate | None:
         """The one that counts, where ``extra`` asked for several: they come in any order, or one to an event."""
-        return next((one for one in self.candidates if not one.index), None)
+        return next((one for one in self.candidates or () if not one.index), None)
 
 
 _responses = msgspec.json.Decoder(_Response)
@@ -204,13 +205,13 @@ def _decode(data: bytes) -> _Response:
 
 def _texts(part: _Response, at_ns: int) -> list[Text]:
     content = part.first.content if part.first else None
-    pieces = content.parts if content else ()
+    pieces = (content.parts if content else None) or ()
     return [Text(piece.text, "reasoning" if piece.thought else "answer", at_ns) for piece in pieces if piece.text]
 
 
 def _logprobs(part: _Response) -> list[float]:
     told = part.first.logprobs_result if part.first else None
-    tokens = told.chosen_candidates if told is not None else ()
+    tokens = (told.chosen_candidates if told is not None else None) or ()
     return [token.log_probability for token in tokens if token.log_probability is not None]
 
 
@@ -229,7 +230,7 @@ def _stop(part: _Response) -> str | None:
     if part.prompt_feedback is not None and part.prompt_feedback.block_reason:
         return "content_filter"
     reason = part.first.finish_reason if part.first else None
-    if not reason:
+    if not reason or reason == NOT_YET:
         return None
     return "content_filter" if reason in FILTERS else STOPS.get(reason, reason.lower())
 

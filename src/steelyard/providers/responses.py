@@ -53,8 +53,8 @@ class _Token(Struct):
 
 class _Part(Struct):
     type: str = ""
-    text: str = ""
-    refusal: str = ""
+    text: str | None = None
+    refusal: str | None = None
     logprobs: list[_Token] | None = None
 
 
@@ -76,7 +76,7 @@ class _Incomplete(Struct):
 class _Response(Struct):
     status: str | None = None
     model: str | None = None
-    output: list[_Item] = []
+    output: list[_Item] | None = None
     usage: Told = None
     error: _Error | None = None
     incomplete_details: _Incomplete | None = None
@@ -136,7 +136,7 @@ def wire_body(request: Request, refused: Settings) -> dict[str, Any]:
 
 async def _streamed(reply: Reply) -> AsyncIterator[Event]:
     done: Done | None = None
-    refused = False
+    refused = has_begun = False
     logprobs: list[float] = []
     async for data, at_ns in reply.events():
         if data == b"[DONE]":
@@ -145,6 +145,7 @@ async def _streamed(reply: Reply) -> AsyncIterator[Event]:
         channel = CHANNELS.get(event.type)
         if channel is not None:
             if isinstance(event.delta, str) and event.delta:
+                has_begun = True
                 yield Text(event.delta, channel, at_ns)
             logprobs += _told(event.logprobs)
             refused = refused or event.type == "response.refusal.delta"
@@ -153,6 +154,8 @@ async def _streamed(reply: Reply) -> AsyncIterator[Event]:
             raise reported(told.message, error_kind(told.code))
         elif event.response is not None and event.response.status in ("completed", "incomplete", "failed", "cancelled"):
             done = _done(event.response, refused=refused)
+            for text in () if has_begun else _texts(event.response, at_ns):  # some send it only when it is whole
+                yield text
             break
     if done is None:
         raise malformed(BROKEN_OFF)
@@ -164,15 +167,14 @@ def _whole(data: bytes, at_ns: int) -> list[Event]:
     response = decoded(_responses, data)
     if response.status is None and response.error is None:
         raise no_answer(data)
-    refused = False
-    texts = []
-    for item in response.output:
-        for part in (*(item.summary or ()), *(item.content or ())):
-            refused = refused or bool(part.refusal)
-            if (text := part.text or part.refusal) and part.type in PARTS:
-                texts.append(Text(text, PARTS[part.type], at_ns))
-    done = _done(response, refused=refused)
-    return [*texts, msgspec.structs.replace(done, at_ns=at_ns, streamed=False)]
+    done = _done(response, refused=False)
+    return [*_texts(response, at_ns), msgspec.structs.replace(done, at_ns=at_ns, streamed=False)]
+
+
+def _texts(response: _Response, at_ns: int) -> list[Text]:
+    parts = [part for item in response.output or () for part in (*(item.summary or ()), *(item.content or ()))]
+    told = [(part.text or part.refusal, PARTS.get(part.type)) for part in parts]
+    return [Text(text, channel, at_ns) for text, channel in told if text and channel]
 
 
 def _done(response: _Response, *, refused: bool) -> Done:
@@ -180,6 +182,7 @@ def _done(response: _Response, *, refused: bool) -> Done:
         told = response.error or _Error(message=f"status {response.status}")
         raise reported(told.message, error_kind(told.code))
     reason = response.incomplete_details.reason if response.incomplete_details else None
+    refused = refused or any(part.refusal for part in _parts(response))
     stop = "refusal" if refused else "stop" if response.status == "completed" else STOPS.get(reason or "", reason)
     return Done(
         stop_reason=stop,
@@ -190,7 +193,7 @@ def _done(response: _Response, *, refused: bool) -> Done:
 
 
 def _parts(response: _Response) -> Iterator[_Part]:
-    for item in response.output:
+    for item in response.output or ():
         yield from item.content or ()
 
 

@@ -101,7 +101,7 @@ def answer_text(completion: Completion, sample: Sample) -> str:
 
 
 def _footer(completion: Completion, cost_usd: float | None, slept_s: float | None) -> str:
-    parts = [f"stopped by: {completion.stop_reason or 'unknown'}"]
+    parts = [f"stopped by: {on_one_line(completion.stop_reason or 'unknown')}"]
     if completion.usage.output_tokens is not None:
         parts.append(f"{completion.usage.output_tokens} tokens")
     if completion.timing is not None and not completion.likelihoods:
@@ -125,7 +125,7 @@ def _stage_lines(stage: Stage) -> list[str]:
     calls = f"{stage.calls} answers" if stage.calls > 1 else "1 answer"
     tokens = "tokens unknown" if stage.usage.output_tokens is None else f"{stage.usage.output_tokens} tokens"
     took = "time unknown" if stage.took_s is None else f"{stage.took_s:.3f} s"
-    line = f"{stage.part} by {stage.model}: {calls} · {tokens} · {took} · {_cost(stage.cost_usd)}"
+    line = f"{stage.part} by {on_one_line(stage.model)}: {calls} · {tokens} · {took} · {_cost(stage.cost_usd)}"
     read = [f"    read as {', '.join('nothing' if one is None else repr(plain(one)) for one in stage.answers)}"]
     return [line, *read * bool(stage.answers), *(_indented(stage.text) if stage.text else [])]
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from steelyard.report.answers import plain
 from steelyard.store import Store
 from steelyard.types import RunInfo
 
@@ -36,7 +37,7 @@ def provenance_document(store: Store, run: RunInfo) -> dict[str, Any]:
 
 def print_provenance(document: dict[str, Any]) -> None:
     """Print the document."""
-    print(provenance_text(document))
+    print(plain(provenance_text(document)))
 
 
 def provenance_text(document: dict[str, Any]) -> str:
