@@ -311,6 +311,14 @@ def test_what_stands_from_an_earlier_session_is_held_before_more_is_handed_in(pr
 
 
 @both
+def test_an_answer_that_its_batch_tells_twice_and_takes_back_in_odd_shapes_stands(provider):
+    house = House(stutters=True)
+    with serving(house.handle) as http:
+        carried_out(plan_at(http.url, provider), most=12)
+    check("s.db", house)
+
+
+@both
 def test_results_that_lack_an_answer_are_looked_at_again(provider):
     house = House(short=2)
     with serving(house.handle) as http:

@@ -235,7 +235,7 @@ class AnthropicBatches(_Learning):
             if index is None:
                 told = f"batch {ticket.batch} holds requests of another one: {line.get('custom_id')}"
                 raise AnothersBatch(Failure(kind="malformed", message=scrub(told)))
-            yield _anthropic_answer(index, line.get("result") or {})
+            yield _anthropic_answer(index, _part(line, "result"))
 
 
 class _Json:
@@ -297,7 +297,7 @@ class _Json:
 
 
 def _openai_answer(index: int, line: dict[str, Any]) -> Answered:
-    response, error = line.get("response"), line.get("error") or {}
+    response, error = _part(line, "response"), _part(line, "error")
     if not response:
         message = scrub(str(error.get("message") or "the batch has no answer to this request"))
         return Answered(
@@ -306,7 +306,9 @@ def _openai_answer(index: int, line: dict[str, Any]) -> Answered:
             is_unbilled=error.get("code") in OPENAI_NOT_BEGUN,
         )
     data = msgspec.json.encode(response.get("body"))
-    status = int(response.get("status_code") or 500)
+    status = response.get("status_code")
+    if not isinstance(status, int):
+        return Answered(index=index, failure=malformed("the batch tells no status of this request").failure)
     if not 200 <= status < 300:
         return Answered(index=index, failure=_refusal(status, data.decode()))
     return _read(index, openai.CHAT, data)
@@ -315,7 +317,7 @@ def _openai_answer(index: int, line: dict[str, Any]) -> Answered:
 def _anthropic_answer(index: int, result: dict[str, Any]) -> Answered:
     if result.get("type") == "succeeded":
         return _read(index, anthropic.MESSAGES, msgspec.json.encode(result.get("message")))
-    told = ((result.get("error") or {}).get("error") or {}) if result.get("type") == "errored" else {}
+    told = _part(_part(result, "error"), "error") if result.get("type") == "errored" else {}
     message = scrub(str(told.get("message") or f"the request is {result.get('type')}"))
     kind = anthropic.KINDS.get(str(told.get("type")), "provider")
     status = 400 if told.get("type") == "invalid_request_error" else None
@@ -364,6 +366,12 @@ def _object(data: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise malformed("the reply about the batch is no object")
     return value
+
+
+def _part(value: dict[str, Any], name: str) -> dict[str, Any]:
+    """An object within one; empty where there is none, or something else in its place."""
+    part = value.get(name)
+    return part if isinstance(part, dict) else {}
 
 
 def _named(value: dict[str, Any]) -> str:

@@ -358,7 +358,11 @@ class _Serving:
         shown.look(ended)
         if ended.failure is not None:
             return Collected(refused=ended.failure)
-        answers = {answered.index: answered async for answered in service.answers(ticket)}
+        answers: dict[int, Answered] = {}
+        async for answered in service.answers(ticket):
+            known = answers.get(answered.index)
+            if known is None or known.completion is None:  # told twice, an answer stands: it is paid
+                answers[answered.index] = answered
         completed = sum(answered.completion is not None for answered in answers.values())
         if ended.answered is None:
             return Collected(answers=answers)
