@@ -18,11 +18,12 @@ class House:
     """``hold`` names the moment at which the service stops replying: upload, create, created, poll or results.
 
     So often as ``short`` says, the results of a batch end within the line of their last answer. ``stutters``: each
-    answer is followed by lines of the same name that take it back, in shapes that were not agreed.
+    answer is followed by lines of the same name that take it back, in shapes that were not agreed. ``counts`` are the
+    tokens that each answer is said to have.
     """
 
-    def __init__(self, *, hold=None, polls=2, most_waiting=None, refuses=None, short=0, stutters=False):
-        self.stutters = stutters
+    def __init__(self, *, hold=None, polls=2, most_waiting=None, refuses=None, short=0, stutters=False, counts=2):
+        self.stutters, self.counts = stutters, counts
         self.hold, self.polls, self.most_waiting, self.refuses = hold, polls, most_waiting, refuses
         self.held, self._released = threading.Event(), threading.Event()
         self.files, self.batches = {}, {}
@@ -159,7 +160,7 @@ class House:
         body = {
             "model": "m-2026",
             "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
-            "usage": {"prompt_tokens": 10, "completion_tokens": 2},
+            "usage": {"prompt_tokens": 10, "completion_tokens": self.counts},
         }
         return line | {"response": {"status_code": 200, "body": body}}
 
@@ -177,7 +178,7 @@ class House:
                 "model": "m-2026",
                 "content": [{"type": "text", "text": text}],
                 "stop_reason": "end_turn",
-                "usage": {"input_tokens": 10, "output_tokens": 2},
+                "usage": {"input_tokens": 10, "output_tokens": self.counts},
             }
             result = {"type": "succeeded", "message": message}
         return {"custom_id": entry["custom_id"], "result": result}

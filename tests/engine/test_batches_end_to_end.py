@@ -311,6 +311,19 @@ def test_what_stands_from_an_earlier_session_is_held_before_more_is_handed_in(pr
 
 
 @both
+@pytest.mark.parametrize("counts", [0, 10**9])
+def test_an_answer_of_a_batch_with_tokens_that_cannot_be_costs_nobody_knows_what(provider, counts):
+    house = House(counts=counts)
+    with serving(house.handle) as http:
+        said = carried_out(plan_at(http.url, provider), most=12)
+    assert "the service counted tokens that cannot be" in said
+    with closing(sqlite3.connect("s.db")) as raw:
+        assert raw.execute("select distinct output_tokens, cost_usd from calls where failure is null").fetchall() == [
+            (None, None)
+        ]
+
+
+@both
 def test_an_answer_that_its_batch_tells_twice_and_takes_back_in_odd_shapes_stands(provider):
     house = House(stutters=True)
     with serving(house.handle) as http:

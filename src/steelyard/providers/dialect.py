@@ -14,7 +14,10 @@ Settings = frozenset[str]
 """Names of settings that a model does not accept."""
 
 Streaming = Callable[[Reply], AsyncIterator[Event]]
-"""Events from a reply whose first byte has come, as they come, ending with ``Done``."""
+"""Events from a reply whose first byte has come, as they come, ending with ``Done``.
+
+That comes first as soon as the answer is complete, and again with what is told of it later: the last one counts.
+"""
 
 Reading = Callable[[bytes, int], Sequence[Event]]
 """Events from the body of a reply and the nanosecond its last byte came, ending with ``Done``."""

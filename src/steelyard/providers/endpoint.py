@@ -19,7 +19,7 @@ from steelyard.providers.dialect import Dialect
 from steelyard.providers.http import STALL_TIMEOUT_S, Http, is_loopback
 from steelyard.providers.interface import Done, Event, FirstByte, Notice, Pause
 from steelyard.providers.refusals import error_message, rest_s
-from steelyard.providers.reply import BOM, Reply
+from steelyard.providers.reply import BOM
 from steelyard.secrets import Secret, scrub, scrubbed_beginning
 from steelyard.types import Failure, Request
 
@@ -85,50 +85,47 @@ class Endpoint:
         for _ in range(2 + len(dialect.optional)):
             known = self._accepted.known
             body = self._accepted.body(request, known)
+            done: Done | None = None
             try:
                 async with self._http.post(self.url(dialect.path(request)), body, self._headers) as reply:
                     yield FirstByte(at_ns=reply.first_byte_ns)
                     if (pause_s := rest_s(reply.headers)) is not None:
                         yield Pause(seconds=pause_s)
                     if await reply.is_stream():
-                        async for event in self._streamed(reply, request.model):
-                            yield event
+                        async for event in dialect.streamed(reply):
+                            if isinstance(event, Done):
+                                done = event  # the answer is complete; more may still be told of it
+                            else:
+                                yield event
                     else:
                         for event in dialect.whole(*await reply.read()):
                             yield event
-                return
             except ProviderError as error:
-                if (filtered := _filtered(error.failure)) is not None:
-                    yield filtered
-                    return
-                learnt = self._accepted.learn(error.failure, request, known)
-                if learnt is None:
-                    raise
-                yield learnt
+                if done is None:
+                    if (filtered := _filtered(error.failure)) is not None:
+                        yield filtered
+                        return
+                    learnt = self._accepted.learn(error.failure, request, known)
+                    if learnt is None:
+                        raise
+                    yield learnt
+                    continue
+                yield Notice(text=_stands(request.model, error.failure))
+            if done is not None:
+                yield done
+            return
         raise ProviderError(Failure(kind="rejected", message=f"{request.model} refuses one setting after the other"))
-
-    async def _streamed(self, reply: Reply, model: str) -> AsyncIterator[Event]:
-        """What streams in; an answer that is complete stands whatever follows, and is not paid again."""
-        done: Done | None = None
-        try:
-            async for event in self._dialect.streamed(reply):
-                if isinstance(event, Done):
-                    done = event
-                else:
-                    yield event
-        except (ProviderError, OSError) as error:
-            if done is None:
-                raise
-            why = error.failure.kind if isinstance(error, ProviderError) else "connection"
-            yield Notice(text=f"{model}: an answer was complete when its stream failed ({why}), and stands")
-        if done is not None:
-            yield done
 
     def _check_kind(self, request: Request) -> None:
         kind = request.prompt.kind
         if kind not in self._dialect.kinds:
             message = f"{self._dialect.name} has no {kind}s. Try: a chat protocol"
             raise ProviderError(Failure(kind="unavailable", message=message))
+
+
+def _stands(model: str, failure: Failure) -> str:
+    """What is said where a stream fails behind a complete answer, which is not asked and paid for again."""
+    return f"{model}: an answer was complete when its stream failed ({failure.kind}), and stands"
 
 
 def _filtered(failure: Failure) -> Done | None:
