@@ -283,7 +283,16 @@ def test_a_message_that_ends_before_it_began_is_no_answer():
     assert (outcome.completion, outcome.failure.kind) == (None, "malformed")
 
 
-@every_vendor
+def test_a_stream_of_google_that_breaks_is_no_answer_though_each_of_its_parts_says_stop():
+    part = {"candidates": [{"content": {"parts": [{"text": "Vo"}]}, "finishReason": "STOP"}]}
+    raw = replies.events(part, part, named=False)
+    [whole], _, _ = answer("google", sent(raw))
+    [broken], _, _ = answer("google", sent(raw + b'data: {"candid\n\n'))
+    assert whole.completion.text == "VoVo"
+    assert (broken.completion, broken.failure.kind) == (None, "malformed")
+
+
+@pytest.mark.parametrize("vendor", [vendor for vendor in STREAMS if vendor != "google"])
 def test_an_error_behind_the_end_of_an_answer_leaves_it_as_it_is(vendor):
     document, _ = ERRORS[vendor]
     end = b"data: [DONE]" if vendor == "openai" else b"event: message_stop"

@@ -170,13 +170,11 @@ async def _streamed(reply: Reply) -> AsyncIterator[Event]:
             done,
             stop_reason=stop or done.stop_reason,
             model_reported=part.model_version or done.model_reported,
-            usage=_usage(told),
-            confidence=_confidence(logprobs, average),
         )
-        if finished:
-            yield done
     if not finished:
         raise malformed(BROKEN_OFF)
+    # not before the end: some models say STOP with every part of an answer
+    yield msgspec.structs.replace(done, usage=_usage(told), confidence=_confidence(logprobs, average))
 
 
 def _whole(data: bytes, at_ns: int) -> list[Event]:

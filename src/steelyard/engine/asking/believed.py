@@ -32,18 +32,24 @@ def believed(completion: Completion, request: Request, notice: Callable[[str], N
 
 def _doubts(completion: Completion, request: Request) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Why a count cannot be, each with the counts that it makes unknown."""
-    shown = len((completion.text + completion.reasoning).encode("utf-8", "surrogatepass"))
-    most = {"input_tokens": input_bound(request), "output_tokens": max(shown, request.max_tokens or 0)}
     for whole, parts in WHOLES.items():
         tokens = getattr(completion.usage, whole)
         if tokens is None:
             continue
-        if tokens == 0 and (shown or whole == "input_tokens"):
+        if tokens == 0 and (whole == "input_tokens" or completion.text or completion.reasoning):
             yield "none where there was text", (whole,)
-        elif tokens > most[whole] + MOST_UNSEEN_TOKENS:
+        elif tokens > MOST_UNSEEN_TOKENS and tokens > MOST_UNSEEN_TOKENS + _seen(whole, completion, request):
             yield "more than there can be", (whole,)
         elif tokens < _sum(completion.usage, parts):
             yield "more in a part than in the whole", (whole, *parts)
+
+
+def _seen(whole: str, completion: Completion, request: Request) -> int:
+    """How many tokens what was sent can have, or what was shown or allowed."""
+    if whole == "input_tokens":
+        return input_bound(request)
+    shown = (completion.text + completion.reasoning).encode("utf-8", "surrogatepass")
+    return max(len(shown), request.max_tokens or 0)
 
 
 def _sum(usage: Usage, parts: tuple[str, ...]) -> int:
