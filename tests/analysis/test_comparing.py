@@ -14,6 +14,7 @@ from steelyard.analysis.compare import (
     grid_level,
     in_family,
     items_to_find,
+    p_by_interval,
 )
 from steelyard.analysis.compare_measures import compare_measure
 from steelyard.analysis.places import rank
@@ -229,7 +230,7 @@ def test_a_claim_of_several_holds_together():
 
 def as_grid(sides):
     """The sides compared as a grid: at the level that follows from how many are told apart."""
-    level = grid_level([compare_scores(*one, by_interval=True) for one in sides])
+    level = grid_level([p_by_interval(*one) for one in sides])
     return in_family([compare_scores(*one, by_interval=True, confidence=level) for one in sides], "grid")
 
 

@@ -11,7 +11,7 @@ from aiohttp import web
 
 import steelyard as sy
 from server import serving
-from steelyard.benchmarks import find_benchmark
+from steelyard.benchmarks import find_benchmark, readings
 from steelyard.benchmarks.benchmark import Selection
 from steelyard.benchmarks.own import Samples, as_sample
 from steelyard.benchmarks.rows import Separated, open_rows
@@ -435,3 +435,31 @@ def test_a_dry_run_counts_what_the_judge_would_cost(support, monkeypatch, capsys
     monkeypatch.delenv("OPENAI_API_KEY")
     assert main(["run", support, "-m", "local/smollm2-135m", "--quiet"]) == 2
     assert "OPENAI_API_KEY is not set" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("how", ["mode: rubric, rubric: Is it polite", "mode: pairwise"])
+def test_a_judge_that_holds_replies_against_no_answer_needs_none(how, monkeypatch):
+    write("kind.py", "def judge(prompt):\n    return 'Verdict: 5' if 'Grade the answer' in prompt else 'Verdict: A'\n")
+    monkeypatch.syspath_prepend(".")
+    write("faq.jsonl", '{"question": "how?", "other": "so"}\n{"question": "why?", "other": "that is so"}\n')
+    columns = "columns: {rival: other}\n" if "pairwise" in how else ""
+    write("kind.yaml", f"benchmark: kind\ndata: faq.jsonl\n{columns}judge: {{model: 'python:kind:judge', {how}}}\n")
+    assert sy.run([lambda prompt: "please"], ["kind.yaml"]).estimate("accuracy").n == 2
+
+
+def test_within_a_command_a_file_is_read_through_again_where_another_description_reads_it_otherwise():
+    write("faq.jsonl", '{"question": "how?", "answer": ""}\n')
+    write("rated.yaml", "benchmark: rated\ndata: faq.jsonl\njudge: {model: openai/j, mode: rubric, rubric: Kind}\n")
+    write("held.yaml", "benchmark: held\ndata: faq.jsonl\njudge: {model: openai/j}\n")
+    with readings.shared():
+        find_benchmark("rated.yaml")
+        with pytest.raises(DataError, match="answer is empty"):
+            find_benchmark("held.yaml")
+    write("tickets.csv", TICKETS)
+    write("shown.csv", "text,label,topic,ticket,customer\nhow?,,x,t1,c1\n")
+    write("one.yaml", SUPPORT.replace("answer: label", "answer: topic") + "shots: {file: shown.csv, count: 1}\n")
+    write("other.yaml", SUPPORT + "shots: {file: shown.csv, count: 1}\n")
+    with readings.shared():
+        find_benchmark("one.yaml")
+        with pytest.raises(DataError, match="answer is empty"):
+            find_benchmark("other.yaml")

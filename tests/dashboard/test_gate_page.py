@@ -224,3 +224,15 @@ def test_the_gate_of_a_large_run_is_made_while_the_page_is_open(store, monkeypat
             time.sleep(0.05)
             shown = gate_page(port, **HELD)[2]
         assert ">FAIL</span>" in shown
+
+
+def test_what_a_gate_needs_to_know_of_other_runs_is_whether_they_are_there(store, monkeypatch):
+    """All that is known of thousands of runs takes seconds to read."""
+    two_runs(store, now=170)
+    read = []
+    runs = Store.runs
+    monkeypatch.setattr(Store, "runs", lambda *given: read.append(given) or runs(*given))
+    with served(store) as port:
+        assert gate_page(port, **HELD)[0] == gate_page(port)[0] == 200
+        assert Visitor(port).ask("/baselines/main@1")[0] == 200
+    assert read == []

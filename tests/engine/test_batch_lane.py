@@ -44,9 +44,43 @@ def asked(url):
     return command(*words)
 
 
+async def at_once():
+    """What takes no time."""
+
+
+def lane_of(service, standings, **how):
+    """A lane that goes on, with money and room for everything, but for ``how``."""
+
+    async def afford(work):
+        return True
+
+    given = {
+        "ready": at_once,
+        "afford": afford,
+        "owe": lambda work, piece: None,
+        "leave": lambda work: None,
+        "answered": lambda work, answered: None,
+        "drain": at_once,
+        "stopped": lambda: None,
+        "tell": lambda text: None,
+        "begin": lambda requests: BatchProgress(model="m", number=1, requests=requests),
+        "is_loaded": lambda: True,
+    }
+    return BatchLane(service=service, standings=standings, **(given | how))
+
+
+def loaded_with(n):
+    loaded, cell = asyncio.Queue(), SimpleNamespace(row=1)
+    request = Request(model="m", prompt=Prompt(kind="chat", messages=(Message(role="user", content="q"),)))
+    for position in range(n):
+        work = SimpleNamespace(digest=b"d", cell=cell, position=position, repeat=0, request=request, bill=None)
+        loaded.put_nowait(work)
+    return loaded
+
+
 def test_no_batch_is_handed_in_while_there_is_no_room_for_its_answers(tmp_path):
     """Money that does not come in time ends the gathering of a batch; what was gathered still waits for room."""
-    room, loaded, handed_in = asyncio.Event(), asyncio.Queue(), asyncio.Event()
+    room, handed_in = asyncio.Event(), asyncio.Event()
 
     class Service:
         async def submit(self, *told):
@@ -58,33 +92,9 @@ def test_no_batch_is_handed_in_while_there_is_no_room_for_its_answers(tmp_path):
             await asyncio.sleep(60)
         return True
 
-    async def at_once():
-        return None
-
-    lane = BatchLane(
-        service=Service(),
-        standings=Standings(tmp_path, "run", "m"),
-        ready=room.wait,
-        afford=afford,
-        owe=lambda work, piece: None,
-        leave=lambda work: None,
-        answered=lambda work, answered: None,
-        drain=at_once,
-        stopped=lambda: None,
-        tell=lambda text: None,
-        begin=lambda requests: BatchProgress(model="m", number=1, requests=requests),
-        is_loaded=lambda: True,
-    )
-
     async def main():
-        for position in range(2):
-            prompt = Prompt(kind="chat", messages=(Message(role="user", content="q"),))
-            request = Request(model="m", prompt=prompt)
-            cell = SimpleNamespace(row=1)
-            loaded.put_nowait(
-                SimpleNamespace(digest=b"d", cell=cell, position=position, repeat=0, request=request, bill=None)
-            )
-        serving_it = asyncio.ensure_future(lane.serve(loaded))
+        lane = lane_of(Service(), Standings(tmp_path, "run", "m"), ready=room.wait, afford=afford)
+        serving_it = asyncio.ensure_future(lane.serve(loaded_with(2)))
         await asyncio.sleep(0.2)
         assert not handed_in.is_set()
         room.set()
@@ -95,6 +105,31 @@ def test_no_batch_is_handed_in_while_there_is_no_room_for_its_answers(tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(batch_lane, "MONEY_COMES_WITHIN_S", 0.02)
         asyncio.run(main())
+
+
+def test_a_model_that_is_given_up_while_its_batch_waits_for_room_is_handed_nothing(tmp_path):
+    left, stops = [], []
+
+    class Waiting(Standings):
+        async def keep(self, works):
+            piece = await super().keep(works)
+            stops.append("its key is refused")
+            return piece
+
+    class Service:
+        async def submit(self, *told):
+            raise AssertionError("handed in")
+
+    async def main():
+        loaded = loaded_with(2)
+        loaded.put_nowait(None)
+        standings = Waiting(tmp_path, "run", "m")
+        lane = lane_of(Service(), standings, stopped=lambda: next(iter(stops), None), leave=left.append)
+        await lane.serve(loaded)
+
+    asyncio.run(main())
+    assert [work.position for work in left] == [0, 1]
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("ends_it", [signal.SIGKILL, signal.SIGINT])

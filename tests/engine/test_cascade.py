@@ -3,7 +3,9 @@
 import asyncio
 import re
 from statistics import NormalDist
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from msgspec.structs import replace
 from test_looks import ITEMS, is_right, model, quiz
@@ -13,7 +15,7 @@ from steelyard import stats
 from steelyard.engine.asking.attempts import RetryPolicy
 from steelyard.engine.progress import Progress
 from steelyard.engine.run import Given, execute, prepare
-from steelyard.engine.schedule.cascade import meets
+from steelyard.engine.schedule.cascade import meets, would_have_cost
 from steelyard.engine.schedule.looks import expansion
 from steelyard.errors import UnknownName, UsageError
 from steelyard.plan.file import read_plan
@@ -25,7 +27,7 @@ from steelyard.report.results import load_results
 from steelyard.report.stopping import question_line
 from steelyard.report.terminal import results_text
 from steelyard.store import Store
-from steelyard.types import Estimate, ModelSpec, Price
+from steelyard.types import Estimate, ModelSpec, Price, Spent
 
 BOTH = Cascade(worse_by=0.05, success=("accuracy >= 0.70",))
 
@@ -76,6 +78,19 @@ def test_dearer_models_are_skipped_once_one_is_good_enough():
     assert float(said[1]) == pytest.approx(3 * good.value("cost.total"), rel=0.01)  # three times the price
     assert found["dear"].is_forecast
     assert not found["cheap"].is_forecast
+
+
+def test_a_forecast_counts_the_judge_for_each_answer_also_where_the_cheaper_model_was_asked_a_part():
+    settings = {"model": {"id": "dear", "provider": "p", "model": "dear", "price": {"input": 1.0, "output": 10.0}}}
+    dear = SimpleNamespace(model="dear", settings=settings, items=100, repeats=1)
+    asked = SimpleNamespace(
+        sample=range(40),
+        judging=Spent(calls=40, cost_usd=0.04),
+        input_tokens=np.full(40, 20.0),
+        output_tokens=np.array([1.0] * 39 + [3.0]),
+    )
+    found = would_have_cost(dear, SimpleNamespace(model="good"), asked)
+    assert found.value == pytest.approx(100 * (30e-6 + 0.001))
 
 
 def test_a_model_of_which_much_was_lost_skips_no_dearer_one_as_its_gate_decides_nothing():

@@ -134,6 +134,14 @@ def test_a_pipe_is_written_to_and_not_replaced(tmp_path):
     assert pipe.is_fifo()
 
 
+def test_a_stream_that_leads_into_a_file_keeps_what_that_holds(tmp_path):
+    held = tmp_path / "held"
+    held.write_text("first ")
+    with held.open("ab") as stream, new_file(Path(f"/dev/fd/{stream.fileno()}")) as unfinished:
+        unfinished.write_text("then")
+    assert held.read_text() == "first then"
+
+
 def test_a_link_stays_and_what_it_leads_to_is_renewed(tmp_path):
     (tmp_path / "old").write_text("old")
     (tmp_path / "link").symlink_to("old")

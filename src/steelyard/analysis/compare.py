@@ -77,8 +77,7 @@ def compare_scores(
     """
     pair = pair_scores(candidate.columns, baseline.columns, metric)
     found = _difference(metric, pair, candidate, confidence)
-    if by_interval and found.inverted is not None:
-        found = msgspec.structs.replace(found, test=found.inverted.test, p=found.inverted.p)
+    found = _by_interval(found) if by_interval else found
     lost = _lost(metric, baseline, candidate, found.difference.value or 0.0)
     sides = [_over_items(metric, side, pair) for side in (baseline, candidate)]
     seen = _agreement(pair)
@@ -127,12 +126,18 @@ def claim_level(size: int) -> float:
     return CONFIDENCE if size < 2 else 1 - (1 - CONFIDENCE) / size
 
 
-def grid_level(comparisons: Sequence[Comparison]) -> float:
+def grid_level(p: Sequence[float | None]) -> float:
     """The level of each interval of a grid, so that those without 0 in them are the ones that BH tells apart.
 
-    Takes comparisons ``by_interval``, at any level.
+    ``p`` are those of the tests that the intervals invert.
     """
-    return stats.false_coverage(p=[one.p_value for one in comparisons], share=FALSE_SHARE).level
+    return stats.false_coverage(p=p, share=FALSE_SHARE).level
+
+
+def p_by_interval(baseline: Side, candidate: Side, metric: str = "accuracy") -> float | None:
+    """That of the test which the interval inverts, at whatever level: all that the level of a grid takes."""
+    pair = pair_scores(candidate.columns, baseline.columns, metric)
+    return _by_interval(_difference(metric, pair, candidate, CONFIDENCE)).p
 
 
 def in_family(comparisons: Sequence[Comparison], family: Family) -> list[Comparison]:
@@ -255,6 +260,13 @@ def items_to_find(comparison: Comparison, delta: float) -> int | None:
         return None
     needed = stats.sample_size_paired(delta=delta, omega2=n * se**2, alpha=1 - level, power=POWER).n
     return None if needed is None else int(needed)
+
+
+def _by_interval(found: Found) -> Found:
+    """The same beside the test that its interval inverts."""
+    if found.inverted is None:
+        return found
+    return msgspec.structs.replace(found, test=found.inverted.test, p=found.inverted.p)
 
 
 def _difference(metric: str, pair: Paired, candidate: Side, confidence: float) -> Found:

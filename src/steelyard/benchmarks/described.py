@@ -140,8 +140,9 @@ def described_benchmark(path: Path, grader: str | None = None) -> Benchmark:
     rows = _open(description, path.parent)
     _check_columns(document, rows, reader)
     salt = msgspec.json.encode([description.columns, description.template], order="sorted")
-    samples = Samples(rows, reader.sample, grader=wanted or "", salt=salt)
-    examples = _examples(description, path.parent, reader)
+    read_as = msgspec.json.encode([wanted, description])
+    samples = Samples(rows, reader.sample, read_as=read_as, salt=salt)
+    examples = _examples(description, path.parent, reader, read_as)
     chosen = wanted or default_grader(samples)
     if chosen in ("letter", "cloze") and not samples[0].choices:
         raise document.fault(f"the grader {chosen!r} needs choices. Try: columns: {{choices: COLUMN}}", ("grader",))
@@ -192,10 +193,11 @@ class Reader:
     """How a row becomes a sample: by the columns' names, the template, and what the grader needs."""
 
     def __init__(self, names: ColumnNames, template: Template | None, grader: str | None, judge: Judge | None) -> None:
-        self._template, self._grader, self._judge = template, grader, judge
+        self._template, self._judge = template, judge
         question = names.question or (None if template else "question")
         is_answered = names.test is None and (judge is None or (judge.needs_target and names.rival is None))
         answer = names.answer or ("answer" if is_answered else None)
+        self._grader = grader if is_answered or judge is None else None  # such a judge needs no answer
         self._names = structs.replace(names, question=question, answer=answer)
         for one, other in ((names.human, "response"), (names.response, "human")):
             if one is not None and getattr(names, other) is None:
@@ -318,10 +320,12 @@ def _check_columns(document: Document, rows: RowFile, reader: Reader) -> None:
         raise document.fault(told, where)
 
 
-def _examples(description: Description, folder: Path, reader: Reader) -> Samples | None:
+def _examples(description: Description, folder: Path, reader: Reader, read_as: bytes) -> Samples | None:
     if description.shots is None:
         return None
-    examples = Samples(open_rows(folder / description.shots.file, description.separator), reader.sample)
+    examples = Samples(
+        open_rows(folder / description.shots.file, description.separator), reader.sample, read_as=read_as
+    )
     if len(examples) < description.shots.count:
         raise DataError(
             f"{description.shots.file}: {description.shots.count} worked examples wanted, and it has {len(examples)}"

@@ -57,7 +57,9 @@ def own_benchmark(path: Path, grader: str | None = None) -> Benchmark:
     """A benchmark over the file; ``grader`` is its default protocol (see ``default_grader``)."""
     grader = known_grader(grader)
     samples = Samples(
-        open_rows(path), lambda row, default_id: checked(as_sample(row, default_id), grader), grader=grader or ""
+        open_rows(path),
+        lambda row, default_id: checked(as_sample(row, default_id), grader),
+        read_as=(grader or "").encode(),
     )
     return Benchmark(
         name=path.stem,
@@ -103,9 +105,13 @@ def checked(sample: Sample, grader: str | None) -> Sample:
 
 
 class Samples(Sequence[Sample]):
-    """The file's rows as samples: all checked once for the ``grader``, then read by offset. ``salt`` is digested."""
+    """The file's rows as samples: all checked once, then read by offset.
 
-    def __init__(self, file: RowFile, read: Read, *, grader: str = "", salt: bytes = b"") -> None:
+    ``read_as`` says what a row is read as, so that only what was checked as the same is not checked again; ``salt``
+    enters the digest.
+    """
+
+    def __init__(self, file: RowFile, read: Read, *, read_as: bytes = b"", salt: bytes = b"") -> None:
         self._file, self._read = file, read
         self._stem = file.path.stem
         self._offsets = array("q")
@@ -113,7 +119,7 @@ class Samples(Sequence[Sample]):
         self._repeated: set[int] = set()
         self._faults: list[str] = []
         self._faulty = 0
-        self._stamp = readings.Stamp.of(file.path, grader, salt)
+        self._stamp = readings.Stamp.of(file.path, read_as, salt)
         if reading := readings.find(self._stamp):
             self._offsets, self._numbers = reading.places()
             self._repeated, self.digest = set(reading.repeated), reading.digest

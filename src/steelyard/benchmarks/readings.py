@@ -15,19 +15,19 @@ from msgspec import Struct
 
 
 class Stamp(Struct, frozen=True, array_like=True):
-    """Which file was read, in which state, for which grader, and what else enters into its digest."""
+    """Which file was read, in which state, as what, and what else enters into its digest."""
 
     path: str
     size_bytes: int
     modified_ns: int
-    grader: str
+    read_as: bytes
     salt: bytes
 
     @classmethod
-    def of(cls, path: Path, grader: str, salt: bytes) -> Stamp:
+    def of(cls, path: Path, read_as: bytes, salt: bytes) -> Stamp:
         """The file as it is now."""
         state = path.stat()
-        return cls(str(path.absolute()), state.st_size, state.st_mtime_ns, grader, salt)
+        return cls(str(path.absolute()), state.st_size, state.st_mtime_ns, read_as, salt)
 
 
 class Reading(Struct, frozen=True, array_like=True):

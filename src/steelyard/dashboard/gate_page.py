@@ -144,13 +144,8 @@ def _verdict(board: Board, info: RunInfo, form: Form, listed: Sequence[Listed]) 
 
 
 def _is_large(board: Board, one: Listed) -> bool:
-    """Whether a baseline holds more answers than are read while one waits, as far as its run can tell."""
-    return one.run in _runs_here(board) and board.store.pages.holds_more_than(one.run, MOST_AT_ONCE)
-
-
-def _runs_here(board: Board) -> set[str]:
-    """The runs of the store; a baseline outlives its own."""
-    return {run.id for run in board.store.runs()}
+    """Whether a baseline holds more answers than are read while one waits, as far as its run tells; it may be gone."""
+    return one.run in board.store.pages.ids() and board.store.pages.holds_more_than(one.run, MOST_AT_ONCE)
 
 
 def _asked(info: RunInfo, form: Form, chosen: Listed | None) -> verdicts.Asked:
@@ -187,7 +182,7 @@ def _proposed(board: Board, info: RunInfo, form: Form, listed: Sequence[Listed])
 def _newest(board: Board, info: RunInfo, listed: Sequence[Listed]) -> list[Listed]:
     """The newest baselines, first those whose runs are here and have a model and benchmark of this one."""
     newest = sorted(listed, key=lambda one: one.set_at, reverse=True)[:MOST_LOOKED_AT]
-    here = _runs_here(board)
+    here = board.store.pages.ids()
 
     def asked(run: str) -> set[tuple[str, str]]:
         return {(cell.model, cell.label) for cell in board.store.cells(run)} if run in here else set()
@@ -206,7 +201,7 @@ def _turned(
 ) -> list[dict[str, str] | None]:
     """Of each criterion on scores how many items turned, and where they stand while the baseline's run is here."""
     chosen = _chosen(form, listed)
-    is_here = chosen is not None and chosen.run in _runs_here(board)
+    is_here = chosen is not None and chosen.run in board.store.pages.ids()
     runs = [chosen.number, info.number] if chosen is not None and is_here else []
     several = len({cell.model for cell in cells}) > 1
     return [_turned_by(check, runs, several=several) for check in verdict.checks]

@@ -150,7 +150,6 @@ def baseline(request: Request) -> Response:
         }
         for cell in found.content.cells
     ]
-    known = {run.id for run in board.store.runs()}
     return board.page(
         "baseline.html.j2",
         request,
@@ -158,7 +157,7 @@ def baseline(request: Request) -> Response:
         found=found,
         rows=rows,
         metrics=SHOWN,
-        is_run_here=found.content.run in known,
+        is_run_here=found.content.run in board.store.pages.ids(),
         others=_others(board, found),
     )
 

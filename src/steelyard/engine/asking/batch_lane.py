@@ -186,15 +186,25 @@ class _Serving:
         if not self._works:
             return
         await self._slots.acquire()
-        await self._lane.ready()
-        is_going_on = self._lane.stopped() in (None, SPENT)
-        piece = await self._lane.standings.keep(self._works) if is_going_on else None
+        piece = await self._noted(self._works)
         works, self._works, self._size = self._works, [], 0
         if piece is None:
             self._slots.release()
             self._give_back(works)
             return
         self._group.create_task(self._carry_out(piece, works))
+
+    async def _noted(self, works: Sequence[Work]) -> Piece | None:
+        """The requests as a piece; ``None`` where the model is given up, be it while that waited for room."""
+        lane = self._lane
+        await lane.ready()
+        if lane.stopped() not in (None, SPENT):
+            return None
+        piece = await lane.standings.keep(works)
+        if lane.stopped() in (None, SPENT):
+            return piece
+        lane.standings.collected(piece)
+        return None
 
     async def _carry_out(self, piece: Piece, works: Sequence[Work], *, is_whole: bool = True) -> None:
         """See a piece to its end, and give back its slot."""
@@ -261,11 +271,10 @@ class _Serving:
         is_whole: bool = True,
     ) -> None:
         """Hand the requests in as another piece, which takes the place of the one that they stood in."""
-        await self._lane.ready()
-        if self._lane.stopped() not in (None, SPENT):
+        following = await self._noted(works)
+        if following is None:
             self._give_back(works)
             return
-        following = await self._lane.standings.keep(works)
         if is_whole:
             self._lane.standings.collected(piece)
         shown.restart(len(works))

@@ -6,7 +6,6 @@ a score of the items it says, and a model that was skipped has none.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
@@ -47,20 +46,21 @@ def by_price(specs: Iterable[ModelSpec], at: datetime) -> list[str]:
 def would_have_cost(info: CellInfo, cheaper: CellInfo, asked: Columns) -> Estimate | None:
     """What a skipped model would have cost by its own price, with as many tokens an answer as the ``cheaper`` one took.
 
-    The judge's part is what it took there. ``None`` where a price or tokens are unknown, and of a system of several
-    calls, for these are not foreseen.
+    The judge's part is what it took an answer there. ``None`` where a price or tokens are unknown, and of a system of
+    several calls, for these are not foreseen.
     """
     spec = msgspec.convert(info.settings["model"], ModelSpec)
     judge_usd = 0.0 if asked.judging is None else asked.judging.cost_usd
     tokens = [values[~np.isnan(values)] for values in (asked.input_tokens, asked.output_tokens)]
     if spec.calls_per_answer > 1 or judge_usd is None or not all(map(len, tokens)):
         return None
-    each = [math.ceil(known.mean()) for known in tokens]
+    each = [round(float(known.mean())) for known in tokens]
     usage = Usage(input_tokens=each[0], output_tokens=each[1], source="tokenizer")
     price = 0.0 if is_free(spec) else prices.cost_usd(usage, spec, datetime.now(UTC))
     if price is None:
         return None
-    total = counted("stop.saved_usd", "USD", info.items * info.repeats * price + judge_usd, n=info.items)
+    usd = info.items * info.repeats * (price + judge_usd / len(asked.sample))
+    total = counted("stop.saved_usd", "USD", usd, n=info.items)
     return msgspec.structs.replace(total, method=f"{FORECAST}: its price at the tokens of {cheaper.model}")
 
 

@@ -20,6 +20,7 @@ from steelyard.analysis.compare import (
     in_family,
     items_to_find,
     logarithm,
+    p_by_interval,
     verdict,
 )
 from steelyard.analysis.compare_measures import MEASURES, compare_measure
@@ -173,10 +174,18 @@ def _is_grid(pairs: Sequence[Pair]) -> bool:
 
 
 def _level(reader: Reader, pairs: Sequence[Pair], question: Question, family: Family) -> float:
-    """The level of each interval: in a grid it follows from how many are told apart, so they are compared before."""
+    """The level of each interval: in a grid it follows from how many are told apart, so they are tested before."""
     if family == "claim":
         return claim_level(len(pairs))
-    return grid_level([_scores(reader, pair, question, family, CONFIDENCE) for pair in pairs])
+    return grid_level([_p(reader, pair, question) for pair in pairs])
+
+
+def _p(reader: Reader, pair: Pair, question: Question) -> float | None:
+    if question.control_variate:
+        return _scores(reader, pair, question, "grid", CONFIDENCE).p_value
+    baseline, candidate = (reader.side(*side) for side in pair)
+    _check_metric(question.metric, baseline, candidate)
+    return p_by_interval(baseline, candidate, question.metric)
 
 
 def _scores(reader: Reader, pair: Pair, question: Question, family: Family, level: float) -> Comparison:

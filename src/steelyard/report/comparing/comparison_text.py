@@ -229,8 +229,8 @@ def family_words(comparisons: Comparisons) -> list[str]:
     if comparisons.family == "grid":
         return [
             f"{size} comparisons, a grid one explores: of the differences told apart up to {100 * FALSE_SHARE:.0f} % "
-            f"may be chance (Benjamini and Hochberg's p). Each interval is at {level:.4g} %: of those told apart as "
-            "many may miss what is true (Benjamini and Yekutieli)."
+            f"may be chance (Benjamini and Hochberg's p). Each interval is at {level:.4g} %, at which likewise up to "
+            f"{100 * FALSE_SHARE:.0f} % of those told apart may miss what is true (Benjamini and Yekutieli)."
         ]
     beside = (
         "; beside them Holm's p." if any(pair.comparison.p_value is not None for pair in comparisons.pairs) else "."

@@ -145,6 +145,11 @@ class Pages:
         with self._reading() as connection:
             return case_page(connection, [info for info in cells if info.id in wanted.cells], wanted, reveal=reveal)
 
+    def ids(self) -> set[str]:
+        """The ids of all runs, without what else is known of them."""
+        with self._reading() as connection:
+            return set(connection.execute(select(schema.runs.c.uid)).scalars())
+
     def holds_more_than(self, run_id: str, most: int) -> bool:
         """Whether the run has more calls than that, counted no further."""
         calls, cells = schema.calls, schema.cells

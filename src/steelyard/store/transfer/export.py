@@ -217,9 +217,9 @@ def _write_parquet(store: Store, run_id: str, path: Path, reveal: bool) -> None:
 def new_file(target: Path) -> Iterator[Path]:
     """A file that takes the target's name only when it is complete, readable by the user alone.
 
-    A device or a pipe is written to, when all is there, and never replaced; neither is a link.
+    A device, a pipe or a stream is written to, when all is there, and never replaced; neither is a link.
     """
-    if target.exists() and not target.is_file():
+    if _is_stream(target):
         with _poured_into(target) as unfinished:
             yield unfinished
         return
@@ -236,15 +236,21 @@ def new_file(target: Path) -> Iterator[Path]:
         unfinished.unlink(missing_ok=True)
 
 
+def _is_stream(target: Path) -> bool:
+    """Whether what is there has no bytes of its own, or is a stream's (``/dev/stdout``), which may lead into a file."""
+    folder = target.parent.resolve()
+    return target.exists() and (not target.is_file() or folder == Path("/dev") or folder.is_relative_to("/proc"))
+
+
 @contextmanager
 def _poured_into(target: Path) -> Iterator[Path]:
-    """A file whose bytes go into what is there already."""
+    """A file whose bytes go behind what is there already."""
     with tempfile.TemporaryDirectory() as folder:
         unfinished = Path(folder) / "whole"
         unfinished.touch()
         yield unfinished
         try:
-            with unfinished.open("rb") as whole, target.open("wb") as place:
+            with unfinished.open("rb") as whole, target.open("ab") as place:
                 shutil.copyfileobj(whole, place)
         except OSError as error:
             raise StoreError(f"cannot write {target}: {error.strerror or error}") from error
