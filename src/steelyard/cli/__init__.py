@@ -15,8 +15,8 @@ import errno
 import gc
 import io
 import os
-import resource
 import sys
+from contextlib import suppress
 from importlib.machinery import ExtensionFileLoader
 from typing import NoReturn
 
@@ -89,7 +89,7 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:  # noqa: BLE001 - a fault of ours: its trace may quote a key, and is shown without
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             _complain("steelyard: there is no room for what is to be written. Free some space")
             return 4
         import traceback
@@ -101,7 +101,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _leave_no_core() -> None:
     """A process that crashes, or one that it started, leaves no image of its memory: keys would be in it."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    with suppress(ImportError):  # Windows, which keeps none unless it is told to
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
 
 def _look_for_garbage_seldom() -> None:

@@ -155,9 +155,8 @@ def stratified_difference_interval(
     """Score interval of a weighted mean of strata's mean differences a - b, of scores from 0 to 1 on the same items.
 
     As ``stratified_score_interval``, over items that one side alone has right, the other alone, or both alike: of one
-    stratum it is Tango's (1998), known to cover 99.8 % at one flip expected, 98.6 at two, 95.9 at four.
-    Few items are here up to ten, among several strata. ``weights`` need not sum to
-    1; ``p`` is that of the score test.
+    stratum it is Tango's (1998), known to cover 99.8 % at one flip expected, 98.6 at two, 95.9 at four. Few items are
+    here up to ten, among several strata. ``weights`` need not sum to 1; ``p`` is that of the score test.
     """
     differences = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
     n = len(differences)
