@@ -61,6 +61,19 @@ def test_of_three_models_ties_are_judged_together():
     assert found.sentence.endswith("It is told apart from both others.")
 
 
+def test_equal_scores_of_fewer_items_do_not_go_by_the_bounds_of_more():
+    (found,) = of("lead", contender("a", 200, offset=300), contender("b", 100, n=200))
+    assert "both have" not in found.sentence
+    assert "a with 50.0 % (45.1 to 54.9); b is not told apart from it" in found.sentence
+
+
+def test_a_model_that_failed_to_answer_beats_nobody_in_all_that_is_known():
+    failing = msgspec.structs.replace(contender("a", 300, ttft=0.1), failure="503")
+    assert of("dominated", contender("a", 300, ttft=0.1), contender("b", 200))
+    assert not of("dominated", failing, contender("b", 200))
+    assert of("dominated", failing, msgspec.structs.replace(contender("b", 200), failure="503"))
+
+
 def test_models_asked_in_other_words_are_never_compared():
     found = of("lead", contender("a", 300), contender("b", 100, info={"prompt_digest": "other words"}))
     assert [one.sentence for one in found] == [

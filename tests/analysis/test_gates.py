@@ -405,3 +405,13 @@ def test_what_is_one_figure_of_a_run_has_no_margin():
         refuse_mistaken(parse_margin(f"{metric}=10%"), info)
         with pytest.raises(UsageError, match="by its ratio alone"):
             refuse_mistaken(parse_margin(f"{metric}=10"), info)
+
+
+def test_a_margin_of_two_parts_fails_by_neither_alone_where_the_other_is_not_known():
+    """A mean time that may be 0 leaves no share to tell, and worse by 5 s alone is not worse by both."""
+    before = cell(np.ones(100), total_s=np.r_[np.full(99, 0.001), 5.0])
+    after = cell(np.ones(100), total_s=np.linspace(19, 21, 100))
+    assert check_margin(parse_margin("latency.mean=5s"), before, after).verdict == "fail"
+    both = check_margin(parse_margin("latency.mean=10%,5s"), before, after)
+    assert both.verdict == "inconclusive"
+    assert "no share can be told" in both.fault

@@ -183,6 +183,16 @@ def test_a_change_point_has_a_set_of_plausible_places():
     assert change.before - change.after == pytest.approx(0.12, abs=0.03)
 
 
+@pytest.mark.parametrize("seed", [1, 3, 10])
+def test_one_week_down_among_weeks_at_one_level_is_no_change_of_level(seed):
+    generator = np.random.default_rng(seed)
+    chances = generator.beta(4, 2, size=300)
+    runs = [observed(i, asked_again(generator, np.clip(chances - 0.3 * (i == 6), 0, 1))) for i in range(12)]
+    found = of(runs)
+    assert found.points[6].is_signal
+    assert found.changes == ()
+
+
 @pytest.mark.long
 def test_times_that_only_scatter_from_run_to_run_seldom_seem_to_change_their_level():
     generator = np.random.default_rng(RNG)

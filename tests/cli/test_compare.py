@@ -387,6 +387,31 @@ def test_one_candidate_on_several_benchmarks_has_an_average_of_them():
     assert compared(run.number, "--benchmark", "one")["averages"] == []
 
 
+def test_averages_of_several_candidates_hold_together():
+    items = [sy.Sample(id=f"i{i}", input=str(i), target=str(i)) for i in range(60)]
+    both = [
+        sy.Benchmark(
+            name=name,
+            version="1",
+            load=lambda selection: items,
+            grade=lambda sample, completion: completion.text == sample.target,
+        )
+        for name in ("one", "two")
+    ]
+
+    def answering(step):
+        def answer(prompt: str) -> str:
+            return prompt if int(prompt) % step else "no"
+
+        answer.__name__ = f"every-{step}"
+        return answer
+
+    sy.run([answering(step) for step in (3, 5, 7, 10)], both)
+    averages = compared("1")["averages"]
+    assert [one["difference"]["level"] for one in averages] == pytest.approx([1 - 0.05 / 3] * 3)
+    assert "points (98.33 %, of just these benchmarks)" in ok("compare", "1")
+
+
 def test_a_grid_says_one_level_and_no_interval_beside_a_told_difference_holds_none():
     items = [sy.Sample(id=f"i{i}", input=str(i), target=str(i)) for i in range(60)]
     grids = [

@@ -82,3 +82,14 @@ def test_imported_answers_are_a_random_part_only_where_a_seed_of_ours_draws_just
     assert "chosen elsewhere and are no random sample" in ok("compare", "whole", "elsewhere")
     refused = steelyard("compare", "whole", "elsewhere", "--control-variate").stderr
     assert "prompts cases@exact --order shuffled --limit N" in refused
+
+
+def test_a_new_version_that_has_all_right_is_still_told_as_an_estimate_of_the_whole_benchmark():
+    sy.run([old], [ECHO])
+    sy.run([lambda prompt: prompt], [ECHO], limit=150)
+    out = ok("compare", "1", "2", "--control-variate")
+    assert "of this benchmark, regression estimator, n = 150 of 400)" in out
+    assert "phi unknown: all scores of a side are alike" in out
+    assert "nothing saved: " in out
+    assert "paired, n" not in out
+    assert "looked at" not in out

@@ -221,7 +221,7 @@ def detectable_difference(difference: Estimate, confidence: float) -> float | No
     ).mde
 
 
-def average_over_benchmarks(comparisons: Sequence[Comparison]) -> Estimate | None:
+def average_over_benchmarks(comparisons: Sequence[Comparison], *, confidence: float = CONFIDENCE) -> Estimate | None:
     """The plain mean of one candidate's differences on several benchmarks; ``None`` of fewer than two, or of ratios.
 
     The benchmarks are fixed: the error is that of their items, sqrt(sum SE^2) / B, and speaks of no other benchmark.
@@ -232,14 +232,14 @@ def average_over_benchmarks(comparisons: Sequence[Comparison]) -> Estimate | Non
         return None
     known = [error for error in errors if error is not None]
     value, count = sum(values) / len(values), len(values)
-    reach = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2) * math.hypot(*known) / count
+    reach = NormalDist().inv_cdf(0.5 + confidence / 2) * math.hypot(*known) / count
     is_known = len(known) == count
     return Estimate(
         metric=comparisons[0].metric,
         value=value,
         low=value - reach if is_known else None,
         high=value + reach if is_known else None,
-        level=CONFIDENCE if is_known else None,
+        level=confidence if is_known else None,
         n=sum(one.difference.n for one in comparisons),
         method=f"plain mean over {count} fixed benchmarks, normal",
         unit="share",

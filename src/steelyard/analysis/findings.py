@@ -246,6 +246,8 @@ def dominated(bench: Bench) -> Iterator[Said]:
         if point.beaten_by is None:
             continue
         loser, winner = by_name[point.model], by_name[point.beaten_by]
+        if winner.failure and not loser.failure:
+            continue  # answers that came speak for whoever gave them
         if bench.is_pairable(loser, winner) and (better := _told_better(bench, winner, loser)):
             found.append((loser, winner, better))
     if found:
@@ -350,7 +352,12 @@ def method_of(compared: Comparison) -> str:
 
 
 def _same_score(bench: Bench, name: str, leader: Contender) -> bool:
-    return any(one.name == name and one.value("accuracy") == leader.value("accuracy") for one in bench.models)
+    """Whether what is written of one is true of the other: the score and, of as many items, its bounds."""
+    own = leader.estimates["accuracy"]
+    return any(
+        one.name == name and one.value("accuracy") == own.value and written(one.estimates["accuracy"]) == written(own)
+        for one in bench.models
+    )
 
 
 def _from_all(others: Sequence[Contender]) -> str:

@@ -319,9 +319,13 @@ def _log(ratio: float) -> float:
 
 
 def _either(tried: Sequence[Check]) -> Check:
-    """Worse by more than the margin is worse by more than both of its parts, so either part's pass is a pass."""
-    if len(tried) == 1:
-        return tried[0]
+    """Worse by more than the margin is worse by more than both of its parts, so either part's pass is a pass.
+
+    Where one part is not known and the other no pass, nobody can say.
+    """
+    unknown = [check for check in tried if check.fault is not None]
+    if len(tried) == 1 or (unknown and all(check.verdict != "pass" for check in tried)):
+        return (unknown or tried)[0]
     rank = {"pass": 0, "inconclusive": 1, "fail": 2}
     chosen = min(tried, key=lambda check: (check.fault is not None, rank[check.verdict]))
     p = [check.p for check in tried]

@@ -200,16 +200,14 @@ def _detectable(found: _Found, confidence: float) -> float | None:
     return stats.minimum_detectable_effect(n=1, omega2=found.se**2, alpha=1 - confidence, power=POWER).mde
 
 
-def _variate(parts: Parts, baseline: Side) -> ControlVariate | None:
-    """What the baseline did for it; ``None`` where one side has no spread, so that nothing goes together."""
+def _variate(parts: Parts, baseline: Side) -> ControlVariate:
+    """What the baseline did for it; where one side has no spread nothing goes together, and nothing is saved."""
     gain = stats.control_variate_gain(
         new=parts.pair.a,
         baseline_same_items=parts.pair.b,
         population=parts.population,
         confidence=parts.confidence,
     )
-    if gain.phi is None or gain.variance_left is None or gain.worth is None or gain.paired_worth is None:
-        return None
     together = stats.control_variate_mean(
         new=parts.pair.a, baseline_same_items=parts.pair.b, baseline_full_mean=0.0, population=parts.population
     )
@@ -221,10 +219,11 @@ def _variate(parts: Parts, baseline: Side) -> ControlVariate | None:
             value=gain.phi,
             low=gain.phi_low,
             high=gain.phi_high,
-            level=parts.confidence,
+            level=None if gain.phi is None else parts.confidence,
             n=parts.pair.n,
             method="Pearson's correlation over items, delta method on Fisher's scale",
             unit="correlation",
+            status="all scores of a side are alike" if gain.phi is None else "ok",
         ),
         variance_left=gain.variance_left,
         items=parts.pair.n,
@@ -233,11 +232,11 @@ def _variate(parts: Parts, baseline: Side) -> ControlVariate | None:
         worth_items=gain.worth,
         worth_low=gain.worth_low,
         worth_high=gain.worth_high,
-        saved_items=gain.worth - parts.pair.n,
+        saved_items=None if gain.worth is None else gain.worth - parts.pair.n,
         paired_worth_items=gain.paired_worth,
         plain=_plain(parts),
         beyond=further,
-        is_worth_it=abs(gain.phi) >= WORTH_IT,
+        is_worth_it=gain.phi is not None and abs(gain.phi) >= WORTH_IT,
     )
 
 

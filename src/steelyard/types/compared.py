@@ -44,22 +44,23 @@ class ControlVariate(Struct, frozen=True, kw_only=True):
     ``theta`` is the slope of the candidate's scores on the baseline's, ``phi`` their correlation over the items both
     were asked, with its interval. ``variance_left`` is the share of a plain mean's variance that is left, and
     ``worth_items`` how many items a plain mean takes for the same error; its bounds are those of phi. Pairing alone,
-    the plain difference on the same items, is worth ``paired_worth_items``. ``plain`` is the candidate's mean over its
+    the plain difference on the same items, is worth ``paired_worth_items``. Where all scores of a side are alike,
+    nothing goes together: these figures are ``None``, and ``theta`` is 0. ``plain`` is the candidate's mean over its
     items without the baseline's help. ``beyond`` is the same difference for questions like these, ``None`` where items
     come in clusters. All but ``beyond`` are of the ``population`` items, which are the whole benchmark if ``is_whole``.
     """
 
     theta: float
     phi: Estimate
-    variance_left: float
+    variance_left: float | None
     items: int
     population: int
     is_whole: bool
-    worth_items: float
+    worth_items: float | None
     worth_low: float | None
     worth_high: float | None
-    saved_items: float
-    paired_worth_items: float
+    saved_items: float | None
+    paired_worth_items: float | None
     plain: Estimate
     beyond: Estimate | None = None
     is_worth_it: bool

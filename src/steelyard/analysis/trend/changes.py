@@ -92,6 +92,8 @@ def _splits(values: Sequence[float], errors: Errors, start: int, *, is_scattered
     )
     if found.index is None or found.p is None or found.p > CHANGE_POINT_P:
         return []
+    if not is_scattered and _rests_on_one_run(values, widened, found.index):
+        return []
     here = Split(
         at=start + found.index,
         earliest=start + min(found.plausible),
@@ -104,3 +106,17 @@ def _splits(values: Sequence[float], errors: Errors, start: int, *, is_scattered
         here,
         *_splits(values[after], errors.only(after), start + found.index, is_scattered=is_scattered),
     ]
+
+
+def _rests_on_one_run(values: Sequence[float], errors: Errors, index: int) -> bool:
+    """Whether nothing changed without the last run before the change, or the first one after it: one is no level."""
+    for left_out in (index - 1, index):
+        kept = np.delete(np.arange(len(values)), left_out)
+        again = stats.change_point(
+            scores=np.asarray(values)[kept],
+            se=np.sqrt(errors.own[kept]),
+            shared=errors.shared[np.ix_(kept, kept)] if errors.are_shared else None,
+        )
+        if again.p is None or again.p > CHANGE_POINT_P:
+            return True
+    return False

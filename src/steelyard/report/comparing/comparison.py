@@ -305,24 +305,32 @@ def _look_between(store: Store, pair: Pair, comparison: Comparison) -> Compariso
 
 
 def _averages(judged: Sequence[Comparison], question: Question) -> Iterator[Average]:
-    """Where one candidate stands against one baseline on several benchmarks, none of them twice (graded otherwise)."""
+    """Where one candidate stands against one baseline on several benchmarks, none of them twice (graded otherwise).
+
+    Those of several candidates are one claim, so that their intervals hold together.
+    """
     if question.control_variate:
         return
     groups: dict[tuple[str, int, str, int], list[Comparison]] = {}
     for one in judged:
         groups.setdefault((one.baseline, one.baseline_run, one.candidate, one.candidate_run), []).append(one)
-    for group in groups.values():
-        difference = average_over_benchmarks(group)
-        is_once = len({one.benchmark.partition("@")[0] for one in group}) == len(group)
-        if difference is not None and is_once:
-            candidate, baseline = names(group[0])
-            yield Average(
-                baseline=baseline,
-                candidate=candidate,
-                benchmarks=tuple(one.benchmark for one in group),
-                difference=difference,
-                verdict=verdict(difference, margin=question.margin, better="higher"),
-            )
+    averaged = [group for group in groups.values() if _has_average(group)]
+    for group in averaged:
+        difference = average_over_benchmarks(group, confidence=claim_level(len(averaged)))
+        assert difference is not None
+        candidate, baseline = names(group[0])
+        yield Average(
+            baseline=baseline,
+            candidate=candidate,
+            benchmarks=tuple(one.benchmark for one in group),
+            difference=difference,
+            verdict=verdict(difference, margin=question.margin, better="higher"),
+        )
+
+
+def _has_average(group: Sequence[Comparison]) -> bool:
+    is_once = len({one.benchmark.partition("@")[0] for one in group}) == len(group)
+    return is_once and average_over_benchmarks(group) is not None
 
 
 def _rankings(pairs: Sequence[Pair], reader: Reader, question: Question) -> Iterator[Ranking]:

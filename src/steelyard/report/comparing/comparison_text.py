@@ -72,9 +72,10 @@ def print_comparisons(comparisons: Comparisons, out: PlainConsole | None = None)
 
 
 def _average_words(average: Average) -> str:
+    level = "" if average.difference.level is None else f"{100 * average.difference.level:.4g} %, "
     return (
         f"{average.candidate} - {average.baseline} on average over {len(average.benchmarks)} benchmarks, each weighing "
-        f"the same: {points(average.difference)} points (95 %, of just these benchmarks): {average.verdict}."
+        f"the same: {points(average.difference)} points ({level}of just these benchmarks): {average.verdict}."
     )
 
 

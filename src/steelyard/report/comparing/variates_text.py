@@ -26,7 +26,7 @@ def _of_one(comparison: Comparison, variate: ControlVariate) -> Iterator[str]:
         f"{who} was asked {variate.items:,} of the {variate.population:,} items that {other} was asked; the difference "
         f"is over all {variate.population:,}, of {of_what} (regression estimator, theta {variate.theta:.2f})."
     )
-    yield f"  phi {_phi(variate)}: {100 * variate.variance_left:.0f} % of the variance of a plain mean is left"
+    yield f"  phi {_phi(variate)}"
     yield f"  {_worth(variate)}"
     yield f"  without the baseline: {descriptive(variate.plain)}"
     if variate.beyond is not None:
@@ -35,12 +35,16 @@ def _of_one(comparison: Comparison, variate: ControlVariate) -> Iterator[str]:
 
 def _phi(variate: ControlVariate) -> str:
     phi = variate.phi
-    if phi.value is None or phi.low is None or phi.high is None:
-        return "unknown"
-    return f"{phi.value:.2f} ({phi.low:.2f} to {phi.high:.2f}, {100 * (phi.level or 0):g} %)"
+    if phi.value is None or phi.low is None or phi.high is None or variate.variance_left is None:
+        return f"unknown: {phi.status}"
+    bounds = f"{phi.low:.2f} to {phi.high:.2f}, {100 * (phi.level or 0):g} %"
+    left = f"{100 * variate.variance_left:.0f} % of the variance of a plain mean is left"
+    return f"{phi.value:.2f} ({bounds}): {left}"
 
 
 def _worth(variate: ControlVariate) -> str:
+    if variate.worth_items is None or variate.saved_items is None or variate.paired_worth_items is None:
+        return "nothing saved: the baseline's scores say nothing of these. Try: without --control-variate"
     between = ""
     if variate.worth_low is not None and variate.worth_high is not None:
         between = f" ({variate.worth_low:,.0f} to {variate.worth_high:,.0f})"
