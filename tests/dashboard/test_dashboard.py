@@ -752,11 +752,14 @@ def test_sides_that_do_not_match_by_themselves_are_to_be_chosen_in_the_form(stor
 
 
 def test_where_a_run_comes_from_is_told_without_what_its_plan_leaves_open(store):
-    store.create_run(name="planned", plan={"seed": 7, "budget_usd": None}, plan_digest="0" * 64)
+    plan = {"seed": 0, "budget_usd": None, "models": [{"id": "m", "temperature": 0.0, "stop": [], "batch": False}]}
+    store.create_run(name="planned", plan=plan, plan_digest="0" * 64)
     with served(store) as port:
         page = Visitor(port).page("/runs/1/provenance")
-    assert "seed: 7" in page
-    assert "budget_usd" not in page
+    assert "seed: 0" in page
+    assert "temperature: 0.0" in page
+    for name in ("budget_usd", "stop:", "batch"):
+        assert name not in page
 
 
 def test_where_a_run_comes_from_stands_in_parts_with_what_was_asked_as_a_table(store):

@@ -24,6 +24,7 @@ from steelyard.cli.serve import PORT
 from steelyard.report.evidence import load_evidence
 from steelyard.report.facts import _some
 from steelyard.report.markdown import code, escaped, markdown_report
+from steelyard.report.origins import _apart
 from steelyard.report.unseen import visible
 from steelyard.store import Store
 
@@ -188,7 +189,7 @@ def test_the_page_says_what_a_reader_needs(hostile):
     for words in (
         "Key findings", "Recommendations", "High-stakes decisions", "General tasks", "Real time", "What it cost",
         "Methods and provenance", "Raw data",
-        "24 answers made elsewhere", "data digest", "prompt digest", "How that was found",
+        "24 answers made elsewhere", "digests: data, prompts", "How that was found",
     ):  # fmt: skip
         assert words in shown
 
@@ -222,6 +223,22 @@ def test_no_answer_is_said_to_be_stopped_by_its_own_end_and_no_failed_call_to_be
     assert answers.count("stopped by") == 1
     assert answers.count("Read as") == 2
     assert "not scored" not in answers
+
+
+def test_what_all_models_share_is_said_once_and_what_differs_a_row_each():
+    found = _apart("Settings", "model", {
+        "a": {"provider": "openai", "seed": "7", "timeout": "600"},
+        "b": {"provider": "openai", "seed": "8", "timeout": "600"},
+        "c": {"provider": "openai", "timeout": "600"},
+    })  # fmt: skip
+    assert found.shared == (("provider", "openai"), ("timeout", "600"))
+    assert found.headings == ("seed",)
+    assert found.rows == (("a", ("7",)), ("b", ("8",)), ("c", ("",)))
+
+
+def test_of_one_model_all_settings_are_lines_and_there_is_no_table():
+    found = _apart("Settings", "model", {"a": {"provider": "openai"}})
+    assert (found.shared, found.headings, found.rows) == ((("provider", "openai"),), (), ())
 
 
 def test_a_long_provenance_stands_compressed_among_the_raw_data(hostile, monkeypatch):
