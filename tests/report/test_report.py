@@ -22,7 +22,7 @@ from steelyard.analysis.telling import Finding
 from steelyard.cli import main
 from steelyard.cli.serve import PORT
 from steelyard.report.evidence import load_evidence
-from steelyard.report.facts import _some
+from steelyard.report.facts import cut_short, some
 from steelyard.report.markdown import code, escaped, markdown_report
 from steelyard.report.origins import _apart
 from steelyard.report.unseen import visible
@@ -263,9 +263,16 @@ def test_times_of_the_raw_data_are_told_to_the_microsecond():
 
 
 def test_long_names_leave_room_for_the_number_that_they_stand_beside():
-    assert _some([f"m{place}" for place in range(6)]) == "m0, m1, m2, m3 and 2 more"
-    assert _some([f"{'x' * 60}{place}" for place in range(6)]) == f"{'x' * 60}0 and 5 more"
-    assert _some(["x" * 200]) == "x" * 200
+    assert some([f"m{place}" for place in range(6)]) == "m0, m1, m2, m3 and 2 more"
+    assert some([f"{'x' * 60}{place}" for place in range(6)]) == f"{'x' * 60}0 and 5 more"
+    assert some(["x" * 200]) == "x" * 200
+
+
+def test_a_list_that_is_cut_stands_whole_where_it_is_opened():
+    assert cut_short(["a", "b"]) == ()
+    assert cut_short(["x" * 200]) == ()
+    names = tuple(f"m{place}" for place in range(6))
+    assert cut_short(names) == names
 
 
 def test_markdown_stays_text(hostile):

@@ -23,7 +23,7 @@ from steelyard.report.drawing.marks import SLOTS, sample
 from steelyard.report.evidence import Evidence
 from steelyard.report.examples import examples_apart, fitting
 from steelyard.report.facts import facts, spending_lines
-from steelyard.report.laid_out import laid_out, prose
+from steelyard.report.laid_out import laid_out, parted, prose
 from steelyard.report.matrix import figures_table, matrix, subjects_table
 from steelyard.report.origins import asked_rows, commands, in_full, origins, pages
 from steelyard.report.raw import attachments
@@ -170,6 +170,7 @@ def _environment() -> Environment:
     environment.filters["descriptive"] = descriptive
     environment.filters["scrolls"] = scrolls
     environment.filters["laid_out"] = laid_out
+    environment.filters["parted"] = parted
     environment.filters["linked"] = prose  # a file has no page of the answers: a command stays
     return environment
 
