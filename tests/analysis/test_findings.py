@@ -9,7 +9,8 @@ from test_gates import cell
 
 from steelyard.analysis.bench import Bench, Contender, Settled
 from steelyard.analysis.findings import findings, since_baseline
-from steelyard.analysis.recommendations import recommendations, together
+from steelyard.analysis.gate import Check
+from steelyard.analysis.recommendations import _in_the_way, recommendations, together
 from steelyard.analysis.telling import listed
 
 DOCS = (Path(__file__).parent.parent.parent / "docs" / "findings.md").read_text("utf-8")
@@ -391,6 +392,15 @@ def test_high_stakes_is_withheld_where_calls_failed():
     assert not found.is_given
     assert "8 of 400 requests failed" in found.why
     assert found.settle.startswith("Mending what keeps it from being judged")
+
+
+def test_a_fault_that_many_models_share_is_told_once():
+    names = [f"accounts/a-vendor/models/a-rather-long-name-of-a-model-{place}" for place in range(5)]
+    checks = [
+        Check(metric="latency", criterion="c", benchmark="b@p", model=name, verdict="inconclusive", fault="no time")
+        for name in names
+    ]
+    assert _in_the_way(checks, "") == f" ({names[0]} and 4 more: no time)"
 
 
 def test_a_model_that_shares_the_best_score_is_not_called_the_best():

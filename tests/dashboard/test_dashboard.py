@@ -752,11 +752,14 @@ def test_sides_that_do_not_match_by_themselves_are_to_be_chosen_in_the_form(stor
 
 
 def test_where_a_run_comes_from_is_told_without_what_its_plan_leaves_open(store):
-    store.create_run(name="planned", plan={"seed": 7, "budget_usd": None}, plan_digest="0" * 64)
+    plan = {"seed": 0, "budget_usd": None, "models": [{"id": "m", "temperature": 0.0, "stop": [], "batch": False}]}
+    store.create_run(name="planned", plan=plan, plan_digest="0" * 64)
     with served(store) as port:
         page = Visitor(port).page("/runs/1/provenance")
-    assert "seed: 7" in page
-    assert "budget_usd" not in page
+    assert "seed: 0" in page
+    assert "temperature: 0.0" in page
+    for name in ("budget_usd", "stop:", "batch"):
+        assert name not in page
 
 
 def test_where_a_run_comes_from_stands_in_parts_with_what_was_asked_as_a_table(store):
@@ -811,7 +814,7 @@ def test_money_is_summed_by_day_and_model_and_the_unknown_stays_unknown(store):
         store.set_summary(cell, found)
     with served(store) as port:
         page = words(Visitor(port).page("/money"))
-    assert "at least 1.7500 USD" in page
+    assert "at least $1.75" in page
     assert "No known price 1 model c" in page
     assert "a: $1.5" in page
     assert "$1.50 1" in page
@@ -925,9 +928,44 @@ def test_many_pairs_each_lead_to_a_page_of_their_own(store):
         visitor = Visitor(port)
         page = visitor.page("/compare?run=1").replace("&amp;", "&")
         assert page.count('id="turned') == 6
-        alone = re.findall(r'<li><a href="([^"]+)">model (\d) against model 0', page)
+        alone = re.findall(r'<li><a href="([^"]+)">model (\d)</a>', page)
         assert [name for _, name in alone] == ["7", "8"]
         assert visitor.page(alone[0][0]).count('id="turned') == 1
+        assert "candidate against baseline" not in page, "one baseline of all is named once, above"
+
+
+def test_pairs_in_which_nothing_turned_share_a_line(store):
+    run = store.create_run(name="alike", plan={}, plan_digest="0" * 64)
+    session = store.begin_session(run.id, {})
+    for model, right in (("a", 3), ("b", 3), ("c", 3), ("d", 2)):
+        info = cell_info(model=model, items=5)
+        cell = store.add_cell(run.id, info)
+        ids = store.append_calls([new_call(cell, session, at, model=model) for at in range(5)])
+        store.append_scores([judged(one, float(at < right), cell=info) for at, one in enumerate(ids)])
+    store.end_session(session, {})
+    store.set_status(run.id, "done")
+    with served(store) as port:
+        page = Visitor(port).page("/compare?run=1")
+    assert re.findall(r'id="turned(\d)"><h2>What turned: (\w)', page) == [("3", "d")]
+    assert page.count('href="#turned') == 1
+    assert "Each item was scored alike on both sides: b on quiz@p, c on quiz@p." in page
+
+
+def test_models_without_a_colour_of_their_own_are_one_grey_part_that_the_page_explains(store):
+    run = store.create_run(name="many", plan={}, plan_digest="0" * 64)
+    session = store.begin_session(run.id, {})
+    for place in range(10):
+        cell = store.add_cell(run.id, cell_info(model=f"m{place}", items=1))
+        store.set_summary(cell, [estimate("answered", 1.0, unit="requests"),
+                                 estimate("cost.total", 1.0 + place, unit="USD")])  # fmt: skip
+    store.end_session(session, {})
+    store.set_status(run.id, "done")
+    with served(store) as port:
+        page = Visitor(port).page("/money")
+    assert "Grey: 3 others" in page
+    assert page.count('class="key others"') == 3
+    assert page.count('<g class="others">') == 1
+    assert "$55.00" in page
 
 
 def test_a_run_that_is_deleted_while_it_is_looked_at_is_missed_and_no_fault(store):

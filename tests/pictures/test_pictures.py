@@ -147,7 +147,7 @@ def test_print_leaves_out_what_only_a_screen_can_use(browser, album, stage, requ
         assert printed.startswith(b"%PDF")
 
 
-@pytest.mark.parametrize(("width", "media"), [(1200, "screen"), (718, "print")])
+@pytest.mark.parametrize(("width", "media"), [(1200, "screen"), (1024, "screen"), (718, "print")])
 def test_three_benchmarks_with_speed_and_cost_stand_beside_each_other(width, media, browser, stage, request):
     """On paper what is wider makes every letter smaller; 718 pixels are what A4 leaves."""
     address = address_of("three_benchmarks", stage, request)

@@ -1,7 +1,7 @@
 import re
 
 from steelyard.analysis.telling import Finding
-from steelyard.report.laid_out import laid_out, prose
+from steelyard.report.laid_out import laid_out, parted, prose
 
 
 def finding(sentence, *parts):
@@ -42,3 +42,12 @@ def test_an_option_is_not_broken_no_number_parts_from_its_unit_and_a_name_is_not
     assert re.sub("<span[^>]*>|</span>", "", said) == (
         "&lt;b&gt; of a--b: 61.3 % (58.6 to 63.9), n = 1,319, with --max-tokens and 4 models, run = 7"
     )
+
+
+def test_a_long_name_breaks_before_its_last_part_and_a_short_one_stays_text():
+    long = "accounts/some-organisation/models/a-rather-long-<name>"
+    assert parted(long) == (
+        'accounts/some-organisation/models/<wbr><span class="own">a-rather-long-&lt;name&gt;</span>'
+    )
+    assert parted("openai/gpt-x") == "openai/gpt-x"
+    assert parted("x" * 60) == "x" * 60

@@ -22,8 +22,9 @@ from steelyard.analysis.telling import Finding
 from steelyard.cli import main
 from steelyard.cli.serve import PORT
 from steelyard.report.evidence import load_evidence
-from steelyard.report.facts import _some
+from steelyard.report.facts import cut_short, some
 from steelyard.report.markdown import code, escaped, markdown_report
+from steelyard.report.origins import _apart
 from steelyard.report.unseen import visible
 from steelyard.store import Store
 
@@ -188,7 +189,7 @@ def test_the_page_says_what_a_reader_needs(hostile):
     for words in (
         "Key findings", "Recommendations", "High-stakes decisions", "General tasks", "Real time", "What it cost",
         "Methods and provenance", "Raw data",
-        "24 answers made elsewhere", "data digest", "prompt digest", "How that was found",
+        "24 answers made elsewhere", "digests: data, prompts", "How that was found",
     ):  # fmt: skip
         assert words in shown
 
@@ -224,6 +225,22 @@ def test_no_answer_is_said_to_be_stopped_by_its_own_end_and_no_failed_call_to_be
     assert "not scored" not in answers
 
 
+def test_what_all_models_share_is_said_once_and_what_differs_a_row_each():
+    found = _apart("Settings", "model", {
+        "a": {"provider": "openai", "seed": "7", "timeout": "600"},
+        "b": {"provider": "openai", "seed": "8", "timeout": "600"},
+        "c": {"provider": "openai", "timeout": "600"},
+    })  # fmt: skip
+    assert found.shared == (("provider", "openai"), ("timeout", "600"))
+    assert found.headings == ("seed",)
+    assert found.rows == (("a", ("7",)), ("b", ("8",)), ("c", ("",)))
+
+
+def test_of_one_model_all_settings_are_lines_and_there_is_no_table():
+    found = _apart("Settings", "model", {"a": {"provider": "openai"}})
+    assert (found.shared, found.headings, found.rows) == ((("provider", "openai"),), (), ())
+
+
 def test_a_long_provenance_stands_compressed_among_the_raw_data(hostile, monkeypatch):
     assert "<summary>All of it" in html(*hostile)
     monkeypatch.setattr("steelyard.report.html.MOST_PROVENANCE", 100)
@@ -246,9 +263,16 @@ def test_times_of_the_raw_data_are_told_to_the_microsecond():
 
 
 def test_long_names_leave_room_for_the_number_that_they_stand_beside():
-    assert _some([f"m{place}" for place in range(6)]) == "m0, m1, m2, m3 and 2 more"
-    assert _some([f"{'x' * 60}{place}" for place in range(6)]) == f"{'x' * 60}0 and 5 more"
-    assert _some(["x" * 200]) == "x" * 200
+    assert some([f"m{place}" for place in range(6)]) == "m0, m1, m2, m3 and 2 more"
+    assert some([f"{'x' * 60}{place}" for place in range(6)]) == f"{'x' * 60}0 and 5 more"
+    assert some(["x" * 200]) == "x" * 200
+
+
+def test_a_list_that_is_cut_stands_whole_where_it_is_opened():
+    assert cut_short(["a", "b"]) == ()
+    assert cut_short(["x" * 200]) == ()
+    names = tuple(f"m{place}" for place in range(6))
+    assert cut_short(names) == names
 
 
 def test_markdown_stays_text(hostile):

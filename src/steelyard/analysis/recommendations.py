@@ -412,9 +412,13 @@ def _is_unknown(check: Check) -> bool:
 
 
 def _in_the_way(checks: Sequence[Check], told: str) -> str:
-    """A fault of each model, in brackets, where it was not ``told`` already."""
+    """Each fault with the models that have it, in brackets, where it was not ``told`` already."""
     faults = {check.model: _short_fault(check) for check in checks if _short_fault(check) not in told}
-    return f" ({'; '.join(f'{name}: {fault}' for name, fault in list(faults.items())[:NAMED])})" if faults else ""
+    models: dict[str, list[str]] = {}
+    for model, fault in faults.items():
+        models.setdefault(fault, []).append(model)
+    said = [f"{listed(names)}: {fault}" for fault, names in models.items()]
+    return f" ({'; '.join(said[:NAMED])})" if said else ""
 
 
 def _short_fault(check: Check) -> str:

@@ -96,6 +96,8 @@ def compare(request: Request) -> Response:
         offered=[one.info for one in board.store.pages.runs(RunsWanted(), most=OFFERED).runs],
         rows=[] if comparisons is None else [_row(pair, question) for pair in comparisons.pairs],
         n_shown=len(turned),
+        with_turns=[place for place, one in enumerate(turned, 1) if one.flips.n_won or one.flips.n_lost],
+        alike=[one for one in turned if not one.flips.n_won and not one.flips.n_lost],
         sides=[] if comparisons is None else _sides(comparisons),
         together=[] if comparisons is None else family_words(comparisons),
         most=most,
@@ -214,6 +216,7 @@ def _sides(comparisons: Comparisons) -> list[str]:
 class _Row(Struct, frozen=True, kw_only=True):
     benchmark: str
     who: str
+    against: str
     difference: str
     p: str
     agreement: str
@@ -231,7 +234,8 @@ def _row(pair: Compared, question: Question) -> _Row:
     counts = (seen.both, seen.only_baseline, seen.only_candidate, seen.neither) if seen else ()
     return _Row(
         benchmark=pair.where,
-        who=f"{who} against {other}",
+        who=who,
+        against=other,
         difference=f"{times(one.ratio)}; {written(one.difference)}"
         if one.ratio
         else f"{points(one.difference)} points",

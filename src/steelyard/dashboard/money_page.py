@@ -11,6 +11,7 @@ from steelyard.dashboard.board import Board, board_of, number
 from steelyard.dashboard.rendering import drawn
 from steelyard.report.drawing.figures import Figure
 from steelyard.report.drawing.timelines import Day, per_day
+from steelyard.report.facts import cut_short, some
 from steelyard.store.reading.pages import ListedRun, RunsWanted
 
 if TYPE_CHECKING:
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
 MOST_RUNS, MOST_DAYS = 500, 60
-OTHERS = 7
-"""The colour of all models beyond the dearest, which are one part of a day's column."""
+COLOURED = 7
+"""So many of the dearest models have a colour; where there are more, they are one grey part of a day's column."""
 JUDGES, OTHER = "judges", "not summarised yet"
 
 
@@ -39,7 +40,7 @@ class Total(Struct, frozen=True, kw_only=True):
     """What one model took over all runs shown; ``usd`` sums what is known, ``unknown`` counts the runs it is not of."""
 
     model: str
-    slot: int
+    slot: int | None
     usd: float
     saved_usd: float
     answers: int
@@ -55,10 +56,11 @@ def money(request: Request) -> Response:
     costs = [cost for run in page.runs for cost in _costs(board, run)]
     totals = _totals(costs)
     days = _days(costs, {one.model: one.slot for one in totals})
+    unknown = [one.model for one in totals if one.unknown]
     figures = []
     if any(day.parts for day in days):
         svg = per_day(days[-MOST_DAYS:], label="USD spent a day, by model")
-        note = "USD a day by when the run began (UTC). What has no known price is not in it."
+        note = f"USD a day by when the run began (UTC). What has no known price is not in it.{_grey(totals)}"
         figures = drawn([Figure(title="Spent a day", note=note, svg=svg)])
     return board.page(
         "money.html.j2",
@@ -69,7 +71,9 @@ def money(request: Request) -> Response:
         runs=_by_run(costs),
         spent_usd=sum(one.usd for one in totals),
         saved_usd=sum(one.saved_usd for one in totals),
-        unknown=[one.model for one in totals if one.unknown],
+        unknown=unknown,
+        unknown_named=some(unknown),
+        unknown_whole=cut_short(unknown),
         budget=board.store.budget.account(),
         is_cut=bool(page.next),
         shown=len(page.runs),
@@ -114,7 +118,7 @@ def _totals(costs: Sequence[Cost]) -> list[Total]:
     return [
         Total(
             model=name,
-            slot=min(place, OTHERS),
+            slot=place if place < COLOURED or len(ordered) == COLOURED + 1 else None,
             usd=sum(cost.usd or 0.0 for cost in named[name]),
             saved_usd=sum(cost.saved_usd for cost in named[name]),
             answers=sum(cost.answers for cost in named[name]),
@@ -125,18 +129,30 @@ def _totals(costs: Sequence[Cost]) -> list[Total]:
     ]
 
 
-def _days(costs: Sequence[Cost], slot_of: dict[str, int]) -> list[Day]:
-    rest = f"{sum(slot == OTHERS for slot in slot_of.values())} others"
-    one_name = {name: rest if slot == OTHERS and rest != "1 others" else name for name, slot in slot_of.items()}
-    spent: dict[str, dict[tuple[str, int], float]] = {}
+def _grey(totals: Sequence[Total]) -> str:
+    """What the grey part is, where there is one: the other colours are those of the table."""
+    others = [one for one in totals if one.slot is None and one.usd]
+    return f" Grey: {len(others):,} others, each cheaper." if others else ""
+
+
+def _days(costs: Sequence[Cost], slot_of: dict[str, int | None]) -> list[Day]:
+    rest = f"{sum(slot is None for slot in slot_of.values())} others"
+    one_name = {name: rest if slot is None else name for name, slot in slot_of.items()}
+    spent: dict[str, dict[tuple[str, int | None], float]] = {}
     for cost in costs:
         if cost.usd:
             of_day, part = spent.setdefault(cost.day, {}), (one_name[cost.model], slot_of[cost.model])
             of_day[part] = of_day.get(part, 0.0) + cost.usd
     return [
-        Day(name=day, parts=tuple((*part, usd) for part, usd in sorted(spent[day].items(), key=lambda one: one[0][1])))
+        Day(name=day, parts=tuple((*part, usd) for part, usd in sorted(spent[day].items(), key=_dearest_first)))
         for day in sorted(spent)
     ]
+
+
+def _dearest_first(part: tuple[tuple[str, int | None], float]) -> int:
+    """Where a model's part stands in its column: by its colour, and the grey one on top."""
+    (_, slot), _ = part
+    return COLOURED + 1 if slot is None else slot
 
 
 def _by_run(costs: Sequence[Cost]) -> list[dict[str, object]]:
@@ -146,12 +162,12 @@ def _by_run(costs: Sequence[Cost]) -> list[dict[str, object]]:
     return [
         {
             "number": run,
-            "name": some[0].run_name,
-            "day": some[0].day,
-            "usd": sum(cost.usd or 0.0 for cost in some),
-            "saved_usd": sum(cost.saved_usd for cost in some),
-            "answers": sum(cost.answers for cost in some),
-            "unknown": ", ".join(dict.fromkeys(cost.model for cost in some if cost.usd is None)),
+            "name": of_run[0].run_name,
+            "day": of_run[0].day,
+            "usd": sum(cost.usd or 0.0 for cost in of_run),
+            "saved_usd": sum(cost.saved_usd for cost in of_run),
+            "answers": sum(cost.answers for cost in of_run),
+            "unknown": list(dict.fromkeys(cost.model for cost in of_run if cost.usd is None)),
         }
-        for run, some in found.items()
+        for run, of_run in found.items()
     ]

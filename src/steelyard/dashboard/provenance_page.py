@@ -10,9 +10,9 @@ from msgspec import Struct
 
 from steelyard.dashboard.board import board_of
 from steelyard.dashboard.run_pages import key_of, run_of
-from steelyard.report.origins import SHORT, what_is_set
+from steelyard.report.asked import asked_row
+from steelyard.report.origins import what_is_set
 from steelyard.report.provenance import provenance_document, provenance_text
-from steelyard.types import CellInfo
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -24,17 +24,6 @@ class Part(Struct, frozen=True, kw_only=True):
 
     title: str
     text: str
-
-
-class Asked(Struct, frozen=True, kw_only=True):
-    """What tells one cell from another, short enough for a row."""
-
-    model: str
-    benchmark: str
-    asked: str
-    data: str
-    digests: tuple[str, str]
-    origin: str
 
 
 class Origin(Struct, frozen=True, kw_only=True):
@@ -62,7 +51,7 @@ def provenance(request: Request) -> Response:
         request,
         title=f"Where #{info.number} comes from",
         run=info,
-        cells=list(map(_asked, cells)),
+        cells=list(map(asked_row, cells)),
         origin=origin,
         is_hidden=is_hidden,
         is_making=origin is None and not is_hidden,
@@ -93,15 +82,3 @@ def _plan(document: Mapping[str, Any]) -> str:
 
 def _text(part: Mapping[str, Any]) -> str:
     return f"{provenance_text(dict(part))}\n"
-
-
-def _asked(cell: CellInfo) -> Asked:
-    times = f", {cell.repeats} times" if cell.repeats > 1 else ""
-    return Asked(
-        model=cell.model,
-        benchmark=cell.label,
-        asked=f"{cell.items:,} of {cell.available:,}{times}",
-        data=f"{cell.dataset}, {cell.revision}" if cell.revision else cell.dataset,
-        digests=(cell.dataset_digest[:SHORT], cell.prompt_digest[:SHORT]),
-        origin=cell.origin,
-    )

@@ -23,7 +23,7 @@ from steelyard.dashboard.shown import marked
 from steelyard.report.drawing.axes import value_text
 from steelyard.report.drawing.figures import Figure
 from steelyard.report.facts import duration_text
-from steelyard.report.laid_out import laid_out, unbroken
+from steelyard.report.laid_out import laid_out, parted, unbroken
 from steelyard.report.unseen import as_shown, exact, visible
 
 if TYPE_CHECKING:
@@ -90,6 +90,7 @@ def environment() -> Environment:
         "pace": pace,
         "exact": exact,
         "laid_out": laid_out,
+        "parted": parted,
         "linked": linked,
         "marked": marked,
     }

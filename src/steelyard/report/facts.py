@@ -34,11 +34,12 @@ ROOM_FOR_NAMES = 110
 
 
 class Fact(Struct, frozen=True, kw_only=True):
-    """One thing to know, with a remark."""
+    """One thing to know, with a remark; ``whole`` has the names that a remark leaves out, and those before them."""
 
     name: str
     value: str
     remark: str = ""
+    whole: tuple[str, ...] = ()
 
 
 def facts(evidence: Evidence) -> list[Fact]:
@@ -47,7 +48,7 @@ def facts(evidence: Evidence) -> list[Fact]:
     return [
         Fact(name="Date", value=_dates(evidence.runs), remark=_statuses(evidence.runs)),
         _models(models, sorted(floors)),
-        Fact(name="Benchmarks", value=f"{len(evidence.benches):,}", remark=_some([b.label for b in evidence.benches])),
+        _benchmarks([bench.label for bench in evidence.benches]),
         _cases(evidence.results),
         _duration(evidence),
         _cost([one.spending for one in evidence.results if one.spending is not None]),
@@ -90,10 +91,20 @@ def _models(names: Sequence[str], floors: Sequence[str]) -> Fact:
     beside = f"beside {', '.join(floors)} as floor" if floors else ""
     if len(names) == 1:
         return Fact(name="Models", value=names[0], remark=beside)
-    return Fact(name="Models", value=f"{len(names):,}", remark="; ".join(filter(None, [_some(names), beside])))
+    remark = "; ".join(filter(None, [some(names), beside]))
+    return Fact(name="Models", value=f"{len(names):,}", remark=remark, whole=cut_short(names))
 
 
-def _some(names: Sequence[str]) -> str:
+def _benchmarks(labels: Sequence[str]) -> Fact:
+    return Fact(name="Benchmarks", value=f"{len(labels):,}", remark=some(labels), whole=cut_short(labels))
+
+
+def cut_short(names: Sequence[str]) -> tuple[str, ...]:
+    """All of the names where only some are shown."""
+    return () if some(names) == ", ".join(names) else tuple(names)
+
+
+def some(names: Sequence[str]) -> str:
     """The first few names, as many as stand in some lines; at least one."""
     lengths = list(accumulate(map(len, names)))[:MOST_NAMED]
     most = max(1, sum(length <= ROOM_FOR_NAMES for length in lengths))
@@ -108,7 +119,7 @@ def _cases(results: Sequence[Results]) -> Fact:
     planned = sum({cell.info.label: cell.info.items for cell in asked}.values())
     items = sum(max(map(_items_asked, group)) for group in _by_benchmark(asked).values())
     failed = f", {errors:,} failed" if errors else ""
-    what = "answers made elsewhere" if _is_imported(asked) else "requests to models"
+    what = "answers made elsewhere" if _is_imported(asked) else f"request{'' if total == 1 else 's'} to models"
     if any(cell.system is not None for cell in asked):  # one answer of a cascade is a request or two
         what = "answers asked for"
     return Fact(
@@ -187,7 +198,8 @@ def _cost(spent: Sequence[Spending]) -> Fact:
     if not unknown:
         return Fact(name="Cost", value=f"{amount(usd)} USD", remark=remark)
     value = f"at least {amount(usd)} USD" if usd else "unknown"
-    return Fact(name="Cost", value=value, remark="; ".join(filter(None, [_unpriced(unknown), remark])))
+    remark = "; ".join(filter(None, [_unpriced(unknown), remark]))
+    return Fact(name="Cost", value=value, remark=remark, whole=tuple(unknown) if len(unknown) > 1 else ())
 
 
 def _unpriced(names: Sequence[str]) -> str:

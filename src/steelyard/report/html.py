@@ -23,9 +23,9 @@ from steelyard.report.drawing.marks import SLOTS, sample
 from steelyard.report.evidence import Evidence
 from steelyard.report.examples import examples_apart, fitting
 from steelyard.report.facts import facts, spending_lines
-from steelyard.report.laid_out import laid_out, prose
+from steelyard.report.laid_out import laid_out, parted, prose
 from steelyard.report.matrix import figures_table, matrix, subjects_table
-from steelyard.report.origins import commands, in_full, origins, pages
+from steelyard.report.origins import asked_rows, commands, in_full, origins, pages
 from steelyard.report.raw import attachments
 from steelyard.report.samples import Item, load_samples
 from steelyard.report.unseen import as_shown
@@ -83,6 +83,7 @@ def _parts(store: Store, evidence: Evidence, about: Mapping[str, str], *, reveal
         "examples": examples,
         "answers": sum(len(one.side.columns.sample) for bench in evidence.benches for one in bench.models),
         "is_redacted": evidence.is_confidential and not reveal,
+        "asked": asked_rows(evidence),
         "origins": origins(evidence),
         "provenance": "" if is_long else provenance,
         "commands": commands(evidence),
@@ -169,6 +170,7 @@ def _environment() -> Environment:
     environment.filters["descriptive"] = descriptive
     environment.filters["scrolls"] = scrolls
     environment.filters["laid_out"] = laid_out
+    environment.filters["parted"] = parted
     environment.filters["linked"] = prose  # a file has no page of the answers: a command stays
     return environment
 

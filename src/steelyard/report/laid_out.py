@@ -13,6 +13,8 @@ from steelyard.report.unseen import visible
 if TYPE_CHECKING:
     from markupsafe import Markup
 
+LONG_NAME = 28
+"""Letters of a name that stand on one line of a row."""
 ENDS = (". ", ": ", "; ")
 UNITS = r"(?:%|(?:ms|s|min|h|USD|kB|MB|GB|points?|times)\b)"
 UNBROKEN = re.compile(rf"(?<![\w-])--[a-z][a-z-]*|[\d.,]+ {UNITS}|\bn = \d[\d,]*\d|\bn = \d")
@@ -48,6 +50,16 @@ def prose(text: str) -> Markup:
     from markupsafe import Markup, escape
 
     return Markup(unbroken(str(escape(visible(text)))))  # noqa: S704 - escaped before
+
+
+def parted(name: str) -> Markup:
+    """A name for a row, which a line breaks before its last part sooner than at a hyphen of it."""
+    from markupsafe import Markup, escape
+
+    path, slash, own = visible(name).rpartition("/")
+    if not slash or len(name) <= LONG_NAME:
+        return escape(visible(name))
+    return Markup('{}{}<wbr><span class="own">{}</span>').format(path, slash, own)
 
 
 def unbroken(markup: str) -> str:

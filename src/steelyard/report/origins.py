@@ -8,10 +8,10 @@ from typing import Any
 
 from msgspec import Struct
 
+from steelyard.report.asked import SHORT, Asked, asked_row
 from steelyard.report.evidence import Evidence
 from steelyard.report.provenance import NOT_SET, provenance_text
 
-SHORT = 16
 DASHBOARD_PORT = 8642
 """Where ``steelyard serve`` listens unless told otherwise; it stands there too, since a verb's help loads no report."""
 MOST_PAGES = 10
@@ -22,15 +22,27 @@ OF_SESSION = ("steelyard", "git", "python", "machine", "load", "gpu", "price_tab
 
 
 class Origin(Struct, frozen=True, kw_only=True):
-    """One heading with its lines of name and value."""
+    """What is known of each of several subjects: what ``shared`` lines hold of all, and a row each of what differs."""
 
     title: str
-    lines: tuple[tuple[str, str], ...]
+    subject: str
+    shared: tuple[tuple[str, str], ...]
+    headings: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[str, ...]], ...]
 
 
 def origins(evidence: Evidence) -> list[Origin]:
-    """Each benchmark's data and words, each model's settings, each session's code and machine."""
-    return [*_of_benchmarks(evidence), *_of_models(evidence), *_of_sessions(evidence)]
+    """The protocol of each benchmark, the settings of each model, the code and machine of each session."""
+    return [
+        _apart("How each was asked", "benchmark", _of_benchmarks(evidence)),
+        _apart("Settings of the models", "model", _of_models(evidence)),
+        _apart("Code and machine", "session", _of_sessions(evidence)),
+    ]
+
+
+def asked_rows(evidence: Evidence) -> list[Asked]:
+    """A row a cell: on what data it was asked, by which words, and who answered."""
+    return [asked_row(one.side.info, one.name) for bench in evidence.benches for one in (*bench.models, *bench.floors)]
 
 
 def in_full(evidence: Evidence) -> str:
@@ -69,50 +81,71 @@ def pages(evidence: Evidence) -> list[tuple[str, str]]:
     return [(f"#{run.number} {run.name}", f"http://127.0.0.1:{DASHBOARD_PORT}/runs/{run.id}") for run in runs]
 
 
-def _of_benchmarks(evidence: Evidence) -> list[Origin]:
-    found = []
+def _apart(title: str, subject: str, of: Mapping[str, Mapping[str, str]]) -> Origin:
+    """What all subjects share is said once; a setting that one of them leaves open is not shared."""
+    names = list(dict.fromkeys(name for lines in of.values() for name in lines))
+    values = {name: [lines.get(name, "") for lines in of.values()] for name in names}
+    differing = [name for name in names if len(set(values[name])) > 1]
+    return Origin(
+        title=title,
+        subject=subject,
+        shared=tuple((name, values[name][0]) for name in names if name not in differing),
+        headings=tuple(differing),
+        rows=tuple((one, tuple(lines.get(name, "") for name in differing)) for one, lines in of.items())
+        if differing
+        else (),
+    )
+
+
+def _of_benchmarks(evidence: Evidence) -> dict[str, dict[str, str]]:
+    found = {}
     for bench in evidence.benches:
         info = next(iter((*bench.models, *bench.floors))).side.info
-        lines = (
-            ("items", f"{info.items:,} of {info.available:,}, order {info.order}"),
-            ("data", f"{info.dataset}, revision {info.revision or 'none'}"),
-            ("data digest", info.dataset_digest[:SHORT]),
-            ("protocol", f"{info.protocol}, version {info.protocol_version}, {info.shots}-shot, {info.kind}"),
-            ("prompt digest", info.prompt_digest[:SHORT]),
-            ("repeats", f"{info.repeats}"),
-            ("graders' scores", ", ".join(info.scored)),
-        )
-        found.append(Origin(title=bench.label, lines=lines))
+        found[bench.label] = {
+            "protocol": f"{info.protocol}, version {info.protocol_version}, {info.shots}-shot, {info.kind}",
+            "order of items": info.order,
+            "repeats": f"{info.repeats}",
+            "graders' scores": ", ".join(info.scored),
+        }
     return found
 
 
-def _of_models(evidence: Evidence) -> list[Origin]:
-    found = []
+def _of_models(evidence: Evidence) -> dict[str, dict[str, str]]:
+    """What a row of the table of cells says is not said again: the model's name, and who answered."""
+    found = {}
     for name in evidence.models:
         one = next(one for bench in evidence.benches for one in bench.models if one.name == name)
         settings = one.side.info.settings.get("model", {})
         said = {key: text for key, value in settings.items() if key != "id" and (text := _words(value))}
         if evidence.is_confidential:
             said = {key: value for key, value in said.items() if key not in ("system", "extra")}
-        lines = [("answered by", one.side.info.origin), ("it said it was", ", ".join(one.cell.reported) or "unknown")]
-        found.append(
-            Origin(
-                title=name,
-                lines=(*lines, *((UNITS.get(key, key.replace("_", " ")), text) for key, text in said.items())),
-            )
-        )
+        elsewhere = {name, name.partition("/")[2], one.side.info.origin}
+        said = {"it said it was": ", ".join(one.cell.reported) or "unknown"} | said
+        found[name] = {
+            UNITS.get(key, key.replace("_", " ")): text
+            for key, text in said.items()
+            if key not in ("model", "base_url") or text not in elsewhere
+        }
     return found
 
 
-def _of_sessions(evidence: Evidence) -> list[Origin]:
-    found = []
+def _of_sessions(evidence: Evidence) -> dict[str, dict[str, str]]:
+    found = {}
     for document in evidence.provenance:
         run = document["run"]
         for place, session in enumerate(document["sessions"], 1):
-            lines = [("plan digest", str(document["plan_digest"])[:SHORT]), ("started", session["started_at"]),
-                     ("ended", session["ended_at"] or "unknown"), *_flat(session, OF_SESSION)]  # fmt: skip
-            found.append(Origin(title=f"Run #{run['number']}, session {place}", lines=tuple(lines)))
+            name = f"run #{run['number']}" + (f", session {place}" if len(document["sessions"]) > 1 else "")
+            found[name] = {
+                "plan digest": str(document["plan_digest"])[:SHORT],
+                "started": _to_the_second(session["started_at"]),
+                "ended": _to_the_second(session["ended_at"]) if session["ended_at"] else "unknown",
+                **dict(_flat(session, OF_SESSION)),
+            }
     return found
+
+
+def _to_the_second(moment: str) -> str:
+    return moment[:19].replace("T", " ")
 
 
 def _flat(session: Mapping[str, Any], keys: Sequence[str]) -> list[tuple[str, str]]:

@@ -11,7 +11,7 @@ from steelyard.store import Store
 from steelyard.types import RunInfo
 
 NOT_SET = "not set"
-"""What a plan leaves open: the service's own default holds, or nothing does."""
+"""What a plan leaves open or says no to, as nothing is by default: the service's own default holds, or nothing does."""
 
 
 def provenance_document(store: Store, run: RunInfo) -> dict[str, Any]:
@@ -65,8 +65,7 @@ def _lines(value: Any, depth: int, unset: str = "unknown") -> list[str]:
 
 
 def _scalar(value: Any, unset: str) -> str:
-    if value is None:
+    is_empty = value in ({}, [], ())
+    if value is None or (unset == NOT_SET and (is_empty or value is False)):
         return unset
-    if value in ({}, [], ()):
-        return "none"
-    return str(value)
+    return "none" if is_empty else str(value)

@@ -73,10 +73,10 @@ class Step(Struct, frozen=True, kw_only=True):
 
 
 class Day(Struct, frozen=True, kw_only=True):
-    """What one day cost, by model: (name, slot, USD)."""
+    """What one day cost, by model: (name, slot, USD); the part of all without a colour of their own has no slot."""
 
     name: str
-    parts: tuple[tuple[str, int, float], ...]
+    parts: tuple[tuple[str, int | None, float], ...]
 
 
 def waterfall(lanes: Sequence[Lane], *, label: str) -> str:
@@ -194,6 +194,12 @@ def per_day(days: Sequence[Day], *, label: str) -> str:
             low, high = up.at(below), up.at(below + usd)
             x, tall = across.at(place) - wide / 2, low - high
             box = f'<rect x="{x:.1f}" y="{high:.1f}" width="{wide:.1f}" height="{tall:.1f}" class="column"/>'
-            parts.append(group(f"s{slot % SLOTS}", f"{day.name}, {name}: {value_text(usd, 'USD')}", [box]))
+            parts.append(
+                group(
+                    "others" if slot is None else f"s{slot % SLOTS}",
+                    f"{day.name}, {name}: {value_text(usd, 'USD')}",
+                    [box],
+                )
+            )
             below += usd
     return svg(foot + 26, label, parts)
