@@ -155,6 +155,16 @@ def take(page, picture, width):
                 raise
 
 
+def go_to(page, address):
+    """The page; where the one before it was in the making and loads itself anew just then, once more."""
+    try:
+        return page.goto(address, timeout=PATIENCE_MS)
+    except playwright.Error as error:
+        if "ERR_ABORTED" not in str(error):
+            raise
+        return page.goto(address, timeout=PATIENCE_MS)
+
+
 def look_at(browser, folder, scene, port, pages, looks=tuple(LOOKS)):
     """Take every picture; return what is wrong with the pages."""
     wrong, axe = [], axe_source()
@@ -164,7 +174,7 @@ def look_at(browser, folder, scene, port, pages, looks=tuple(LOOKS)):
         page = context.new_page()
         page.goto(f"http://127.0.0.1:{port}/?token={TOKEN}")
         for name, path in pages.items():
-            shown = page.goto(f"http://127.0.0.1:{port}{path}", timeout=PATIENCE_MS)
+            shown = go_to(page, f"http://127.0.0.1:{port}{path}")
             if shown.status >= 400 and name not in REFUSED:
                 wrong.append(f"{scene} {name}, {look}: not shown ({shown.status})")
             (folder / look).mkdir(exist_ok=True)

@@ -136,6 +136,8 @@ class EventStream:
                 self._data.append(line[5:].removeprefix(b" "))
             elif line.startswith(b"event:"):
                 self._is_error = line[6:].strip() == b"error"
+            elif not line and len(self._data) == 1 and not self._is_error:  # as good as every event, so at once
+                found.append(self._data.pop())
             elif not line:
                 found += self._event()
         return found
