@@ -24,8 +24,13 @@ PYTHON = re.findall(r"```python\n(.*?)```", TEXT, re.S)
 
 @pytest.fixture
 def as_a_reader(data_folder, monkeypatch):
-    """A folder with the examples and the README's own function in ``my_app.py``, and a key that is never used."""
+    """A folder with the examples and the README's own function in ``my_app.py``, and a key that is never used.
+
+    Where ``make demo`` was typed before, as the README has it, its answers are there too.
+    """
     shutil.copytree(ROOT / "examples", "examples")
+    if (demo := ROOT / ".steelyard").is_dir():
+        shutil.copytree(demo, ".steelyard")
     function = re.search(r"^def answer.*?\n\n", PYTHON[0], re.S | re.M)
     Path("my_app.py").write_text(function.group(0))
     monkeypatch.setenv("OPENAI_API_KEY", "unused")
