@@ -103,7 +103,7 @@ async def _serve() -> None:
     said = await wire.hear(decoder)
     if not said or not isinstance(opening := said[0], Open):
         return
-    from steelyard.store import Store  # whoever hires this process names no database by that
+    from steelyard.store import Store  # a worker imports this module too, and no database
 
     try:
         store = Store.open(opening.store, create=False)
