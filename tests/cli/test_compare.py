@@ -360,9 +360,10 @@ def test_what_more_items_cost_is_never_rounded_to_nothing(two_runs):
     assert "(about 0.0031 USD for both)" in out.getvalue()
 
 
-def test_one_candidate_on_several_benchmarks_has_an_average_of_them():
+def two_benchmarks():
+    """The same sixty numbers under two names, each to be said again."""
     items = [sy.Sample(id=f"i{i}", input=str(i), target=str(i)) for i in range(60)]
-    both = [
+    return [
         sy.Benchmark(
             name=name,
             version="1",
@@ -371,6 +372,10 @@ def test_one_candidate_on_several_benchmarks_has_an_average_of_them():
         )
         for name in ("one", "two")
     ]
+
+
+def test_one_candidate_on_several_benchmarks_has_an_average_of_them():
+    both = two_benchmarks()
 
     def weak(prompt: str) -> str:
         return prompt if int(prompt) % 3 else "no"
@@ -388,16 +393,7 @@ def test_one_candidate_on_several_benchmarks_has_an_average_of_them():
 
 
 def test_averages_of_several_candidates_hold_together():
-    items = [sy.Sample(id=f"i{i}", input=str(i), target=str(i)) for i in range(60)]
-    both = [
-        sy.Benchmark(
-            name=name,
-            version="1",
-            load=lambda selection: items,
-            grade=lambda sample, completion: completion.text == sample.target,
-        )
-        for name in ("one", "two")
-    ]
+    both = two_benchmarks()
 
     def answering(step):
         def answer(prompt: str) -> str:

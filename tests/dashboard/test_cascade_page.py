@@ -7,27 +7,14 @@ import re
 from urllib.parse import urlencode
 
 import msgspec
-import pytest
 from boards import Visitor, cell_info, judged, new_call, served
 
 from steelyard.analysis.wording import thousandfold, written
 from steelyard.cli import main
-from steelyard.store import Store
 from steelyard.types import Estimate
 
 N = 120
 ASKED = {"run": "1", "cheap": "cheap", "dear": "dear", "within": "2"}
-
-
-@pytest.fixture
-def place(tmp_path):
-    return tmp_path / "s.db"
-
-
-@pytest.fixture
-def store(place):
-    with Store.open(place) as opened:
-        yield opened
 
 
 def asked_both(store, *, is_priced=True):

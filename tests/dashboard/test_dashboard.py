@@ -17,19 +17,12 @@ from steelyard.dashboard import board, compare_page, item_pages, trend_pages
 from steelyard.dashboard.rendering import linked
 from steelyard.errors import UsageError
 from steelyard.report.comparing.baselines import SHOWN
-from steelyard.store import Store
 from steelyard.store.reading.cases import CasesWanted
 from steelyard.store.transfer.snapshots import Snapshot
 from steelyard.types import Attempt, Failure, Likelihood
 
 GPQA = {"benchmark": "gpqa", "is_confidential": True}
 SECRET = "the secret question"
-
-
-@pytest.fixture
-def store(tmp_path):
-    with Store.open(tmp_path / "s.db") as opened:
-        yield opened
 
 
 def words(page):

@@ -18,17 +18,6 @@ from steelyard.store.transfer.taking import snapshot
 HELD = {"baseline": "main", "margin": "accuracy=0.05", "mode": "regression"}
 
 
-@pytest.fixture
-def place(tmp_path):
-    return tmp_path / "s.db"
-
-
-@pytest.fixture
-def store(place):
-    with Store.open(place) as opened:
-        yield opened
-
-
 def two_runs(store, *, now, before=180, items=200, metrics=()):
     """A blessed run with so many right of its items, and one after it."""
     for right in (before, now):
