@@ -122,6 +122,29 @@ def test_a_share_of_the_store_is_drawn_as_far_as_it_goes_and_never_beyond(limit_
         assert ledger.used_usd == pytest.approx(2 * sum(amounts))
 
 
+@given(st.floats(0.0, 5.0), st.lists(AMOUNT, min_size=2, max_size=8), st.floats(0.01, 1.0))
+def test_processes_that_ask_for_money_at_the_same_time_are_all_given_it_while_there_is_some(pool_usd, wanted, step_usd):
+    """What one draws from the store's budget another may take: that is no reason to turn the first away."""
+    left = [pool_usd]
+
+    async def draw(wanted_usd):
+        await asyncio.sleep(0)
+        given_usd = min(left[0], max(step_usd, wanted_usd))
+        left[0] -= given_usd
+        return given_usd
+
+    ledger = Ledger(draw=draw)
+
+    async def everything():
+        async with asyncio.timeout(10):
+            return await asyncio.gather(*(ledger.grant(amount) for amount in wanted))
+
+    given = asyncio.run(everything())
+    assert all(usd in (0.0, amount) for usd, amount in zip(given, wanted, strict=True))
+    turned_away = [amount for usd, amount in zip(given, wanted, strict=True) if not usd and amount]
+    assert all(sum(given) + amount > pool_usd - 1e-8 for amount in turned_away)
+
+
 def test_money_waits_for_what_is_in_flight_and_ends_when_that_cannot_be_enough():
     async def story():
         ledger = Ledger(1.0)

@@ -112,12 +112,10 @@ class Ledger:
 
     async def grant(self, wanted_usd: float) -> float:
         """Set aside what another process wants to spend, now or not at all; 0 where it does not fit."""
-        needed_usd = self.used_usd + self.held_usd + self.promised_usd + wanted_usd
-        if not self._fits(needed_usd) and self._fits_the_run(needed_usd):
-            await self._draw_more(needed_usd)
-            needed_usd = self.used_usd + self.held_usd + self.promised_usd + wanted_usd
-        if not self._fits(needed_usd):
-            return 0.0
+        while not self._fits(needed_usd := self.used_usd + self.held_usd + self.promised_usd + wanted_usd):
+            # what was drawn may have gone to another who asked at the same time: then there may still be more
+            if not self._fits_the_run(needed_usd) or not await self._draw_more(needed_usd):
+                return 0.0
         self.held_usd += wanted_usd
         return wanted_usd
 

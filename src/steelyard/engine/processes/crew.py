@@ -101,12 +101,13 @@ class Crew:
         self._is_ending = True
         is_complete = kind is None and all(hand.done >= self.lanes.keys() for hand in self.hands if hand.is_alive)
         await asyncio.gather(*(hand.end(patiently=is_complete) for hand in self.hands))
+        unheard = [hand for hand in self.hands if not hand.was_heard_out]
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._failed.cancel()
         for hand in self.hands:
-            hand.grant.close()
+            hand.grant.close(was_lost=hand in unheard)
 
     async def until(self, over: asyncio.Event, drawing: asyncio.Future[None]) -> None:
         """Return when a lane is over; raise where no worker can go on with it, or no item can be drawn."""

@@ -73,6 +73,11 @@ class Hand:
         self._wire.close()
         await asyncio.to_thread(child.bury, self._process)
 
+    @property
+    def was_heard_out(self) -> bool:
+        """Whether all that it said before it went has been heard."""
+        return self._is_gone.is_set()
+
     def in_flight(self, row: int) -> int:
         """Requests of one cell on their way when it last told."""
         return sum(standing.in_flight.get(row, 0) for standing in self.standing.values())
