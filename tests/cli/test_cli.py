@@ -212,6 +212,9 @@ def test_answers_and_provenance_can_be_read():
         ok("run", "cases.jsonl", "--grader", "number", "-m", "openai/m", "--base-url", server.url, "--quiet", *named)
     wrong = ok("show", "--wrong", "--most", 3)
     assert wrong.count("──") == 3
+    assert ok("show", "--where", "score < 1 and output_tokens = 3", "--most", 3) == wrong
+    assert ok("show", "--wrong", "--where", "item = c7") == "no such answers in run #1\n"
+    assert "Filter, at character 1: " in steelyard("show", "--where", "colour = 3").stderr
     for shown in (wrong, ok("show", "--provenance"), ok("cache", "explain")):
         assert not set("\x1b\x07\u202e") & set(shown)
         assert not any(line.strip().startswith("::") for line in shown.splitlines())

@@ -695,13 +695,14 @@ def test_of_an_answer_that_is_cut_only_what_is_shown_is_said_to_lack_the_words(s
 
 def test_where_a_warning_names_a_command_that_prints_answers_a_page_has_a_link_to_them():
     bad = "<b>m</b> on q: 9.0 % of the answers were not in the asked form, and count as wrong. Read them: {}"
-    found = str(linked(bad.format("steelyard show 12 --wrong")))
+    found = str(linked(bad.format('steelyard show 12 --where "outcome = unparsed"')))
     assert found.startswith("&lt;b&gt;m&lt;/b&gt; on q: ")
     assert found.endswith('count as wrong. <a href="/runs/12/answers?state=unparsed">Read them</a>')
-    undecided = "the judge left 3 of 9 answers without a verdict, and they are not scored. Read why: "
-    assert str(linked(f"{undecided}steelyard show 3 --wrong")).endswith('/answers?state=unscored">Read why</a>')
-    assert "?state=wrong" in linked("2.0 % were refused. Read them: steelyard show 3 --wrong")
-    assert "<a" not in linked(bad.format("steelyard show <i> --wrong"))
+    undecided = (
+        'the judge left 3 of 9 answers without a verdict. Read why: steelyard show 3 --where "outcome = unscored"'
+    )
+    assert str(linked(undecided)).endswith('/answers?state=unscored">Read why</a>')
+    assert "<a" not in linked(bad.format('steelyard show <i> --where "outcome = unparsed"'))
 
 
 def test_a_warning_of_a_run_leads_to_the_answers_that_it_is_of(store):
@@ -711,7 +712,7 @@ def test_a_warning_of_a_run_leads_to_the_answers_that_it_is_of(store):
     with served(store) as port:
         page = Visitor(port).page(f"/runs/{run.number}")
     assert '<a href="/runs/1/answers?state=unparsed">Read them</a>' in page
-    assert "steelyard show 1 --wrong" not in page
+    assert "steelyard show 1 --where" not in page
 
 
 def test_a_run_that_asked_nothing_leads_on_to_no_other(store):

@@ -212,5 +212,5 @@ def test_unreadable_answers_are_warned_of_beside_those_cut_off_and_not_for_being
     both = said(truncated=0.05, unparsed=0.267)
     assert "5.0 % of the answers were cut off" in both
     assert "26.7 % of the answers were not in the asked form" in both
-    assert "steelyard show 1 --wrong" in both
+    assert 'steelyard show 1 --where "outcome = unparsed"' in both
     assert "not in the asked form" not in said(truncated=0.3, unparsed=0.3)

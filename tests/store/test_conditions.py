@@ -225,7 +225,10 @@ def rows_are_those_of_which_it_is_true(filled, monkeypatch, text):
     monkeypatch.setattr(answer_pages, "FIRST_POSITIONS", 2)
     monkeypatch.setattr(rare, "IDS_AT_ONCE", 7)
     found = rows_that_fit(store, run, condition)
-    assert found == {row.id for row in every if is_so(condition, row, cells[row.cell])}
+    fitting = [row for row in every if is_so(condition, row, cells[row.cell])]
+    assert found == {row.id for row in fitting}
+    records = [(one.model, one.sample.id, one.call.repeat) for one in store.records(run.id, where=condition)]
+    assert records == [(cells[row.cell].model, row.item, row.repeat) for row in fitting]
 
 
 @pytest.mark.parametrize("patience_s", [5.0, -1.0], ids=["in order", "as they lie"])

@@ -23,6 +23,7 @@ from steelyard.errors import StoreError, UnknownName, UsageError
 from steelyard.store import NewCall, NewScore, Store
 from steelyard.store.database import migrations
 from steelyard.store.database.backup import backup_path
+from steelyard.store.reading.conditions import FAILED, NOT_RIGHT
 from steelyard.store.writing import codec
 from steelyard.types import (
     Call,
@@ -107,7 +108,7 @@ def test_what_is_written_is_read_back(opened):
     assert records[0].scores["accuracy"] == Score(value=1.0, answer="a")
     assert records[3].scores == {}
     assert records[0].call.completion.timing.ttft_s == pytest.approx(0.002)
-    assert [record.sample.id for record in store.records(run.id, wrong_only=True)] == ["quiz/3"]
+    assert [record.sample.id for record in store.records(run.id, where=NOT_RIGHT)] == ["quiz/3"]
     assert [record.sample.id for record in store.records(run.id, sample_id="quiz/2")] == ["quiz/2"]
     assert len(list(store.records(run.id, limit=2))) == 2
 
@@ -341,13 +342,13 @@ def test_a_process_that_only_got_the_same_number_does_not_keep_a_run_running(ope
 
 
 @pytest.mark.anywhere
-def test_errors_only_gives_the_calls_that_failed(opened):
+def test_what_failed_is_not_right_and_can_be_had_alone(opened):
     store, run, session, cell = opened
     timeout = Failure(kind="timeout", message="slow")
     ids = store.append_calls([new_call(cell, session, 0), new_call(cell, session, 1, failure=timeout)])
     store.append_scores([score(ids[0], 0.0)])
-    assert [record.call.failure for record in store.records(run.id, errors_only=True)] == [timeout]
-    assert len(list(store.records(run.id, wrong_only=True))) == 2
+    assert [record.call.failure for record in store.records(run.id, where=FAILED)] == [timeout]
+    assert len(list(store.records(run.id, where=NOT_RIGHT))) == 2
 
 
 @pytest.mark.anywhere

@@ -12,7 +12,7 @@ from steelyard.store.database import schema
 from steelyard.store.reading.answer_pages import AnswersWanted
 from steelyard.store.reading.pages import RunsWanted
 from steelyard.store.reading.states import ANSWER_STATES
-from steelyard.types import TRUNCATED, CellSign, Failure, Score, Sign, Spent, Wait
+from steelyard.types import REFUSED, TRUNCATED, CellSign, Failure, Score, Sign, Spent, Wait
 
 FAILED = Failure(kind="server", message="no", status=500)
 
@@ -96,6 +96,7 @@ def test_a_state_holds_the_answers_that_are_in_it(store, monkeypatch, state, pat
             "unparsed": value is not None and score.answer is None,
             "failed": record.call.failure is not None,
             "unscored": record.call.failure is None and value is None,
+            "refused": completion is not None and completion.stop_reason in REFUSED,
             "truncated": completion is not None and completion.stop_reason in TRUNCATED,
             "reused": completion is not None and completion.cached,
             "resent": bool(record.call.attempts),

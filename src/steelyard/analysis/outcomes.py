@@ -17,9 +17,7 @@ from steelyard.analysis.estimates import (
     share,
     unknown,
 )
-from steelyard.types import TRUNCATED, Columns, Estimate
-
-REFUSED = ("refusal", "content_filter")
+from steelyard.types import REFUSED, TRUNCATED, Columns, Estimate
 
 
 def attempted(columns: Columns, context: Context) -> Estimate:

@@ -67,13 +67,16 @@ class Run:
         with Store.open(self._location) as store:
             return spending(store, self.info, load_results(store, self.info).cells)
 
-    def records(self, *, model: str | None = None, wrong_only: bool = False, reveal: bool = False) -> Iterator[Record]:
+    def records(self, *, model: str | None = None, where: str = "", reveal: bool = False) -> Iterator[Record]:
         """Every answer, streamed: what was asked, what came back, how it scored, what it cost.
 
+        ``where`` narrows them, as in ``steelyard show --where``: "outcome != right", "score < 0.5 and latency_s > 2".
         Texts of a confidential benchmark are left out unless ``reveal``.
         """
+        from steelyard.store.reading.conditions import parse_condition
+
         with Store.open(self._location) as store:
-            yield from store.records(self.info.id, model=model, wrong_only=wrong_only, reveal=reveal)
+            yield from store.records(self.info.id, model=model, where=parse_condition(where), reveal=reveal)
 
     def table(self) -> str:
         """The results as plain text, as ``steelyard show`` prints them."""

@@ -9,6 +9,7 @@ from steelyard.cli import arguments as args
 
 if TYPE_CHECKING:
     from steelyard.store import Store
+    from steelyard.store.reading.conditions import Condition
     from steelyard.types import RunInfo
 
 
@@ -19,6 +20,12 @@ def add_to(verbs: args.Verbs) -> None:
     )
     args.add_run(parser)
     parser.add_argument("--wrong", action="store_true", help="the answers that scored below 1, and the failed calls")
+    parser.add_argument(
+        "--where",
+        default="",
+        metavar="CONDITION",
+        help="the answers that fit: 'outcome = unparsed', 'score < 0.5 and latency_s > 2 and subject ~ law'",
+    )
     parser.add_argument("--item", metavar="ID", help="one item: what was asked and what came back, of every model")
     parser.add_argument("--all", action="store_true", help="every estimate of every cell, with its reason")
     parser.add_argument("--by", choices=("stratum",), help="the score of every subject or task, model by model")
@@ -38,7 +45,7 @@ def execute(parsed: argparse.Namespace) -> int:
         run = store.run(parsed.run)
         if parsed.provenance:
             _print_provenance(store, run, parsed.json)
-        elif parsed.wrong or parsed.item:
+        elif parsed.wrong or parsed.where or parsed.item:
             _print_answers(store, run, parsed)
         else:
             _print_results(store, run, parsed)
@@ -82,7 +89,7 @@ def _print_answers(store: Store, run: RunInfo, parsed: argparse.Namespace) -> No
         run.id,
         model=parsed.model,
         sample_id=parsed.item,
-        wrong_only=parsed.wrong,
+        where=_wanted(parsed),
         limit=parsed.most,
         reveal=parsed.reveal,
     )
@@ -95,3 +102,13 @@ def _print_answers(store: Store, run: RunInfo, parsed: argparse.Namespace) -> No
             print_record(record)
     if not found and not parsed.json:
         print(f"no such answers in run #{run.number}" + (f" for item {parsed.item}" if parsed.item else ""))
+
+
+def _wanted(parsed: argparse.Namespace) -> Condition | None:
+    """What the answers must fit: what is written, and with ``--wrong`` that they are not right."""
+    from steelyard.store.reading.conditions import NOT_RIGHT, AllOf, parse_condition
+
+    written = parse_condition(parsed.where)
+    if not parsed.wrong:
+        return written
+    return NOT_RIGHT if written is None else AllOf(parts=(NOT_RIGHT, written))

@@ -11,7 +11,13 @@ from steelyard.dashboard.rendering import address
 from steelyard.report.matrix import DASH, Cell, Table
 
 FLOOR = " (floor)"
-STATES = {"unparsed": "unparsed", "truncated": "truncated", "errors": "failed", "reliability": "failed"}
+STATES = {
+    "unparsed": "unparsed",
+    "truncated": "truncated",
+    "refused": "refused",
+    "errors": "failed",
+    "reliability": "failed",
+}
 """Figures that count answers of one state."""
 SLOWEST = ("latency, mean", "latency P50", "latency P95", "latency P99", "median latency")
 OF_ALL = ("accuracy", "n", "output tokens")

@@ -33,9 +33,8 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent / "templates"
 OF_REPORT = Path(__file__).parent.parent / "report" / "templates"
 LEAST_IN_CENTS = 0.1
-TO_READ = re.compile(r"(Read (?:them|why)): steelyard show (\d+) --wrong")
-STATES_READ = {"not in the asked form": "unparsed", "without a verdict": "unscored"}
-"""Which answers a warning is of, by its words; others are of wrong ones."""
+TO_READ = re.compile(r"(Read (?:them|why)): steelyard show (\d+) --where &#34;outcome = (\w+)&#34;")
+"""A warning's command, as it stands once escaped."""
 ASSETS = {
     "dashboard.css": (
         "text/css; charset=utf-8",
@@ -123,10 +122,8 @@ def linked(text: str) -> Markup:
     """The text, visible and escaped, with a link in the place of a command that prints answers."""
     from markupsafe import Markup, escape
 
-    state = next((state for words, state in STATES_READ.items() if words in text), "wrong")
-
     def link(found: re.Match[str]) -> str:
-        return f'<a href="{address(f"/runs/{found[2]}/answers", state=state)}">{found[1]}</a>'
+        return f'<a href="{address(f"/runs/{found[2]}/answers", state=found[3])}">{found[1]}</a>'
 
     return Markup(unbroken(TO_READ.sub(link, str(escape(visible(text))))))  # noqa: S704 - escaped before
 

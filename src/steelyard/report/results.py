@@ -19,6 +19,7 @@ from steelyard.report.spending import Spending, spending
 from steelyard.report.stands import CellResult, estimates_of
 from steelyard.report.systems import system_result
 from steelyard.store import Store
+from steelyard.store.reading.conditions import FAILED
 from steelyard.types import CellInfo, Estimate, RunInfo
 
 MOST_ERRORS = 0.01
@@ -105,7 +106,7 @@ def _failure(store: Store, run: RunInfo, cell: CellResult) -> str | None:
     """What the first failed call of a cell failed with, where many did."""
     if not _fails_often(cell):
         return None
-    failed = next(store.records(run.id, cell=cell.info.id, errors_only=True, limit=1), None)
+    failed = next(store.records(run.id, cell=cell.info.id, where=FAILED, limit=1), None)
     if failed is None or failed.call.failure is None:
         return None
     said = " ".join(plain(failed.call.failure.message).split())
@@ -273,12 +274,12 @@ def _cell_warnings(cell: CellResult, run: int) -> list[str]:
     if (cell.value("unparsed") or 0.0) - (cell.value("truncated") or 0.0) > MUCH_UNPARSED:
         texts.append(
             f"{_percent(cell, 'unparsed')} of the answers were not in the asked form, and count "
-            f"as wrong. Read them: steelyard show {run} --wrong"
+            f"as wrong. {_read('them', run, 'unparsed')}"
         )
     if _exceeds(cell, "refused", MUCH_REFUSED):
         texts.append(
             f"{_percent(cell, 'refused')} of the answers were refused by the model or a filter, and count as wrong. "
-            f"Read them: steelyard show {run} --wrong"
+            f"{_read('them', run, 'refused')}"
         )
     if _exceeds(cell, "strata_gap", WIDE_STRATA_GAP):
         texts.append(
@@ -343,13 +344,18 @@ def _percent(cell: CellResult, metric: str) -> str:
     return f"{100 * (cell.value(metric) or 0.0):.1f} %"
 
 
+def _read(what: str, run: int, outcome: str) -> str:
+    """The command that prints just those answers; a page of the dashboard has a link in its place."""
+    return f'Read {what}: steelyard show {run} --where "outcome = {outcome}"'
+
+
 def _judge_warnings(cell: CellResult, run: int) -> list[str]:
     texts = []
     undecided, answered = cell.value("judge.unscored") or 0, cell.value("answered") or 0
     if answered and undecided / answered > MOST_ERRORS:
         texts.append(
             f"the judge left {undecided:,.0f} of {answered:,.0f} answers without a verdict, and they are not scored. "
-            f"Read why: steelyard show {run} --wrong"
+            f"{_read('why', run, 'unscored')}"
         )
     if cached := cell.value("judge.cached"):
         heard, saved = cached + (cell.value("judge.calls") or 0), cell.value("judge.cost.saved")

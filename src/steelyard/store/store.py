@@ -22,6 +22,7 @@ from steelyard.store.database.dialect import spoken
 from steelyard.store.database.opening import Database, database_at, file_of
 from steelyard.store.nouns import NewCall, NewScore
 from steelyard.store.reading.columns import read_columns, read_names
+from steelyard.store.reading.conditions import Condition
 from steelyard.store.reading.found import FoundStore
 from steelyard.store.reading.history import History
 from steelyard.store.reading.pages import Pages
@@ -305,30 +306,20 @@ class Store:
         cell: int | None = None,
         sample_id: str | None = None,
         repeat: int | None = None,
-        wrong_only: bool = False,
-        errors_only: bool = False,
+        where: Condition | None = None,
         limit: int | None = None,
         reveal: bool = False,
     ) -> Iterator[Record]:
         """The run's records, streamed: the call that counts for each item, joined with its sample and scores.
 
-        ``wrong_only``: without a full headline score, the failed and the unscored included. ``errors_only``: failed.
-        Texts of a confidential benchmark are left out unless ``reveal``.
+        ``where`` is what they must fit. Texts of a confidential benchmark are left out unless ``reveal``.
         """
         chosen = [info for info in self.cells(run_id) if model in (None, info.model) and cell in (None, info.id)]
         with self._reading() as connection:
             found = (
                 redact(record) if info.is_confidential and not reveal else record
                 for info in chosen
-                for record in read_records(
-                    connection,
-                    run_id,
-                    info,
-                    sample_id,
-                    repeat=repeat,
-                    wrong_only=wrong_only,
-                    errors_only=errors_only,
-                )
+                for record in read_records(connection, run_id, info, sample_id, repeat=repeat, where=where)
             )
             yield from islice(found, limit)
 

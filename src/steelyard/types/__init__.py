@@ -4,6 +4,7 @@ Every value is frozen and keyword-only; the unit stands in the name; unknown is 
 """
 
 from steelyard.types.answered import (
+    REFUSED,
     TRUNCATED,
     Attempt,
     Call,
@@ -38,6 +39,7 @@ from steelyard.types.signs import CellSign, Sign, Wait
 
 __all__ = [
     "LOST_TEXT",
+    "REFUSED",
     "TRUNCATED",
     "Aggregate",
     "Agreement",

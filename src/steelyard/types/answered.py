@@ -12,6 +12,8 @@ Channel = Literal["answer", "reasoning"]
 StagePart = Literal["answer", "judge", "escalation"]
 TRUNCATED = ("length", "max_tokens")
 """The stop reasons of an answer that the token limit cut off: ours, and one that services report."""
+REFUSED = ("refusal", "content_filter")
+"""The stop reasons of an answer that the model, or the service's filter, refused to give."""
 FailureKind = Literal[
     "connection",  # refused, reset, name not found, TLS
     "timeout",  # no answer, or no next token, within the time allowed

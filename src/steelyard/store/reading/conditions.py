@@ -71,6 +71,9 @@ class AnyOf(Struct, frozen=True, kw_only=True):
 
 
 Condition = Compared | Unknown | Not | AllOf | AnyOf
+NOT_RIGHT = Compared(name="outcome", sign="!=", value="right")
+"""Scored below 1, or not scored at all: the failed and the undecided as well."""
+FAILED = Compared(name="outcome", sign="=", value="failed")
 
 
 class _Part(NamedTuple):

@@ -12,6 +12,9 @@ from sqlalchemy import Connection, select
 
 from steelyard.store.database import schema
 from steelyard.store.reading.columns import the_one_that_counts
+from steelyard.store.reading.conditions import Condition
+from steelyard.store.reading.fitting import fits_condition
+from steelyard.store.reading.states import counts
 from steelyard.store.rows.answers import answer_columns, read_call, with_original
 from steelyard.store.writing.codec import unpack, unpack_any
 from steelyard.store.writing.judgements import scores_of
@@ -37,21 +40,19 @@ def read_records(
     connection: Connection,
     run_id: str,
     cell: CellInfo,
-    sample_id: str | None,
+    sample_id: str | None = None,
     *,
     repeat: int | None = None,
-    wrong_only: bool,
-    errors_only: bool,
+    where: Condition | None = None,
 ) -> Iterator[Record]:
-    """The cell's records in order of item and repeat, the call that counts for each."""
-    counting = _counting(_rows(connection, cell, sample_id, repeat))
-    for rows in _batches(row for row in counting if row.failure is not None or not errors_only):
+    """The cell's records in order of item and repeat, the call that counts for each, so far as they fit."""
+    for rows in _batches(_counting(_rows(connection, cell, sample_id, repeat, where))):
         samples = [unpack(row.content, Sample) for row in rows]
         calls = {row.id: read_call(row, sample) for row, sample in zip(rows, samples, strict=True)}
         completions = {number: call.completion for number, call in calls.items()}
         scores = scores_of(connection, completions, cell.protocol, cell.protocol_version)
         for row, sample in zip(rows, samples, strict=True):
-            record = Record(
+            yield Record(
                 run=run_id,
                 model=cell.model,
                 benchmark=cell.benchmark,
@@ -60,8 +61,6 @@ def read_records(
                 call=calls[row.id],
                 scores=scores.get(row.id, {}),
             )
-            if not wrong_only or is_wrong(record, cell.scored[0]):
-                yield record
 
 
 def read_weighed(connection: Connection, cell: CellInfo) -> list[Weighed | None]:
@@ -76,14 +75,12 @@ def _answer(payload: bytes) -> Answer:
     return found
 
 
-def is_wrong(record: Record, headline: str) -> bool:
-    """Failed, not scored, or scored below 1."""
-    score = record.scores.get(headline)
-    return score is None or score.value is None or score.value < 1.0
-
-
 def _rows(
-    connection: Connection, cell: CellInfo, sample_id: str | None = None, repeat: int | None = None
+    connection: Connection,
+    cell: CellInfo,
+    sample_id: str | None = None,
+    repeat: int | None = None,
+    where: Condition | None = None,
 ) -> Iterator[Any]:
     calls, samples = schema.calls, schema.samples
     figures = (calls.c.id, calls.c.position, calls.c.repeat, calls.c.failure, samples.c.content)
@@ -96,6 +93,8 @@ def _rows(
         chosen = chosen.where(calls.c.position.in_(_positions(connection, cell, sample_id)))
     if repeat is not None:
         chosen = chosen.where(calls.c.repeat == repeat)
+    if where is not None:
+        chosen = chosen.where(counts(), fits_condition(connection, cell, where))
     return iter(connection.execute(chosen).yield_per(ROWS_AT_ONCE))
 
 

@@ -8,9 +8,9 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, exists, false, o
 
 from steelyard.store.database import schema
 from steelyard.store.writing.judgements import measures_of
-from steelyard.types import TRUNCATED, CellInfo
+from steelyard.types import REFUSED, TRUNCATED, CellInfo
 
-ANSWER_STATES = ("right", "wrong", "unparsed", "failed", "unscored", "truncated", "reused", "resent")
+ANSWER_STATES = ("right", "wrong", "unparsed", "failed", "unscored", "refused", "truncated", "reused", "resent")
 
 
 def counts() -> ColumnElement[bool]:
@@ -49,6 +49,7 @@ def is_in_state(connection: Connection, info: CellInfo, state: str) -> ColumnEle
         "unparsed": and_(value.is_not(None), is_parsed.is_(False)),
         "failed": calls.c.failure.is_not(None),
         "unscored": and_(calls.c.failure.is_(None), value.is_(None)),
+        "refused": calls.c.stop_reason.in_(REFUSED),
         "truncated": calls.c.stop_reason.in_(TRUNCATED),
         "reused": calls.c.cached.is_(True),
         "resent": calls.c.tries > 1,
@@ -60,6 +61,7 @@ def said_by_calls(state: str) -> ColumnElement[bool] | None:
     calls = schema.calls
     known: Mapping[str, ColumnElement[bool]] = {
         "failed": calls.c.failure.is_not(None),
+        "refused": calls.c.stop_reason.in_(REFUSED),
         "truncated": calls.c.stop_reason.in_(TRUNCATED),
         "reused": calls.c.cached.is_(True),
         "resent": calls.c.tries > 1,
