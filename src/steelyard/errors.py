@@ -6,7 +6,8 @@ environment is raised::
     SteelyardError                 exit code
     ├── UsageError                 2   found before any call: a typo, a missing key, an impossible combination
     │   ├── PlanError              2   a plan file's fault, with file, line and key
-    │   └── UnknownName            2   a benchmark, model, protocol, metric or run that does not exist
+    │   ├── UnknownName            2   a benchmark, model, protocol, metric or run that does not exist
+    │   └── Incomparable           2   runs or answers that cannot stand side by side
     ├── DataError                  2   a benchmark's rows are missing, changed, gated or malformed
     ├── EnvironmentFault           4   this machine lacks something: a package, the weights, a port
     ├── StoreError                 4   the store cannot be opened, read or written
@@ -18,7 +19,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from steelyard.types import Failure
@@ -52,6 +53,16 @@ class UnknownName(UsageError):
     def __init__(self, what: str, name: str, known: Iterable[str]) -> None:
         super().__init__(f"unknown {what} {name!r}. {nearest(name, known)}")
         self.name = name
+
+
+class Incomparable(UsageError):
+    """What cannot be paired. ``needs``: the choice that would make it so; ``what`` is the fault without the hint."""
+
+    def __init__(
+        self, what: str, hint: str, *, needs: Literal["another run", "models", "protocols"] | None = None
+    ) -> None:
+        super().__init__(f"{what} Try: {hint}")
+        self.what, self.needs = what, needs
 
 
 class DataError(SteelyardError):

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from steelyard.analysis.accuracy import clusters_of
 from steelyard.analysis.estimates import distinct, item_means
-from steelyard.errors import UsageError
+from steelyard.errors import Incomparable
 from steelyard.types import CellInfo, Columns
 
 OF_DATA = ("benchmark", "part", "benchmark_version", "dataset", "revision", "dataset_digest")
@@ -117,13 +117,12 @@ def check_pairable(a: CellInfo, b: CellInfo, *, across: Sequence[str] = ()) -> N
         return
     told = "; ".join(map(str, differing))
     is_of_protocol = all(one.field not in OF_DATA for one in differing)
+    what = f"{a.model} on {a.label} and {b.model} on {b.label} cannot be paired: {told}."
     if is_of_protocol and a.protocol != b.protocol:
-        hint = "Try: --across protocol, if the protocol is what you compare"
-    elif is_of_protocol:
-        hint = "Try: run both anew with this version of steelyard, with the same --seed and --shots"
-    else:
-        hint = "Try: run both on the same data"
-    raise UsageError(f"{a.model} on {a.label} and {b.model} on {b.label} cannot be paired: {told}. {hint}")
+        raise Incomparable(what, "--across protocol, if the protocol is what you compare", needs="protocols")
+    if is_of_protocol:
+        raise Incomparable(what, "run both anew with this version of steelyard, with the same --seed and --shots")
+    raise Incomparable(what, "run both on the same data")
 
 
 def pair_scores(a: Columns, b: Columns, metric: str) -> Paired:

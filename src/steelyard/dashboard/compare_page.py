@@ -14,7 +14,7 @@ from steelyard.dashboard.board import Board, board_of, number, word, words
 from steelyard.dashboard.differing import Marked, side_by_side
 from steelyard.dashboard.rendering import address
 from steelyard.dashboard.shown import reply
-from steelyard.errors import UsageError
+from steelyard.errors import Incomparable, UsageError
 from steelyard.report.answers import asked_line, gold, question
 from steelyard.report.comparing.comparison import Compared, Comparisons, Reader, load_comparisons
 from steelyard.report.comparing.comparison_text import family_words
@@ -35,7 +35,6 @@ LONGEST = 2_500
 OFFERED = 60
 MOST_RUNS = 12
 MOST_OTHERS = 12
-OF_COMMAND_LINE = ("--across", "--model", "steelyard compare")
 """How ways on begin that a page has a link or a form for."""
 
 
@@ -74,16 +73,17 @@ def compare(request: Request) -> Response:
     most = min(MOST_FLIPS, max(1, number(request, "most", FLIPS)))
     found, problem = _found(board, runs, question, most) if runs else (None, None)
     is_making = bool(runs) and found is None and problem is None
-    said, way_on = _said(problem or "")
+    way_on = problem.needs if isinstance(problem, Incomparable) else None
+    said = problem.what if isinstance(problem, Incomparable) and way_on else problem  # a page knows no options
     comparisons, turned = found or (None, [])
     return board.page(
         "compare.html.j2",
         request,
-        status=400 if problem and way_on != "others" else 200,
+        status=400 if problem and way_on != "another run" else 200,
         title="Compare",
         problem=said,
         way_on=way_on,
-        others=_others(board, runs[0]) if way_on == "others" else [],
+        others=_others(board, runs[0]) if way_on == "another run" else [],
         is_making=is_making,
         kept=_kept(board, runs, question) if is_making else [],
         runs=runs,
@@ -121,24 +121,14 @@ def _points(text: str) -> float | None:
 
 def _found(
     board: Board, runs: list[RunInfo], question: Question, most: int
-) -> tuple[tuple[Comparisons, list[TurnedItems]] | None, str | None]:
+) -> tuple[tuple[Comparisons, list[TurnedItems]] | None, UsageError | None]:
     """The comparisons, or why there are none: what was chosen stays in the form. Neither: they are on their way."""
     remember = board.remember_large if board.is_large(runs) else board.remember
     key = (tuple((run.id, run.name) for run in runs), question, most)
     try:
         return remember("comparisons", key, lambda: _load(board, runs, question, most)), None
     except UsageError as error:
-        return None, str(error)
-
-
-def _said(problem: str) -> tuple[str, str]:
-    """What is said where nothing can be compared, and what leads on from there: other ``protocols``, ``others`` to
-    compare with, the ``models`` of the form, or what is said itself. A page knows no options of the command line.
-    """
-    said, _, hint = problem.partition(" Try: ")
-    if not hint.startswith(OF_COMMAND_LINE):
-        return problem, ""
-    return said, "protocols" if hint.startswith("--across") else "models" if hint.startswith("--model") else "others"
+        return None, error
 
 
 def _others(board: Board, run: RunInfo) -> list[RunInfo]:

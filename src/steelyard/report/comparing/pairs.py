@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from steelyard.analysis.pairing import PROTOCOL
 from steelyard.analysis.stopped import skipped_cells
-from steelyard.errors import UnknownName, UsageError
+from steelyard.errors import Incomparable, UnknownName
 from steelyard.store import Store
 from steelyard.types import CellInfo, RunInfo
 
@@ -65,9 +65,10 @@ def _within(run: RunInfo, cells: dict[int, list[CellInfo]], question: Question) 
             found = True
             yield (run, baseline), (run, candidate)
     if not found:
-        raise UsageError(
-            f"run #{run.number} has one model on each benchmark, so there is nothing to compare it with. "
-            "Try: steelyard compare RUN_A RUN_B"
+        raise Incomparable(
+            f"run #{run.number} has one model on each benchmark, so there is nothing to compare it with.",
+            "steelyard compare RUN_A RUN_B",
+            needs="another run",
         )
 
 
@@ -89,7 +90,7 @@ def _between(runs: Sequence[RunInfo], cells: dict[int, list[CellInfo]], question
     for other in others:
         pairs = list(_matched(cells[first.number], cells[other.number], question))
         if not pairs:
-            raise UsageError(_nothing_in_common(first, other, cells))
+            raise _nothing_in_common(first, other, cells)
         yield from (((first, baseline), (other, candidate)) for baseline, candidate in pairs)
 
 
@@ -117,13 +118,15 @@ def _grouped(cells: list[CellInfo], question: Question) -> dict[str, list[CellIn
     return found
 
 
-def _nothing_in_common(first: RunInfo, other: RunInfo, cells: dict[int, list[CellInfo]]) -> str:
+def _nothing_in_common(first: RunInfo, other: RunInfo, cells: dict[int, list[CellInfo]]) -> Incomparable:
     def listed(run: RunInfo) -> str:
         return ", ".join(f"{cell.model} on {cell.label}" for cell in cells[run.number][:6]) or "nothing"
 
-    return (
+    return Incomparable(
         f"runs #{first.number} and #{other.number} have no pair to compare: #{first.number} has {listed(first)}; "
-        f"#{other.number} has {listed(other)}. Try: --model A --model B names who stands against whom"
+        f"#{other.number} has {listed(other)}.",
+        "--model A --model B names who stands against whom",
+        needs="models",
     )
 
 
