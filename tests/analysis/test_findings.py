@@ -629,3 +629,8 @@ def test_of_long_names_a_sentence_has_fewer():
     assert listed(long) == f"{long[0]} and 8 more"
     assert listed(long[:3]) == f"{long[0]}, {long[1]} and {long[2]}"
     assert listed(long[:1]) == long[0]
+
+
+def test_one_name_alone_is_never_left_out():
+    assert listed(["large", "medium", "small", "tiny"]) == "large, medium, small and tiny"
+    assert listed(["a", "b", "c", "d", "e"]) == "a, b, c and 2 more"

@@ -113,3 +113,13 @@ def test_a_run_with_a_confidence_leads_to_its_cascade(store):
         assert '<option value="cheap" selected>cheap' in page
         assert "Here cheap has one" in words(page)
         assert "Runs where both were asked" in visitor.page("/cascade")
+
+
+def test_a_report_draws_the_cascade_that_two_models_of_its_run_would_be(store, place, tmp_path):
+    asked_both(store)
+    assert main(["report", "1", "--html", str(tmp_path / "r.html"), "--store", str(place)]) == 0
+    page = (tmp_path / "r.html").read_text("utf-8")
+    assert "As a cascade: cheap &gt; dear on quiz@p: 120 items" in page
+    assert "Accuracy of the cascade of cheap and dear against its cost, by threshold" in page
+    assert "Chosen on 60 items" in words(page)
+    assert "dear &gt; cheap" not in page

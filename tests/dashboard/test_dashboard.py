@@ -774,8 +774,8 @@ def test_a_trend_marks_the_runs_that_changed(store):
         store.set_summary(cell, [estimate("accuracy", good, n=200, low=good - 0.05, high=good + 0.05)])
     with served(store) as port:
         page = Visitor(port).page("/trends?metric=accuracy")
-    assert "↓ down" in page
-    assert "a change was detected" in page
+    assert '<span class="tag regressed">↓ down</span>' in page
+    assert '<span class="tag regressed">detected</span>' in page
     assert 'class="band"' in page
 
 
@@ -1048,3 +1048,12 @@ def test_what_was_computed_is_new_when_an_answer_is(store):
         (number,) = store.append_calls([new_call(cell, session, 0, text="again")])
         store.append_scores([judged(number, 0.0)])
         assert "19 better with" in words(visitor.page("/compare?run=1+2"))
+
+
+def test_what_judging_cost_is_in_the_cost_of_a_run(store):
+    _run, cell, _ = one_run(store, ["yes"], name="judged")
+    amounts = (("cost.total", 0.25), ("judge.cost.total", 1.5))
+    store.set_summary(cell, [estimate("answered", 1.0, unit="requests"),
+                             *(estimate(name, usd, unit="USD") for name, usd in amounts)])  # fmt: skip
+    with served(store) as port:
+        assert "$1.75" in Visitor(port).page("/")

@@ -1,9 +1,11 @@
 """The comparison matrix: a mark only where a test stands behind it, and money in amounts that can be read."""
 
+from types import SimpleNamespace
+
 from steelyard.analysis.wording import amount, dollars, thousandfold, written
 from steelyard.report.drawing.axes import plain, told_apart, value_text
 from steelyard.report.drawing.marks import width_of
-from steelyard.report.matrix import _reaching, cell
+from steelyard.report.matrix import _reaching, cell, subjects_table
 from steelyard.types import Estimate
 
 LONG = [f"a-vendor/with-a-very-long-model-name-{place:02}-instruct-2026-11-26-preview" for place in range(40)]
@@ -60,3 +62,20 @@ def test_a_span_has_no_digit_that_was_rounded_away():
 def test_wide_letters_take_more_room():
     assert width_of("模型") > width_of("ab")
     assert width_of("ii") < width_of("ab")
+
+
+def by_subjects(models, subjects):
+    """As many models as ``bench.scored`` has, each with a score of every subject."""
+    names = [f"accuracy/s{place}" for place in range(subjects)]
+    estimates = {name: Estimate(metric=name, value=0.5, n=9, method="given", unit="share") for name in names}
+    info = SimpleNamespace(groups=())
+    one = {"estimates": estimates, "side": SimpleNamespace(info=info), "value": lambda name: None}
+    return SimpleNamespace(scored=[SimpleNamespace(name=f"m{place}", **one) for place in range(models)])
+
+
+def test_many_models_are_lines_of_the_table_by_subject_and_few_are_its_columns():
+    few, many, of_many_subjects = (subjects_table(by_subjects(*size), {}) for size in ((4, 3), (40, 3), (40, 57)))
+    assert few.headings == ("n", "m0", "m1", "m2", "m3")
+    assert many.headings == ("s0, n = 9", "s1, n = 9", "s2, n = 9")
+    assert [line.name for line in many.lines][:2] == ["m0", "m1"]
+    assert len(of_many_subjects.lines) == 57

@@ -325,6 +325,7 @@ def test_a_verdict_its_criteria_and_the_turned_items_stand_in_the_markdown():
     assert "| ❌ FAIL | accuracy | m |" in text
     assert "0 better, 50 worse</summary>" in text
     assert "| worse | `c100` | right, `100` | wrong, `` `no¦ `` |" in text
+    assert "40 more are not shown. With their texts: `steelyard compare 1 2 --flips`" in text
     assert "Since the baseline" in text
     shown = " ".join("".join(Page(html("--baseline", "main", "--margin", "accuracy=0.05")).text).split())
     assert "Verdict fail Run #2 against main@1" in shown
@@ -332,7 +333,12 @@ def test_a_verdict_its_criteria_and_the_turned_items_stand_in_the_markdown():
     suite = ElementTree.fromstring(ok("report", "--junit", "-", "--baseline", "main", "--margin", "accuracy=0.05"))
     gate = suite[0]
     assert (gate.attrib["tests"], gate.attrib["failures"], gate.attrib["errors"]) == ("1", "1", "0")
-    assert "25.0 points" in gate.find("testcase/failure").attrib["message"]
+    failure = gate.find("testcase/failure")
+    assert "25.0 points" in failure.attrib["message"]
+    assert failure.text.startswith(
+        "50 items got worse, 0 better; 10 of the worse.\n  c100: was right, 100; now wrong, `no|"
+    )
+    assert failure.text.endswith("steelyard compare 1 2 --flips")
 
 
 def test_of_several_criteria_the_verdict_says_how_many_fail_and_each_stands_once():

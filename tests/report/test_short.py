@@ -15,6 +15,7 @@ from steelyard.report import evidence, short, terminal
 from steelyard.report.answers import answer_text, gold
 from steelyard.report.console import PlainConsole
 from steelyard.report.results import load_results, warnings
+from steelyard.report.spending import Spending, spending_line
 from steelyard.store import Store
 from steelyard.store.reading import found
 from steelyard.types import Completion, Likelihood
@@ -214,3 +215,14 @@ def test_unreadable_answers_are_warned_of_beside_those_cut_off_and_not_for_being
     assert "26.7 % of the answers were not in the asked form" in both
     assert 'steelyard show 1 --where "outcome = unparsed"' in both
     assert "not in the asked form" not in said(truncated=0.3, unparsed=0.3)
+
+
+def test_what_judging_took_stands_apart_and_is_in_no_price_of_an_answer():
+    spent = Spending(calls=240, judge_calls=160, answers=80, retried=0, spent_usd=0.078, judge_usd=0.076,
+                     per_answer_usd=0.002 / 80, unknown=(), doubtful_usd=0.0, doubtful_tries=0, cached=0, imported=0,
+                     saved_usd=0.0, budget_usd=None, remaining_usd=None, store_budget_usd=None,
+                     store_remaining_usd=None)  # fmt: skip
+    assert spending_line(3, spent) == (
+        "Run #3: 240 requests sent (160 of them to judges), 0.0780 USD spent (0.0760 of it on judging), "
+        "0.025 USD for 1,000 answers"
+    )

@@ -106,7 +106,7 @@ def high_stakes(benches: Sequence[Bench]) -> Recommendation:
         "On every benchmark: at least 90 % right and at least 99 % of requests answered, both with 95 % certainty, and "
         "not told to be less accurate than another model."
     )  # fmt: skip
-    return _given(use, rule, benches, [SURE, ANSWERED], _best)
+    return _given(use, rule, benches, [SURE, ANSWERED], _best, which="the one that no other is told to beat")
 
 
 def real_time(benches: Sequence[Bench]) -> Recommendation:
@@ -117,7 +117,8 @@ def real_time(benches: Sequence[Bench]) -> Recommendation:
         "best; of those, the fastest. Time lost by the client only makes this harder to pass."
     )  # fmt: skip
     streams = all(_has(bench, "ttft.p95", "ttft.p50") for bench in benches)
-    return _given(use, rule, benches, [PROMPT if streams else WHOLE], _fastest_of_best, needs_floor=True)
+    which = "the fastest of those not told to be less accurate than the best"
+    return _given(use, rule, benches, [PROMPT if streams else WHOLE], _fastest_of_best, which=which, needs_floor=True)
 
 
 def general(benches: Sequence[Bench]) -> Recommendation:
@@ -179,9 +180,10 @@ def _given(
     bars: Sequence[Threshold],
     choose: Callable[[Sequence[str], Sequence[Bench]], list[str]],
     *,
+    which: str,
     needs_floor: bool = False,
 ) -> Recommendation:
-    """The models that pass all bars on all benchmarks, and of these those that ``choose`` takes."""
+    """The models that pass all bars on all benchmarks, and of these those that ``choose`` takes: ``which`` they are."""
     common = _common(benches)
     if not common:
         return Recommendation(use=use, rule=rule, models=(), why=_too_few(benches, common))
@@ -195,7 +197,8 @@ def _given(
             return Recommendation(use=use, rule=rule, models=(), why=why)
     if passed:
         chosen = choose(passed, benches)
-        return Recommendation(use=use, rule=rule, models=tuple(chosen), why=_why(chosen, passed, judged, benches))
+        why = _why(chosen, passed, judged, which)
+        return Recommendation(use=use, rule=rule, models=tuple(chosen), why=why)
     nearest = [name for name in common if _might_pass(judged[name])]
     if not nearest:
         failed = judged[common[0]]
@@ -327,12 +330,12 @@ def _is_told_more(name: str, other: str, benches: Sequence[Bench]) -> bool:
     )
 
 
-def _why(chosen: Sequence[str], passed: Sequence[str], judged: dict[str, list[Check]], benches: Sequence[Bench]) -> str:
+def _why(chosen: Sequence[str], passed: Sequence[str], judged: dict[str, list[Check]], which: str) -> str:
     parts = []
     if len(chosen) > 1:
         parts.append(f"{listed(chosen)} are not told apart.")
     elif len(passed) > 1:
-        parts.append(f"It is chosen among the {len(passed)} that pass ({listed(passed)}).")
+        parts.append(f"Of the {len(passed)} that pass ({listed(passed)}) it is {which}.")
     bars: dict[str, list[Check]] = {}
     for check in judged[chosen[0]]:
         bars.setdefault(check.metric, []).append(check)

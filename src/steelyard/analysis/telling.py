@@ -72,11 +72,15 @@ def told(said: Sequence[Said]) -> list[Finding]:
 
 
 def listed(names: Sequence[str], most: int = NAMED) -> str:
-    """Names in a sentence, the first few of many; of long ones fewer, since nobody reads on past two lines of them."""
-    if len(names) <= most:
+    """Names in a sentence, the first few of many; of long ones fewer, since nobody reads on past two lines of them.
+
+    One name alone is not left out: its place would say no less than "and 1 more".
+    """
+    lengths = list(accumulate(map(len, names[: most + 1])))
+    room = ROOM_FOR_A_NAME * most
+    if len(names) <= most or (len(names) == most + 1 and lengths[-1] <= room):
         return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
-    lengths = accumulate(map(len, names[:most]))
-    shown = names[: max(1, sum(length <= ROOM_FOR_A_NAME * most for length in lengths))]
+    shown = names[: max(1, sum(length <= room for length in lengths[:most]))]
     return f"{', '.join(shown)} and {len(names) - len(shown)} more"
 
 

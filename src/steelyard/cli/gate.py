@@ -176,7 +176,25 @@ def _margins(parsed: argparse.Namespace) -> list[Margin]:
 def _judge(store: Store, run: RunInfo, parsed: argparse.Namespace) -> int:
     from steelyard.report.comparing.verdict import gate
 
-    return _show(gate(store, run, asked_of(run.plan, parsed)), parsed)
+    asked = asked_of(run.plan, parsed)
+    verdict = gate(store, run, asked)
+    exit_code = _show(verdict, parsed)
+    is_open = any(check.verdict != "pass" and check.baseline is not None for check in verdict.checks)
+    if is_open and asked.baseline and not parsed.json:
+        _lead_on(store, asked.baseline, run)
+    return exit_code
+
+
+def _lead_on(store: Store, baseline: str, run: RunInfo) -> None:
+    """How the items that turned are read, while the baseline's run is still in the store."""
+    from steelyard.errors import UsageError
+    from steelyard.report.evidence import find_baseline
+
+    try:
+        before = store.run(find_baseline(store, baseline).content.run)
+    except UsageError:
+        return
+    print(f"Which items turned: steelyard compare {before.number} {run.number} --flips")
 
 
 def _show(verdict: GateReport, parsed: argparse.Namespace) -> int:

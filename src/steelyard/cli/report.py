@@ -67,14 +67,15 @@ def _write_all(store: Store, runs: list[RunInfo], parsed: argparse.Namespace) ->
 
         page = html_report(store, evidence, verdict, reveal=parsed.reveal, about=about_benchmarks(evidence))
         _write(parsed.html, page)
+    flips = _flips(store, runs, parsed.baseline) if parsed.markdown or parsed.junit else []
     if parsed.markdown:
         from steelyard.report.markdown import markdown_report
 
-        _write(parsed.markdown, markdown_report(evidence, verdict, _flips(store, runs, parsed.baseline)))
+        _write(parsed.markdown, markdown_report(evidence, verdict, flips))
     if parsed.junit:
         from steelyard.report.junit import junit_report
 
-        _write(parsed.junit, junit_report(evidence, verdict))
+        _write(parsed.junit, junit_report(evidence, verdict, flips))
 
 
 def _planned(store: Store, runs: list[RunInfo]) -> str | None:

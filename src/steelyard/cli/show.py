@@ -32,6 +32,7 @@ def add_to(verbs: args.Verbs) -> None:
     parser.add_argument("--model", metavar="MODEL", help="only this model's answers")
     parser.add_argument("--most", type=args.count, default=20, metavar="N", help="answers to print (default 20)")
     parser.add_argument("--provenance", action="store_true", help="plan, data, code, machine and packages of the run")
+    parser.add_argument("--plan", action="store_true", help="what was asked, as a plan.yaml that asks it again")
     args.add_reveal(parser)
     args.add_store(parser)
     args.add_json(parser)
@@ -43,7 +44,9 @@ def execute(parsed: argparse.Namespace) -> int:
 
     with Store.open(parsed.store, create=False) as store:
         run = store.run(parsed.run)
-        if parsed.provenance:
+        if parsed.plan:
+            _print_plan(run, parsed.json)
+        elif parsed.provenance:
             _print_provenance(store, run, parsed.json)
         elif parsed.wrong or parsed.where or parsed.item:
             _print_answers(store, run, parsed)
@@ -66,6 +69,16 @@ def _print_results(store: Store, run: RunInfo, parsed: argparse.Namespace) -> No
         args.print_json(results_document(results) | found.document())
     else:
         print_results(results, everything=parsed.all, found=found)
+
+
+def _print_plan(run: RunInfo, as_json: bool) -> None:
+    from steelyard.plan.plan import plan_from_document
+    from steelyard.plan.writing import plan_text
+
+    if as_json:
+        args.print_json(run.plan)
+    else:
+        print(plan_text(plan_from_document(run.plan)), end="")
 
 
 def _print_provenance(store: Store, run: RunInfo, as_json: bool) -> None:

@@ -9,9 +9,15 @@ from steelyard.analysis.frontier import Aim, Frontier
 from steelyard.dashboard.board import Board, board_of, number, word, words
 from steelyard.dashboard.rendering import drawn
 from steelyard.errors import UsageError
-from steelyard.report.comparing.frontier import frontier_headline, frontier_lines, frontier_table, load_frontiers
+from steelyard.report.comparing.frontier import (
+    frontier_headline,
+    frontier_lines,
+    frontier_table,
+    is_sure,
+    load_frontiers,
+)
 from steelyard.report.comparing.frontier_figures import frontier_figure
-from steelyard.types import CellInfo, RunInfo
+from steelyard.types import RunInfo
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -58,11 +64,6 @@ def cascade(request: Request) -> Response:
     )
 
 
-def is_sure(cell: CellInfo) -> bool:
-    """Whether the answers of the cell were given a confidence."""
-    return bool(cell.settings.get("model", {}).get("confidence"))
-
-
 def _positive(text: str, name: str) -> float:
     try:
         value = float(text)
@@ -96,4 +97,5 @@ def _part(found: Frontier) -> dict[str, object]:
         "figures": [] if figure is None else drawn([figure]),
         "table": frontier_table(found),
         "lines": [line.removeprefix("! ") for line in frontier_lines(found)],
+        "is_open": True,
     }

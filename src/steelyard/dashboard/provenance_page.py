@@ -11,7 +11,7 @@ from msgspec import Struct
 from steelyard.dashboard.board import board_of
 from steelyard.dashboard.run_pages import key_of, run_of
 from steelyard.report.asked import asked_row
-from steelyard.report.origins import what_is_set
+from steelyard.report.origins import ask_again, what_is_set
 from steelyard.report.provenance import provenance_document, provenance_text
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ def provenance(request: Request) -> Response:
         cells=list(map(asked_row, cells)),
         origin=origin,
         is_hidden=is_hidden,
+        commands=ask_again(info),
         is_making=origin is None and not is_hidden,
     )
 

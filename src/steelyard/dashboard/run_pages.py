@@ -8,10 +8,10 @@ from urllib.parse import parse_qs, quote
 
 from steelyard.analysis.wording import written
 from steelyard.dashboard.board import Board, board_of, word
-from steelyard.dashboard.cascade_page import is_sure
 from steelyard.dashboard.links import with_links
 from steelyard.dashboard.live_part import failed_last, lines, silence
 from steelyard.errors import UsageError
+from steelyard.report.comparing.frontier import is_sure
 from steelyard.report.evidence import Evidence, load_evidence
 from steelyard.report.html import html_report, results_parts
 from steelyard.report.matrix import FIGURES, Line, Table, cell

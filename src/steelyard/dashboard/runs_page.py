@@ -129,7 +129,7 @@ def line_of(run: ListedRun) -> Line:
     cells = asked or list(run.cells)
     best = max((cell for cell in cells if _score(run, cell) is not None), key=lambda cell: _score(run, cell) or 0.0,
                default=None)  # fmt: skip
-    costs = [_value(run, cell, "cost.total") for cell in asked if _value(run, cell, "answered")]
+    costs = [cost for cell in asked if _value(run, cell, "answered") for cost in _costs(run, cell)]
     return Line(
         number=run.info.number,
         name=run.info.name,
@@ -148,10 +148,17 @@ def line_of(run: ListedRun) -> Line:
     )
 
 
+def _costs(run: ListedRun, cell: CellInfo) -> list[float | None]:
+    """What its answers cost, and what judging them did where a model judges; ``None`` where that is not known."""
+    known = [_estimate(run, cell, name) for name in ("cost.total", "judge.cost.total")]
+    return [cost.value for cost in known if cost is not None] or [None]
+
+
 def _named(names: list[str]) -> str:
     several = [shortened(name, LONGEST_SHOWN) for name in dict.fromkeys(names)]
-    more = f" and {len(several) - NAMED} more" if len(several) > NAMED else ""
-    return ", ".join(several[:NAMED]) + more
+    if len(several) <= NAMED + 1:  # one alone is not left out
+        return ", ".join(several)
+    return f"{', '.join(several[:NAMED])} and {len(several) - NAMED} more"
 
 
 def _score(run: ListedRun, cell: CellInfo) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from steelyard.analysis.metrics import METRICS
 from steelyard.analysis.trend import Series
 from steelyard.analysis.wording import change_written, written
 from steelyard.dashboard.board import MOST_AT_ONCE, Board, board_of, number, word
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
 
 MOST_RUNS, MOST_POINTS = 100, 60
 MOST_OTHERS = 12
-METRICS = ("accuracy", "latency.p50", "latency.p95", "ttft.p50", "tokens_per_second", "cost.per_request",
+OFFERED = ("accuracy", "latency.p50", "latency.p95", "ttft.p50", "tokens_per_second", "cost.per_request",
            "cost.per_correct", "reliability", "unparsed", "truncated")  # fmt: skip
+OF_SCORES = ("accuracy", "pass@")
 UNITS: dict[str, Unit] = {"share": "share", "s": "s", "USD": "USD"}
 PERIODS: tuple[Literal["run", "day", "week"], ...] = ("run", "day", "week")
 
@@ -55,6 +57,7 @@ def trends(request: Request) -> Response:
             "rows": _rows(one),
             "notes": notes_of(one),
             "word": _word(one),
+            "tone": _tone(one),
         }
         for one in (found.series if found else ())
     ]
@@ -67,7 +70,7 @@ def trends(request: Request) -> Response:
         single=[each for each, one in zip(series, found.series if found else (), strict=True) if len(one.points) == 1],
         is_making=found is None,
         metric=metric,
-        metrics=METRICS,
+        metrics=OFFERED,
         by=by,
         model=model,
         benchmark=benchmark,
@@ -81,6 +84,23 @@ def _word(series: Series) -> str:
     if series.difference is None:
         return "no statement yet"
     return ARROWS[series.state]
+
+
+def _tone(series: Series) -> str:
+    """How the state is coloured: a detected change by whether it is for the better."""
+    if series.state in ("up", "down"):
+        return _tone_of(series.metric, 1.0 if series.state == "up" else -1.0)
+    return "equivalent" if series.state == "flat" else "open"
+
+
+def _tone_of(metric: str, change: float) -> str:
+    """As a verdict is coloured; a metric of which neither way is better has no such colour."""
+    better = METRICS[metric].better if metric in METRICS else None
+    if metric.startswith(OF_SCORES):
+        better = "higher"
+    if better is None or not change:
+        return "equivalent"
+    return "improved" if (change > 0) == (better == "higher") else "regressed"
 
 
 def _figures(series: Series) -> list[Figure]:
@@ -125,6 +145,7 @@ def _rows(series: Series) -> list[dict[str, object]]:
             "n": point.estimate.n,
             "change": "" if point.change is None else change_written(point.change, point.estimate.unit),
             "is_signal": point.is_signal,
+            "tone": _tone_of(series.metric, point.change or 0.0),
         }
         for point in reversed(series.points)
     ]

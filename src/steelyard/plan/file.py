@@ -110,7 +110,15 @@ class PlanFile(Struct, kw_only=True, forbid_unknown_fields=True):
 
 def read_plan(path: Path) -> Plan:
     """The plan in ``path``; paths in it are relative to the file."""
-    document = PlanDocument.read(path)
+    return _plan(PlanDocument.read(path), path)
+
+
+def plan_of(text: str) -> Plan:
+    """The plan that a text says; paths in it are relative to the working folder."""
+    return _plan(PlanDocument("the plan", text), Path("plan.yaml"))
+
+
+def _plan(document: PlanDocument, path: Path) -> Plan:
     entries = document.as_plan_file()
     models = _models(document, entries.models)
     benchmarks = [

@@ -194,7 +194,12 @@ def _cost(spent: Sequence[Spending]) -> Fact:
     usd = sum(one.spent_usd for one in spent)
     unknown = list(dict.fromkeys(name for one in spent for name in one.unknown))
     saved = sum(one.saved_usd for one in spent)
-    remark = f"{amount(saved)} USD saved by answers used again" if saved else ""
+    judging = sum(one.judge_usd for one in spent)
+    remarks = [
+        f"{amount(judging)} USD of it on judging" if judging else "",
+        f"{amount(saved)} USD saved by answers used again" if saved else "",
+    ]
+    remark = "; ".join(filter(None, remarks))
     if not unknown:
         return Fact(name="Cost", value=f"{amount(usd)} USD", remark=remark)
     value = f"at least {amount(usd)} USD" if usd else "unknown"

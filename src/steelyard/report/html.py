@@ -13,11 +13,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from steelyard.analysis.frontier import Frontier
 from steelyard.analysis.gate import GateReport
 from steelyard.analysis.recommendations import together
 from steelyard.analysis.sentences import descriptive
 from steelyard.analysis.telling import Finding, listed
 from steelyard.analysis.verdict_words import lead
+from steelyard.report.comparing.frontier import frontier_headline, frontier_lines, frontier_table, frontiers_of
+from steelyard.report.comparing.frontier_figures import frontier_figure
 from steelyard.report.drawing.figures import Figure, figures, overview, slots
 from steelyard.report.drawing.marks import SLOTS, sample
 from steelyard.report.evidence import Evidence
@@ -77,6 +80,7 @@ def _parts(store: Store, evidence: Evidence, about: Mapping[str, str], *, reveal
     items, examples = fitting(*examples_apart(load_samples(store, evidence, slots(evidence), reveal=reveal)))
     return {
         **results_parts(evidence, about),
+        "frontiers": [[_frontier(one) for one in frontiers_of(store, bench)] for bench in evidence.benches],
         "models": models,
         "spending": spending_lines(evidence),
         "samples": [_sample(item, models, labels) for item in items],
@@ -113,6 +117,18 @@ def results_parts(evidence: Evidence, about: Mapping[str, str] = NOTHING_SAID) -
             }
             for bench in evidence.benches
         ],
+    }
+
+
+def _frontier(found: Frontier) -> dict[str, Any]:
+    """A cascade that two models would be, as ``frontier.html.j2`` shows it; its table is read by few."""
+    figure = frontier_figure(found)
+    return {
+        "headline": frontier_headline(found),
+        "figures": _drawn([] if figure is None else [figure]),
+        "table": frontier_table(found),
+        "lines": [line.removeprefix("! ") for line in frontier_lines(found)],
+        "is_open": False,
     }
 
 

@@ -7,6 +7,7 @@ it blocks. Without criteria a cell of which more than 1 % could not be measured 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 import numpy as np
@@ -15,19 +16,22 @@ from steelyard.analysis.bench import Bench, Contender
 from steelyard.analysis.gate import Check, GateReport
 from steelyard.analysis.sentences import descriptive
 from steelyard.analysis.wording import written
+from steelyard.report.comparing.flips import Flip, Flips
 from steelyard.report.evidence import Evidence
 from steelyard.report.results import MOST_ERRORS
-from steelyard.report.unseen import visible
+from steelyard.report.unseen import on_one_line, visible
 
 SHOWN = ("accuracy", "latency.p50", "latency.p95", "ttft.p50", "cost.total", "cost.per_correct", "reliability")
+OF_FLIPS = "accuracy"
+SCORED = {1.0: "right", 0.0: "wrong"}
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def junit_report(evidence: Evidence, verdict: GateReport | None = None) -> str:
-    """The whole document."""
+def junit_report(evidence: Evidence, verdict: GateReport | None = None, flips: Sequence[Flips] = ()) -> str:
+    """The whole document; ``flips`` against the baseline's run, which stand with the criterion that they failed."""
     root = Element("testsuites", name="steelyard")
     if verdict is not None:
-        _gate_suite(root, verdict)
+        _gate_suite(root, verdict, flips)
     for bench in evidence.benches:
         _bench_suite(root, bench)
     _count(root)
@@ -40,16 +44,36 @@ def legal(text: str) -> str:
     return _FORBIDDEN.sub("\ufffd", visible(text))
 
 
-def _gate_suite(root: Element, verdict: GateReport) -> None:
+def _gate_suite(root: Element, verdict: GateReport, flips: Sequence[Flips]) -> None:
     suite = SubElement(root, "testsuite", name=legal(f"gate of run {verdict.run}"))
     for check in verdict.checks:
         case = SubElement(suite, "testcase", classname=legal(f"{check.benchmark}.{check.model}"),
                           name=legal(f"{check.metric}: {check.criterion}"))  # fmt: skip
         _judged(case, check, blocks=verdict.exit_code == 3)
+        if (failure := case.find("failure")) is not None and check.metric == OF_FLIPS and check.scale != "value":
+            failure.text = legal(_turned(check, flips)) or None
     for fault in () if verdict.checks else verdict.faults:
         case = SubElement(suite, "testcase", classname="gate", name="can be judged")
         SubElement(case, "error", message=legal(fault), type="inconclusive")
     SubElement(suite, "system-out").text = legal("\n".join([verdict.sentence, *verdict.faults, *verdict.notes]))
+
+
+def _turned(check: Check, flips: Sequence[Flips]) -> str:
+    """The items that got worse, a line each, and how to read them all."""
+    for one in flips:
+        if (one.model, one.benchmark) == (check.model, check.benchmark) and one.n_lost:
+            runs = " ".join(map(str, one.runs))
+            some = f"; {len(one.lost)} of the worse" if len(one.lost) < one.n_lost else ""
+            head = f"{one.n_lost:,} items got worse, {one.n_won:,} better{some}."
+            read_on = f"With their texts: steelyard compare {runs} --flips"
+            return "\n".join([head, *map(_was_and_is, one.lost), read_on])
+    return ""
+
+
+def _was_and_is(flip: Flip) -> str:
+    sides = ((flip.baseline, flip.baseline_answer), (flip.candidate, flip.candidate_answer))
+    was, now = (f"{SCORED.get(score, f'{score:.2g}')}, {on_one_line(said or 'nothing read')}" for score, said in sides)
+    return f"  {on_one_line(flip.item)}: was {was}; now {now}"
 
 
 def _judged(case: Element, check: Check, *, blocks: bool) -> None:

@@ -17,7 +17,7 @@ from steelyard.report.comparing.flips import Flip, Flips
 from steelyard.report.evidence import Evidence
 from steelyard.report.facts import UNKNOWN, facts, spending_lines
 from steelyard.report.matrix import Cell, Table, matrix
-from steelyard.report.origins import has_a_pair
+from steelyard.report.origins import ask_again, has_a_pair
 from steelyard.report.unseen import visible
 
 MARKS = {"pass": "✅", "fail": "❌", "inconclusive": "⚠️"}
@@ -81,7 +81,9 @@ def _criteria(verdict: GateReport) -> Iterator[str]:
             ("", "metric", "model", "benchmark", "baseline", "run", "change (95 % each way)", "criterion", "n"),
             map(_check, verdict.checks),
         )
-    yield from (f"- ⚠️ {escaped(text)}" for text in (*verdict.faults, *verdict.notes))
+    if told := [f"- ⚠️ {escaped(text)}" for text in (*verdict.faults, *verdict.notes)]:
+        yield ""
+        yield from told
 
 
 def _check(check: Check) -> tuple[str, ...]:
@@ -140,8 +142,13 @@ def _flips(flips: Flips) -> Iterator[str]:
     where = f"{escaped(flips.candidate)} against {escaped(flips.baseline)} on {escaped(flips.benchmark)}"
     yield f"<details><summary>Turned items, {where}: {flips.n_won:,} better, {flips.n_lost:,} worse</summary>"
     yield ""
-    rows = [(word, flip) for word, some in (("better", flips.won), ("worse", flips.lost)) for flip in some]
+    rows = [(word, flip) for word, some in (("worse", flips.lost), ("better", flips.won)) for flip in some]
     yield from _table(("", "item", "baseline", "run"), (_flip(word, flip) for word, flip in rows))
+    yield ""
+    left_out = flips.n_won + flips.n_lost - len(rows)
+    each = "" if not left_out else f"{left_out:,} more are not shown. "
+    runs = " ".join(map(str, flips.runs))
+    yield f"{each}With their texts: `steelyard compare {runs} --flips`"
     yield ""
     yield "</details>"
 
@@ -172,7 +179,9 @@ def _again(evidence: Evidence) -> Iterator[str]:
     for run in evidence.runs:
         number = run.number
         plan = code(run.plan_digest[:16])
-        yield f"- Run {number}: plan {plan}; `steelyard show {number} --provenance` has it in full"
+        yield f"- Run {number}: plan {plan}; `steelyard show {number} --provenance` says where it comes from"
+        if again := ask_again(run):
+            yield f"- The same asked anew: {', then '.join(f'`{command}`' for command in again)}"
     for bench in evidence.benches:
         info = next(iter((*bench.models, *bench.floors))).side.info
         yield (
@@ -181,7 +190,7 @@ def _again(evidence: Evidence) -> Iterator[str]:
         )
     first = evidence.runs[0]
     reads_on = f"compare {first.number} --flips" if has_a_pair(evidence) else f"show {first.number} --wrong"
-    yield f"- Seed {first.plan.get('seed', 0)}; `steelyard {reads_on}` reads on"
+    yield f"- Seed {first.plan.get('seed', 0)}; the answers: `steelyard {reads_on}`"
     yield ""
     yield "</details>"
 

@@ -18,6 +18,7 @@ SHADES = 5
 OF_SPEED = ("median latency", "median first token")
 MOST_COLUMNS = 6
 """So many models are columns of a table of figures; more are its lines."""
+SPANS = "Where benchmarks differ in a time, a cost of 1,000 or reliability, the lowest and the highest stand there."
 MARKS = {"leads": "Leads: told apart from all others.", "tied": "Tied: not told apart from the best one seen."}
 FIGURES = (
     ("accuracy", "accuracy"),
@@ -94,7 +95,8 @@ def matrix(evidence: Evidence, slot_of: dict[str, int]) -> Table:
     cost = PER_THOUSAND["cost.per_request"] if len(benches) == 1 else "cost in all"
     headings = (*(bench.label for bench in benches), *OF_SPEED, cost, PER_THOUSAND["cost.per_correct"], "reliability")
     marks = {cell.mark for line in lines for cell in line.cells}
-    caption = " ".join(["95 % intervals below each value.", *(MARKS[mark] for mark in MARKS if mark in marks)])
+    spans = [SPANS] if len(benches) > 1 else []
+    caption = " ".join(["95 % intervals below each value.", *(MARKS[mark] for mark in MARKS if mark in marks), *spans])
     return _without_empty(Table(caption=caption, headings=headings, lines=tuple(lines)), keep=len(benches))
 
 
@@ -167,7 +169,7 @@ def _figure(one: Contender, name: str) -> Cell:
 
 
 def subjects_table(bench: Bench, slot_of: dict[str, int]) -> Table | None:
-    """The score of every group and subject by models; models are columns where they are few, as they mostly are."""
+    """The score of every group and subject by models; of few models these are the columns, as they mostly are."""
     scored = bench.scored
     names = list(dict.fromkeys(name for one in scored for name in one.estimates if name.startswith("accuracy/")))
     groups = [f"accuracy.{group}" for group in (scored[0].side.info.groups if scored else ())]
@@ -177,9 +179,18 @@ def subjects_table(bench: Bench, slot_of: dict[str, int]) -> Table | None:
     rows = [*means, *groups, *names] if names else []
     if not rows:
         return None
+    called = {name: name.removeprefix("accuracy").lstrip("./") for name in rows}
+    if len(scored) > max(MOST_COLUMNS, len(rows)):
+        scores = [tuple(_shaded(one.estimates.get(name)) for name in rows) for one in scored]
+        of_models = tuple(
+            Line(name=one.name, slot=slot_of.get(one.name), cells=cells)
+            for one, cells in zip(scored, scores, strict=True)
+        )
+        counted = tuple(f"{called[name]}, n = {_count(scored, name).text}" for name in rows)
+        return Table(caption="", headings=counted, lines=of_models)
     lines = [
         Line(
-            name=name.removeprefix("accuracy").lstrip("./"),
+            name=called[name],
             slot=None,
             cells=(_count(scored, name), *(_shaded(one.estimates.get(name)) for one in scored)),
         )

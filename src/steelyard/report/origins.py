@@ -11,11 +11,14 @@ from msgspec import Struct
 from steelyard.report.asked import SHORT, Asked, asked_row
 from steelyard.report.evidence import Evidence
 from steelyard.report.provenance import NOT_SET, provenance_text
+from steelyard.types import RunInfo
 
 DASHBOARD_PORT = 8642
 """Where ``steelyard serve`` listens unless told otherwise; it stands there too, since a verb's help loads no report."""
 MOST_PAGES = 10
 UNSET = re.compile(rf"^ +\w+: {NOT_SET}\n", re.MULTILINE)
+OF_NO_FILE = {"import", "object", None}
+"""Providers of what no plan file can ask again."""
 UNITS = {"price": "price, USD a million tokens", "timeout_s": "timeout, seconds"}
 """What a number of a model's settings is of."""
 OF_SESSION = ("steelyard", "git", "python", "machine", "load", "gpu", "price_table", "sandbox")
@@ -64,10 +67,20 @@ def has_a_pair(evidence: Evidence) -> bool:
     return len(asked) > len(set(asked))
 
 
+def ask_again(run: RunInfo) -> list[str]:
+    """How the same is asked anew; nothing where answers were made elsewhere or a model was an object of Python."""
+    models = run.plan.get("models", ())
+    providers = {model.get("provider") for model in models if isinstance(model, Mapping)}
+    if not providers or providers & OF_NO_FILE:
+        return []
+    return [f"steelyard show {run.number} --plan > plan.yaml", "steelyard run plan.yaml --fresh"]
+
+
 def commands(evidence: Evidence) -> list[str]:
     """How the same is run again and looked at further."""
     number = evidence.runs[0].number
     return [
+        *ask_again(evidence.runs[0]),
         f"steelyard show {number} --wrong",
         *([f"steelyard compare {number} --flips"] if has_a_pair(evidence) else []),
         f"steelyard show {number} --provenance",

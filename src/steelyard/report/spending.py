@@ -19,17 +19,19 @@ NAMED = 4
 class Spending(Struct, frozen=True, kw_only=True):
     """The money of one run in USD. ``spent_usd`` is what is known; ``unknown`` names who may have cost more.
 
-    ``calls`` are requests sent, the judges' among them; ``answers`` those of the models that came back, ``retried`` of
-    them only after a request had failed.
-    ``per_answer_usd`` is over the answers that were asked for; ``doubtful_usd`` may have been billed for tries that
-    failed. ``imported`` answers were made elsewhere, and what was sent for them is not known. What is left is ``None``
-    where there is no such budget.
+    ``calls`` are requests sent, ``judge_calls`` of them to judges, who took ``judge_usd``; ``answers`` those of the
+    models that came back, ``retried`` of them only after a request had failed.
+    ``per_answer_usd`` is over the answers that were asked for, without what judging them took; ``doubtful_usd`` may
+    have been billed for tries that failed. ``imported`` answers were made elsewhere, and what was sent for them is not
+    known. What is left is ``None`` where there is no such budget.
     """
 
     calls: int
+    judge_calls: int
     answers: int
     retried: int
     spent_usd: float
+    judge_usd: float
     per_answer_usd: float | None
     unknown: tuple[str, ...]
     doubtful_usd: float
@@ -53,12 +55,16 @@ def spending(store: Store, run: RunInfo, cells: Sequence[CellResult]) -> Spendin
     answers = _total(asked, "answered") - cached
     unknown = tuple(dict.fromkeys(cell.info.model for cell in asked if _is_unknown(cell)))
     budget_usd, standing = run.plan.get("budget_usd"), store.budget.account()
+    judge_calls, judge_usd = _total(cells, "judge.calls"), _total(cells, "judge.cost.total")
+    for_answers_usd = used_usd - doubtful_usd - judge_usd
     return Spending(
-        calls=int(_total(asked, "api_calls") + _total(cells, "judge.calls")),
+        calls=int(_total(asked, "api_calls") + judge_calls),
+        judge_calls=int(judge_calls),
         answers=int(answers),
         retried=int(_total(asked, "retried")),
         spent_usd=used_usd - doubtful_usd,
-        per_answer_usd=(used_usd - doubtful_usd) / answers if answers and not unknown else None,
+        judge_usd=judge_usd,
+        per_answer_usd=max(0.0, for_answers_usd) / answers if answers and not unknown else None,
         unknown=unknown,
         doubtful_usd=doubtful_usd,
         doubtful_tries=int(sum(session.get("doubtful_tries", 0.0) for session in sessions)),
@@ -73,9 +79,10 @@ def spending(store: Store, run: RunInfo, cells: Sequence[CellResult]) -> Spendin
 
 
 def _some(names: Sequence[str]) -> str:
-    """The first few names of many."""
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more
+    """The first few names of many; one alone is not left out."""
+    if len(names) <= NAMED + 1:
+        return ", ".join(names)
+    return f"{', '.join(names[:NAMED])} and {len(names) - NAMED} more"
 
 
 def _total(cells: Sequence[CellResult], metric: str) -> float:
@@ -97,12 +104,14 @@ def _parts(spent: Spending) -> Iterator[str]:
     if spent.imported:
         yield f"{spent.imported:,} answers made elsewhere"
     if spent.calls or not spent.imported:
-        yield f"{spent.calls:,} requests sent"
+        judges = f" ({spent.judge_calls:,} of them to judges)" if spent.judge_calls else ""
+        yield f"{spent.calls:,} requests sent{judges}"
     if spent.retried:
         answers = "1 answer" if spent.retried == 1 else f"{spent.retried:,} answers"
         yield f"{answers} only after a request had failed"
     if not spent.unknown:
-        yield f"{amount(spent.spent_usd)} USD spent"
+        judging = f" ({amount(spent.judge_usd)} of it on judging)" if spent.judge_usd else ""
+        yield f"{amount(spent.spent_usd)} USD spent{judging}"
     elif spent.spent_usd:
         yield f"at least {amount(spent.spent_usd)} USD spent (unknown: {_some(spent.unknown)})"
     else:

@@ -94,8 +94,9 @@ def print_runs(runs: list[tuple[RunInfo, list[CellInfo]]]) -> None:
 
 def _first_few(names: Iterable[str]) -> str:
     several = list(dict.fromkeys(names))
-    more = f" and {len(several) - NAMED} more" if len(several) > NAMED else ""
-    return ", ".join(shortened(name, LONGEST_NAME) for name in several[:NAMED]) + more
+    most = len(several) if len(several) == NAMED + 1 else NAMED  # one alone is not left out
+    more = f" and {len(several) - most} more" if len(several) > most else ""
+    return ", ".join(shortened(name, LONGEST_NAME) for name in several[:most]) + more
 
 
 def _render(results: Results, out: PlainConsole, *, everything: bool, found: Found | None = None) -> None:

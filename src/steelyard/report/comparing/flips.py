@@ -38,10 +38,11 @@ class Flip(Struct, frozen=True, kw_only=True):
 class Flips(Struct, frozen=True, kw_only=True):
     """One pair's items that turned, the largest turns first; ``n_won`` and ``n_lost`` count those not shown too.
 
-    ``runs`` are where the answers stand.
+    ``runs`` are where the answers stand; ``model`` is the candidate by its own name.
     """
 
     benchmark: str
+    model: str
     baseline: str
     candidate: str
     runs: tuple[int, ...]
@@ -63,17 +64,17 @@ def load_flips(
 
 
 def print_flips(flips: Flips) -> None:
-    """Both lists, each with what either side said."""
+    """Both lists, each with what either side said; what got worse comes first, as that is what is looked for."""
     print(on_one_line(f"{flips.candidate} against {flips.baseline} on {flips.benchmark}"))
     for words, count, shown in (
-        (f"better with {on_one_line(flips.candidate)}", flips.n_won, flips.won),
         (f"better with {on_one_line(flips.baseline)}", flips.n_lost, flips.lost),
+        (f"better with {on_one_line(flips.candidate)}", flips.n_won, flips.won),
     ):
         print(f"\n{count:,} items are {words}" + (f"; {len(shown):,} of them:" if len(shown) < count else ":"))
         for flip in shown:
             print(f"  {on_one_line(flip.item)}: {_said(flips.baseline, flip.baseline, flip.baseline_answer)}; ", end="")
             print(_said(flips.candidate, flip.candidate, flip.candidate_answer))
-    first = next(iter((*flips.won, *flips.lost)), None)
+    first = next(iter((*flips.lost, *flips.won)), None)
     if first is not None:
         commands = (f"steelyard show {run} --item {on_one_line(first.item)}" for run in flips.runs)
         print(f"\nRead one in full: {'; '.join(commands)}")
@@ -115,6 +116,7 @@ def _flips(store: Store, reader: Reader, compared: Compared, metric: str, most: 
     who, other = names(compared.comparison)
     return Flips(
         benchmark=compared.where,
+        model=compared.sides[1][1].model,
         baseline=other,
         candidate=who,
         runs=tuple(dict.fromkeys(run.number for run, _ in compared.sides)),

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from steelyard.analysis.bench import Bench
 from steelyard.analysis.frontier import Aim, Choice, Frontier, Point, frontier
 from steelyard.analysis.pairing import check_pairable
 from steelyard.analysis.wording import PER_THOUSAND, change_written, signed_points, thousandfold, written
@@ -18,6 +19,8 @@ from steelyard.report.console import console, new_table
 from steelyard.store import Store
 from steelyard.types import CellInfo, Estimate, RunInfo
 
+MOST_DEAR = 2
+"""Under so many better models a model is shown as the cheap one of a cascade."""
 Found = dict[str, tuple[RunInfo, CellInfo]]
 """A model's cells by benchmark, each from the first run named that has it."""
 
@@ -41,9 +44,7 @@ def load_frontiers(
         cells = of_cheap[label], of_dear[label]
         check_pairable(cells[0][1], cells[1][1])
         sides = [reader.side(*cell) for cell in cells]
-        told = (None if answer is None else answer.confidence for answer in store.weighed(cells[0][1]))
-        confidence = np.array([np.nan if value is None else value for value in told], dtype=float)
-        found.append(frontier(sides[0], sides[1], confidence, aim))
+        found.append(frontier(sides[0], sides[1], _confidence(store, cells[0][1]), aim))
     return found
 
 
@@ -57,6 +58,31 @@ def _cells(store: Store, runs: Sequence[RunInfo], model: str, benchmark: str | N
         where = " or ".join(f"run #{run.number}" for run in runs)
         raise UnknownName(f"model in {where}", model, {info.model for _, info in known})
     return found
+
+
+def frontiers_of(store: Store, bench: Bench) -> list[Frontier]:
+    """What the models of one benchmark would be as cascades: each with a confidence under those that beat it.
+
+    Under the best few only, since each is a chart of its own; a cascade is no part of another one.
+    """
+    alone = [one for one in bench.scored if not one.side.info.settings.get("model", {}).get("cascade")]
+    found: list[Frontier] = []
+    for cheap in filter(lambda one: is_sure(one.side.info), alone):
+        least = cheap.value("accuracy") or 0.0
+        better = [one for one in alone if (one.value("accuracy") or 0.0) > least]
+        for dear in [one for one in better if bench.is_pairable(cheap, one)][:MOST_DEAR]:
+            found.append(frontier(cheap.side, dear.side, _confidence(store, cheap.side.info), Aim()))
+    return [one for one in found if one.points]
+
+
+def is_sure(cell: CellInfo) -> bool:
+    """Whether the answers of the cell were given a confidence."""
+    return bool(cell.settings.get("model", {}).get("confidence"))
+
+
+def _confidence(store: Store, cell: CellInfo) -> np.ndarray:
+    told = (None if answer is None else answer.confidence for answer in store.weighed(cell))
+    return np.array([np.nan if value is None else value for value in told], dtype=float)
 
 
 def frontiers_document(found: Sequence[Frontier]) -> list[dict[str, Any]]:
@@ -143,7 +169,7 @@ def frontier_lines(found: Frontier) -> list[str]:
 
 def _choice_lines(found: Frontier, choice: Choice) -> list[str]:
     aim, judged, dear = found.aim, choice.judged, choice.dear_judged
-    goal = f"the fewest escalations within {100 * aim.within:g} points of {found.dear}"
+    goal = f"the fewest escalations within {_points(aim.within)} of {found.dear}"
     if aim.at_most_usd is not None:
         goal = f"the best score at no more than {aim.at_most_usd:g} USD an item"
     chosen, tried = choice.chosen_on.accuracy, judged.accuracy
@@ -160,3 +186,7 @@ def _choice_lines(found: Frontier, choice: Choice) -> list[str]:
         f"On the items it was chosen on it scored {written(chosen)}, {luck} apart: what a choice sees of itself.",
         f"Try: -m 'cascade/{found.cheap}>{found.dear}' --escalate-below {choice.threshold!r}, or threshold in a plan",
     ]
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:g} point{'' if share == 0.01 else 's'}"
