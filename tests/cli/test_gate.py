@@ -69,6 +69,7 @@ def test_a_run_is_held_against_a_baseline_with_an_exit_code():
     asked("monday", 0.5)
     done = steelyard_process(*held)
     assert (done.returncode, done.stdout.startswith("FAIL")) == (1, True)
+    assert "Which items turned: steelyard compare 1 3 --flips" in done.stdout
     assert "with 95 % certainty worse than" in done.stdout
     document = json.loads(steelyard(*held, "--json").stdout)
     assert (document["verdict"], document["exit_code"]) == ("fail", 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import msgspec
 from msgspec import Struct
 
 from steelyard.analysis.bench import Bench, Contender
@@ -18,6 +19,7 @@ SHADES = 5
 OF_SPEED = ("median latency", "median first token")
 MOST_COLUMNS = 6
 """So many models are columns of a table of figures; more are its lines."""
+OF_WHAT = "Costs of 1,000 are of 1,000 requests, and of 1,000 right answers."
 SPANS = "Where benchmarks differ in a time, a cost of 1,000 or reliability, the lowest and the highest stand there."
 MARKS = {"leads": "Leads: told apart from all others.", "tied": "Tied: not told apart from the best one seen."}
 FIGURES = (
@@ -95,9 +97,11 @@ def matrix(evidence: Evidence, slot_of: dict[str, int]) -> Table:
     cost = PER_THOUSAND["cost.per_request"] if len(benches) == 1 else "cost in all"
     headings = (*(bench.label for bench in benches), *OF_SPEED, cost, PER_THOUSAND["cost.per_correct"], "reliability")
     marks = {cell.mark for line in lines for cell in line.cells}
-    spans = [SPANS] if len(benches) > 1 else []
-    caption = " ".join(["95 % intervals below each value.", *(MARKS[mark] for mark in MARKS if mark in marks), *spans])
-    return _without_empty(Table(caption=caption, headings=headings, lines=tuple(lines)), keep=len(benches))
+    caption = " ".join(["95 % intervals below each value.", *(MARKS[mark] for mark in MARKS if mark in marks)])
+    told = _without_empty(Table(caption=caption, headings=headings, lines=tuple(lines)), keep=len(benches))
+    notes = [OF_WHAT] if set(told.headings) & set(PER_THOUSAND.values()) else []
+    notes += [SPANS] if len(benches) > 1 else []
+    return msgspec.structs.replace(told, caption=" ".join([told.caption, *notes]))
 
 
 def _without_empty(table: Table, *, keep: int) -> Table:
