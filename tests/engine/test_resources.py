@@ -43,7 +43,7 @@ def server_process():
     time.sleep(1.1)  # older than the run, by more than a birth's resolution
     yield process
     process.stdin.close()
-    process.wait(5)
+    process.wait(30)
     process.stdout.close()
 
 
