@@ -4,12 +4,14 @@ For tests that kill, interrupt or watch what they start: each has its own signal
 What an interpreter does as it starts and ends is seen in `command.steelyard_process` alone.
 """
 
+import contextlib
 import importlib
 import multiprocessing
 import os
 import sys
 import tempfile
 import threading
+import time
 from multiprocessing.connection import wait
 from pathlib import Path
 
@@ -60,7 +62,17 @@ class Started:
         return self.returncode
 
     def send_signal(self, number):
+        """Have it take the signal: of two that wait to be taken only one would arrive."""
         os.kill(self.pid, number)
+        while self._has_waiting(number):
+            time.sleep(0.01)
+
+    def _has_waiting(self, number):
+        with contextlib.suppress(OSError):
+            lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
+            waiting = [line.split()[1] for line in lines if line.startswith(("SigPnd", "ShdPnd"))]
+            return any(int(mask, 16) >> (number - 1) & 1 for mask in waiting)
+        return False
 
     def wait(self, timeout=60):
         wait([self._process.sentinel], timeout)

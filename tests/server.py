@@ -21,7 +21,7 @@ class Server:
 
     def start(self):
         self._thread.start()
-        self._ready.wait(10)
+        assert self._ready.wait(60)
 
     def stop(self):
         self._loop.call_soon_threadsafe(self._loop.stop)

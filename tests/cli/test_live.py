@@ -85,8 +85,9 @@ def test_the_pace_of_a_cell_that_is_done_stays_what_it_was():
     assert cell.per_second() == first
 
 
-def test_the_pace_is_that_of_the_last_minute_so_that_a_burst_before_a_limit_bends_it_not():
+def test_the_pace_is_that_of_the_last_minute_so_that_a_burst_before_a_limit_bends_it_not(monkeypatch):
     now_s = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now_s)
     cell = a_cell(planned=400, scored=100, scored_anew=100)
     cell.started_s = now_s - 120.0
     cell.marks.append((now_s - 60.0, 70))

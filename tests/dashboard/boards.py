@@ -133,7 +133,7 @@ def served(store, *, token=TOKEN, reveal=False, hosts=(), faults=None, about=lam
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:
-        deadline_s = time.monotonic() + 10
+        deadline_s = time.monotonic() + 60
         while not server.started and time.monotonic() < deadline_s:
             time.sleep(0.01)
         yield listening.getsockname()[1]

@@ -257,7 +257,7 @@ def test_hover_focus_and_clicks_run_nothing_either(browser, port):
     for path in ("/", "/runs/1/answers", "/compare?run=1&run=2", "/money", "/trends"):
         watched.open(path)
         for link in watched.page.locator("main a, main g, main summary").all()[:25]:
-            link.hover(force=True, timeout=2_000)
+            link.hover(force=True, timeout=30_000)
         for _ in range(25):
             watched.page.keyboard.press("Tab")
     assert watched.page.evaluate("window.ran") is None
@@ -383,18 +383,18 @@ def test_a_run_is_followed_until_it_ends(browser, tmp_path):
             assert watched.page.evaluate(SEEN_AGAIN) == 1, "a page that is seen again asks at once, and once"
             more = [new_call(cell, session, place, at_s=time.time(), attempts=TRIED) for place in range(1, 12)]
             threading.Thread(target=store.append_calls, args=[more]).start()
-            watched.page.wait_for_selector("text=12 of 20", timeout=10_000)
+            watched.page.wait_for_selector("text=12 of 20", timeout=60_000)
             store.append_calls([new_call(cell, session, 12, failure=REFUSED)])
-            watched.page.wait_for_selector("text=of the newest 13; 1 server", timeout=10_000)
+            watched.page.wait_for_selector("text=of the newest 13; 1 server", timeout=60_000)
             limit = Wait(why="rate", n=3, for_s=40.0)
             store.signs.keep(session, Sign(told_s=time.time(), cells=(CellSign(cell=cell, waits=(limit,)),)))
             watched.page.click(".scroll")  # what was clicked has the focus, and is followed all the same
-            watched.page.wait_for_selector("td.now >> text=3 waiting for the rate limit, 3", timeout=10_000)
+            watched.page.wait_for_selector("td.now >> text=3 waiting for the rate limit, 3", timeout=60_000)
             assert "65 % #1 on its way" in watched.page.title()
             assert watched.page.evaluate("document.activeElement.className") == "scroll"
             store.end_session(session, {})
             store.set_status(run.id, "done")
-            watched.page.wait_for_selector("h1 .tag:text-is('done')", timeout=10_000)
+            watched.page.wait_for_selector("h1 .tag:text-is('done')", timeout=60_000)
             assert watched.complaints == []
             assert watched.strangers == []
             watched.context.close()

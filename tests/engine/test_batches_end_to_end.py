@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import sqlite3
-import time
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
@@ -67,7 +66,6 @@ def broken_off(house, *words, **room):
     assert house.held.wait(60)
     for _ in range(2):
         process.send_signal(signal.SIGINT)
-        time.sleep(0.2)
     process.wait()
     house.release()
 

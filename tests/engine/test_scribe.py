@@ -284,7 +284,7 @@ def test_after_kill_9_of_the_run_its_scribe_ends_too():
         with Started(*command, settings=EARLY) as process:
             (writing,) = wait_for(scribes)
             os.kill(process.pid, signal.SIGKILL)
-        writing.wait(10)
+        writing.wait(60)
 
 
 def test_a_key_that_a_service_echoes_is_not_written_by_the_process_either(hired_at_once, monkeypatch):

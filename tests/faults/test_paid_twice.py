@@ -41,7 +41,7 @@ class Halting:
         self._loop.call_soon_threadsafe(self._released.set)
 
     def until_asked(self, model, times):
-        deadline_s = time.monotonic() + 30
+        deadline_s = time.monotonic() + 120
         while self.asked.count(model) < times:
             assert time.monotonic() < deadline_s
             time.sleep(0.005)

@@ -149,7 +149,7 @@ def test_a_slot_comes_back_from_an_item_that_failed() -> None:
         with pytest.raises(ValueError, match="went wrong"):
             async with slots.borrow("a"):
                 raise ValueError("went wrong")
-        return await asyncio.wait_for(next_slot(slots, "b"), timeout=1)
+        return await asyncio.wait_for(next_slot(slots, "b"), timeout=30)
 
     assert asyncio.run(fail_and_borrow()) == 0
 
@@ -377,6 +377,18 @@ def test_a_file_that_is_no_model_fails_with_the_servers_last_words(machine: Mach
         machine.run(Local(str(tmp_path / "broken.gguf")).open())
 
 
+def test_a_server_that_gives_no_address_and_takes_its_time_to_end_is_told_by_its_last_words(
+    monkeypatch, tmp_path
+) -> None:
+    dying = "import os, sys, time; print('no such model', file=sys.stderr, flush=True); os.close(1); time.sleep(60)"
+    monkeypatch.setattr(llamacpp, "DEATH_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(llamacpp, "STOP_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(llamacpp, "runtime_version", lambda: "1")
+    monkeypatch.setattr(llamacpp.LlamaServer, "_command", lambda server: [sys.executable, "-c", dying])
+    with pytest.raises(EnvironmentFault, match=r"could not serve .*: it gave no address\. It said: no such model"):
+        asyncio.run(llamacpp.LlamaServer(tmp_path / "m.gguf").start())
+
+
 @pytest.mark.model
 def test_the_server_dies_with_its_parent_even_by_kill_9(machine: Machine) -> None:
     parent = subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True)
@@ -385,7 +397,7 @@ def test_the_server_dies_with_its_parent_even_by_kill_9(machine: Machine) -> Non
         child = int(parent.stdout.readline())
         assert is_running(child)
         parent.kill()
-    assert ends_within(child, seconds=10)
+    assert ends_within(child, seconds=60)
 
 
 PARENT = """

@@ -4,6 +4,7 @@ import asyncio
 import json
 import math
 import random
+import threading
 import time
 
 import pytest
@@ -13,6 +14,7 @@ from msgspec.structs import replace
 from server import chunk, finish, serving, stream, usage
 from steelyard.engine.asking.attempts import RetryPolicy, ask
 from steelyard.errors import UsageError
+from steelyard.providers import wire
 from steelyard.providers.openai import OpenAI, connect
 from steelyard.providers.refusals import retry_after_s
 from steelyard.secrets import Secret, scrub
@@ -108,9 +110,23 @@ DATABRICKS = {"type": "reasoning", "summary": [{"type": "summary_text", "text": 
     ids=["of its own", "parts of parts", "parts"],
 )
 @pytest.mark.parametrize("said", ["7", ["7"], [{"type": "text", "text": "7"}, {"type": "image_url"}]])
-def test_reasoning_counts_as_a_token_but_not_as_the_answer(thoughts, said):
-    parts = [*thoughts, chunk(content=said), finish()]
-    completion = answer(streamed(*parts, gap_s=0.01))[0].completion
+def test_reasoning_counts_as_a_token_but_not_as_the_answer(thoughts, said, monkeypatch):
+    take, has_thoughts = wire.Connection.data_received, threading.Event()
+
+    def note(connection, data):
+        take(connection, data)
+        if b"data: " in data:
+            has_thoughts.set()
+
+    async def handle(request, body, number):
+        response = await stream(request, thoughts, done=False)
+        assert await asyncio.to_thread(has_thoughts.wait, 60)
+        for part in (chunk(content=said), finish()):
+            await response.write(f"data: {json.dumps(part)}\n\n".encode())
+        return response
+
+    monkeypatch.setattr(wire.Connection, "data_received", note)
+    completion = answer(handle, timeout_s=60.0, stall_s=60.0)[0].completion
     assert (completion.reasoning, completion.text) == ("hmm", "7")
     assert completion.timing.first_token_ns < completion.timing.first_answer_ns
 

@@ -39,7 +39,7 @@ def test_an_event_loop_waits_without_standing_still(box):
         async def tick():
             nonlocal ticks
             while True:
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0)
                 ticks += 1
 
         ticking = asyncio.create_task(tick())
@@ -51,7 +51,7 @@ def test_an_event_loop_waits_without_standing_still(box):
 
     verdicts, ticks = asyncio.run(main())
     assert [verdict.outcome for verdict in verdicts] == ["timed_out", *["passed"] * 8]
-    assert ticks > 5
+    assert ticks > 200  # of a loop that stands still, hardly more than there are programs
 
 
 def test_a_cancelled_wait_does_not_hold_up_the_next(box):
@@ -69,7 +69,7 @@ def test_a_zygote_that_is_killed_is_replaced_and_its_program_judged_again(box):
     assert sandbox.judge(square(2)).passed
     (first,) = sandbox.pids()
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(sandbox.judge, SLEEPY, Limits(wall_s=0.5))
+        waiting = pool.submit(sandbox.judge, SLEEPY, Limits(wall_s=1.0))
         time.sleep(0.2)
         os.kill(first, signal.SIGKILL)
         assert waiting.result().outcome == "timed_out"

@@ -395,7 +395,7 @@ def test_a_kill_while_the_judge_thinks_costs_no_call_to_the_model():
         judge = f"{{model: openai/j, base_url: '{judge_server.url}'}}"
         Path("q.yaml").write_text(f"benchmark: q\ndata: q.jsonl\njudge: {judge}\n")
         process = Started("run", "--quiet", "q.yaml", "-m", "openai/m", "--base-url", server.url)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while len(judge_server.requests) < 4 and time.monotonic() < deadline:
             time.sleep(0.05)
         process.send_signal(signal.SIGKILL)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -15,6 +15,7 @@ from steelyard.engine.processes.shared_lane import SharedLane
 from steelyard.engine.schedule.looks import Looks
 from steelyard.engine.work import Work
 from steelyard.engine.writer import Writer
+from steelyard.errors import StoreError
 from steelyard.types import RunStatus
 
 
@@ -46,8 +47,8 @@ async def drive(
 ) -> RunStatus:
     """Run every lane to its end, or to the user's wish to stop; each with what was answered earlier and not scored."""
     with _signals() as interrupt:
-        working: asyncio.Future[Any] = asyncio.gather(
-            looks.serve(), *(lane.run(unscored) for lane, unscored in lanes.items())
+        working: asyncio.Future[Any] = asyncio.ensure_future(
+            _all_of([looks.serve(), *(lane.run(unscored) for lane, unscored in lanes.items())])
         )
         writing: asyncio.Future[Any] = asyncio.ensure_future(writer.serve())
         wished: asyncio.Future[Any] = asyncio.ensure_future(interrupt.wait())
@@ -60,6 +61,10 @@ async def drive(
                 await _wind_down(lanes, working, interrupt)
                 await _drain(writer, writing)
                 return "interrupted"
+            if working.exception() is not None:
+                writer.hurry()
+                with suppress(StoreError):  # it is not what went wrong first
+                    await _drain(writer, writing)
             _raise_first(working)
         finally:
             for task in (wished, working, writing):
@@ -68,6 +73,13 @@ async def drive(
     if any(lane.stopped not in (None, SPENT) for lane in lanes):
         return "failed"
     return "budget" if ledger.is_exhausted else "done"
+
+
+async def _all_of(work: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Return when all is done; where one fails, nothing of the others is at work any more."""
+    async with asyncio.TaskGroup() as group:
+        for each in work:
+            group.create_task(each)
 
 
 async def _drain(writer: Writer, writing: asyncio.Future[Any]) -> None:

@@ -32,6 +32,7 @@ CONTEXT_PER_SLOT = 4096
 SPIN_COUNT = "2000"
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 5.0
+DEATH_TIMEOUT_S = 5.0
 HEALTH_TIMEOUT_S = 5.0
 LOG_LINES = 6
 LOG_VERBOSITY = 2  # warnings and errors: no line for each request
@@ -140,7 +141,8 @@ class LlamaServer:
         assert self._process.stdout is not None
         line = await self._process.stdout.readline()
         if not line:
-            raise EnvironmentFault(f"llama.cpp could not serve {self.weights}: {await self.death(within_s=5.0)}")
+            how = await self.death(within_s=DEATH_TIMEOUT_S) or f"it gave no address. {self.last_words()}"
+            raise EnvironmentFault(f"llama.cpp could not serve {self.weights}: {how}")
         return str(json.loads(line)["url"])
 
 

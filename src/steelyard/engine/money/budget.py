@@ -119,6 +119,11 @@ class Ledger:
         self.held_usd += wanted_usd
         return wanted_usd
 
+    def release(self, usd: float) -> None:
+        """What was set aside for another process is spent by now, or will not be."""
+        self.held_usd = max(0.0, self.held_usd - usd)
+        self._tell_the_waiting()
+
     def owe(self, most_usd: float, counted_in: int | None) -> None:
         """Hold the worst case of what an earlier session sent, whether it fits or not; ``counted_in`` a share of it."""
         self.held_usd += most_usd
@@ -183,10 +188,14 @@ class Grant:
         self._ledger = ledger
         self._given_usd = self._spent_usd = self._doubtful_usd = 0.0
         self._doubtful_tries = 0
+        self._is_closed = False
 
     async def more(self, wanted_usd: float) -> float:
         """Give so much more, or nothing."""
         given_usd = await self._ledger.grant(wanted_usd)
+        if self._is_closed:  # while the money was on its way
+            self._ledger.release(given_usd)
+            return 0.0
         self._given_usd += given_usd
         return given_usd
 
@@ -201,17 +210,18 @@ class Grant:
         self._spent_usd, self._doubtful_usd, self._doubtful_tries = spent_usd, doubtful_usd, doubtful_tries
 
     def close(self, *, was_lost: bool = False) -> None:
-        """The process has ended; one that was lost may have spent all it was given."""
+        """The process spends nothing more; one that was lost may have spent all it was given."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         left_usd = max(0.0, self._given_usd - self._spent_usd - self._doubtful_usd)
         if was_lost and left_usd:
             self._ledger.doubt(left_usd)
         self._release(left_usd)
-        self._given_usd = self._spent_usd + self._doubtful_usd
 
     def _release(self, usd: float) -> None:
-        """What was held for it is spent by now, or will not be."""
         if self._given_usd:
-            self._ledger.held_usd = max(0.0, self._ledger.held_usd - usd)
+            self._ledger.release(usd)
 
 
 class WorstCase:

@@ -101,13 +101,12 @@ class Crew:
         self._is_ending = True
         is_complete = kind is None and all(hand.done >= self.lanes.keys() for hand in self.hands if hand.is_alive)
         await asyncio.gather(*(hand.end(patiently=is_complete) for hand in self.hands))
-        unheard = [hand for hand in self.hands if not hand.was_heard_out]
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._failed.cancel()
         for hand in self.hands:
-            hand.grant.close(was_lost=hand in unheard)
+            hand.grant.close(was_lost=not hand.has_told_all)
 
     async def until(self, over: asyncio.Event, drawing: asyncio.Future[None]) -> None:
         """Return when a lane is over; raise where no worker can go on with it, or no item can be drawn."""
@@ -120,6 +119,10 @@ class Crew:
                     future.result()
         finally:
             waiting.cancel()
+
+    async def kept(self) -> None:
+        """Return when all that workers have handed in is durable."""
+        await self._writer.drain()
 
     def stop(self, model: str, reason: str) -> None:
         """Tell every worker that a model is to be asked nothing more."""
@@ -151,6 +154,8 @@ class Crew:
             )
         )
         hand.done = self.lanes.keys() - hand.in_hand.keys()
+        if self._writer.is_full:
+            hand.say(Room(is_there=False))
         self._begin(self._attend(hand))
 
     async def _earlier(self) -> Earlier | None:
@@ -172,11 +177,15 @@ class Crew:
         return tuple(specs)
 
     async def _attend(self, hand: Hand) -> None:
-        """Hear a worker out; where it dies, hire another in its place, unless too many have died."""
+        """Hear a worker out; where it dies, go on without it."""
         await hand.listen(self._hear)
-        if self._is_ending or hand.has_ended.is_set():
+        if not self._is_ending and not hand.has_ended.is_set():
+            await self._replace(hand, await asyncio.to_thread(hand.how_it_died))
+
+    async def _replace(self, hand: Hand, how: str) -> None:
+        """Hire another in the place of one that died, unless too many have died, or the run has ended meanwhile."""
+        if self._is_ending:
             return
-        how = await asyncio.to_thread(hand.how_it_died)
         self.deaths += 1
         in_hand = sum(map(len, hand.in_hand.values()))
         at_risk = sum(self.lanes[model].at_risk(hand) for model in hand.in_hand)
@@ -204,6 +213,9 @@ class Crew:
                 self._begin(self._give(hand, said))
             case Books():
                 hand.grant.told(said.spent_usd, said.doubtful_usd, said.doubtful_tries)
+                if said.is_last:
+                    hand.has_told_all = True
+                    hand.grant.close()
             case Standing():
                 hand.standing[said.model] = said
                 self._count_in_flight(said.model)

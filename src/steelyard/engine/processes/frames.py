@@ -136,11 +136,12 @@ class Draw(Said, frozen=True):
 
 
 class Books(Said, frozen=True):
-    """What this worker has spent and has in doubt, in all."""
+    """What this worker has spent and has in doubt, in all; ``is_last``: from now on it spends nothing."""
 
     spent_usd: float
     doubtful_usd: float
     doubtful_tries: int
+    is_last: bool = False
 
 
 class Standing(Said, frozen=True):

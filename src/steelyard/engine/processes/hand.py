@@ -26,17 +26,24 @@ class Hand:
         self.figures: dict[str, float] = {}
         self.has_ended, self._is_gone = asyncio.Event(), asyncio.Event()
         self.is_alive = True
+        self.has_told_all = False
         self._kept: list[tuple[int, int]] = []
+        self._unsaid: list[ToWorker] = []
+        self._has_begun = asyncio.Event()
         self._process, self._end = child.start("steelyard.engine.processes.worker")
 
     async def begin(self, begin: Begin) -> None:
-        """Say what to work on."""
+        """Say what to work on, and then what was to be said meanwhile."""
         self._wire = await Wire.over(self._end)
-        self._wire.say(begin)
+        for message in (begin, *self._unsaid):
+            self._wire.say(message)
+        self._has_begun.set()
 
     def say(self, message: ToWorker) -> None:
         """Tell it something, unless it is gone."""
-        if self.is_alive:
+        if not self._has_begun.is_set():
+            self._unsaid.append(message)
+        elif self.is_alive:
             self._wire.say(message)
 
     def keep(self, number: int, call_id: int) -> None:
@@ -62,6 +69,16 @@ class Hand:
 
     async def end(self, *, patiently: bool) -> None:
         """Let it say what it took, where it has come to its end, and see its process gone."""
+        try:
+            async with asyncio.timeout(child.GRACE_S):
+                await self._has_begun.wait()
+        except TimeoutError:
+            self._end.close()
+        else:
+            await self._hear_out(patiently=patiently)
+        await asyncio.to_thread(child.bury, self._process)
+
+    async def _hear_out(self, *, patiently: bool) -> None:
         if patiently and self.is_alive:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.has_ended.wait(), child.GRACE_S)
@@ -71,12 +88,6 @@ class Hand:
         with suppress(TimeoutError):  # its last words are what it may have spent on what was cut off
             await asyncio.wait_for(self._is_gone.wait(), child.GRACE_S)
         self._wire.close()
-        await asyncio.to_thread(child.bury, self._process)
-
-    @property
-    def was_heard_out(self) -> bool:
-        """Whether all that it said before it went has been heard."""
-        return self._is_gone.is_set()
 
     def in_flight(self, row: int) -> int:
         """Requests of one cell on their way when it last told."""

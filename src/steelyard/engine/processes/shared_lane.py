@@ -38,6 +38,10 @@ class Workers(Protocol):
         """Return when a lane is over; raise where no worker can go on with it, or no item can be drawn."""
         ...
 
+    async def kept(self) -> None:
+        """Return when all that workers have handed in is durable."""
+        ...
+
     def stop(self, model: str, reason: str) -> None:
         """Tell every worker that a model is to be asked nothing more."""
         ...
@@ -96,7 +100,7 @@ class SharedLane:
         self._ready: deque[Item] = deque()
         self._asking: deque[tuple[Hand, int]] = deque()
         self._in_hand = 0
-        self._is_drawn = False
+        self._is_drawn = self._has_run_short = False
         self._is_wanted, self._is_over = asyncio.Event(), asyncio.Event()
         self._unscored: dict[int, Unscored] = {}
         for cell in self.cells:
@@ -131,6 +135,7 @@ class SharedLane:
         finally:
             drawing.cancel()
         if self._crew.deaths and not self.stopped:
+            await self._crew.kept()
             await self._inner.run(self._left_over(), _nothing())
 
     async def _draw(self, source: Source) -> None:
@@ -172,8 +177,9 @@ class SharedLane:
     def done(self, hand: Hand, reason: str | None) -> None:
         """A worker has come to the end of what it was given, or its money has."""
         hand.done.add(self.model)
+        self._has_run_short |= reason == SPENT
         self._take_back(hand)
-        self._look_for_the_end(SPENT if reason == SPENT else None)
+        self._look_for_the_end()
 
     def at_risk(self, hand: Hand) -> int:
         """The calls that a worker's death can cost at the utmost: those behind answers and verdicts not handed in."""
@@ -188,7 +194,7 @@ class SharedLane:
             if waiting.hand is hand:
                 waiting.cell.horizon.leave(waiting.place)
         self._take_back(hand)
-        self._look_for_the_end(None)
+        self._look_for_the_end()
 
     def _take_back(self, hand: Hand) -> None:
         left = hand.in_hand[self.model]
@@ -198,10 +204,10 @@ class SharedLane:
         self._asking = deque(asking for asking in self._asking if asking[0] is not hand)
         self._deal()
 
-    def _look_for_the_end(self, reason: str | None) -> None:
+    def _look_for_the_end(self) -> None:
         if any(hand.is_alive and self.model not in hand.done for hand in self._crew.hands):
             return
-        if reason == SPENT and (self._ready or not self._is_drawn) and self.stopped is None:
+        if self._has_run_short and (self._ready or not self._is_drawn) and self.stopped is None:
             self._inner.stop(SPENT)
             self._crew.ledger.is_exhausted = True
         if self._crew.has_hands:

@@ -10,7 +10,7 @@ import asyncio
 import itertools
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING
@@ -71,7 +71,7 @@ if TYPE_CHECKING:
 
 STANDING_EVERY_S = 0.25
 LEAST_ASKED_FOR = 4
-CUT_OFF_WITHIN_S = 1.0
+CUT_OFF_WITHIN_S = 2.0
 
 
 class Keeper:
@@ -133,7 +133,13 @@ class Supply:
     def items(self, said: Items) -> None:
         """Some more, or the word that there will be none."""
         self._items.extend((self._cells[cell], position, repeat) for cell, position, repeat in said.errands)
-        self._is_last = said.is_last
+        if said.is_last:
+            self.end()
+        self._came.set()
+
+    def end(self) -> None:
+        """Ask for nothing more, and wait for nothing that was asked for."""
+        self._is_last = True
         self._came.set()
 
     async def __call__(self) -> Source:
@@ -161,12 +167,12 @@ class Worker:
         self._learnt: dict[str, dict[str, str]] = {}
 
     async def work(self) -> None:
-        """Prepare, work to the end, say what it took."""
+        """Prepare, work to the end, say what it took. Nothing is heard before there are lanes that it is for."""
         plan = plan_from_document(msgspec.json.decode(self._begin.plan))
         with readings.shared(self._begin.readings):
             cells = prepare_cells(plan, prepare_tasks(plan, {}), {})
         if any(prices.price_source(spec) == prices.TABLE for model in plan.models for spec in model.asked):
-            await asyncio.to_thread(prices.load_table)
+            prices.load_table()
         with _opened(self._begin.earlier) as store:
             self._open_lanes(cells, store, plan.seed)
             resources = Resources(is_waiting=lambda: any(cell.in_flight for cell in self._progress.cells))
@@ -178,9 +184,11 @@ class Worker:
 
     async def _drive(self) -> None:
         telling = asyncio.create_task(self._tell_standing())
-        await asyncio.gather(*(self._run(model, lane) for model, lane in self._lanes.items()))
+        async with asyncio.TaskGroup() as working:  # where one lane fails, the others ask nothing more
+            for model, lane in self._lanes.items():
+                working.create_task(self._run(model, lane))
         telling.cancel()
-        self.say_books()
+        self.say_books(is_last=True)
         self._say_learnt()
 
     async def _run(self, model: str, lane: Lane) -> None:
@@ -200,7 +208,6 @@ class Worker:
                 self._keeper.room(said)
             case Stop(model=model, reason=reason):
                 self._lanes[model].stop(reason)
-                self._supplies[model].items(Items(model=model, errands=(), is_last=True))
             case Held(model=model, seconds=seconds, gate=gate):
                 self._lanes[model].throttles[gate].hold(seconds)
 
@@ -238,7 +245,7 @@ class Worker:
             seed=seed,
             policy=gates.policy,
             gates=gates,
-            on_stop=lambda reason: self._wire.say(Stopped(model=spec.id, reason=reason)),
+            on_stop=partial(self._stopped, spec.id),
         )
         lane.pay_from(self._ledger)
         for gate, throttle in enumerate(lane.throttles):
@@ -248,6 +255,11 @@ class Worker:
             asked = [cell.cell for cell in cells]
             lane.use_again(Cache(store, self._begin.run_id, asked, since_s=earlier.since_s))
         return lane
+
+    def _stopped(self, model: str, reason: str) -> None:
+        """Nothing more is asked here: what the run deals out all the same, others ask once this lane is done."""
+        self._supplies[model].end()
+        self._wire.say(Stopped(model=model, reason=reason))
 
     def _refused(self, model: str, gate: int, seconds: float) -> None:
         self._wire.say(Refused(model=model, seconds=seconds, gate=gate))
@@ -285,7 +297,7 @@ class Worker:
             self._learnt = learnt
             self._wire.say(Learnt(settings=learnt))
 
-    def say_books(self) -> None:
+    def say_books(self, *, is_last: bool = False) -> None:
         """Tell the run what was spent here, and what may have been."""
         ledger = self._ledger
         self._wire.say(
@@ -293,6 +305,7 @@ class Worker:
                 spent_usd=ledger.spent_usd,
                 doubtful_usd=ledger.doubtful_usd,
                 doubtful_tries=ledger.doubtful_tries,
+                is_last=is_last,
             )
         )
 
@@ -316,35 +329,39 @@ async def _serve(end: socket.socket) -> None:
         sandbox.allow_unsafe()
     worker = Worker(wire, begin)
     working = asyncio.create_task(worker.work())
-    hearing = asyncio.create_task(_hear(wire, decoder, worker))
+    hearing = asyncio.create_task(_hear(wire, decoder, worker, said[1:]))
     await asyncio.wait((working, hearing), return_when=asyncio.FIRST_COMPLETED)
     if not working.done():
         if hearing.exception() is None and hearing.result():
             await _break_off(wire, worker, working)
         os._exit(0)  # the run is gone, or wants no more of this: what is in flight is nobody's any more
     if (error := working.exception()) is not None:
+        worker.say_books(is_last=True)
         wire.say(Broken(text=_words(error)))
     await wire.flush()
     await hearing
 
 
 async def _break_off(wire: Wire, worker: Worker, working: asyncio.Task[None]) -> None:
-    """Cut off what is in flight, and tell what it may cost."""
+    """Cut off what is in flight, and tell what it may cost: in all, unless some of it takes too long to be cut off."""
     working.cancel()
     await asyncio.wait((working,), timeout=CUT_OFF_WITHIN_S)
-    worker.say_books()
+    worker.say_books(is_last=working.done())
     with suppress(ConnectionError, TimeoutError):
         await asyncio.wait_for(wire.leave(), CUT_OFF_WITHIN_S)
 
 
-async def _hear(wire: Wire, decoder: msgspec.msgpack.Decoder[list[ToWorker]], worker: Worker) -> bool:
-    """Listen until the run ends this (true), or is gone."""
-    while said := await wire.hear(decoder):
+async def _hear(
+    wire: Wire, decoder: msgspec.msgpack.Decoder[list[ToWorker]], worker: Worker, said: Sequence[ToWorker]
+) -> bool:
+    """Take what was said already, and listen until the run ends this (true), or is gone."""
+    while True:
         for message in said:
             if isinstance(message, End):
                 return True
             worker.hear(message)
-    return False
+        if not (said := await wire.hear(decoder)):
+            return False
 
 
 def _words(error: BaseException) -> str:

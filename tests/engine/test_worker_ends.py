@@ -1,0 +1,275 @@
+"""What a run and its workers say to one another where two things happen at once, or in the other order."""
+
+import asyncio
+from types import SimpleNamespace
+
+import msgspec
+import pytest
+
+from steelyard.engine.asking.attempts import RetryPolicy
+from steelyard.engine.money.budget import SPENT, Grant, Ledger
+from steelyard.engine.processes import worker
+from steelyard.engine.processes.crew import Crew
+from steelyard.engine.processes.frames import Begin, Books, End, LaneDone, Room, Stop, Weighed
+from steelyard.engine.processes.hand import Hand
+from steelyard.engine.processes.shared_lane import SharedLane
+from steelyard.plan.plan import BenchmarkSpec, Plan
+from steelyard.types import ModelSpec
+
+LISTED = ModelSpec(id="m", provider="openai", model="gpt-4o-mini", concurrency=2)  # its price is read from a table
+
+
+def begin():
+    plan = Plan(models=(LISTED,), benchmarks=(BenchmarkSpec(name="starter"),))
+    return Begin(
+        plan=msgspec.json.encode(plan),
+        workers=1,
+        run_id="r",
+        session=1,
+        rows=(1,),
+        allows_unsafe_code=False,
+        is_limited=False,
+        earlier=None,
+        readings=(),
+        policy=msgspec.json.encode(RetryPolicy()),
+    )
+
+
+@pytest.mark.parametrize("when", ["before it was told to begin", "while it prepares"])
+def test_a_wish_to_stop_that_comes_early_is_heard_by_a_worker(when, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    said = []
+
+    def hear(hand, message):
+        said.append(message)
+        if isinstance(message, Weighed):
+            hand.say(End())
+
+    async def story():
+        hand = Hand(0, [], {"m": 2}, Grant(Ledger()))
+        if when == "before it was told to begin":
+            hand.say(Stop(model="m", reason="interrupted"))
+        await hand.begin(begin())
+        await hand._wire.flush()
+        if when == "while it prepares":
+            hand.say(Stop(model="m", reason="interrupted"))
+        async with asyncio.timeout(50):
+            await hand.listen(hear)
+        await hand.end(patiently=True)
+
+    asyncio.run(story())
+    assert LaneDone(model="m", reason="interrupted") in said
+    assert isinstance(said[-1], Weighed)
+
+
+def a_crew(ledger, **writer):
+    writer = SimpleNamespace(**({"is_full": False} | writer))
+    plan = Plan(models=(LISTED,), benchmarks=(BenchmarkSpec(name="starter"),), workers=1, fresh=True)
+    return Crew(
+        plan,
+        run_id="r",
+        session=1,
+        store="none",
+        ledger=ledger,
+        writer=writer,
+        tell=lambda text: None,
+        policy=RetryPolicy(),
+    )
+
+
+def a_lane(crew, **inner):
+    cells = [SimpleNamespace(row=1, cell=SimpleNamespace(spec=LISTED), progress=SimpleNamespace())]
+    given = {"model": "m", "cells": cells, "concurrency": 2, "stopped": None} | inner
+    return SharedLane(SimpleNamespace(**given), crew, inner.get("left_over", list))
+
+
+def test_what_a_worker_was_given_that_is_killed_as_the_run_ends_is_in_doubt():
+    async def story():
+        ledger = Ledger(1.0)
+        crew = a_crew(ledger)
+        async with crew:
+            hand = Hand(0, [], {"m": 2}, Grant(ledger))
+            crew.hands.append(hand)
+            await hand.begin(begin())
+            await hand.grant.more(0.25)
+            listening = asyncio.create_task(hand.listen(crew._hear))
+            hand._process.kill()
+            await listening
+        return ledger
+
+    ledger = asyncio.run(story())
+    assert (ledger.doubtful_usd, ledger.held_usd) == (0.25, 0.0)
+
+
+def test_nobody_is_hired_in_the_place_of_a_worker_that_died_as_the_run_ended():
+    async def story():
+        crew = a_crew(Ledger())
+
+        async def listen(hear):
+            return
+
+        def how_it_died():
+            crew._is_ending = True
+            return "killed by signal 9"
+
+        crew._hire = None
+        hand = SimpleNamespace(listen=listen, how_it_died=how_it_died, has_ended=asyncio.Event())
+        await crew._attend(hand)
+        return crew.deaths
+
+    assert asyncio.run(story()) == 0
+
+
+def test_a_worker_hired_while_the_disk_is_full_is_told_so(monkeypatch):
+    said = []
+
+    class Hired(Hand):
+        def __init__(self, number, cells, slots, grant):
+            self.in_hand = {"m": set()}
+
+        async def begin(self, begin):
+            said.append(begin)
+
+        async def listen(self, hear):
+            self.has_ended = asyncio.Event()
+            self.has_ended.set()
+
+        def say(self, message):
+            said.append(message)
+
+    monkeypatch.setattr("steelyard.engine.processes.crew.Hand", Hired)
+
+    async def story(is_full):
+        said.clear()
+        crew = a_crew(Ledger(), is_full=is_full)
+        crew.lanes["m"] = a_lane(crew)
+        crew.lanes["m"].cells.clear()
+        await crew._hire(0)
+        await asyncio.gather(*crew._tasks)
+        return said[1:]
+
+    assert asyncio.run(story(is_full=True)) == [Room(is_there=False)]
+    assert asyncio.run(story(is_full=False)) == []
+
+
+def test_money_that_a_worker_leaves_is_there_for_who_waits_for_it_as_soon_as_its_books_are_closed():
+    async def story():
+        ledger = Ledger(1.0)
+        crew = a_crew(ledger)
+        hand = SimpleNamespace(grant=Grant(ledger), has_told_all=False)
+        assert await hand.grant.more(0.9) == 0.9
+        waiting = asyncio.create_task(ledger.hold(0.5))
+        await asyncio.sleep(0)
+        crew._hear(hand, Books(spent_usd=0.25, doubtful_usd=0.0, doubtful_tries=0, is_last=True))
+        async with asyncio.timeout(10):
+            assert await waiting
+        assert (ledger.spent_usd, ledger.held_usd) == (0.25, 0.5)
+
+    asyncio.run(story())
+
+
+def test_who_waits_for_money_learns_that_workers_have_spent_it():
+    async def story():
+        ledger = Ledger(1.0)
+        grant = Grant(ledger)
+        await grant.more(0.9)
+        waiting = asyncio.create_task(ledger.hold(0.5))
+        await asyncio.sleep(0)
+        grant.told(0.875, 0.0, 0)
+        async with asyncio.timeout(10):
+            return await waiting
+
+    assert asyncio.run(story()) is False
+
+
+def test_money_that_comes_for_a_worker_that_died_meanwhile_is_there_for_others():
+    async def story():
+        may_give = asyncio.Event()
+
+        async def draw(wanted_usd):
+            await may_give.wait()
+            return wanted_usd
+
+        ledger = Ledger(draw=draw)
+        grant = Grant(ledger)
+        asking = asyncio.create_task(grant.more(0.5))
+        await asyncio.sleep(0)
+        grant.close(was_lost=True)
+        may_give.set()
+        return await asking, ledger.held_usd, ledger.doubtful_usd
+
+    assert asyncio.run(story()) == (0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("takes_long", [False, True])
+def test_a_worker_that_cannot_cut_all_off_in_time_does_not_say_that_its_books_are_closed(takes_long, monkeypatch):
+    monkeypatch.setattr(worker, "CUT_OFF_WITHIN_S", 0.05)
+    said = []
+
+    async def leave():
+        return
+
+    async def story():
+        may_end = asyncio.Event()
+
+        async def work():
+            try:
+                await asyncio.sleep(60)
+            finally:
+                await may_end.wait()
+
+        if not takes_long:
+            may_end.set()
+        working = asyncio.create_task(work())
+        await asyncio.sleep(0)
+        told = SimpleNamespace(say_books=lambda *, is_last: said.append(is_last))
+        await worker._break_off(SimpleNamespace(leave=leave), told, working)
+        may_end.set()
+        await asyncio.wait((working,))
+
+    asyncio.run(story())
+    assert said == [not takes_long]
+
+
+def test_where_one_worker_ran_out_of_money_and_the_last_other_one_died_the_budget_ended_the_model():
+    async def story():
+        hands = [SimpleNamespace(is_alive=True, done=set(), in_hand={"m": set()}) for _ in range(2)]
+        crew = SimpleNamespace(hands=hands, has_hands=True, ledger=Ledger(1.0))
+        reasons = []
+        lane = a_lane(crew, stop=reasons.append)
+        lane._is_drawn = True
+        poor, dying = hands
+        lane.done(poor, SPENT)
+        lane._ready.append((lane.cells[0], 0, 0))
+        dying.is_alive = False
+        lane.lost(dying)
+        return reasons, crew.ledger.is_exhausted, lane._is_over.is_set()
+
+    assert asyncio.run(story()) == ([SPENT], True, True)
+
+
+def test_what_a_dead_worker_handed_in_is_durable_before_anyone_looks_for_what_it_left_unscored():
+    order = []
+
+    async def story():
+        async def until(over, drawing):
+            return
+
+        async def kept():
+            order.append("durable")
+
+        async def inner_run(unscored, source):
+            order.extend(unscored)
+
+        async def remaining():
+            yield ()
+
+        def left_over():
+            order.append("looked for")
+            return []
+
+        crew = SimpleNamespace(hands=[], deaths=1, until=until, kept=kept)
+        await a_lane(crew, run=inner_run, remaining=remaining, left_over=left_over).run([])
+
+    asyncio.run(story())
+    assert order == ["durable", "looked for"]
