@@ -99,6 +99,11 @@ class ProviderError(SteelyardError):
         self.failure = failure
 
 
+def unended(told: object) -> str:
+    """What somebody else says, without its full stop: more follows."""
+    return str(told).rstrip(". ")
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A sentence that offers what the user may have meant."""
     names = sorted(known)

@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import URL, Connection, PoolProxiedConnection, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 
-from steelyard.errors import EnvironmentFault, StoreError, StoreHeldUp
+from steelyard.errors import EnvironmentFault, StoreError, StoreHeldUp, unended
 from steelyard.store.database import migrations, schema
 
 try:
@@ -163,7 +163,7 @@ class PostgreSQL:
 
     def reason_of(self, error: BaseException) -> str:
         """What went wrong, in one line, with what to try."""
-        reason = " ".join(str(getattr(error, "orig", None) or error).split("\n(Background", 1)[0].split())
+        reason = unended(" ".join(str(getattr(error, "orig", None) or error).split("\n(Background", 1)[0].split()))
         if _code(error) in MISSING:
             return f"{reason}. Is the schema in the search_path the one with the store?"
         if _code(error) == FORBIDDEN:
