@@ -76,6 +76,11 @@ def end(folder):
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def folder():
+    """Where the socket of the server is, which is started where it does not run yet."""
+    return _running()
+
+
 def _running():
     """The folder of the server, which is started where it does not run yet."""
     folder = os.environ[FOLDER]

@@ -11,7 +11,8 @@ environment is raised::
     ├── DataError                  2   a benchmark's rows are missing, changed, gated or malformed
     ├── EnvironmentFault           4   this machine lacks something: a package, the weights, a port
     ├── StoreError                 4   the store cannot be opened, read or written
-    │   └── StoreFull              4   the disk that it is on is full
+    │   └── StoreHeldUp            4   it cannot be reached or written at present
+    │       └── StoreFull          4   the disk that it is on is full
     └── ProviderError              -   raised by a provider; the engine turns it into a ``Failure`` on the record
 """
 
@@ -79,7 +80,14 @@ class StoreError(SteelyardError):
     """The store cannot be opened, read or written."""
 
 
-class StoreFull(StoreError):
+class StoreHeldUp(StoreError):
+    """What may pass: a server that is away, another who holds the lock.
+
+    The same may be tried again. Where a connection was lost nobody knows whether what was being written is there.
+    """
+
+
+class StoreFull(StoreHeldUp):
     """There is no room where the store is; nothing was written, and the same may be written once there is."""
 
 
@@ -89,6 +97,11 @@ class ProviderError(SteelyardError):
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.message)
         self.failure = failure
+
+
+def unended(told: object) -> str:
+    """What somebody else says, without its full stop: more follows."""
+    return str(told).rstrip(". ")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

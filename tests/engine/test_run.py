@@ -124,6 +124,14 @@ def test_a_bad_key_stops_that_model_at_once_and_the_others_go_on():
     assert messages == ["bad stopped: HTTP 401: bad key"]
 
 
+def test_the_words_of_a_service_end_with_one_full_stop_before_what_to_try(monkeypatch):
+    messages = []
+    said = sy.Scripted(sy.Failure(kind="auth", message="HTTP 401 from h: Incorrect key."), name="m")
+    monkeypatch.setattr("steelyard.engine.pipeline.where_the_key_is", lambda spec: ". Try: another key in KEY")
+    sy.run([said], [questions(3)], on_message=messages.append)
+    assert messages == ["m stopped: HTTP 401 from h: Incorrect key. Try: another key in KEY"]
+
+
 def test_what_waits_at_the_gate_of_a_model_that_is_given_up_is_not_sent_and_is_no_failure():
     broken = sy.Scripted(sy.Failure(kind="auth", message="HTTP 401: bad key"), delay_s=0.05)
     spec = ModelSpec(id="broken", provider="object", model="broken", concurrency=8, requests_per_minute=1200)

@@ -151,7 +151,7 @@ def test_a_transaction_whose_writer_died_is_made_once(dies, monkeypatch):
     """Whether the process died before it wrote the rows or before it could say so."""
 
     class Dying:
-        async def append(self, calls, new_scores):
+        async def append(self, calls, new_scores, *, is_new=True):
             if dies == "after the commit":
                 with Store.open() as store:
                     store.append(calls, new_scores)
@@ -174,7 +174,7 @@ class Noting:
     def __init__(self):
         self.batches, self._numbers = [], itertools.count(1)
 
-    async def append(self, calls, new_scores):
+    async def append(self, calls, new_scores, *, is_new=True):
         self.batches.append(len(calls))
         return [next(self._numbers) for _ in calls]
 

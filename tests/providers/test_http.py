@@ -2,8 +2,10 @@
 
 import asyncio
 import gzip
+import socket
 import ssl
 import subprocess
+import threading
 import time
 import zlib
 from contextlib import asynccontextmanager
@@ -233,6 +235,50 @@ def test_a_silent_server_is_given_up_after_the_stall_timeout_and_a_slow_one_is_n
     assert ask(slowly, client=Http(stall_s=stall_s), pause_s=pause_s)[0] == [b"abc"]
 
 
+def test_a_connection_whose_end_has_come_is_not_used_also_where_the_loop_was_too_busy_to_hear_of_it():
+    has_closed = threading.Event()
+
+    def serve():
+        for _ in range(2):
+            with listening.accept()[0] as connection:
+                while not connection.recv(4096).endswith(b"}"):
+                    pass
+                connection.sendall(whole(b"1"))
+            has_closed.set()
+
+    async def main():
+        client, url = Http(), f"http://127.0.0.1:{listening.getsockname()[1]}"
+        assert await fetched(client, url) == b"1"
+        assert has_closed.wait(10)  # and the event loop stands still meanwhile
+        assert await fetched(client, url) == b"1"
+        await client.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        serving = threading.Thread(target=serve)
+        serving.start()
+        asyncio.run(main())
+        serving.join()
+
+
+@pytest.mark.parametrize(
+    ("announced", "connections"), [("timeout=2", 2), ("timeout=600, max=9", 1), ("max=9", 1), ("timeout=soon", 1)]
+)
+def test_a_connection_rests_less_than_its_server_says(announced, connections):
+    reply = OK + b"Keep-Alive: %s\r\nContent-Length: 1\r\n\r\n1" % announced.encode()
+
+    async def main():
+        client = Http()
+        async with answering([reply], [reply]) as (url, seen):
+            await fetched(client, url)
+            ((waiting,),) = client._idle.values()
+            waiting.last_active_s -= 1.5
+            await fetched(client, url)
+        await client.close()
+        return len({peer for _, _, peer in seen})
+
+    assert asyncio.run(main()) == connections
+
+
 def test_a_reply_that_nobody_asked_for_closes_its_connection():
     bodies, seen = ask([whole(b"1") + whole(b"stray")], [whole(b"2")], times=2)
     assert bodies == [b"1", b"2"]
@@ -288,6 +334,12 @@ def test_a_certificate_nobody_vouches_for_is_never_accepted(certificate):
     assert (failure.kind, failure.is_transient) == ("unavailable", False)
     assert "is not valid: self-signed certificate. If it is your own" in failure.message
     assert "SSL_CERT_FILE=" in failure.message
+
+
+def test_what_a_library_says_in_a_sentence_is_gone_on_with_by_one_full_stop():
+    error = ssl.SSLCertVerificationError()
+    error.verify_message = "IP address mismatch, certificate is not valid for '127.0.0.1'."
+    assert "'127.0.0.1'. If it is" in http._fault("h", error, is_encrypted=True).message
 
 
 def test_a_server_that_is_not_encrypted_is_told_from_one_that_is(monkeypatch):

@@ -15,6 +15,7 @@ from server import chunk, finish, serving, stream, usage
 from steelyard.engine.asking.attempts import RetryPolicy, ask
 from steelyard.errors import UsageError
 from steelyard.providers import wire
+from steelyard.providers.counted import usage_of
 from steelyard.providers.openai import OpenAI, connect
 from steelyard.providers.refusals import retry_after_s
 from steelyard.secrets import Secret, scrub
@@ -167,6 +168,27 @@ def test_a_count_that_is_none_is_unknown_and_costs_no_answer(odd):
     document = {"choices": [{"message": {"content": "ok"}, "finish_reason": "stop"}], "usage": told}
     completion = answer(always(200, document))[0].completion
     assert (completion.text, completion.usage.input_tokens, completion.usage.output_tokens) == ("ok", 5, None)
+
+
+@pytest.mark.parametrize(
+    ("total", "output"),
+    [
+        (331, 319),  # xAI: grok-3-mini's own counts
+        (14, 2),  # a part of the completion, which cannot be: believed makes it unknown
+        (None, 2),
+        (999, 2),
+    ],
+)
+def test_reasoning_that_is_counted_beside_the_completion_is_output_by_the_reply_s_own_total(total, output):
+    told = {"prompt_tokens": 12, "completion_tokens": 2, "total_tokens": total}
+    told["completion_tokens_details"] = {"reasoning_tokens": 317}
+    usage = usage_of(told)
+    assert (usage.output_tokens, usage.reasoning_tokens) == (output, 317)
+
+
+def test_reasoning_that_is_a_part_of_the_completion_is_not_counted_twice():
+    told = {"prompt_tokens": 12, "completion_tokens": 319, "total_tokens": 331}
+    assert usage_of(told | {"completion_tokens_details": {"reasoning_tokens": 317}}).output_tokens == 319
 
 
 @pytest.mark.parametrize("odd", [[], "5", 5, {"prompt_tokens_details": [], "completion_tokens_details": "none"}])

@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 
 from steelyard.benchmarks.data import Source, download
 from steelyard.benchmarks.rows import SUFFIXES, Parquet, RowFile, open_rows
-from steelyard.errors import DataError, EnvironmentFault, UsageError
+from steelyard.errors import DataError, EnvironmentFault, UsageError, unended
 
 SHARD = re.compile(r"-(\d{5})-of-(\d{5})(?=\.)")
 
@@ -96,4 +96,4 @@ def _names(wanted: HubFile) -> list[str]:
         return api.list_repo_files(wanted.hub, repo_type="dataset", revision=wanted.revision)
     except (HfHubHTTPError, OSError) as error:
         told = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        raise DataError(f"{wanted.label}: the hub does not list its files: {told}. Try: file: PATH") from error
+        raise DataError(f"{wanted.label}: the hub does not list its files: {unended(told)}. Try: file: PATH") from error

@@ -72,13 +72,15 @@ def lanes_of(
     ]
 
 
-def lend_earlier_answers(lanes: Sequence[Lane], store: Store, run: RunInfo, plan: Plan) -> None:
+def lend_earlier_answers(
+    lanes: Sequence[Lane], store: Store, run: RunInfo, plan: Plan, tell: Callable[[str], None]
+) -> None:
     """Let each lane and judge use again what other runs were answered, unless the plan asks for fresh answers."""
     since_s = oldest_used_s(plan)
     if since_s is not None:
         for lane in lanes:
-            lane.use_again(Cache(store, run.id, [cell.cell for cell in lane.cells], since_s=since_s))
-        memory = Verdicts(store, run.id, since_s=since_s)
+            lane.use_again(Cache(store, run.id, [cell.cell for cell in lane.cells], since_s=since_s, tell=tell))
+        memory = Verdicts(store, run.id, since_s=since_s, tell=tell)
         for seat in {cell.cell.judge for lane in lanes for cell in lane.cells if cell.cell.judge is not None}:
             seat.memory = memory
 

@@ -33,6 +33,7 @@ from steelyard.engine.reuse.cache import Cache
 from steelyard.engine.stragglers import Stragglers
 from steelyard.engine.work import OpenCell, Work
 from steelyard.engine.writer import Keeps
+from steelyard.errors import unended
 from steelyard.providers.batches import Answered, BatchService
 from steelyard.providers.services import where_the_key_is
 from steelyard.types import Call, Completion, Failure, Score
@@ -361,7 +362,7 @@ class Lane:
             return
         said = failure.kind if any(cell.cell.info.is_confidential for cell in self.cells) else failure.message
         if failure.kind == "auth":
-            said += where_the_key_is(self._spec)
+            said = unended(said) + where_the_key_is(self._spec)
         self.stop(said)
         why = f"the first {HOPELESS_AFTER} calls all failed: "
         if failure.is_permanent or self._has_answered:

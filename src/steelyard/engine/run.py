@@ -40,8 +40,8 @@ from steelyard.engine.stage import distinct_providers, measuring, opened, probe,
 from steelyard.engine.summary import forget_summary, summarise_run
 from steelyard.engine.weight.resources import Resources
 from steelyard.engine.weight.weighing import resources_of
-from steelyard.engine.writer import WRITTEN_BY, Writer
-from steelyard.errors import StoreFull, UsageError
+from steelyard.engine.writer import WRITTEN_BY, Writer, patiently
+from steelyard.errors import StoreHeldUp, UsageError
 from steelyard.plan.plan import Plan
 from steelyard.store import Store
 from steelyard.types import RunInfo, RunStatus
@@ -117,7 +117,8 @@ async def execute(
     finally:
         await _wind_up(running, store, progress)
     stopped = _given_up(running.lanes) if running.status == "failed" else {}
-    return Ended(run=store.run(run.id), status=running.status, stopped=stopped)
+    ended = await patiently(partial(store.run, run.id), progress.tell)
+    return Ended(run=ended, status=running.status, stopped=stopped)
 
 
 async def _see_to_money(cells: Sequence[Cell], store: Store, progress: Progress) -> None:
@@ -155,7 +156,7 @@ async def _set_up(
     looks = looks_of(store, plan, open_cells, run.id, progress.tell)
     lanes = lanes_of(open_cells, writer, plan, progress, policy)
     writer.slots = min([lane.concurrency for lane in lanes], default=1)
-    lend_earlier_answers(lanes, store, run, plan)
+    lend_earlier_answers(lanes, store, run, plan, progress.tell)
     purse = Purse(store, run.id, plan.budget_usd, tell=progress.tell)
     set_up_batches(lanes, store, run, purse.share, progress.tell)
     progress.ledger = purse.ledger
@@ -199,15 +200,21 @@ async def _ask(running: _Running, store: Store, progress: Progress) -> None:
 
 async def _wind_up(running: _Running, store: Store, progress: Progress) -> None:
     """Whatever happened: write what is still to be written, settle accounts, and sum up what there is."""
-    run, resources, purse = running.run, running.resources, running.purse
     await running.writer.close()
-    resources.close()
-    with _room_or_not(progress.tell):
-        forget_summary(store, run.id)
-        store.end_session(running.session, running.crew.figures(resources.figures()) | purse.figures())
-        purse.close()
-        store.set_status(run.id, running.status)
-        summarise_run(store, run.id)
+    running.resources.close()
+    figures = running.crew.figures(running.resources.figures()) | running.purse.figures()
+    with _held_up_or_not(progress.tell):
+        await patiently(partial(_close, running, store, figures), progress.tell, running.writer.patience_s)
+
+
+def _close(running: _Running, store: Store, figures: dict[str, float]) -> None:
+    """Each step of it may be done twice."""
+    run = running.run
+    forget_summary(store, run.id)
+    store.end_session(running.session, figures)
+    running.purse.close()
+    store.set_status(run.id, running.status)
+    summarise_run(store, run.id)
 
 
 def _given_up(lanes: Iterable[Lane]) -> dict[str, str]:
@@ -229,9 +236,9 @@ def _unanswered(lanes: Iterable[Lane]) -> dict[str, str]:
 
 
 @contextmanager
-def _room_or_not(tell: Callable[[str], None]) -> Iterator[None]:
-    """Let a run end also where the disk is too full to write down that it did: it then counts as interrupted."""
+def _held_up_or_not(tell: Callable[[str], None]) -> Iterator[None]:
+    """Let a run end also where it cannot be written down that it did: it then counts as interrupted."""
     try:
         yield
-    except StoreFull as error:
+    except StoreHeldUp as error:
         tell(str(error))

@@ -1,7 +1,8 @@
 """The one writer of a run: what has gathered while the last commit went on goes into the next one.
 
 It writes on a thread; once answers come fast, in a process of its own, and on the thread again where that dies. Where
-the disk is full nothing more is sent: what is in flight is kept in memory and written once there is room again.
+the disk is full or the store's server is away nothing more is sent: what is in flight is kept in memory and written
+once it can be.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from steelyard.engine.processes.scribe import Scribe, has_a_core
-from steelyard.errors import EnvironmentFault, StoreError, StoreFull
+from steelyard.errors import EnvironmentFault, StoreError, StoreFull, StoreHeldUp
 from steelyard.store import NewCall, NewScore
 
 if TYPE_CHECKING:
@@ -32,16 +33,16 @@ WRITTEN_BY = "written_by"
 """Where a session's provenance says that a process writes."""
 
 
-async def once_there_is_room(write: Callable[[], T], tell: Callable[[str], None]) -> T:
-    """What ``write`` returns, on a thread; where the disk is full it is tried again, as patiently as answers are."""
-    until_s = time.monotonic() + PATIENCE_S
+async def patiently(do: Callable[[], T], tell: Callable[[str], None], patience_s: float | None = None) -> T:
+    """What ``do`` returns, on a thread; where the store is held up it is tried again, as patiently as answers are."""
+    until_s = time.monotonic() + (PATIENCE_S if patience_s is None else patience_s)
     while True:
         try:
-            return await asyncio.to_thread(write)
-        except StoreFull as error:
-            if time.monotonic() > until_s:
+            return await asyncio.to_thread(do)
+        except StoreHeldUp as error:
+            if time.monotonic() >= until_s:
                 raise
-            tell(f"{error}; the run waits for room")
+            tell(f"{error}; the run waits for {'room' if isinstance(error, StoreFull) else 'it'}")
             await asyncio.sleep(TRIED_AGAIN_EVERY_S)
 
 
@@ -88,8 +89,8 @@ class Writer:
         self._has_room.set()
         self.on_room: Callable[[bool], None] = lambda is_there: None
         self.on_hire: Callable[[], None] = lambda: None
-        self._patience_s = PATIENCE_S
-        self._times_full = 0
+        self.patience_s = PATIENCE_S
+        self._times_held_up = 0
         self._calls: list[tuple[NewCall, Callable[[int], None]]] = []
         self._scores: list[tuple[NewScore, Callable[[], None]]] = []
         self._drains: list[asyncio.Event] = []
@@ -156,13 +157,13 @@ class Writer:
         return not self._has_room.is_set()
 
     async def ready(self) -> None:
-        """Return when what is paid for from now on can be kept: at once, unless the disk is full."""
+        """Return when what is paid for from now on can be kept: at once, unless the store is held up."""
         if not self._has_room.is_set():
             await self._has_room.wait()
 
     def hurry(self) -> None:
-        """Wait for room no longer: the run is to end."""
-        self._patience_s = 0.0
+        """Wait for the store no longer: the run is to end."""
+        self.patience_s = 0.0
 
     async def drain(self) -> None:
         """Return when everything handed in so far is durable."""
@@ -200,50 +201,53 @@ class Writer:
             await scribe.end()
 
     async def _commit(self, calls: Sequence[NewCall], scores: Sequence[NewScore]) -> list[int]:
-        """Write the batch; where there is no room, hold the run up and try again until patience ends."""
-        full_since_s: float | None = None
+        """Write the batch; where the store is held up, hold the run up and try again until patience ends."""
+        held_since_s: float | None = None
+        is_new = True
         while True:
             try:
-                ids = await self._append(calls, scores)
+                ids = await self._append(calls, scores, is_new)
                 break
-            except StoreFull as error:
-                full_since_s = full_since_s or self._hold(error)
-                if time.monotonic() - full_since_s >= self._patience_s:
-                    raise StoreFull(self._lost(len(calls) + len(scores))) from error
+            except StoreHeldUp as error:
+                is_new = is_new and isinstance(error, StoreFull)  # what a lost connection made of it is not known
+                held_since_s = held_since_s or self._hold(error)
+                if time.monotonic() - held_since_s >= self.patience_s:
+                    self.patience_s = 0.0
+                    raise type(error)(self._lost(error, len(calls) + len(scores))) from error
                 await asyncio.sleep(TRIED_AGAIN_EVERY_S)
-        if full_since_s is not None:
+        if held_since_s is not None:
             self._has_room.set()
             self.on_room(True)
-            self._tell(f"there is room for {self._store.location} again: the run goes on{self._which_time()}")
+            self._tell(f"the store {self._store.location} is written again: the run goes on{self._which_time()}")
         return ids
 
-    async def _append(self, calls: Sequence[NewCall], scores: Sequence[NewScore]) -> list[int]:
-        append = self._store.append
+    async def _append(self, calls: Sequence[NewCall], scores: Sequence[NewScore], is_new: bool) -> list[int]:
         if self._scribe is not None:
             try:
-                return await self._scribe.append(calls, scores)
+                return await self._scribe.append(calls, scores, is_new=is_new)
             except EnvironmentFault as fault:  # it may have died on either side of the commit
-                self._scribe, append = None, self._store.append_once
+                self._scribe, is_new = None, False
                 self._tell(f"{fault}: the run itself writes from now on")
+        append = self._store.append if is_new else self._store.append_once
         return await asyncio.get_running_loop().run_in_executor(self._thread, append, calls, scores)
 
-    def _hold(self, error: StoreFull) -> float:
+    def _hold(self, error: StoreHeldUp) -> float:
         self._has_room.clear()
-        self._times_full += 1
+        self._times_held_up += 1
         self.on_room(False)
-        self._tell(
-            f"{error}; nothing more is sent. Free some space: the run waits {PATIENCE_S / 60:.0f} minutes for it"
-            f"{self._which_time()}"
-        )
+        wanted = "Free some space: the run waits" if isinstance(error, StoreFull) else "The run waits"
+        self._tell(f"{error}; nothing more is sent. {wanted} {PATIENCE_S / 60:.0f} minutes for it{self._which_time()}")
         return time.monotonic()
 
     def _which_time(self) -> str:
-        """What makes each time the disk is full a message of its own: the same words are said once."""
-        return "" if self._times_full == 1 else f" (full {self._times_full} times so far)"
+        """What makes each time a message of its own: the same words are said once."""
+        return "" if self._times_held_up == 1 else f" (held up {self._times_held_up} times so far)"
 
-    def _lost(self, in_hand: int) -> str:
+    def _lost(self, error: StoreHeldUp, in_hand: int) -> str:
         waiting = in_hand + len(self._calls) + len(self._scores)
-        return (
-            f"the disk with the store {self._store.location} is full: up to {waiting} answers or scores in memory were "
-            "lost, all earlier ones are kept. Free some space. Then try: steelyard run --resume last"
-        )
+        kept = f"up to {waiting} answers or scores in memory were lost, all earlier ones are kept"
+        if isinstance(error, StoreFull):
+            why, first = f"the disk with the store {self._store.location} is full", "Free some space. Then try"
+        else:
+            why, first = str(error), "Once it can be written, try"
+        return f"{why}: {kept}. {first}: steelyard run --resume last"

@@ -137,7 +137,7 @@ async def at_once(write: Callable[[], None]) -> None:
 class FolderJournal:
     """Tickets as files in a folder, readable by the user alone.
 
-    ``patiently`` carries a write out: it may try again what raised ``StoreFull``.
+    ``patiently`` carries a write out: it may try again what raised ``StoreHeldUp``.
     """
 
     def __init__(self, folder: Path, patiently: Callable[[Callable[[], None]], Awaitable[None]] = at_once) -> None:

@@ -27,17 +27,29 @@ def together(before: Told, later: Told) -> dict[str, Told]:
     return {name: value for counts in told for name, value in counts.items() if value is not None}
 
 
+def whole_output(prompt: int | None, completion: int | None, reasoning: int | None, total: int | None) -> int | None:
+    """The output with its reasoning, both of which are billed: xAI counts one beside the other, most one in the other.
+
+    The total of the same reply tells which. Where it tells neither, what is called the completion stands.
+    """
+    if prompt is None or completion is None or not reasoning or total != prompt + completion + reasoning:
+        return completion
+    return completion + reasoning
+
+
 def usage_of(told: Told) -> Usage:
     """What OpenAI's protocol counts as a call's usage; DeepSeek has a name of its own for what came from its cache."""
     if not isinstance(told, dict):
         return Usage()
     inputs, outputs = "prompt_tokens_details", "completion_tokens_details"
     cached = count(told, inputs, "cached_tokens")
+    prompt, completion = count(told, "prompt_tokens"), count(told, "completion_tokens")
+    reasoning = count(told, outputs, "reasoning_tokens")
     return Usage(
-        input_tokens=count(told, "prompt_tokens"),
-        output_tokens=count(told, "completion_tokens"),
+        input_tokens=prompt,
+        output_tokens=whole_output(prompt, completion, reasoning, count(told, "total_tokens")),
         cached_input_tokens=count(told, "prompt_cache_hit_tokens") if cached is None else cached,
         cache_write_tokens=count(told, inputs, "cache_write_tokens"),
-        reasoning_tokens=count(told, outputs, "reasoning_tokens"),
+        reasoning_tokens=reasoning,
         source="server",
     )

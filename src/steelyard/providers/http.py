@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from steelyard.errors import ProviderError
+from steelyard.errors import ProviderError, unended
 from steelyard.providers import wire
 from steelyard.providers.refusals import classify, reason_of, retry_after_s
 from steelyard.providers.reply import Reply
@@ -134,7 +134,8 @@ class Http:
         kept = self._idle.get(target.server, [])
         while kept:
             connection = kept.pop()
-            if connection.is_reusable and time.monotonic() - connection.last_active_s < LONGEST_IDLE_S:
+            rested_s = time.monotonic() - connection.last_active_s
+            if connection.is_reusable and rested_s < connection.idle_s(LONGEST_IDLE_S) and not connection.has_news():
                 return connection
             connection.close()
         return None
@@ -289,7 +290,7 @@ def _fault(where: str, error: OSError, *, is_encrypted: bool) -> Failure:
         hint = ". Try: http://, if it is not encrypted" if is_encrypted and not str(error) else ""
         return Failure(kind="timeout", message=f"{where}: {said}{hint}")
     if isinstance(error, ssl.SSLCertVerificationError):
-        said = f"the TLS certificate of {where} is not valid: {error.verify_message}"
+        said = f"the TLS certificate of {where} is not valid: {unended(error.verify_message)}"
         hint = "If it is your own, name its authority: SSL_CERT_FILE=FILE.pem steelyard ..."
         return Failure(kind="unavailable", message=f"{said}. {hint}")
     if isinstance(error, ssl.SSLError):

@@ -13,7 +13,7 @@ from typing import Any
 
 from steelyard.errors import EnvironmentFault, ProviderError, UsageError
 from steelyard.providers.accepted import merged
-from steelyard.providers.counted import count
+from steelyard.providers.counted import count, whole_output
 from steelyard.providers.http import is_loopback
 from steelyard.providers.interface import Done, Event, Notice, Text
 from steelyard.providers.refusals import classify
@@ -116,11 +116,13 @@ def _usage(told: Any) -> Usage:
     if told is None:
         return Usage()
     inputs, outputs = getattr(told, "prompt_tokens_details", None), getattr(told, "completion_tokens_details", None)
+    prompt, completion = count(told.prompt_tokens), count(told.completion_tokens)
+    reasoning = count(getattr(outputs, "reasoning_tokens", None))
     return Usage(
-        input_tokens=count(told.prompt_tokens),
-        output_tokens=count(told.completion_tokens),
+        input_tokens=prompt,
+        output_tokens=whole_output(prompt, completion, reasoning, count(getattr(told, "total_tokens", None))),
         cached_input_tokens=count(getattr(inputs, "cached_tokens", None)),
         cache_write_tokens=count(getattr(told, "cache_creation_input_tokens", None)),
-        reasoning_tokens=count(getattr(outputs, "reasoning_tokens", None)),
+        reasoning_tokens=reasoning,
         source="server",
     )

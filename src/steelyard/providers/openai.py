@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from steelyard.errors import ProviderError, UsageError
+from steelyard.errors import ProviderError, UsageError, unended
 from steelyard.providers.counted import Told, together, usage_of
 from steelyard.providers.dialect import Dialect, Settings
 from steelyard.providers.echo import TRY_CONTINUATION, TRY_TEXT, echo_body, read_echo
@@ -166,8 +166,8 @@ class OpenAI(Endpoint):
             await self.likelihood(Request(model=model, prompt=prompt))
         except ProviderError as error:
             raise UsageError(
-                f"{model} at {self.origin} gives no log-likelihoods (completions with echo and logprobs): {error}. "
-                "Try: a protocol that generates, or a server such as vLLM"
+                f"{model} at {self.origin} gives no log-likelihoods (completions with echo and logprobs): "
+                f"{unended(error)}. Try: a protocol that generates, or a server such as vLLM"
             ) from error
 
 

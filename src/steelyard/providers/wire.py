@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import re
+import select
 import ssl
 import time
 import zlib
@@ -22,6 +24,9 @@ MOST_HEAD_BYTES = 1 << 20
 MOST_UNREAD_BYTES = 4 << 20
 MOST_UNPACKED_BYTES = 64 << 20  # of one piece: beyond it a small reply unpacks into one that fills the memory
 BEGINS_GZIP = b"\x1f"
+ANNOUNCED_S = re.compile(r"(?i)\btimeout\s*=\s*(\d{1,6})")
+MARGIN_S = 1.0
+"""A server closes a connection so much before we would no longer use it, by its clock and the way there."""
 AUTO_DETECT = 47  # zlib's wbits for gzip and zlib headers alike
 
 
@@ -69,6 +74,25 @@ class Connection(asyncio.Protocol):
     def is_reusable(self) -> bool:
         """Whether the next request may go over it: the last reply was read to its end and the server keeps it open."""
         return not self._is_closed and (not self.is_busy or self._keeps_open)
+
+    def has_news(self) -> bool:
+        """Whether something has come that the event loop has not handed over yet: between two replies, the end.
+
+        A busy loop may take its time, and what is sent meanwhile may have been paid for or not.
+        """
+        if self._transport is None or not hasattr(select, "poll"):
+            return False
+        waiting = select.poll()
+        waiting.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return bool(waiting.poll(0))
+
+    def idle_s(self, most_s: float) -> float:
+        """How long it may rest before the next request: well below what the server announced, ``most_s`` at most."""
+        found = ANNOUNCED_S.search(self.headers.get("keep-alive", ""))
+        if found is None:
+            return most_s
+        announced_s = float(found[1])
+        return min(most_s, announced_s - min(MARGIN_S, announced_s / 2))
 
     async def send(self, request: bytes) -> None:
         """Send a request and return when the headers of its reply are there."""

@@ -255,7 +255,7 @@ class Store:
         return self._appending.append(calls, scores)
 
     def append_once(self, calls: Sequence[NewCall], scores: Sequence[NewScore]) -> list[int]:
-        """``append``, where a process may have made that very transaction before it died: whole or not at all."""
+        """``append``, where that very transaction may have been made before nobody heard of it: whole or not at all."""
         return self._appending.append_once(calls, scores)
 
     def append_calls(self, rows: Sequence[NewCall]) -> list[int]:

@@ -13,9 +13,9 @@ SILENT_AFTER_S = 20.0
 class Wait(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Why ``n`` requests are held back, and for how long yet as far as that is known.
 
-    ``look``: the run looks at itself before it goes on; ``disk``: it is full; ``money``: what is in flight holds what
-    is left of the budget; ``service``: it cannot be reached; ``rate``: the service, or the plan, lets no more go;
-    ``again``: they failed, and are tried again after a pause.
+    ``look``: the run looks at itself before it goes on; ``disk``: it is full, or the store is out of reach; ``money``:
+    what is in flight holds what is left of the budget; ``service``: it cannot be reached; ``rate``: the service, or the
+    plan, lets no more go; ``again``: they failed, and are tried again after a pause.
     """
 
     why: Literal["look", "disk", "money", "service", "rate", "again"]
@@ -30,7 +30,7 @@ class Wait(Struct, frozen=True, kw_only=True, omit_defaults=True):
             case "look":
                 return "look due" if short else "waiting for a look"
             case "disk":
-                return "disk full" if short else "waiting for room on the disk"
+                return "store held up" if short else "waiting until the store can be written"
             case "money":
                 return "budget held" if short else "waiting for money: what is in flight may take the rest"
             case "service":

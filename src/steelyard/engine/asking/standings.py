@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from steelyard.engine.work import Work
-from steelyard.engine.writer import once_there_is_room
+from steelyard.engine.writer import patiently
 from steelyard.errors import StoreError
 from steelyard.providers.batches import FolderJournal, label_of
 
@@ -53,7 +53,7 @@ class Standings:
         share: int | None = None,
         tell: Callable[[str], None] = lambda text: None,
     ) -> None:
-        self.journal = FolderJournal(folder, functools.partial(once_there_is_room, tell=tell))
+        self.journal = FolderJournal(folder, functools.partial(patiently, tell=tell))
         self._folder, self._run, self._model, self._share = folder, run, model, share
 
     async def keep(self, works: Sequence[Work]) -> Piece:

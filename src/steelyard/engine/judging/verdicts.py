@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
+from steelyard.engine.writer import patiently
 from steelyard.plan.names import OF_THE_USER
 from steelyard.providers.interface import Provider
 from steelyard.store.nouns import KnownDigests, Remembered
@@ -33,19 +36,30 @@ def key_of_verdict(spec: ModelSpec, provider: Provider, request: Request, asked:
 
 
 class Verdicts:
-    """The judges' replies that one run, or one grading of what is stored, may use."""
+    """The judges' replies that one run, or one grading of what is stored, may use.
 
-    def __init__(self, store: Store, run_id: str | None = None, *, since_s: float = 0.0) -> None:
+    ``tell`` hears where the store is waited for.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        run_id: str | None = None,
+        *,
+        since_s: float = 0.0,
+        tell: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self._tell = tell
         self._store, self._run_id, self._since_s, self._before_s = store, run_id, since_s, time.time()
         self._known: dict[str, asyncio.Task[KnownDigests]] = {}
 
     async def find(self, digest: bytes, judge: str) -> Remembered | None:
         """What the judge said to this, if it was asked before; what it was asked at all is read once."""
         if judge not in self._known:
-            self._known[judge] = asyncio.create_task(asyncio.to_thread(self._read, judge))
+            self._known[judge] = asyncio.create_task(patiently(partial(self._read, judge), self._tell))
         if digest not in await asyncio.shield(self._known[judge]):
             return None
-        return await asyncio.to_thread(
+        find = partial(
             self._store.verdicts.find,
             digest,
             judge,
@@ -53,6 +67,7 @@ class Verdicts:
             since_s=self._since_s,
             before_s=self._before_s,
         )
+        return await patiently(find, self._tell)
 
     def _read(self, judge: str) -> KnownDigests:
         return self._store.verdicts.known(

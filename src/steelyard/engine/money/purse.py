@@ -9,7 +9,7 @@ from functools import partial
 from steelyard import prices
 from steelyard.engine.cells import Cell
 from steelyard.engine.money.budget import Ledger, check_prices, is_priced
-from steelyard.engine.writer import once_there_is_room
+from steelyard.engine.writer import patiently
 from steelyard.plan.names import OF_THE_USER
 from steelyard.store import Store
 from steelyard.store.rows.account import DOUBTFUL
@@ -38,7 +38,7 @@ class Purse:
 
     async def _draw(self, wanted_usd: float) -> float:
         assert self.share is not None
-        return await once_there_is_room(partial(self._store.budget.draw, self.share, wanted_usd), self._tell)
+        return await patiently(partial(self._store.budget.draw, self.share, wanted_usd), self._tell)
 
     def figures(self) -> dict[str, float]:
         """What is stored with the session: how much is in doubt, over how many tries."""

@@ -212,11 +212,15 @@ class Open(Said, frozen=True):
 
 
 class Rows(Said, frozen=True):
-    """What is to be written in one transaction; ``keys`` are those that have become known since the last one."""
+    """What is to be written in one transaction; ``keys`` are those that have become known since the last one.
+
+    ``is_new``: no try to write it can have succeeded without anybody hearing of it.
+    """
 
     keys: tuple[str, ...]
     calls: tuple[NewCall, ...]
     scores: tuple[NewScore, ...]
+    is_new: bool
 
 
 class Ready(Said, frozen=True):
@@ -229,14 +233,15 @@ class Durable(Said, frozen=True):
     ids: tuple[int, ...]
 
 
-class Full(Said, frozen=True):
-    """There is no room, and nothing of it was written."""
+class HeldUp(Said, frozen=True):
+    """It cannot be written at present: ``is_full``, there is no room."""
 
     text: str
+    is_full: bool
 
 
 ToScribe = Open | Rows | End
-FromScribe = Ready | Durable | Full | Broken | Weighed
+FromScribe = Ready | Durable | HeldUp | Broken | Weighed
 ToWorker = Begin | Items | Kept | Granted | Room | Stop | Held | End
 ToRun = (
     Wanted

@@ -22,7 +22,7 @@ from steelyard.engine.processes.frames import (
     Durable,
     End,
     FromScribe,
-    Full,
+    HeldUp,
     Open,
     Ready,
     Rows,
@@ -33,7 +33,7 @@ from steelyard.engine.processes.frames import (
 from steelyard.engine.weight import collector
 from steelyard.engine.weight.loops import loop_factory
 from steelyard.engine.weight.resources import cores
-from steelyard.errors import EnvironmentFault, StoreError, StoreFull
+from steelyard.errors import EnvironmentFault, StoreError, StoreFull, StoreHeldUp
 from steelyard.store import NewCall, NewScore
 
 if TYPE_CHECKING:
@@ -63,11 +63,12 @@ class Scribe:
         self._wire = await Wire.over(end)
         await self._ask(Open(store=self._location), Ready)
 
-    async def append(self, calls: Sequence[NewCall], scores: Sequence[NewScore]) -> list[int]:
-        """Write in one transaction, as ``Store.append`` does and with its errors."""
+    async def append(self, calls: Sequence[NewCall], scores: Sequence[NewScore], *, is_new: bool = True) -> list[int]:
+        """Write in one transaction, as ``Store.append`` does, or ``append_once`` what is not new; with its errors."""
         keys = secrets.read_so_far() - self._known_keys
         self._known_keys |= keys
-        durable = await self._ask(Rows(keys=tuple(keys), calls=tuple(calls), scores=tuple(scores)), Durable)
+        rows = Rows(keys=tuple(keys), calls=tuple(calls), scores=tuple(scores), is_new=is_new)
+        durable = await self._ask(rows, Durable)
         return list(durable.ids)
 
     async def end(self) -> dict[str, float]:
@@ -87,8 +88,8 @@ class Scribe:
         assert self._wire is not None
         self._wire.say(wish)
         match await self._wire.hear(self._decoder):
-            case [Full(text=text)]:
-                raise StoreFull(text)
+            case [HeldUp(text=text, is_full=is_full)]:
+                raise (StoreFull if is_full else StoreHeldUp)(text)
             case [Broken(text=text)]:
                 raise StoreError(text)
             case [said] if isinstance(said, answer):
@@ -126,9 +127,10 @@ def _written(store: Store, rows: Rows) -> FromScribe:
     for key in rows.keys:
         secrets.Secret(key)  # from now on it is known here too, and never written
     try:
-        return Durable(ids=tuple(store.append(rows.calls, rows.scores)))
-    except StoreFull as error:
-        return Full(text=str(error))
+        append = store.append if rows.is_new else store.append_once
+        return Durable(ids=tuple(append(rows.calls, rows.scores)))
+    except StoreHeldUp as error:
+        return HeldUp(text=str(error), is_full=isinstance(error, StoreFull))
     except StoreError as error:
         return Broken(text=str(error))
 

@@ -226,7 +226,7 @@ class Worker:
             seat.share(begin.workers)
             seat.policy, seat.tell = policy, self._progress.tell
             if store is not None and begin.earlier is not None:
-                seat.memory = Verdicts(store, begin.run_id, since_s=begin.earlier.since_s)
+                seat.memory = Verdicts(store, begin.run_id, since_s=begin.earlier.since_s, tell=seat.tell)
             seat.till = None if costs_nothing(seat.spec) else Till(self._ledger, seat.spec)
         gates = Gates(policy)
         for model, group in of_model.items():
@@ -253,7 +253,8 @@ class Worker:
         earlier = self._begin.earlier
         if store is not None and earlier is not None:
             asked = [cell.cell for cell in cells]
-            lane.use_again(Cache(store, self._begin.run_id, asked, since_s=earlier.since_s))
+            tell = self._progress.tell
+            lane.use_again(Cache(store, self._begin.run_id, asked, since_s=earlier.since_s, tell=tell))
         return lane
 
     def _stopped(self, model: str, reason: str) -> None:

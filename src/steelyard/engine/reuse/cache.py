@@ -8,14 +8,15 @@ on the order of arrival.
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
 from steelyard.engine.cells import Cell
+from steelyard.engine.writer import patiently
 from steelyard.plan.names import OF_THE_USER
 from steelyard.plan.plan import Plan
 from steelyard.store.nouns import KnownDigests, Reusable
@@ -62,23 +63,32 @@ def _asked(info: CellInfo) -> Iterator[dict[str, Any]]:
 
 
 class Cache:
-    """The answers that one model's cells may use again in one run."""
+    """The answers that one model's cells may use again in one run; ``tell`` hears where the store is waited for."""
 
-    def __init__(self, store: Store, run_id: str | None, cells: Sequence[Cell], *, since_s: float) -> None:
-        self._store, self._run_id, self._since_s = store, run_id, since_s
+    def __init__(
+        self,
+        store: Store,
+        run_id: str | None,
+        cells: Sequence[Cell],
+        *,
+        since_s: float,
+        tell: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self._store, self._run_id, self._since_s, self._tell = store, run_id, since_s, tell
         self._origins = {cell.info.origin for cell in cells if why_never(cell.info) is None}
         self._known: KnownDigests | None = None
 
     async def open(self) -> None:
         """Learn which digests the store knows, once, so that a question without an answer costs no look-up."""
         if self._known is None:
-            await asyncio.to_thread(self.read)
+            await patiently(self.read, self._tell)
 
     def read(self) -> None:
         """The same, here and now."""
-        self._known = KnownDigests()
-        if self._origins:
-            self._known = self._store.answers.known(self._origins, run_id=self._run_id, since_s=self._since_s)
+        known = self._store.answers.known
+        self._known = (
+            known(self._origins, run_id=self._run_id, since_s=self._since_s) if self._origins else KnownDigests()
+        )
 
     @property
     def is_empty(self) -> bool:
@@ -91,7 +101,8 @@ class Cache:
 
     async def find(self, digests: Sequence[bytes]) -> dict[bytes, Reusable]:
         """The answers to those digests that have one."""
-        return await asyncio.to_thread(self._store.answers.find, digests, run_id=self._run_id, since_s=self._since_s)
+        find = partial(self._store.answers.find, digests, run_id=self._run_id, since_s=self._since_s)
+        return await patiently(find, self._tell)
 
 
 def count_known(store: Store, cell: Cell, plan: Plan) -> int:

@@ -24,7 +24,7 @@ from steelyard.engine.schedule.prefix import Seen
 from steelyard.engine.schedule.stopping import ENDLESS, Rule, look_points, rule_for
 from steelyard.engine.schedule.strata import Strata, strata_of
 from steelyard.engine.work import OpenCell
-from steelyard.engine.writer import once_there_is_room
+from steelyard.engine.writer import patiently
 from steelyard.errors import UnknownName, UsageError
 from steelyard.plan.plan import Plan
 from steelyard.plan.stopping import Anytime, Cascade, Compare, HalfWidth, Stop
@@ -252,7 +252,7 @@ class Looks:
     async def _take(self, question: Question) -> None:
         wanted = question.wanted
         assert wanted is not None
-        look = await asyncio.to_thread(self._look, question, wanted)
+        look = await patiently(partial(self._look, question, wanted), self._tell)
         await self._keep(question.cells[0].row, look)
         question.taken.append(look)
         info = question.cells[0].cell.info
@@ -268,7 +268,7 @@ class Looks:
 
     async def _keep(self, row: int, look: Look) -> None:
         """Make the look durable."""
-        await once_there_is_room(partial(self._store.add_look, row, look), self._tell)
+        await patiently(partial(self._store.add_look, row, look), self._tell)
 
     def _seen(self, cells: Sequence[OpenCell], n: int) -> Seen:
         order = np.asarray(cells[0].cell.task.positions[:n], dtype=np.int64)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from steelyard.analysis.estimates import Context
 from steelyard.analysis.gate import is_much_lost
@@ -12,6 +12,7 @@ from steelyard.analysis.stopped import summarise_stopped
 from steelyard.engine.schedule.cascade import meets, order_of, skipped
 from steelyard.engine.schedule.looks import Looks, whole
 from steelyard.engine.work import OpenCell
+from steelyard.engine.writer import patiently
 from steelyard.plan.plan import Plan
 from steelyard.plan.stopping import Cascade
 from steelyard.store import Store
@@ -58,7 +59,7 @@ class Turns(Looks):
             if model in self._judged or not self._success:
                 continue
             self._judged.add(model)
-            if await asyncio.to_thread(self._is_good_enough, model):
+            if await patiently(partial(self._is_good_enough, model), self._tell):
                 await self._skip(self._order[place + 1 :], model)
                 return
 

@@ -13,7 +13,7 @@ import msgspec
 from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
-from steelyard.errors import StoreError, StoreFull
+from steelyard.errors import StoreError, StoreFull, StoreHeldUp
 from steelyard.store.database import migrations
 from steelyard.store.database.dialect import spoken
 from steelyard.store.database.opening import Database
@@ -39,8 +39,7 @@ class Connections:
                 yield connection
                 connection.commit()
         except (SQLAlchemyError, OverflowError, database.fault) as error:
-            kind = StoreFull if database.is_full(error) else StoreError
-            raise kind(f"cannot write to the store {database.location}: {database.reason_of(error)}") from error
+            raise self._told("cannot write to", error) from error
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -49,8 +48,13 @@ class Connections:
         try:
             with database.engine.connect() as connection:
                 yield connection
-        except (SQLAlchemyError, UnicodeDecodeError, msgspec.DecodeError) as error:
-            raise StoreError(f"cannot read the store {database.location}: {database.reason_of(error)}") from error
+        except (SQLAlchemyError, UnicodeDecodeError, msgspec.DecodeError, database.fault) as error:
+            raise self._told("cannot read", error) from error
+
+    def _told(self, what: str, error: Exception) -> StoreError:
+        database = self._database
+        kind = StoreFull if database.is_full(error) else StoreHeldUp if database.is_held_up(error) else StoreError
+        return kind(f"{what} the store {database.location}: {database.reason_of(error)}")
 
     def bring_up_to_date(self) -> None:
         """Create or migrate the tables. SQLite does not wait while another process makes the file; we do."""

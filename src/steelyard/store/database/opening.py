@@ -47,7 +47,7 @@ class Database(Protocol):
         ...
 
     def check_place(self) -> None:
-        """Raise where what is written now would be lost."""
+        """Raise where what is written now would be lost; hold anew what was held by a connection that is gone."""
         ...
 
     def hold(self, session: int) -> None:
@@ -64,6 +64,10 @@ class Database(Protocol):
 
     def is_full(self, error: Exception) -> bool:
         """Whether there was no room."""
+        ...
+
+    def is_held_up(self, error: Exception) -> bool:
+        """Whether the same may succeed later: the way to a server is broken, or another holds the lock."""
         ...
 
     def reason_of(self, error: BaseException) -> str:

@@ -8,13 +8,14 @@ its machine is gone: so every host can tell.
 from __future__ import annotations
 
 import math
+import threading
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, PoolProxiedConnection, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 
-from steelyard.errors import EnvironmentFault, StoreError
+from steelyard.errors import EnvironmentFault, StoreError, StoreHeldUp, unended
 from steelyard.store.database import migrations, schema
 
 try:
@@ -28,7 +29,15 @@ except ImportError as fault:
     ) from fault
 
 FOLDER = Path(".steelyard")
-GIVEN = {"connect_timeout": "10", "application_name": "steelyard"}
+GIVEN = {
+    "connect_timeout": "10",
+    "application_name": "steelyard",
+    # a network that swallows everything is found out within a minute, on this side as on the other
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "60000",
+}
 """What holds unless the URL says otherwise."""
 OF_EACH_CONNECTION = (
     "SELECT set_config('lock_timeout', '30s', false), set_config('tcp_keepalives_idle', '30', false), "
@@ -39,6 +48,14 @@ OF_EACH_CONNECTION = (
 DISK_FULL = "53100"
 MISSING = ("42P01", "3F000")  # a table, a schema
 FORBIDDEN = "42501"
+PASSING = ("08", "57", "53300", "25006", "25P03", "40", "55P03")
+"""A connection that is lost or was cut off, a server that ends, starts or has one too many, a reserve that takes no
+writing yet, locks: the beginnings of what the server calls them (its appendix A).
+"""
+TAKEN_OVER = (
+    "SELECT EXISTS (SELECT FROM sessions AS ours JOIN sessions AS theirs ON theirs.run = ours.run "
+    "WHERE ours.id = %s AND theirs.id > ours.id)"
+)
 
 
 for index in (index for table in schema.METADATA.tables.values() for index in table.indexes):
@@ -67,7 +84,9 @@ class PostgreSQL:
         self.address = address
         self.engine = create_engine(url, paramstyle="format", pool_pre_ping=True)
         event.listen(self.engine, "connect", _configure)
-        self._held: dict[int, PoolProxiedConnection] = {}
+        self._holding = threading.Lock()
+        self._held: dict[int, PoolProxiedConnection | None] = {}
+        """The connection that holds each session's lock, ``None`` where it was lost and is to be had again."""
 
     def is_there(self) -> bool:
         """Whether the database holds a store."""
@@ -87,15 +106,39 @@ class PostgreSQL:
         """Nothing is left to be set."""
 
     def check_place(self) -> None:
-        """A database cannot be removed while somebody is connected to it."""
+        """Hold anew every session whose connection the server has ended: with it the lock was gone."""
+        with self._holding:
+            for session, held in list(self._held.items()):
+                if _is_lost(held):
+                    self.release(session)
+                    self._hold_anew(session)
+
+    def _hold_anew(self, session: int) -> None:
+        """As before, unless another process has gone on with the run in between."""
+        try:
+            self.hold(session)
+            with self.engine.connect() as connection:
+                is_taken_over = connection.exec_driver_sql(TAKEN_OVER, (session,)).scalar_one()
+        except (SQLAlchemyError, psycopg.Error) as error:
+            self._held.setdefault(session, None)
+            kind = StoreHeldUp if self.is_held_up(error) else StoreError
+            raise kind(f"cannot write to the store {self.location}: {self.reason_of(error)}") from error
+        if is_taken_over:
+            raise StoreError(
+                f"while the store {self.location} was out of reach another process went on with this run: it ends here"
+            )
 
     def hold(self, session: int) -> None:
         """Hold the session's lock on a connection of its own, which ends with this process."""
         held = self.engine.raw_connection()
         connection: Any = held.driver_connection
-        connection.autocommit = True
-        connection.execute("SELECT set_config('idle_session_timeout', '0', false)")
-        connection.execute("SELECT pg_advisory_lock(hashtext('steelyard ' || current_schema()), %s)", (session,))
+        try:
+            connection.autocommit = True
+            connection.execute("SELECT set_config('idle_session_timeout', '0', false)")
+            connection.execute("SELECT pg_advisory_lock(hashtext('steelyard ' || current_schema()), %s)", (session,))
+        except psycopg.Error:
+            held.invalidate()  # whoever was given it next would write without a transaction
+            raise
         self._held[session] = held
 
     def release(self, session: int) -> None:
@@ -111,9 +154,16 @@ class PostgreSQL:
         """Whether the server's disk has no room."""
         return _code(error) == DISK_FULL
 
+    def is_held_up(self, error: Exception) -> bool:
+        """Whether the connection is lost or cannot be had at present, or a lock."""
+        code = _code(error)
+        if code is None:  # of a server that cannot be heard
+            return isinstance(getattr(error, "orig", error), psycopg.OperationalError)
+        return code.startswith(PASSING)
+
     def reason_of(self, error: BaseException) -> str:
         """What went wrong, in one line, with what to try."""
-        reason = " ".join(str(getattr(error, "orig", None) or error).split("\n(Background", 1)[0].split())
+        reason = unended(" ".join(str(getattr(error, "orig", None) or error).split("\n(Background", 1)[0].split()))
         if _code(error) in MISSING:
             return f"{reason}. Is the schema in the search_path the one with the store?"
         if _code(error) == FORBIDDEN:
@@ -155,6 +205,19 @@ def _configure(connection: Any, _: Any) -> None:
     connection.adapters.register_loader("numeric", _Sum)
     connection.execute(OF_EACH_CONNECTION)
     connection.commit()
+
+
+def _is_lost(held: PoolProxiedConnection | None) -> bool:
+    """Whether the server has ended a connection on which nothing was asked."""
+    connection: Any = held.driver_connection if held is not None else None
+    if connection is None or connection.closed:
+        return True
+    try:
+        for _ in ("its last words", "its end"):
+            connection.pgconn.consume_input()
+    except psycopg.OperationalError:
+        return True
+    return bool(connection.pgconn.status != psycopg.pq.ConnStatus.OK)
 
 
 def _code(error: BaseException) -> str | None:

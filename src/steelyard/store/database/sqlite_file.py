@@ -25,6 +25,10 @@ OF_EACH_CONNECTION = ("PRAGMA page_size=8192", "PRAGMA synchronous=FULL", "PRAGM
 # A quota is told as a failed write, and a log that cannot grow as a failure to size it.
 NO_ROOM = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)
 
+PASSING = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_READONLY)  # a file system may be mended
+PRIMARY = 0xFF
+"""What is common to all codes of a kind (sqlite.org/rescode.html)."""
+
 READ_ONLY = "attempt to write a readonly database"
 DAMAGE = ("database disk image is malformed", "file is not a database")  # what SQLite calls it
 
@@ -91,7 +95,11 @@ class SQLiteFile:
 
     def is_full(self, error: Exception) -> bool:
         """Whether there was no room."""
-        return getattr(getattr(error, "orig", error), "sqlite_errorcode", None) in NO_ROOM
+        return _code(error) in NO_ROOM
+
+    def is_held_up(self, error: Exception) -> bool:
+        """Whether another process has held the lock all the while, or the file system takes no writing at present."""
+        return _code(error) & PRIMARY in PASSING
 
     def reason_of(self, error: BaseException) -> str:
         """What went wrong, in one line, with what to try where the file is damaged."""
@@ -113,6 +121,11 @@ def _configure(connection: Any, _: Any) -> None:
     connection.isolation_level = None  # transactions begin where we say so
     for pragma in OF_EACH_CONNECTION:
         connection.execute(pragma)
+
+
+def _code(error: Exception) -> int:
+    """What SQLite calls it, 0 where it is none of its own."""
+    return getattr(getattr(error, "orig", error), "sqlite_errorcode", 0)
 
 
 def _number_of(path: str) -> int | None:

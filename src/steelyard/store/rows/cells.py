@@ -84,8 +84,11 @@ def gradings_of(connection: Connection, run: int) -> list[tuple[CellInfo, tuple[
 
 
 def add_look(connection: Connection, cell: int, look: Look) -> None:
-    """Keep what a look at the cell decided: it is not taken again."""
-    connection.execute(schema.looks.insert().values(cell=cell, content=msgspec.json.encode(look)))
+    """Keep what a look at the cell decided: it is not taken again, and is there once also where it is kept twice."""
+    table, content = schema.looks, msgspec.json.encode(look)
+    is_there = select(table.c.id).where(table.c.cell == cell, table.c.content == content)
+    if connection.execute(is_there).first() is None:
+        connection.execute(table.insert().values(cell=cell, content=content))
 
 
 def looks_of(connection: Connection, run: int) -> dict[int, list[Look]]:

@@ -106,6 +106,12 @@ def row_of(call: int, new: NewVerdict, keys: Sequence[bytes]) -> dict[str, Any]:
     }
 
 
+def is_kept(connection: Connection, call: int, said: NewVerdict) -> bool:
+    """Whether that very reply stands with the call."""
+    same = (TABLE.c.call == call, TABLE.c.digest == said.digest, TABLE.c.started_s == said.started_s)
+    return connection.execute(select(TABLE.c.id).where(*same)).first() is not None
+
+
 def _used(connection: Connection) -> dict[str, tuple[int, float]]:
     """By judge: how many replies were used again, and what they had cost."""
     scores, calls, cells = schema.scores, schema.calls, schema.cells

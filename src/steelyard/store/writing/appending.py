@@ -52,6 +52,16 @@ class Appending:
 
     def append(self, calls: Sequence[NewCall], scores: Sequence[NewScore]) -> list[int]:
         """Write calls, and judgements of earlier ones, in one transaction; return the calls' ids when it is durable."""
+        return self._write(calls, scores, is_new=True)
+
+    def append_once(self, calls: Sequence[NewCall], scores: Sequence[NewScore]) -> list[int]:
+        """``append``, where that very transaction may have been made before nobody heard of it: whole or not at all.
+
+        Who looks has the write lock: it may be on its way even then.
+        """
+        return self._write(calls, scores, is_new=False)
+
+    def _write(self, calls: Sequence[NewCall], scores: Sequence[NewScore], *, is_new: bool) -> list[int]:
         # compressing is done before the write lock is taken
         batch = self._prepared(calls, known_forms())
         new_scores = score_rows(scores, batch.keys)
@@ -61,6 +71,8 @@ class Appending:
         ids: list[int] = []
         measures: dict[Measure, int] = {}
         with self._writing() as connection:
+            if not is_new and (made := _made_before(connection, calls, scores)) is not None:
+                return made
             if batch.calls:
                 last = _last_call(connection, {row.cell for row in calls})
                 _keep_samples(connection, batch)
@@ -79,14 +91,6 @@ class Appending:
         self._measures.note(measures)
         self._dictionaries.learn(batch.packings.values())
         return ids
-
-    def append_once(self, calls: Sequence[NewCall], scores: Sequence[NewScore]) -> list[int]:
-        """``append``, where a process may have made that very transaction before it died: whole or not at all."""
-        with self._reading() as connection:
-            known = [_number_of_call(connection, row) for row in calls]
-            is_scored = any(_is_scored(connection, row) for row in scores)
-        ids = [number for number in known if number is not None]
-        return ids if ids or is_scored else self.append(calls, scores)
 
     def _prepared(self, calls: Sequence[NewCall], keys: Sequence[bytes]) -> _Batch:
         """The rows of these calls and of the items that no run has asked yet."""
@@ -113,6 +117,13 @@ class Appending:
         )
 
 
+def _made_before(connection: Connection, calls: Sequence[NewCall], scores: Sequence[NewScore]) -> list[int] | None:
+    """The ids of these very calls, where the transaction was made; ``None`` where it was not."""
+    known = [_number_of_call(connection, row) for row in calls]
+    ids = [number for number in known if number is not None]
+    return ids if ids or any(_is_scored(connection, row) for row in scores) else None
+
+
 def _number_of_call(connection: Connection, row: NewCall) -> int | None:
     """The id of that very call, where it is written: a session asks each item and repeat of a cell once."""
     table = schema.calls
@@ -121,9 +132,12 @@ def _number_of_call(connection: Connection, row: NewCall) -> int | None:
 
 
 def _is_scored(connection: Connection, row: NewScore) -> bool:
-    """Whether the call has these scores: a run gives it none twice, but for such as could not be given before."""
+    """Whether the call has these scores: a run gives it none twice, but for such as could not be given before.
+
+    Those are known by what the judge said for them; where it said nothing, what stands there twice counts nothing.
+    """
     if all(score.value is None for score in row.scores.values()):
-        return False
+        return any(verdicts.is_kept(connection, row.call, said) for said in row.verdicts)
     table = schema.scores
     measures = measures_of(connection, row.grader, row.grader_version)
     of_call = table.c.id.between(row.call * schema.JUDGEMENTS, (row.call + 1) * schema.JUDGEMENTS - 1)

@@ -1,0 +1,244 @@
+"""A store that cannot be reached or written for a while holds a run up, and nothing is paid or written twice."""
+
+import asyncio
+import sqlite3
+import threading
+import time
+from collections import Counter
+from contextlib import closing
+
+import pytest
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+
+import postgresql_server as server
+import steelyard as sy
+from postgresql_way import Way
+from steelyard.engine import writer
+from steelyard.engine.progress import Progress
+from steelyard.engine.run import Given, execute
+from steelyard.errors import StoreError, StoreHeldUp
+from steelyard.plan.plan import BenchmarkSpec, Plan
+from steelyard.store import Store
+from steelyard.store.database import sqlite_file
+from steelyard.types import ModelSpec
+
+ITEMS, IN_FLIGHT, ASKED_BEFORE = 40, 4, 16
+ON_THEIR_WAY = 3 * IN_FLIGHT  # in flight, or answered and let go before the write had failed
+PLAN = Plan(
+    models=(ModelSpec(id="m", provider="object", model="m"),),
+    benchmarks=(BenchmarkSpec(name="quiz"),),
+    concurrency=IN_FLIGHT,
+)
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path, monkeypatch):
+    monkeypatch.setattr(writer, "TRIED_AGAIN_EVERY_S", 0.02)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def schema():
+    if missing := server.missing():
+        pytest.skip(f"{server.ABSENT}: {missing} is not here")
+    return server.new_schema()
+
+
+@pytest.fixture
+def way(tmp_path, schema):
+    found = Way(tmp_path / "way")
+    yield found
+    found.cut()
+
+
+class Model(sy.Scripted):
+    """Keeps what it was asked, and lets something happen at one of its answers."""
+
+    def __init__(self, happens):
+        super().__init__(self.reply, delay_s=0.002)
+        self.happens, self.questions = happens, []
+
+    def reply(self, request):
+        self.questions.append(request.prompt.messages[-1].content)
+        if len(self.questions) == ASKED_BEFORE:
+            self.happens()
+        return "yes"
+
+
+def ask(model, store, tell, *, resume=None):
+    quiz = sy.Benchmark(
+        name="quiz",
+        version="1",
+        load=lambda selection: [sy.Sample(id=f"quiz/{i}", input=f"q{i}", target="yes") for i in range(ITEMS)],
+        grade=lambda sample, completion: completion.text == sample.target,
+    )
+    given = Given(providers={"m": model}, benchmarks={"quiz": quiz})
+    return asyncio.run(execute(PLAN, store, given=given, progress=Progress(say=tell), resume=resume))
+
+
+def kept(schema):
+    (row,) = server.sql("SELECT count(*), count(DISTINCT position), count(DISTINCT id) FROM calls", schema=schema)
+    (scores,) = server.sql("SELECT count(*), count(DISTINCT call) FROM scores", schema=schema)
+    return row, scores
+
+
+WHOLE = (ITEMS, ITEMS, ITEMS), (ITEMS, ITEMS)
+
+
+def test_a_run_waits_for_a_server_that_is_away_without_paying_and_writes_nothing_twice(way, schema):
+    told, asked_while_away = [], []
+
+    def tell(text):
+        told.append(text)
+        if "nothing more is sent" in text:
+            asked_while_away.append(len(model.questions))
+            loop = asyncio.get_running_loop()
+            loop.call_later(0.3, lambda: asked_while_away.append(len(model.questions)))
+            loop.call_later(0.3, way.open)
+
+    model = Model(way.cut)
+    with Store.open(way.address(schema)) as store:
+        ended = ask(model, store, tell)
+        accuracy = sy.Run(ended.run, way.address(schema)).estimate("accuracy")
+    assert (ended.status, accuracy.value, accuracy.n) == ("done", 1.0, ITEMS)
+    assert set(Counter(model.questions).values()) == {1}
+    assert kept(schema) == WHOLE
+    assert sum("nothing more is sent. The run waits 10 minutes for it" in text for text in told) == 1
+    assert sum("is written again: the run goes on" in text for text in told) == 1
+    assert asked_while_away[-1] - asked_while_away[0] <= ON_THEIR_WAY
+
+
+@pytest.mark.parametrize("arrives", [True, False])
+@pytest.mark.parametrize("by", ["a thread", pytest.param("a process", marks=pytest.mark.long)])
+def test_a_commit_of_which_nobody_heard_is_made_once(way, schema, arrives, by, monkeypatch):
+    way.arrives = arrives
+    if by == "a process":
+        serve = writer.Writer.serve
+
+        async def hire_and_serve(self):
+            await self._hire()
+            await serve(self)
+
+        monkeypatch.setattr(writer.Writer, "serve", hire_and_serve)
+    model = Model(lambda: setattr(way, "lose_commits", 3))
+    with Store.open(way.address(schema)) as store:
+        ended = ask(model, store, lambda text: None)
+    assert (ended.status, way.lost) == ("done", 3)
+    assert set(Counter(model.questions).values()) == {1}
+    assert kept(schema) == WHOLE
+
+
+def test_connections_that_the_server_ends_again_and_again_cost_nothing(schema):
+    ended_backends = []
+
+    def end_them():
+        of_the_run = f"FROM pg_stat_activity WHERE application_name = '{schema}'"
+        ended_backends.extend(server.sql(f"SELECT pg_terminate_backend(pid) {of_the_run}"))
+
+    def go_on_ending_them():
+        for _ in range(4):
+            time.sleep(0.01)
+            end_them()
+
+    ending = threading.Thread(target=go_on_ending_them)
+    model = Model(lambda: (end_them(), ending.start()))
+    with Store.open(f"{server.address(schema)}&application_name={schema}") as store:
+        ended = ask(model, store, lambda text: None)
+    ending.join()
+    assert ended.status == "done"
+    assert set(Counter(model.questions).values()) == {1}
+    assert len(ended_backends) > 1
+    assert kept(schema) == WHOLE
+
+
+def test_a_run_whose_server_stays_away_ends_and_resumes_without_repeating_what_was_kept(way, schema, monkeypatch):
+    monkeypatch.setattr(writer, "PATIENCE_S", 0.3)
+    model = Model(way.cut)
+    with Store.open(way.address(schema)) as store:
+        with pytest.raises(StoreHeldUp, match=r"all earlier ones are kept.*steelyard run --resume last"):
+            ask(model, store, lambda text: None)
+        way.open()
+        asked_before, (before, _) = len(model.questions), kept(schema)
+        assert 0 < asked_before - before[0] <= ON_THEIR_WAY
+        ended = ask(model, store, lambda text: None, resume=store.run("last"))
+    assert ended.status == "done"
+    assert len(model.questions) - asked_before == ITEMS - before[0]
+    assert kept(schema) == WHOLE
+
+
+def test_a_run_that_lost_its_server_still_counts_as_running_elsewhere(way, schema):
+    with Store.open(way.address(schema)) as there, Store.open(server.address(schema)) as here:
+        run = there.create_run(name="r", plan={}, plan_digest="x")
+        there.begin_session(run.id, {})
+        server.sql("UPDATE sessions SET host = 'elsewhere'", schema=schema)
+        way.cut()
+        assert _soon(lambda: here.run("last").status == "interrupted")
+        with pytest.raises(StoreHeldUp):
+            there.tag(run.id, "one")
+        with pytest.raises(StoreHeldUp):
+            there.tag(run.id, "two")
+        way.open()
+        there.tag(run.id, "three")
+        assert here.run("last").status == "running"
+
+
+def test_a_run_that_another_process_went_on_with_while_the_server_was_away_writes_no_more(way, schema):
+    with Store.open(way.address(schema)) as there, Store.open(server.address(schema)) as here:
+        run = there.create_run(name="r", plan={}, plan_digest="x")
+        there.begin_session(run.id, {})
+        server.sql("UPDATE sessions SET host = 'elsewhere'", schema=schema)
+        way.cut()
+        assert _soon(lambda: here.run("last").status == "interrupted")
+        here.begin_session(run.id, {})
+        way.open()
+        with pytest.raises(StoreError, match="another process went on with this run") as raised:
+            there.tag(run.id, "one")
+        assert not isinstance(raised.value, StoreHeldUp)
+
+
+def _soon(is_so):
+    deadline_s = time.monotonic() + 10
+    while not is_so() and time.monotonic() < deadline_s:
+        time.sleep(0.01)
+    return is_so()
+
+
+def test_another_program_that_holds_the_lock_of_a_file_is_waited_for(monkeypatch):
+    monkeypatch.setattr(sqlite_file, "BUSY_TIMEOUT_S", 0.02)
+    told = []
+
+    def hold():
+        holding = sqlite3.connect("s.db", isolation_level=None, check_same_thread=False)
+        holding.execute("BEGIN IMMEDIATE")
+        threading.Timer(0.3, holding.close).start()
+
+    model = Model(hold)
+    with Store.open("s.db") as store:
+        ended = ask(model, store, told.append)
+    assert ended.status == "done"
+    with closing(sqlite3.connect("s.db")) as raw:
+        assert raw.execute("SELECT count(*), count(DISTINCT position) FROM calls").fetchone() == (ITEMS, ITEMS)
+    assert sum("database is locked; nothing more is sent" in text for text in told) == 1
+
+
+def test_a_file_that_takes_no_writing_for_a_while_is_waited_for():
+    told, is_read_only = [], []
+
+    def set_it(connection):
+        connection.connection.dbapi_connection.execute(f"PRAGMA query_only = {len(is_read_only)}")
+
+    def turn():
+        is_read_only.append(True)
+        threading.Timer(0.3, is_read_only.clear).start()
+
+    event.listen(Engine, "engine_connect", set_it)
+    try:
+        with Store.open("s.db") as store:
+            ended = ask(Model(turn), store, told.append)
+    finally:
+        event.remove(Engine, "engine_connect", set_it)
+    assert ended.status == "done"
+    with closing(sqlite3.connect("s.db")) as raw:
+        assert raw.execute("SELECT count(*), count(DISTINCT position) FROM calls").fetchone() == (ITEMS, ITEMS)
+    assert sum("readonly database" in text and "nothing more is sent" in text for text in told) == 1
