@@ -4,17 +4,20 @@ import asyncio
 import itertools
 import json
 
+import msgspec
 import numpy as np
 import pytest
 
 import steelyard as sy
-from steelyard.analysis.frontier import Aim, thresholds_of
+from steelyard.analysis.frontier import Aim, frontier, thresholds_of
 from steelyard.cli import main
 from steelyard.engine.progress import Progress
 from steelyard.engine.run import Given, execute
 from steelyard.errors import UsageError
 from steelyard.plan.plan import BenchmarkSpec, Plan
+from steelyard.report.comparing.comparison import Reader
 from steelyard.report.comparing.frontier import load_frontiers
+from steelyard.report.comparing.pairs import Question
 from steelyard.store import Store
 from steelyard.types import Completion, Confidence, Escalation, ModelSpec, Price, Usage
 
@@ -154,18 +157,34 @@ def test_the_chosen_threshold_is_judged_on_items_that_had_no_say_in_it():
 @pytest.mark.long
 def test_what_is_chosen_looks_better_to_itself_than_it_is_and_the_other_half_does_not_flatter():
     """Without any information in the confidence, the best-looking of many thresholds is luck."""
+    with Store.open() as store:
+        run = World(n=80).run(store, model("cheap", confidence=SURE), model("dear"))
+        cheap, dear = sides(store, run)
     flattered, honest = [], []
     for seed in range(60):
         world = World(n=80, seed=seed, telling=False)
-        with Store.open(f"luck-{seed}.db") as store:
-            run = world.run(store, model("cheap", confidence=SURE), model("dear"))
-            (found,) = load_frontiers(store, [run], "cheap", "dear", Aim(at_most_usd=CHEAP_USD + DEAR_USD / 2))
+        answered = scored(cheap, world.cheap_right), scored(dear, world.dear_right)
+        found = frontier(*answered, world.confidence, Aim(at_most_usd=CHEAP_USD + DEAR_USD / 2))
         goes_on = found.choice.judged.escalated.value
         expected = 0.5 + 0.4 * goes_on
         flattered.append(found.choice.chosen_on.accuracy.value - (0.5 + 0.4 * found.choice.chosen_on.escalated.value))
         honest.append(found.choice.judged.accuracy.value - expected)
     assert np.mean(flattered) > 0.02
     assert abs(np.mean(honest)) < 2.5 * np.std(honest) / np.sqrt(len(honest))
+
+
+def sides(store, run):
+    """Both models' cells of a run, as a frontier reads them."""
+    reader = Reader(store, Question())
+    cells = {cell.model: cell for cell in store.cells(run.id)}
+    return [reader.side(run, cells[name]) for name in ("cheap", "dear")]
+
+
+def scored(side, is_right):
+    """The same cell, had these answers been right."""
+    [metric] = side.columns.scores
+    columns = msgspec.structs.replace(side.columns, scores={metric: is_right.astype(float)})
+    return msgspec.structs.replace(side, columns=columns)
 
 
 def test_at_most_so_much_money_an_item_is_kept_where_it_was_chosen():

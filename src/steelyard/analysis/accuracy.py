@@ -244,7 +244,7 @@ def _clustered_mean(metric: str, means: np.ndarray, clusters: np.ndarray, contex
 
 def is_binary(values: np.ndarray) -> bool:
     """Whether every value is right or wrong, and nothing between."""
-    return bool(np.isin(values, (0.0, 1.0)).all())
+    return bool(((values == 0) | (values == 1)).all())
 
 
 def _mean_of_items(metric: str, means: np.ndarray, context: Context, *, status: str) -> Estimate:

@@ -16,11 +16,12 @@ import scipy
 from msgspec import Struct
 
 from steelyard.stats.intervals import cluster_se, members_of, t_quantile, without_spread
+from steelyard.stats.roots import root_between
 
 MOST_LISTED = 20
 MOST_STEPS = 1 << 26
 DRAWN_AT_ONCE = 1 << 20
-HALVINGS = 64
+CLOSE = 1e-15
 
 
 class McNemar(Struct, frozen=True, kw_only=True):
@@ -107,8 +108,8 @@ def paired_difference_score_interval(
         return Difference(diff=None, low=-1.0, high=1.0)
     z = NormalDist().inv_cdf(0.5 + confidence / 2)
     diff = (b - c) / n
-    low = _crossing(lambda delta: _tango(b, c, n, delta) > z, -1.0, diff)
-    high = _crossing(lambda delta: _tango(b, c, n, delta) > -z, diff, 1.0)
+    low = _crossing(lambda delta: _tango(b, c, n, delta) - z, -1.0, diff)
+    high = _crossing(lambda delta: _tango(b, c, n, delta) + z, diff, 1.0)
     p = _two_sided(abs(b - c) / math.sqrt(b + c)) if b + c else 1.0
     return Difference(diff=diff, low=low, high=high, p=p)
 
@@ -249,12 +250,14 @@ def _tango(b: float, c: float, n: float, delta: float) -> float:
     return above / math.sqrt(variance)
 
 
-def _crossing(holds: Callable[[float], bool], low: float, high: float) -> float:
-    """Where a claim that holds at ``low`` and not at ``high`` turns, by halving."""
-    for _ in range(HALVINGS):
-        middle = (low + high) / 2
-        low, high = (middle, high) if holds(middle) else (low, middle)
-    return (low + high) / 2
+def _crossing(falling: Callable[[float], float], low: float, high: float) -> float:
+    """Where a function that falls is 0; where it is on one side of it throughout, the end that lies nearer."""
+    at_low, at_high = falling(low), falling(high)
+    if low == high or at_low <= 0:
+        return low
+    if at_high >= 0:
+        return high
+    return root_between(falling, low, high, at_low=at_low, at_high=at_high, close=CLOSE)
 
 
 def _lattice_flips(sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:

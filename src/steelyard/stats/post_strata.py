@@ -40,7 +40,7 @@ class Halves(Struct, frozen=True, kw_only=True):
 
 def are_shares(*samples: np.ndarray) -> bool:
     """Whether all values are 0 or 1."""
-    return all(bool(np.isin(sample, (0.0, 1.0)).all()) for sample in samples)
+    return all(bool(((sample == 0) | (sample == 1)).all()) for sample in samples)
 
 
 def are_few(y: np.ndarray) -> bool:
