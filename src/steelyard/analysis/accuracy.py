@@ -222,7 +222,7 @@ def clusters_of(items: np.ndarray, clusters: np.ndarray) -> np.ndarray | None:
 
 
 def _clustered_mean(metric: str, means: np.ndarray, clusters: np.ndarray, context: Context, status: str) -> Estimate:
-    """CR1 with Student's t; where clusters are too few for it, no interval; without spread, Wilson as if each cluster were one item."""
+    """CR1 with Student's t, or no interval; without spread, Wilson as if each cluster were one item."""
     found, mean = stats.cluster_se(scores=means, clusters=clusters), float(means.mean())
     if not found.se:
         bounds = share(metric, mean * found.clusters, found.clusters, context, status=status)

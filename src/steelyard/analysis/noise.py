@@ -42,9 +42,10 @@ class Calibration(Struct, frozen=True, kw_only=True):
     """What a gate said of one model against itself.
 
     ``fails`` is the false-alarm rate, with an interval for more trials of this kind ("this run"): deals of the same
-    answers, and pairs that share a run, are not independent, and of other answers it may be another. ``detectable`` the smallest true change for the worse that is told from none with
-    a power of 80 %; ``largest`` the largest change for the worse that was seen by luck; ``fails_at_twice`` how often a
-    true fall of twice the margin would be called a fail, by the normal approximation.
+    answers, and pairs that share a run, are not independent, and of other answers it may be another. ``detectable`` is
+    the smallest true change for the worse that is told from none with a power of 80 %; ``largest`` the largest change
+    for the worse that was seen by luck; ``fails_at_twice`` how often a true fall of twice the margin would be called a
+    fail, by the normal approximation.
     """
 
     criterion: str

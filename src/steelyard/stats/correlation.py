@@ -16,6 +16,8 @@ import numpy as np
 import scipy
 from msgspec import Struct
 
+from steelyard.stats.given import same_items
+
 MOST_FOR_EXACT_SPEARMAN = 12
 MOST_FOR_EXACT_TIED_KENDALL = 8
 MOST_FOR_EXACT_KENDALL = 100
@@ -79,7 +81,7 @@ class KendallInterval(Struct, frozen=True, kw_only=True):
 
 def pearson(*, x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray) -> Pearson:
     """Pearson's r with the t test of no correlation (Student 1908); too few points or no spread give ``None``."""
-    a, b = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    a, b = same_items(x, y, names="x and y")
     r = _product_moment(a, b)
     return Pearson(r=r, p=None if r is None else _t_p(r, len(a)), n=len(a))
 
@@ -121,7 +123,7 @@ def correlation_interval_fisher(*, r: float, n: int, confidence: float = 0.95) -
 def spearman_exact(*, x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray) -> Spearman:
     """Spearman's rho; p over all orderings, ties included, up to 12 points, and by t beyond (Kendall 1970)."""
     n = len(x)
-    a, b = _midranks(np.asarray(x, dtype=float)), _midranks(np.asarray(y, dtype=float))
+    a, b = map(_midranks, same_items(x, y, names="x and y"))
     rho = _product_moment(a, b)
     if rho is None:
         return Spearman(rho=None, p=None, n=n, method="exact")
@@ -138,7 +140,7 @@ def kendall_tau_b(*, x: Sequence[float] | np.ndarray, y: Sequence[float] | np.nd
     p is exact up to 100 points without ties and 8 with; beyond that by the normal approximation with ties allowed for
     (Kendall 1970, chapter 4).
     """
-    a, b = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    a, b = same_items(x, y, names="x and y")
     n = len(a)
     if n < 2 or not np.isfinite(a).all() or not np.isfinite(b).all():
         return Kendall(tau=None, p=None, n=n, method="exact")

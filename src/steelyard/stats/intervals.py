@@ -13,6 +13,7 @@ import numpy as np
 import scipy
 from msgspec import Struct
 
+from steelyard.stats.given import count_of
 
 ABOUT_ONE_SIZE = 0.75
 """Effective clusters, as a share of those there are, down to which their sizes do not matter to t."""
@@ -111,6 +112,7 @@ def wilson_interval(*, successes: float, n: float, confidence: float = 0.95) -> 
     """
     if n <= 0:
         return Interval(low=0.0, high=1.0)
+    successes, n = count_of(successes, n)
     z = NormalDist().inv_cdf(0.5 + confidence / 2)
     share = successes / n
     centre = share + z * z / (2 * n)
@@ -127,6 +129,8 @@ def wilson_interval_finite(*, successes: float, n: float, population: int, confi
     The items asked are a random sample of it, none twice (finite population correction, Cochran 1977, section 2.6).
     Once all N are asked it has no width. It says nothing of other questions like these.
     """
+    if n > 0:
+        successes, n = count_of(successes, n)
     if n >= population > 0:
         return Interval(low=successes / n, high=successes / n)
     if n <= 0:
@@ -138,11 +142,13 @@ def wilson_interval_finite(*, successes: float, n: float, population: int, confi
 
 def clopper_pearson_interval(*, successes: int, n: int, confidence: float = 0.95) -> Interval:
     """Exact interval of a share (Clopper & Pearson 1934): never covers less than it says."""
+    count_of(successes, n)
     return _beta_interval(successes, n - successes + 1, successes + 1, n - successes, confidence)
 
 
 def jeffreys_interval(*, successes: float, n: float, confidence: float = 0.95) -> Interval:
     """Equal-tailed interval of the posterior under Beta(1/2, 1/2) (Brown, Cai & DasGupta 2001)."""
+    count_of(successes, n)
     a, b = successes + 0.5, n - successes + 0.5
     found = _beta_interval(a, b, a, b, confidence)
     return Interval(low=0.0 if successes == 0 else found.low, high=1.0 if successes == n else found.high)
@@ -152,12 +158,14 @@ def bayes_beta_interval(
     *, successes: int, n: int, prior_a: float = 1.0, prior_b: float = 1.0, confidence: float = 0.95
 ) -> Interval:
     """Equal-tailed credible interval of a share under a Beta prior (Bowyer et al. 2025)."""
+    count_of(successes, n)
     a, b = successes + prior_a, n - successes + prior_b
     return _beta_interval(a, b, a, b, confidence)
 
 
 def zero_event_upper_bound(*, events: int, n: int, confidence: float = 0.95) -> UpperBound:
     """One-sided exact upper bound of a share; with no event it is 1 - (1 - confidence)^(1/n), near 3/n."""
+    count_of(events, n, name="events")
     if n <= events:
         return UpperBound(high=1.0)
     return UpperBound(high=float(scipy.special.betaincinv(events + 1, n - events, confidence)))

@@ -128,8 +128,8 @@ def _dependence(source: str) -> str:
     if source == EACH_RUN:
         return "Neighbouring pairs share a run, so the interval is somewhat narrower than it should be."
     return (
-        "All deals are of the same answers: the interval is of more such deals, and other answers of an unchanged model "
-        "may give another rate."
+        "All deals are of the same answers: the interval is of more such deals, and other answers of an unchanged "
+        "model may give another rate."
     )
 
 
