@@ -137,7 +137,9 @@ def _r(one: Correlation) -> str:
 
 
 def _place(point: Standing) -> str:
-    if point.accuracy is not None and point.is_partial:
+    if point.accuracy is None:
+        return "not placed: it has no score"
+    if point.is_partial:
         return f"not placed: {100 * point.unscored:.2g} % of its answers have no score"
     if not point.is_placed:
         return "not placed: no time and no cost beside the score"
