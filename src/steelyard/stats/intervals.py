@@ -78,7 +78,7 @@ class ClusteredMean(Struct, frozen=True, kw_only=True):
     def degrees(self) -> float | None:
         """Degrees of freedom of t: G - 1, or of sizes far apart one less than the effective clusters.
 
-        With G - 1 t covers 92 % and more while there are three quarters as many effective ones, and 9 to 60 % where one
+        With G - 1 t covers 92 % and more while there are three quarters as many effective ones, and 9 to 62 % where one
         cluster of ten has nine tenths of the items (simulated); with fewer degrees 91 and more there too. ``None``
         where that leaves less than one, and t says nothing.
         """
