@@ -60,3 +60,12 @@ def test_a_stratum_counts_its_clusters_too():
     run = sy.run([lambda prompt: prompt], [benchmark])
     assert run.estimate("accuracy/a").method == "6 clusters, CR1, t"
     assert (run.estimate("accuracy/b").n, run.estimate("accuracy/b").value) == (30, 0.5)
+
+
+def test_clusters_of_which_one_has_most_items_are_worth_fewer_or_too_few():
+    rough = run_over(lambda i: f"k{min(i // 3, 10)}", lambda i: i % 2)
+    assert (rough.low, rough.high) != (None, None)
+    assert rough.status.startswith("only 11 clusters, worth ")
+    lone = run_over(lambda i: f"k{max(i - 54, 0)}", lambda i: i % 2)
+    assert (lone.value, lone.low, lone.high, lone.level) == (0.5, None, None, None)
+    assert lone.status == "only 6 clusters, worth 1.2 of one size: too few for an interval"

@@ -103,6 +103,15 @@ def test_clusters_widen_the_interval_and_say_so():
     assert held.difference.high - held.difference.low > 1.5 * (free.difference.high - free.difference.low)
 
 
+def test_two_clusters_bound_no_difference_beyond_what_it_can_be():
+    cluster = np.arange(40) // 20
+    baseline, candidate = np.zeros(40), np.where(np.arange(40) < 4, 1.0, 0.0)
+    found = compare_scores(side(baseline, cluster=cluster), side(candidate, cluster=cluster))
+    assert -1 <= found.difference.low < 0 < found.difference.high <= 1
+    assert found.detectable is None
+    assert found.difference.status == "only 2 clusters: the interval is rough"
+
+
 def test_a_mean_over_strata_is_compared_as_the_headline_weighs_it():
     info = msgspec.structs.replace(INFO, aggregate="macro")
     stratum, strata = np.array([0] * 90 + [1] * 10), ("large", "small")

@@ -77,6 +77,14 @@ def test_the_front_holds_those_that_no_other_beats_in_all():
     assert [one.is_placed for one in (best, unknown)] == [True, False]
 
 
+def test_a_model_that_often_fails_is_on_no_front_and_beats_nobody():
+    whole = Standing(model="whole", accuracy=0.8, latency_s=2.0, cost_usd=0.02)
+    partial = Standing(model="partial", accuracy=0.95, latency_s=1.0, cost_usd=0.01, unscored=0.5)
+    found = {one.model: one for one in front([whole, partial])}
+    assert [one.beaten_by for one in found.values()] == [None, None]
+    assert [one.is_placed for one in found.values()] == [True, False]
+
+
 def test_a_partial_correlation_is_that_of_the_residuals():
     generator = np.random.default_rng(3)
     z = generator.normal(size=200)

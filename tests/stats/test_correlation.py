@@ -184,3 +184,24 @@ def test_rank_correlations_err_as_often_as_they_say(n):
         concordance.append(stats.kendall_tau_b(x=x, y=y).p <= 0.05)
     assert 0.03 <= np.mean(rank) <= 0.06
     assert 0.025 <= np.mean(concordance) <= 0.06
+
+
+def test_with_ties_an_interval_leaves_out_no_correlation_just_where_its_p_is_small():
+    generator, missed, told = np.random.default_rng(5), 0, 0
+    for _ in range(150):
+        x, y = generator.integers(0, 4, (2, 10))
+        tau = stats.kendall_tau_b(x=x, y=y)
+        found = stats.kendall_interval(tau=tau.tau, n=10, untied=tau.untied)
+        is_told = found.low > 0 or found.high < 0
+        assert is_told == (found.p <= 0.05)
+        told += is_told
+        plain = stats.kendall_interval(tau=tau.tau, n=10)
+        missed += plain.low > 0 or plain.high < 0
+    assert told / 150 <= 0.06 < missed / 150
+
+
+def test_without_ties_the_interval_has_the_exact_p():
+    x, y = np.arange(9), np.array([1, 0, 3, 2, 5, 4, 7, 8, 6])
+    tau = stats.kendall_tau_b(x=x, y=y)
+    assert stats.kendall_interval(tau=tau.tau, n=9).p == pytest.approx(tau.p)
+    assert tau.untied == 1

@@ -380,3 +380,60 @@ def test_clusters_that_do_not_differ_leave_no_error_rather_than_one_of_zero(scor
 def test_values_alike_in_clusters_bound_a_quantile_as_if_each_cluster_were_one():
     found = stats.clustered_quantile_interval(values=np.ones(60), clusters=np.repeat(np.arange(20), 3), p=0.5)
     assert (found.low, found.high, found.effective_n) == (1.0, 1.0, 20.0)
+
+
+@pytest.mark.parametrize("sizes", [[91] + [1] * 9, [60, 20] + [5] * 8, [100] + [5] * 19, [200] + [2] * 100])
+def test_clusters_of_unlike_size_cover_where_one_less_than_their_number_does_not(sizes):
+    generator, clusters, covered, plainly = np.random.default_rng(3), np.repeat(np.arange(len(sizes)), sizes), 0, 0
+    for _ in range(400):
+        values = 0.5 * generator.normal(size=len(sizes))[clusters] + 0.5 * generator.normal(size=sum(sizes))
+        found = stats.paired_t(a=values, b=np.zeros(len(values)), clusters=clusters)
+        error = stats.cluster_se(scores=values, clusters=clusters)
+        covered += found.low is None or found.low <= 0 <= found.high
+        plainly += abs(error.mean) <= stats.t_quantile(degrees=len(sizes) - 1, p=0.975) * error.se
+    assert covered / 400 >= 0.92
+    assert plainly / 400 < 0.85
+
+
+@pytest.mark.parametrize(
+    ("function", "given"),
+    [
+        (stats.wilson_interval, {"successes": 5, "n": 3}),
+        (stats.wilson_interval, {"successes": float("nan"), "n": 3}),
+        (stats.wilson_interval_finite, {"successes": -1, "n": 3, "population": 9}),
+        (stats.clopper_pearson_interval, {"successes": 5, "n": 3}),
+        (stats.jeffreys_interval, {"successes": -1, "n": 3}),
+        (stats.bayes_beta_interval, {"successes": 5, "n": 3}),
+        (stats.zero_event_upper_bound, {"events": -1, "n": 3}),
+        (stats.mcnemar, {"only_a_correct": -1, "only_b_correct": 3}),
+        (stats.paired_difference_score_interval, {"only_a_correct": 2, "only_b_correct": 2, "n": 3}),
+        (stats.paired_difference_bonett_price, {"only_a_correct": 5, "only_b_correct": 0, "n": 3}),
+        (stats.unpaired_difference_newcombe, {"a_successes": 5, "a_n": 3, "b_successes": 1, "b_n": 3}),
+        (stats.gate_verdict, {"n": 3, "only_baseline_correct": 5, "only_candidate_correct": 0, "margin": 0.02}),
+    ],
+)
+def test_counts_that_cannot_be_are_an_error_that_says_so(function, given):
+    with pytest.raises(ValueError, match="count from 0 to"):
+        function(**given)
+
+
+@pytest.mark.parametrize(
+    ("function", "names"),
+    [
+        (stats.paired_t, ("a", "b")),
+        (stats.pearson, ("x", "y")),
+        (stats.kendall_tau_b, ("x", "y")),
+        (stats.spearman_exact, ("x", "y")),
+        (stats.ratio_interval_fieller, ("numerator", "denominator")),
+    ],
+)
+def test_a_single_value_is_not_stretched_to_as_many_as_the_other_column_has(function, names):
+    with pytest.raises(ValueError, match="two columns of the same items"):
+        function(**dict(zip(names, ([1.0, 2.0, 4.0], [1.0]), strict=True)))
+
+
+def test_counts_of_numpy_give_plain_numbers_and_do_not_overflow():
+    few, many = np.uint8(3), np.uint8(200)
+    assert stats.mcnemar(only_a_correct=few, only_b_correct=many) == stats.mcnemar(only_a_correct=3, only_b_correct=200)
+    found = stats.wilson_interval(successes=few, n=many)
+    assert (type(found.low), found) == (float, stats.wilson_interval(successes=3, n=200))

@@ -16,6 +16,7 @@ from steelyard.analysis.estimates import (
     share,
     unknown,
 )
+from steelyard.stats.intervals import ClusteredMean
 from steelyard.types import Columns, Estimate
 
 MUCH_ERRORED = 0.01
@@ -221,25 +222,34 @@ def clusters_of(items: np.ndarray, clusters: np.ndarray) -> np.ndarray | None:
 
 
 def _clustered_mean(metric: str, means: np.ndarray, clusters: np.ndarray, context: Context, status: str) -> Estimate:
-    """CR1 with Student's t at G - 1 degrees; without spread, Wilson as if each cluster were one item."""
+    """CR1 with Student's t, or no interval; without spread, Wilson as if each cluster were one item."""
     found, mean = stats.cluster_se(scores=means, clusters=clusters), float(means.mean())
     if not found.se:
         bounds = share(metric, mean * found.clusters, found.clusters, context, status=status)
         return msgspec.structs.replace(bounds, n=len(means), method=f"wilson at {found.clusters} clusters")
-    reach = found.se * stats.t_quantile(found.clusters - 1, (1 + context.confidence) / 2)
-    if status == "ok" and found.clusters < FEW_CLUSTERS:
-        status = f"only {found.clusters} clusters: the interval is rough"
+    reach = None
+    if found.degrees is not None:
+        reach = found.se * stats.t_quantile(found.degrees, (1 + context.confidence) / 2)
     return Estimate(
         metric=metric,
         value=mean,
-        low=max(0.0, mean - reach),
-        high=min(1.0, mean + reach),
-        level=context.confidence,
+        low=None if reach is None else max(0.0, mean - reach),
+        high=None if reach is None else min(1.0, mean + reach),
+        level=None if reach is None else context.confidence,
         n=len(means),
         method=f"{found.clusters} clusters, CR1, t",
         unit="share",
-        status=status,
+        status=cluster_warning(found) or status if status == "ok" or reach is None else status,
     )
+
+
+def cluster_warning(found: ClusteredMean) -> str:
+    """What clusters too few, or too unlike in size, make of an interval; empty where it holds."""
+    is_plain = found.degrees == found.clusters - 1
+    worth = f"{found.clusters} clusters" + ("" if is_plain else f", worth {found.effective:.2g} of one size")
+    if found.degrees is None:
+        return f"only {worth}: too few for an interval"
+    return f"only {worth}: the interval is rough" if found.degrees < FEW_CLUSTERS - 1 else ""
 
 
 def is_binary(values: np.ndarray) -> bool:

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from steelyard.analysis.compare import Side, claim_level, compare_scores
 from steelyard.analysis.compare_measures import MEASURES, compare_measure
-from steelyard.analysis.correlations import Standing, front
+from steelyard.analysis.correlations import Standing, front, unscored_share
 from steelyard.analysis.margins import Cell
 from steelyard.analysis.mirrored import mirrored
 from steelyard.analysis.pairing import differing_fields
@@ -143,6 +143,7 @@ class Bench:
                     accuracy=one.value("accuracy"),
                     latency_s=one.value("latency.p50"),
                     cost_usd=one.value("cost.per_request"),
+                    unscored=unscored_share(one.side),
                 )
                 for one in self.models
             ]

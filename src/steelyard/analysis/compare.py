@@ -18,7 +18,7 @@ import numpy as np
 from msgspec import Struct
 
 from steelyard import stats
-from steelyard.analysis.accuracy import accuracy, is_binary, is_over_strata, stratum_weights
+from steelyard.analysis.accuracy import accuracy, cluster_warning, is_binary, is_over_strata, stratum_weights
 from steelyard.analysis.estimates import Context, unknown
 from steelyard.analysis.pairing import Paired, Range, differing_settings, lost_range, mean_difference, pair_scores
 from steelyard.analysis.wording import signed_points
@@ -29,7 +29,6 @@ POWER = 0.8
 FALSE_SHARE = 0.10
 """Of what is called a difference in a table of many, the share that may be none (Benjamini & Hochberg)."""
 FEW_FOR_T = 50
-FEW_CLUSTERS = 10
 MUCH_LOST = 0.01
 NO_SPREAD = 1e-9
 """A standard error that is rounding alone, as of a ratio that every item has."""
@@ -211,14 +210,15 @@ def logarithm(ratio: Estimate) -> Estimate:
 def detectable_difference(difference: Estimate, confidence: float) -> float | None:
     """The smallest true difference that as many items find with a power of 80 %, from the spread seen here.
 
-    Without any spread nobody can say.
+    Without any spread nobody can say; nor where only more than a share can differ by would do.
     """
     se = standard_error(difference)
     if not se or se <= NO_SPREAD:
         return None
-    return stats.minimum_detectable_effect(
+    found = stats.minimum_detectable_effect(
         n=difference.n, omega2=difference.n * se**2, alpha=1 - confidence, power=POWER
     ).mde
+    return None if found is not None and found > 1 and difference.unit == "share" else found
 
 
 def average_over_benchmarks(comparisons: Sequence[Comparison], *, confidence: float = CONFIDENCE) -> Estimate | None:
@@ -316,20 +316,37 @@ def _of_right_and_wrong(metric: str, pair: Paired, confidence: float) -> Found:
 
 
 def _of_item_means(metric: str, pair: Paired, confidence: float) -> Found:
-    found = stats.paired_t(a=pair.a, b=pair.b, clusters=pair.clusters, confidence=confidence)
-    groups = pair.n if pair.clusters is None else len(np.unique(pair.clusters))
-    how = "paired t over items" if pair.clusters is None else f"paired, {groups} clusters, CR1, t"
+    if pair.clusters is not None:
+        return _of_clusters(metric, pair, pair.clusters, confidence)
+    found = stats.paired_t(a=pair.a, b=pair.b, confidence=confidence)
     if found.low is None or found.high is None:
-        return _without_spread(metric, pair, groups, confidence)
-    status = "ok"
-    if pair.clusters is not None and groups < FEW_CLUSTERS:
-        status = f"only {groups} clusters: the interval is rough"
-    difference = _estimate(metric, found.mean_diff, found.low, found.high, confidence, pair.n, how, status=status)
-    if pair.clusters is None and pair.n < FEW_FOR_T:
+        return _without_spread(metric, pair, pair.n, confidence)
+    low, high = _possible(pair, found.low, found.high)
+    difference = _estimate(metric, found.mean_diff, low, high, confidence, pair.n, "paired t over items")
+    if pair.n < FEW_FOR_T:
         flips = stats.paired_permutation(differences=pair.differences)
         inverted = Inverted(test="paired t", p=found.p)
         return Found(difference=difference, test=f"sign flips, {flips.method}", p=flips.p, inverted=inverted)
-    return Found(difference=difference, test="paired t" if pair.clusters is None else "clustered t", p=found.p)
+    return Found(difference=difference, test="paired t", p=found.p)
+
+
+def _of_clusters(metric: str, pair: Paired, clusters: np.ndarray, confidence: float) -> Found:
+    """CR1 and Student's t; no interval where clusters are too few, or too unlike in size, for it."""
+    spread = stats.cluster_se(scores=pair.differences, clusters=clusters)
+    if spread.se is None:
+        return _without_spread(metric, pair, spread.clusters, confidence)
+    found = stats.paired_t(a=pair.a, b=pair.b, clusters=clusters, confidence=confidence)
+    low, high = _possible(pair, found.low, found.high)
+    how, status = f"paired, {spread.clusters} clusters, CR1, t", cluster_warning(spread) or "ok"
+    difference = _estimate(metric, found.mean_diff, low, high, confidence, pair.n, how, status=status)
+    return Found(difference=difference, test="none" if found.p is None else "clustered t", p=found.p)
+
+
+def _possible(pair: Paired, low: float | None, high: float | None) -> tuple[float | None, float | None]:
+    """Bounds no farther out than a difference of such scores can be: of scores from 0 to 1 no farther than 1."""
+    if low is None or high is None or min(pair.a.min(), pair.b.min()) < 0 or max(pair.a.max(), pair.b.max()) > 1:
+        return low, high
+    return max(-1.0, low), min(1.0, high)
 
 
 def _over_strata(metric: str, pair: Paired, candidate: Side, confidence: float) -> Found:

@@ -14,9 +14,10 @@ import numpy as np
 from msgspec import Struct
 
 from steelyard import stats
-from steelyard.analysis.accuracy import clusters_of
+from steelyard.analysis.accuracy import MUCH_ERRORED, clusters_of
 from steelyard.analysis.compare import CONFIDENCE, FALSE_SHARE, Side
-from steelyard.analysis.estimates import item_means
+from steelyard.analysis.estimates import headline_scored, item_means
+from steelyard.stats.correlation import KendallInterval
 from steelyard.types import Estimate
 
 FEWEST_MODELS = 5
@@ -46,18 +47,27 @@ class Correlation(Struct, frozen=True, kw_only=True):
 
 
 class Standing(Struct, frozen=True, kw_only=True):
-    """One model as a point: its score, and what it takes; ``None`` where unknown. ``beaten_by`` dominates it."""
+    """One model as a point: its score, and what it takes; ``None`` where unknown. ``beaten_by`` dominates it.
+
+    ``unscored`` is the share of answers without a score: what is left of a model that often fails are the easy ones.
+    """
 
     model: str
     accuracy: float | None
     latency_s: float | None
     cost_usd: float | None
+    unscored: float = 0.0
     beaten_by: str | None = None
 
     @property
     def is_placed(self) -> bool:
-        """Whether anything is known beside the score: of a score alone there is an order, and no front."""
-        return self.accuracy is not None and (self.latency_s is not None or self.cost_usd is not None)
+        """Whether it can be on a front: of a score alone there is an order, and of a part of the items not that."""
+        return not self.is_partial and (self.latency_s is not None or self.cost_usd is not None)
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether so much has no score that nobody can say how good it is."""
+        return self.accuracy is None or self.unscored > MUCH_ERRORED
 
 
 def within(side: Side) -> list[Correlation]:
@@ -78,7 +88,7 @@ def within(side: Side) -> list[Correlation]:
 def across(benchmark: str, points: Sequence[Standing]) -> list[Correlation]:
     """Kendall's tau between models' scores and what they take; a reason instead of a number for few models.
 
-    Its interval is of models like these, their figures taken as known.
+    Its interval is of models like these, their figures taken as known; p is that of the interval, with ties too.
     """
     found = []
     for figure, field in (("latency", "latency_s"), ("cost", "cost_usd")):
@@ -91,16 +101,30 @@ def across(benchmark: str, points: Sequence[Standing]) -> list[Correlation]:
             estimate = _tau(None, len(pairs), status)
             found.append(Correlation(benchmark=benchmark, model=None, figure=figure, r=estimate, p=None))
             continue
-        tau = stats.kendall_tau_b(x=[x for x, _ in pairs], y=[y for _, y in pairs])
+        together = stats.kendall_tau_b(x=[x for x, _ in pairs], y=[y for _, y in pairs])
+        tau = together.tau
         status = "ok" if len(pairs) >= FEW_MODELS else f"of {len(pairs)} models only: it may be far off"
-        estimate = _tau(tau.tau, len(pairs), status)
-        found.append(Correlation(benchmark=benchmark, model=None, figure=figure, r=estimate, p=tau.p))
+        bounds = None
+        if tau is not None:
+            bounds = stats.kendall_interval(tau=tau, n=len(pairs), untied=together.untied, confidence=CONFIDENCE)
+        estimate = _tau(tau, len(pairs), status, bounds)
+        p = None if bounds is None else bounds.p
+        found.append(Correlation(benchmark=benchmark, model=None, figure=figure, r=estimate, p=p))
     return found
 
 
 def front(points: Sequence[Standing]) -> list[Standing]:
-    """Every model with the one that is at least as good in all that both are known by, and better in some."""
-    return [msgspec.structs.replace(one, beaten_by=_beater(one, points)) for one in points]
+    """Every model with the one that is at least as good in all that both are known by, and better in some.
+
+    One that was scored on a part of its answers neither beats nor is beaten.
+    """
+    whole = [one for one in points if not one.is_partial]
+    return [one if one.is_partial else msgspec.structs.replace(one, beaten_by=_beater(one, whole)) for one in points]
+
+
+def unscored_share(side: Side) -> float:
+    """The share of a side's answers that have no headline score."""
+    return 1 - headline_scored(side.columns) / len(side.columns.sample) if len(side.columns.sample) else 0.0
 
 
 def adjusted(correlations: Sequence[Correlation]) -> list[Correlation]:
@@ -152,8 +176,7 @@ def _over_items(
     )
 
 
-def _tau(value: float | None, n: int, status: str) -> Estimate:
-    bounds = None if value is None else stats.kendall_interval(tau=value, n=n, confidence=CONFIDENCE)
+def _tau(value: float | None, n: int, status: str, bounds: KendallInterval | None = None) -> Estimate:
     is_bounded = bounds is not None and bounds.low is not None
     how = "" if bounds is None or not is_bounded else f", {HOW_TAU[bounds.method]}"
     return Estimate(

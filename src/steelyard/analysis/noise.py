@@ -41,9 +41,11 @@ class Proposal(Struct, frozen=True, kw_only=True):
 class Calibration(Struct, frozen=True, kw_only=True):
     """What a gate said of one model against itself.
 
-    ``fails`` is the false-alarm rate; ``detectable`` the smallest true change for the worse that is told from none with
-    a power of 80 %; ``largest`` the largest change for the worse that was seen by luck; ``fails_at_twice`` how often a
-    true fall of twice the margin would be called a fail, by the normal approximation.
+    ``fails`` is the false-alarm rate, with an interval for more trials of this kind ("this run"): deals of the same
+    answers, and pairs that share a run, are not independent, and of other answers it may be another. ``detectable`` is
+    the smallest true change for the worse that is told from none with a power of 80 %; ``largest`` the largest change
+    for the worse that was seen by luck; ``fails_at_twice`` how often a true fall of twice the margin would be called a
+    fail, by the normal approximation.
     """
 
     criterion: str
@@ -146,7 +148,8 @@ def calibrate(margin: Margin, pairs: Sequence[Pair], source: str) -> Calibration
     last = checks[-1]
     context = Context(info=pairs[-1].one.info)
     shares = {
-        word: share(f"gate.{word}", words[word], len(checks), context) for word in ("pass", "fail", "inconclusive")
+        word: share(f"gate.{word}", words[word], len(checks), context, estimand="this run")
+        for word in ("pass", "fail", "inconclusive")
     }
     detectable = [check.detectable for check in judged if check.detectable is not None]
     worst = [_loss(check) for check in judged]

@@ -25,6 +25,8 @@ FEWEST_ITEMS = 100
 WORTH_IT = 0.3
 """The correlation below which less than a tenth of the variance goes."""
 MUCH_LOST = 0.01
+FEW_FLIPS = 6
+"""Of so few flips, where most items were asked, a single benchmark's interval may cover no more than 75 %."""
 METHODS = {
     "t": "regression on the baseline's scores, t",
     "shares": "regression on the baseline's scores, Jeffreys within its right and wrong",
@@ -247,6 +249,13 @@ def _notes(parts: Parts, baseline: Side, candidate: Side) -> Iterator[str]:
         yield (
             f"the estimate is for the {parts.population:,} items that {baseline.name} was asked and has a score of, "
             f"of the benchmark's {baseline.info.available:,}"
+        )
+    flips = int((pair.a != pair.b).sum())
+    if flips < FEW_FLIPS and 2 * pair.n > parts.population and is_binary(pair.a) and is_binary(pair.b):
+        yield (
+            f"only {flips} of the items asked were answered otherwise than by the baseline, and most were asked: of so "
+            "few flips the interval holds over many benchmarks, but on a single one down to 75 % of the time. Try: "
+            "steelyard run --resume to ask the rest"
         )
     if len(pair.only_a):
         yield f"{len(pair.only_a):,} items of run #{candidate.run} are left out: the baseline was not asked them"

@@ -14,6 +14,7 @@ import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
 
+from steelyard.stats.given import same_items
 from steelyard.stats.intervals import t_quantile, wilson_interval, without_spread
 from steelyard.stats.paired import t_test
 from steelyard.stats.post_strata import Halves, are_few, are_shares, halves, share_bounds, share_p_value
@@ -102,7 +103,7 @@ def control_variate_mean(
     scores of the baseline is bounded without them. Where all items were asked there is no width; where the line meets
     every item asked, and scores are not right or wrong, there is no interval.
     """
-    y, x = np.asarray(new, dtype=float), np.asarray(baseline_same_items, dtype=float)
+    y, x = same_items(new, baseline_same_items, names="new and baseline_same_items")
     n = len(y)
     if n == 0 or not np.isfinite(y).all() or not np.isfinite(x).all():
         return AdjustedMean(estimate=None, theta=0.0, correlation=None, se=None, low=None, high=None, n=n)
@@ -144,7 +145,7 @@ def control_variate_difference(
     ``baseline_variance``, that of the baseline over all its items, those are a sample themselves, and the interval is
     for questions like them: what they leave open is added (two-phase sampling, Cochran 1977, section 12.6).
     """
-    y, x = np.asarray(new, dtype=float), np.asarray(baseline_same_items, dtype=float)
+    y, x = same_items(new, baseline_same_items, names="new and baseline_same_items")
     n, size = len(y), population if baseline_variance is None else ENDLESS
     found = control_variate_mean(
         new=y,
@@ -199,7 +200,7 @@ def control_variate_gain(
     normal (delta method). Where both are right about just the same items, so many more may be apart as Wilson's bound
     of none in n allows. All figures are those of a finite ``population``.
     """
-    y, x = np.asarray(new, dtype=float), np.asarray(baseline_same_items, dtype=float)
+    y, x = same_items(new, baseline_same_items, names="new and baseline_same_items")
     n = len(y)
     if n < 4 or without_spread(x) or without_spread(y):
         return ControlVariateGain(
@@ -273,7 +274,7 @@ def ppi_mean(
     too; of yes and no the halves' own intervals, as for a control variate, and of a rare yes or no those of what is
     predicted above and below its mean.
     """
-    y, f = np.asarray(labeled, dtype=float), np.asarray(predictions_labeled, dtype=float)
+    y, f = same_items(labeled, predictions_labeled, names="labeled and predictions_labeled")
     others = np.asarray(predictions_unlabeled, dtype=float)
     n = len(y)
     if n == 0 or not all(np.isfinite(sample).all() for sample in (y, f, others)):

@@ -15,6 +15,7 @@ import numpy as np
 import scipy
 from msgspec import Struct
 
+from steelyard.stats.given import flips_of, same_items
 from steelyard.stats.intervals import cluster_se, members_of, t_quantile, without_spread
 from steelyard.stats.roots import root_between
 
@@ -82,7 +83,8 @@ def mcnemar(*, only_a_correct: int, only_b_correct: int) -> McNemar:
     The exact test is over-careful, the asymptotic one a little bold, the one with continuity correction more careful
     than the exact. Of b = c pairs mid-p is 1 less half the chance of just that; without a discordant pair every p is 1.
     """
-    b, c = only_a_correct, only_b_correct
+    b, c = int(only_a_correct), int(only_b_correct)
+    flips_of(b, c, b + c)
     n, least = b + c, min(b, c)
     ratio = b / c if c else None
     if n == 0:
@@ -103,9 +105,9 @@ def paired_difference_score_interval(
     *, only_a_correct: float, only_b_correct: float, n: float, confidence: float = 0.95
 ) -> Difference:
     """Score interval of a paired difference of shares (Tango 1998): all that a score test would not reject."""
-    b, c = float(only_a_correct), float(only_b_correct)
     if n <= 0:
         return Difference(diff=None, low=-1.0, high=1.0)
+    b, c, n = flips_of(only_a_correct, only_b_correct, n)
     z = NormalDist().inv_cdf(0.5 + confidence / 2)
     diff = (b - c) / n
     low = _crossing(lambda delta: _tango(b, c, n, delta) - z, -1.0, diff)
@@ -119,6 +121,8 @@ def paired_difference_bonett_price(
 ) -> Difference:
     """Wald's interval after adding a pair to both discordant cells (Bonett & Price 2012): close to Tango's."""
     z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    if n > 0:
+        only_a_correct, only_b_correct, n = flips_of(only_a_correct, only_b_correct, n)
     b, c = (only_a_correct + 1) / (n + 2), (only_b_correct + 1) / (n + 2)
     reach = z * math.sqrt((b + c - (b - c) ** 2) / (n + 2))
     diff = (only_a_correct - only_b_correct) / n if n > 0 else None
@@ -134,18 +138,20 @@ def paired_t(
 ) -> TTest:
     """Student's t on the per-item differences a - b; of repeats take each item's mean first.
 
-    Items that come in ``clusters`` have the cluster-robust error CR1 with G - 1 degrees of freedom (Miller 2024).
+    Items that come in ``clusters`` have the cluster-robust error CR1 with G - 1 degrees of freedom (Miller 2024); where
+    their sizes are far apart, with fewer, down to none and no interval (see ``cluster_se``).
     """
-    differences = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
+    differences = np.subtract(*same_items(a, b))
     n = len(differences)
     mean = float(differences.mean()) if n and np.isfinite(differences).all() else None
-    se, df = None, n - 1
+    se: float | None = None
+    df: float | None = n - 1
     if mean is not None and n > 1 and not without_spread(differences):
         se = float(differences.std(ddof=1)) / math.sqrt(n)
         if clusters is not None:
             found = cluster_se(scores=differences, clusters=clusters)
-            se, df = found.se, found.clusters - 1
-    if mean is None or se is None or se <= 1e-12 * float(np.abs(differences).max()):
+            se, df = found.se, found.degrees
+    if mean is None or se is None or df is None or se <= 1e-12 * float(np.abs(differences).max()):
         return TTest(t=None, df=None, p=None, mean_diff=mean, se=None, low=None, high=None, n=n)
     return t_test(mean=mean, se=se, df=df, n=n, confidence=confidence)
 
@@ -162,7 +168,7 @@ def paired_t_stratified(
 
     ``weights`` need not sum to 1; n - H degrees of freedom. A stratum of one item takes the variance of the whole.
     """
-    differences = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
+    differences = np.subtract(*same_items(a, b))
     n = len(differences)
     if not n or not np.isfinite(differences).all():
         return TTest(t=None, df=None, p=None, mean_diff=None, se=None, low=None, high=None, n=n)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from msgspec import Struct
 
+from steelyard.stats.given import same_items
 from steelyard.stats.intervals import t_quantile
 from steelyard.stats.quantiles import Value
 
@@ -28,7 +29,7 @@ def ratio_interval_fieller(
     It holds every theta for which the mean of numerator - theta * denominator does not differ from 0 by a t test. Where
     every item has the same ratio, as of two prices for the same tokens, the set is no wider than rounding.
     """
-    above, below = np.asarray(numerator, dtype=float), np.asarray(denominator, dtype=float)
+    above, below = same_items(numerator, denominator, names="numerator and denominator")
     n = len(above)
     if n == 0 or not below.sum() or not np.isfinite(above.sum() + below.sum()):
         return RatioInterval(ratio=None, low=None, high=None)

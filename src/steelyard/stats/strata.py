@@ -16,6 +16,7 @@ import numpy as np
 import scipy.special
 from msgspec import Struct
 
+from steelyard.stats.given import same_items
 from steelyard.stats.intervals import Interval, members_of, t_quantile
 
 FEW = 5
@@ -158,7 +159,7 @@ def stratified_difference_interval(
     stratum it is Tango's (1998), known to cover 99.8 % at one flip expected, 98.6 at two, 95.9 at four. Few items are
     here up to ten, among several strata. ``weights`` need not sum to 1; ``p`` is that of the score test.
     """
-    differences = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
+    differences = np.subtract(*same_items(a, b))
     n = len(differences)
     membership = members_of(strata)
     names = np.unique(strata).tolist() if isinstance(strata, np.ndarray) else list(dict.fromkeys(strata))

@@ -53,7 +53,7 @@ def score_within(seen: Seen, *, population: int | None, alpha: float) -> tuple[F
     if seen.strata is not None:
         return _score_over(seen.strata.only(~np.isnan(seen.a)), scores, population=population, alpha=alpha)
     mean = float(scores.mean())
-    worth = _worth(scores, _clusters_of(seen, ~np.isnan(seen.a)))
+    worth = _worth(scores, _clusters_of(seen, ~np.isnan(seen.a)), alpha)
     if population is not None and n >= population:
         return Found(mean, mean, mean), worth
     gain = 1.0 if population is None else (population - 1) / (population - n)
@@ -81,8 +81,8 @@ def _score_over(strata: Strata, scores: np.ndarray, *, population: int | None, a
     return Found(found.mean, bounds.low, bounds.high), worth
 
 
-def _worth(scores: np.ndarray, clusters: np.ndarray | None) -> float:
-    """The independent right or wrong answers that would leave the mean as uncertain."""
+def _worth(scores: np.ndarray, clusters: np.ndarray | None, alpha: float) -> float:
+    """The independent right or wrong answers that would leave the mean as uncertain; of few clusters as t has it."""
     n, mean = len(scores), float(scores.mean())
     whole = mean * (1 - mean)
     if whole <= 0 or n < 2 or (clusters is None and bool(np.isin(scores, (0.0, 1.0)).all())):
@@ -90,7 +90,11 @@ def _worth(scores: np.ndarray, clusters: np.ndarray | None) -> float:
     if clusters is None:
         variance = float(scores.var(ddof=1)) / n
     else:
-        variance = (stats.cluster_se(scores=scores, clusters=clusters).se or 0.0) ** 2
+        found = stats.cluster_se(scores=scores, clusters=clusters)
+        if found.se is not None and found.degrees is None:
+            return 1.0
+        reach = (found.se or 0.0) * stats.t_quantile(found.degrees or 1.0, 1 - alpha / 2)
+        variance = (reach / NormalDist().inv_cdf(1 - alpha / 2)) ** 2
     return min(whole / variance, 100.0 * n) if variance > 0 else float(n)
 
 
@@ -126,7 +130,7 @@ def difference_within(seen: Seen, *, population: int | None, z: float | None) ->
         else:
             low, high = (mean + (bound - mean) / math.sqrt(gain) for bound in (found.low, found.high))
     if population is None:
-        return Found(mean, low, high)
+        return Found(mean, max(-1.0, low), min(1.0, high))
     left = population - n
     return Found(mean, max(low, (total - left) / population), min(high, (total + left) / population))
 

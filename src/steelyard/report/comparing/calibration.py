@@ -21,6 +21,7 @@ from steelyard.types import RunInfo
 
 FINISHED = ("done", "budget")
 MOST_RUNS = 50
+EACH_RUN = "each run of this plan against the one before"
 
 
 def calibrations(
@@ -52,7 +53,7 @@ def calibrations(
                 )
                 found.append(calibrate(margin, repeats, source))
             if runs:
-                found.append(calibrate(margin, runs, "each run of this plan against the one before"))
+                found.append(calibrate(margin, runs, EACH_RUN))
     if not found:
         raise UsageError(
             f"run #{run.number} asked each item once, and no other run has its plan: nothing to tell its noise by. "
@@ -111,7 +112,7 @@ def print_calibrations(found: Sequence[Calibration]) -> None:
     out.print(table)
     out.print()
     for source in dict.fromkeys(one.source for one in found):
-        out.say(f"Tried on: {source}.")
+        out.say(f"Tried on: {source}. {_dependence(source)}")
     for one in found:
         if one.reason:
             out.say(f"! {one.criterion} on {one.benchmark} was never judged: {one.reason}")
@@ -121,6 +122,15 @@ def print_calibrations(found: Sequence[Calibration]) -> None:
                 f"{100 * one.fails_at_twice:.0f} % of the time (n = {one.n:,}).",
                 soft_wrap=True,
             )
+
+
+def _dependence(source: str) -> str:
+    if source == EACH_RUN:
+        return "Neighbouring pairs share a run, so the interval is somewhat narrower than it should be."
+    return (
+        "All deals are of the same answers: the interval is of more such deals, and other answers of an unchanged "
+        "model may give another rate."
+    )
 
 
 def _size(one: Calibration, value: float | None) -> str:

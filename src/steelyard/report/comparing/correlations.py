@@ -10,7 +10,7 @@ from msgspec import Struct
 from rich.table import Table
 
 from steelyard.analysis.compare import Side
-from steelyard.analysis.correlations import Correlation, Standing, across, adjusted, front, within
+from steelyard.analysis.correlations import Correlation, Standing, across, adjusted, front, unscored_share, within
 from steelyard.analysis.pairing import check_pairable
 from steelyard.analysis.wording import PER_THOUSAND
 from steelyard.report.comparing.comparison import Reader
@@ -112,6 +112,7 @@ def _points(entries: Sequence[Entry]) -> list[Standing]:
             accuracy=one.cell.value("accuracy"),
             latency_s=one.cell.value("latency.p50"),
             cost_usd=one.cell.value("cost.per_request"),
+            unscored=unscored_share(one.side),
         )
         for one in entries
     ]
@@ -135,12 +136,20 @@ def _r(one: Correlation) -> str:
     return text if one.r.low is None or one.r.high is None else f"{text} ({one.r.low:+.2f} to {one.r.high:+.2f})"
 
 
+def _place(point: Standing) -> str:
+    if point.accuracy is None:
+        return "not placed: it has no score"
+    if point.is_partial:
+        return f"not placed: {100 * point.unscored:.2g} % of its answers have no score"
+    if not point.is_placed:
+        return "not placed: no time and no cost beside the score"
+    return "on the front" if point.beaten_by is None else f"{point.beaten_by} is as good or better in all"
+
+
 def _front_table(one: Front) -> Table:
     table = new_table(one.benchmark, "accuracy", "latency P50", PER_THOUSAND["cost.per_request"], "")
     for point in sorted(one.points, key=lambda point: -(point.accuracy or 0.0)):
-        place = "on the front" if point.beaten_by is None else f"{point.beaten_by} is as good or better in all"
-        if not point.is_placed:
-            place = "not placed: no time and no cost beside the score"
+        place = _place(point)
         shown = (
             "unknown" if point.accuracy is None else f"{100 * point.accuracy:.1f} %",
             "unknown" if point.latency_s is None else f"{point.latency_s:.3g} s",

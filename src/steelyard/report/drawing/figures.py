@@ -178,7 +178,7 @@ def _against_cost(bench: Bench, slot_of: dict[str, int]) -> Figure | None:
         x_unit="USD",
         y_unit="share",
     )
-    return Figure(title="Quality against cost", note=_front_note(marks, "dearer"), svg=svg)
+    return Figure(title="Quality against cost", note=_front_note(bench, marks, "dearer"), svg=svg)
 
 
 def _against_latency(bench: Bench, slot_of: dict[str, int]) -> Figure | None:
@@ -193,24 +193,29 @@ def _against_latency(bench: Bench, slot_of: dict[str, int]) -> Figure | None:
         x_unit="s",
         y_unit="share",
     )
-    return Figure(title="Quality against latency", note=_front_note(marks, "slower"), svg=svg)
+    return Figure(title="Quality against latency", note=_front_note(bench, marks, "slower"), svg=svg)
 
 
-def _front_note(marks: Sequence[charts.Mark], worse: str) -> str:
+def _front_note(bench: Bench, marks: Sequence[charts.Mark], worse: str) -> str:
     if len(marks) < 2:
         return "The cross is the 95 % interval either way. Up and left is better."
+    partial = {point.model for point in bench.standings() if point.is_partial}
+    left_out = ", ".join(mark.name for mark in marks if mark.name in partial)
     return (
         "Up and left is better; crosses are 95 % intervals. Filled and joined: the Pareto front of what was seen, "
         f"which no other model beats in one without being {worse} or less accurate."
+        + (f" Not on it, since too many of its answers have no score: {left_out}." if left_out else "")
     )
 
 
 def _marks(bench: Bench, metric: str, slot_of: dict[str, int], *, times: int = 1) -> list[charts.Mark]:
     points = [one for one in bench.scored if (one.value(metric) or 0) > 0][:MOST_POINTS]
-    return [_mark(one, points, metric, slot_of[one.name], times) for one in points]
+    partial = {point.model for point in bench.standings() if point.is_partial}
+    rivals = [one for one in points if one.name not in partial]
+    return [_mark(one, rivals, metric, slot_of[one.name], times) for one in points]
 
 
-def _mark(one: Contender, points: Sequence[Contender], metric: str, slot: int, times: int) -> charts.Mark:
+def _mark(one: Contender, rivals: Sequence[Contender], metric: str, slot: int, times: int) -> charts.Mark:
     across, up = one.estimates[metric], one.estimates["accuracy"]
     assert across.value is not None
     assert up.value is not None
@@ -224,7 +229,7 @@ def _mark(one: Contender, points: Sequence[Contender], metric: str, slot: int, t
         x_high=across.high * times if low and across.high is not None else None,
         y_low=up.low,
         y_high=up.high,
-        is_front=not any(_beats(other, one, metric) for other in points),
+        is_front=one in rivals and not any(_beats(other, one, metric) for other in rivals),
     )
 
 
