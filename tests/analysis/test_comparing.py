@@ -108,7 +108,7 @@ def test_two_clusters_bound_no_difference_beyond_what_it_can_be():
     baseline, candidate = np.zeros(40), np.where(np.arange(40) < 4, 1.0, 0.0)
     found = compare_scores(side(baseline, cluster=cluster), side(candidate, cluster=cluster))
     assert -1 <= found.difference.low < 0 < found.difference.high <= 1
-    assert found.detectable is None
+    assert found.detectable > 1  # so many items find nothing
     assert found.difference.status == "only 2 clusters: the interval is rough"
 
 

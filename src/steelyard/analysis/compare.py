@@ -22,6 +22,7 @@ from steelyard.analysis.accuracy import accuracy, cluster_warning, is_binary, is
 from steelyard.analysis.estimates import Context, unknown
 from steelyard.analysis.pairing import Paired, Range, differing_settings, lost_range, mean_difference, pair_scores
 from steelyard.analysis.wording import signed_points
+from steelyard.stats.paired import t_test
 from steelyard.types import Agreement, CellInfo, Columns, Comparison, Estimate, Pairing, Verdict
 
 CONFIDENCE = 0.95
@@ -210,15 +211,14 @@ def logarithm(ratio: Estimate) -> Estimate:
 def detectable_difference(difference: Estimate, confidence: float) -> float | None:
     """The smallest true difference that as many items find with a power of 80 %, from the spread seen here.
 
-    Without any spread nobody can say; nor where only more than a share can differ by would do.
+    Without any spread nobody can say.
     """
     se = standard_error(difference)
     if not se or se <= NO_SPREAD:
         return None
-    found = stats.minimum_detectable_effect(
+    return stats.minimum_detectable_effect(
         n=difference.n, omega2=difference.n * se**2, alpha=1 - confidence, power=POWER
     ).mde
-    return None if found is not None and found > 1 and difference.unit == "share" else found
 
 
 def average_over_benchmarks(comparisons: Sequence[Comparison], *, confidence: float = CONFIDENCE) -> Estimate | None:
@@ -333,13 +333,16 @@ def _of_item_means(metric: str, pair: Paired, confidence: float) -> Found:
 def _of_clusters(metric: str, pair: Paired, clusters: np.ndarray, confidence: float) -> Found:
     """CR1 and Student's t; no interval where clusters are too few, or too unlike in size, for it."""
     spread = stats.cluster_se(scores=pair.differences, clusters=clusters)
-    if spread.se is None:
+    if spread.mean is None or spread.se is None:
         return _without_spread(metric, pair, spread.clusters, confidence)
-    found = stats.paired_t(a=pair.a, b=pair.b, clusters=clusters, confidence=confidence)
-    low, high = _possible(pair, found.low, found.high)
     how, status = f"paired, {spread.clusters} clusters, CR1, t", cluster_warning(spread) or "ok"
-    difference = _estimate(metric, found.mean_diff, low, high, confidence, pair.n, how, status=status)
-    return Found(difference=difference, test="none" if found.p is None else "clustered t", p=found.p)
+    if spread.degrees is None:
+        difference = _estimate(metric, spread.mean, None, None, confidence, pair.n, how, status=status)
+        return Found(difference=difference, test="none", p=None)
+    found = t_test(mean=spread.mean, se=spread.se, df=spread.degrees, n=pair.n, confidence=confidence)
+    low, high = _possible(pair, found.low, found.high)
+    difference = _estimate(metric, spread.mean, low, high, confidence, pair.n, how, status=status)
+    return Found(difference=difference, test="clustered t", p=found.p)
 
 
 def _possible(pair: Paired, low: float | None, high: float | None) -> tuple[float | None, float | None]:

@@ -138,20 +138,19 @@ def paired_t(
 ) -> TTest:
     """Student's t on the per-item differences a - b; of repeats take each item's mean first.
 
-    Items that come in ``clusters`` have the cluster-robust error CR1 with G - 1 degrees of freedom (Miller 2024); where
-    their sizes are far apart, with fewer, down to none and no interval (see ``cluster_se``).
+    Items that come in ``clusters`` have the cluster-robust error CR1 with G - 1 degrees of freedom (Miller 2024). Where
+    the clusters' sizes are far apart that is too sure: ``cluster_se`` says how many degrees they leave.
     """
     differences = np.subtract(*same_items(a, b))
     n = len(differences)
     mean = float(differences.mean()) if n and np.isfinite(differences).all() else None
-    se: float | None = None
-    df: float | None = n - 1
+    se, df = None, n - 1
     if mean is not None and n > 1 and not without_spread(differences):
         se = float(differences.std(ddof=1)) / math.sqrt(n)
         if clusters is not None:
             found = cluster_se(scores=differences, clusters=clusters)
-            se, df = found.se, found.degrees
-    if mean is None or se is None or df is None or se <= 1e-12 * float(np.abs(differences).max()):
+            se, df = found.se, found.clusters - 1
+    if mean is None or se is None or se <= 1e-12 * float(np.abs(differences).max()):
         return TTest(t=None, df=None, p=None, mean_diff=mean, se=None, low=None, high=None, n=n)
     return t_test(mean=mean, se=se, df=df, n=n, confidence=confidence)
 
