@@ -44,6 +44,7 @@ class Served(Struct, frozen=True, kw_only=True):
     usd: float | None = 1.0
     faults: dict[str, float] = {}
     says: Sequence[str] = ("{}",)
+    confidence: sy.Confidence | None = None
 
 
 FOUR = (
@@ -108,7 +109,8 @@ async def endpoints(models: Sequence[Served], cases: Sequence[dict[str, str]]) -
                                 answers=write_answers(one, cases, seed))  # fmt: skip
             url = await stack.enter_async_context(serving(settings))
             price = None if one.usd is None else Price(input=one.usd, output=4 * one.usd)
-            specs.append(sy.ModelSpec(id=one.name, provider="openai", model=one.name, base_url=url, price=price))
+            specs.append(sy.ModelSpec(id=one.name, provider="openai", model=one.name, base_url=url, price=price,
+                                      confidence=one.confidence))  # fmt: skip
         yield specs
 
 
@@ -187,6 +189,12 @@ def early_stopped() -> None:
     ask((FOUR[0], FOUR[3]), name="stopped early", stop={"compare": True})
 
 
+def as_a_cascade() -> None:
+    """A cheap model that says how sure it is, and a dear one."""
+    sure = sy.Confidence(by="logprob")
+    ask((Served(name="small", right=0.71, usd=0.4, confidence=sure), FOUR[0]), name="cheap and dear")
+
+
 def all_scripts() -> None:
     names = ("many-scripts", "模型-七十亿-指令微调")
     ask([Served(name=name, right=0.7, says=SCRIPTS) for name in names], name="نماذج و 模型 und Modèles")
@@ -251,5 +259,5 @@ def _imported(answers: Sequence[dict[str, str]], benchmark: str, model: str) -> 
 
 
 STATES = (four_models, three_benchmarks, one_model, forty_models, no_cost, all_errors, some_errors, empty_run,
-          out_of_budget, early_stopped, all_scripts, verdict)  # fmt: skip
+          out_of_budget, early_stopped, as_a_cascade, all_scripts, verdict)  # fmt: skip
 OF_DATA = (published_gsm8k, published_bbh)
