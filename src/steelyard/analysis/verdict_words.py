@@ -101,7 +101,7 @@ def settling(check: Check) -> str:
     if check.available is not None and needed > check.available:
         return (
             f"About {more:,} more items would settle it, and the benchmark has {check.available:,}: "
-            f"ask each more often (--runs), or {'ask for less' if check.scale == 'value' else 'accept a larger margin'}."
+            f"ask each more often (--runs), or {'ask for less' if check.scale == 'value' else 'allow a larger margin'}."
         )
     return f"About {more:,} more items would settle it."
 
