@@ -1,10 +1,17 @@
 """Items that come in clusters: the interval is over clusters, and says so."""
 
+import msgspec
 import numpy as np
 import pytest
+from test_comparing import side
+from test_metrics import INFO, columns
 
 import steelyard as sy
-from steelyard.analysis.accuracy import clusters_of
+from steelyard.analysis.accuracy import pass_at
+from steelyard.analysis.clusters import clusters_of
+from steelyard.analysis.compare_measures import compare_measure
+from steelyard.analysis.estimates import Context
+from steelyard.analysis.metrics import METRICS
 
 
 def run_over(cluster_of, right, n=60):
@@ -69,3 +76,67 @@ def test_clusters_of_which_one_has_most_items_are_worth_fewer_or_too_few():
     lone = run_over(lambda i: f"k{max(i - 54, 0)}", lambda i: i % 2)
     assert (lone.value, lone.low, lone.high, lone.level) == (0.5, None, None, None)
     assert lone.status == "only 6 clusters, worth 1.2 of one size: too few for an interval"
+
+
+FOUR = np.array([0] * 117 + [1, 2, 3])
+TOO_FEW = "only 4 clusters, worth 1.1 of one size: too few for an interval"
+
+
+def timed(of_clusters, factor, seed=0):
+    """A model of which every item takes a time, tokens and money, that differ by item, and by ``factor``."""
+    n = len(of_clusters)
+    took = np.exp(np.random.default_rng(seed).normal(0, 0.3, n)) * factor
+    return side(
+        [1] * n,
+        name=f"m{factor}",
+        cluster=np.asarray(of_clusters),
+        total_s=took,
+        output_tokens=np.round(100 * took),
+        cost_usd=took / 1000,
+    )
+
+
+@pytest.mark.parametrize("metric", ["latency.p50", "latency.p95", "output_tokens", "cost.per_request"])
+def test_clusters_worth_hardly_one_say_nothing_of_times_tokens_or_cost(metric):
+    found = compare_measure(timed(FOUR, 1.0), timed(FOUR, 0.5, seed=1), metric)
+    for one in (found.ratio, found.difference, found.of_baseline, found.of_candidate):
+        assert (one.low, one.high, one.status) == (None, None, TOO_FEW)
+    assert found.verdict == "inconclusive"
+
+
+def test_percentiles_of_clusters_of_unlike_size_are_told_less_closely_and_say_so():
+    sixty = np.array([0] * 240 + [1 + i // 4 for i in range(160)])
+    alike = np.arange(400) // 10
+    rough, plain = (compare_measure(timed(c, 1.0), timed(c, 0.9, seed=1), "latency.p50") for c in (sixty, alike))
+    assert rough.ratio.status == "only 41 clusters, worth 2.7 of one size: the interval is rough"
+    assert plain.ratio.status == "ok"
+    assert rough.ratio.high - rough.ratio.low > 1.5 * (plain.ratio.high - plain.ratio.low)
+
+
+@pytest.mark.parametrize("metric", ["latency.mean", "latency.p50", "cost.per_request", "cost.per_token"])
+def test_a_cells_own_times_and_costs_know_what_its_clusters_are_worth(metric):
+    context = Context(info=INFO)
+    few, none = (METRICS[metric].compute(timed(c, 1.0).columns, context) for c in (FOUR, np.full(120, -1)))
+    assert (few.value, few.low, few.status) == (pytest.approx(none.value), None, TOO_FEW)
+    assert none.low < none.value < none.high
+
+
+def test_times_that_are_alike_within_clusters_are_known_less_closely():
+    took = np.repeat(np.random.default_rng(4).lognormal(size=12), 10)
+    of = [columns([1] * 120, total_s=took, cluster=c) for c in (np.arange(120) // 10, np.full(120, -1))]
+    for metric in ("latency.mean", "latency.p50"):
+        clustered, plain = (METRICS[metric].compute(one, Context(info=INFO)) for one in of)
+        assert clustered.high - clustered.low > 2 * (plain.high - plain.low)
+
+
+def test_all_right_in_clusters_of_unlike_size_is_as_sure_as_they_are_worth():
+    lone = run_over(lambda i: f"k{max(i - 54, 0)}", lambda i: True)
+    assert (lone.value, lone.method) == (1.0, "wilson at 1.19 clusters")
+    assert lone.low < 0.3
+
+
+def test_pass_at_k_of_items_in_clusters_is_over_clusters():
+    alike = columns([1, 1] * 10 + [0, 0] * 10, sample=np.repeat(np.arange(20), 2), repeat=np.tile([0, 1], 20),
+                    cluster=np.repeat(np.arange(4), 10))  # fmt: skip
+    found = pass_at(alike, Context(info=msgspec.structs.replace(INFO, repeats=2)))
+    assert found[0].method == "unbiased pass@1 of each item; 4 clusters, CR1, t"

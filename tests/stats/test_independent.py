@@ -382,15 +382,18 @@ def test_values_alike_in_clusters_bound_a_quantile_as_if_each_cluster_were_one()
     assert (found.low, found.high, found.effective_n) == (1.0, 1.0, 20.0)
 
 
+def reaches_0(found, degrees):
+    return abs(found.mean) <= stats.t_quantile(degrees=degrees, p=0.975) * found.se
+
+
 @pytest.mark.parametrize("sizes", [[91] + [1] * 9, [60, 20] + [5] * 8, [100] + [5] * 19, [200] + [2] * 100])
 def test_clusters_of_unlike_size_cover_where_one_less_than_their_number_does_not(sizes):
     generator, clusters, covered, plainly = np.random.default_rng(3), np.repeat(np.arange(len(sizes)), sizes), 0, 0
     for _ in range(400):
         values = 0.5 * generator.normal(size=len(sizes))[clusters] + 0.5 * generator.normal(size=sum(sizes))
-        found = stats.paired_t(a=values, b=np.zeros(len(values)), clusters=clusters)
-        error = stats.cluster_se(scores=values, clusters=clusters)
-        covered += found.low is None or found.low <= 0 <= found.high
-        plainly += abs(error.mean) <= stats.t_quantile(degrees=len(sizes) - 1, p=0.975) * error.se
+        found = stats.cluster_se(scores=values, clusters=clusters)
+        covered += found.degrees is None or reaches_0(found, found.degrees)
+        plainly += reaches_0(found, len(sizes) - 1)
     assert covered / 400 >= 0.92
     assert plainly / 400 < 0.85
 
@@ -409,6 +412,9 @@ def test_clusters_of_unlike_size_cover_where_one_less_than_their_number_does_not
         (stats.paired_difference_score_interval, {"only_a_correct": 2, "only_b_correct": 2, "n": 3}),
         (stats.paired_difference_bonett_price, {"only_a_correct": 5, "only_b_correct": 0, "n": 3}),
         (stats.unpaired_difference_newcombe, {"a_successes": 5, "a_n": 3, "b_successes": 1, "b_n": 3}),
+        (stats.cohens_h, {"p1": float("nan"), "p2": 0.5}),
+        (stats.cohens_h, {"p1": 1.5, "p2": 0.5}),
+        (stats.pass_at_k, {"n": 3, "c": 5, "k": 1}),
         (stats.gate_verdict, {"n": 3, "only_baseline_correct": 5, "only_candidate_correct": 0, "margin": 0.02}),
     ],
 )
@@ -425,6 +431,7 @@ def test_counts_that_cannot_be_are_an_error_that_says_so(function, given):
         (stats.kendall_tau_b, ("x", "y")),
         (stats.spearman_exact, ("x", "y")),
         (stats.ratio_interval_fieller, ("numerator", "denominator")),
+        (stats.trend_known_se, ("scores", "se")),
     ],
 )
 def test_a_single_value_is_not_stretched_to_as_many_as_the_other_column_has(function, names):
@@ -437,3 +444,48 @@ def test_counts_of_numpy_give_plain_numbers_and_do_not_overflow():
     assert stats.mcnemar(only_a_correct=few, only_b_correct=many) == stats.mcnemar(only_a_correct=3, only_b_correct=200)
     found = stats.wilson_interval(successes=few, n=many)
     assert (type(found.low), found) == (float, stats.wilson_interval(successes=3, n=200))
+
+
+@pytest.mark.parametrize(
+    ("function", "given", "words"),
+    [
+        (stats.poisson_rate_interval, {"events": float("nan"), "exposure": 2.0}, "events are counted"),
+        (stats.poisson_rate_interval, {"events": -1, "exposure": 2.0}, "events are counted"),
+        (stats.poisson_rate_interval, {"events": 1, "exposure": float("nan")}, "events are counted"),
+        (stats.pass_at_k, {"n": 3, "c": 1, "k": 0}, "number of samples from 1"),
+        (stats.crossing_probabilities, {"z": [2.0, 2.0], "information": [1.0]}, "of the same looks, not of 2 and 1"),
+    ],
+)
+def test_what_no_number_can_come_of_is_an_error_that_says_so(function, given, words):
+    with pytest.raises(ValueError, match=words):
+        function(**given)
+
+
+def test_times_of_another_number_of_runs_are_refused():
+    with pytest.raises(ValueError, match="scores and times are two columns"):
+        stats.trend_known_se(scores=[0.5, 0.6], se=[0.1, 0.1], times=[1.0])
+
+
+def test_bounds_of_a_percentile_lie_farther_out_where_its_error_is_known_by_few_clusters():
+    values, clusters = np.random.default_rng(2).normal(size=200), np.repeat(np.arange(20), 10)
+    plain = stats.clustered_quantile_interval(values=values, clusters=clusters, p=0.5)
+    few = stats.clustered_quantile_interval(values=values, clusters=clusters, p=0.5, degrees=2.0)
+    assert few.low < plain.low < plain.high < few.high
+    assert few.effective_n == plain.effective_n
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("sizes", [[120] + [8] * 10, [120] + [2] * 40, [60] + [10] * 14])
+def test_percentiles_of_clusters_of_unlike_size_cover_with_the_degrees_that_these_leave(sizes):
+    generator, clusters = np.random.default_rng(1), np.repeat(np.arange(len(sizes)), sizes)
+    degrees = stats.cluster_se(scores=np.zeros(len(clusters)), clusters=clusters).degrees
+    hits = {"left": 0, "all": 0}
+    for _ in range(400):
+        common, own = generator.normal(0, (0.4, 0.25), size=(len(sizes), 2)).T
+        slow = np.exp(common[clusters] + generator.normal(0, 0.4, len(clusters)))
+        slower = slow * np.exp(own[clusters] + generator.normal(0, 0.2, len(clusters)))
+        for name, left in (("left", degrees), ("all", None)):
+            found = stats.paired_quantiles(a=slower, b=slow, p=0.5, items_a=clusters, items_b=clusters, degrees=left)
+            hits[name] += found.ratio_low is None or found.ratio_low <= 1 <= found.ratio_high
+    assert hits["left"] / 400 >= 0.92
+    assert hits["left"] > hits["all"]

@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 
 from steelyard import stats
+from steelyard.analysis.clusters import cluster_warning, clusters_of, independent_clusters
 from steelyard.analysis.estimates import (
     Context,
     counted,
@@ -20,7 +21,6 @@ from steelyard.stats.intervals import ClusteredMean
 from steelyard.types import Columns, Estimate
 
 MUCH_ERRORED = 0.01
-FEW_CLUSTERS = 10
 PASS_AT = (1, 2, 5, 8, 10, 16, 20, 32, 50, 64, 100, 200)
 
 
@@ -135,17 +135,18 @@ def by_flag(columns: Columns, context: Context) -> list[Estimate]:
 
 
 def pass_at(columns: Columns, context: Context) -> list[Estimate]:
-    """pass@k for the k that the repeats allow, each item weighing the same; Student's t over items."""
+    """pass@k for the k that the repeats allow, each item weighing the same; Student's t over items, or clusters."""
     scores = headline(columns)
     scored = ~np.isnan(scores)
     if context.info.repeats < 2 or not scored.any() or not is_binary(scores[scored]):
         return []
     _, membership, taken = np.unique(columns.sample[scored], return_inverse=True, return_counts=True)
     passed = np.bincount(membership, weights=scores[scored]).astype(int)
-    return [_pass_at(k, passed, taken, context) for k in PASS_AT if k <= context.info.repeats]
+    clusters = clusters_of(columns.sample[scored], columns.cluster[scored])
+    return [_pass_at(k, passed, taken, clusters, context) for k in PASS_AT if k <= context.info.repeats]
 
 
-def _pass_at(k: int, passed: np.ndarray, taken: np.ndarray, context: Context) -> Estimate:
+def _pass_at(k: int, passed: np.ndarray, taken: np.ndarray, clusters: np.ndarray | None, context: Context) -> Estimate:
     metric = f"pass@{k}"
     pairs = [(int(n), int(c)) for n, c in zip(taken, passed, strict=True) if n >= k]
     if not pairs:
@@ -153,7 +154,10 @@ def _pass_at(k: int, passed: np.ndarray, taken: np.ndarray, context: Context) ->
     values = np.array([stats.pass_at_k(n=n, c=c, k=k).value for n, c in pairs])
     left_out = len(taken) - len(pairs)
     status = f"{left_out} items have fewer than {k} scored answers" if left_out else "ok"
-    estimate = _mean_of_items(metric, values, context, status=status)
+    if clusters is not None:
+        estimate = _clustered_mean(metric, values, clusters[taken >= k], context, status)
+    else:
+        estimate = _mean_of_items(metric, values, context, status=status)
     return msgspec.structs.replace(estimate, method=f"unbiased pass@{k} of each item; {estimate.method}")
 
 
@@ -210,23 +214,14 @@ def mean_over_items(
     return _mean_of_items(metric, means, context, status=status)
 
 
-def clusters_of(items: np.ndarray, clusters: np.ndarray) -> np.ndarray | None:
-    """Each item's cluster, an item of none being one of its own; ``None`` where no cluster holds two items."""
-    if not (clusters >= 0).any():
-        return None
-    _, first = np.unique(items, return_index=True)
-    found = clusters[first]
-    alone = found < 0
-    found = np.where(alone, -1 - np.arange(len(found)), found)
-    return found if len(np.unique(found)) < len(found) else None
-
-
 def _clustered_mean(metric: str, means: np.ndarray, clusters: np.ndarray, context: Context, status: str) -> Estimate:
-    """CR1 with Student's t, or no interval; without spread, Wilson as if each cluster were one item."""
+    """CR1 with Student's t, or no interval; without spread, Wilson as if each cluster were one item.
+
+    Of clusters of sizes far apart it is Wilson's at what they are worth.
+    """
     found, mean = stats.cluster_se(scores=means, clusters=clusters), float(means.mean())
     if not found.se:
-        bounds = share(metric, mean * found.clusters, found.clusters, context, status=status)
-        return msgspec.structs.replace(bounds, n=len(means), method=f"wilson at {found.clusters} clusters")
+        return _alike_clusters(metric, mean, len(means), found, context, status)
     reach = None
     if found.degrees is not None:
         reach = found.se * stats.t_quantile(found.degrees, (1 + context.confidence) / 2)
@@ -243,13 +238,20 @@ def _clustered_mean(metric: str, means: np.ndarray, clusters: np.ndarray, contex
     )
 
 
-def cluster_warning(found: ClusteredMean) -> str:
-    """What clusters too few, or too unlike in size, make of an interval; empty where it holds."""
-    is_plain = found.degrees == found.clusters - 1
-    worth = f"{found.clusters} clusters" + ("" if is_plain else f", worth {found.effective:.2g} of one size")
-    if found.degrees is None:
-        return f"only {worth}: too few for an interval"
-    return f"only {worth}: the interval is rough" if found.degrees < FEW_CLUSTERS - 1 else ""
+def _alike_clusters(metric: str, mean: float, n: int, found: ClusteredMean, context: Context, status: str) -> Estimate:
+    worth = independent_clusters(found)
+    bounds = stats.wilson_interval(successes=mean * worth, n=worth, confidence=context.confidence)
+    return Estimate(
+        metric=metric,
+        value=mean,
+        low=bounds.low,
+        high=bounds.high,
+        level=context.confidence,
+        n=n,
+        method=f"wilson at {round(worth, 2):,.15g} clusters",
+        unit="share",
+        status=status,
+    )
 
 
 def is_binary(values: np.ndarray) -> bool:

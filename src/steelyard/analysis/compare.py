@@ -18,7 +18,8 @@ import numpy as np
 from msgspec import Struct
 
 from steelyard import stats
-from steelyard.analysis.accuracy import accuracy, cluster_warning, is_binary, is_over_strata, stratum_weights
+from steelyard.analysis.accuracy import accuracy, is_binary, is_over_strata, stratum_weights
+from steelyard.analysis.clusters import cluster_warning, independent_clusters
 from steelyard.analysis.estimates import Context, unknown
 from steelyard.analysis.pairing import Paired, Range, differing_settings, lost_range, mean_difference, pair_scores
 from steelyard.analysis.wording import signed_points
@@ -334,7 +335,7 @@ def _of_clusters(metric: str, pair: Paired, clusters: np.ndarray, confidence: fl
     """CR1 and Student's t; no interval where clusters are too few, or too unlike in size, for it."""
     spread = stats.cluster_se(scores=pair.differences, clusters=clusters)
     if spread.mean is None or spread.se is None:
-        return _without_spread(metric, pair, spread.clusters, confidence)
+        return _without_spread(metric, pair, independent_clusters(spread), confidence)
     how, status = f"paired, {spread.clusters} clusters, CR1, t", cluster_warning(spread) or "ok"
     if spread.degrees is None:
         difference = _estimate(metric, spread.mean, None, None, confidence, pair.n, how, status=status)
@@ -368,7 +369,7 @@ def _over_strata(metric: str, pair: Paired, candidate: Side, confidence: float) 
     return Found(difference=difference, test="stratified t", p=t.p)
 
 
-def _without_spread(metric: str, pair: Paired, worth: int, confidence: float) -> Found:
+def _without_spread(metric: str, pair: Paired, worth: float, confidence: float) -> Found:
     """Every item differs by the same: Tango's interval as if there were as many items as independent groups."""
     mean = float(pair.differences.mean())
     if abs(mean) > 1:
@@ -378,7 +379,7 @@ def _without_spread(metric: str, pair: Paired, worth: int, confidence: float) ->
     bounds = stats.paired_difference_score_interval(
         only_a_correct=max(0.0, mean) * worth, only_b_correct=max(0.0, -mean) * worth, n=worth, confidence=confidence
     )
-    how = f"paired, Tango score at {worth:,} independent differences"
+    how = f"paired, Tango score at {round(worth, 2):,.15g} independent differences"
     difference = _estimate(metric, mean, bounds.low, bounds.high, confidence, pair.n, how)
     inverted = Inverted(test="Tango score", p=bounds.p)
     if pair.clusters is not None:

@@ -11,6 +11,7 @@ import math
 import numpy as np
 
 from steelyard import stats
+from steelyard.analysis.clusters import are_of_a_size, cluster_warning, clustered_t, worth_of
 from steelyard.analysis.compare import (
     CONFIDENCE,
     Side,
@@ -23,6 +24,8 @@ from steelyard.analysis.compare import (
 from steelyard.analysis.estimates import is_answered, unknown
 from steelyard.analysis.pairing import Paired, pair_values
 from steelyard.analysis.times import LIKELIHOOD, in_flight
+from steelyard.stats.intervals import ClusteredMean
+from steelyard.stats.paired import TTest
 from steelyard.types import Columns, Comparison, Estimand, Estimate
 
 TIMES = {"latency": "total_s", "ttft": "ttft_s", "tpot": "tpot_s"}
@@ -150,19 +153,27 @@ def _amounts(metric: str, pair: Paired, confidence: float) -> Four:
     unit = AMOUNTS[metric]
     above, below = _by_unit(pair.a, pair.clusters), _by_unit(pair.b, pair.clusters)
     found = stats.ratio_interval_fieller(numerator=above, denominator=below, confidence=confidence)
-    gap = stats.paired_t(a=pair.a, b=pair.b, clusters=pair.clusters, confidence=confidence)
-    sides = [stats.mean_interval(values=values, confidence=confidence) for values in (pair.a, pair.b)]
-    status = "ok" if found.low is not None else "every item costs the same, or too few to tell"
+    of_a, of_b, gap = (_mean(values, pair.clusters, confidence) for values in (pair.a, pair.b, pair.differences))
+    warned = "" if pair.clusters is None else cluster_warning(worth_of(pair.clusters))
+    is_enough = pair.clusters is None or worth_of(pair.clusters).degrees is not None
+    low, high = (found.low, found.high) if is_enough else (None, None)
+    status = warned or ("ok" if low is not None else "every item costs the same, or too few to tell")
+    over, told = ("items", "ok") if pair.clusters is None else ("clusters", warned or "ok")
+    n = pair.n
     return (
         *(
-            _estimate(metric, side.mean, side.low, side.high, confidence, pair.n, "t over items", unit)
-            for side in sides
+            _estimate(metric, side.mean_diff, side.low, side.high, confidence, n, f"t over {over}", unit, told)
+            for side in (of_a, of_b)
         ),
-        _estimate(metric, gap.mean_diff, gap.low, gap.high, confidence, pair.n, "paired t over items", unit),
-        _estimate(
-            metric, found.ratio, found.low, found.high, confidence, pair.n, "ratio of sums, Fieller", "ratio", status
-        ),
+        _estimate(metric, gap.mean_diff, gap.low, gap.high, confidence, n, f"paired t over {over}", unit, told),
+        _estimate(metric, found.ratio, low, high, confidence, n, "ratio of sums, Fieller", "ratio", status),
     )  # type: ignore[return-value]  # two sides make four
+
+
+def _mean(values: np.ndarray, clusters: np.ndarray | None, confidence: float) -> TTest:
+    if clusters is not None:
+        return clustered_t(values, clusters, confidence=confidence)
+    return stats.paired_t(a=values, b=np.zeros(len(values)), confidence=confidence)
 
 
 def _by_unit(values: np.ndarray, clusters: np.ndarray | None) -> np.ndarray:
@@ -181,18 +192,25 @@ def _percentiles(
 ) -> Four:
     p = PERCENTILES[metric.partition(".")[2]]
     (items_a, a), (items_b, b) = _of_items(pair, *candidate), _of_items(pair, *baseline)
-    found = stats.paired_quantiles(a=a, b=b, p=p, items_a=items_a, items_b=items_b, confidence=confidence)
+    worth = None if pair.clusters is None else worth_of(pair.clusters)
+    degrees = None if worth is None or are_of_a_size(worth) else worth.degrees
+    found = stats.paired_quantiles(
+        a=a, b=b, p=p, items_a=items_a, items_b=items_b, confidence=confidence, degrees=degrees
+    )
     need = stats.min_n_for_quantile_bound(p=p, confidence=confidence, sided="two").n
-    status = "ok" if found.ratio_low is not None and found.ratio_high is not None else _too_few(need, pair.n, a, b)
-    is_known = status == "ok" or p <= 0.5  # a tail of too few values is no number
-    low, high = (found.ratio_low, found.ratio_high) if status == "ok" else (None, None)
-    gap_low, gap_high = (found.difference_low, found.difference_high) if status == "ok" else (None, None)
+    is_enough = worth is None or worth.degrees is not None
+    is_bounded = is_enough and found.ratio_low is not None and found.ratio_high is not None
+    warned = "" if worth is None else cluster_warning(worth)
+    status = warned or ("ok" if is_bounded else _too_few(need, pair.n, a, b))
+    is_known = is_bounded or p <= 0.5  # a tail of too few values is no number
+    low, high = (found.ratio_low, found.ratio_high) if is_bounded else (None, None)
+    gap_low, gap_high = (found.difference_low, found.difference_high) if is_bounded else (None, None)
     how = HOW[found.method]
     difference, ratio = (found.difference, found.ratio) if is_known else (None, None)
     return (
         *(
-            _bounded(metric, point if is_known else None, values, p, confidence, status)
-            for point, values in ((found.a, a), (found.b, b))
+            _bounded(metric, point if is_known else None, values, units, worth, p, confidence, status)
+            for point, values, units in ((found.a, a, items_a), (found.b, b, items_b))
         ),
         _estimate(metric, difference, gap_low, gap_high, confidence, pair.n, how, "s", status),
         _estimate(metric, ratio, low, high, confidence, pair.n, how, "ratio", status),
@@ -208,13 +226,26 @@ def _of_items(pair: Paired, columns: Columns, figures: np.ndarray) -> tuple[np.n
 
 
 def _bounded(
-    metric: str, point: float | None, values: np.ndarray, p: float, confidence: float, status: str
+    metric: str,
+    point: float | None,
+    values: np.ndarray,
+    units: np.ndarray,
+    worth: ClusteredMean | None,
+    p: float,
+    confidence: float,
+    status: str,
 ) -> Estimate:
     """One side's percentile; ``status`` says why there is none."""
-    bounds = stats.quantile_interval(values=values, p=p, confidence=confidence)
-    high = bounds.high if bounds.high is not None and np.isfinite(bounds.high) else None
-    told = "ok" if point is not None else status
-    return _estimate(metric, point, bounds.low, high, confidence, len(values), "order statistics", "s", told)
+    if worth is None:
+        bounds = stats.quantile_interval(values=values, p=p, confidence=confidence)
+    else:
+        bounds = stats.clustered_quantile_interval(
+            values=values, clusters=units, p=p, confidence=confidence, degrees=worth.degrees
+        )
+    low, high = (None, None) if worth is not None and worth.degrees is None else (bounds.low, bounds.high)
+    high = high if high is not None and np.isfinite(high) else None
+    told = "ok" if point is not None and (worth is None or low is not None) else status
+    return _estimate(metric, point, low, high, confidence, len(values), "order statistics", "s", told)
 
 
 def _too_few(need: int | None, have: int, a: np.ndarray, b: np.ndarray) -> str:

@@ -14,7 +14,8 @@ import numpy as np
 from msgspec import Struct
 
 from steelyard import stats
-from steelyard.analysis.accuracy import MUCH_ERRORED, clusters_of
+from steelyard.analysis.accuracy import MUCH_ERRORED
+from steelyard.analysis.clusters import clusters_of
 from steelyard.analysis.compare import CONFIDENCE, FALSE_SHARE, Side
 from steelyard.analysis.estimates import headline_scored, item_means
 from steelyard.stats.correlation import KendallInterval

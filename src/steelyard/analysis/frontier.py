@@ -16,7 +16,8 @@ import numpy as np
 from msgspec import Struct
 
 from steelyard import stats
-from steelyard.analysis.accuracy import accuracy, clusters_of, is_over_strata, micro, stratum_weights
+from steelyard.analysis.accuracy import accuracy, is_over_strata, micro, stratum_weights
+from steelyard.analysis.clusters import clustered_t, clusters_of
 from steelyard.analysis.compare import Side, compare_scores
 from steelyard.analysis.estimates import Context, headline, item_means, rows_of, unknown
 from steelyard.analysis.metrics import METRICS
@@ -237,7 +238,10 @@ def _over_chance(both: _Both, threshold: float) -> Estimate:
     items = both.cheap.columns.sample
     added = item_means((goes_on - goes_on.mean()) * (gains - gains.mean()), items)
     clusters = clusters_of(items, both.cheap.columns.cluster)
-    found = stats.paired_t(a=added, b=np.zeros(len(added)), clusters=clusters, confidence=CONFIDENCE)
+    if clusters is None:
+        found = stats.paired_t(a=added, b=np.zeros(len(added)), confidence=CONFIDENCE)
+    else:
+        found = clustered_t(added, clusters, confidence=CONFIDENCE)
     return Estimate(
         metric="over_chance",
         value=found.mean_diff,

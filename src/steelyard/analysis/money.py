@@ -6,6 +6,7 @@ import numpy as np
 from msgspec import structs
 
 from steelyard import stats
+from steelyard.analysis.clusters import cluster_warning, clusters_of_requests, units_of, worth_of
 from steelyard.analysis.estimates import Context, counted, distinct, headline, is_answered, unknown
 from steelyard.types import Columns, Estimate
 
@@ -47,10 +48,10 @@ def cost_saved(columns: Columns, context: Context) -> Estimate:
 def cost_per_request(columns: Columns, context: Context) -> Estimate:
     """The mean cost of an answered request. Requests about one item, or one cluster, resemble each other."""
     costs, fault = _costs(columns, context)
-    units = _units(columns)
+    units = units_of(columns, is_answered(columns))
     if fault or len(distinct(units)) == len(units):
         return _mean_cost("cost.per_request", costs, fault, context)
-    return _cost_ratio("cost.per_request", costs, np.ones(len(costs)), units, fault, context)
+    return _cost_ratio("cost.per_request", costs, np.ones(len(costs)), columns, fault, context)
 
 
 def cost_per_item(columns: Columns, context: Context) -> Estimate:
@@ -84,7 +85,7 @@ def cost_per_token(columns: Columns, context: Context) -> Estimate:
     tokens = (columns.input_tokens + columns.output_tokens)[is_answered(columns)]
     if not fault and np.isnan(tokens).any():
         fault = "not every answer has a token count"
-    return _cost_ratio("cost.per_token", costs, tokens, _units(columns), fault, context)
+    return _cost_ratio("cost.per_token", costs, tokens, columns, fault, context)
 
 
 def cost_per_correct(columns: Columns, context: Context) -> Estimate:
@@ -92,7 +93,7 @@ def cost_per_correct(columns: Columns, context: Context) -> Estimate:
     costs, fault = _costs(columns, context)
     scores = headline(columns)
     right = np.nan_to_num(scores)[is_answered(columns)] if len(scores) else np.array([])
-    found = _cost_ratio("cost.per_correct", costs, right, _units(columns), fault, context)
+    found = _cost_ratio("cost.per_correct", costs, right, columns, fault, context)
     return _where_all_are_right(found, context) if len(right) and (right == 1).all() else found
 
 
@@ -105,38 +106,38 @@ def _where_all_are_right(found: Estimate, context: Context) -> Estimate:
 
 
 def _cost_ratio(
-    metric: str, costs: np.ndarray, below: np.ndarray, units: np.ndarray, fault: str | None, context: Context
+    metric: str, costs: np.ndarray, below: np.ndarray, columns: Columns, fault: str | None, context: Context
 ) -> Estimate:
     """The ratio of the sums, its interval from what each independent unit adds to both (Fieller 1954)."""
     if fault:
         return unknown(metric, "USD", fault)
-    places = np.unique(units, return_inverse=True)[1]
+    came = is_answered(columns)
+    places = np.unique(units_of(columns, came), return_inverse=True)[1]
     above, under = (np.bincount(places, weights=amounts) for amounts in (costs, below))
     found = stats.ratio_interval_fieller(numerator=above, denominator=under, confidence=context.confidence)
-    is_bounded = found.low is not None
+    clusters = clusters_of_requests(columns, came)
+    worth = None if clusters is None else worth_of(clusters)
+    warned = "" if worth is None else cluster_warning(worth)
+    is_bounded = found.low is not None and (worth is None or worth.degrees is not None)
     return Estimate(
         metric=metric,
         value=found.ratio,
-        low=None if found.low is None else max(0.0, found.low),
-        high=found.high,
+        low=max(0.0, found.low) if is_bounded and found.low is not None else None,
+        high=found.high if is_bounded else None,
         level=context.confidence if is_bounded else None,
         n=len(above),
         method="ratio of sums, Fieller",
         unit="USD",
-        status="ok" if is_bounded else _why_unbounded(metric, found.ratio),
+        status=warned or "ok" if is_bounded else _why_unbounded(metric, found.ratio, warned),
     )
 
 
-def _why_unbounded(metric: str, ratio: float | None) -> str:
+def _why_unbounded(metric: str, ratio: float | None, warned: str) -> str:
+    if warned and ratio is not None:
+        return warned if warned.endswith("too few for an interval") else f"not estimable: {warned.partition(':')[0]}"
     if metric != "cost.per_correct":
         return "not estimable: too few requests, or too unlike each other"
     return "not estimable: no right answer" if ratio is None else "not estimable: too few right answers"
-
-
-def _units(columns: Columns) -> np.ndarray:
-    """What is independent of what: the cluster of each answered request, or its item where it has none."""
-    came = is_answered(columns)
-    return np.asarray(np.where(columns.cluster[came] >= 0, -1 - columns.cluster[came], columns.sample[came]))
 
 
 def _costs(columns: Columns, context: Context, *, spent: bool = False) -> tuple[np.ndarray, str | None]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from msgspec import Struct
 
-from steelyard.analysis.accuracy import clusters_of
+from steelyard.analysis.clusters import clusters_of
 from steelyard.analysis.estimates import distinct, item_means
 from steelyard.errors import Incomparable
 from steelyard.types import CellInfo, Columns

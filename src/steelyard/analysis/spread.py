@@ -47,6 +47,8 @@ def advice(estimates: dict[str, Estimate], context: Context) -> str | None:
     score = estimates.get("accuracy")
     if items is None or repeats is None or score is None or score.low is None or score.high is None:
         return None
+    if " clusters" in score.method:  # whose error is neither that of items nor that of their repeats
+        return None
     times = context.info.repeats
     judge = estimates[JUDGE].value or 0.0 if JUDGE in estimates else 0.0
     of_judge = judge**2 / _judgements(context) / times
@@ -69,9 +71,10 @@ def advice(estimates: dict[str, Estimate], context: Context) -> str | None:
 
 
 def _asked(estimates: dict[str, Estimate], context: Context) -> float:
-    """The items asked, which of a run that ended early are fewer than were planned."""
+    """The items asked, which of a run that ended early are fewer than were planned; some may have fewer repeats."""
     attempted = estimates["attempted"].value if "attempted" in estimates else None
-    return context.info.items if attempted is None else attempted / context.info.repeats
+    whole = context.info.items if attempted is None else attempted / context.info.repeats
+    return max(whole, estimates["accuracy"].n)
 
 
 def _buy(asked: float, available: int, share_of_items: float, is_the_judge: bool) -> str:

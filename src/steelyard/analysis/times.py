@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
 import numpy as np
 
 from steelyard import stats
+from steelyard.analysis.clusters import cluster_warning, clustered_t, clusters_of_requests, worth_of
 from steelyard.analysis.estimates import ALL_CACHED, MADE_ELSEWHERE, Context, counted, is_answered, unknown
 from steelyard.types import Columns, Estimate
 
@@ -22,7 +24,11 @@ def mean_time(metric: str, column: str, columns: Columns, context: Context) -> E
     values, timed_out = _times(column, columns)
     if fault := _untimed(columns, context, values, column):
         return unknown(metric, "s", fault)
-    found = stats.mean_interval(values=np.concatenate([values, timed_out]), confidence=context.confidence)
+    everything = np.concatenate([values, timed_out])
+    clusters = _clusters(column, columns)
+    if clusters is not None:
+        return _clustered_time(metric, everything, clusters, len(timed_out), context)
+    found = stats.mean_interval(values=everything, confidence=context.confidence)
     status = f"at least: {len(timed_out)} timed out" if len(timed_out) else "ok"
     return Estimate(
         metric=metric,
@@ -38,15 +44,41 @@ def mean_time(metric: str, column: str, columns: Columns, context: Context) -> E
     )
 
 
+def _clustered_time(
+    metric: str, values: np.ndarray, clusters: np.ndarray, timed_out: int, context: Context
+) -> Estimate:
+    """Times of one cluster resemble each other, as its scores do."""
+    found = clustered_t(values, clusters, confidence=context.confidence)
+    warned = cluster_warning(worth_of(clusters)) or ("ok" if found.low is not None else "clusters are all alike")
+    return Estimate(
+        metric=metric,
+        value=found.mean_diff,
+        low=None if found.low is None else max(0.0, found.low),
+        high=found.high,
+        level=None if found.low is None else context.confidence,
+        n=len(values),
+        method=f"{len(np.unique(clusters))} clusters, CR1, t",
+        unit="s",
+        estimand="this run",
+        status=f"at least: {timed_out} timed out" if timed_out and found.low is not None else warned,
+    )
+
+
 def percentile_time(metric: str, column: str, p: float, columns: Columns, context: Context) -> Estimate:
-    """A percentile of a time over requests, with order-statistic bounds; timed-out ones lie above all others."""
+    """A percentile of a time over requests, with order-statistic bounds; timed-out ones lie above all others.
+
+    Of items in clusters they are taken at as many requests as the clusters are worth.
+    """
     values, timed_out = _times(column, columns)
     if fault := _untimed(columns, context, values, column):
         return unknown(metric, "s", fault)
     censored = np.concatenate([values, np.full(len(timed_out), np.inf)])
-    bounds = stats.quantile_interval(values=censored, p=p, confidence=context.confidence)
     point = _linear(np.sort(censored), p)
     limit = float(timed_out.min()) if len(timed_out) else None
+    clusters = _clusters(column, columns)
+    if clusters is not None:
+        return _clustered_percentile(metric, p, point, censored, clusters, context, limit_s=limit)
+    bounds = stats.quantile_interval(values=censored, p=p, confidence=context.confidence)
     return _percentile(metric, p, point, bounds.low, bounds.high, censored, context, limit_s=limit)
 
 
@@ -64,6 +96,28 @@ def itl(metric: str, p: float, columns: Columns, context: Context) -> Estimate:
     bounds = stats.clustered_quantile_interval(values=gaps, clusters=requests, p=p, confidence=context.confidence)
     point = _linear(np.sort(gaps), p)
     return _percentile(metric, p, point, bounds.low, bounds.high, gaps, context, worth=bounds.effective_n)
+
+
+def _clustered_percentile(
+    metric: str,
+    p: float,
+    point: float,
+    values: np.ndarray,
+    clusters: np.ndarray,
+    context: Context,
+    *,
+    limit_s: float | None,
+) -> Estimate:
+    worth = worth_of(clusters)
+    bounds = stats.clustered_quantile_interval(
+        values=values, clusters=clusters, p=p, confidence=context.confidence, degrees=worth.degrees
+    )
+    is_enough = worth.degrees is not None
+    low, high = (bounds.low, bounds.high) if is_enough else (None, None)
+    found = _percentile(metric, p, point, low, high, values, context, worth=bounds.effective_n, limit_s=limit_s)
+    has_more_to_say = found.status == "ok" or (not is_enough and np.isfinite(point))
+    warned = cluster_warning(worth) if has_more_to_say else ""
+    return msgspec.structs.replace(found, status=warned or found.status)
 
 
 def _percentile(
@@ -103,10 +157,20 @@ def _percentile(
 
 def _times(column: str, columns: Columns) -> tuple[np.ndarray, np.ndarray]:
     """The measured values of answered requests, and how long the timed-out ones ran."""
-    values = getattr(columns, column)
-    measured = is_answered(columns) & ~columns.cached & ~np.isnan(values)
-    timed_out = (columns.failure == "timeout") & ~np.isnan(columns.total_s)
-    return values[measured], columns.total_s[timed_out]
+    measured, timed_out = _timed(column, columns)
+    return getattr(columns, column)[measured], columns.total_s[timed_out]
+
+
+def _timed(column: str, columns: Columns) -> tuple[np.ndarray, np.ndarray]:
+    """Which requests have such a time, and which timed out."""
+    measured = is_answered(columns) & ~columns.cached & ~np.isnan(getattr(columns, column))
+    return measured, (columns.failure == "timeout") & ~np.isnan(columns.total_s)
+
+
+def _clusters(column: str, columns: Columns) -> np.ndarray | None:
+    """The clusters of the same requests, in the order of their times and those that ran out of it."""
+    measured, timed_out = _timed(column, columns)
+    return clusters_of_requests(columns, np.concatenate([np.flatnonzero(measured), np.flatnonzero(timed_out)]))
 
 
 def _untimed(columns: Columns, context: Context, values: np.ndarray, column: str) -> str | None:

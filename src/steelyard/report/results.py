@@ -257,6 +257,10 @@ def _asked(results: Results) -> tuple[int, int]:
     return planned, sum(int(cell.value("attempted") or 0) for cell in cells)
 
 
+OF_CLUSTERS = "only "
+"""How the status begins that says what too few clusters make of an interval."""
+
+
 def _cell_warnings(cell: CellResult, run: int) -> list[str]:
     texts = []
     if _fails_often(cell):
@@ -266,6 +270,9 @@ def _cell_warnings(cell: CellResult, run: int) -> list[str]:
             f"{errored:,.0f} of {attempted:,.0f} calls failed and are not scored{first}{_with_the_lost(cell)}. "
             f"Try: steelyard run --resume {run} to ask them again"
         )
+    score = cell.estimates.get("accuracy")
+    if score is not None and score.value is not None and score.status.startswith(OF_CLUSTERS):
+        texts.append(f"accuracy is of {score.status}")
     if _exceeds(cell, "truncated", MUCH_TRUNCATED):
         texts.append(
             f"{_percent(cell, 'truncated')} of the answers were cut off by the token limit; "

@@ -20,7 +20,7 @@ from steelyard.report.stands import CellResult
 from steelyard.report.stopping import stopping_lines
 from steelyard.report.systems import system_line
 from steelyard.report.unseen import visible
-from steelyard.types import CellInfo, RunInfo
+from steelyard.types import CellInfo, Estimate, RunInfo
 
 NAMED, LONGEST_NAME = 3, 40
 WIDE = 100
@@ -62,7 +62,7 @@ def print_strata(results: Results) -> None:
         table = new_table(label, "n", *(cell.info.model for cell in cells))
         for name in names:
             counts = {cell.estimates[name].n for cell in cells if name in cell.estimates}
-            each = (written(cell.estimates.get(name)) for cell in cells)
+            each = (_score(cell.estimates.get(name)) for cell in cells)
             table.add_row(name.partition("accuracy")[2].lstrip("./") or name, f"{max(counts):,}", *each)
         out.print(table)
         out.print()
@@ -153,7 +153,13 @@ def _matrix(results: Results) -> Table:
 def _matrix_text(cell: CellResult | None) -> str:
     if cell is None:
         return ""
-    return "skipped" if cell.is_skipped else written(cell.estimates.get("accuracy"))
+    return "skipped" if cell.is_skipped else _score(cell.estimates.get("accuracy"))
+
+
+def _score(estimate: Estimate | None) -> str:
+    """A score with its interval; one that has none says so, and why is among the warnings."""
+    has_none = estimate is not None and estimate.value is not None and estimate.low is None
+    return f"{written(estimate)} (no interval)" if has_none else written(estimate)
 
 
 def _caption(results: Results, label: str) -> str:
@@ -188,7 +194,7 @@ def _group_names(results: Results, label: str) -> list[str]:
 def _group_table(results: Results, label: str, names: list[str]) -> Table:
     table = new_table("by group", *(name.removeprefix("accuracy.") for name in names))
     for cell in results.ranked(label):
-        table.add_row(_name(cell), *(written(cell.estimates.get(name)) for name in names))
+        table.add_row(_name(cell), *(_score(cell.estimates.get(name)) for name in names))
     return table
 
 
@@ -226,6 +232,8 @@ def _cell_text(cell: CellResult, name: str) -> str:
         return "unknown"
     if estimate is not None and estimate.value is None and estimate.status.startswith("n too small"):
         return "n too small"
+    if name.startswith("accuracy"):
+        return _score(estimate) if name in WITH_BOUNDS else written(estimate, bounds=False)
     text = written(None if estimate is None else priced(estimate), bounds=name in WITH_BOUNDS)
     is_time = name in TIMED and estimate is not None and estimate.value is not None
     return f"{text} (indirect)" if is_time and cell.is_timed_indirectly else text

@@ -173,6 +173,8 @@ def zero_event_upper_bound(*, events: int, n: int, confidence: float = 0.95) -> 
 
 def poisson_rate_interval(*, events: int, exposure: float, confidence: float = 0.95) -> RateInterval:
     """Exact interval of a rate of events, such as errors per hour (Garwood 1936)."""
+    if not (math.isfinite(events) and events >= 0 and math.isfinite(exposure)):
+        raise ValueError(f"events are counted and exposure is measured, not {events} in {exposure}")
     if exposure <= 0:
         return RateInterval(rate=None, low=0.0, high=None)
     tail = (1 - confidence) / 2

@@ -56,9 +56,11 @@ def paired_quantiles(
     items_a: Sequence[Hashable] | np.ndarray | None = None,
     items_b: Sequence[Hashable] | np.ndarray | None = None,
     confidence: float = 0.95,
+    degrees: float | None = None,
 ) -> QuantileContrast:
     """The ``p`` quantiles of paired values compared. Without ``items_*`` ``a[i]`` and ``b[i]`` are one item's; with
-    them an item, or a cluster of items, may have several values.
+    them an item, or a cluster of items, may have several values. ``degrees`` are those that t is left with where
+    clusters' sizes are far apart; else all that as many have.
 
     Harrell and Davis's (1982) of the logarithms, each with the error that every item's influence on it shows (the
     infinitesimal jackknife, Efron 1982) and t. The degrees of freedom are three for each item in the smaller tail,
@@ -73,11 +75,14 @@ def paired_quantiles(
                                 ratio_low=None, ratio_high=None, correlation=0.0, n=0, method="none")  # fmt: skip
     a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
     items_a, items_b = (None if items is None else np.asarray(items) for items in (items_a, items_b))
-    ordered = [_Side.by_order(values, items, p, confidence) for values, items in ((a, items_a), (b, items_b))]
+    ordered = [_Side.by_order(values, items, p, confidence, degrees) for values, items in ((a, items_a), (b, items_b))]
     method: Method = "smooth" if all((values > 0).all() and np.isfinite(values).all() for values in (a, b)) else "order"
     one, other = ordered
     if method == "smooth":
-        one, other = one.smooth(a, items_a, p, confidence), other.smooth(b, items_b, p, confidence)
+        one, other = (
+            side.smooth(values, items, p, confidence, degrees)
+            for side, values, items in ((one, a, items_a), (other, b, items_b))
+        )
     r = _correlation(one, other)
     points = ordered[0].plain[1], ordered[1].plain[1]
     exact = one.exact, other.exact
@@ -119,19 +124,23 @@ class _Side(Struct, frozen=True, kw_only=True):
     influence: np.ndarray
 
     @staticmethod
-    def by_order(values: np.ndarray, items: np.ndarray | None, p: float, confidence: float) -> _Side:
+    def by_order(
+        values: np.ndarray, items: np.ndarray | None, p: float, confidence: float, degrees: float | None
+    ) -> _Side:
         point = linear_quantile(np.sort(values), p)
         above = (values > point).astype(float)
         if items is None or len(np.unique(items)) == len(items):
             found = quantile_interval(values=values, p=p, confidence=confidence)
             bounds = (found.low, point, found.high)
             return _Side(plain=bounds, exact=bounds, influence=_by_item(above, items))
-        found = clustered_quantile_interval(values=values, clusters=items, p=p, confidence=confidence)
+        found = clustered_quantile_interval(values=values, clusters=items, p=p, confidence=confidence, degrees=degrees)
         shares = _by_item(above, items) / np.unique(items, return_counts=True)[1]
         bounds = (found.low, point, found.high)
         return _Side(plain=bounds, exact=bounds, influence=shares)
 
-    def smooth(self, values: np.ndarray, items: np.ndarray | None, p: float, confidence: float) -> _Side:
+    def smooth(
+        self, values: np.ndarray, items: np.ndarray | None, p: float, confidence: float, degrees: float | None
+    ) -> _Side:
         """Harrell and Davis's instead, of positive, finite values; unbounded where order statistics are."""
         logarithm, moves = _harrell_davis(np.log(values), p)
         influence = _by_item(moves, items)
@@ -140,8 +149,9 @@ class _Side(Struct, frozen=True, kw_only=True):
             unbounded = (None, math.exp(logarithm), None)
             return _Side(plain=unbounded, exact=unbounded, influence=influence)
         se = math.sqrt(float(influence @ influence) * units / (units - 1)) / len(values)
-        degrees = min(units - 1.0, max(1.0, DEGREES_A_TAIL_VALUE * units * min(p, 1 - p)))
-        reach = t_quantile(degrees, 0.5 + confidence / 2) * se
+        left = units - 1.0 if degrees is None else degrees
+        left = min(left, max(1.0, DEGREES_A_TAIL_VALUE * (left + 1) * min(p, 1 - p)))
+        reach = t_quantile(left, 0.5 + confidence / 2) * se
         point = math.exp(logarithm)
         low, high = self.plain[0], self.plain[2]
         if units == len(values):

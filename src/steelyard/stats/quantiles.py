@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Sequence
 from functools import lru_cache
+from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
 import scipy
 from msgspec import Struct
 
-from steelyard.stats.intervals import cluster_se
+from steelyard.stats.intervals import cluster_se, t_quantile
 
 MOST_SEARCHED = 1_000_000
 FEW = 50
@@ -152,12 +153,15 @@ def clustered_quantile_interval(
     clusters: Sequence[Hashable] | np.ndarray,
     p: float,
     confidence: float = 0.95,
+    degrees: float | None = None,
 ) -> QuantileBounds:
     """Distribution-free bounds of the ``p`` quantile of values in clusters, such as the token gaps of one request.
 
     The indicator of lying below the quantile has a clustered variance; the sample is worth n over that design effect
-    (Woodruff 1952; Kish 1965), and the order statistics are taken at that size.
+    (Woodruff 1952; Kish 1965), and the order statistics are taken at that size. ``degrees`` are those with which the
+    clusters' variance is known: bounds lie as much farther out as t reaches farther than a normal.
     """
+    confidence = confidence if degrees is None else _as_by_t(confidence, degrees)
     sample = np.asarray(values, dtype=float)
     ordered = np.sort(sample)
     n = len(ordered)
@@ -171,6 +175,11 @@ def clustered_quantile_interval(
     plain = share * (1 - share) / n
     deff = max(1.0, (clustered.se or 0.0) ** 2 / plain) if plain > 0 else n / clustered.clusters
     return _bounds(ordered, n / deff, p, confidence)
+
+
+def _as_by_t(confidence: float, degrees: float) -> float:
+    """The level at which a normal reaches as far as t with so many degrees does at ``confidence``."""
+    return 2 * NormalDist().cdf(t_quantile(degrees, (1 + confidence) / 2)) - 1
 
 
 def _interpolated(ordered: np.ndarray, p: float, confidence: float) -> float | None:

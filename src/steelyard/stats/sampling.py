@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from steelyard.stats.given import count_of
 from steelyard.stats.quantiles import Value
 
 
@@ -12,6 +13,9 @@ def pass_at_k(*, n: int, c: int, k: int) -> Value:
 
     1 - C(n - c, k) / C(n, k), without bias, as a product; unknown where fewer than ``k`` samples were taken.
     """
+    if k < 1:
+        raise ValueError(f"k is a number of samples from 1, not {k}")
+    count_of(c, n, name="c")
     if k > n:
         return Value(value=None)
     if k > n - c:

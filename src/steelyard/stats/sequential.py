@@ -104,6 +104,8 @@ def crossing_probabilities(*, z: Sequence[float], information: Sequence[float], 
 
     Without drift the total is the error of the whole series; with it, its power.
     """
+    if len(z) != len(information):
+        raise ValueError(f"z and information are of the same looks, not of {len(z)} and {len(information)}")
     by_look = _exits(z, information, drift)
     return Crossings(by_look=tuple(by_look), total=min(1.0, sum(by_look)))
 

@@ -14,6 +14,8 @@ import scipy
 from msgspec import Struct
 from msgspec.structs import replace
 
+from steelyard.stats.given import same_items
+
 FEWEST_OF_A_LEVEL = 2
 """Runs on either side of a change, where runs scatter."""
 
@@ -128,8 +130,8 @@ def trend_known_se(
     ``times`` are the runs' dates in any unit; by default they are one apart. For the same items asked again the error
     is that of the repeated answers, much smaller than that of a share of items.
     """
-    y, errors = np.asarray(scores, dtype=float), np.asarray(se, dtype=float)
-    x = np.arange(len(y), dtype=float) if times is None else np.asarray(times, dtype=float)
+    y, errors = same_items(scores, se, names="scores and se")
+    x = np.arange(len(y), dtype=float) if times is None else same_items(scores, times, names="scores and times")[1]
     k = len(y)
     if not k or not (errors > 0).all() or not np.isfinite(y).all() or not np.isfinite(errors).all():
         return _no_trend(k)

@@ -9,6 +9,7 @@ import numpy as np
 import scipy
 from msgspec import Struct
 
+from steelyard.stats.given import count_of
 from steelyard.stats.intervals import wilson_interval, without_spread
 from steelyard.stats.paired import Difference, TTest, t_test
 
@@ -73,6 +74,7 @@ def welch_t_from_stats(
 
 def cohens_h(*, p1: float, p2: float) -> CohensH:
     """2 asin sqrt(p1) - 2 asin sqrt(p2) (Cohen 1988, chapter 6)."""
+    p1, p2 = (count_of(p, 1.0, name=name, of="1")[0] for name, p in (("p1", p1), ("p2", p2)))
     return CohensH(h=2 * math.asin(math.sqrt(p1)) - 2 * math.asin(math.sqrt(p2)))
 
 
