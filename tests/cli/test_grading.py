@@ -163,3 +163,27 @@ def test_a_benchmark_without_gold_answers_is_checked_by_its_empty_ones():
     done = steelyard("check", "ifeval", env={"STEELYARD_DATA": "data"})
     assert "1 items  gold none  empty 0.0000" in done.stdout
     assert done.returncode == 1  # 541 are expected
+
+
+def import_in_clusters(cluster_of, completions):
+    """Twenty questions in clusters, every other one answered right."""
+    rows = [{"id": f"q{i}", "question": f"q{i}?", "answer": "yes", "cluster": cluster_of(i)} for i in range(20)]
+    write_lines("clustered.jsonl", rows)
+    write_lines("answers.jsonl", [{"sample_id": f"q{i}", "completion": completions(i)} for i in range(20)])
+    return ok("import", "answers.jsonl", "--benchmark", "clustered.jsonl", "--model", "theirs")
+
+
+def test_a_score_without_an_interval_says_so_and_why():
+    out = import_in_clusters(lambda i: f"k{max(i - 16, 0)}", lambda i: "yes" if i % 2 else "no")
+    assert "50.0 % (no interval)" in out
+    assert "! theirs on clustered@exact: accuracy is of only 4 clusters, worth 1.4 of one size: too few for" in out
+
+
+def test_what_more_items_would_bring_is_told_of_items_alone_and_counts_those_with_fewer_repeats():
+    def some(i):
+        return ["yes", "no" if i % 2 else "yes", "yes"][: 1 + i % 3]
+
+    assert "Twice the items" not in import_in_clusters(lambda i: f"k{i // 2}", some)
+    out = import_in_clusters(lambda i: f"k{i}", some)
+    assert "Twice the items" in out
+    assert "All items are asked already" in " ".join(out.split())
