@@ -6,6 +6,7 @@ The key has no known shape, so that it is found by its value alone, and characte
 import base64
 import html
 import json
+import re
 import resource
 import sqlite3
 import subprocess
@@ -34,12 +35,14 @@ VARIABLES = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "MY_OWN_SE
 FORMS = {
     "as it is": KEY,
     "percent-encoded": urllib.parse.quote(KEY, safe=""),
+    "percent-encoded by .NET": re.sub("%..", lambda found: found[0].lower(), urllib.parse.quote(KEY, safe="")),
     "in a form": urllib.parse.quote_plus(KEY),
     "base64": base64.b64encode(KEY.encode()).decode(),
     "base64 behind a user": base64.b64encode(b"user:" + KEY.encode()).decode(),
     "base64 behind a name": base64.b64encode(b"name:" + KEY.encode() + b"!").decode(),
     "url-safe base64": base64.urlsafe_b64encode(KEY.encode()).decode(),
     "hexadecimal": KEY.encode().hex(),
+    "hexadecimal in capitals": KEY.encode().hex().upper(),
     "in JSON of PHP": KEY.replace("/", "\\/"),
     "in JSON of Go": KEY.replace("&", "\\u0026"),
     "in JSON of Gson": KEY.replace("&", "\\u0026").replace("=", "\\u003d"),
@@ -235,6 +238,33 @@ def test_a_key_that_a_callable_reads_by_itself_is_nowhere(name, capfd, monkeypat
     assert code == (0 if name == "answers" else 4)
     printed += steelyard(capfd, "show", "--wrong")[1]
     assert "[key removed]" in printed or name != "answers"
+    look_everywhere(printed)
+
+
+def test_a_proxy_that_quotes_what_it_was_sent_gives_no_password_away(capfd, monkeypatch):
+    """The proxy is a service that reads the header; the model's is never reached."""
+    asked = []
+
+    async def refuse(request, body, number):
+        sent = request.headers["Proxy-Authorization"]
+        asked.append(sent)
+        user, password = base64.b64decode(sent.removeprefix("Basic ")).decode().split(":", 1)
+        quoted = f"{sent.removeprefix('Basic ')} is {user} with {password}"
+        return web.json_response({"error": {"message": quoted}}, status=407)
+
+    with serving(refuse) as proxy:
+        address = f"http://who:{urllib.parse.quote(KEY, safe='')}@{proxy.url.removeprefix('http://').partition('/')[0]}"
+        for name in VARIABLES:
+            monkeypatch.setenv(name, "another-key-than-the-canary")
+        monkeypatch.setattr("steelyard.secrets._read", set())
+        monkeypatch.setenv("http_proxy", address)
+        monkeypatch.delenv("no_proxy", raising=False)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        where = ["-m", "openai/m", "--base-url", "http://service.invalid/v1"]
+        code, printed = steelyard(capfd, "run", "starter", "--limit", "1", *where)
+    assert code == 4
+    assert asked
+    assert "== is who with [key removed]" in printed
     look_everywhere(printed)
 
 

@@ -2,7 +2,8 @@
 
 What is scrubbed is what is known and what looks like a key. Known is every key that was read here, and every value of
 an environment variable that is called a key, a token, a secret or a password: foreign code in this process reads those
-by itself, and its exceptions may quote them. A key is also found in the forms that encoders give it.
+by itself, and its exceptions may quote them. So is the password in an address there: a proxy may quote what it was
+sent. A key is also found in the forms that encoders give it.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ _CALLED_A_KEY = re.compile(
     r"(?:^|_)(?:API_?KEY|ACCESS_KEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$|^PGPASSWORD$", re.IGNORECASE
 )
 
+_CALLED_AN_ADDRESS = re.compile(r"(?:^|_)(?:PROXY|URL|URI|DSN)$|^STEELYARD_STORE$", re.IGNORECASE)
+_USER_AND_PASSWORD = re.compile(r"://([^/\s@:]*):([^/\s@]+)@")
+
 _PATTERNS = re.compile(
     r"(?<![A-Za-z0-9])sk-[A-Za-z0-9_*\-]{6,}"  # OpenAI, Anthropic (sk-ant-), OpenRouter (sk-or-), DeepSeek
     r"|AIza[A-Za-z0-9_\-]{10,}"  # Google
@@ -38,6 +42,8 @@ _PATTERNS = re.compile(
 
 _ESCAPED_IN_JSON = (("[&<>]", "04x"), ("[&<>=']", "04x"), ("[&<>'`+]", "04X"))
 """What encoders that mind HTML write as ``\\u0026`` and the like, and in which digits: Go's, Gson, .NET's."""
+
+_PERCENT = re.compile("%[0-9A-F]{2}")
 
 _read: set[str] = set()
 
@@ -124,11 +130,28 @@ def _foreign() -> Iterator[str]:
     for name in os.environ:  # most values are never looked at: to read one costs more than to know its name
         if _is_called_a_key(name) and len(value := os.environ.get(name, "")) >= SHORTEST_FOREIGN:
             yield value
+        elif _is_called_an_address(name):
+            yield from _passwords(os.environ.get(name, ""))
 
 
 @functools.lru_cache(maxsize=1024)
 def _is_called_a_key(name: str) -> bool:
     return bool(_CALLED_A_KEY.search(name))
+
+
+@functools.lru_cache(maxsize=1024)
+def _is_called_an_address(name: str) -> bool:
+    return bool(_CALLED_AN_ADDRESS.search(name))
+
+
+@functools.lru_cache(maxsize=1024)
+def _passwords(address: str) -> tuple[str, ...]:
+    """The password in an address, alone and behind its user, as both are sent: the latter is never a common word."""
+    found = _USER_AND_PASSWORD.search(address)
+    if found is None:
+        return ()
+    user, password = urllib.parse.unquote(found[1]), urllib.parse.unquote(found[2])
+    return tuple(value for value in (password, f"{user}:{password}") if len(value) >= SHORTEST_FOREIGN)
 
 
 def _escaped(value: str, characters: str, digits: str) -> str:
@@ -138,10 +161,12 @@ def _escaped(value: str, characters: str, digits: str) -> str:
 @functools.lru_cache(maxsize=256)
 def _forms(value: str) -> tuple[str, ...]:
     """The key as it is, percent-encoded, as JSON and HTML may write it, in hexadecimal, and in base64 at each of the
-    three offsets it can have.
+    three offsets it can have. Digits above 9 are capital letters or, of .NET's encoder for one, small ones.
     """
     raw = value.encode()
-    forms = {value, urllib.parse.quote(value, safe=""), urllib.parse.quote_plus(value), raw.hex()}
+    forms = {value, raw.hex(), raw.hex().upper()}
+    for quoted in (urllib.parse.quote(value, safe=""), urllib.parse.quote_plus(value)):
+        forms |= {quoted, _PERCENT.sub(lambda found: found[0].lower(), quoted)}
     forms |= {value.replace("/", "\\/"), html.escape(value)}
     forms |= {_escaped(value, characters, digits) for characters, digits in _ESCAPED_IN_JSON}
     for offset in range(3):

@@ -1,8 +1,10 @@
 """Counts of tokens that cannot be are unknown, whoever reports them; what merely looks like much stands."""
 
+import msgspec
 import pytest
 
 from steelyard.engine.asking.believed import MOST_UNSEEN_TOKENS, believed
+from steelyard.engine.asking.way import sum_usage
 from steelyard.types import Completion, Message, Prompt, Request, Usage
 
 ASKED = Request(
@@ -34,6 +36,15 @@ def test_a_count_that_cannot_be_is_unknown_and_said(counts, unknown, words):
     usage, [notice] = kept(**counts)
     assert usage == KNOWN | counts | dict.fromkeys(unknown)
     assert words in notice
+
+
+def test_what_the_service_counted_is_kept_where_it_is_not_believed_and_costs_no_byte_elsewhere():
+    told = Usage(input_tokens=0, output_tokens=10**9, source="server")
+    usage = believed(Completion(text="yes", usage=told), ASKED, lambda text: None).usage
+    assert (usage.input_tokens, usage.output_tokens, usage.stated) == (None, None, told)
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(usage), type=Usage) == usage
+    assert b"stated" not in msgspec.msgpack.encode(told)
+    assert sum_usage([usage]).stated == told  # also of one call among those behind an answer
 
 
 @pytest.mark.parametrize(

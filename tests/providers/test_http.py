@@ -145,6 +145,35 @@ def test_a_server_that_changes_the_protocol_is_told_in_words_alone(caplog):
     assert "Fatal error" not in caplog.text
 
 
+@pytest.mark.parametrize("endless", ["trailers", "a trailer", "an extension"])
+def test_what_frames_a_body_without_end_is_refused_and_not_kept(endless, monkeypatch):
+    monkeypatch.setattr(wire, "MOST_HEAD_BYTES", 1 << 16)
+    begin = OK + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n"
+    piece = {
+        "trailers": b"".join(b"X-%d: %s\r\n" % (number, b"x" * 1000) for number in range(64)),
+        "a trailer": b"x" * 64_000,
+        "an extension": b"x" * 64_000,
+    }[endless]
+    start = {"trailers": b"0\r\n", "a trailer": b"0\r\nX: ", "an extension": b"2;x="}[endless]
+    failure = failure_of([begin + start, *[piece] * 9], then="close")
+    assert (failure.kind, "headers exceed" in failure.message) == ("malformed", True)
+
+
+def test_a_long_body_may_have_trailers_which_change_nothing_that_was_said_before():
+    body = b"".join(b"8000\r\n%s\r\n" % bytes(0x8000) for _ in range(64))
+    trailers = b"0\r\nContent-Type: text/event-stream\r\nRetry-After: 9\r\n\r\n"
+    seen = []
+
+    class Seeing(Http):
+        def give_back(self, connection, target):
+            seen.append(connection.headers)
+            super().give_back(connection, target)
+
+    [read], _ = ask([OK + b"Transfer-Encoding: chunked\r\n\r\n" + body + trailers], client=Seeing())
+    assert len(read) == 64 * 0x8000
+    assert seen == [{"content-type": "application/json", "transfer-encoding": "chunked"}]
+
+
 def test_a_small_reply_that_unpacks_without_end_is_refused(monkeypatch):
     monkeypatch.setattr(wire, "MOST_UNPACKED_BYTES", 1 << 20)
     packed = gzip.compress(bytes(16 << 20), mtime=0)
@@ -185,6 +214,7 @@ def test_a_long_reply_is_refused_and_a_fast_server_is_held_back(monkeypatch):
          "unavailable", "it redirects to http://127.0.0.1:1/x, which is not followed"),
         ([b"HTTP/1.1 200 OK\r\n", *[b"X: %s\r\n" % (b"x" * 1000)] * 99, *[b"X" * 99_999] * 20],
          "malformed", "headers exceed"),
+        ([b"HTTP/1.1 429 Slow\r\nRetry-After: 7\r\nContent-Length: 4000\r\n\r\n" + b"[" * 4000], "rate_limit", "429"),
         ([b"HTTP/1.1 529 Overloaded\r\nContent-Length: 2\r\n\r\n{}"], "server", "HTTP 529"),
         ([b"HTTP/1.1 429 Slow\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n"], "rate_limit", "429"),
     ],

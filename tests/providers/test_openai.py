@@ -233,6 +233,31 @@ def test_half_of_a_surrogate_pair_costs_no_answer(written, text):
     assert answer(streamed(raw, raw=True))[0].completion.text == text
 
 
+@pytest.mark.parametrize(
+    ("beside", "text"),
+    [('"score":NaN,"low":-Infinity,"high":Infinity,', "NaN\\n"), ("", "a\0b"), ("", "a\nb"), ('"at":1e9999,', "a")],
+)
+def test_what_is_no_json_beside_an_answer_costs_none(beside, text):
+    raw = f'{{{beside}"choices":[{{"message":{{"content":"{text}"}},"finish_reason":"stop"}}]}}'
+
+    async def handle(request, body, number):
+        return web.Response(text=raw, content_type="application/json")
+
+    outcome, server, _ = answer(handle)
+    assert outcome.completion.text == text.replace("\\n", "\n")
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("raw", ['{"error":DEEP}', '{"choices":[],"usage":DEEP}', '{"x":DEEP}', "DEEP"])
+def test_brackets_nested_without_end_are_a_malformed_reply(raw):
+    async def handle(request, body, number):
+        return web.Response(text=raw.replace("DEEP", "[" * 50_000 + "]" * 50_000), content_type="application/json")
+
+    failure = answer(handle)[0].failure
+    assert failure.kind == "malformed"
+    assert "cannot read the reply" in failure.message
+
+
 def test_what_a_document_says_instead_of_an_answer_is_told():
     async def handle(request, body, number):
         return web.Response(text='{"detail":"the model is asleep"}', headers={"Content-Type": "text/event-stream"})

@@ -63,7 +63,7 @@ def read_echo(data: bytes, text: str, continuations: tuple[str, ...]) -> Weighed
     """One likelihood per continuation, in order; a reply that does not echo its prompts is ``rejected``."""
     try:
         reply = msgspec.json.decode(data, type=EchoReply)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ProviderError(Failure(kind="malformed", message=f"cannot read the echoed reply: {error}")) from error
     by_index = {choice.index: choice for choice in reply.choices}
     if set(by_index) != set(range(len(continuations))):

@@ -7,7 +7,6 @@ see ``accepted``.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import AsyncIterator, Mapping
 from typing import TypeVar
 
@@ -26,7 +25,6 @@ from steelyard.types import Failure, Request
 T = TypeVar("T")
 
 MOST_LOOKED_AT_BYTES = 4096
-HALF_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")
 FILTERED = ("content management policy", "content filtering policy", "flagged as potentially violating")
 
 
@@ -147,26 +145,29 @@ def key_headers(key: Secret | None, header: str = "Authorization") -> dict[str, 
 def decoded(decoder: msgspec.json.Decoder[T], data: bytes) -> T:
     """The reply as a value; what cannot be read is a ``malformed`` failure that shows how it begins.
 
-    Half of a surrogate pair, which services send that count in UTF-16, is read as a replacement character.
+    What is no JSON but can only mean one thing costs no answer: half of a surrogate pair, which services send that
+    count in UTF-16; NaN and infinities, as Python writes them; a control character that is not escaped.
     """
     data = data.removeprefix(BOM)
     try:
         try:
             return decoder.decode(data)
         except msgspec.DecodeError:
-            if (mended := _without_half_pairs(data)) is None:
+            if (mended := _mended(data)) is None:
                 raise
             return decoder.decode(mended)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise malformed(f"cannot read the reply ({error}): {_beginning(data)}") from error
 
 
-def _without_half_pairs(data: bytes) -> str | None:
-    """The document with a replacement character for each half of a surrogate pair; ``None`` where that is not it."""
-    if not HALF_PAIR.search(data):
-        return None
+def _mended(data: bytes) -> str | None:
+    """The document with a replacement character for each half of a surrogate pair and null for NaN and infinities.
+
+    ``None`` where that is not what is wrong with it.
+    """
     try:
-        text = json.dumps(json.loads(data), ensure_ascii=False)
+        document = json.loads(data, strict=False, parse_constant=lambda name: None)
+        text = json.dumps(document, ensure_ascii=False, allow_nan=False)
     except (ValueError, RecursionError):
         return None
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

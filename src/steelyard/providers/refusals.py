@@ -44,7 +44,7 @@ def error_message(body: str) -> str | None:
     """The text of an error reply as the common services write it: ``{"error": {"message": ...}}`` and its kin."""
     try:
         document = msgspec.json.decode(body)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return None
     if isinstance(document, list) and document:
         document = document[0]

@@ -63,7 +63,7 @@ class Connection(asyncio.Protocol):
         self._has_headers = self._has_ended = self._keeps_open = False
         self._unzip: zlib._Decompress | None = None
         self._fault: Malformed | None = None
-        self._head_bytes = 0
+        self._head_bytes = 0  # what came since the last of the body: headers, what frames its chunks, trailers
         self._at_ns = 0
         self.first_byte_ns = 0
         self.status = 0
@@ -169,11 +169,10 @@ class Connection(asyncio.Protocol):
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self.fail(self._fault or Malformed(f"the reply is not well-formed HTTP ({error})"))
             return
-        if not self._has_headers:
-            self._head_bytes += len(data)
-            if self._head_bytes > MOST_HEAD_BYTES:
-                self.fail(Malformed(f"the reply's headers exceed {MOST_HEAD_BYTES} bytes"))
-                return
+        self._head_bytes += len(data)
+        if self._head_bytes > MOST_HEAD_BYTES and not self._has_ended:
+            self.fail(Malformed(f"the reply's headers exceed {MOST_HEAD_BYTES} bytes"))
+            return
         if self._unread > MOST_UNREAD_BYTES and not self._is_paused:
             self._is_paused = True
             cast(asyncio.Transport, self._transport).pause_reading()
@@ -203,8 +202,9 @@ class Connection(asyncio.Protocol):
         self.reason = reason.decode("latin-1")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One header; of several by one name the last counts."""
-        self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+        """One header; of several by one name the last counts. What comes behind the body says nothing that is read."""
+        if not self._has_headers:
+            self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
         """The body comes next; interim replies are passed over."""
@@ -223,6 +223,7 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, data: bytes) -> None:
         """A piece of the body."""
+        self._head_bytes = 0
         if self._unzip is None:
             self._keep(data)
         else:

@@ -19,7 +19,7 @@ from steelyard.report.drawing.axes import plain, value_text
 from steelyard.report.evidence import Evidence
 from steelyard.report.unseen import cut, visible
 from steelyard.store import Store
-from steelyard.types import Completion, Record
+from steelyard.types import Completion, Record, Usage
 
 MOST_ANSWERS = 500
 MOST_MODELS = 12
@@ -215,12 +215,18 @@ def _figures(record: Record, completion: Completion | None) -> Iterator[str]:
                 yield f"first token {value_text(timing.ttft_s, 's')}"
             yield f"total {value_text(timing.total_s, 's')}"
         if usage.input_tokens is not None or usage.output_tokens is not None:
-            yield f"{_known(usage.input_tokens)} tokens in, {_known(usage.output_tokens)} out"
+            yield _tokens(usage)
+        if isinstance(usage.stated, Usage):
+            yield f"the service counted what cannot be: {_tokens(usage.stated)}"
         if completion.stop_reason != "stop":
             yield f"stopped by {completion.stop_reason or 'unknown'}"
     if call.attempts:
         yield f"{len(call.attempts) + 1} tries"
     yield "cost unknown" if call.cost_usd is None else f"{plain(call.cost_usd)} USD"
+
+
+def _tokens(usage: Usage) -> str:
+    return f"{_known(usage.input_tokens)} tokens in, {_known(usage.output_tokens)} out"
 
 
 def _known(count: int | None) -> str:

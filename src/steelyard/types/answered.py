@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from steelyard.types.asked import Request
 
@@ -30,7 +30,8 @@ FailureKind = Literal[
 
 class Usage(Struct, frozen=True, kw_only=True):
     """Tokens as counted by ``source``. Input read from a prompt cache and input written to one are both part of the
-    input, what was written to stay for an hour part of what was written, reasoning part of the output.
+    input, what was written to stay for an hour part of what was written, reasoning part of the output. ``stated`` is
+    what the service counted, where some of it cannot be and is unknown here; elsewhere it is not even written down.
     """
 
     input_tokens: int | None = None
@@ -40,6 +41,7 @@ class Usage(Struct, frozen=True, kw_only=True):
     cache_write_1h_tokens: int | None = None
     reasoning_tokens: int | None = None
     source: Literal["server", "tokenizer", "none"] = "none"
+    stated: Usage | UnsetType = UNSET
 
 
 class Timing(Struct, frozen=True, kw_only=True):

@@ -19,14 +19,17 @@ WHOLES = {"input_tokens": ("cached_input_tokens", "cache_write_tokens"), "output
 
 
 def believed(completion: Completion, request: Request, notice: Callable[[str], None]) -> Completion:
-    """The completion without the counts that cannot be; of each way in which they cannot the user hears once."""
+    """The completion without the counts that cannot be, which stand beside the others as ``stated``.
+
+    Of each way in which they cannot be the user hears once.
+    """
     usage = completion.usage
     if usage.source != "server":
         return completion
     for why, names in _doubts(completion, request):
         told = f"{request.model}: the service counted tokens that cannot be ({why})"
         notice(f"{told}; they are taken as unknown, and with them the cost")
-        usage = replace(usage, **dict.fromkeys(names))
+        usage = replace(usage, **dict.fromkeys(names), stated=completion.usage)
     return completion if usage is completion.usage else replace(completion, usage=usage)
 
 

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
@@ -111,7 +111,9 @@ def as_one(completion: Completion, stages: Sequence[Stage], scheduled_ns: int) -
 
 def sum_usage(usages: Sequence[Usage]) -> Usage:
     """Tokens of several calls; a count that one of them lacks is unknown."""
-    totals = {name: _sum([getattr(usage, name) for usage in usages]) for name in COUNTS}
+    if len(usages) == 1:
+        return usages[0]
+    totals: dict[str, Any] = {name: _sum([getattr(usage, name) for usage in usages]) for name in COUNTS}
     sources = {usage.source for usage in usages}
     return Usage(source=sources.pop() if len(sources) == 1 else "none", **totals)
 
