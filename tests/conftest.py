@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+import lanes
 import postgresql_server
 import statements
 from command import modules_of
@@ -89,9 +90,16 @@ def _where(request, monkeypatch):
     monkeypatch.setattr(store, "database_at", on_the_server)
 
 
-def pytest_collection_modifyitems(items):
+def pytest_ignore_collect(collection_path, config):
+    """The longer lane imports no file without a long test."""
+    return lanes.is_needless(collection_path, config.option.markexpr) or None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config, items):
     """What takes longest and cannot be divided begins first: the README's commands, one after another."""
     items.sort(key=lambda item: item.path.name != "test_readme.py")
+    config.stash[lanes.UNSEEN] = lanes.unseen(items)
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -31,6 +31,7 @@ from steelyard.types import (
 
 TOKEN = "a-token-of-the-tests"
 COOKIE = "steelyard_test"
+PATIENCE_S = 120  # of tests, not of a browser: the machine may do something else meanwhile
 
 
 def cell_info(**changes):
@@ -154,7 +155,7 @@ class Visitor:
             self.cookie = headers["set-cookie"].partition(";")[0]
 
     def ask(self, path, *, method="GET", body=None, **headers):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         if self.cookie:
             sent.setdefault("Cookie", self.cookie)

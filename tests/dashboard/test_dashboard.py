@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import msgspec
 import pytest
-from boards import REFUSED, TRIED, Visitor, cell_info, estimate, judged, new_call, one_run, served
+from boards import PATIENCE_S, REFUSED, TRIED, Visitor, cell_info, estimate, judged, new_call, one_run, served
 
 from steelyard.analysis.order import permutation
 from steelyard.dashboard import board, compare_page, item_pages, trend_pages
@@ -312,8 +312,7 @@ def test_an_answer_stands_alone_with_all_that_is_known_of_it(store):
         assert text in page, text
 
 
-def test_an_answer_leads_to_those_beside_it_among_those_that_are_sought(store, monkeypatch):
-    monkeypatch.setattr("steelyard.dashboard.item_pages.BESIDE_WITHIN_S", 30.0)
+def test_an_answer_leads_to_those_beside_it_among_those_that_are_sought(store):
     scores = [0.0 if place in (0, 40, 90) else 1.0 for place in range(100)]
     _, _, ids = one_run(store, ["needle" if place == 90 else "yes" for place in range(100)], scores=scores)
     one_run(store, ["yes"])  # another run's are not beside it
@@ -407,7 +406,7 @@ def test_the_outcomes_of_a_large_run_are_counted_while_its_page_is_open(store, m
         first = visitor.page("/runs/1/answers")
         assert 'data-live="0.5"' in first
         assert chips(first)["/runs/1/answers?state=right"] == "right"
-        deadline_s = time.monotonic() + 30
+        deadline_s = time.monotonic() + PATIENCE_S
         while 'data-live="0.5"' in (page := visitor.page("/runs/1/answers")):
             assert time.monotonic() < deadline_s
         assert chips(page) == {"/runs/1/answers": "all 5", "/runs/1/answers?state=right": "right 5"}
@@ -422,7 +421,7 @@ def large_at(monkeypatch, most):
 
 def once_made(visitor, path):
     """The page once what it shows has been made, as a browser that asks again finds it."""
-    deadline_s = time.monotonic() + 30
+    deadline_s = time.monotonic() + PATIENCE_S
     while 'data-state="making"' in (page := visitor.page(path)) or "done making" in page:
         assert time.monotonic() < deadline_s
         time.sleep(0.02)
@@ -448,7 +447,7 @@ def test_what_is_made_of_a_large_run_is_on_its_way_at_the_first_look_and_the_sam
     large_at(monkeypatch, 5)
     doors = threading.Event()
     slow = compare_page.load_comparisons
-    monkeypatch.setattr(compare_page, "load_comparisons", lambda *given: doors.wait(10) and slow(*given))
+    monkeypatch.setattr(compare_page, "load_comparisons", lambda *given: doors.wait(PATIENCE_S) and slow(*given))
     with served(store) as port:
         visitor = Visitor(port)
         first = visitor.page(path)
@@ -470,7 +469,7 @@ def test_what_is_refused_of_a_large_run_is_said_when_it_is_known(store, monkeypa
     large_at(monkeypatch, 5)
     with served(store) as port:
         visitor = Visitor(port)
-        deadline_s = time.monotonic() + 30
+        deadline_s = time.monotonic() + PATIENCE_S
         while "goes on by itself" in (found := visitor.ask("/compare?run=1"))[2]:
             assert time.monotonic() < deadline_s
         for _ in range(2):
@@ -480,7 +479,7 @@ def test_what_is_refused_of_a_large_run_is_said_when_it_is_known(store, monkeypa
 
 
 def test_what_was_made_of_a_large_run_is_found_by_who_waited_for_it_whatever_is_written_meanwhile(monkeypatch):
-    monkeypatch.setattr(board, "SOON_S", 10.0)
+    monkeypatch.setattr(board, "SOON_S", PATIENCE_S)
     made = []
     meanwhile = board.Meanwhile()
     assert meanwhile.get("k", 1, lambda: made.append(1) or len(made)) == 1
@@ -502,12 +501,12 @@ def test_what_is_in_the_making_is_not_begun_again_however_much_else_is_asked_for
         meanwhile.get(key, 1, make(key))
     may_end.set()
     for thread in set(threading.enumerate()) - set(before):
-        thread.join(10)
+        thread.join(PATIENCE_S)
     assert sorted(made) == list(keys)
 
 
 def test_an_error_that_is_shown_again_and_again_holds_on_to_no_page_that_showed_it(monkeypatch):
-    monkeypatch.setattr(board, "SOON_S", 10.0)
+    monkeypatch.setattr(board, "SOON_S", PATIENCE_S)
     meanwhile = board.Meanwhile()
 
     def refuse():

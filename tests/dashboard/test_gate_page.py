@@ -7,7 +7,7 @@ import time
 from urllib.parse import urlencode
 
 import pytest
-from boards import Visitor, cell_info, estimate, one_run, served
+from boards import PATIENCE_S, Visitor, cell_info, estimate, one_run, served
 
 from steelyard.cli import main
 from steelyard.dashboard import board
@@ -209,7 +209,7 @@ def test_the_gate_of_a_large_run_is_made_while_the_page_is_open(store, monkeypat
         shown = gate_page(port, **HELD)[2]
         assert "The verdict is being made" in shown
         assert 'http-equiv="refresh"' in shown
-        deadline_s = time.monotonic() + 20
+        deadline_s = time.monotonic() + PATIENCE_S
         while ">FAIL</span>" not in shown and time.monotonic() < deadline_s:
             time.sleep(0.05)
             shown = gate_page(port, **HELD)[2]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -48,12 +48,16 @@ SPILLS = """() => [...document.querySelectorAll('th, td')]
   .filter((cell) => getComputedStyle(cell.parentElement.parentElement).position !== 'absolute')
   .filter((cell) => cell.scrollWidth > cell.clientWidth + 1)
   .map((cell) => `${cell.textContent.trim().slice(0, 80)} leaves its cell`)"""
-AXE = """async () => {
+AXE = """async (rules) => {
   // No selector is told: to find those of all elements takes as long as to look at them.
-  const { violations } = await axe.run(document, { resultTypes: ['violations'], selectors: false });
+  const asked = { resultTypes: ['violations'], selectors: false };
+  if (rules) asked.runOnly = { type: 'rule', values: rules };
+  const { violations } = await axe.run(document, asked);
   const told = (one, node) => `${one.id}: ${node.html.slice(0, 160)} ${node.failureSummary}`;
   return violations.flatMap((one) => one.nodes.slice(0, 3).map((node) => told(one, node)));
 }"""
+COLOUR_RULES = ["color-contrast", "link-in-text-block"]
+"""All that a page in dark can break which in light is whole: nothing else is another one there."""
 
 
 def axe_source() -> str | None:
@@ -62,6 +66,22 @@ def axe_source() -> str | None:
     if spec is None or spec.origin is None:
         return None
     return (Path(spec.origin).parent / "axe.min.js").read_text("utf-8")
+
+
+def faults_of(page: Any, axe: str | None, rules: list[str] | None = None) -> list[str]:
+    """Texts of charts that lie on others or are cut, words that leave their cells, and what axe finds, by all its rules
+    where none are named.
+    """
+    faults = [*page.evaluate(COLLISIONS), *page.evaluate(SPILLS)]
+    if axe is not None:
+        page.evaluate(axe)
+        faults += page.evaluate(AXE, rules)
+    return faults
+
+
+def rules_for(view: str, views: Collection[str]) -> list[str] | None:
+    """What axe looks for in a view of a page that is looked at in these."""
+    return COLOUR_RULES if view == "dark" and "light" in views else None
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import dashboard_scenes as scenes
 import pytest
-from looking import AXE, CHROMIUM, COLLISIONS, SPILLS, axe_source
+from looking import CHROMIUM, axe_source, faults_of, rules_for
 
 from dashboard.boards import TOKEN, served
 from steelyard.store import Store
@@ -181,11 +181,7 @@ def look_at(browser, folder, scene, port, pages, looks=tuple(LOOKS)):
             take(page, folder / look / f"dashboard-{scene}-{name}.png", settings["viewport"]["width"])
             if (pixels := page.evaluate(OVERFLOW)) > 0:
                 wrong.append(f"{scene} {name}, {look}: {pixels} pixels wider than the window")
-            faults = [*page.evaluate(COLLISIONS), *page.evaluate(SPILLS)]
-            if axe is not None:
-                page.evaluate(axe)
-                faults += page.evaluate(AXE)
-            wrong += [f"{scene} {name}, {look}: {text}" for text in faults]
+            wrong += [f"{scene} {name}, {look}: {text}" for text in faults_of(page, axe, rules_for(look, looks))]
         context.close()
     return wrong
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import scenes
-from looking import AXE, CHROMIUM, COLLISIONS, SHORTENED, SPILLS, VIEWS, WIDER, axe_source, shown
+from looking import AXE, CHROMIUM, COLOUR_RULES, SHORTENED, VIEWS, WIDER, axe_source, faults_of, rules_for, shown
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: no browser is driven")
 pytestmark = [
@@ -75,19 +75,17 @@ def test_a_report_is_fit_to_be_seen(name, browser, album, stage, request):
     address = address_of(name, stage, request)
     axe = axe_source()
     found = {}
-    for view in VIEWS if name in IN_EVERY_VIEW else OF_STATES.get(name, ("light",)):
+    views = tuple(VIEWS) if name in IN_EVERY_VIEW else OF_STATES.get(name, ("light",))
+    for view in views:
         with shown(browser, address, view) as page:
             page.evaluate(SHORTENED, [ITEMS_IN_A_PICTURE])
             page.screenshot(path=album / f"{name}-{view}.png", full_page=True)
             if view == "light" and name in IN_EVERY_VIEW:
                 for place, figure in enumerate(page.locator("figure").all()):
                     figure.screenshot(path=album / f"{name}-chart-{place:02}.png")
-            faults = [*page.evaluate(COLLISIONS), *page.evaluate(SPILLS)]
+            faults = faults_of(page, axe, rules_for(view, views))
             if page.evaluate(WIDER) > 0:
                 faults.append(f"wider than the window by {page.evaluate(WIDER)} pixels")
-            if axe is not None:
-                page.evaluate(axe)
-                faults += page.evaluate(AXE)
             found |= {view: faults} if faults else {}
     assert found == {}
 
@@ -98,10 +96,14 @@ def test_axe_sees_what_nobody_can_read(browser, stage, request):
     if axe is None:
         pytest.skip("axe-core is not here: make extras")
     address = address_of("four_models", stage, request)
-    with shown(browser, address, "light") as page:
-        page.evaluate("document.querySelector('main').insertAdjacentHTML('beforeend', '<input type=text>')")
-        page.evaluate(axe)
-        assert [fault.partition(":")[0] for fault in page.evaluate(AXE)] == ["label"]
+    for view, rules, html, missed in (
+        ("light", None, "<input type=text>", "label"),
+        ("dark", COLOUR_RULES, "<font color='#333333'>dark on dark</font>", "color-contrast"),
+    ):
+        with shown(browser, address, view) as page:
+            page.evaluate("(html) => document.querySelector('main').insertAdjacentHTML('beforeend', html)", html)
+            page.evaluate(axe)
+            assert [fault.partition(":")[0] for fault in page.evaluate(AXE, rules)] == [missed]
 
 
 def test_a_model_is_hidden_by_its_legend_with_the_keyboard_and_without_scripts(browser, stage, request):

@@ -13,6 +13,7 @@ from steelyard.report.drawing.criteria import Held, against_line
 
 GOLDEN = Path(__file__).parent / "golden"
 HOSTILE = '<script>alert(1)</script>"onload="x'
+OURS = Path(charts.__file__).parents[2]
 
 
 def marks(n=4, name="model-{}"):
@@ -212,3 +213,12 @@ def test_what_lies_beyond_the_bound_is_shaded_on_the_side_that_is_worse():
     drawn, start, end = shaded(bound=0.03, is_floor=False)
     assert start == float(re.search(r'class="bound" x1="([\d.]+)"', drawn)[1]) < end
     assert "chance" not in drawn
+
+
+def test_dark_is_the_same_page_in_other_colours():
+    """So axe looks for what colours can break, and for nothing else, in the dark pictures of a page."""
+    files = [file for suffix in ("css", "j2", "js") for file in OURS.rglob(f"templates/*.{suffix}")]
+    styles = "".join(file.read_text("utf-8") for file in files)
+    (dark,) = re.findall(r"prefers-color-scheme: dark\) \{\s*:root \{(.*?)\}\s*\}", styles, re.S)
+    assert re.fullmatch(r"(\s*--\w+: #[0-9a-f]{6};)+\s*", dark)
+    assert len(re.findall(r"prefers-color-scheme|light-dark\(", styles)) == 1
