@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import http.client
+import re
 import socket
 import threading
 import time
@@ -177,3 +179,16 @@ class Visitor:
     def send(self, path, body, **headers):
         origin = {"Origin": f"http://127.0.0.1:{self.port}"}
         return self.ask(path, method="POST", body=body, **(origin | headers))
+
+
+def words(page):
+    """The text of a page, a blank between any two pieces of it."""
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page))
+
+
+def chips(page):
+    """What the outcomes to choose from say, by the address each leads to."""
+    row = re.search(r'<nav class="chips".*?</nav>', page, re.S)[0]
+    return {
+        html.unescape(link): words(text).strip() for link, text in re.findall(r'href="([^"]+)"[^>]*>(.*?)</a>', row)
+    }
