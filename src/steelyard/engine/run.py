@@ -243,4 +243,3 @@ def _unanswered(lanes: Iterable[Lane]) -> dict[str, str]:
             said = last.kind if any(cell.cell.info.is_confidential for cell in lane.cells) else last.message
             found[lane.model] = f"not one of its calls was answered; the last one: {said}"
     return found
-

@@ -40,8 +40,8 @@ def plan_text(plan: Plan) -> str:
         raise UsageError(f"this plan holds what a plan file cannot say: {error}") from error
     if not is_same:
         raise UsageError(
-            "this plan holds what a plan file cannot say: objects of Python, or a cascade or a judge of confidence whose "
-            "models have settings of their own. Try: steelyard show --provenance, which has all of it"
+            "this plan holds what a plan file cannot say: objects of Python, or a cascade or a judge of confidence "
+            "whose models have settings of their own. Try: steelyard show --provenance, which has all of it"
         )
     return text
 
