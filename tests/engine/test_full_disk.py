@@ -107,7 +107,7 @@ def test_a_run_that_gets_no_room_ends_and_resumes_to_the_same_scores_without_rep
     monkeypatch.setattr(writer, "PATIENCE_S", 0.2)
     model = Model(disk)
     with Store.open("s.db") as store:
-        with pytest.raises(StoreFull, match="steelyard run --resume last"):
+        with pytest.raises(StoreFull, match="steelyard run --resume 1"):
             ask(model, store, lambda text: None)
         disk.free()
         asked_before = len(model.questions)

@@ -1,6 +1,8 @@
 """A store that cannot be reached or written for a while holds a run up, and nothing is paid or written twice."""
 
 import asyncio
+import os
+import signal
 import sqlite3
 import threading
 import time
@@ -14,7 +16,7 @@ from sqlalchemy.engine import Engine
 import postgresql_server as server
 import steelyard as sy
 from postgresql_way import Way
-from steelyard.engine import writer
+from steelyard.engine import driving, writer
 from steelyard.engine.progress import Progress
 from steelyard.engine.run import Given, execute
 from steelyard.errors import StoreError, StoreHeldUp
@@ -114,13 +116,7 @@ def test_a_run_waits_for_a_server_that_is_away_without_paying_and_writes_nothing
 def test_a_commit_of_which_nobody_heard_is_made_once(way, schema, arrives, by, monkeypatch):
     way.arrives = arrives
     if by == "a process":
-        serve = writer.Writer.serve
-
-        async def hire_and_serve(self):
-            await self._hire()
-            await serve(self)
-
-        monkeypatch.setattr(writer.Writer, "serve", hire_and_serve)
+        _hire_at_once(monkeypatch)
     model = Model(lambda: setattr(way, "lose_commits", 3))
     with Store.open(way.address(schema)) as store:
         ended = ask(model, store, lambda text: None)
@@ -156,7 +152,7 @@ def test_a_run_whose_server_stays_away_ends_and_resumes_without_repeating_what_w
     monkeypatch.setattr(writer, "PATIENCE_S", 0.3)
     model = Model(way.cut)
     with Store.open(way.address(schema)) as store:
-        with pytest.raises(StoreHeldUp, match=r"all earlier ones are kept.*steelyard run --resume last"):
+        with pytest.raises(StoreHeldUp, match=r"all earlier ones are kept.*steelyard run --resume 1"):
             ask(model, store, lambda text: None)
         way.open()
         asked_before, (before, _) = len(model.questions), kept(schema)
@@ -192,9 +188,81 @@ def test_a_run_that_another_process_went_on_with_while_the_server_was_away_write
         assert _soon(lambda: here.run("last").status == "interrupted")
         here.begin_session(run.id, {})
         way.open()
-        with pytest.raises(StoreError, match="another process went on with this run") as raised:
-            there.tag(run.id, "one")
-        assert not isinstance(raised.value, StoreHeldUp)
+        for tag in ("one", "two"):
+            with pytest.raises(StoreError, match="another process went on with this run") as raised:
+                there.tag(run.id, tag)
+            assert not isinstance(raised.value, StoreHeldUp)
+
+
+@pytest.mark.parametrize("by", ["a thread", pytest.param("a process", marks=pytest.mark.long)])
+def test_a_run_that_was_gone_on_with_elsewhere_leaves_its_end_to_who_did(way, schema, by, monkeypatch):
+    if by == "a process":
+        _hire_at_once(monkeypatch)
+
+    def tell(text):
+        if "nothing more is sent" in text:
+            with Store.open(server.address(schema)) as here:
+                run = here.run("last")
+                server.sql("UPDATE sessions SET host = 'elsewhere'", schema=schema)
+                assert _soon(lambda: here.run("last").status == "interrupted")
+                here.end_session(here.begin_session(run.id, {}), {})
+                here.set_status(run.id, "done")
+            kept_by_then.append(kept(schema))
+            way.open()
+
+    kept_by_then = []
+    with Store.open(way.address(schema)) as store:
+        with pytest.raises(StoreError, match="another process went on with this run"):
+            ask(Model(way.cut), store, tell)
+        assert store.run("last").status == "done"
+    assert kept_by_then == [kept(schema)]
+
+
+def test_a_wish_to_stop_while_the_server_is_away_is_not_kept_waiting_for_it(way, schema):
+    def stop(text):
+        if "nothing more is sent" in text:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with Store.open(way.address(schema)) as store:
+        begun_s = time.monotonic()
+        with pytest.raises(StoreHeldUp, match=r"all earlier ones are kept.*steelyard run --resume 1"):
+            ask(Model(way.cut), store, stop)
+        assert time.monotonic() - begun_s < driving.GRACE_S
+
+
+def test_a_run_whose_server_goes_away_when_all_is_kept_ends_with_the_command_that_goes_on(way, schema, monkeypatch):
+    monkeypatch.setattr(writer, "PATIENCE_S", 0.1)
+    monkeypatch.setattr("steelyard.engine.run.forget_summary", lambda store, run_id: way.cut())
+    with Store.open(way.address(schema)) as store:
+        with pytest.raises(StoreHeldUp, match=r"all answers are kept\..*try: steelyard run --resume 1"):
+            ask(Model(lambda: None), store, lambda text: None)
+        way.open()
+    assert kept(schema) == WHOLE
+
+
+def test_a_run_that_was_stopped_when_all_is_kept_does_not_wait_for_a_server_that_has_gone_away(way, schema):
+    class Hangs(Model):
+        async def generate(self, request):
+            if len(self.questions) == ASKED_BEFORE:
+                await asyncio.sleep(0.3)  # until all the others are kept
+                way.cut()
+                os.kill(os.getpid(), signal.SIGTERM)
+                await asyncio.sleep(60)
+            async for said in super().generate(request):
+                yield said
+
+    with Store.open(way.address(schema)) as store, pytest.raises(StoreHeldUp, match="all answers are kept"):
+        ask(Hangs(lambda: None), store, lambda text: None)
+
+
+def _hire_at_once(monkeypatch):
+    serve = writer.Writer.serve
+
+    async def hire_and_serve(self):
+        await self._hire()
+        await serve(self)
+
+    monkeypatch.setattr(writer.Writer, "serve", hire_and_serve)
 
 
 def _soon(is_so):

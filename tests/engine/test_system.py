@@ -347,6 +347,12 @@ def test_a_model_asked_for_its_confidence_is_not_answered_from_runs_without():
     assert {call.completion.confidence for call in answers(run).values()} == set(SURE.values())
 
 
+def test_a_confidence_that_is_a_word_where_a_model_is_spelled_out_is_told_what_it_should_be():
+    spec = ModelSpec(id="m", provider="openai", model="gpt-4o-mini", confidence="logprob")
+    with pytest.raises(UsageError, match=r'm: .*Try: confidence=steelyard\.Confidence\(by="logprob"\)'):
+        sy.run([spec], ["starter"])
+
+
 def test_a_cascade_of_a_function_without_a_version_is_never_used_again():
     for _ in range(2):
         _, providers, _ = ask([cascade(0.5, second=replace(model("dear"), version=None))])

@@ -120,6 +120,26 @@ def test_nobody_is_hired_in_the_place_of_a_worker_that_died_as_the_run_ended():
     assert asyncio.run(story()) == 0
 
 
+def test_nobody_is_hired_while_the_store_is_away():
+    async def story():
+        is_back = asyncio.Event()
+        crew = a_crew(Ledger(), ready=is_back.wait)
+        hired = []
+
+        async def hire(number):
+            hired.append((number, is_back.is_set()))
+
+        crew._hire = hire
+        dead = SimpleNamespace(number=1, in_hand={}, grant=Grant(crew.ledger))
+        replacing = asyncio.create_task(crew._replace(dead, "killed by signal 9"))
+        await asyncio.sleep(0.01)
+        is_back.set()
+        await replacing
+        return hired
+
+    assert asyncio.run(story()) == [(1, True)]
+
+
 def test_a_worker_hired_while_the_disk_is_full_is_told_so(monkeypatch):
     said = []
 

@@ -1,6 +1,9 @@
 """A plan is written as the file that says it, or refused."""
 
+from pathlib import Path
+
 import pytest
+from msgspec.structs import replace
 
 from steelyard.errors import UsageError
 from steelyard.plan.file import plan_of
@@ -31,6 +34,9 @@ def written(**settings):
         {"stop": parse_stop("half_width=0.03")},
         {"stop": parse_stop("ladder=0.1/0.5/1,variance=0.0004")},
         {"models": (SMALL, BIG, cascade_of("small>big", {"small": SMALL, "big": BIG}, threshold=0.7))},
+        {"fresh": True},
+        {"cache_max_age_s": 604800.0},
+        {"models": (replace(BIG, extra={"thinking": None, "kept": {"off": None}}),)},
         {"benchmarks": (BenchmarkSpec(name="cases.jsonl", grader="number"), BenchmarkSpec(name="mmlu", part="law"))},
     ],
     ids=lambda settings: ", ".join(settings) or "plain",
@@ -40,6 +46,13 @@ def test_a_written_plan_says_the_same(settings):
     again = plan_of(plan_text(plan))
     assert again.digest() == plan.digest()
     assert (again.budget_usd, again.tags) == (plan.budget_usd, plan.tags)
+    assert (again.fresh, again.cache_max_age_s) == (plan.fresh, plan.cache_max_age_s)
+
+
+@pytest.mark.parametrize("path", ["./cases.jsonl", "sets//cases.jsonl"])
+def test_a_file_is_named_as_reading_a_plan_names_it(path):
+    again = plan_of(plan_text(written(benchmarks=(BenchmarkSpec(name=path),))))
+    assert [Path(spec.name) for spec in again.benchmarks] == [Path(path)]
 
 
 def test_what_nobody_said_is_not_written():

@@ -40,6 +40,10 @@ class Cascade:
 def model_spec(model: Model, given: Given) -> ModelSpec:
     """The model as a plan has it; an object is noted in ``given`` under its name."""
     if isinstance(model, ModelSpec):
+        if isinstance(word := model.confidence, str):
+            raise UsageError(
+                f'{model.id}: confidence is no word here. Try: confidence=steelyard.Confidence(by="{word}")'
+            )
         return model
     if isinstance(model, Cascade):
         return _together(model, given)

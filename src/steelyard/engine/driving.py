@@ -58,7 +58,7 @@ async def drive(
                 _raise_first(writing)
             if not working.done():
                 writer.hurry()
-                await _wind_down(lanes, working, interrupt)
+                await _wind_down(lanes, working, writing, interrupt)
                 await _drain(writer, writing)
                 return "interrupted"
             if working.exception() is not None:
@@ -91,12 +91,20 @@ async def _drain(writer: Writer, writing: asyncio.Future[Any]) -> None:
         _raise_first(writing)
 
 
-async def _wind_down(lanes: Iterable[Lane | SharedLane], working: asyncio.Future[Any], interrupt: Interrupt) -> None:
-    """Send nothing more; let what is in flight come in for a few seconds, unless asked a second time."""
+async def _wind_down(
+    lanes: Iterable[Lane | SharedLane],
+    working: asyncio.Future[Any],
+    writing: asyncio.Future[Any],
+    interrupt: Interrupt,
+) -> None:
+    """Send nothing more; let what is in flight come in for a few seconds, unless asked a second time.
+
+    What comes in where nothing can be written is lost all the same: then nobody waits for it.
+    """
     for lane in lanes:
         lane.stop("interrupted")
     at_once: asyncio.Future[Any] = asyncio.ensure_future(interrupt.wait(2))
-    await asyncio.wait((working, at_once), timeout=GRACE_S, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait((working, writing, at_once), timeout=GRACE_S, return_when=asyncio.FIRST_COMPLETED)
     at_once.cancel()
     working.cancel()
     with suppress(asyncio.CancelledError, Exception):

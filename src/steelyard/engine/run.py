@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -117,8 +116,7 @@ async def execute(
     finally:
         await _wind_up(running, store, progress)
     stopped = _given_up(running.lanes) if running.status == "failed" else {}
-    ended = await patiently(partial(store.run, run.id), progress.tell)
-    return Ended(run=ended, status=running.status, stopped=stopped)
+    return Ended(run=await _as_kept(running, store, progress.tell), status=running.status, stopped=stopped)
 
 
 async def _see_to_money(cells: Sequence[Cell], store: Store, progress: Progress) -> None:
@@ -150,7 +148,7 @@ async def _set_up(
 ) -> _Running:
     """Open a lane for each model, with what it may use again and whom it pays from, and hire workers if asked for."""
     resources = await resources_of(cells, progress)
-    writer = Writer(store, progress.tell)
+    writer = Writer(store, progress.tell, resume=str(run.number))
     writer.on_hire = partial(store.add_provenance, session, {WRITTEN_BY: "a process"})
     open_cells = [open_cell(store, run, session, cell, progress) for cell in cells]
     looks = looks_of(store, plan, open_cells, run.id, progress.tell)
@@ -203,8 +201,11 @@ async def _wind_up(running: _Running, store: Store, progress: Progress) -> None:
     await running.writer.close()
     running.resources.close()
     figures = running.crew.figures(running.resources.figures()) | running.purse.figures()
-    with _held_up_or_not(progress.tell):
+    try:
         await patiently(partial(_close, running, store, figures), progress.tell, running.writer.patience_s)
+    except StoreHeldUp as error:  # a run of which nobody wrote down that it ended counts as interrupted
+        running.writer.hurry()
+        progress.tell(str(error))
 
 
 def _close(running: _Running, store: Store, figures: dict[str, float]) -> None:
@@ -215,6 +216,15 @@ def _close(running: _Running, store: Store, figures: dict[str, float]) -> None:
     running.purse.close()
     store.set_status(run.id, running.status)
     summarise_run(store, run.id)
+
+
+async def _as_kept(running: _Running, store: Store, tell: Callable[[str], None]) -> RunInfo:
+    """The run as it stands in the store, for which no longer is waited than the run's end was."""
+    try:
+        return await patiently(partial(store.run, running.run.id), tell, running.writer.patience_s)
+    except StoreHeldUp as error:
+        hint = f"Once it can be read, try: steelyard run --resume {running.run.number}"
+        raise type(error)(f"{error}; all answers are kept. {hint}") from error
 
 
 def _given_up(lanes: Iterable[Lane]) -> dict[str, str]:
@@ -233,12 +243,3 @@ def _unanswered(lanes: Iterable[Lane]) -> dict[str, str]:
             said = last.kind if any(cell.cell.info.is_confidential for cell in lane.cells) else last.message
             found[lane.model] = f"not one of its calls was answered; the last one: {said}"
     return found
-
-
-@contextmanager
-def _held_up_or_not(tell: Callable[[str], None]) -> Iterator[None]:
-    """Let a run end also where it cannot be written down that it did: it then counts as interrupted."""
-    try:
-        yield
-    except StoreHeldUp as error:
-        tell(str(error))

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from steelyard.engine.processes.scribe import Scribe, has_a_core
@@ -79,11 +80,12 @@ class Keeps(Protocol):
 class Writer:
     """The one writer: takes what has gathered while the last commit went on, and commits it in one transaction.
 
-    ``slots`` is how many answers the lane that has fewest may await at once.
+    ``slots`` is how many answers the lane that has fewest may await at once; ``resume`` is what the run is called when
+    somebody wants to go on with it.
     """
 
-    def __init__(self, store: Store, tell: Callable[[str], None]) -> None:
-        self._store, self._tell = store, tell
+    def __init__(self, store: Store, tell: Callable[[str], None], *, resume: str = "last") -> None:
+        self._store, self._tell, self._resume = store, tell, resume
         self.slots = 1
         self._has_room = asyncio.Event()
         self._has_room.set()
@@ -222,14 +224,16 @@ class Writer:
         return ids
 
     async def _append(self, calls: Sequence[NewCall], scores: Sequence[NewScore], is_new: bool) -> list[int]:
+        here = partial(asyncio.get_running_loop().run_in_executor, self._thread)
         if self._scribe is not None:
+            await here(self._store.check_place)  # whose the run is stands with who began its session
             try:
                 return await self._scribe.append(calls, scores, is_new=is_new)
             except EnvironmentFault as fault:  # it may have died on either side of the commit
                 self._scribe, is_new = None, False
                 self._tell(f"{fault}: the run itself writes from now on")
         append = self._store.append if is_new else self._store.append_once
-        return await asyncio.get_running_loop().run_in_executor(self._thread, append, calls, scores)
+        return await here(append, calls, scores)
 
     def _hold(self, error: StoreHeldUp) -> float:
         self._has_room.clear()
@@ -250,4 +254,4 @@ class Writer:
             why, first = f"the disk with the store {self._store.location} is full", "Free some space. Then try"
         else:
             why, first = str(error), "Once it can be written, try"
-        return f"{why}: {kept}. {first}: steelyard run --resume last"
+        return f"{why}: {kept}. {first}: steelyard run --resume {self._resume}"

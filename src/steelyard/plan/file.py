@@ -273,16 +273,17 @@ def _confidence(entry: str | ConfidenceEntry | None, known: Mapping[str, ModelSp
 def benchmark_spec(entry: str | BenchmarkEntry, folder: Path = Path()) -> BenchmarkSpec:
     """The benchmark that an entry names; a file's path is taken from ``folder``."""
     if isinstance(entry, str):
-        return _in_folder(parse_benchmark(entry), folder)
+        return in_folder(parse_benchmark(entry), folder)
     if (entry.name is None) == (entry.path is None):
         raise UsageError("a benchmark has either a 'name' or a 'path'")
     spec = parse_benchmark(str(entry.name or entry.path))
     given = {"part": entry.part, "protocol": entry.protocol, "shots": entry.shots, "grader": entry.grader}
     changed = {name: value for name, value in given.items() if value is not None}
-    return _in_folder(msgspec.structs.replace(spec, **changed), folder)
+    return in_folder(msgspec.structs.replace(spec, **changed), folder)
 
 
-def _in_folder(spec: BenchmarkSpec, folder: Path) -> BenchmarkSpec:
+def in_folder(spec: BenchmarkSpec, folder: Path) -> BenchmarkSpec:
+    """The benchmark with its file, if it is one, taken from ``folder``."""
     if not spec.name.endswith(FILE_SUFFIXES):
         return spec
     return msgspec.structs.replace(spec, name=str(folder / spec.name))

@@ -5,21 +5,22 @@ What is written is read back before it is given away, so that it says the same t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import yaml
+from msgspec.structs import replace
 
 from steelyard.errors import SteelyardError, UsageError
-from steelyard.plan.file import plan_of
+from steelyard.plan.file import in_folder, plan_of
 from steelyard.plan.names import CASCADE
 from steelyard.plan.plan import BenchmarkSpec, Plan
 from steelyard.plan.stopping import Cascade, Compare, HalfWidth, Ladder, Stop
 from steelyard.types import Confidence, ModelSpec
 
-PLAIN = ("name", "limit", "runs", "seed", "order", "concurrency", "workers", "judge_repeats", "accept_data", "tags",
-         "success", "baseline", "metrics")  # fmt: skip
+PLAIN = ("name", "limit", "runs", "seed", "order", "concurrency", "workers", "judge_repeats", "fresh", "accept_data",
+         "tags", "success", "baseline", "metrics")  # fmt: skip
 """Keys that a plan file has as the plan has them."""
 BEYOND = "Its answers can be graded again: steelyard rescore"
 MADE_ELSEWHERE = "import"
@@ -34,15 +35,20 @@ def plan_text(plan: Plan) -> str:
         raise UsageError(f"the answers of this run were made elsewhere, so there is nothing to ask again. {BEYOND}")
     text = yaml.safe_dump(_document(plan), sort_keys=False, allow_unicode=True, width=120)
     try:
-        is_same = plan_of(text).digest() == plan.digest()
+        is_same = plan_of(text).digest() == _with_plain_paths(plan).digest()
     except SteelyardError as error:
         raise UsageError(f"this plan holds what a plan file cannot say: {error}") from error
     if not is_same:
         raise UsageError(
-            "this plan holds what a plan file cannot say: objects of Python, or a cascade whose models have settings "
-            "of their own. Try: steelyard show --provenance, which has all of it"
+            "this plan holds what a plan file cannot say: objects of Python, or a cascade or a judge of confidence "
+            "whose models have settings of their own. Try: steelyard show --provenance, which has all of it"
         )
     return text
+
+
+def _with_plain_paths(plan: Plan) -> Plan:
+    """The plan with its files named as reading a plan names them: ``./cases.jsonl`` is ``cases.jsonl``."""
+    return replace(plan, benchmarks=tuple(in_folder(spec, Path()) for spec in plan.benchmarks))
 
 
 def _document(plan: Plan) -> dict[str, Any]:
@@ -54,6 +60,8 @@ def _document(plan: Plan) -> dict[str, Any]:
         "benchmarks": [_benchmark(spec) for spec in plan.benchmarks],
         **said,
     }
+    if plan.cache_max_age_s is not None:
+        document["cache_max_age"] = f"{plan.cache_max_age_s:.15g}s"
     if plan.budget_usd is not None:
         document["budget"] = {"usd": plan.budget_usd}
     if isinstance(plan.stop, Cascade):
@@ -105,14 +113,11 @@ def _cascade(stop: Cascade) -> dict[str, Any]:
 def _set(one: msgspec.Struct, usual: msgspec.Struct, *others: str) -> dict[str, Any]:
     """The fields that differ from the usual ones."""
     names = [name for name in one.__struct_fields__ if name not in others]
-    found = {name: _builtin(getattr(one, name)) for name in names if getattr(one, name) != getattr(usual, name)}
-    return {name: _without_unset(value) for name, value in found.items()}
-
-
-def _without_unset(value: Any) -> Any:
-    return {key: each for key, each in value.items() if each is not None} if isinstance(value, Mapping) else value
+    return {name: _builtin(getattr(one, name)) for name in names if getattr(one, name) != getattr(usual, name)}
 
 
 def _builtin(value: Any) -> Any:
     plain = msgspec.to_builtins(value)
+    if isinstance(value, msgspec.Struct):  # what stands in a mapping of the user's at nothing is meant
+        return {key: each for key, each in plain.items() if each is not None}
     return list(plain) if isinstance(plain, tuple) else plain

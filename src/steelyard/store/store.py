@@ -180,6 +180,10 @@ class Store:
 
     # Sessions and cells
 
+    def check_place(self) -> None:
+        """Raise where what is written now would be lost, or is another process's to write; each write here does so."""
+        self._database.check_place()
+
     def begin_session(self, run_id: str, provenance: dict[str, Any]) -> int:
         """A process begins to work on the run; one run is worked on by one process at a time."""
         with self._writing() as connection:

@@ -195,6 +195,7 @@ class Crew:
             "without a record may be paid for twice"
         )
         if self.deaths <= MOST_DEATHS:
+            await self._writer.ready()  # who is hired may have to read the store, and without it would end the run
             await self._hire(hand.number)
         elif not self.has_hands:
             self._fail(EnvironmentFault(f"{self.deaths} workers died, the last one {how}; what is durable is kept"))

@@ -110,20 +110,21 @@ class PostgreSQL:
         with self._holding:
             for session, held in list(self._held.items()):
                 if _is_lost(held):
-                    self.release(session)
                     self._hold_anew(session)
 
     def _hold_anew(self, session: int) -> None:
-        """As before, unless another process has gone on with the run in between."""
+        """As before, unless another process has gone on with the run in between: then never again."""
+        self._lose(session)
         try:
             self.hold(session)
             with self.engine.connect() as connection:
                 is_taken_over = connection.exec_driver_sql(TAKEN_OVER, (session,)).scalar_one()
         except (SQLAlchemyError, psycopg.Error) as error:
-            self._held.setdefault(session, None)
+            self._lose(session)
             kind = StoreHeldUp if self.is_held_up(error) else StoreError
             raise kind(f"cannot write to the store {self.location}: {self.reason_of(error)}") from error
         if is_taken_over:
+            self._lose(session)
             raise StoreError(
                 f"while the store {self.location} was out of reach another process went on with this run: it ends here"
             )
@@ -145,6 +146,11 @@ class PostgreSQL:
         """Give the session's lock back."""
         if (held := self._held.pop(session, None)) is not None:
             held.invalidate()  # ended, not given back: the lock goes with it
+
+    def _lose(self, session: int) -> None:
+        """Whoever writes next has to have the lock first, and to see whose the run is."""
+        self.release(session)
+        self._held[session] = None
 
     def is_passing(self, error: OperationalError) -> bool:
         """Who makes the tables is waited for: nothing is."""
