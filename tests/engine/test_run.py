@@ -39,7 +39,7 @@ def _no_patience(monkeypatch):
 
 
 def test_every_item_is_asked_scored_and_summed_up():
-    run = sy.run([sy.Scripted(parity)], [questions()])
+    run = sy.run(sy.Scripted(parity), questions())
     assert run.status == "done"
     accuracy = run.estimate("accuracy")
     assert (accuracy.value, accuracy.n, accuracy.method) == (1.0, 20, "wilson")

@@ -22,7 +22,7 @@ from steelyard.analysis.accuracy import accuracy, is_binary, is_over_strata, str
 from steelyard.analysis.clusters import cluster_warning, independent_clusters
 from steelyard.analysis.estimates import Context, unknown
 from steelyard.analysis.pairing import Paired, Range, differing_settings, lost_range, mean_difference, pair_scores
-from steelyard.analysis.wording import signed_points
+from steelyard.analysis.wording import counted, signed_points
 from steelyard.stats.paired import t_test
 from steelyard.types import Agreement, CellInfo, Columns, Comparison, Estimate, Pairing, Verdict
 
@@ -32,6 +32,7 @@ FALSE_SHARE = 0.10
 """Of what is called a difference in a table of many, the share that may be none (Benjamini & Hochberg)."""
 FEW_FOR_T = 50
 MUCH_LOST = 0.01
+WAS, HAS = ("was", "were"), ("has", "have")
 NO_SPREAD = 1e-9
 """A standard error that is rounding alone, as of a ratio that every item has."""
 
@@ -451,20 +452,20 @@ def notes_on(met: Pairing, baseline: Side, candidate: Side) -> tuple[str, ...]:
     names = [f"run #{side.run}" if same else side.name for side in (baseline, candidate)]
     if met.only_baseline or met.only_candidate:
         notes.append(
-            f"{met.n_common:,} items were asked on both sides; {met.only_baseline:,} only of {names[0]} "
+            f"{counted(met.n_common, 'item', WAS)} asked on both sides; {met.only_baseline:,} only of {names[0]} "
             f"and {met.only_candidate:,} only of {names[1]} are left out"
         )
     lost = met.n_common - met.n
     if lost and met.low is not None and met.high is not None:
         notes.append(
-            f"{lost:,} items have no score on a side ({met.lost_baseline:,} of {names[0]}, {met.lost_candidate:,} of "
-            f"{names[1]}) and are left out; they could make the difference anything from {signed_points(met.low)} to "
-            f"{signed_points(met.high)} points"
+            f"{counted(lost, 'item', HAS)} no score on a side ({met.lost_baseline:,} of {names[0]}, "
+            f"{met.lost_candidate:,} of {names[1]}) and {'is' if lost == 1 else 'are'} left out, which could make the "
+            f"difference anything from {signed_points(met.low)} to {signed_points(met.high)} points"
             + (". Try: steelyard run --resume to ask them again" if lost > MUCH_LOST * met.n_common else "")
         )
     if reused := _used_again(baseline, candidate):
         notes.append(
-            f"{reused:,} answers of run #{candidate.run} were given in earlier runs and used again: they say nothing "
-            "new of this model. Try: steelyard run --fresh"
+            f"{counted(reused, 'answer')} of run #{candidate.run} {WAS[reused != 1]} given in earlier runs and used "
+            "again, which says nothing new of this model. Try: steelyard run --fresh"
         )
     return (*notes, *beside(baseline, candidate))

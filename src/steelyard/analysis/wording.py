@@ -28,6 +28,12 @@ def written(estimate: Estimate | None, *, bounds: bool = True) -> str:
     return f"{text} ({_number(estimate.low * scale, digits)} to {_number(estimate.high * scale, digits)})"
 
 
+def counted(n: int, noun: str, verbs: tuple[str, str] | None = None) -> str:
+    """``1 item``, ``1,319 items``; with ``verbs`` the one of one or of many behind it: ``1 item has``."""
+    text = f"{n:,} {noun}{'' if n == 1 else 's'}"
+    return text if verbs is None else f"{text} {verbs[n != 1]}"
+
+
 def drawn(info: CellInfo) -> str:
     """How many of the benchmark's items were asked, and how these were chosen where they are not all."""
     words = f"{info.items:,} of {info.available:,} items"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,11 @@ class Cascade:
     confidence: ConfidenceBy = "logprob"
     samples: int | None = None
     judge: Model | None = None
+
+
+def several(given: Any) -> list[Any]:
+    """What was given as a list; one alone is a list of one."""
+    return list(given) if isinstance(given, Iterable) and not isinstance(given, str) else [given]
 
 
 def model_spec(model: Model, given: Given) -> ModelSpec:

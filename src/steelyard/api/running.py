@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from steelyard.api.finished import Run
-from steelyard.api.given import BenchmarkLike, Model, benchmark_spec, model_spec
+from steelyard.api.given import BenchmarkLike, Model, benchmark_spec, model_spec, several
 from steelyard.api.synchronous import complete, synchronous
 from steelyard.engine.progress import Progress
 from steelyard.engine.run import Ended, Given, execute
@@ -35,8 +35,8 @@ def print_message(text: str) -> None:
 
 
 async def run_async(
-    models: Sequence[Model],
-    benchmarks: Sequence[BenchmarkLike],
+    models: Model | Sequence[Model],
+    benchmarks: BenchmarkLike | Sequence[BenchmarkLike],
     *,
     limit: int | None = None,
     runs: int = 1,
@@ -58,7 +58,7 @@ async def run_async(
     store: str | Path | None = None,
     on_message: Callable[[str], None] = print_message,
 ) -> Run:
-    """Ask every model every benchmark's items; keep every answer; return the run.
+    """Ask every model every benchmark's items; keep every answer; return the run. One alone needs no list.
 
     ``models``: names (``"local/smollm2-135m"``), ``ModelSpec`` values, Python callables, provider objects, or a
     ``Cascade`` of two of them.
@@ -79,8 +79,8 @@ async def run_async(
                   judge_repeats=judge_repeats)  # fmt: skip
     given = Given()
     plan = Plan(
-        models=distinct_ids([_limited(model_spec(model, given), max_tokens) for model in models]),
-        benchmarks=tuple(benchmark_spec(benchmark, given) for benchmark in benchmarks),
+        models=distinct_ids([_limited(model_spec(model, given), max_tokens) for model in several(models)]),
+        benchmarks=tuple(benchmark_spec(benchmark, given) for benchmark in several(benchmarks)),
         limit=limit,
         runs=runs,
         seed=seed,

@@ -15,7 +15,7 @@ import numpy as np
 from steelyard.analysis.bench import Bench, Contender
 from steelyard.analysis.gate import Check, GateReport
 from steelyard.analysis.sentences import descriptive
-from steelyard.analysis.wording import written
+from steelyard.analysis.wording import counted, written
 from steelyard.report.comparing.flips import Flip, Flips
 from steelyard.report.evidence import Evidence
 from steelyard.report.results import MOST_ERRORS
@@ -64,7 +64,7 @@ def _turned(check: Check, flips: Sequence[Flips]) -> str:
         if (one.model, one.benchmark) == (check.model, check.benchmark) and one.n_lost:
             runs = " ".join(map(str, one.runs))
             some = f"; {len(one.lost)} of the worse" if len(one.lost) < one.n_lost else ""
-            head = f"{one.n_lost:,} items got worse, {one.n_won:,} better{some}."
+            head = f"{counted(one.n_lost, 'item')} got worse, {one.n_won:,} better{some}."
             read_on = f"With their texts: steelyard compare {runs} --flips"
             return "\n".join([head, *map(_was_and_is, one.lost), read_on])
     return ""

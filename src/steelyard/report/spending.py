@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
-from steelyard.analysis.wording import amount
+from steelyard.analysis.wording import amount, counted
 from steelyard.report.drawing.axes import plain
 from steelyard.report.stands import CellResult
 from steelyard.store import Store
@@ -102,13 +102,12 @@ def spending_line(number: int, spent: Spending) -> str:
 
 def _parts(spent: Spending) -> Iterator[str]:
     if spent.imported:
-        yield f"{spent.imported:,} answers made elsewhere"
+        yield f"{counted(spent.imported, 'answer')} made elsewhere"
     if spent.calls or not spent.imported:
         judges = f" ({spent.judge_calls:,} of them to judges)" if spent.judge_calls else ""
-        yield f"{spent.calls:,} requests sent{judges}"
+        yield f"{counted(spent.calls, 'request')} sent{judges}"
     if spent.retried:
-        answers = "1 answer" if spent.retried == 1 else f"{spent.retried:,} answers"
-        yield f"{answers} only after a request had failed"
+        yield f"{counted(spent.retried, 'answer')} only after a request had failed"
     if not spent.unknown:
         judging = f" ({amount(spent.judge_usd)} of it on judging)" if spent.judge_usd else ""
         yield f"{amount(spent.spent_usd)} USD spent{judging}"
@@ -123,7 +122,7 @@ def _parts(spent: Spending) -> Iterator[str]:
         yield f"up to {amount(spent.doubtful_usd)} USD more in doubt ({why})"
     if spent.cached:
         saved = f", which saved {amount(spent.saved_usd)} USD" if spent.saved_usd else ""
-        yield f"{spent.cached:,} answers used again{saved}"
+        yield f"{counted(spent.cached, 'answer')} used again{saved}"
     if spent.budget_usd is not None and spent.remaining_usd is not None:
         yield f"{amount(spent.remaining_usd)} of {plain(spent.budget_usd)} USD left"
     if spent.store_budget_usd is not None and spent.store_remaining_usd is not None:

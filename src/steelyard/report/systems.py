@@ -9,7 +9,7 @@ import numpy as np
 from msgspec import Struct
 
 from steelyard.analysis.estimates import Context, share
-from steelyard.analysis.wording import written
+from steelyard.analysis.wording import counted, written
 from steelyard.store import Store
 from steelyard.types import CellInfo, Estimate, Stage, StagePart
 
@@ -91,4 +91,4 @@ def _words(stage: StageResult, total_usd: float | None) -> str:
     if stage.cost_usd is not None and total_usd:
         of_cost = f", {100 * stage.cost_usd / total_usd:.0f} % of the cost"
     took = "" if stage.mean_s is None else f", {stage.mean_s:.3g} s each time"
-    return f"{stage.model} {stage.calls:,} calls{took}{of_cost}"
+    return f"{stage.model} {counted(stage.calls, 'call')}{took}{of_cost}"

@@ -14,7 +14,7 @@ from steelyard.analysis.compare import CONFIDENCE, FALSE_SHARE
 from steelyard.analysis.places import Place, Ranking
 from steelyard.analysis.sentences import descriptive, names, points, times
 from steelyard.analysis.telling import NAMED, listed
-from steelyard.analysis.wording import decimals_of_points, dollars, written
+from steelyard.analysis.wording import counted, decimals_of_points, dollars, written
 from steelyard.report.comparing.comparison import Average, Compared, Comparisons
 from steelyard.report.comparing.variates_text import variate_words
 from steelyard.report.console import PlainConsole, console, new_table, tables_that_fit
@@ -307,10 +307,10 @@ def _range_words(pairs: Sequence[Compared]) -> str:
 def _found_words(pair: Compared) -> str:
     """What so many items find; of scores from 0 to 1 no difference is larger than 100 points."""
     one, n = pair.comparison, pair.comparison.pairing.n
-    items = f"{n:,} item finds" if n == 1 else f"{n:,} items find"
+    items = f"{counted(n, 'item', ('finds', 'find'))}"
     least = one.detectable or 0.0
     if one.ratio is None and least > 1:
-        return f"{n:,} {'item is' if n == 1 else 'items are'} too few to find any difference (power 80 %)"
+        return f"{counted(n, 'item', ('is', 'are'))} too few to find any difference (power 80 %)"
     return f"{items} a difference of {_size_words(one, least)} (power 80 %)"
 
 

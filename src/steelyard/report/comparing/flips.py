@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from steelyard.analysis.pairing import pair_scores
 from steelyard.analysis.sentences import names
+from steelyard.analysis.wording import counted
 from steelyard.report.answers import plain
 from steelyard.report.comparing.comparison import Compared, Comparisons, Reader
 from steelyard.report.unseen import on_one_line
@@ -70,7 +71,10 @@ def print_flips(flips: Flips) -> None:
         (f"better with {on_one_line(flips.baseline)}", flips.n_lost, flips.lost),
         (f"better with {on_one_line(flips.candidate)}", flips.n_won, flips.won),
     ):
-        print(f"\n{count:,} items are {words}" + (f"; {len(shown):,} of them:" if len(shown) < count else ":"))
+        print(
+            f"\n{counted(count, 'item', ('is', 'are'))} {words}"
+            + (f"; {len(shown):,} of them:" if len(shown) < count else ":")
+        )
         for flip in shown:
             print(f"  {on_one_line(flip.item)}: {_said(flips.baseline, flip.baseline, flip.baseline_answer)}; ", end="")
             print(_said(flips.candidate, flip.candidate, flip.candidate_answer))
