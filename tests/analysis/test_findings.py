@@ -208,7 +208,7 @@ def test_few_items_are_warned_of():
     assert found.kind == "beware"
     assert found.sentence.startswith("Differences below 36 points (40 items of b@p) are found in fewer than 80 of 100 ")
     (found,) = of("coarse", contender("a", 5, 10))
-    assert found.sentence == "So few items leave a's accuracy anywhere from 24 % to 76 % (10 items of b@p)."
+    assert found.sentence == "What was asked leaves a's accuracy anywhere from 24 % to 76 % (10 items of b@p)."
     assert not of("coarse", contender("a", 300), contender("b", 299))
 
 

@@ -306,7 +306,7 @@ def too_coarse(bench: Bench) -> Iterator[Said]:
     elif own.low is not None and own.high is not None and own.high - own.low > 2 * COARSE:
         seen = f"from {100 * own.low:.0f} % to {100 * own.high:.0f} % ({own.n:,} items of {bench.label})"
         yield Said(rule="coarse", kind="beware", benchmark=bench.label, alone=seen, among=seen, between=" or ",
-                   head=(f"So few items leave {leader.name}'s accuracy anywhere ",), rest=".",
+                   head=(f"What was asked leaves {leader.name}'s accuracy anywhere ",), rest=".",
                    method=own.method, numbers=(own,))  # fmt: skip
 
 

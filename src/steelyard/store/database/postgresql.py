@@ -169,7 +169,9 @@ class PostgreSQL:
 
     def reason_of(self, error: BaseException) -> str:
         """What went wrong, in one line, with what to try."""
-        reason = unended(" ".join(str(getattr(error, "orig", None) or error).split("\n(Background", 1)[0].split()))
+        said = str(getattr(error, "orig", None) or error).split("\n(Background", 1)[0]
+        told = [line.strip() for line in said.splitlines() if not line.endswith("?")]  # libpq asks whether it runs
+        reason = unended(" ".join(filter(None, told)))
         if _code(error) in MISSING:
             return f"{reason}. Is the schema in the search_path the one with the store?"
         if _code(error) == FORBIDDEN:
