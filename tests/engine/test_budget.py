@@ -94,8 +94,8 @@ def test_where_answers_cost_more_than_foreseen_what_is_over_is_at_most_one_windo
     assert ledger.used_usd <= limit_usd + at_once * dearest_usd + 1e-8
 
 
-@given(st.floats(0.0, 5.0), st.floats(0.0, 5.0), st.lists(AMOUNT, min_size=1, max_size=20), st.floats(0.01, 1.0))
-def test_a_share_of_the_store_is_drawn_as_far_as_it_goes_and_never_beyond(limit_usd, pool_usd, amounts, step_usd):
+def drawing_from(pool_usd, step_usd):
+    """The store's budget: it gives what is wanted, or a step if that is more, as far as it goes."""
     left = [pool_usd]
 
     async def draw(wanted_usd):
@@ -104,7 +104,12 @@ def test_a_share_of_the_store_is_drawn_as_far_as_it_goes_and_never_beyond(limit_
         left[0] -= given_usd
         return given_usd
 
-    ledger = Ledger(limit_usd, draw=draw)
+    return draw
+
+
+@given(st.floats(0.0, 5.0), st.floats(0.0, 5.0), st.lists(AMOUNT, min_size=1, max_size=20), st.floats(0.01, 1.0))
+def test_a_share_of_the_store_is_drawn_as_far_as_it_goes_and_never_beyond(limit_usd, pool_usd, amounts, step_usd):
+    ledger = Ledger(limit_usd, draw=drawing_from(pool_usd, step_usd))
 
     async def work(amount):
         if await ledger.hold(amount):
@@ -125,15 +130,7 @@ def test_a_share_of_the_store_is_drawn_as_far_as_it_goes_and_never_beyond(limit_
 @given(st.floats(0.0, 5.0), st.lists(AMOUNT, min_size=2, max_size=8), st.floats(0.01, 1.0))
 def test_processes_that_ask_for_money_at_the_same_time_are_all_given_it_while_there_is_some(pool_usd, wanted, step_usd):
     """What one draws from the store's budget another may take: that is no reason to turn the first away."""
-    left = [pool_usd]
-
-    async def draw(wanted_usd):
-        await asyncio.sleep(0)
-        given_usd = min(left[0], max(step_usd, wanted_usd))
-        left[0] -= given_usd
-        return given_usd
-
-    ledger = Ledger(draw=draw)
+    ledger = Ledger(draw=drawing_from(pool_usd, step_usd))
 
     async def everything():
         async with asyncio.timeout(10):
