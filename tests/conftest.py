@@ -90,6 +90,14 @@ def _where(request, monkeypatch):
     monkeypatch.setattr(store, "database_at", on_the_server)
 
 
+@pytest.fixture
+def schema():
+    """A schema of its own on a PostgreSQL server."""
+    if missing := postgresql_server.missing():
+        pytest.skip(f"{postgresql_server.ABSENT}: {missing} is not here")
+    return postgresql_server.new_schema()
+
+
 def pytest_ignore_collect(collection_path, config):
     """The longer lane imports no file without a long test."""
     return lanes.is_needless(collection_path, config.option.markexpr) or None

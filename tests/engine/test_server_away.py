@@ -41,13 +41,6 @@ def place(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def schema():
-    if missing := server.missing():
-        pytest.skip(f"{server.ABSENT}: {missing} is not here")
-    return server.new_schema()
-
-
-@pytest.fixture
 def way(tmp_path, schema):
     found = Way(tmp_path / "way")
     yield found

@@ -20,13 +20,6 @@ from steelyard.types import Score, Sign
 
 
 @pytest.fixture
-def schema():
-    if missing := server.missing():
-        pytest.skip(f"{server.ABSENT}: {missing} is not here")
-    return server.new_schema()
-
-
-@pytest.fixture
 def shared(schema):
     return server.address(schema)
 
