@@ -75,8 +75,7 @@ def _where(request, monkeypatch):
     """Where stores lie: on a server, each name that is opened is a schema of its own."""
     if getattr(request, "param", "file") == "file":
         return
-    if missing := postgresql_server.missing():
-        pytest.skip(f"{postgresql_server.ABSENT}: {missing} is not here")
+    _need_a_server()
     known = {}
 
     def on_the_server(place):
@@ -93,9 +92,13 @@ def _where(request, monkeypatch):
 @pytest.fixture
 def schema():
     """A schema of its own on a PostgreSQL server."""
+    _need_a_server()
+    return postgresql_server.new_schema()
+
+
+def _need_a_server():
     if missing := postgresql_server.missing():
         pytest.skip(f"{postgresql_server.ABSENT}: {missing} is not here")
-    return postgresql_server.new_schema()
 
 
 def pytest_ignore_collect(collection_path, config):

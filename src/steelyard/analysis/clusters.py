@@ -34,7 +34,7 @@ def units_of(columns: Columns, rows: np.ndarray) -> np.ndarray:
 
 
 def clusters_of_requests(columns: Columns, rows: np.ndarray) -> np.ndarray | None:
-    """The same where these requests are of items in clusters; ``None`` where no cluster holds two of the items."""
+    """Each of these requests' cluster, or its item; ``None`` where no cluster holds two of the items."""
     is_clustered = clusters_of(columns.sample[rows], columns.cluster[rows]) is not None
     return units_of(columns, rows) if is_clustered else None
 

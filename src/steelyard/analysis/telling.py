@@ -84,6 +84,13 @@ def listed(names: Sequence[str], most: int = NAMED) -> str:
     return f"{', '.join(shown)} and {len(names) - len(shown)} more"
 
 
+def first_few(names: Sequence[str], most: int) -> str:
+    """Names in a row, the first few of many; one alone is not left out here either."""
+    shown = names if len(names) <= most + 1 else names[:most]
+    more = f" and {len(names) - len(shown)} more" if len(shown) < len(names) else ""
+    return ", ".join(shown) + more
+
+
 def _together(group: Sequence[Said]) -> Finding:
     first, *others = group
     if not others:

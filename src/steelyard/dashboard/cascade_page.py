@@ -7,16 +7,9 @@ from typing import TYPE_CHECKING
 
 from steelyard.analysis.frontier import Aim, Frontier
 from steelyard.dashboard.board import Board, board_of, number, word, words
-from steelyard.dashboard.rendering import drawn
 from steelyard.errors import UsageError
-from steelyard.report.comparing.frontier import (
-    frontier_headline,
-    frontier_lines,
-    frontier_table,
-    is_sure,
-    load_frontiers,
-)
-from steelyard.report.comparing.frontier_figures import frontier_figure
+from steelyard.report.comparing.frontier import is_sure, load_frontiers
+from steelyard.report.html import frontier_part
 from steelyard.types import RunInfo
 
 if TYPE_CHECKING:
@@ -60,7 +53,7 @@ def cascade(request: Request) -> Response:
         benchmarks=list(dict.fromkeys(cell.label for cell in cells)),
         problem=problem,
         is_making=is_asked and found is None and not problem,
-        parts=[_part(one) for one in found or ()],
+        parts=[frontier_part(one, is_open=True) for one in found or ()],
     )
 
 
@@ -88,14 +81,3 @@ def _found(
         return remember("frontiers", key, load), ""
     except UsageError as error:
         return None, str(error)
-
-
-def _part(found: Frontier) -> dict[str, object]:
-    figure = frontier_figure(found)
-    return {
-        "headline": frontier_headline(found),
-        "figures": [] if figure is None else drawn([figure]),
-        "table": frontier_table(found),
-        "lines": [line.removeprefix("! ") for line in frontier_lines(found)],
-        "is_open": True,
-    }

@@ -35,7 +35,6 @@ LONGEST = 2_500
 OFFERED = 60
 MOST_RUNS = 12
 MOST_OTHERS = 12
-"""How ways on begin that a page has a link or a form for."""
 
 
 class Turned(Struct, frozen=True, kw_only=True):

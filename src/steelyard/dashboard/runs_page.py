@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 from msgspec import Struct
 
+from steelyard.analysis.telling import first_few
 from steelyard.analysis.wording import written
 from steelyard.dashboard.board import Board, board_of, number, word
 from steelyard.dashboard.run_pages import results_of
@@ -155,10 +156,7 @@ def _costs(run: ListedRun, cell: CellInfo) -> list[float | None]:
 
 
 def _named(names: list[str]) -> str:
-    several = [shortened(name, LONGEST_SHOWN) for name in dict.fromkeys(names)]
-    if len(several) <= NAMED + 1:  # one alone is not left out
-        return ", ".join(several)
-    return f"{', '.join(several[:NAMED])} and {len(several) - NAMED} more"
+    return first_few([shortened(name, LONGEST_SHOWN) for name in dict.fromkeys(names)], NAMED)
 
 
 def _score(run: ListedRun, cell: CellInfo) -> float | None:

@@ -97,9 +97,9 @@ def _stop(stop: Stop) -> dict[str, Any]:
     """A rule as ``stop:`` has it, which names it by its main setting, or by a switch."""
     entry: dict[str, Any] = _builtin(stop)
     entry.pop("rule")
-    named = (
-        {} if isinstance(stop, HalfWidth | Ladder) else {"compare" if isinstance(stop, Compare) else "anytime": True}
-    )
+    named: dict[str, Any] = {}
+    if not isinstance(stop, HalfWidth | Ladder):
+        named["compare" if isinstance(stop, Compare) else "anytime"] = True
     return named | {key: value for key, value in entry.items() if value is not None}
 
 

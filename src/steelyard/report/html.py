@@ -80,7 +80,9 @@ def _parts(store: Store, evidence: Evidence, about: Mapping[str, str], *, reveal
     items, examples = fitting(*examples_apart(load_samples(store, evidence, slots(evidence), reveal=reveal)))
     return {
         **results_parts(evidence, about),
-        "frontiers": [[_frontier(one) for one in frontiers_of(store, bench)] for bench in evidence.benches],
+        "frontiers": [
+            [frontier_part(one, is_open=False) for one in frontiers_of(store, bench)] for bench in evidence.benches
+        ],
         "models": models,
         "spending": spending_lines(evidence),
         "samples": [_sample(item, models, labels) for item in items],
@@ -120,15 +122,15 @@ def results_parts(evidence: Evidence, about: Mapping[str, str] = NOTHING_SAID) -
     }
 
 
-def _frontier(found: Frontier) -> dict[str, Any]:
-    """A cascade that two models would be, as ``frontier.html.j2`` shows it; its table is read by few."""
+def frontier_part(found: Frontier, *, is_open: bool) -> dict[str, Any]:
+    """A cascade that two models would be, as ``frontier.html.j2`` shows it, its table open or folded."""
     figure = frontier_figure(found)
     return {
         "headline": frontier_headline(found),
         "figures": _drawn([] if figure is None else [figure]),
         "table": frontier_table(found),
         "lines": [line.removeprefix("! ") for line in frontier_lines(found)],
-        "is_open": False,
+        "is_open": is_open,
     }
 
 

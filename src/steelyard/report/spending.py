@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
+from steelyard.analysis.telling import first_few
 from steelyard.analysis.wording import amount, counted
 from steelyard.report.drawing.axes import plain
 from steelyard.report.stands import CellResult
@@ -78,13 +79,6 @@ def spending(store: Store, run: RunInfo, cells: Sequence[CellResult]) -> Spendin
     )
 
 
-def _some(names: Sequence[str]) -> str:
-    """The first few names of many; one alone is not left out."""
-    if len(names) <= NAMED + 1:
-        return ", ".join(names)
-    return f"{', '.join(names[:NAMED])} and {len(names) - NAMED} more"
-
-
 def _total(cells: Sequence[CellResult], metric: str) -> float:
     return sum(cell.value(metric) or 0.0 for cell in cells)
 
@@ -112,9 +106,9 @@ def _parts(spent: Spending) -> Iterator[str]:
         judging = f" ({amount(spent.judge_usd)} of it on judging)" if spent.judge_usd else ""
         yield f"{amount(spent.spent_usd)} USD spent{judging}"
     elif spent.spent_usd:
-        yield f"at least {amount(spent.spent_usd)} USD spent (unknown: {_some(spent.unknown)})"
+        yield f"at least {amount(spent.spent_usd)} USD spent (unknown: {first_few(spent.unknown, NAMED)})"
     else:
-        yield f"cost unknown ({_some(spent.unknown)})"
+        yield f"cost unknown ({first_few(spent.unknown, NAMED)})"
     if spent.per_answer_usd is not None:
         yield f"{plain(1000 * spent.per_answer_usd)} USD for 1,000 answers"
     if spent.doubtful_tries:

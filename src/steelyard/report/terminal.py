@@ -10,6 +10,7 @@ from rich.text import Text
 
 from steelyard.analysis.estimates import Context
 from steelyard.analysis.spread import advice
+from steelyard.analysis.telling import first_few
 from steelyard.analysis.wording import PER_THOUSAND, drawn, priced, written
 from steelyard.report.console import LOG_WIDTH, PlainConsole, console, new_table
 from steelyard.report.drawing.axes import shortened
@@ -85,18 +86,15 @@ def print_runs(runs: list[tuple[RunInfo, list[CellInfo]]]) -> None:
             run.name,
             STATUS.get(run.status, run.status),
             run.created_at[: 16 if out.width >= WIDE else 10].replace("T", " "),
-            _first_few(cell.model for cell in cells),
-            _first_few(cell.label for cell in cells),
+            _named(cell.model for cell in cells),
+            _named(cell.label for cell in cells),
             ", ".join(run.tags),
         )
     out.print(table)
 
 
-def _first_few(names: Iterable[str]) -> str:
-    several = list(dict.fromkeys(names))
-    most = len(several) if len(several) == NAMED + 1 else NAMED  # one alone is not left out
-    more = f" and {len(several) - most} more" if len(several) > most else ""
-    return ", ".join(shortened(name, LONGEST_NAME) for name in several[:most]) + more
+def _named(names: Iterable[str]) -> str:
+    return first_few([shortened(name, LONGEST_NAME) for name in dict.fromkeys(names)], NAMED)
 
 
 def _render(results: Results, out: PlainConsole, *, everything: bool, found: Found | None = None) -> None:

@@ -307,11 +307,10 @@ def _range_words(pairs: Sequence[Compared]) -> str:
 def _found_words(pair: Compared) -> str:
     """What so many items find; of scores from 0 to 1 no difference is larger than 100 points."""
     one, n = pair.comparison, pair.comparison.pairing.n
-    items = f"{counted(n, 'item', ('finds', 'find'))}"
     least = one.detectable or 0.0
     if one.ratio is None and least > 1:
         return f"{counted(n, 'item', ('is', 'are'))} too few to find any difference (power 80 %)"
-    return f"{items} a difference of {_size_words(one, least)} (power 80 %)"
+    return f"{counted(n, 'item', ('finds', 'find'))} a difference of {_size_words(one, least)} (power 80 %)"
 
 
 def _size_words(one: Comparison, size: float) -> str:
