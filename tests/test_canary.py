@@ -34,6 +34,7 @@ KEY = "CaNaRy/7+kQ0=zZ&x?Yw~end"
 VARIABLES = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "MY_OWN_SECRET")
 FORMS = {
     "as it is": KEY,
+    "in small letters": KEY.lower(),
     "percent-encoded": urllib.parse.quote(KEY, safe=""),
     "percent-encoded by .NET": re.sub("%..", lambda found: found[0].lower(), urllib.parse.quote(KEY, safe="")),
     "in a form": urllib.parse.quote_plus(KEY),
@@ -135,6 +136,12 @@ def echo(place):
             request.transport.write(f"HTTP/1.1 {KEY} {KEY}\r\n\r\n".encode())
             request.transport.close()
             return web.Response()
+        if place == "encoding":
+            request.transport.write(
+                f"HTTP/1.1 200 OK\r\nContent-Encoding: {KEY}\r\nContent-Length: 1\r\n\r\nx".encode()
+            )
+            request.transport.close()
+            return web.Response()
         if place == "headers":
             return web.json_response({}, status=400, reason=KEY, headers={"X-Key": KEY, "Retry-After": "x"})
         message = f"Incorrect API key provided: {ALL_FORMS} Bearer {KEY} https://user:{KEY}@host/?key={KEY}"
@@ -143,7 +150,19 @@ def echo(place):
     return handle
 
 
-EVERY_PLACE = ("answer", "whole", "reasoning", "stream error", "not json", "not http", "headers", "400", "401", "404")
+EVERY_PLACE = (
+    "answer",
+    "whole",
+    "reasoning",
+    "stream error",
+    "not json",
+    "not http",
+    "encoding",
+    "headers",
+    "400",
+    "401",
+    "404",
+)
 
 
 PROVIDERS = ("openai", "anthropic", "google")

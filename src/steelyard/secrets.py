@@ -160,11 +160,12 @@ def _escaped(value: str, characters: str, digits: str) -> str:
 
 @functools.lru_cache(maxsize=256)
 def _forms(value: str) -> tuple[str, ...]:
-    """The key as it is, percent-encoded, as JSON and HTML may write it, in hexadecimal, and in base64 at each of the
-    three offsets it can have. Digits above 9 are capital letters or, of .NET's encoder for one, small ones.
+    """The key as it is, in small letters (names of encodings and hosts are written so), percent-encoded, as JSON and
+    HTML may write it, in hexadecimal, and in base64 at each of the three offsets it can have. Digits above 9 are
+    capital letters or, of .NET's encoder for one, small ones.
     """
     raw = value.encode()
-    forms = {value, raw.hex(), raw.hex().upper()}
+    forms = {value, value.lower(), raw.hex(), raw.hex().upper()}
     for quoted in (urllib.parse.quote(value, safe=""), urllib.parse.quote_plus(value)):
         forms |= {quoted, _PERCENT.sub(lambda found: found[0].lower(), quoted)}
     forms |= {value.replace("/", "\\/"), html.escape(value)}

@@ -258,6 +258,37 @@ def test_a_burst_of_refusals_cuts_once_and_a_pause_holds_everybody():
     assert simulate(scenario) == (7.0, pytest.approx(7.0), 10)
 
 
+def test_a_refusal_is_waited_out_for_as_long_as_it_asks_and_what_an_answer_says_for_minutes():
+    async def scenario(loop):
+        throttle = Throttle(1, clock=loop.time)
+        throttle.leave(await throttle.enter(), Failure(kind="rate_limit", message="", retry_after_s=1800.0))
+        throttle.leave(await throttle.enter(), None)
+        refused_s = loop.time()
+        throttle.hold(1800.0)
+        await throttle.enter()
+        return refused_s, loop.time() - refused_s
+
+    assert simulate(scenario) == (pytest.approx(1800.0), pytest.approx(300.0, abs=31.0))
+
+
+def test_a_pause_that_a_failing_service_asks_for_is_kept_and_none_beyond_the_time_of_a_question():
+    async def scenario(loop, asked_s):
+        failures = [Failure(kind="server", message="down", retry_after_s=asked_s)]
+        provider = Scripted(script=lambda request: failures.pop() if failures else "7")
+        began_s = loop.time()
+        outcome = await ask(
+            provider,
+            Request(model="m", prompt=Prompt(kind="chat")),
+            timeout_s=5.0,
+            policy=RetryPolicy(),
+            generator=random.Random(0),
+        )
+        return loop.time() - began_s, outcome.completion is not None
+
+    assert simulate(lambda loop: scenario(loop, 120.0)) == (pytest.approx(120.0, abs=1.0), True)
+    assert simulate(lambda loop: scenario(loop, 7200.0)) == (pytest.approx(0.0, abs=1.0), False)
+
+
 def test_what_was_cut_comes_back_after_a_while_of_answers():
     async def scenario(loop):
         throttle, service = Throttle(10, clock=loop.time), Service(loop, latency_s=0.5)

@@ -216,6 +216,8 @@ def test_a_long_reply_is_refused_and_a_fast_server_is_held_back(monkeypatch):
          "malformed", "headers exceed"),
         ([b"HTTP/1.1 429 Slow\r\nRetry-After: 7\r\nContent-Length: 4000\r\n\r\n" + b"[" * 4000], "rate_limit", "429"),
         ([b"HTTP/1.1 529 Overloaded\r\nContent-Length: 2\r\n\r\n{}"], "server", "HTTP 529"),
+        ([b"HTTP/1.1 409 Conflict\r\nContent-Length: 0\r\n\r\n"], "server", "HTTP 409"),
+        ([b"HTTP/1.1 425 Too Early\r\nContent-Length: 0\r\n\r\n"], "server", "HTTP 425"),
         ([b"HTTP/1.1 429 Slow\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n"], "rate_limit", "429"),
     ],
 )  # fmt: skip
@@ -227,6 +229,13 @@ def test_every_fault_has_its_kind(pieces, kind, words):
     assert failure.kind == kind, failure
     assert words in failure.message
     assert failure.retry_after_s == (7.0 if kind == "rate_limit" else None)
+
+
+@pytest.mark.parametrize(("asked", "kind"), [("3600", "rate_limit"), ("86400", "quota")])
+def test_a_service_that_asks_to_wait_for_hours_is_as_good_as_used_up(asked, kind):
+    failure = failure_of([b"HTTP/1.1 429 Slow\r\nRetry-After: %s\r\nContent-Length: 0\r\n\r\n" % asked.encode()])
+    assert failure.kind == kind
+    assert ("it asks to wait 86,400 s" in failure.message) == (kind == "quota")
 
 
 def test_a_refused_request_leaves_its_connection_to_the_next():
@@ -580,6 +589,8 @@ DATE = "Wed, 25 Nov 2026 12:00:00 GMT"
         ({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "9" * 400 + "h"}, None),
         ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "1795608004500", "date": DATE}, 4.5),
         ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "3"}, 3.0),
+        ({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "24h0m0s"}, 300.0),
+        ({"retry-after": "600", "x-ratelimit-remaining": "0", "x-ratelimit-reset": "3"}, 600.0),
         ({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "120ms"}, 0.12),
         ({"x-ratelimit-remaining-tokens": "9", "x-ratelimit-reset-tokens": "120ms"}, None),
         ({"anthropic-ratelimit-tokens-remaining": "0", "anthropic-ratelimit-tokens-reset": "2026-11-25T12:00:03Z",

@@ -421,6 +421,15 @@ def test_each_refusal_is_named_and_asked_again_only_where_that_helps(status, doc
     assert len(outcome.attempts) == tries - 1
 
 
+@pytest.mark.parametrize("status", [200, 204])
+def test_a_reply_of_nothing_is_told_as_empty(status):
+    async def handle(request, body, number):
+        return web.Response(status=status)
+
+    failure = answer(handle)[0].failure
+    assert (failure.kind, failure.message) == ("malformed", "the reply is empty")
+
+
 def test_a_retry_waits_as_long_as_the_server_asks():
     async def handle(request, body, number):
         if number == 1:

@@ -157,6 +157,8 @@ def decoded(decoder: msgspec.json.Decoder[T], data: bytes) -> T:
                 raise
             return decoder.decode(mended)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        if not data.strip():
+            raise malformed("the reply is empty") from error
         raise malformed(f"cannot read the reply ({error}): {_beginning(data)}") from error
 
 

@@ -23,7 +23,7 @@ import msgspec
 
 from steelyard.errors import ProviderError, unended
 from steelyard.providers import wire
-from steelyard.providers.refusals import classify, reason_of, retry_after_s
+from steelyard.providers.refusals import LONGEST_ASKED_S, asked_for_s, classify, reason_of, retry_after_s
 from steelyard.providers.reply import Reply
 from steelyard.secrets import scrub
 from steelyard.types import Failure
@@ -262,9 +262,12 @@ async def _refusal(reply: Reply, target: Target) -> Failure:
         while len(data) < LONGEST_REFUSAL_BYTES and (piece := await reply.next_piece()) is not None:
             data += piece[0]
     body = data[:LONGEST_REFUSAL_BYTES].decode("utf-8", "replace")
+    asked_s = asked_for_s(reply.headers, body)
     told = _redirected(reply) or reason_of(body) or scrub(reply.reason) or "no reason given"
+    if asked_s is not None and asked_s > LONGEST_ASKED_S:
+        told += f" (it asks to wait {asked_s:,.0f} s)"
     return Failure(
-        kind=classify(reply.status, body),
+        kind=classify(reply.status, body, asked_s),
         message=f"HTTP {reply.status} from {target.host}: {told}",
         status=reply.status,
         retry_after_s=retry_after_s(reply.headers, body),

@@ -13,22 +13,33 @@ from steelyard.errors import ProviderError
 from steelyard.secrets import scrub, scrubbed_beginning
 from steelyard.types import Failure, FailureKind
 
+LONGEST_ASKED_S = 3600.0
+"""A service that asks to wait no longer than this is waited for."""
+
+LONGEST_REFILL_S = 300.0
+
+PASSING = (409, 425)
+"""A lock that was not had in time, as the vendors' own clients take it, and a request that came too early."""
+
 RETRY_DELAY = re.compile(r'"retryDelay":\s*"(\d+(?:\.\d+)?)s"')
 
 
-def classify(status: int, body: str) -> FailureKind:
-    """What a status means for this call, this model and the next attempt."""
+def classify(status: int, body: str, asked_s: float | None = None) -> FailureKind:
+    """What a status means for this call, this model and the next attempt.
+
+    Whoever is to wait longer than ``LONGEST_ASKED_S`` has used up an allowance: no run waits for so long.
+    """
     if status in (401, 403) or (status == 400 and "API_KEY_INVALID" in body):
         return "auth"
     if status == 402 or (status in (400, 429) and _is_used_up(body)):
         return "quota"
     if status == 429:
-        return "rate_limit"
+        return "quota" if asked_s is not None and asked_s > LONGEST_ASKED_S else "rate_limit"
     if status == 404 or 300 <= status < 400:
         return "unavailable"
     if status == 408:
         return "timeout"
-    if status >= 500 and status != 501:
+    if status in PASSING or (status >= 500 and status != 501):
         return "server"
     return "rejected"
 
@@ -66,10 +77,22 @@ def reported(message: object, kind: FailureKind = "server") -> ProviderError:
 
 
 def retry_after_s(headers: Mapping[str, str], body: str = "") -> float | None:
+    """Seconds to wait as ``asked_for_s``, else by the headers that say when a limit is full again.
+
+    Of these no more than ``LONGEST_REFILL_S``: a part of it may be back long before all is.
+    """
+    asked_s = asked_for_s(headers, body)
+    if asked_s is not None:
+        return asked_s
+    refill_s = spent_for_s(headers)
+    return None if refill_s is None else min(refill_s, LONGEST_REFILL_S)
+
+
+def asked_for_s(headers: Mapping[str, str], body: str = "") -> float | None:
     """Seconds to wait by ``Retry-After``, given as seconds or as a date held against the reply's own ``Date``.
 
-    Also by ``Retry-After-Ms``, by the delay that Google writes into the body, and by the headers that say how much of a
-    limit is left and when it is full again. What cannot be read counts as not said.
+    Also by ``Retry-After-Ms``, and by the delay that Google writes into the body. What cannot be read counts as not
+    said.
     """
     if (asked_s := _duration_s(headers.get("retry-after-ms", "").strip() + "ms")) is not None:
         return asked_s
@@ -77,7 +100,7 @@ def retry_after_s(headers: Mapping[str, str], body: str = "") -> float | None:
     if asked_s is not None:
         return asked_s
     delay = RETRY_DELAY.search(body)
-    return _duration_s(delay[1]) if delay else spent_for_s(headers)
+    return _duration_s(delay[1]) if delay else None
 
 
 def spent_for_s(headers: Mapping[str, str]) -> float | None:

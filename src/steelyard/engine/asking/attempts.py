@@ -32,7 +32,8 @@ class RetryPolicy(Struct, frozen=True, kw_only=True):
     """How often and how patiently: full jitter over an exponential ceiling (Brooker 2015).
 
     A refusal for rate is waited out by the throttle, for all requests at once; it counts as a try of ``refusals``.
-    ``longest_s`` bounds all tries of one question with their pauses.
+    A pause that the service asks for is kept however long; ``longest_s`` bounds all tries of one question with their
+    pauses, and one that would go beyond it is not waited for.
     """
 
     tries: int = 5
@@ -49,8 +50,10 @@ class RetryPolicy(Struct, frozen=True, kw_only=True):
             return None
         if is_refusal:
             return 0.0
-        asked_for = min(failure.retry_after_s or 0.0, self.longest_wait_s)
-        return max(asked_for, generator.uniform(0.0, min(self.longest_wait_s, self.first_wait_s * 2 ** (tried - 1))))
+        return max(
+            failure.retry_after_s or 0.0,
+            generator.uniform(0.0, min(self.longest_wait_s, self.first_wait_s * 2 ** (tried - 1))),
+        )
 
     def throttle(self, most: int, spec: ModelSpec | None = None) -> Door:
         """A gate before a model, and a door to it: ``most`` in flight, the limits it states, pauses as here."""
@@ -132,7 +135,7 @@ async def ask(
         is_refusal = result.kind == "rate_limit"
         tried[is_refusal] += not throttle.is_closed or throttle.is_lost  # while nobody gets through no try counts
         wait_s = policy.wait_s(tried[is_refusal], result, generator)
-        is_late = (failed_ns - scheduled_ns) / 1e9 > policy.longest_s
+        is_late = (failed_ns - scheduled_ns) / 1e9 + (wait_s or 0.0) > policy.longest_s
         if wait_s is None or is_late or not (bill is None or await bill.again(result)):
             return Outcome(attempts=tuple(attempts), completion=None, failure=result, last_try_s=took_s)
         attempts.append(Attempt(failure=result, duration_s=took_s, wait_s=wait_s))

@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from steelyard.engine.asking.slowing import Slowing
+from steelyard.providers.refusals import LONGEST_ASKED_S
 from steelyard.types import Failure
 
 CUT = 0.7
@@ -29,7 +30,7 @@ DOUBLED_AFTER_S = 8.0
 MOST_RAISED_A_SECOND = 0.7
 LEAST_SENT = 8  # to tell a rate from
 TRIED_AT_ONCE = 16  # where going slower did not help
-LONGEST_HOLD_S = 300.0
+LONGEST_HOLD_S = 300.0  # for what an answer says of its limits
 PROBE_EVERY_S = 5.0
 TIMERS_ARE_LATE_S = 0.005  # by so much at least, which the next request makes up for
 TROUBLE = ("connection", "server")
@@ -171,9 +172,9 @@ class Throttle:
         self.in_flight -= 1
         self._let_go()
 
-    def hold(self, seconds: float) -> None:
-        """Nobody goes for so long: the service has said that nothing is left until then."""
-        self._held_until_s = max(self._held_until_s, self._clock() + min(seconds, LONGEST_HOLD_S))
+    def hold(self, seconds: float, *, most_s: float = LONGEST_HOLD_S) -> None:
+        """Nobody goes for so long, or for ``most_s``: the service has said that nothing is left until then."""
+        self._held_until_s = max(self._held_until_s, self._clock() + min(seconds, most_s))
         self._next_request_s = max(self._next_request_s, self._held_until_s)
 
     def _answered(self, ticket: Ticket, tokens: int | None) -> None:
@@ -207,11 +208,11 @@ class Throttle:
                 pause_s = min(self._longest_pause_s, self._first_pause_s * 2**self._pauses)
                 self._pauses += 1
             self._slow_down(ticket, pause_s)
-            self.hold(pause_s)
+            self.hold(pause_s, most_s=LONGEST_ASKED_S)
             self.on_refusal(pause_s)
             self._given_before, self._counted_from_s = self._given, self._held_until_s
         elif failure.retry_after_s is not None:
-            self.hold(failure.retry_after_s)
+            self.hold(failure.retry_after_s, most_s=LONGEST_ASKED_S)
 
     def _slow_down(self, refused: Ticket, pause_s: float) -> None:
         """Let fewer be in flight, and go slower; or neither, where that was seen to be in vain."""

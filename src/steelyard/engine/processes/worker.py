@@ -63,6 +63,7 @@ from steelyard.engine.work import OpenCell
 from steelyard.engine.writer import BY_A_PROCESS
 from steelyard.errors import SteelyardError
 from steelyard.plan.plan import plan_from_document
+from steelyard.providers.refusals import LONGEST_ASKED_S
 from steelyard.secrets import scrub
 from steelyard.store import NewCall, NewScore
 
@@ -209,7 +210,7 @@ class Worker:
             case Stop(model=model, reason=reason):
                 self._lanes[model].stop(reason)
             case Held(model=model, seconds=seconds, gate=gate):
-                self._lanes[model].throttles[gate].hold(seconds)
+                self._lanes[model].throttles[gate].gate.hold(seconds, most_s=LONGEST_ASKED_S)
 
     def _open_lanes(self, cells: list[Cell], store: Store | None, seed: int) -> None:
         begin = self._begin
