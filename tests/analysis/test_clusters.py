@@ -7,11 +7,13 @@ from test_comparing import side
 from test_metrics import INFO, columns
 
 import steelyard as sy
-from steelyard.analysis.accuracy import pass_at
+from steelyard.analysis.accuracy import macro, pass_at
 from steelyard.analysis.clusters import clusters_of
+from steelyard.analysis.compare import compare_scores
 from steelyard.analysis.compare_measures import compare_measure
 from steelyard.analysis.estimates import Context
 from steelyard.analysis.metrics import METRICS
+from steelyard.analysis.places import rank
 
 
 def run_over(cluster_of, right, n=60):
@@ -67,6 +69,63 @@ def test_a_stratum_counts_its_clusters_too():
     run = sy.run([lambda prompt: prompt], [benchmark])
     assert run.estimate("accuracy/a").method == "6 clusters, CR1, t"
     assert (run.estimate("accuracy/b").n, run.estimate("accuracy/b").value) == (30, 0.5)
+
+
+OVER_STRATA = msgspec.structs.replace(INFO, aggregate="macro")
+DOCUMENTS, SUBJECTS = np.arange(120) // 10, np.arange(120) % 3
+
+
+def of_subjects(scores, documents=DOCUMENTS, subjects=SUBJECTS, name="m"):
+    kinds = {"cluster": documents, "stratum": subjects, "strata": ("law", "art", "war")}
+    return side(scores, name=name, info=OVER_STRATA, **kinds)
+
+
+def alike_within_documents(seed):
+    """Right or wrong, nearly the same throughout each document."""
+    generator = np.random.default_rng(seed)
+    return np.where(generator.random(120) < 0.9, generator.integers(0, 2, 12)[DOCUMENTS], generator.integers(0, 2, 120))
+
+
+def test_a_mean_over_strata_knows_of_clusters_that_lie_across_them():
+    scores = alike_within_documents(1)
+    of = [of_subjects(scores, documents).columns for documents in (DOCUMENTS, np.full(120, -1))]
+    clustered, plain = (macro("accuracy", one, Context(info=OVER_STRATA)) for one in of)
+    assert (clustered.value, clustered.n) == (pytest.approx(plain.value), plain.n)
+    assert clustered.high - clustered.low > 2 * (plain.high - plain.low)
+    assert clustered.method == "macro mean over 3, 12 clusters, CR2, t"
+
+
+def test_a_difference_of_means_over_strata_knows_of_clusters_and_so_do_places():
+    found, ranked = [], []
+    for documents in (DOCUMENTS, np.full(120, -1)):
+        sides = [of_subjects(alike_within_documents(seed), documents, name=f"m{seed}") for seed in (1, 2, 3)]
+        found.append(compare_scores(*sides[:2]))
+        ranked.append(rank(sides, "accuracy"))
+    clustered, plain = (one.difference for one in found)
+    assert clustered.value == pytest.approx(plain.value)
+    assert clustered.high - clustered.low > 2 * (plain.high - plain.low)
+    assert (found[0].test, found[1].test) == ("clustered t", "stratified score")
+    best = [ranking.places[0] for ranking in ranked]
+    assert best[0].value == pytest.approx(best[1].value)
+    assert best[0].first < best[1].first
+
+
+def test_a_stratum_that_lies_in_one_cluster_leaves_no_interval_of_a_mean_over_strata():
+    subjects = np.where(DOCUMENTS == 0, 2, np.arange(120) % 2)
+    sides = [of_subjects(alike_within_documents(seed), subjects=subjects) for seed in (1, 2)]
+    for one in (macro("accuracy", sides[0].columns, Context(info=OVER_STRATA)), compare_scores(*sides).difference):
+        assert (one.low, one.high, one.level) == (None, None, None)
+        assert one.status == "war lies in one cluster: no interval"
+
+
+def test_a_mean_over_strata_of_clusters_without_spread_is_no_certainty():
+    right, wrong = of_subjects(np.ones(120)), of_subjects(np.zeros(120), name="w")
+    found = macro("accuracy", right.columns, Context(info=OVER_STRATA))
+    assert (found.value, found.high) == (1.0, 1.0)
+    assert 0.8 < found.low < 0.96
+    difference = compare_scores(wrong, right).difference
+    assert difference.value == 1.0
+    assert 0.7 < difference.low < 0.96
 
 
 def test_clusters_of_which_one_has_most_items_are_worth_fewer_or_too_few():
@@ -127,6 +186,15 @@ def test_times_that_are_alike_within_clusters_are_known_less_closely():
     for metric in ("latency.mean", "latency.p50"):
         clustered, plain = (METRICS[metric].compute(one, Context(info=INFO)) for one in of)
         assert clustered.high - clustered.low > 2 * (plain.high - plain.low)
+
+
+def test_the_cost_of_an_item_is_known_over_clusters_whatever_its_repeats():
+    cost = np.repeat(np.random.default_rng(4).lognormal(size=12), 10)
+    kinds = {"cost_usd": cost, "sample": np.arange(120) // 2}
+    of = [columns([1] * 120, cluster=c, **kinds) for c in (np.arange(120) // 10, np.full(120, -1))]
+    clustered, plain = (METRICS["cost.per_item"].compute(one, Context(info=INFO)) for one in of)
+    assert clustered.value == pytest.approx(plain.value) == pytest.approx(2 * cost.mean())
+    assert clustered.high - clustered.low > 1.8 * (plain.high - plain.low)
 
 
 def test_all_right_in_clusters_of_unlike_size_is_as_sure_as_they_are_worth():

@@ -173,6 +173,10 @@ def test_one_sentence_says_how_much_how_sure_and_at_what_cost():
     more = side([1] * 40 + [0] * 10, "cand", cost_usd=np.linspace(0.001, 0.003, 50) * 1.9)
     words = sentence(compare_scores(baseline, more), [compare_measure(baseline, more, "cost.per_request")])
     assert words.endswith(" at 190 % of the cost.")
+    wider = compare_scores(baseline, more, confidence=0.975)
+    words = sentence(wider, [compare_measure(baseline, candidate, "cost.per_request")])
+    assert "(97.5 % interval +26.1 to " in words
+    assert words.endswith(" at 50 % of the cost (95 % interval 46.1 to 54.6).")
     assert "not enough to tell them apart" in sentence(compare_scores(*pair(3, 2)))
     again = compare_scores(side([1, 0, 1], "m", 3), side([1, 1, 1], "m", 7))
     assert sentence(again).startswith("m in #7 answers 33.3 points more than m in #3")

@@ -58,6 +58,13 @@ CASES = {
     "few marks": sides(CHANCES[:, :15]),
     "clusters": sides(RIGHT, cluster=np.arange(N) // 4),
     "strata": sides(RIGHT, infos=({"aggregate": "macro"},) * 2, stratum=np.arange(N) % 3, strata=("a", "b", "c")),
+    "strata in clusters": sides(
+        RIGHT,
+        infos=({"aggregate": "macro"},) * 2,
+        stratum=np.arange(N) % 3,
+        strata=("a", "b", "c"),
+        cluster=np.arange(N) // 4,
+    ),
     "other settings": sides(RIGHT, infos=({"settings": {"model": {"temperature": 0.7}}}, {})),
     "nothing in common": sides(RIGHT, sample=np.stack([np.arange(N), np.arange(N) + 1000])),
 }

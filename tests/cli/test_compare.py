@@ -181,7 +181,7 @@ def test_of_a_single_item_no_difference_is_promised():
     likely = msgspec.structs.replace(pair, comparison=msgspec.structs.replace(pair.comparison, detectable=0.9))
     for pairs, words in (
         ([pair] * 4, "4 pairs on cases@exact: 1 items are too few to find any difference (power"),
-        ([pair, *[likely] * 3], "find a difference of 90.0 to 90.0 points, and of 1 pair none (power"),
+        ([pair, *[likely] * 3], "find a difference of 90.0 points, and of 1 pair none (power"),
     ):
         out = io.StringIO()
         print_comparisons(msgspec.structs.replace(found, pairs=pairs), PlainConsole(file=out, width=160))

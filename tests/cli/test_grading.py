@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from test_cli import write_cases
 
+import steelyard as sy
 from command import ok, steelyard
 
 
@@ -177,6 +178,27 @@ def test_a_score_without_an_interval_says_so_and_why():
     out = import_in_clusters(lambda i: f"k{max(i - 16, 0)}", lambda i: "yes" if i % 2 else "no")
     assert "50.0 % (no interval)" in out
     assert "! theirs on clustered@exact: accuracy is of only 4 clusters, worth 1.4 of one size: too few for" in out
+
+
+def test_scores_by_stratum_say_of_how_many_where_a_model_lost_some():
+    items = [sy.Sample(id=f"i{i}", input=str(i), target="x", stratum="ab"[i % 2]) for i in range(20)]
+
+    def strict(sample, completion):
+        if completion.text == "8":
+            raise ValueError("no eight")
+        return 1.0
+
+    def echo(prompt):
+        return prompt
+
+    def seven(prompt):
+        return "7"
+
+    sy.run([echo, seven], [sy.Benchmark(name="parts", version="1", load=lambda selection: items, grade=strict)])
+    lines = {line.split()[0]: line for line in ok("show", "--by", "stratum").splitlines() if line.strip()}
+    assert " 9 to 10 " in lines["a"]
+    assert " 19 to 20 " in lines["micro"]
+    assert " to 10 " not in lines["b"]
 
 
 def test_what_more_items_would_bring_is_told_of_items_alone_and_counts_those_with_fewer_repeats():

@@ -130,6 +130,23 @@ def test_clusters_have_the_error_of_a_regression_that_knows_them():
         assert paired.p == pytest.approx(fit.pvalues[0])
 
 
+def test_a_mean_over_strata_in_clusters_has_the_error_of_a_regression_that_knows_both():
+    generator = np.random.default_rng(12)
+    for _ in range(60):
+        n = int(generator.integers(20, 120))
+        strata, clusters = generator.permutation(np.arange(n) % 3), generator.integers(0, n // 4, n)
+        weights = generator.uniform(0.1, 1, 3)
+        y = generator.normal(size=n) + generator.normal(size=n)[clusters] + strata
+        dummies = (strata[:, None] == np.arange(3)).astype(float)
+        groups = {"groups": clusters, "use_correction": False}
+        fit = sm.OLS(y, dummies).fit(cov_type="cluster", cov_kwds=groups).t_test(weights / weights.sum())
+        found = stats.cluster_se_stratified(
+            scores=y, clusters=clusters, strata=strata, weights=dict(enumerate(weights.tolist()))
+        )
+        assert (found.mean, found.se_cr0) == pytest.approx((fit.effect[0], fit.sd[0, 0]))
+        assert found.se is None or found.se > found.se_cr0
+
+
 def test_a_mean_over_fixed_strata_has_the_error_of_a_regression_on_them():
     generator = np.random.default_rng(10)
     for _ in range(100):

@@ -6,7 +6,13 @@ import msgspec
 import numpy as np
 
 from steelyard import stats
-from steelyard.analysis.clusters import cluster_warning, clusters_of, independent_clusters
+from steelyard.analysis.clusters import (
+    cell_means,
+    cluster_warning,
+    clusters_of,
+    independent_clusters,
+    stratum_in_one_cluster,
+)
 from steelyard.analysis.estimates import (
     Context,
     counted,
@@ -44,7 +50,7 @@ def micro(metric: str, columns: Columns, context: Context) -> Estimate:
 
 
 def macro(metric: str, columns: Columns, context: Context) -> Estimate:
-    """The mean over strata, a family of strata counting as one, within a score interval."""
+    """The mean over strata, a family of strata counting as one: a score interval, of items in clusters CR2 and t."""
     scores = columns.scores.get(_scored_as(metric, columns))
     if scores is None:
         return unknown(metric, "share", "not given by this protocol")
@@ -54,25 +60,68 @@ def macro(metric: str, columns: Columns, context: Context) -> Estimate:
         return unknown(metric, "share", f"nothing was scored in {len(empty)} of {len(strata)} strata: {empty[0]}")
     weights = stratum_weights(list(means), context.info.families)
     missing = len(context.info.stratum_sizes) - len(strata)
-    bounds = stats.stratified_score_interval(
-        successes=[values.sum() for values in means.values()],
-        n=[len(values) for values in means.values()],
-        weights=weights,
-        variances=None if all(map(is_binary, means.values())) else [_variance(values) for values in means.values()],
-        confidence=context.confidence,
-    )
-    return Estimate(
+    found = Estimate(
         metric=metric,
         value=min(1.0, float(weights @ [values.mean() for values in means.values()])),
-        low=bounds.low,
-        high=bounds.high,
-        level=context.confidence,
         n=sum(map(len, means.values())),
-        method=f"macro mean over {_units(list(means), context.info.families)}, score interval",
+        method=f"macro mean over {_units(list(means), context.info.families)}",
         unit="share",
         status=f"{missing} of {len(context.info.stratum_sizes)} strata were not asked"
         if missing > 0
         else _error_warning(columns),
+    )
+    chosen = ~np.isnan(scores) & np.any(list(strata.values()), axis=0)
+    clusters = clusters_of(columns.sample[chosen], columns.cluster[chosen])
+    if clusters is None:
+        return _within_score_bounds(found, list(means.values()), weights, context)
+    _, first = np.unique(columns.sample[chosen], return_index=True)
+    of_item = columns.stratum[chosen][first]
+    values = item_means(scores[chosen], columns.sample[chosen])
+    return _within_clusters(found, values, clusters, of_item, columns, context)
+
+
+def _within_score_bounds(found: Estimate, means: list[np.ndarray], weights: np.ndarray, context: Context) -> Estimate:
+    bounds = stats.stratified_score_interval(
+        successes=[values.sum() for values in means],
+        n=[len(values) for values in means],
+        weights=weights,
+        variances=None if all(map(is_binary, means)) else [_variance(values) for values in means],
+        confidence=context.confidence,
+    )
+    return msgspec.structs.replace(
+        found, low=bounds.low, high=bounds.high, level=context.confidence, method=f"{found.method}, score interval"
+    )
+
+
+def _within_clusters(
+    found: Estimate, values: np.ndarray, clusters: np.ndarray, strata: np.ndarray, columns: Columns, context: Context
+) -> Estimate:
+    """The same with what clusters leave of it; without spread the score interval as if each were one item."""
+    alone = stratum_in_one_cluster(clusters, strata)
+    if alone is not None:
+        return msgspec.structs.replace(found, status=f"{columns.strata[alone]} lies in one cluster: no interval")
+    codes = np.unique(strata)
+    names = [columns.strata[code] for code in codes]
+    weights = stratum_weights(names, context.info.families)
+    error = stats.cluster_se_stratified(
+        scores=values, clusters=clusters, strata=strata, weights=dict(zip(codes.tolist(), weights, strict=True))
+    )
+    if not error.se:
+        cells, of_cell = cell_means(values, clusters, strata)
+        alike = _within_score_bounds(found, [cells[of_cell == code] for code in codes], weights, context)
+        return msgspec.structs.replace(alike, method=f"{alike.method} at {error.clusters} clusters")
+    method = f"{found.method}, {error.clusters} clusters, CR2, t"
+    status = cluster_warning(error) or found.status if found.status == "ok" or error.degrees is None else found.status
+    if error.degrees is None or found.value is None:
+        return msgspec.structs.replace(found, method=method, status=status)
+    reach = error.se * stats.t_quantile(error.degrees, (1 + context.confidence) / 2)
+    return msgspec.structs.replace(
+        found,
+        low=max(0.0, found.value - reach),
+        high=min(1.0, found.value + reach),
+        level=context.confidence,
+        method=method,
+        status=status,
     )
 
 

@@ -52,6 +52,22 @@ def clustered_t(values: np.ndarray, clusters: np.ndarray, *, confidence: float) 
     return t_test(mean=found.mean, se=found.se, df=found.degrees, n=len(values), confidence=confidence)
 
 
+def stratum_in_one_cluster(clusters: np.ndarray, strata: np.ndarray) -> int | None:
+    """The first stratum of which all items are of one cluster, so that nothing tells how it varies."""
+    codes, at = np.unique(strata, return_inverse=True)
+    cells = np.unique(np.stack([at, np.unique(clusters, return_inverse=True)[1]]), axis=1)
+    alone = codes[np.bincount(cells[0]) == 1]
+    return int(alone[0]) if len(alone) else None
+
+
+def cell_means(values: np.ndarray, clusters: np.ndarray, strata: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The mean of what each cluster has in each stratum, and which stratum that is."""
+    places = np.stack([np.unique(names, return_inverse=True)[1] for names in (strata, clusters)])
+    cells, at = np.unique(places, axis=1, return_inverse=True)
+    at = at.ravel()
+    return np.bincount(at, weights=values) / np.bincount(at), np.unique(strata)[cells[0]]
+
+
 def cluster_warning(found: ClusteredMean) -> str:
     """What clusters too few, or too unlike in size, make of an interval; empty where it holds."""
     worth = f"{found.clusters} clusters" + (

@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from steelyard import stats
 from steelyard.analysis.accuracy import accuracy, is_binary, is_over_strata, stratum_weights
-from steelyard.analysis.clusters import cluster_warning, independent_clusters
+from steelyard.analysis.clusters import cell_means, cluster_warning, independent_clusters, stratum_in_one_cluster
 from steelyard.analysis.estimates import Context, unknown
 from steelyard.analysis.pairing import Paired, Range, differing_settings, lost_range, mean_difference, pair_scores
 from steelyard.analysis.wording import counted, signed_points
@@ -357,6 +357,8 @@ def _possible(pair: Paired, low: float | None, high: float | None) -> tuple[floa
 def _over_strata(metric: str, pair: Paired, candidate: Side, confidence: float) -> Found:
     weights = _weights(pair, candidate)
     how = f"paired, mean over {len(weights)} strata"
+    if pair.clusters is not None:
+        return _over_clustered_strata(metric, pair, pair.clusters, weights, how, candidate, confidence)
     if all(scores.min() >= 0 and scores.max() <= 1 for scores in (pair.a, pair.b)):
         found = stats.stratified_difference_interval(
             a=pair.a, b=pair.b, strata=pair.strata, weights=weights, confidence=confidence
@@ -368,6 +370,46 @@ def _over_strata(metric: str, pair: Paired, candidate: Side, confidence: float) 
         return _without_spread(metric, pair, pair.n, confidence)
     difference = _estimate(metric, t.mean_diff, t.low, t.high, confidence, pair.n, f"{how}, t")
     return Found(difference=difference, test="stratified t", p=t.p)
+
+
+def _over_clustered_strata(
+    metric: str,
+    pair: Paired,
+    clusters: np.ndarray,
+    weights: dict[int, float],
+    how: str,
+    candidate: Side,
+    confidence: float,
+) -> Found:
+    """CR2 and Student's t; no interval where clusters are too few, or one of them has a stratum to itself."""
+    spread = stats.cluster_se_stratified(
+        scores=pair.differences, clusters=clusters, strata=pair.strata, weights=weights
+    )
+    how = f"{how}, {spread.clusters} clusters"
+    alone = stratum_in_one_cluster(clusters, pair.strata)
+    if alone is None and spread.se is None:
+        return _alike_in_strata(metric, pair, clusters, weights, how, confidence)
+    if alone is not None or spread.mean is None or spread.se is None or spread.degrees is None:
+        status = cluster_warning(spread)
+        if alone is not None:
+            status = f"{candidate.columns.strata[alone]} lies in one cluster: no interval"
+        difference = _estimate(metric, spread.mean, None, None, confidence, pair.n, how, status=status)
+        return Found(difference=difference, test="none", p=None)
+    found = t_test(mean=spread.mean, se=spread.se, df=spread.degrees, n=pair.n, confidence=confidence)
+    low, high = _possible(pair, found.low, found.high)
+    status = cluster_warning(spread) or "ok"
+    difference = _estimate(metric, spread.mean, low, high, confidence, pair.n, f"{how}, CR2, t", status=status)
+    return Found(difference=difference, test="clustered t", p=found.p)
+
+
+def _alike_in_strata(
+    metric: str, pair: Paired, clusters: np.ndarray, weights: dict[int, float], how: str, confidence: float
+) -> Found:
+    """Within each stratum clusters differ by nothing: the score interval as if each were one item there."""
+    (a, of_cell), (b, _) = (cell_means(values, clusters, pair.strata) for values in (pair.a, pair.b))
+    found = stats.stratified_difference_interval(a=a, b=b, strata=of_cell, weights=weights, confidence=confidence)
+    difference = _estimate(metric, found.diff, found.low, found.high, confidence, pair.n, f"{how}, score interval")
+    return Found(difference=difference, test="stratified score", p=found.p)
 
 
 def _without_spread(metric: str, pair: Paired, worth: float, confidence: float) -> Found:

@@ -55,9 +55,13 @@ def cost_per_request(columns: Columns, context: Context) -> Estimate:
 
 
 def cost_per_item(columns: Columns, context: Context) -> Estimate:
-    """The mean cost of an item with all its repeats."""
+    """The mean cost of an item with all its repeats. Items of one cluster resemble each other."""
     costs, fault = _costs(columns, context)
-    items = columns.sample[is_answered(columns)]
+    came = is_answered(columns)
+    items = columns.sample[came]
+    if clusters_of_requests(columns, came) is not None:
+        _, membership, repeats = np.unique(items, return_inverse=True, return_counts=True)
+        return _cost_ratio("cost.per_item", costs, (1 / repeats)[membership], columns, fault, context)
     per_item = np.array([]) if fault else np.bincount(np.unique(items, return_inverse=True)[1], weights=costs)
     return _mean_cost("cost.per_item", per_item, fault, context)
 

@@ -73,17 +73,21 @@ def _scored(side: Side, metric: str) -> np.ndarray:
 
 
 def _strata_of(first: Side, metric: str, items: np.ndarray) -> np.ndarray | None:
-    """Each item's stratum where the headline is a mean over strata, which are then the same in every draw."""
-    if not is_over_strata(first.columns, Context(info=first.info)):
-        return None
+    """Each item's stratum where the headline is a mean over strata, which are then the same in every draw.
+
+    Not so of items in clusters, for a cluster may lie across strata.
+    """
     pair = pair_scores(first.columns, first.columns, metric)
+    if not is_over_strata(first.columns, Context(info=first.info)) or pair.clusters is not None:
+        return None
     return np.asarray(pair.strata[np.searchsorted(pair.items, items)])
 
 
 def _unit_scores(side: Side, metric: str, items: np.ndarray, first: Side) -> np.ndarray:
     """What each independent unit adds to the mean, so that the mean over units is the headline.
 
-    A cluster adds what its items add; an item of a stratum counts as the headline weighs that stratum.
+    A cluster adds what its items add; an item of a stratum counts as the headline weighs that stratum. Of clusters
+    across strata it is how far they pull the headline, so that a draw with more of a stratum weighs it no more.
     """
     scores = side.columns.scores[metric]
     chosen = np.isin(side.columns.sample, items) & ~np.isnan(scores)
@@ -93,7 +97,13 @@ def _unit_scores(side: Side, metric: str, items: np.ndarray, first: Side) -> np.
     if is_over_strata(first.columns, Context(info=first.info)):
         codes, membership, sizes = np.unique(pair.strata[at], return_inverse=True, return_counts=True)
         weights = stratum_weights([first.columns.strata[code] for code in codes.tolist()], first.info.families)
-        return np.asarray(means * (weights / sizes)[membership] * len(items))
+        each = (weights / sizes)[membership]
+        if pair.clusters is None:
+            return np.asarray(means * each * len(items))
+        of_strata = np.bincount(membership, weights=means) / sizes
+        groups, cluster = np.unique(pair.clusters[at], return_inverse=True)
+        pull = np.bincount(cluster, weights=each * (means - of_strata[membership]))
+        return np.asarray(float(weights @ of_strata) + len(groups) * pull)
     if pair.clusters is None:
         return means
     groups, membership = np.unique(pair.clusters[at], return_inverse=True)

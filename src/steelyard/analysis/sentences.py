@@ -70,14 +70,14 @@ def sentence(comparison: Comparison, measures: Sequence[Comparison] = (), *, whe
         who, other = names(comparison)
         return f"{who} and {other} cannot be compared on {comparison.metric}: {difference.status}."
     claim = f"{_claim(comparison)} on {where}" if where else _claim(comparison)
-    return f"{claim} ({_evidence(comparison, difference)}){_beside(measures)}.{_doubt(comparison)}"
+    return f"{claim} ({_evidence(comparison, difference)}){_beside(measures, difference.level)}.{_doubt(comparison)}"
 
 
 def lead_words(comparison: Comparison, measures: Sequence[Comparison] = ()) -> str:
     """What a leader has over the next one, to go on a sentence: ``5.0 points more than b (95 % interval ...)``."""
     words = f"{_more_or_less(comparison)} than {names(comparison)[1]}"
     evidence = _evidence(comparison, comparison.difference)
-    return f"{words} ({evidence}){_beside(measures)}"
+    return f"{words} ({evidence}){_beside(measures, comparison.difference.level)}"
 
 
 def _more_or_less(comparison: Comparison) -> str:
@@ -124,11 +124,12 @@ def _evidence(comparison: Comparison, difference: Estimate) -> str:
     return ", ".join([*parts, "paired", f"n = {difference.n:,}"])
 
 
-def _beside(measures: Sequence[Comparison]) -> str:
+def _beside(measures: Sequence[Comparison], level: float | None) -> str:
+    """The cost, and else the latency; its bounds name their level where it is another than the difference's."""
     for metric, words in (("cost.per_request", "the cost"), ("latency.p50", "the median latency")):
         for one in measures:
             if one.metric == metric and one.ratio is not None and one.ratio.value is not None:
-                return f" at {_share_or_times(one.ratio.value)} {words}{_between(one.ratio)}"
+                return f" at {_share_or_times(one.ratio.value)} {words}{_between(one.ratio, level)}"
     return ""
 
 
@@ -139,7 +140,7 @@ def _share_or_times(ratio: float) -> str:
     return f"{ratio:.3g} times" if ratio < 999.5 else f"{ratio:,.0f} times"
 
 
-def _between(ratio: Estimate) -> str:
+def _between(ratio: Estimate, level: float | None) -> str:
     """The bounds in the same unit; nothing where there are none, or where every item has the same ratio."""
     if ratio.value is None or ratio.low is None or ratio.high is None:
         return ""
@@ -147,7 +148,8 @@ def _between(ratio: Estimate) -> str:
     low, high = (
         f"{scale * end:.3g}" if scale * end < 999.5 else f"{scale * end:,.0f}" for end in (ratio.low, ratio.high)
     )
-    return "" if low == high else f" ({low} to {high})"
+    named = f"{100 * (ratio.level or 0):.3g} % interval " if level is not None and ratio.level != level else ""
+    return "" if low == high else f" ({named}{low} to {high})"
 
 
 def _doubt(comparison: Comparison) -> str:

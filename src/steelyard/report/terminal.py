@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rich.table import Table
 from rich.text import Text
@@ -62,11 +62,17 @@ def print_strata(results: Results) -> None:
         names = [name for name in cells[0].estimates if name.startswith(BREAKDOWN)] or ["accuracy"]
         table = new_table(label, "n", *(cell.info.model for cell in cells))
         for name in names:
-            counts = {cell.estimates[name].n for cell in cells if name in cell.estimates}
+            counts = [cell.estimates[name].n for cell in cells if name in cell.estimates]
             each = (_score(cell.estimates.get(name)) for cell in cells)
-            table.add_row(name.partition("accuracy")[2].lstrip("./") or name, f"{max(counts):,}", *each)
+            table.add_row(name.partition("accuracy")[2].lstrip("./") or name, _from_to(counts), *each)
         out.print(table)
         out.print()
+
+
+def _from_to(counts: Sequence[int]) -> str:
+    """How many were scored; of models that lost some, the fewest and the most."""
+    least, most = min(counts), max(counts)
+    return f"{most:,}" if least == most else f"{least:,} to {most:,}"
 
 
 def results_text(results: Results) -> str:

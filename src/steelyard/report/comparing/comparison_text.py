@@ -134,12 +134,20 @@ def _table(pairs: Sequence[Compared], is_over_runs: bool, width: int) -> Table:
     headings += [f"ratio ({level})", "difference"] if is_ratio else [f"points ({level})"]
     headings += ["right: both, only baseline, only candidate, neither"] if has_agreement else []
     headings += [] if is_ratio else ["p"]
-    headings += [HEADINGS[name] for name in measures] + ["verdict"]
+    headings += [_beside_heading(name, pairs) for name in measures] + ["verdict"]
     rows = [_row(pair, is_ratio, has_agreement, measures, is_over_runs) for pair in pairs]
     table = _filled(headings, rows)
     if len(tables_that_fit(table, width)) == 1:
         return table
     return _filled(*_verdict_second(headings, rows))
+
+
+def _beside_heading(metric: str, pairs: Sequence[Compared]) -> str:
+    """A measure's name, with the level of its intervals where it is another than that of the differences."""
+    ratios = (one.ratio for pair in pairs for one in pair.beside if one.metric == metric and one.ratio is not None)
+    level = next((ratio.level for ratio in ratios if ratio.level is not None), None)
+    is_other = level is not None and level != (_level(pairs) or CONFIDENCE)
+    return f"{HEADINGS[metric]} ({100 * level:.3g} %)" if is_other and level is not None else HEADINGS[metric]
 
 
 def _verdict_second(headings: list[str], rows: list[list[str | Text]]) -> tuple[list[str], list[list[str | Text]]]:
@@ -255,7 +263,8 @@ def _estimand_words(pairs: Sequence[Compared]) -> list[str]:
             "that the same models might give; the intervals speak of questions like these."
         )
     if part:
-        lines.append(f"A part of {', '.join(part)} was compared; the intervals speak of questions like these.")
+        rest = " in other pairs" if not whole.keys().isdisjoint(part) else ""
+        lines.append(f"A part of {', '.join(part)} was compared{rest}; the intervals speak of questions like these.")
     if looked_at:
         lines.append(f"A part of {', '.join(looked_at)} was looked at; intervals over all looks speak of all of it.")
     return lines
@@ -285,7 +294,7 @@ def _power_of_many(pairs: Sequence[Compared]) -> Iterator[str]:
             continue
         items = sorted(pair.comparison.pairing.n for pair in known)
         n = f"{items[0]:,}" if items[0] == items[-1] else f"{items[0]:,} to {items[-1]:,}"
-        text = f"{len(known)} pairs on {label}: {n} items {_range_words(known)}"
+        text = f"{counted(len(known), 'pair')} on {label}: {n} items {_range_words(known)}"
         hardest = max(known, key=lambda pair: pair.items_needed or 0)
         is_one = len({pair.detect for pair in known}) == 1
         yield f"{text} (power 80 %){_needed_words(hardest).replace('take', 'take up to') if is_one else ''}."
@@ -297,10 +306,9 @@ def _range_words(pairs: Sequence[Compared]) -> str:
     found = [size for size in sizes if size <= 1 or one.ratio is not None]
     if not found:
         return "are too few to find any difference"
-    text, none = (
-        f"find a difference of {100 * found[0]:.{decimals_of_points(found[0])}f} to {_size_words(one, found[-1])}",
-        len(sizes) - len(found),
-    )
+    least, most = f"{100 * found[0]:.{decimals_of_points(found[0])}f}", _size_words(one, found[-1])
+    span = most if most.startswith(f"{least} ") else f"{least} to {most}"
+    text, none = f"find a difference of {span}", len(sizes) - len(found)
     return f"{text}, and of {none} {'pair' if none == 1 else 'pairs'} none" if none else text
 
 
