@@ -9,7 +9,7 @@ import pytest
 from boards import REFUSED, TRIED, Visitor, cell_info, chips, judged, new_call, one_run, served, words
 
 from steelyard.dashboard import item_pages
-from steelyard.types import Likelihood
+from steelyard.types import Likelihood, Message, Prompt
 
 
 def test_a_page_leads_on_and_back(store):
@@ -267,3 +267,69 @@ def test_of_an_answer_that_is_cut_only_what_is_shown_is_said_to_lack_the_words(s
     with served(store) as port:
         page = words(Visitor(port).page(f"/answers/{ids[0]}?find=duck"))
     assert "“duck” stands nowhere in what is shown of this answer" in page
+
+
+def two_models(store, *, replies=("It is six ducks.", "It is two ducks."), **call):
+    """A run in which two models answered the same three items, the second one wrong at the second; all answers."""
+    run = store.create_run(name="two", plan={}, plan_digest="0" * 64)
+    session, ids = store.begin_session(run.id, {}), {}
+    for model, reply in zip(("cheap", "dear"), replies, strict=True):
+        info = cell_info(model=model, items=3, available=3)
+        cell = store.add_cell(run.id, info)
+        ids[model] = store.append_calls(
+            [new_call(cell, session, place, text=reply, model=model, **call) for place in range(3)]
+        )
+        scores = [1.0, float(model == "cheap"), 1.0]
+        store.append_scores([judged(i, value, cell=info) for i, value in zip(ids[model], scores, strict=True)])
+    return ids, [one.id for one in store.cells(run.id)]
+
+
+def test_another_models_answer_stands_beside_one_with_the_words_marked_that_differ(store):
+    ids, cells = two_models(store, replies=("It is six <b> ducks.", "It is two <b> ducks."), cost_usd=0.25)
+    with served(store) as port:
+        visitor = Visitor(port)
+        page = visitor.page(f"/answers/{ids['cheap'][1]}?state=right&find=")
+        assert chips(page) == {f"/answers/{ids['cheap'][1]}?state=right&against={cells[1]}": "dear wrong"}
+        page = visitor.page(f"/answers/{ids['cheap'][1]}?state=right&against={cells[1]}")
+        assert "It is <del>six</del> &lt;b&gt; ducks." in page
+        assert "It is <ins>two</ins> &lt;b&gt; ducks." in page
+        assert "Score 0; read as <code>yes</code>; 800 ms; 3 tokens; $0.25." in page
+        following = f"/answers/{ids['cheap'][2]}?state=right&against={cells[1]}"
+        assert f'href="{following}" rel="next"' in html.unescape(page)  # it stays while one walks on
+        page = visitor.page(f"/answers/{ids['cheap'][1]}?against={cells[1]}&find=DUCKS")
+        assert page.count("<mark>ducks</mark>") == 2  # in both; what is sought is marked, and what differs is not
+        assert "<del>" not in page
+        page = visitor.page(f"/answers/{ids['cheap'][1]}?against={cells[0]}")
+        assert "has no answer to this item" in page
+        assert "It is six" in page
+
+
+def test_only_models_that_were_asked_the_same_item_in_the_same_run_stand_beside_an_answer(store):
+    ids, _ = two_models(store)
+    one_run(store, ["three"], info=cell_info(items=3, available=3), name="another run")
+    one_run(store, ["three"], info=cell_info(dataset_digest="f" * 64), name="other items")
+    with served(store) as port:
+        page = Visitor(port).page(f"/answers/{ids['dear'][0]}")
+        alone = Visitor(port).page(f"/answers/{max(ids['dear']) + 1}")
+    assert list(chips(page).values()) == ["cheap right"]
+    assert 'class="chips"' not in alone
+
+
+def test_a_prompt_is_shown_turn_by_turn_and_worked_examples_fold(store):
+    run = store.create_run(name="r", plan={}, plan_digest="0" * 64)
+    session, cell = store.begin_session(run.id, {}), store.add_cell(run.id, cell_info(items=1))
+    asked = new_call(cell, session, 0)
+    said = ("system", "Be brief."), ("user", "1 + 1?"), ("assistant", "2"), ("user", "1 + 2?")
+    messages = tuple(Message(role=role, content=content) for role, content in said)
+    request = msgspec.structs.replace(asked.call.request, prompt=Prompt(kind="chat", messages=messages))
+    call = msgspec.structs.replace(asked.call, request=request)
+    (number,) = store.append_calls([msgspec.structs.replace(asked, call=call)])
+    with served(store) as port:
+        page = Visitor(port).page(f"/answers/{number}")
+        marked = Visitor(port).page(f"/answers/{number}?find=1+%2B")
+    shown = r'<p class="method">(\w+)</p><pre tabindex="0">([^<]+)</pre>'
+    assert re.findall(shown, page) == list(said)
+    assert "<details><summary>3 turns before the last</summary>" in page
+    assert "<details open><summary>3 turns" in marked  # what is marked is not hidden
+    assert marked.count("<mark>1 +</mark>") == 1
+    assert marked.count('<mark id="in-question">1 +</mark>') == 1

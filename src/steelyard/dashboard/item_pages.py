@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -36,13 +37,45 @@ OF_TIME = (
 )
 
 
+class Text(Struct, frozen=True, kw_only=True):
+    """A text of an answer, or a turn of its prompt, whose ``role`` stands above it."""
+
+    role: str
+    text: str
+
+
+class Part(Struct, frozen=True, kw_only=True):
+    """The same with the words marked that are sought in it."""
+
+    role: str
+    text: Markup
+
+
 class Searched(Struct, frozen=True, kw_only=True):
-    """One of an answer's texts with the words marked that are sought in it, at ``n`` places, the first named ``at``."""
+    """What an answer consists of under one name; what is sought stands in it at ``n`` places, the first named ``at``."""
 
     name: str
-    text: Markup
+    parts: tuple[Part, ...]
     n: int
     at: str
+
+
+class Other(Struct, frozen=True, kw_only=True):
+    """Another model's answer to the same item: by what it is chosen, how it is called, and itself."""
+
+    cell: int
+    name: str
+    one: ShownAnswer
+
+
+class Against(Struct, frozen=True, kw_only=True):
+    """An answer beside another model's; unless something is sought in them, with the words that only one of them has."""
+
+    other: Other
+    own: Markup
+    its: Markup
+    is_marked: bool
+    is_same: bool
 
 
 class Since(Struct, frozen=True, kw_only=True):
@@ -107,8 +140,13 @@ def answer(request: Request) -> Response:
     )
     place = (found.position, found.record.call.repeat)
     one, find = shown(found, LONGEST), word(request, "find")
+    turns = _turns(found, one)
     is_cut = any(len(text) > LONGEST for text in (one.prompt, one.text, one.gold))
-    texts = {"question": one.prompt, "reply": one.text, "right answer": one.gold}
+    texts = {"question": turns, "reply": [Text(role="", text=one.text)], "right answer": [Text(role="", text=one.gold)]}
+    others = _others(found, board.store.history.others(found, reveal=board.reveal))
+    against = number(request, "against")
+    other = next((each for each in others if each.cell == against), None)
+    sought_words = find or sought["text"]
     return board.page(
         "answer.html.j2",
         request,
@@ -121,9 +159,12 @@ def answer(request: Request) -> Response:
         find=find,
         is_cut=is_cut,
         searched={
-            name: _searched(name, text, find or sought["text"], is_weighed=one.is_weighed and name == "reply")
-            for name, text in texts.items()
+            name: _searched(name, some, sought_words, is_weighed=one.is_weighed and name == "reply")
+            for name, some in texts.items()
         },
+        others=others,
+        against=against,
+        beside_it=None if other is None else _against(one, other, sought_words),
         completion=found.record.call.completion,
         call=found.record.call,
         judgements=found.judgements,
@@ -133,12 +174,47 @@ def answer(request: Request) -> Response:
     )
 
 
-def _searched(name: str, text: str, words: str, *, is_weighed: bool) -> Searched:
+def _turns(found: Answered, one: ShownAnswer) -> list[Text]:
+    """What was sent, turn by turn; a prompt that is one text is one."""
+    prompt = found.record.call.request.prompt
+    if prompt.kind != "chat" or not prompt.messages:
+        return [Text(role="", text=one.prompt)]
+    longest = LONGEST // len(prompt.messages)
+    return [Text(role=turn.role, text=cut(visible(turn.content), longest)) for turn in prompt.messages]
+
+
+def _searched(name: str, texts: Sequence[Text], words: str, *, is_weighed: bool) -> Searched:
     from markupsafe import Markup
 
-    found, at, mark = marked(text, words, is_weighed), f"in-{name.replace(' ', '-')}", Markup("<mark>")
+    at, mark, n, parts = f"in-{name.replace(' ', '-')}", Markup("<mark>"), 0, []
     first = Markup('<mark id="{}">').format(at)
-    return Searched(name=name, text=found.replace(mark, first, 1), n=found.count(mark), at=at)
+    for each in texts:
+        found = marked(each.text, words, is_weighed)
+        parts.append(Part(role=each.role, text=found if n else found.replace(mark, first, 1)))
+        n += found.count(mark)
+    return Searched(name=name, parts=tuple(parts), n=n, at=at)
+
+
+def _others(found: Answered, answers: Sequence[Answered]) -> list[Other]:
+    """Each by its model; where a model was asked in several ways, by how as well."""
+    models = Counter(one.cell.model for one in [found, *answers])
+    return [
+        Other(
+            cell=one.cell.id or 0,
+            name=one.cell.model if models[one.cell.model] == 1 else f"{one.cell.model} on {one.cell.label}",
+            one=shown(one, LONGEST),
+        )
+        for one in answers
+    ]
+
+
+def _against(one: ShownAnswer, other: Other, words: str) -> Against:
+    its = other.one
+    if words:
+        own_text, its_text = marked(one.text, words, one.is_weighed), marked(its.text, words, its.is_weighed)
+        return Against(other=other, own=own_text, its=its_text, is_marked=False, is_same=one.text == its.text)
+    texts = side_by_side(one.text, its.text)
+    return Against(other=other, own=texts.one, its=texts.other, is_marked=texts.is_marked, is_same=texts.is_same)
 
 
 def _kept(found: Answered) -> str:

@@ -16,6 +16,7 @@ from steelyard.store.database import schema
 from steelyard.store.reading.answer_pages import holds
 from steelyard.store.reading.fitting import contains
 from steelyard.store.reading.redaction import redact
+from steelyard.store.reading.states import counts
 from steelyard.store.rows.answers import answer_columns, read_call, with_original
 from steelyard.store.rows.cells import cell_info
 from steelyard.store.writing.codec import unpack
@@ -25,6 +26,7 @@ from steelyard.types import Call, CellInfo, Record, RunInfo, Sample, Score
 Open = Callable[[], AbstractContextManager[Connection]]
 
 ROWS_AT_ONCE = 100
+MOST_OTHERS = 24
 
 
 class Judgement(Struct, frozen=True, kw_only=True):
@@ -96,6 +98,22 @@ class History:
         with self._reading() as connection:
             found = _answered(connection, [number], self._info_of, reveal=reveal)
         return found[0] if found else None
+
+    def others(self, one: Answered, *, most: int = MOST_OTHERS, reveal: bool = False) -> list[Answered]:
+        """What the other models of its run answered to the same item in the same repeat, in the run's order."""
+        calls, cells = schema.calls, schema.cells
+        own_set = select(cells.c.set).where(cells.c.id == one.cell.id).scalar_subquery()
+        place = (calls.c.position == one.position, calls.c.repeat == one.record.call.repeat)
+        chosen = (
+            select(calls.c.id)
+            .join(cells, cells.c.id == calls.c.cell)
+            .where(cells.c.run == one.run.number, cells.c.id != one.cell.id, cells.c.set == own_set, *place, counts())
+            .order_by(cells.c.id)
+            .limit(most)
+        )
+        with self._reading() as connection:
+            numbers = list(connection.execute(chosen).scalars())
+            return _answered(connection, numbers, self._info_of, reveal=reveal)
 
     def item(self, name: str, *, before: int = 0, most: int = 25, reveal: bool = False) -> ItemPage | None:
         """The item with its answers; ``None`` where no run asked it. ``before``: only calls with a smaller number."""
