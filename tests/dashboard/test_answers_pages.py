@@ -1,12 +1,14 @@
 """The answers of a run by outcome, text and figures; one answer; one item over runs and models."""
 
+import csv
 import html
+import json
 import re
 from urllib.parse import quote
 
 import msgspec
 import pytest
-from boards import REFUSED, TRIED, Visitor, cell_info, chips, judged, new_call, one_run, served, words
+from boards import REFUSED, TRIED, Visitor, cell_info, chips, estimate, judged, new_call, one_run, served, words
 
 from steelyard.dashboard import item_pages
 from steelyard.types import Likelihood, Message, Prompt
@@ -205,6 +207,7 @@ def test_a_try_that_was_asked_again_says_so(store):
 
 def test_outcomes_stand_above_the_answers_with_how_many_there_are(store):
     run, cell, _ = one_run(store, ["yes"] * 6, scores=[1.0, 1.0, 0.0, 0.5, 1.0, 1.0], info=cell_info(items=9))
+    store.set_summary(cell, [estimate(f"accuracy/part {place}", 0.5) for place in (0, 1)])
     session = store.sessions(run.id)[0].id
     store.append_calls([new_call(cell, session, place, failure=REFUSED, attempts=TRIED) for place in (0, 7)])
     here = "/runs/1/answers"
@@ -216,7 +219,14 @@ def test_outcomes_stand_above_the_answers_with_how_many_there_are(store):
         empty = chips(visitor.page(f"{here}?state=unscored"))
         assert empty == counted | {f"{here}?state=unscored": "unscored 0"}
         part = chips(visitor.page(f"{here}?stratum=part+1&state=right"))
-        assert part[f"{here}?state=wrong&stratum=part+1"] == "wrong", "of a part nothing is counted"
+        assert part[f"{here}?state=wrong&stratum=part+1"] == "wrong 1"
+        part = visitor.page(f"{here}?where=score+%3C+1")
+        assert chips(part)[f"{here}?where=score+%3C+1"] == "all 2"
+        subjects = re.findall(r'<li><a href="([^"]+)">(part \d)</a> (\d)</li>', html.unescape(part))
+        assert subjects == [(f"{here}?where=score+%3C+1&stratum=part+{n}", f"part {n}", "1") for n in (0, 1)]
+        text = visitor.page(f"{here}?text=yes")
+        assert chips(text)[f"{here}?text=yes"] == "all", "what stands in answers is not counted"
+        assert "By subject" not in text
         store.append_calls([new_call(cell, session, 8, failure=REFUSED)])
         assert chips(visitor.page(here))[f"{here}?state=failed"] == "failed 2"
 
@@ -299,7 +309,7 @@ def test_another_models_answer_stands_beside_one_with_the_words_marked_that_diff
         page = visitor.page(f"/answers/{ids['cheap'][1]}?against={cells[1]}&find=DUCKS")
         assert page.count("<mark>ducks</mark>") == 2  # in both; what is sought is marked, and what differs is not
         assert "<del>" not in page
-        page = visitor.page(f"/answers/{ids['cheap'][1]}?against={cells[0]}")
+        page = visitor.page(f"/answers/{ids['cheap'][1]}?against=999")
         assert "has no answer to this item" in page
         assert "It is six" in page
 
@@ -333,3 +343,27 @@ def test_a_prompt_is_shown_turn_by_turn_and_worked_examples_fold(store):
     assert "<details open><summary>3 turns" in marked  # what is marked is not hidden
     assert marked.count("<mark>1 +</mark>") == 1
     assert marked.count('<mark id="in-question">1 +</mark>') == 1
+
+
+def test_the_answers_that_are_sought_are_downloaded_all_of_them_and_nothing_else(store):
+    texts = [f"answer {place}" for place in range(250)]
+    one_run(store, texts, scores=[float(place % 4 > 0) for place in range(250)])
+    with served(store) as port:
+        visitor = Visitor(port)
+        listed = visitor.page(
+            "/runs/1/answers?state=wrong&stratum=part+0&text=answer&where=repeat+%3D+0&order=item&most=9"
+        )
+        link = html.unescape(re.search(r'href="([^"]+\.csv[^"]*)" download', listed)[1])
+        status, headers, text = visitor.ask(link)
+        rows = list(csv.DictReader(text.splitlines()))
+        assert (status, headers["content-type"]) == (200, "text/csv; charset=utf-8")
+        assert headers["content-disposition"] == 'attachment; filename="steelyard-run-1-answers.csv"'
+        assert [row["sample_id"] for row in rows] == [f"quiz/{place}" for place in range(0, 250, 4)]
+        assert {row["accuracy"] for row in rows} == {"0.0"}
+        whole = visitor.ask("/runs/1/answers.jsonl")[2].splitlines()
+        assert [json.loads(line)["call"]["completion"]["text"] for line in whole] == texts
+        assert len(visitor.ask("/runs/1/answers.jsonl?text=ANSWER+24")[2].splitlines()) == 11
+        assert visitor.ask("/runs/1/answers.jsonl?text=nowhere")[2] == ""
+        assert visitor.ask("/runs/1/answers.exe")[0] == 400
+        assert visitor.ask("/runs/1/answers.csv?where=latncy")[0] == 400
+        assert Visitor(port, token=None).ask("/runs/1/answers.csv")[0] == 401

@@ -25,7 +25,7 @@ def confidential(store):
 
 REDACTED_PATHS = ("/", "/runs/1", "/runs/1/answers", "/answers/{}", "/item?name=quiz/0", "/compare?run=1+2",
                   "/runs/1/report.html", "/runs/1/provenance", "/search?q=quiz", "/trends", "/money", "/cases?run=1+2",
-                  "/cases?run=1+2&shown=differ&text=quiz")  # fmt: skip
+                  "/cases?run=1+2&shown=differ&text=quiz", "/runs/1/answers.csv", "/runs/1/answers.jsonl")  # fmt: skip
 
 
 def test_a_confidential_text_is_on_no_page(store):
@@ -42,6 +42,7 @@ def test_no_search_tells_what_a_confidential_text_holds(store):
         visitor = Visitor(port)
         assert "0 in the newest" in words(visitor.page("/search?q=secret"))
         assert "There is no such answer" in visitor.page("/runs/1/answers?text=secret")
+        assert "quiz/0" not in visitor.page("/runs/1/answers.csv?text=secret")
         assert "There is no such case" in visitor.page("/cases?run=1+2&text=secret")
         assert "quiz/0" in visitor.page("/runs/1/answers?text=quiz")
 

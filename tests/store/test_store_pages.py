@@ -10,6 +10,7 @@ from steelyard.errors import UsageError
 from steelyard.store import NewScore, Store
 from steelyard.store.database import schema
 from steelyard.store.reading.answer_pages import AnswersWanted
+from steelyard.store.reading.conditions import parse_condition
 from steelyard.store.reading.pages import RunsWanted
 from steelyard.store.reading.states import ANSWER_STATES
 from steelyard.types import REFUSED, TRUNCATED, CellSign, Failure, Score, Sign, Spent, Wait
@@ -350,3 +351,23 @@ def test_an_answer_cut_off_is_truncated_by_whichever_word_the_service_has_for_it
         calls[place] = replace(calls[place], call=replace(calls[place].call, completion=completion))
     store.append_calls(calls)
     assert [row.item for row in listed(store, run, state="truncated")] == ["quiz/0", "quiz/1"]
+
+
+@pytest.mark.anywhere
+@pytest.mark.parametrize("where", ["", "tries = 1", "score < 1 or outcome = failed"])
+def test_a_tally_of_a_part_counts_what_its_lists_hold(store, where):
+    run = filled(store)
+    cells, condition = store.cells(run.id), parse_condition(where)
+    strata = store.pages.strata(cells[0].id)
+    assert len(strata) > 1
+    for stratum in (strata[0], ""):
+        wanted = AnswersWanted(stratum=stratum, where=condition)
+        for some in (cells, cells[:1]):
+            same = {"stratum": stratum, "where": condition, "cells": tuple(info.id for info in some), "within_s": 5.0}
+            found = {state: len(listed(store, run, state=state, **same)) for state in ANSWER_STATES}
+            assert store.pages.tally_part(some, wanted) == {"all": len(listed(store, run, **same)), **found}
+    for state in ("", "wrong"):
+        same = {"state": state, "where": condition, "cells": (cells[0].id,), "within_s": 5.0}
+        found = {name: len(listed(store, run, stratum=name, **same)) for name in strata}
+        wanted = AnswersWanted(state=state, where=condition)
+        assert store.pages.tally_strata(cells[0], wanted) == {name: n for name, n in found.items() if n}

@@ -5,7 +5,8 @@ What is sought and which columns are shown stands in the address, so that a list
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Generator, Iterator, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -18,9 +19,10 @@ from steelyard.dashboard.shown import TONES, state_of
 from steelyard.errors import UsageError
 from steelyard.report.answers import asked_line, gold
 from steelyard.store.reading.answer_pages import AnswerPage, AnswerRow, AnswersWanted, Order
-from steelyard.store.reading.conditions import FIGURES, WORDS, Condition, parse_condition
+from steelyard.store.reading.conditions import FIGURES, WORDS, AllOf, Compared, Condition, parse_condition
 from steelyard.store.reading.states import ANSWER_STATES
 from steelyard.store.reading.tallies import ALL
+from steelyard.store.transfer.export import Part, lines
 from steelyard.types import CellInfo, RunInfo
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
 ORDERS: tuple[Order, ...] = ("item", "slowest", "dearest", "longest")
 A_PAGE, MOST_A_PAGE = 100, 500
+FORMATS = {"csv": "text/csv; charset=utf-8", "jsonl": "application/jsonl; charset=utf-8"}
+LINES_AT_ONCE = 200
 COLUMNS = {
     "read": "read as",
     "gold": "right answer",
@@ -100,7 +104,9 @@ def answers(request: Request) -> Response:
     empty = AnswerPage(rows=(), next="")
     found = empty if sought.problem else board.store.pages.answers(info.id, wanted, reveal=board.reveal)
     asked_for = [name for name in words(request, "show") if name in COLUMNS]
+    strata = board.store.pages.strata(chosen[0].id or 0) if chosen else []
     tallied = _tally(board, info, chosen, sought)
+    subjects = _subjects(board, info, chosen, sought) if strata else None
     columns = _columns(asked_for or _usual(cells, sought, found))
     named = {one.id: one for one in cells}
     trail = [place for place in word(request, "trail").split(",") if place]
@@ -122,17 +128,59 @@ def answers(request: Request) -> Response:
         benchmark=sought.benchmark,
         models=list(dict.fromkeys(one.model for one in cells)),
         benchmarks=list(dict.fromkeys(one.label for one in cells)),
-        strata=board.store.pages.strata(chosen[0].id or 0) if chosen else [],
+        strata=strata,
         columns=columns,
         offered=COLUMNS,
+        formats={"csv": "CSV", "jsonl": "JSON Lines"},
         names={"figures": FIGURES, "words": WORDS},
         states=ANSWER_STATES,
         chips=_chips(tallied, wanted.state),
-        is_counting=tallied is None and _is_countable(sought),
+        subjects=subjects,
+        is_counting=(tallied is None or (subjects is None and bool(strata))) and not (wanted.text or sought.problem),
         orders=ORDERS,
         can_sort=len(chosen) == 1,
         tones=TONES,
     )
+
+
+def download(request: Request) -> Response:
+    """All answers that are sought, not a page of them, as a file that is written while it is sent."""
+    from starlette.responses import StreamingResponse
+
+    board, info, format_ = board_of(request), run_of(request), request.path_params["format"]
+    if format_ not in FORMATS:
+        raise UsageError(f"answers can be had as {' or '.join(FORMATS)}")
+    sought = _sought(request, board.store.cells(info.id))
+    if sought.problem:
+        raise UsageError(sought.problem)
+    part = Part(cells=sought.wanted.cells, where=_all_of(sought.wanted), text=sought.wanted.text)
+    headers = {"content-disposition": f'attachment; filename="steelyard-run-{info.number}-answers.{format_}"'}
+    written = _blocks(lines(board.store, info.id, format_, part, reveal=board.reveal))
+    return StreamingResponse(_closing(written), media_type=FORMATS[format_], headers=headers)
+
+
+def _all_of(wanted: AnswersWanted) -> Condition | None:
+    """Outcome, subject and filter as one condition."""
+    named = {"outcome": wanted.state, "subject": wanted.stratum}
+    parts = [Compared(name=name, sign="=", value=value) for name, value in named.items() if value]
+    return AllOf(parts=(*parts, *([wanted.where] if wanted.where else []))) if parts else wanted.where
+
+
+def _blocks(written: Iterator[str]) -> Generator[str]:
+    """The lines, many at once: each block is fetched by a thread."""
+    while block := "".join(islice(written, LINES_AT_ONCE)):
+        yield block
+
+
+async def _closing(blocks: Generator[str]) -> AsyncIterator[str]:
+    """The blocks as they are sent; who stops listening lets go of the store."""
+    from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
+
+    try:
+        async for block in iterate_in_threadpool(blocks):
+            yield block
+    finally:
+        await run_in_threadpool(blocks.close)
 
 
 def _sought(request: Request, cells: Sequence[CellInfo]) -> Sought:
@@ -176,18 +224,26 @@ def _same(sought: Sought, columns: Sequence[str], *, can_sort: bool) -> dict[str
     }
 
 
-def _is_countable(sought: Sought) -> bool:
-    """Whether the list holds all answers of its cells that are in its state."""
-    return not (sought.wanted.text or sought.wanted.stratum or sought.where)
-
-
 def _tally(board: Board, run: RunInfo, cells: Sequence[CellInfo], sought: Sought) -> dict[str, int] | None:
-    """How many answers are in each state; ``None`` where that is still being counted, or the list is a part."""
-    if not _is_countable(sought):
+    """How many of the answers that are sought are in each state; ``None`` where that is not counted, or not yet."""
+    wanted, pages = sought.wanted, board.store.pages
+    if wanted.text or sought.problem:
         return None
     remember = board.remember_large if board.is_large([run]) else board.remember
-    key = (run.id, tuple(one.id for one in cells))
-    return remember("tally", key, lambda: board.store.pages.tally(cells))
+    key = (run.id, tuple(one.id for one in cells), wanted.stratum, sought.where)
+    if wanted.stratum or wanted.where:
+        return remember("tally", key, lambda: pages.tally_part(cells, wanted))
+    return remember("tally", key, lambda: pages.tally(cells))
+
+
+def _subjects(board: Board, run: RunInfo, cells: Sequence[CellInfo], sought: Sought) -> dict[str, int] | None:
+    """The same of each subject, where one model and one benchmark are chosen."""
+    wanted = sought.wanted
+    if wanted.text or sought.problem or len(cells) != 1:
+        return None
+    remember = board.remember_large if board.is_large([run]) else board.remember
+    key = (run.id, cells[0].id, wanted.state, sought.where)
+    return remember("subjects", key, lambda: board.store.pages.tally_strata(cells[0], wanted))
 
 
 def _chips(tallied: dict[str, int] | None, chosen: str) -> list[Chip]:

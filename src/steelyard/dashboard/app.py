@@ -43,6 +43,7 @@ PAGES = {
     "/": runs_page.runs,
     "/runs/{run}": run_pages.run,
     "/runs/{run}/answers": answers_page.answers,
+    "/runs/{run}/answers.{format}": answers_page.download,
     "/runs/{run}/gate": gate_page.gate,
     "/runs/{run}/report.html": run_pages.report,
     "/runs/{run}/provenance": provenance_page.provenance,

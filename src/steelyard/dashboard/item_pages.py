@@ -52,7 +52,7 @@ class Part(Struct, frozen=True, kw_only=True):
 
 
 class Searched(Struct, frozen=True, kw_only=True):
-    """What an answer consists of under one name; what is sought stands in it at ``n`` places, the first named ``at``."""
+    """What an answer consists of under one name; what is sought stands in it ``n`` times, the first named ``at``."""
 
     name: str
     parts: tuple[Part, ...]
@@ -69,7 +69,7 @@ class Other(Struct, frozen=True, kw_only=True):
 
 
 class Against(Struct, frozen=True, kw_only=True):
-    """An answer beside another model's; unless something is sought in them, with the words that only one of them has."""
+    """An answer beside another model's; unless something is sought, with the words marked that only one of them has."""
 
     other: Other
     own: Markup
@@ -145,6 +145,7 @@ def answer(request: Request) -> Response:
     texts = {"question": turns, "reply": [Text(role="", text=one.text)], "right answer": [Text(role="", text=one.gold)]}
     others = _others(found, board.store.history.others(found, reveal=board.reveal))
     against = number(request, "against")
+    against = 0 if against == found.cell.id else against
     other = next((each for each in others if each.cell == against), None)
     sought_words = find or sought["text"]
     return board.page(

@@ -17,7 +17,7 @@ from steelyard.store.reading.fitting import contains
 from steelyard.store.reading.neighbours import Neighbours, neighbours
 from steelyard.store.reading.ranks import Firsts, Ranks
 from steelyard.store.reading.rare import Rarities
-from steelyard.store.reading.tallies import tally
+from steelyard.store.reading.tallies import tally, tally_part, tally_strata
 from steelyard.store.rows.cells import cell_info, cells_of
 from steelyard.types import CellInfo, Estimate, RunInfo
 
@@ -127,6 +127,16 @@ class Pages:
         """How many answers of these cells there are, and how many in each state: all are looked through."""
         with self._reading() as connection:
             return tally(connection, cells)
+
+    def tally_part(self, cells: Sequence[CellInfo], wanted: AnswersWanted) -> dict[str, int]:
+        """The same of the answers that are wanted, in whichever state, whatever stands in them."""
+        with self._reading() as connection:
+            return tally_part(connection, cells, wanted)
+
+    def tally_strata(self, info: CellInfo, wanted: AnswersWanted) -> dict[str, int]:
+        """How many answers of each subject of the cell are wanted, whatever stands in them."""
+        with self._reading() as connection:
+            return tally_strata(connection, info, wanted)
 
     def beside(
         self, run_id: str, info: CellInfo, place: tuple[int, int], wanted: AnswersWanted, *, reveal: bool = False

@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+import msgspec
 from sqlalchemy import ColumnElement, Connection, Select, and_, exists, func, select
 
 from steelyard.store.database import schema
+from steelyard.store.reading.answer_pages import AnswersWanted, answers_like
 from steelyard.store.reading.cell_calls import extent_of, lies_in
-from steelyard.store.reading.states import ANSWER_STATES, counts, said_by_calls, said_by_scores
+from steelyard.store.reading.states import ANSWER_STATES, counts, is_in_state, said_by_calls, said_by_scores
 from steelyard.store.writing.judgements import measures_of
 from steelyard.types import CellInfo
 
@@ -27,6 +29,29 @@ def tally(connection: Connection, cells: Sequence[CellInfo]) -> dict[str, int]:
         found.update(_counted(connection, info, own))
         found.subtract(_counted(connection, info, [schema.calls.c.id.in_(_superseded(info))]))
     return {name: found[name] for name in (ALL, *ANSWER_STATES)}
+
+
+def tally_part(connection: Connection, cells: Sequence[CellInfo], wanted: AnswersWanted) -> dict[str, int]:
+    """The same of the answers that are wanted, in whichever state; no text is looked for."""
+    found: Counter[str] = Counter()
+    part = msgspec.structs.replace(wanted, state="", text="")
+    for info in cells:
+        each = [func.count().filter(is_in_state(connection, info, state)).label(state) for state in ANSWER_STATES]
+        counted = answers_like(connection, info, part).with_only_columns(
+            func.count().label(ALL), *each, maintain_column_froms=True
+        )
+        found.update(dict(connection.execute(counted).one()._mapping))
+    return {name: found[name] for name in (ALL, *ANSWER_STATES)}
+
+
+def tally_strata(connection: Connection, info: CellInfo, wanted: AnswersWanted) -> dict[str, int]:
+    """How many answers of each subject are wanted, whichever subject is; no text is looked for."""
+    stratum = schema.samples.c.stratum
+    part = msgspec.structs.replace(wanted, stratum="", text="")
+    like = answers_like(connection, info, part).where(stratum.is_not(None))
+    counted = like.with_only_columns(stratum, func.count(), maintain_column_froms=True)
+    rows = connection.execute(counted.group_by(stratum).order_by(stratum))
+    return {row[0]: row[1] for row in rows}
 
 
 def _counted(connection: Connection, info: CellInfo, among: Sequence[ColumnElement[bool]]) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""A run as a flat table, one row per item and repeat, streamed to CSV, JSON lines or Parquet.
+"""A run, or a part of it, as a flat table, one row per item and repeat, streamed to CSV, JSON lines or Parquet.
 
 JSON lines hold the whole record. CSV and Parquet hold the columns below; text in CSV is made safe for spreadsheets,
 which run a cell that begins like a formula.
@@ -17,8 +17,11 @@ from typing import Any, TextIO
 from unicodedata import category, normalize
 
 import msgspec
+from msgspec import Struct
 
 from steelyard.errors import EnvironmentFault, StoreError, UsageError
+from steelyard.store.reading.answer_pages import is_in
+from steelyard.store.reading.conditions import Condition
 from steelyard.store.store import Store
 from steelyard.types import CellInfo, Record
 
@@ -41,6 +44,17 @@ TYPES = {
 }
 
 
+class Part(Struct, frozen=True, kw_only=True):
+    """Which of a run's records: of these cells, those that fit and in which the text stands."""
+
+    cells: tuple[int, ...] | None = None
+    where: Condition | None = None
+    text: str = ""
+
+
+WHOLE = Part()
+
+
 def export(
     store: Store, run_id: str, format_: str, output: Path | None, stream: TextIO, *, reveal: bool = False
 ) -> None:
@@ -51,12 +65,18 @@ def export(
         with new_file(output) as unfinished:
             _write_parquet(store, run_id, unfinished, reveal)
         return
-    write = _write_csv if format_ == "csv" else _write_json_lines
+    written = lines(store, run_id, format_, reveal=reveal)
     if output is None:
-        write(store, run_id, stream, reveal)
+        stream.writelines(written)
         return
     with new_file(output) as unfinished, unfinished.open("w", encoding="utf-8", newline="") as file:
-        write(store, run_id, file, reveal)
+        file.writelines(written)
+
+
+def lines(store: Store, run_id: str, format_: str, part: Part = WHOLE, *, reveal: bool = False) -> Iterator[str]:
+    """The records as ``csv`` or ``jsonl``, a line at a time."""
+    make = _csv_lines if format_ == "csv" else _json_lines
+    return make(store, run_id, part, reveal)
 
 
 def flat_row(record: Record, cell: CellInfo, metrics: dict[str, str]) -> dict[str, Any]:
@@ -141,49 +161,57 @@ def _metrics(cells: Iterable[CellInfo]) -> dict[str, str]:
     return metric_columns(dict.fromkeys(metric for cell in cells for metric in cell.scored))
 
 
-def _flat_rows(store: Store, run_id: str, reveal: bool) -> Iterator[dict[str, Any]]:
-    cells = store.cells(run_id)
-    metrics = _metrics(cells)
-    for cell in cells:
-        for record in store.records(run_id, cell=cell.id, reveal=reveal):
-            yield flat_row(record, cell, metrics)
+def _cells(store: Store, run_id: str, part: Part) -> list[CellInfo]:
+    return [info for info in store.cells(run_id) if part.cells is None or info.id in part.cells]
 
 
-def _header(store: Store, run_id: str) -> list[str]:
+def _records(store: Store, run_id: str, part: Part, reveal: bool) -> Iterator[tuple[CellInfo, Record]]:
+    text = part.text.casefold()
+    for info in _cells(store, run_id, part):
+        is_searched = reveal or not info.is_confidential
+        for record in store.records(run_id, cell=info.id, where=part.where, reveal=reveal):
+            sample = record.sample
+            if text in sample.id.casefold() or (is_searched and is_in(text, record.call, sample)):
+                yield info, record
+
+
+def _flat_rows(store: Store, run_id: str, part: Part, reveal: bool) -> Iterator[dict[str, Any]]:
+    metrics = _metrics(_cells(store, run_id, part))
+    for cell, record in _records(store, run_id, part, reveal):
+        yield flat_row(record, cell, metrics)
+
+
+def _header(store: Store, run_id: str, part: Part) -> list[str]:
     after = COLUMNS.index("text") + 1
-    return [*COLUMNS[:after], *_metrics(store.cells(run_id)).values(), *COLUMNS[after:]]
+    return [*COLUMNS[:after], *_metrics(_cells(store, run_id, part)).values(), *COLUMNS[after:]]
 
 
 class _PlainLineEnds:
-    """A file whose CSV lines end in a bare newline.
+    """A line of CSV with a bare newline at its end, given back by the writer.
 
     The writer itself must believe in CRLF: it quotes only the line ends that it knows, and an unquoted carriage return
     in an answer begins a new row, and a formula, in a spreadsheet.
     """
 
-    def __init__(self, file: TextIO) -> None:
-        self._file = file
-
-    def write(self, line: str) -> None:
-        self._file.write(line.removesuffix("\r\n") + "\n")
+    def write(self, line: str) -> str:
+        return line.removesuffix("\r\n") + "\n"
 
 
-def _write_csv(store: Store, run_id: str, file: TextIO, reveal: bool) -> None:
-    writer = csv.writer(_PlainLineEnds(file), lineterminator="\r\n")
-    header = _header(store, run_id)
-    writer.writerow(map(formula_safe, header))
-    for row in _flat_rows(store, run_id, reveal):
-        writer.writerow([formula_safe(row[column]) for column in header])
+def _csv_lines(store: Store, run_id: str, part: Part, reveal: bool) -> Iterator[str]:
+    writer = csv.writer(_PlainLineEnds(), lineterminator="\r\n")
+    header = _header(store, run_id, part)
+    yield writer.writerow(map(formula_safe, header))
+    for row in _flat_rows(store, run_id, part, reveal):
+        yield writer.writerow([formula_safe(row[column]) for column in header])
 
 
-def _write_json_lines(store: Store, run_id: str, file: TextIO, reveal: bool) -> None:
-    for cell in store.cells(run_id):
-        for record in store.records(run_id, cell=cell.id, reveal=reveal):
-            document = msgspec.to_builtins(record)
-            document["call"]["digest"] = record.call.digest.hex()
-            if cell.is_imported:
-                document["call"]["started_at"] = None
-            file.write(msgspec.json.encode(document).decode() + "\n")
+def _json_lines(store: Store, run_id: str, part: Part, reveal: bool) -> Iterator[str]:
+    for cell, record in _records(store, run_id, part, reveal):
+        document = msgspec.to_builtins(record)
+        document["call"]["digest"] = record.call.digest.hex()
+        if cell.is_imported:
+            document["call"]["started_at"] = None
+        yield msgspec.json.encode(document).decode() + "\n"
 
 
 def _write_parquet(store: Store, run_id: str, path: Path, reveal: bool) -> None:
@@ -193,12 +221,14 @@ def _write_parquet(store: Store, run_id: str, path: Path, reveal: bool) -> None:
     except ImportError as error:
         raise EnvironmentFault("Parquet needs a package. Try: pip install 'steelyard[parquet]'") from error
     scored = set(_metrics(store.cells(run_id)).values())
-    columns = {name: "DOUBLE" if name in scored else TYPES.get(name, "VARCHAR") for name in _header(store, run_id)}
+    columns = {
+        name: "DOUBLE" if name in scored else TYPES.get(name, "VARCHAR") for name in _header(store, run_id, WHOLE)
+    }
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         lines, written = Path(folder) / "rows.jsonl", Path(folder) / "rows.parquet"
         with lines.open("wb") as file:
             rows_written = 0
-            for row in _flat_rows(store, run_id, reveal):
+            for row in _flat_rows(store, run_id, WHOLE, reveal):
                 file.write(msgspec.json.encode(row) + b"\n")
                 rows_written += 1
         if not rows_written:
