@@ -5,9 +5,9 @@ What is sought and which columns are shown stands in the address, so that a list
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Generator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Hashable, Iterator, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import Struct
 
@@ -29,10 +29,13 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
+T = TypeVar("T")
 ORDERS: tuple[Order, ...] = ("item", "slowest", "dearest", "longest")
 A_PAGE, MOST_A_PAGE = 100, 500
 FORMATS = {"csv": "text/csv; charset=utf-8", "jsonl": "application/jsonl; charset=utf-8"}
 LINES_AT_ONCE = 200
+PARTS_COUNTED_AT_ONCE = 4_000
+"""So many answers are looked through for a part or its subjects while one waits: each takes some 20 us."""
 COLUMNS = {
     "read": "read as",
     "gold": "right answer",
@@ -229,11 +232,17 @@ def _tally(board: Board, run: RunInfo, cells: Sequence[CellInfo], sought: Sought
     wanted, pages = sought.wanted, board.store.pages
     if wanted.text or sought.problem:
         return None
-    remember = board.remember_large if board.is_large([run]) else board.remember
     key = (run.id, tuple(one.id for one in cells), wanted.stratum, sought.where)
     if wanted.stratum or wanted.where:
-        return remember("tally", key, lambda: pages.tally_part(cells, wanted))
+        return _soon(board, run)("tally", key, lambda: pages.tally_part(cells, wanted))
+    remember = board.remember_large if board.is_large([run]) else board.remember
     return remember("tally", key, lambda: pages.tally(cells))
+
+
+def _soon(board: Board, run: RunInfo) -> Callable[[str, Hashable, Callable[[], T]], T | None]:
+    """How a part is counted: at once, or while the page is open."""
+    is_long = board.store.pages.holds_more_than(run.id, PARTS_COUNTED_AT_ONCE)
+    return board.remember_large if is_long else board.remember
 
 
 def _subjects(board: Board, run: RunInfo, cells: Sequence[CellInfo], sought: Sought) -> dict[str, int] | None:
@@ -241,9 +250,8 @@ def _subjects(board: Board, run: RunInfo, cells: Sequence[CellInfo], sought: Sou
     wanted = sought.wanted
     if wanted.text or sought.problem or len(cells) != 1:
         return None
-    remember = board.remember_large if board.is_large([run]) else board.remember
     key = (run.id, cells[0].id, wanted.state, sought.where)
-    return remember("subjects", key, lambda: board.store.pages.tally_strata(cells[0], wanted))
+    return _soon(board, run)("subjects", key, lambda: board.store.pages.tally_strata(cells[0], wanted))
 
 
 def _chips(tallied: dict[str, int] | None, chosen: str) -> list[Chip]:
