@@ -5,6 +5,7 @@ The pictures go to the folder that ``STEELYARD_PICTURES`` names. Needs Playwrigh
 
 import fcntl
 import os
+import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -136,6 +137,28 @@ def test_scripts_filter_the_answers(browser, stage, request):
         shown_items = page.locator(".item:not([hidden])").count()
         assert 0 < shown_items < scenes.ITEMS
         assert page.inner_text("#shown") == f"{shown_items} of {scenes.ITEMS} items"
+
+
+def test_a_score_leads_to_the_answers_behind_it(browser, stage, request):
+    address = address_of("four_models", stage, request)
+    with shown(browser, address, "light") as page:
+        page.select_option("select[name=state]", "failed")
+        assert page.inner_text("#shown") == f"0 of {scenes.ITEMS} items"
+        page.locator("#matrix tbody tr", has_text="tiny").locator("td a").focus()
+        page.keyboard.press("Enter")
+        assert page.locator("select[name=model] option:checked").inner_text() == "tiny"
+        assert page.inner_text("#shown") == f"{scenes.ITEMS} of {scenes.ITEMS} items"
+        page.wait_for_function("document.querySelector('form.filters').getBoundingClientRect().top < innerHeight")
+
+
+def test_the_first_screen_tells_what_to_choose_how_sure_and_how_dear(browser, stage, request):
+    address = address_of("four_models", stage, request)
+    with shown(browser, address, "light", viewport={"width": 1280, "height": 900}) as page:
+        cards = page.locator(".card").all()
+        assert len(cards) == 3
+        assert all(card.bounding_box()["y"] + card.bounding_box()["height"] < 900 for card in cards)
+        picked = page.locator(".card:not(.withheld)").first
+        assert re.search(r"% .* right, .* at the median, .* USD for 1,000 requests", picked.inner_text())
 
 
 def test_print_leaves_out_what_only_a_screen_can_use(browser, album, stage, request):
