@@ -2,6 +2,7 @@
 
 import os
 import re
+from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -10,6 +11,7 @@ import pytest
 from steelyard.report.drawing import charts
 from steelyard.report.drawing.axes import fitted, interval_text, shortened, tick_text, value_text
 from steelyard.report.drawing.criteria import Held, against_line
+from steelyard.report.drawing.marks import PHONE_WIDTH, WIDTH, for_any_screen
 
 GOLDEN = Path(__file__).parent / "golden"
 HOSTILE = '<script>alert(1)</script>"onload="x'
@@ -52,8 +54,8 @@ def outlines(n=3, name="model-{}"):
     ]  # fmt: skip
 
 
-def scatter(given):
-    return charts.scatter(given, label="s", x_name="cost", y_name="accuracy", x_unit="USD", y_unit="share")
+def scatter(given, width=WIDTH):
+    return charts.scatter(given, label="s", x_name="cost", y_name="accuracy", x_unit="USD", y_unit="share", width=width)
 
 
 def held(name="model-{}"):
@@ -66,22 +68,30 @@ def held(name="model-{}"):
 
 
 DRAWN = {
-    "criteria": lambda name="model-{}": against_line(
-        held(name), label="c", unit="points", bound=-0.03, is_floor=True, before=0.0
+    "criteria": lambda name="model-{}", width=WIDTH: against_line(
+        held(name), label="c", unit="points", bound=-0.03, is_floor=True, before=0.0, width=width
     ),
-    "intervals": lambda name="model-{}": charts.intervals(rows(name=name), label="i", chance=0.25),
-    "scatter": lambda name="model-{}": scatter(marks(name=name)),
-    "ecdf": lambda name="model-{}": charts.ecdf(series(name=name), label="e", x_name="latency"),
-    "over_requests": lambda name="model-{}": charts.over_requests(series(name=name), label="o", y_name="latency"),
-    "radar": lambda name="model-{}": charts.radar(spokes(), outlines(name=name), label="r"),
+    "intervals": lambda name="model-{}", width=WIDTH: charts.intervals(
+        rows(name=name), label="i", chance=0.25, width=width
+    ),
+    "scatter": lambda name="model-{}", width=WIDTH: scatter(marks(name=name), width),
+    "ecdf": lambda name="model-{}", width=WIDTH: charts.ecdf(
+        series(name=name), label="e", x_name="latency", width=width
+    ),
+    "over_requests": lambda name="model-{}", width=WIDTH: charts.over_requests(
+        series(name=name), label="o", y_name="latency", width=width
+    ),
+    "radar": lambda name="model-{}", width=WIDTH: charts.radar(spokes(), outlines(name=name), label="r", width=width),
 }
+WIDTHS = {WIDTH: "", PHONE_WIDTH: "-narrow"}
 
 
+@pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("chart", DRAWN)
-def test_a_chart_is_drawn_as_before(chart):
+def test_a_chart_is_drawn_as_before(chart, width):
     """After a wanted change: GOLDEN=write, and look at the pictures."""
-    path = GOLDEN / f"{chart}.svg"
-    drawn = DRAWN[chart]() + "\n"
+    path = GOLDEN / f"{chart}{WIDTHS[width]}.svg"
+    drawn = DRAWN[chart](width=width) + "\n"
     if os.environ.get("GOLDEN") == "write":
         path.write_text(drawn, "utf-8")
     assert drawn == path.read_text("utf-8")
@@ -114,20 +124,28 @@ def texts(drawn):
 
 
 @pytest.mark.parametrize("name", ["model-{}", "a-vendor/with-a-very-long-model-name-{}-instruct-2026-11-26-preview"])
+@pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("chart", DRAWN)
-def test_no_text_is_clipped_or_lies_on_another(chart, name):
-    drawn = DRAWN[chart](name=name)
+def test_no_text_is_clipped_or_lies_on_another(chart, width, name):
+    drawn = DRAWN[chart](name=name, width=width)
     found = texts(drawn)
     height = float(re.search(r'viewBox="0 0 \d+ (\d+)"', drawn)[1])
     for text, left, top, right, foot in found:
         assert left >= 0, text
-        assert right <= charts.WIDTH + 1, text
+        assert right <= width + 1, text
         assert top >= -1, text
         assert foot <= height, text
     for place, one in enumerate(found):
         for other in found[place + 1 :]:
             apart = one[1] >= other[3] or other[1] >= one[3] or one[2] >= other[4] or other[2] >= one[4]
             assert apart, (one[0], other[0])
+
+
+def test_of_many_requests_a_narrow_chart_draws_no_more_points_than_it_can_show():
+    wide, narrow = (charts.over_requests(series(1, 6_000), label="o", y_name="s", width=width) for width in WIDTHS)
+    assert 0 < narrow.count("h0") < wide.count("h0") <= 450  # each k-th, and the 2 % that are far out
+    both = for_any_screen(partial(charts.over_requests, series(1, 6_000), label="o", y_name="s"))
+    assert both == wide + narrow
 
 
 @pytest.mark.parametrize("values", [[0.0], [1.0], [0.0, 0.0], [5.0, 5.0], [1e-9, 1e9], [0.0, 1e-6], [-1.0, 2.0], []])

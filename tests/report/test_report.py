@@ -194,6 +194,18 @@ def test_the_page_says_what_a_reader_needs(hostile):
         assert words in shown
 
 
+def test_what_to_choose_stands_before_what_was_found(hostile):
+    page = html(*hostile)
+    assert page.index('id="recommendations"') < page.index('id="findings"')
+
+
+def test_a_score_leads_to_a_place_of_the_page(hostile):
+    page = html(*hostile)
+    led = re.findall(r'href="#(answers-\d+-\d+)"', page)
+    assert led
+    assert all(page.count(f'id="{place}"') == 1 for place in led)
+
+
 def test_of_answers_made_elsewhere_it_is_not_said_how_they_were_sent():
     write_cases(["a", "b"])
     imported("m", ["0", "x"])

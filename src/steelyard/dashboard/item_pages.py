@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -17,6 +18,7 @@ from steelyard.errors import UnknownName, UsageError
 from steelyard.report.answers import question
 from steelyard.report.drawing import charts, timelines
 from steelyard.report.drawing.figures import Figure
+from steelyard.report.drawing.marks import for_any_screen
 from steelyard.report.unseen import cut, visible
 from steelyard.store.reading.answer_pages import AnswersWanted
 from steelyard.store.reading.conditions import parse_condition
@@ -98,7 +100,7 @@ def item(request: Request) -> Response:
     lanes = [lane(one, f"#{one.run.number} {one.cell.model}") for one in found.answers]
     figures = []
     if is_timed(lanes):
-        svg = timelines.waterfall(lanes, label=f"Where the time of each answer to {name} went")
+        svg = for_any_screen(partial(timelines.waterfall, lanes, label=f"Where the time of each answer to {name} went"))
         figures = drawn([Figure(title="Where the time went", note=OF_TIME, svg=svg)])
     return board.page(
         "item.html.j2",
@@ -227,12 +229,17 @@ def _figures(found: Answered) -> list[Figure]:
     lanes = [lane(found, found.cell.model)]
     figures = []
     if is_timed(lanes):
-        svg = timelines.waterfall(lanes, label="Where the time of this answer went")
+        svg = for_any_screen(partial(timelines.waterfall, lanes, label="Where the time of this answer went"))
         figures.append(Figure(title="Where the time went", note=OF_TIME, svg=svg))
     if len(found.gaps_s) > 1:
         gaps = charts.Series(name=found.cell.model, slot=0, values=found.gaps_s)
-        svg = charts.over_requests([gaps], label="Gaps between the chunks of this answer", y_name="gap",
-                                   x_name="chunk, in the order received")  # fmt: skip
+        chart = partial(
+            charts.over_requests,
+            [gaps],
+            label="Gaps between the chunks of this answer",
+            y_name="gap",
+            x_name="chunk, in the order received",
+        )
         note = "The time between neighbouring chunks that carried text, with its running median."
-        figures.append(Figure(title="Between the tokens", note=note, svg=svg))
+        figures.append(Figure(title="Between the tokens", note=note, svg=for_any_screen(chart)))
     return figures

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -10,6 +11,7 @@ from msgspec import Struct
 from steelyard.dashboard.board import Board, board_of, number
 from steelyard.dashboard.rendering import drawn
 from steelyard.report.drawing.figures import Figure
+from steelyard.report.drawing.marks import for_any_screen
 from steelyard.report.drawing.timelines import Day, per_day
 from steelyard.report.facts import cut_short, some
 from steelyard.store.reading.pages import ListedRun, RunsWanted
@@ -59,7 +61,7 @@ def money(request: Request) -> Response:
     unknown = [one.model for one in totals if one.unknown]
     figures = []
     if any(day.parts for day in days):
-        svg = per_day(days[-MOST_DAYS:], label="USD spent a day, by model")
+        svg = for_any_screen(partial(per_day, days[-MOST_DAYS:], label="USD spent a day, by model"))
         note = f"USD a day by when the run began (UTC). What has no known price is not in it.{_grey(totals)}"
         figures = drawn([Figure(title="Spent a day", note=note, svg=svg)])
     return board.page(

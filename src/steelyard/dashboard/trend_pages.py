@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from steelyard.analysis.metrics import METRICS
@@ -13,6 +14,7 @@ from steelyard.report.comparing.baselines import SHOWN, weaknesses
 from steelyard.report.comparing.trends import ARROWS, Trends, load_trends, notes_of, trend_sentence
 from steelyard.report.drawing.axes import Unit
 from steelyard.report.drawing.figures import Figure
+from steelyard.report.drawing.marks import for_any_screen
 from steelyard.report.drawing.timelines import RunPoint, Step, over_runs
 from steelyard.store.reading.pages import RunsWanted
 from steelyard.store.rows.baselines import Baseline
@@ -118,17 +120,20 @@ def _figures(series: Series) -> list[Figure]:
         for one in series.changes
         if one.at in place
     ]
-    svg = over_runs(
-        [_point(point.label, point.estimate.value, point.estimate.low, point.estimate.high, point.is_signal)
-         for point in points],
+    chart = partial(
+        over_runs,
+        [
+            _point(point.label, point.estimate.value, point.estimate.low, point.estimate.high, point.is_signal)
+            for point in points
+        ],
         steps,
         label=f"{series.metric} of {series.model} on {series.benchmark}",
         unit=UNITS.get(series.unit, ""),
         reference=series.reference,
-    )  # fmt: skip
+    )
     note = "Bars are 95 % intervals. Filled: told apart from the first runs. The line across is what these came to."
     note += " Shaded: where the level changed." if steps else ""
-    return [Figure(title=f"{series.model} on {series.benchmark}", note=note, svg=svg)]
+    return [Figure(title=f"{series.model} on {series.benchmark}", note=note, svg=for_any_screen(chart))]
 
 
 def _point(name: str, value: float | None, low: float | None, high: float | None, is_signal: bool) -> RunPoint:

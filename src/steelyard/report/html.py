@@ -13,6 +13,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from steelyard.analysis.frontier import Frontier
 from steelyard.analysis.gate import GateReport
 from steelyard.analysis.recommendations import together
@@ -27,7 +29,7 @@ from steelyard.report.evidence import Evidence
 from steelyard.report.examples import examples_apart, fitting
 from steelyard.report.facts import facts, spending_lines
 from steelyard.report.laid_out import laid_out, parted, prose
-from steelyard.report.matrix import figures_table, matrix, subjects_table
+from steelyard.report.matrix import DASH, Table, figures_table, in_figures, matrix, subjects_table
 from steelyard.report.origins import asked_rows, commands, in_full, origins, pages
 from steelyard.report.raw import attachments
 from steelyard.report.samples import Item, load_samples
@@ -78,8 +80,10 @@ def _parts(store: Store, evidence: Evidence, about: Mapping[str, str], *, reveal
     is_long = len(provenance) > MOST_PROVENANCE
     models, labels = evidence.models, [bench.label for bench in evidence.benches]
     items, examples = fitting(*examples_apart(load_samples(store, evidence, slots(evidence), reveal=reveal)))
+    results = results_parts(evidence, about)
     return {
-        **results_parts(evidence, about),
+        **results,
+        "matrix": _with_answers(results["matrix"], evidence) if items else results["matrix"],
         "frontiers": [
             [frontier_part(one, is_open=False) for one in frontiers_of(store, bench)] for bench in evidence.benches
         ],
@@ -98,6 +102,21 @@ def _parts(store: Store, evidence: Evidence, about: Mapping[str, str], *, reveal
     }
 
 
+def _with_answers(table: Table, evidence: Evidence) -> Table:
+    """The matrix with a link from each score to the model's answers among those that the page shows."""
+    scores = len(evidence.benches)
+    lines = []
+    for line in table.lines:
+        cells = [
+            msgspec.structs.replace(one, link=f"#answers-{evidence.models.index(line.name)}-{place}")
+            if place < scores and one.text not in ("", DASH) and line.name in evidence.models
+            else one
+            for place, one in enumerate(line.cells)
+        ]
+        lines.append(msgspec.structs.replace(line, cells=tuple(cells)))
+    return msgspec.structs.replace(table, lines=tuple(lines))
+
+
 def results_parts(evidence: Evidence, about: Mapping[str, str] = NOTHING_SAID) -> dict[str, Any]:
     """The results alone, as ``findings.html.j2``, ``table.html.j2`` and ``bench.html.j2`` show them."""
     slot_of = slots(evidence)
@@ -105,7 +124,12 @@ def results_parts(evidence: Evidence, about: Mapping[str, str] = NOTHING_SAID) -
         "facts": facts(evidence),
         "findings": _sorted_out(evidence.findings),
         "recommendations": [
-            {"uses": listed([one.use for one in group]), "of": group} for group in together(evidence.recommendations)
+            {
+                "uses": listed([one.use for one in group]),
+                "of": group,
+                "measured": [line for name in group[0].models if (line := in_figures(evidence, name))],
+            }
+            for group in together(evidence.recommendations)
         ],
         "matrix": matrix(evidence, slot_of),
         "overview": _drawn(overview(evidence)),

@@ -22,6 +22,11 @@ MOST_COLUMNS = 6
 OF_WHAT = "Costs of 1,000 are of 1,000 requests, and of 1,000 right answers."
 SPANS = "Where benchmarks differ in a time, a cost of 1,000 or reliability, the lowest and the highest stand there."
 MARKS = {"leads": "Leads: told apart from all others.", "tied": "Tied: not told apart from the best one seen."}
+OF_A_PICK = {
+    "accuracy": "{} right",
+    "latency.p50": "{} at the median",
+    "cost.per_request": "{} for 1,000 requests",
+}
 FIGURES = (
     ("accuracy", "accuracy"),
     ("scored", "n"),
@@ -102,6 +107,20 @@ def matrix(evidence: Evidence, slot_of: dict[str, int]) -> Table:
     notes = [OF_WHAT] if set(told.headings) & set(PER_THOUSAND.values()) else []
     notes += [SPANS] if len(benches) > 1 else []
     return msgspec.structs.replace(told, caption=" ".join([told.caption, *notes]))
+
+
+def in_figures(evidence: Evidence, name: str) -> str:
+    """How right, how fast and how dear a model is, where known; of several benchmarks the matrix tells it."""
+    one = _found(evidence.benches[0], name) if len(evidence.benches) == 1 else None
+    if one is None:
+        return ""
+    cells = [(cell(one.estimates.get(metric)), words) for metric, words in OF_A_PICK.items()]
+    known = [
+        words.format(f"{found.text} ({found.interval})" if found.interval else found.text)
+        for found, words in cells
+        if found.text not in ("", DASH)
+    ]
+    return f"{name}: {', '.join(known)}." if known else ""
 
 
 def _without_empty(table: Table, *, keep: int) -> Table:

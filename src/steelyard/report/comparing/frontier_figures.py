@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import msgspec
 
 from steelyard.analysis.frontier import Frontier, Point
@@ -9,6 +11,7 @@ from steelyard.analysis.wording import thousandfold
 from steelyard.report.comparing.frontier import point_name
 from steelyard.report.drawing.charts import Mark, scatter
 from steelyard.report.drawing.figures import Figure
+from steelyard.report.drawing.marks import for_any_screen
 from steelyard.types import Estimate
 
 CASCADE, CHEAP, DEAR = 0, 1, 2
@@ -23,13 +26,16 @@ def frontier_figure(found: Frontier) -> Figure | None:
     has_costs = all(point.cost_per_item.value is not None for point in points)
     across = [(point, _cost(point) if has_costs else _escalated(found, point)) for point in points]
     marks = [_mark(found, *one) for one in across if one[0].accuracy.value is not None and one[1].value is not None]
-    svg = scatter(
-        [_on_front(mark, marks) for mark in marks],
-        label=f"Accuracy of the cascade of {found.cheap} and {found.dear} against its cost, by threshold",
-        x_name="cost of 1,000" if has_costs else "escalated",
-        y_name="accuracy",
-        x_unit="USD" if has_costs else "share",
-        y_unit="share",
+    svg = for_any_screen(
+        partial(
+            scatter,
+            [_on_front(mark, marks) for mark in marks],
+            label=f"Accuracy of the cascade of {found.cheap} and {found.dear} against its cost, by threshold",
+            x_name="cost of 1,000" if has_costs else "escalated",
+            y_name="accuracy",
+            x_unit="USD" if has_costs else "share",
+            y_unit="share",
+        )
     )
     note = "Each point is a threshold of confidence, or one model alone, with 95 % intervals. Filled and joined: none "
     note += (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from steelyard.analysis.gate import Check, GateReport
 from steelyard.analysis.wording import written
@@ -10,6 +11,7 @@ from steelyard.report.comparing.verdict import change_with_bounds
 from steelyard.report.drawing.axes import Unit
 from steelyard.report.drawing.criteria import Held, against_line
 from steelyard.report.drawing.figures import Figure
+from steelyard.report.drawing.marks import for_any_screen
 
 OF_VALUES: dict[str, Unit] = {"share": "share", "s": "s", "USD": "USD"}
 OF_CHANGES: dict[str, Unit] = {"share": "points", "s": "s", "USD": "USD"}
@@ -28,13 +30,16 @@ def criteria_figures(verdict: GateReport) -> list[Figure]:
 def _figure(checks: Sequence[Check]) -> Figure:
     first = checks[0]
     is_floor = first.better == "higher"
-    svg = against_line(
-        [_held(check, name) for check, name in zip(checks, _names(checks), strict=True)],
-        label=f"{first.metric} with its bounds, {first.criterion}",
-        unit=_unit(first),
-        bound=_bound(first),
-        is_floor=is_floor,
-        before=None if first.scale == "value" else 0.0,
+    svg = for_any_screen(
+        partial(
+            against_line,
+            [_held(check, name) for check, name in zip(checks, _names(checks), strict=True)],
+            label=f"{first.metric} with its bounds, {first.criterion}",
+            unit=_unit(first),
+            bound=_bound(first),
+            is_floor=is_floor,
+            before=None if first.scale == "value" else 0.0,
+        )
     )
     return Figure(title=first.criterion, note=_note(first), svg=svg)
 

@@ -16,11 +16,15 @@ from msgspec import Struct
 from steelyard.report.drawing.axes import Scale, Unit, fitted, interval_text, shares, shortened, told_apart, value_text
 from steelyard.report.drawing.marks import (
     CHARACTER,
+    LONGEST_NAME,
+    PHONE_WIDTH,
     SLOTS,
     WIDTH,
     group,
     line,
+    longest_name,
     marker,
+    row_words,
     scale_words,
     svg,
     width_of,
@@ -31,7 +35,9 @@ from steelyard.report.drawing.marks import (
 
 MOST_STEPS = 160
 MOST_DOTS = 300
-LONGEST_NAME = 24
+MOST_MEDIANS = 80
+SHORT_NAME = 14
+"""Where many share a chart, or it is narrow."""
 LABELLED = 12
 """Of so many models each has its name and whiskers on a scatter; of more, those on the front."""
 
@@ -86,30 +92,33 @@ class Outline(Struct, frozen=True, kw_only=True):
     texts: tuple[str, ...]
 
 
-def intervals(rows: Sequence[Row], *, label: str, unit: Unit = "share", chance: float | None = None) -> str:
-    """A line a model: its value with its interval, ties of the best filled, ``chance`` as a line across."""
+def intervals(
+    rows: Sequence[Row], *, label: str, unit: Unit = "share", chance: float | None = None, width: int = WIDTH
+) -> str:
+    """A line a model: its value with its interval, ties of the best filled, ``chance`` as a line across.
+
+    On a narrow chart the words stand above the interval, and it has the whole width.
+    """
     told = [interval_text(row.value, row.low, row.high, unit) for row in rows]
-    names = told_apart([row.name for row in rows], LONGEST_NAME)
-    left = 14 + max(map(width_of, names.values()), default=0.0)
-    right = 12 + max(map(width_of, told), default=0.0)
-    top, step = 8, 24
-    height = top + step * len(rows) + 26
+    is_wide = width > PHONE_WIDTH
+    names = told_apart([row.name for row in rows], longest_name(told, width))
+    left = 14 + max(map(width_of, names.values()), default=0.0) if is_wide else 10.0
+    right = 12 + max(map(width_of, told), default=0.0) if is_wide else 10.0
+    top, step = (8, 24) if is_wide else (4, 38)
     ends = [end for row in rows for end in (row.value, row.low, row.high) if end is not None]
     measure = shares if unit == "share" else fitted
     whole = [0.0, 1.0] if len(rows) == 1 and unit == "share" else []  # alone, a short interval would fill the chart
-    scale = measure([*ends, *whole, *([] if chance is None else [chance])], left, WIDTH - right)
+    scale = measure([*ends, *whole, *([] if chance is None else [chance])], left, width - right)
     foot = top + step * len(rows)
-    parts = [x_axis(scale, unit, top, foot)]
+    parts = [x_axis(scale, unit, top, foot, width)]
     if chance is not None:
         at = scale.at(chance)
         parts.append(f'<line class="chance" x1="{at:.1f}" x2="{at:.1f}" y1="{top}" y2="{foot}"/>')
     for place, row in enumerate(rows):
-        words = (
-            words_at(left - 8, top + step * place + 16, names[row.name], "end", "name"),
-            words_at(scale.end + 10, top + step * place + 16, told[place], "start"),
-        )
-        parts.append(_interval_row(row, told[place], scale, top + step * place + step / 2, words))
-    return svg(height, label, parts)
+        y = top + step * place
+        words = row_words(names[row.name], told[place], scale, y + (16 if is_wide else 15), width)
+        parts.append(_interval_row(row, told[place], scale, y + step - 12, words))
+    return svg(foot + 26, label, parts, width)
 
 
 def _interval_row(row: Row, told: str, scale: Scale, y: float, words: Sequence[str]) -> str:
@@ -124,18 +133,28 @@ def _interval_row(row: Row, told: str, scale: Scale, y: float, words: Sequence[s
     return group("floor" if row.slot is None else f"s{row.slot % SLOTS}", hover, parts)
 
 
-def scatter(marks: Sequence[Mark], *, label: str, x_name: str, y_name: str, x_unit: Unit, y_unit: Unit) -> str:
+def scatter(
+    marks: Sequence[Mark],
+    *,
+    label: str,
+    x_name: str,
+    y_name: str,
+    x_unit: Unit,
+    y_unit: Unit,
+    width: int = WIDTH,
+) -> str:
     """Models as points with their intervals, and the line of those that no other beats."""
     left, right, top, foot, height = 58, 16, 26, 296, 340
-    across = fitted(_ends(marks, "x"), left, WIDTH - right, may_be_log=x_unit != "share")
+    across = fitted(_ends(marks, "x"), left, width - right, may_be_log=x_unit != "share")
     up = (shares if y_unit == "share" else fitted)(_ends(marks, "y"), foot, top)
-    parts = [x_axis(across, x_unit, top, foot), y_axis(up, y_unit, left, WIDTH - right)]
-    parts.append(words_at((left + WIDTH - right) / 2, height - 6, x_name + scale_words(across), "middle", "axis"))
+    parts = [x_axis(across, x_unit, top, foot, width), y_axis(up, y_unit, left, width - right)]
+    parts.append(words_at((left + width - right) / 2, height - 6, x_name + scale_words(across), "middle", "axis"))
     parts.append(words_at(8, 12, y_name, "start", "axis"))
     parts.append(_front_line(marks, across, up))
     taken = [box for mark in marks for box in _boxes(mark, across, up, len(marks))] + _front_boxes(marks, across, up)
     points = [_point_box(across.at(mark.x), up.at(mark.y)) for mark in marks]
-    names = told_apart([mark.name for mark in marks], LONGEST_NAME if len(marks) <= LABELLED else 14)
+    is_roomy = len(marks) <= LABELLED and width > PHONE_WIDTH
+    names = told_apart([mark.name for mark in marks], LONGEST_NAME if is_roomy else SHORT_NAME)
     for mark in sorted(marks, key=lambda mark: not mark.is_front):
         x, y = across.at(mark.x), up.at(mark.y)
         told = (
@@ -146,9 +165,9 @@ def scatter(marks: Sequence[Mark], *, label: str, x_name: str, y_name: str, x_un
         pieces = [marker(mark.slot, x, y, is_hollow=not mark.is_front)]
         if is_told:
             pieces.insert(0, _whiskers(mark, across, up))
-            pieces.append(_placed_label(names[mark.name], x, y, (left, top, WIDTH - right, foot + 8), taken, points))
+            pieces.append(_placed_label(names[mark.name], x, y, (left, top, width - right, foot + 8), taken, points))
         parts.append(group(f"s{mark.slot % SLOTS}", told, pieces))
-    return svg(height, label, parts)
+    return svg(height, label, parts, width)
 
 
 def _ends(marks: Sequence[Mark], field: str) -> list[float]:
@@ -232,17 +251,17 @@ def _overlap(a: Sequence[float], b: Sequence[float]) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
-def ecdf(series: Sequence[Series], *, label: str, x_name: str, unit: Unit = "s") -> str:
+def ecdf(series: Sequence[Series], *, label: str, x_name: str, unit: Unit = "s", width: int = WIDTH) -> str:
     """The share of requests that were as fast or faster; P50, P95 and P99 marked on each line."""
     left, right, top, foot = 58, 16, 14, 254
-    across = fitted([value for one in series for value in one.values], left, WIDTH - right, may_be_log=True)
+    across = fitted([value for one in series for value in one.values], left, width - right, may_be_log=True)
     up = Scale(low=0.0, high=1.0, start=foot, end=top)
-    parts = [x_axis(across, unit, top, foot), y_axis(up, "share", left, WIDTH - right)]
-    parts.append(words_at((left + WIDTH - right) / 2, foot + 40, x_name + scale_words(across), "middle", "axis"))
+    parts = [x_axis(across, unit, top, foot, width), y_axis(up, "share", left, width - right)]
+    parts.append(words_at((left + width - right) / 2, foot + 40, x_name + scale_words(across), "middle", "axis"))
     for one in series:
         ordered = sorted(one.values)
         path = f"M{across.at(ordered[0]):.1f} {foot:.1f}"
-        for place in _steps(len(ordered)):
+        for place in _steps(len(ordered), _most(MOST_STEPS, width)):
             path += f"H{across.at(ordered[place]):.1f}V{up.at((place + 1) / len(ordered)):.1f}"
         pieces = [line(path)]
         for share in (0.50, 0.95, 0.99):
@@ -250,14 +269,19 @@ def ecdf(series: Sequence[Series], *, label: str, x_name: str, unit: Unit = "s")
             tip = f"{one.name}: P{100 * share:.0f} {value_text(at, unit)} of {len(ordered):,} requests"
             pieces.append(group("", tip, [marker(one.slot, across.at(at), up.at(share), is_hollow=False)]))
         parts.append(group(f"s{one.slot % SLOTS}", one.name, pieces))
-    return svg(foot + 48, label, parts)
+    return svg(foot + 48, label, parts, width)
 
 
-def _steps(n: int) -> list[int]:
+def _most(points: int, width: int) -> int:
+    """So many of the points of a wide chart as a chart of this width can show apart."""
+    return points if width > PHONE_WIDTH else points // 3
+
+
+def _steps(n: int, most: int) -> list[int]:
     """The places of an ordered list that are drawn: all, or evenly many."""
-    if n <= MOST_STEPS:
+    if n <= most:
         return list(range(n))
-    return sorted({round(place * (n - 1) / (MOST_STEPS - 1)) for place in range(MOST_STEPS)})
+    return sorted({round(place * (n - 1) / (most - 1)) for place in range(most)})
 
 
 def over_requests(
@@ -267,18 +291,28 @@ def over_requests(
     y_name: str,
     x_name: str = "request, in the order sent",
     unit: Unit = "s",
+    width: int = WIDTH,
 ) -> str:
     """Each request's value in the order in which they were sent, and the running median of each model."""
     left, right, top, foot = 62, 16, 28, 248
     longest = max(len(one.values) for one in series)
-    across = Scale(low=1, high=max(2, longest), start=left, end=WIDTH - right)
+    across = Scale(low=1, high=max(2, longest), start=left, end=width - right)
     up = fitted([value for one in series for value in one.values], foot, top, may_be_log=True)
-    parts = [x_axis(across, "count", top, foot), y_axis(up, unit, left, WIDTH - right)]
-    parts.append(words_at((left + WIDTH - right) / 2, foot + 40, x_name, "middle", "axis"))
+    parts = [x_axis(across, "count", top, foot, width), y_axis(up, unit, left, width - right)]
+    parts.append(words_at((left + width - right) / 2, foot + 40, x_name, "middle", "axis"))
     parts.append(words_at(8, top - 14, y_name + scale_words(up), "start", "axis"))
     for one in series:
-        parts.append(group(f"s{one.slot % SLOTS}", one.name, [_dots(one, across, up), _running(one, across, up)]))
-    return svg(foot + 48, label, parts)
+        parts.append(
+            group(
+                f"s{one.slot % SLOTS}",
+                one.name,
+                [
+                    _dots(one, across, up, _most(MOST_DOTS, width)),
+                    _running(one, across, up, _most(MOST_MEDIANS, width)),
+                ],
+            )
+        )
+    return svg(foot + 48, label, parts, width)
 
 
 def has_median(n: int) -> bool:
@@ -290,7 +324,7 @@ def _window(n: int) -> int:
     return max(5, n // 30)
 
 
-def _dots(one: Series, across: Scale, up: Scale) -> str:
+def _dots(one: Series, across: Scale, up: Scale, most: int) -> str:
     """A dot a request; of many every k-th and all that are far out, so that none of those is lost.
 
     Of few, with no line among them, the model's own mark.
@@ -299,19 +333,19 @@ def _dots(one: Series, across: Scale, up: Scale) -> str:
     if not has_median(n):
         marks = (marker(one.slot, across.at(i), up.at(value), is_hollow=False) for i, value in enumerate(one.values, 1))
         return "".join(marks)
-    stride = max(1, n // MOST_DOTS)
+    stride = math.ceil(n / most)
     far = sorted(one.values)[int(0.98 * (n - 1))]
     shown = [(i, value) for i, value in enumerate(one.values) if i % stride == 0 or value > far]
     path = "".join(f"M{across.at(i + 1):.1f} {up.at(value):.1f}h0" for i, value in shown)
     return f'<path d="{path}" class="dots"/>'
 
 
-def _running(one: Series, across: Scale, up: Scale) -> str:
+def _running(one: Series, across: Scale, up: Scale, most: int) -> str:
     n = len(one.values)
     window = _window(n)
     if not has_median(n):
         return ""
-    stride = max(1, n // 80)
+    stride = math.ceil(n / most)
     points = []
     for start in range(0, n - window + 1, stride):
         middle = sorted(one.values[start : start + window])[window // 2]
@@ -320,9 +354,10 @@ def _running(one: Series, across: Scale, up: Scale) -> str:
     return line("M" + "L".join(points)) + marker(one.slot, x, y, is_hollow=False)
 
 
-def radar(spokes: Sequence[Spoke], outlines: Sequence[Outline], *, label: str) -> str:
+def radar(spokes: Sequence[Spoke], outlines: Sequence[Outline], *, label: str, width: int = WIDTH) -> str:
     """Three axes or more around a centre, each with its scale in words; what is unknown leaves a gap."""
-    radius, middle_x, middle_y = 104, WIDTH / 2, 146
+    radius, middle_y = (104, 146) if width > PHONE_WIDTH else (88, 130)
+    middle_x = width / 2
     turns = [2 * math.pi * place / len(spokes) - math.pi / 2 for place in range(len(spokes))]
 
     def point(turn: float, share: float) -> tuple[float, float]:
@@ -335,7 +370,7 @@ def radar(spokes: Sequence[Spoke], outlines: Sequence[Outline], *, label: str) -
     for spoke, turn in zip(spokes, turns, strict=True):
         x, y = point(turn, 1.0)
         parts.append(f'<path d="M{middle_x:.1f} {middle_y:.1f}L{x:.1f} {y:.1f}" class="grid"/>')
-        parts.append(_spoke_words(spoke, *point(turn, 1.13), math.cos(turn), middle_y))
+        parts.append(_spoke_words(spoke, *point(turn, 1.13), math.cos(turn), middle_y, width))
     for outline in outlines:
         ends = [
             None if share is None else point(turn, share) for share, turn in zip(outline.shares, turns, strict=True)
@@ -348,12 +383,18 @@ def radar(spokes: Sequence[Spoke], outlines: Sequence[Outline], *, label: str) -
                 tip = f"{outline.name}: {spoke.name} {text}"
                 pieces.append(group("", tip, [marker(outline.slot, *end, is_hollow=False)]))
         parts.append(group(f"s{outline.slot % SLOTS}", outline.name, pieces))
-    return svg(middle_y + radius * max(map(math.sin, turns)) + 46, label, parts)
+    return svg(middle_y + radius * max(map(math.sin, turns)) + 46, label, parts, width)
 
 
-def _spoke_words(spoke: Spoke, x: float, y: float, turn: float, middle: float) -> str:
+def _spoke_words(spoke: Spoke, x: float, y: float, turn: float, middle: float, width: int) -> str:
+    """What an axis is, beyond its tip; on a narrow chart, which has no room beside it, at the edge above or below."""
     anchor = "middle" if abs(turn) < 0.2 else "start" if turn > 0 else "end"
-    room = int((WIDTH / 2 if anchor == "middle" else WIDTH - x if anchor == "start" else x) / CHARACTER) - 1
+    if anchor == "middle":
+        y += 10 if y > middle else -10
+    elif width == PHONE_WIDTH:
+        anchor, x = ("end", width - 4.0) if turn > 0 else ("start", 4.0)
+        y += 18 if y > middle + 1 else -32
+    is_beside = anchor != "middle" and width > PHONE_WIDTH
+    room = int(((width - x if anchor == "start" else x) if is_beside else width / 2) / CHARACTER) - 1
     second = f"{spoke.centre} to {spoke.rim}"
-    y += 10 if y > middle and anchor == "middle" else -10 if anchor == "middle" else 0
     return words_at(x, y, shortened(spoke.name, room), anchor, "name") + words_at(x, y + 14, second, anchor)

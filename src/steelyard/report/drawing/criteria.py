@@ -8,11 +8,20 @@ from typing import Literal
 from msgspec import Struct
 
 from steelyard.report.drawing.axes import Scale, Unit, fitted, shares, told_apart
-from steelyard.report.drawing.marks import WIDTH, group, marker, svg, width_of, words_at, x_axis
+from steelyard.report.drawing.marks import (
+    PHONE_WIDTH,
+    WIDTH,
+    group,
+    longest_name,
+    marker,
+    row_words,
+    svg,
+    width_of,
+    x_axis,
+)
 
 Word = Literal["pass", "fail", "inconclusive"]
 
-LONGEST_NAME = 24
 COLOURS: dict[Word, int] = {"pass": 2, "fail": 7, "inconclusive": 5}
 SHAPES: dict[Word, int] = {"pass": 0, "fail": 1, "inconclusive": 3}
 """By slots, which have their colours and shapes."""
@@ -30,23 +39,35 @@ class Held(Struct, frozen=True, kw_only=True):
 
 
 def against_line(
-    rows: Sequence[Held], *, label: str, unit: Unit, bound: float, is_floor: bool, before: float | None = None
+    rows: Sequence[Held],
+    *,
+    label: str,
+    unit: Unit,
+    bound: float,
+    is_floor: bool,
+    before: float | None = None,
+    width: int = WIDTH,
 ) -> str:
-    """A line a model, what lies beyond the bound shaded; ``before``: where an unchanged model would stand."""
-    names = told_apart([row.name for row in rows], LONGEST_NAME)
-    left = 14 + max(map(width_of, names.values()), default=0.0)
-    right = 14 + max((width_of(row.verdict) for row in rows), default=0.0)
-    top, step = 8, 26
+    """A line a model, what lies beyond the bound shaded; ``before``: where an unchanged model would stand.
+
+    On a narrow chart the words stand above the interval, and it has the whole width.
+    """
+    names = told_apart([row.name for row in rows], longest_name([row.verdict for row in rows], width))
+    is_wide = width > PHONE_WIDTH
+    left = 14 + max(map(width_of, names.values()), default=0.0) if is_wide else 10.0
+    right = 14 + max((width_of(row.verdict) for row in rows), default=0.0) if is_wide else 10.0
+    top, step = (8, 26) if is_wide else (4, 38)
     foot = top + step * len(rows)
-    scale = _scale(rows, unit, bound, before, (left, WIDTH - right))
-    parts = [_beyond(scale, bound, top, foot, is_floor=is_floor), x_axis(scale, unit, top, foot)]
+    scale = _scale(rows, unit, bound, before, (left, width - right))
+    parts = [_beyond(scale, bound, top, foot, is_floor=is_floor), x_axis(scale, unit, top, foot, width)]
     if before is not None:
         parts.append(_upright("chance", scale.at(before), top, foot))
     parts.append(_upright("bound", scale.at(bound), top, foot))
     for place, row in enumerate(rows):
-        y = top + step * place + step / 2
-        parts.append(_row(row, names[row.name], scale, y, left))
-    return svg(foot + 26, label, parts)
+        y = top + step * place
+        words = row_words(names[row.name], row.verdict, scale, y + (17 if is_wide else 15), width)
+        parts.append(_row(row, scale, y + (13 if is_wide else 26), words))
+    return svg(foot + 26, label, parts, width)
 
 
 def _scale(rows: Sequence[Held], unit: Unit, bound: float, before: float | None, pixels: tuple[float, float]) -> Scale:
@@ -63,8 +84,8 @@ def _upright(kind: str, at: float, top: float, foot: float) -> str:
     return f'<line class="{kind}" x1="{at:.1f}" x2="{at:.1f}" y1="{top}" y2="{foot}"/>'
 
 
-def _row(row: Held, name: str, scale: Scale, y: float, left: float) -> str:
-    parts = [words_at(left - 8, y + 4, name, "end", "name"), words_at(scale.end + 10, y + 4, row.verdict, "start")]
+def _row(row: Held, scale: Scale, y: float, words: Sequence[str]) -> str:
+    parts = [*words]
     if row.low is not None and row.high is not None:
         low, high = scale.at(row.low), scale.at(row.high)
         ends = f"M{low:.1f} {y - 4:.1f}V{y + 4:.1f}M{low:.1f} {y:.1f}H{high:.1f}M{high:.1f} {y - 4:.1f}V{y + 4:.1f}"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from msgspec import Struct
 
 from steelyard.analysis.bench import Bench, Contender
 from steelyard.report.drawing import charts
 from steelyard.report.drawing.axes import Unit, tick_text, value_text
+from steelyard.report.drawing.marks import for_any_screen
 from steelyard.report.evidence import Evidence, times_in_order
 
 MOST_LINES = 6
@@ -52,7 +54,9 @@ def overview(evidence: Evidence) -> list[Figure]:
     spokes = [charts.Spoke(name=bench.label, centre="0 %", rim="100 %") for bench in benches]
     outlines = [_over_benchmarks(name, slot_of[name], benches) for name in evidence.models[:MOST_LINES]]
     note = _some(len(evidence.models), MOST_LINES, "Accuracy on each benchmark, from 0 % at the centre to 100 %.")
-    svg = charts.radar(spokes, outlines, label="Radar: accuracy of each model on each benchmark")
+    svg = for_any_screen(
+        partial(charts.radar, spokes, outlines, label="Radar: accuracy of each model on each benchmark")
+    )
     return [Figure(title="Accuracy over the benchmarks", note=note, svg=svg, legend=_legend(outlines))]
 
 
@@ -76,7 +80,11 @@ def _intervals(bench: Bench, slot_of: dict[str, int]) -> Figure | None:
     rows = [_row(one, slot_of[one.name], one.name in tied) for one in bench.scored]
     floors = [_row(one, None, False) for one in bench.floors if one.value("accuracy") is not None]
     chance = max((row.value for row in floors), default=None)
-    svg = charts.intervals([*rows, *floors], label=f"Accuracy on {bench.label} with 95 % intervals", chance=chance)
+    svg = for_any_screen(
+        partial(
+            charts.intervals, [*rows, *floors], label=f"Accuracy on {bench.label} with 95 % intervals", chance=chance
+        )
+    )
     filled = (
         ""
         if bench.settled or len(bench.scored) < 2
@@ -127,7 +135,9 @@ def _radar(bench: Bench, slot_of: dict[str, int]) -> Figure | None:
     missing = [axis.name for axis in AXES if axis not in axes]
     if missing:
         note += f" Not known: {', '.join(missing)}."
-    svg = charts.radar(spokes, outlines, label=f"Radar of {bench.label}: accuracy, speed, cost, reliability")
+    svg = for_any_screen(
+        partial(charts.radar, spokes, outlines, label=f"Radar of {bench.label}: accuracy, speed, cost, reliability")
+    )
     shown = _some(len(bench.models), MOST_LINES, note)
     return Figure(title="All sides", note=shown, svg=svg, legend=_legend(outlines))
 
@@ -170,13 +180,16 @@ def _against_cost(bench: Bench, slot_of: dict[str, int]) -> Figure | None:
     marks = _marks(bench, "cost.per_request", slot_of, times=THOUSAND)
     if not marks:
         return None
-    svg = charts.scatter(
-        marks,
-        label=f"Accuracy on {bench.label} against the cost of 1,000 requests",
-        x_name="cost of 1,000 requests",
-        y_name="accuracy",
-        x_unit="USD",
-        y_unit="share",
+    svg = for_any_screen(
+        partial(
+            charts.scatter,
+            marks,
+            label=f"Accuracy on {bench.label} against the cost of 1,000 requests",
+            x_name="cost of 1,000 requests",
+            y_name="accuracy",
+            x_unit="USD",
+            y_unit="share",
+        )
     )
     return Figure(title="Quality against cost", note=_front_note(bench, marks, "dearer"), svg=svg)
 
@@ -185,13 +198,16 @@ def _against_latency(bench: Bench, slot_of: dict[str, int]) -> Figure | None:
     marks = _marks(bench, "latency.p50", slot_of)
     if not marks:
         return None
-    svg = charts.scatter(
-        marks,
-        label=f"Accuracy on {bench.label} against median latency",
-        x_name="median latency",
-        y_name="accuracy",
-        x_unit="s",
-        y_unit="share",
+    svg = for_any_screen(
+        partial(
+            charts.scatter,
+            marks,
+            label=f"Accuracy on {bench.label} against median latency",
+            x_name="median latency",
+            y_name="accuracy",
+            x_unit="s",
+            y_unit="share",
+        )
     )
     return Figure(title="Quality against latency", note=_front_note(bench, marks, "slower"), svg=svg)
 
@@ -244,7 +260,9 @@ def _distribution(bench: Bench, slot_of: dict[str, int]) -> Figure | None:
     series = list(_series(bench, slot_of))
     if not series:
         return None
-    svg = charts.ecdf(series, label=f"Distribution of latency on {bench.label}", x_name="latency of a request")
+    svg = for_any_screen(
+        partial(charts.ecdf, series, label=f"Distribution of latency on {bench.label}", x_name="latency of a request")
+    )
     note = "The share of requests that were answered within so long; marks at P50, P95 and P99."
     shown = _some(len(bench.models), MOST_LINES, note)
     return Figure(title="Latency distribution", note=shown, svg=svg, legend=_legend(series))
@@ -254,7 +272,9 @@ def _in_order(bench: Bench, slot_of: dict[str, int]) -> Figure | None:
     series = [one for one in _series(bench, slot_of) if len(one.values) > 1]
     if not series:
         return None
-    svg = charts.over_requests(series, label=f"Latency over request number on {bench.label}", y_name="latency")
+    svg = for_any_screen(
+        partial(charts.over_requests, series, label=f"Latency over request number on {bench.label}", y_name="latency")
+    )
     lines = "; lines are running medians" if any(charts.has_median(len(one.values)) for one in series) else ""
     note = f"A dot a request{lines}. A drift or a step here means that the service or machine changed."
     shown = _some(len(bench.models), MOST_LINES, note)

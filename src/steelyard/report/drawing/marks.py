@@ -5,19 +5,36 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from html import escape
+from typing import Protocol
 
 from steelyard.report.drawing.axes import Scale, Unit, shortened, tick_text
 from steelyard.report.unseen import visible
 
 SLOTS = 8
 WIDTH = 480
+PHONE_WIDTH = 320
+"""What a phone has room for: a wide chart made so small has letters of 8 pixels."""
+LONGEST_NAME = 24
 CHARACTER = 7.0
 """Mean width of a character at 12 px in a wide font, for telling what fits."""
 NARROW = frozenset(" .,:;'|!()[]/-fijlrtI")
 WIDE = frozenset("%mwMW@…<>=+~")
 
 
-def x_axis(scale: Scale, unit: Unit, top: float, foot: float) -> str:
+class Chart(Protocol):
+    """A chart of which all is told but for how wide it is."""
+
+    def __call__(self, *, width: int) -> str:
+        """Its picture, as markup."""
+        ...
+
+
+def for_any_screen(chart: Chart) -> str:
+    """The chart twice, wide and narrow: the style sheet shows the one whose letters can be read."""
+    return chart(width=WIDTH) + chart(width=PHONE_WIDTH)
+
+
+def x_axis(scale: Scale, unit: Unit, top: float, foot: float, width: int = WIDTH) -> str:
     """The scale along the foot, with its grid."""
     parts = [f'<path d="M{scale.at(tick):.1f} {top:.1f}V{foot:.1f}" class="grid"/>' for tick in scale.ticks()]
     free = -math.inf
@@ -25,7 +42,7 @@ def x_axis(scale: Scale, unit: Unit, top: float, foot: float) -> str:
         at, text = scale.at(tick), tick_text(tick, unit)
         half = width_of(text) / 2
         if at - half > free:
-            parts.append(words_at(min(at, WIDTH - 2 - half), foot + 17, text, "middle"))
+            parts.append(words_at(max(2 + half, min(at, width - 2 - half)), foot + 17, text, "middle"))
             free = at + half + 4
     parts.append(f'<path d="M{scale.start:.1f} {foot:.1f}H{scale.end:.1f}" class="base"/>')
     return "".join(parts)
@@ -100,14 +117,30 @@ def words_at(x: float, y: float, text: str, anchor: str, kind: str = "tick") -> 
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" class="{kind}">{escape(visible(text))}</text>'
 
 
+def longest_name(told: Sequence[str], width: int) -> int:
+    """How many characters of a name have room in a row, on a narrow chart before what is told of it."""
+    if width > PHONE_WIDTH:
+        return LONGEST_NAME
+    return min(LONGEST_NAME, int((width - 16 - max(map(width_of, told), default=0.0)) / 7.6))
+
+
+def row_words(name: str, told: str, scale: Scale, y: float, width: int) -> tuple[str, str]:
+    """A row's name and what is told of it: on either side of the scale, or at the edges of a narrow chart."""
+    if width > PHONE_WIDTH:
+        return words_at(scale.start - 8, y, name, "end", "name"), words_at(scale.end + 10, y, told, "start")
+    shown = fitting(name, width - width_of(told) - 16)
+    return words_at(2, y, shown, "start", "name"), words_at(width - 2, y, told, "end")
+
+
 def group(kind: str, hover: str, parts: Sequence[str]) -> str:
     """What belongs together, with the words that hovering tells."""
     return f'<g class="{kind}"><title>{escape(visible(hover))}</title>{"".join(parts)}</g>'
 
 
-def svg(height: float, label: str, parts: Sequence[str]) -> str:
+def svg(height: float, label: str, parts: Sequence[str], width: int = WIDTH) -> str:
     """The whole chart, with the words that are read aloud."""
+    kind = "chart narrow" if width == PHONE_WIDTH else "chart"
     return (
-        f'<svg class="chart" viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{escape(visible(label))}">'
+        f'<svg class="{kind}" viewBox="0 0 {width} {height:.0f}" role="img" aria-label="{escape(visible(label))}">'
         f"{''.join(parts)}</svg>"
     )

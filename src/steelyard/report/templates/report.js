@@ -24,4 +24,14 @@
   form.addEventListener("input", apply);
   form.addEventListener("submit", (event) => event.preventDefault());
   apply();
+  const follow = () => {
+    const pair = /^#answers-(\d+)-(\d+)$/.exec(location.hash);
+    if (!pair) return;
+    [form.elements.model.value, form.elements.bench.value] = pair.slice(1);
+    [form.elements.state.value, form.elements.text.value] = ["", ""];
+    apply();
+    form.scrollIntoView();
+  };
+  window.addEventListener("hashchange", follow);
+  follow();
 })();
