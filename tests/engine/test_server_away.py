@@ -23,6 +23,7 @@ from steelyard.errors import StoreError, StoreHeldUp
 from steelyard.plan.plan import BenchmarkSpec, Plan
 from steelyard.store import Store
 from steelyard.store.database import sqlite_file
+from steelyard.store.rows.account import Budget
 from steelyard.types import ModelSpec
 
 ITEMS, IN_FLIGHT, ASKED_BEFORE = 40, 4, 16
@@ -103,6 +104,75 @@ def test_a_run_waits_for_a_server_that_is_away_without_paying_and_writes_nothing
     assert sum("nothing more is sent. The run waits 10 minutes for it" in text for text in told) == 1
     assert sum("is written again: the run goes on" in text for text in told) == 1
     assert asked_while_away[-1] - asked_while_away[0] <= ON_THEIR_WAY
+
+
+def just_before(owner, name, happens, monkeypatch):
+    """Let something happen, once, just before this is read or written."""
+    do, times = getattr(owner, name), []
+
+    def happen_and_do(self, *arguments, **options):
+        if not times:
+            times.append(name)
+            happens()
+        return do(self, *arguments, **options)
+
+    monkeypatch.setattr(owner, name, happen_and_do)
+    return times
+
+
+BEFORE_THE_FIRST_REQUEST = [
+    (Budget, "account"),
+    (Store, "check_free"),
+    (Store, "sessions"),
+    (Store, "begin_session"),
+    (Store, "completed"),
+    (Budget, "counted_shares"),
+    (Store, "unscored"),
+]
+
+
+@pytest.mark.parametrize(("owner", "name"), BEFORE_THE_FIRST_REQUEST)
+def test_a_server_that_goes_away_before_the_first_request_is_waited_for(way, schema, owner, name, monkeypatch):
+    told = []
+
+    def tell(text):
+        told.append(text)
+        if "the run waits for it" in text:
+            asyncio.get_running_loop().call_later(0.05, way.open)
+
+    with Store.open(way.address(schema)) as store:
+        ask(Model(lambda: None), store, tell)
+        server.sql("DELETE FROM calls WHERE position >= 8", "DELETE FROM scores", schema=schema)
+        times = just_before(owner, name, way.cut, monkeypatch)
+        ended = ask(model := Model(lambda: None), store, tell, resume=store.run("last"))
+    assert (ended.status, times) == ("done", [name])
+    assert len(model.questions) == ITEMS - 8
+    assert kept(schema) == WHOLE
+    assert sum("the run waits for it" in text for text in told) == 1
+    assert not any("nothing more is sent" in text for text in told)
+
+
+@pytest.mark.parametrize("arrives", [True, False])
+def test_a_new_run_of_which_nobody_heard_begins_once(way, schema, arrives, monkeypatch):
+    way.arrives = arrives
+    for name in ("create_run", "begin_session"):
+        just_before(Store, name, lambda: setattr(way, "lose_commits", 1), monkeypatch)
+    with Store.open(way.address(schema)) as store:
+        ended = ask(Model(lambda: None), store, lambda text: None)
+        assert [run.number for run in store.runs()] == [ended.run.number]
+        assert len(store.sessions(ended.run.id)) == 1
+    assert (ended.status, way.lost) == ("done", 2)
+    assert kept(schema) == WHOLE
+
+
+def test_a_server_that_stays_away_before_the_first_request_ends_the_run_with_nothing_sent(way, schema, monkeypatch):
+    monkeypatch.setattr(writer, "PATIENCE_S", 0.1)
+    model = Model(lambda: None)
+    with Store.open(way.address(schema)) as store:
+        just_before(Store, "completed", way.cut, monkeypatch)
+        with pytest.raises(StoreHeldUp, match=r"nothing was sent\. Once it can be used, try the same again"):
+            ask(model, store, lambda text: None)
+    assert model.questions == []
 
 
 @pytest.mark.parametrize("arrives", [True, False])

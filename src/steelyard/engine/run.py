@@ -18,6 +18,7 @@ from steelyard.engine.lanes import (
     lanes_of,
     lend_earlier_answers,
     open_cell,
+    row_of,
     set_up_batches,
     set_up_tills,
     share_out,
@@ -43,6 +44,7 @@ from steelyard.engine.writer import WRITTEN_BY, Writer, patiently
 from steelyard.errors import StoreHeldUp, UsageError
 from steelyard.plan.plan import Plan
 from steelyard.store import Store
+from steelyard.store.rows.runs import new_uid
 from steelyard.types import RunInfo, RunStatus
 
 
@@ -103,13 +105,11 @@ async def execute(
 ) -> Ended:
     """Carry out a plan, or go on with a run of it, and leave records and summaries in the store."""
     cells = prepare(plan, given)
-    await _see_to_money(cells, store, progress)
-    origin = session_origin(cells, plan, progress.tell)
-    run = _register(plan, store, resume)
-    for doubt in doubts(cells, store, resume):
-        progress.tell(doubt)
-    session = store.begin_session(run.id, origin)
-    running = await _set_up(plan, store, run, session, cells, given, progress, policy or RetryPolicy())
+    try:
+        running = await _begin(plan, store, given, progress, resume, policy or RetryPolicy(), cells)
+    except StoreHeldUp as error:
+        raise type(error)(f"{error}; nothing was sent. Once it can be used, try the same again") from error
+    run = running.run
     on_start(run)
     try:
         await _ask(running, store, progress)
@@ -119,17 +119,37 @@ async def execute(
     return Ended(run=await _as_kept(running, store, progress.tell), status=running.status, stopped=stopped)
 
 
+async def _begin(
+    plan: Plan,
+    store: Store,
+    given: Given,
+    progress: Progress,
+    resume: RunInfo | None,
+    policy: RetryPolicy,
+    cells: list[Cell],
+) -> _Running:
+    """All that comes before the first request; a store that is held up meanwhile is waited for."""
+    wait = partial(patiently, tell=progress.tell)
+    await _see_to_money(cells, store, progress)
+    origin = session_origin(cells, plan, progress.tell)
+    run = await wait(partial(_register, plan, store, resume, new_uid()))
+    for doubt in await wait(lambda: list(doubts(cells, store, resume))):
+        progress.tell(doubt)
+    session = await wait(partial(store.begin_session, run.id, origin))
+    return await _set_up(plan, store, run, session, cells, given, progress, policy)
+
+
 async def _see_to_money(cells: Sequence[Cell], store: Store, progress: Progress) -> None:
-    if store.budget.account() is not None:
+    if await patiently(store.budget.account, progress.tell) is not None:
         check_store_budget(who_is_paid(cells), progress.tell)
     await load_prices(who_is_paid(cells))
 
 
-def _register(plan: Plan, store: Store, resume: RunInfo | None) -> RunInfo:
+def _register(plan: Plan, store: Store, resume: RunInfo | None, uid: str) -> RunInfo:
     """A new run, or the one that is gone on with, unless another process is at it: then nothing of it changes."""
     document, digest = plan.as_document(), plan.digest()
     if resume is None:
-        return store.create_run(name=plan.name, plan=document, plan_digest=digest, tags=plan.tags)
+        return store.create_run(name=plan.name, plan=document, plan_digest=digest, tags=plan.tags, run_id=uid)
     store.check_free(resume.id)
     store.set_plan(resume.id, document, digest)
     store.set_status(resume.id, "running")
@@ -147,16 +167,19 @@ async def _set_up(
     policy: RetryPolicy,
 ) -> _Running:
     """Open a lane for each model, with what it may use again and whom it pays from, and hire workers if asked for."""
+    wait = partial(patiently, tell=progress.tell)
     resources = await resources_of(cells, progress)
     writer = Writer(store, progress.tell, resume=str(run.number))
     writer.on_hire = partial(store.add_provenance, session, {WRITTEN_BY: "a process"})
-    open_cells = [open_cell(store, run, session, cell, progress) for cell in cells]
-    looks = looks_of(store, plan, open_cells, run.id, progress.tell)
+    rows = await wait(lambda: [row_of(store, run, cell) for cell in cells])
+    open_cells = [open_cell(row, session, cell, progress) for row, cell in zip(rows, cells, strict=True)]
+    looks = await wait(partial(looks_of, store, plan, open_cells, run.id, progress.tell))
     lanes = lanes_of(open_cells, writer, plan, progress, policy)
     writer.slots = min([lane.concurrency for lane in lanes], default=1)
     lend_earlier_answers(lanes, store, run, plan, progress.tell)
-    purse = Purse(store, run.id, plan.budget_usd, tell=progress.tell)
-    set_up_batches(lanes, store, run, purse.share, progress.tell)
+    purse = await wait(partial(Purse, store, run.id, plan.budget_usd, tell=progress.tell))
+    counted = await wait(store.budget.counted_shares)
+    set_up_batches(lanes, store, run, purse.share, counted, progress.tell)
     progress.ledger = purse.ledger
     set_up_tills(lanes, cells, purse.ledger)
     crew = Crew(
@@ -190,7 +213,7 @@ async def _ask(running: _Running, store: Store, progress: Progress) -> None:
     async with opened(distinct_providers(cells)), watched(running.resources), measuring(), telling:
         await probe(cells)
         async with crew, noted(store, running.session, lambda: together(learnt_by(cells, lanes), crew.learnt)):
-            earlier = {lane: unscored(lane, store) for lane in running.shared}
+            earlier = {lane: unscored(lane, store, progress.tell) for lane in running.shared}
             running.status = await drive(earlier, running.looks, running.writer, running.purse.ledger)
     if running.status == "done" and _unanswered(lanes):
         running.status = "failed"

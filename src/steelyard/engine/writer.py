@@ -35,15 +35,21 @@ WRITTEN_BY = "written_by"
 
 
 async def patiently(do: Callable[[], T], tell: Callable[[str], None], patience_s: float | None = None) -> T:
-    """What ``do`` returns, on a thread; where the store is held up it is tried again, as patiently as answers are."""
+    """What ``do`` returns, on a thread; where the store is held up it is tried again, as patiently as answers are.
+
+    What holds it up is told once: a server that goes away is missed in other words at each try.
+    """
     until_s = time.monotonic() + (PATIENCE_S if patience_s is None else patience_s)
+    is_told = False
     while True:
         try:
             return await asyncio.to_thread(do)
         except StoreHeldUp as error:
             if time.monotonic() >= until_s:
                 raise
-            tell(f"{error}; the run waits for {'room' if isinstance(error, StoreFull) else 'it'}")
+            if not is_told:
+                tell(f"{error}; the run waits for {'room' if isinstance(error, StoreFull) else 'it'}")
+            is_told = True
             await asyncio.sleep(TRIED_AGAIN_EVERY_S)
 
 

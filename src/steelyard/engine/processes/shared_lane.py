@@ -6,7 +6,7 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterable, Callable, Sequence
 from functools import partial
 from typing import NamedTuple, Protocol
 
@@ -94,7 +94,7 @@ class SharedGate:
 class SharedLane:
     """All cells of one model, dealt out among workers. Answers that were never scored are scored in this process."""
 
-    def __init__(self, inner: Lane, crew: Workers, left_over: Callable[[], Iterable[Work]]) -> None:
+    def __init__(self, inner: Lane, crew: Workers, left_over: Callable[[], AsyncIterable[Work]]) -> None:
         self.model, self.cells, self.concurrency = inner.model, inner.cells, inner.concurrency
         self._inner, self._crew, self._left_over = inner, crew, left_over
         self._ready: deque[Item] = deque()
@@ -126,7 +126,7 @@ class SharedLane:
         self._crew.stop(self.model, reason)
         self._deal()
 
-    async def run(self, unscored: Iterable[Work]) -> None:
+    async def run(self, unscored: AsyncIterable[Work]) -> None:
         """Work until every item is scored or has failed, or until stopped."""
         await self._inner.run(unscored, _nothing())
         drawing = asyncio.ensure_future(self._draw(self._inner.remaining()))

@@ -192,7 +192,7 @@ class Worker:
         self._say_learnt()
 
     async def _run(self, model: str, lane: Lane) -> None:
-        await lane.run([], self._supplies[model]())
+        await lane.run(None, self._supplies[model]())
         self._wire.say(LaneDone(model=model, reason=lane.stopped))
 
     def hear(self, said: ToWorker) -> None:

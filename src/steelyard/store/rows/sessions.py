@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, and_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, select, update
 
 from steelyard.errors import UsageError
 from steelyard.store.database import schema
@@ -33,6 +33,12 @@ def add_session(connection: Connection, run: int, provenance: dict[str, Any]) ->
     )
     assert row.inserted_primary_key is not None
     return int(row.inserted_primary_key[0])
+
+
+def remove_session(connection: Connection, session: int | None) -> None:
+    """Take away what this process began and never worked on, where there is such a session."""
+    if session is not None:
+        connection.execute(delete(schema.sessions).where(is_ours(session)))
 
 
 def add_provenance(connection: Connection, session: int, found: dict[str, Any]) -> None:
