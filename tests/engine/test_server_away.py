@@ -22,7 +22,7 @@ from steelyard.engine.run import Given, execute
 from steelyard.errors import StoreError, StoreHeldUp
 from steelyard.plan.plan import BenchmarkSpec, Plan
 from steelyard.store import Store
-from steelyard.store.database import sqlite_file
+from steelyard.store.database import silence, sqlite_file
 from steelyard.store.rows.account import Budget
 from steelyard.types import ModelSpec
 
@@ -225,6 +225,46 @@ def test_a_run_whose_server_stays_away_ends_and_resumes_without_repeating_what_w
     assert ended.status == "done"
     assert len(model.questions) - asked_before == ITEMS - before[0]
     assert kept(schema) == WHOLE
+
+
+def test_a_server_that_is_reached_and_never_answers_is_not_waited_for_without_end(way, schema, monkeypatch):
+    monkeypatch.setattr(silence, "SILENT_AFTER_S", 0.2)
+    with Store.open(f"{way.address(schema)}&connect_timeout=2") as store:
+        way.swallows = True
+        with (
+            pytest.raises(StoreHeldUp, match="does not answer|timeout expired"),
+            store.reading() as connection,
+        ):
+            connection.exec_driver_sql("SELECT 1")
+        way.cut()
+
+
+@pytest.mark.long
+def test_a_run_whose_server_is_reached_and_never_answers_is_held_up_and_ends_with_what_was_kept(
+    way, schema, monkeypatch
+):
+    monkeypatch.setattr(silence, "SILENT_AFTER_S", 0.2)
+    monkeypatch.setattr(writer, "PATIENCE_S", 0.1)
+    model, told = Model(lambda: setattr(way, "swallows", True)), []
+    with Store.open(f"{way.address(schema)}&connect_timeout=2") as store:
+        with pytest.raises(StoreHeldUp, match=r"all earlier ones are kept.*steelyard run --resume 1"):
+            ask(model, store, told.append)
+        before, _ = kept(schema)
+        asked_before = len(model.questions)
+        way.swallows = False
+        way.cut()
+        way.open()
+        ended = ask(model, store, told.append, resume=store.run("last"))
+    assert any("is reached, and does not answer; nothing more is sent" in text for text in told)
+    assert ended.status == "done"
+    assert len(model.questions) - asked_before == ITEMS - before[0]
+    assert kept(schema) == WHOLE
+
+
+def test_a_server_that_is_long_at_work_on_a_statement_is_heard_out(schema, monkeypatch):
+    monkeypatch.setattr(silence, "SILENT_AFTER_S", 0.1)
+    with Store.open(server.address(schema)) as store, store.reading() as connection:
+        assert connection.exec_driver_sql("SELECT 1 FROM pg_sleep(0.6)").scalar_one() == 1
 
 
 def test_a_run_that_lost_its_server_still_counts_as_running_elsewhere(way, schema):

@@ -23,6 +23,8 @@ try:
     from psycopg.adapt import Loader
     from psycopg.types.numeric import FloatDumper
     from psycopg.types.string import StrDumperUnknown
+
+    from steelyard.store.database.silence import connected
 except ImportError as fault:
     raise EnvironmentFault(
         f"a store on a PostgreSQL server needs a package ({fault}). Try: pip install 'steelyard[postgresql]'"
@@ -83,6 +85,7 @@ class PostgreSQL:
         self.location = shown.render_as_string()  # without the user, who would be taken for a key in messages
         self.address = address
         self.engine = create_engine(url, paramstyle="format", pool_pre_ping=True)
+        event.listen(self.engine, "do_connect", lambda dialect, record, words, named: connected(*words, **named))
         event.listen(self.engine, "connect", _configure)
         self._holding = threading.Lock()
         self._held: dict[int, PoolProxiedConnection | None] = {}
