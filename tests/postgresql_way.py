@@ -26,9 +26,9 @@ class Way:
         self.lose_commits, self.arrives, self.lost = 0, True, 0
         self.open()
 
-    def address(self, schema):
-        """The URL of the store in this schema, by this way."""
-        return f"postgresql://steelyard@/steelyard?host={self._folder}&options=-csearch_path%3D{schema}"
+    def address(self, schema, user="steelyard"):
+        """The URL of the store in this schema, by this way; ``user`` may come with a password."""
+        return f"postgresql://{user}@/steelyard?host={self._folder}&options=-csearch_path%3D{schema}"
 
     def open(self):
         """Lead to the server again."""

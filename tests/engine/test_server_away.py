@@ -232,7 +232,7 @@ def test_a_server_that_is_reached_and_never_answers_is_not_waited_for_without_en
     with Store.open(f"{way.address(schema)}&connect_timeout=2") as store:
         way.swallows = True
         with (
-            pytest.raises(StoreHeldUp, match="does not answer|timeout expired"),
+            pytest.raises(StoreHeldUp, match=r"does not answer|timeout expired"),
             store.reading() as connection,
         ):
             connection.exec_driver_sql("SELECT 1")
@@ -265,6 +265,47 @@ def test_a_server_that_is_long_at_work_on_a_statement_is_heard_out(schema, monke
     monkeypatch.setattr(silence, "SILENT_AFTER_S", 0.1)
     with Store.open(server.address(schema)) as store, store.reading() as connection:
         assert connection.exec_driver_sql("SELECT 1 FROM pg_sleep(0.6)").scalar_one() == 1
+
+
+REFUSALS = {
+    "another password": ("ALTER ROLE {} PASSWORD 'other'", "password authentication failed"),
+    "a role that is gone": (
+        "ALTER ROLE {0} RENAME TO {0}_gone",
+        'password authentication failed|role ".*" does not exist',
+    ),
+    "a role that may not log in": ("ALTER ROLE {} NOLOGIN", "is not permitted to log in"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSALS)
+def test_a_server_that_refuses_for_good_ends_the_run_at_once_and_nothing_that_was_kept_is_lost(way, schema, what):
+    change, said = REFUSALS[what]
+    user = f"{schema}_user"
+    make = f"CREATE ROLE {user} LOGIN PASSWORD 'secret' IN ROLE steelyard, {server.ASKED_FOR_A_PASSWORD}"
+    server.sql(make)
+
+    def refuse():
+        server.sql(change.format(user))
+        way.cut()
+        way.open()
+
+    model, told = Model(refuse), []
+    with Store.open(way.address(schema, f"{user}:secret")) as store:
+        begun_s = time.monotonic()
+        with pytest.raises(
+            StoreError, match=rf"({said}).*mend the user.*all earlier ones are kept.*--resume 1"
+        ) as raised:
+            ask(model, store, told.append)
+    assert not isinstance(raised.value, StoreHeldUp)
+    assert "secret" not in str(raised.value)
+    assert time.monotonic() - begun_s < writer.PATIENCE_S / 10
+    before, _ = kept(schema)
+    asked_before = len(model.questions)
+    with Store.open(way.address(schema)) as store:
+        ended = ask(model, store, told.append, resume=store.run("last"))
+    assert ended.status == "done"
+    assert len(model.questions) - asked_before == ITEMS - before[0]
+    assert kept(schema) == WHOLE
 
 
 def test_a_run_that_lost_its_server_still_counts_as_running_elsewhere(way, schema):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -41,7 +42,7 @@ from steelyard.engine.summary import forget_summary, summarise_run
 from steelyard.engine.weight.resources import Resources
 from steelyard.engine.weight.weighing import resources_of
 from steelyard.engine.writer import WRITTEN_BY, Writer, patiently
-from steelyard.errors import StoreHeldUp, UsageError
+from steelyard.errors import StoreError, StoreHeldUp, UsageError
 from steelyard.plan.plan import Plan
 from steelyard.store import Store
 from steelyard.store.rows.runs import new_uid
@@ -113,8 +114,11 @@ async def execute(
     on_start(run)
     try:
         await _ask(running, store, progress)
-    finally:
-        await _wind_up(running, store, progress)
+    except BaseException:
+        with suppress(StoreError):  # it is not what went wrong first
+            await _wind_up(running, store, progress)
+        raise
+    await _wind_up(running, store, progress)
     stopped = _given_up(running.lanes) if running.status == "failed" else {}
     return Ended(run=await _as_kept(running, store, progress.tell), status=running.status, stopped=stopped)
 
@@ -245,7 +249,7 @@ async def _as_kept(running: _Running, store: Store, tell: Callable[[str], None])
     """The run as it stands in the store, for which no longer is waited than the run's end was."""
     try:
         return await patiently(partial(store.run, running.run.id), tell, running.writer.patience_s)
-    except StoreHeldUp as error:
+    except StoreError as error:
         hint = f"Once it can be read, try: steelyard run --resume {running.run.number}"
         raise type(error)(f"{error}; all answers are kept. {hint}") from error
 

@@ -223,6 +223,9 @@ class Writer:
                     self.patience_s = 0.0
                     raise type(error)(self._lost(error, len(calls) + len(scores))) from error
                 await asyncio.sleep(TRIED_AGAIN_EVERY_S)
+            except StoreError as error:
+                self.patience_s = 0.0
+                raise StoreError(self._lost(error, len(calls) + len(scores))) from error
         if held_since_s is not None:
             self._has_room.set()
             self.on_room(True)
@@ -253,7 +256,7 @@ class Writer:
         """What makes each time a message of its own: the same words are said once."""
         return "" if self._times_held_up == 1 else f" (held up {self._times_held_up} times so far)"
 
-    def _lost(self, error: StoreHeldUp, in_hand: int) -> str:
+    def _lost(self, error: StoreError, in_hand: int) -> str:
         waiting = in_hand + len(self._calls) + len(self._scores)
         kept = f"up to {waiting} answers or scores in memory were lost, all earlier ones are kept"
         if isinstance(error, StoreFull):

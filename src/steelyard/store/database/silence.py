@@ -1,6 +1,6 @@
 """Connections to a PostgreSQL server that is reached and may never answer: behind a proxy, say, that swallows all.
 
-TCP finds out about a network that swallows everything, and nobody about a peer that takes what is said and keeps silent.
+TCP finds out about a network that swallows everything, and not about a peer that takes what is said and is silent.
 A statement may well take long, so silence alone proves nothing: after some of it another connection asks the server
 whether it is at work on the statement. Who is not, or does not answer that either, is not waited for.
 """
