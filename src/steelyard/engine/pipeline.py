@@ -83,6 +83,7 @@ class Lane:
         self._stragglers = Stragglers(self.model, self._spec.timeout_s, progress.tell, self._held)
         for cell in cells:
             cell.progress.throttle, cell.progress.disk = self.throttle, writer
+            cell.progress.judge = cell.cell.judge
         self.batches: BatchLane | None = None
         self._counted_shares: Container[int | None] = ()
         self._window = Window(MOST_HELD if self._spec.batch else WINDOW_PER_SLOT * concurrency)

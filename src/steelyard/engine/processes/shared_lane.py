@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 from steelyard.engine.loading import Item, Source
 from steelyard.engine.money.budget import SPENT, Ledger
 from steelyard.engine.pipeline import Lane
-from steelyard.engine.processes.frames import CallRow, Items, ScoreRow, Standing
+from steelyard.engine.processes.frames import CallRow, HeldBack, Items, ScoreRow, Standing
 from steelyard.engine.processes.hand import Hand
 from steelyard.engine.schedule.horizon import Place
 from steelyard.engine.work import OpenCell, Work
@@ -57,13 +57,14 @@ class Unscored(NamedTuple):
 
 
 class SharedGate:
-    """What keeps the requests to one model back, over all workers."""
+    """What keeps the requests to one model back, or those to its judge, over all workers."""
 
-    def __init__(self, model: str, hands: Sequence[Hand]) -> None:
-        self._model, self._hands = model, hands
+    def __init__(self, model: str, hands: Sequence[Hand], which: Callable[[Standing], HeldBack]) -> None:
+        self._model, self._hands, self._which = model, hands, which
 
-    def _standings(self) -> list[Standing]:
-        return [hand.standing[self._model] for hand in self._hands if self._model in hand.standing and hand.is_alive]
+    def _standings(self) -> list[HeldBack]:
+        alive = [hand.standing[self._model] for hand in self._hands if self._model in hand.standing and hand.is_alive]
+        return [self._which(standing) for standing in alive]
 
     @property
     def waiting(self) -> int:
@@ -91,6 +92,13 @@ class SharedGate:
         return any(standing.is_short for standing in self._standings())
 
 
+class SharedJudge:
+    """The judge of a model's answers, over all workers."""
+
+    def __init__(self, model: str, hands: Sequence[Hand]) -> None:
+        self.throttle = self.till = SharedGate(model, hands, lambda standing: standing.judge)
+
+
 class SharedLane:
     """All cells of one model, dealt out among workers. Answers that were never scored are scored in this process."""
 
@@ -104,7 +112,10 @@ class SharedLane:
         self._is_wanted, self._is_over = asyncio.Event(), asyncio.Event()
         self._unscored: dict[int, Unscored] = {}
         for cell in self.cells:
-            cell.progress.throttle = cell.progress.purse = SharedGate(self.model, crew.hands)
+            cell.progress.throttle = cell.progress.purse = SharedGate(
+                self.model, crew.hands, lambda standing: standing.own
+            )
+            cell.progress.judge = None if cell.cell.judge is None else SharedJudge(self.model, crew.hands)
 
     @property
     def stopped(self) -> str | None:

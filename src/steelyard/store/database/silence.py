@@ -65,6 +65,6 @@ def connected(*arguments: Any, **parameters: Any) -> Heard:
 
     connection = Heard.connect(*arguments, **parameters)
     connection.is_at_work = is_at_work
-    connection.backend = connection.execute("SELECT pg_backend_pid()").fetchone()[0]  # a pooler gives another number
+    (connection.backend,) = connection.execute("SELECT pg_backend_pid()").fetchall()[0]  # a pooler gives another number
     connection.rollback()
     return connection
