@@ -27,6 +27,7 @@ from steelyard.engine.lanes import (
 )
 from steelyard.engine.learnt import learnt_by, noted, together
 from steelyard.engine.money.budget import check_prices
+from steelyard.engine.money.cut_off import CutOff, cut_off
 from steelyard.engine.money.purse import Purse, check_store_budget, load_prices, who_is_paid
 from steelyard.engine.origin import doubts, session_origin
 from steelyard.engine.pipeline import Lane
@@ -137,8 +138,11 @@ async def _begin(
     await _see_to_money(cells, store, progress)
     origin = session_origin(cells, plan, progress.tell)
     run = await wait(partial(_register, plan, store, resume, new_uid()))
-    for doubt in await wait(lambda: list(doubts(cells, store, resume))):
+    lost = None if resume is None else cut_off(cells, resume, await wait(partial(store.sessions, resume.id)))
+    for doubt in doubts(cells, store, lost):
         progress.tell(doubt)
+    if resume is not None and lost is not None:
+        await wait(partial(_note_cut_off, store, resume, lost))
     session = await wait(partial(store.begin_session, run.id, origin))
     return await _set_up(plan, store, run, session, cells, given, progress, policy)
 
@@ -158,6 +162,14 @@ def _register(plan: Plan, store: Store, resume: RunInfo | None, uid: str) -> Run
     store.set_plan(resume.id, document, digest)
     store.set_status(resume.id, "running")
     return resume
+
+
+def _note_cut_off(store: Store, run: RunInfo, lost: CutOff) -> None:
+    """Count what a kill can have cost, once: what the run could not pay by then was never in flight."""
+    limit_usd, usd = run.plan.get("budget_usd"), lost.usd
+    if limit_usd is not None and usd is not None:
+        usd = min(usd, max(0.0, limit_usd - store.budget.spent_of_run(run.id)))
+    store.note_cut_off(run.id, lost.calls, usd)
 
 
 async def _set_up(

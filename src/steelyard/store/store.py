@@ -30,7 +30,7 @@ from steelyard.store.reading.progress import Progress, progress
 from steelyard.store.reading.records import Weighed, read_records, read_weighed
 from steelyard.store.reading.redaction import redact
 from steelyard.store.rows import cells, runs, sessions, unfinished
-from steelyard.store.rows.account import Budget
+from steelyard.store.rows.account import CUT_OFF_CALLS, CUT_OFF_USD, Budget
 from steelyard.store.rows.answers import Answers
 from steelyard.store.rows.baselines import Baselines
 from steelyard.store.rows.runs import number_of, run_info
@@ -229,6 +229,14 @@ class Store:
         with self._writing() as connection:
             sessions.end_session(connection, session, resources)
         self._database.release(session)
+
+    def note_cut_off(self, run_id: str, calls: int, usd: float | None) -> None:
+        """What the kill of the run's last session can have cost; ``None`` where a price is unknown. Noted once."""
+        figures = {CUT_OFF_CALLS: float(calls)} | ({} if usd is None else {CUT_OFF_USD: usd})
+        with self._writing() as connection:
+            *_, last = sessions.sessions_of(connection, number_of(connection, run_id))
+            assert last.id is not None
+            sessions.note_figures(connection, last.id, figures)
 
     def sessions(self, run_id: str) -> list[SessionInfo]:
         """The stretches of the run, oldest first."""

@@ -53,6 +53,13 @@ def end_session(connection: Connection, session: int, resources: dict[str, float
     _change(connection, session, ended_at=schema.now(), resources=msgspec.json.encode(resources), sign=None)
 
 
+def note_figures(connection: Connection, session: int, figures: dict[str, float]) -> None:
+    """What is known of a session that was killed; of one of which something is known already nothing changes."""
+    table = schema.sessions
+    killed = update(table).where(table.c.id == session, table.c.ended_at.is_(None), table.c.resources.is_(None))
+    connection.execute(killed.values(resources=msgspec.json.encode(figures)))
+
+
 def sessions_of(connection: Connection, run: int) -> list[SessionInfo]:
     """The stretches of the run, oldest first."""
     table = schema.sessions
