@@ -16,6 +16,8 @@ from urllib.parse import quote
 
 FOLDER = "STEELYARD_TEST_SERVER"
 """Names the folder to every process of tests."""
+ASKED_FOR_A_PASSWORD = "locked"
+"""Whose members are; all others are believed."""
 ABSENT = "no PostgreSQL server can be started here"
 SETTINGS = ("fsync=off", "full_page_writes=off", "listen_addresses=", "shared_buffers=16MB", "max_connections=60")
 numbers = count()
@@ -95,12 +97,17 @@ def _running():
 def _start(folder):
     options = ["-U", "steelyard", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", "--no-instructions"]
     _run("initdb", "-D", f"{folder}/data", *options)
+    rules = Path(f"{folder}/data/pg_hba.conf")
+    rules.write_text(f"local all {ASKED_FOR_A_PASSWORD} scram-sha-256\n{rules.read_text()}")
+    rules = Path(f"{folder}/data/pg_hba.conf")
+    rules.write_text(f"local all +{ASKED_FOR_A_PASSWORD} scram-sha-256\n{rules.read_text()}")
     settings = " ".join(f"-c {setting}" for setting in SETTINGS)
     _run("pg_ctl", "-D", f"{folder}/data", "-l", f"{folder}/log", "-w", "-o", f"-k {folder} {settings}", "start")
     import psycopg
 
     with psycopg.connect(f"host={folder} user=steelyard dbname=postgres", autocommit=True) as connection:
         connection.execute("CREATE DATABASE steelyard")
+        connection.execute(f"CREATE ROLE {ASKED_FOR_A_PASSWORD}")
 
 
 def _run(program, *arguments):

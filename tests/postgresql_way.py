@@ -15,18 +15,20 @@ COMMIT = b"COMMIT"
 class Way:
     """A socket in a folder of its own, behind which is the server.
 
-    ``lose_commits``: of how many commits from now on nobody hears; ``arrives``: whether the server does.
+    ``swallows``: whether it takes everything from now on, and passes nothing on. ``lose_commits``: of how many commits
+    from now on nobody hears; ``arrives``: whether the server does.
     """
 
     def __init__(self, folder):
         self._folder = Path(folder)
         self._folder.mkdir()
+        self.swallows = False
         self.lose_commits, self.arrives, self.lost = 0, True, 0
         self.open()
 
-    def address(self, schema):
-        """The URL of the store in this schema, by this way."""
-        return f"postgresql://steelyard@/steelyard?host={self._folder}&options=-csearch_path%3D{schema}"
+    def address(self, schema, user="steelyard"):
+        """The URL of the store in this schema, by this way; ``user`` may come with a password."""
+        return f"postgresql://{user}@/steelyard?host={self._folder}&options=-csearch_path%3D{schema}"
 
     def open(self):
         """Lead to the server again."""
@@ -67,6 +69,8 @@ class Way:
         """Pass on what there is; whether there may be more."""
         with suppress(OSError):
             data = source.recv(1 << 20)
+            if self.swallows:
+                return bool(data)
             is_lost = is_from_client and COMMIT in data and self.lose_commits > 0
             if data and (self.arrives or not is_lost):
                 goal.sendall(data)

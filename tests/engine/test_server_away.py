@@ -22,7 +22,8 @@ from steelyard.engine.run import Given, execute
 from steelyard.errors import StoreError, StoreHeldUp
 from steelyard.plan.plan import BenchmarkSpec, Plan
 from steelyard.store import Store
-from steelyard.store.database import sqlite_file
+from steelyard.store.database import silence, sqlite_file
+from steelyard.store.rows.account import Budget
 from steelyard.types import ModelSpec
 
 ITEMS, IN_FLIGHT, ASKED_BEFORE = 40, 4, 16
@@ -105,6 +106,75 @@ def test_a_run_waits_for_a_server_that_is_away_without_paying_and_writes_nothing
     assert asked_while_away[-1] - asked_while_away[0] <= ON_THEIR_WAY
 
 
+def just_before(owner, name, happens, monkeypatch):
+    """Let something happen, once, just before this is read or written."""
+    do, times = getattr(owner, name), []
+
+    def happen_and_do(self, *arguments, **options):
+        if not times:
+            times.append(name)
+            happens()
+        return do(self, *arguments, **options)
+
+    monkeypatch.setattr(owner, name, happen_and_do)
+    return times
+
+
+BEFORE_THE_FIRST_REQUEST = [
+    (Budget, "account"),
+    (Store, "check_free"),
+    (Store, "sessions"),
+    (Store, "begin_session"),
+    (Store, "completed"),
+    (Budget, "counted_shares"),
+    (Store, "unscored"),
+]
+
+
+@pytest.mark.parametrize(("owner", "name"), BEFORE_THE_FIRST_REQUEST)
+def test_a_server_that_goes_away_before_the_first_request_is_waited_for(way, schema, owner, name, monkeypatch):
+    told = []
+
+    def tell(text):
+        told.append(text)
+        if "the run waits for it" in text:
+            asyncio.get_running_loop().call_later(0.05, way.open)
+
+    with Store.open(way.address(schema)) as store:
+        ask(Model(lambda: None), store, tell)
+        server.sql("DELETE FROM calls WHERE position >= 8", "DELETE FROM scores", schema=schema)
+        times = just_before(owner, name, way.cut, monkeypatch)
+        ended = ask(model := Model(lambda: None), store, tell, resume=store.run("last"))
+    assert (ended.status, times) == ("done", [name])
+    assert len(model.questions) == ITEMS - 8
+    assert kept(schema) == WHOLE
+    assert sum("the run waits for it" in text for text in told) == 1
+    assert not any("nothing more is sent" in text for text in told)
+
+
+@pytest.mark.parametrize("arrives", [True, False])
+def test_a_new_run_of_which_nobody_heard_begins_once(way, schema, arrives, monkeypatch):
+    way.arrives = arrives
+    for name in ("create_run", "begin_session"):
+        just_before(Store, name, lambda: setattr(way, "lose_commits", 1), monkeypatch)
+    with Store.open(way.address(schema)) as store:
+        ended = ask(Model(lambda: None), store, lambda text: None)
+        assert [run.number for run in store.runs()] == [ended.run.number]
+        assert len(store.sessions(ended.run.id)) == 1
+    assert (ended.status, way.lost) == ("done", 2)
+    assert kept(schema) == WHOLE
+
+
+def test_a_server_that_stays_away_before_the_first_request_ends_the_run_with_nothing_sent(way, schema, monkeypatch):
+    monkeypatch.setattr(writer, "PATIENCE_S", 0.1)
+    model = Model(lambda: None)
+    with Store.open(way.address(schema)) as store:
+        just_before(Store, "completed", way.cut, monkeypatch)
+        with pytest.raises(StoreHeldUp, match=r"nothing was sent\. Once it can be used, try the same again"):
+            ask(model, store, lambda text: None)
+    assert model.questions == []
+
+
 @pytest.mark.parametrize("arrives", [True, False])
 @pytest.mark.parametrize("by", ["a thread", pytest.param("a process", marks=pytest.mark.long)])
 def test_a_commit_of_which_nobody_heard_is_made_once(way, schema, arrives, by, monkeypatch):
@@ -152,6 +222,87 @@ def test_a_run_whose_server_stays_away_ends_and_resumes_without_repeating_what_w
         asked_before, (before, _) = len(model.questions), kept(schema)
         assert 0 < asked_before - before[0] <= ON_THEIR_WAY
         ended = ask(model, store, lambda text: None, resume=store.run("last"))
+    assert ended.status == "done"
+    assert len(model.questions) - asked_before == ITEMS - before[0]
+    assert kept(schema) == WHOLE
+
+
+def test_a_server_that_is_reached_and_never_answers_is_not_waited_for_without_end(way, schema, monkeypatch):
+    monkeypatch.setattr(silence, "SILENT_AFTER_S", 0.2)
+    with Store.open(f"{way.address(schema)}&connect_timeout=2") as store:
+        way.swallows = True
+        with (
+            pytest.raises(StoreHeldUp, match=r"does not answer|timeout expired"),
+            store.reading() as connection,
+        ):
+            connection.exec_driver_sql("SELECT 1")
+        way.cut()
+
+
+@pytest.mark.long
+def test_a_run_whose_server_is_reached_and_never_answers_is_held_up_and_ends_with_what_was_kept(
+    way, schema, monkeypatch
+):
+    monkeypatch.setattr(silence, "SILENT_AFTER_S", 0.2)
+    monkeypatch.setattr(writer, "PATIENCE_S", 0.1)
+    model, told = Model(lambda: setattr(way, "swallows", True)), []
+    with Store.open(f"{way.address(schema)}&connect_timeout=2") as store:
+        with pytest.raises(StoreHeldUp, match=r"all earlier ones are kept.*steelyard run --resume 1"):
+            ask(model, store, told.append)
+        before, _ = kept(schema)
+        asked_before = len(model.questions)
+        way.swallows = False
+        way.cut()
+        way.open()
+        ended = ask(model, store, told.append, resume=store.run("last"))
+    assert any("is reached, and does not answer; nothing more is sent" in text for text in told)
+    assert ended.status == "done"
+    assert len(model.questions) - asked_before == ITEMS - before[0]
+    assert kept(schema) == WHOLE
+
+
+def test_a_server_that_is_long_at_work_on_a_statement_is_heard_out(schema, monkeypatch):
+    monkeypatch.setattr(silence, "SILENT_AFTER_S", 0.1)
+    with Store.open(server.address(schema)) as store, store.reading() as connection:
+        assert connection.exec_driver_sql("SELECT 1 FROM pg_sleep(0.6)").scalar_one() == 1
+
+
+REFUSALS = {
+    "another password": ("ALTER ROLE {} PASSWORD 'other'", "password authentication failed"),
+    "a role that is gone": (
+        "ALTER ROLE {0} RENAME TO {0}_gone",
+        'password authentication failed|role ".*" does not exist',
+    ),
+    "a role that may not log in": ("ALTER ROLE {} NOLOGIN", "is not permitted to log in"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSALS)
+def test_a_server_that_refuses_for_good_ends_the_run_at_once_and_nothing_that_was_kept_is_lost(way, schema, what):
+    change, said = REFUSALS[what]
+    user = f"{schema}_user"
+    make = f"CREATE ROLE {user} LOGIN PASSWORD 'secret' IN ROLE steelyard, {server.ASKED_FOR_A_PASSWORD}"
+    server.sql(make)
+
+    def refuse():
+        server.sql(change.format(user))
+        way.cut()
+        way.open()
+
+    model, told = Model(refuse), []
+    with Store.open(way.address(schema, f"{user}:secret")) as store:
+        begun_s = time.monotonic()
+        with pytest.raises(
+            StoreError, match=rf"({said}).*mend the user.*all earlier ones are kept.*--resume 1"
+        ) as raised:
+            ask(model, store, told.append)
+    assert not isinstance(raised.value, StoreHeldUp)
+    assert "secret" not in str(raised.value)
+    assert time.monotonic() - begun_s < writer.PATIENCE_S / 10
+    before, _ = kept(schema)
+    asked_before = len(model.questions)
+    with Store.open(way.address(schema)) as store:
+        ended = ask(model, store, told.append, resume=store.run("last"))
     assert ended.status == "done"
     assert len(model.questions) - asked_before == ITEMS - before[0]
     assert kept(schema) == WHOLE

@@ -4,10 +4,16 @@ import asyncio
 import threading
 from types import SimpleNamespace
 
+import steelyard as sy
+from steelyard.engine.processes.frames import HeldBack, Standing
+from steelyard.engine.processes.shared_lane import SharedJudge
 from steelyard.engine.progress import CellProgress, Progress
+from steelyard.engine.run import Given, execute
 from steelyard.engine.signs import sign_of, told
+from steelyard.errors import ProviderError
+from steelyard.plan.plan import BenchmarkSpec, Plan
 from steelyard.store import Store
-from steelyard.types import Wait
+from steelyard.types import Failure, ModelSpec, Wait
 
 
 def a_lane(row, **counters):
@@ -31,6 +37,59 @@ def test_all_that_holds_a_model_back_is_told_and_nothing_of_one_that_is_through(
     assert (first.failed, first.retries) == (2, 5)
     assert (through.waits, through.stopped) == ((), None)
     assert (given_up.waits, given_up.stopped) == ((), "bad key")
+
+
+def test_what_holds_a_judge_back_is_told_as_the_judges():
+    gate = SimpleNamespace(waiting=3, held_for_s=5.0, is_closed=False, resting=0)
+    judge = SimpleNamespace(throttle=gate, till=SimpleNamespace(is_short=False))
+    lane = a_lane(1, judge=judge)
+    ((wait,),) = [cell.waits for cell in sign_of(Progress(), [lane]).cells]
+    assert wait == Wait(why="rate", n=3, for_s=5.0, is_of_judge=True)
+    assert lane.cells[0].progress.held() == "judge: 3 waiting for the rate limit, 5 s"
+    assert lane.cells[0].progress.held(short=True) == "judge limited 5 s"
+
+
+def test_what_holds_a_judge_back_is_summed_over_workers():
+    own, judge = HeldBack(), HeldBack(waiting=2, held_for_s=1.5)
+    standing = {"m": Standing(model="m", in_flight={}, own=own, judge=judge)}
+    hands = [SimpleNamespace(standing=standing, is_alive=True) for _ in range(2)]
+    shared = SharedJudge("m", hands)
+    assert (shared.throttle.waiting, shared.throttle.held_for_s) == (4, 1.5)
+
+
+def test_a_judge_that_is_refused_for_rate_is_told_to_wait_while_the_run_goes_on():
+    refusals, seen = iter([True] * 2), []
+    progress = Progress()
+
+    def verdict(request):
+        if next(refusals, False):
+            raise ProviderError(Failure(kind="rate_limit", message="too many", status=429, retry_after_s=0.2))
+        seen.extend(progress.cells[0].waits())
+        return "Verdict: CORRECT"
+
+    judge = sy.Judge(model=sy.Scripted(verdict, name="j"), concurrency=2)
+    items = [sy.Sample(id=f"q/{i}", input=f"q{i}", target="a") for i in range(4)]
+    quiz = sy.Benchmark(name="quiz", version="1", load=lambda selection: items, grade=judge)
+    plan = Plan(
+        models=(ModelSpec(id="m", provider="object", model="m"),), benchmarks=(BenchmarkSpec(name="quiz"),), fresh=True
+    )
+
+    async def look_and_run():
+        looking = asyncio.create_task(look())
+        given = Given(providers={"m": sy.Scripted(lambda request: "a")}, benchmarks={"quiz": quiz})
+        with Store.open("s.db") as store:
+            ended = await execute(plan, store, given=given, progress=progress)
+        looking.cancel()
+        return ended
+
+    async def look():
+        while True:
+            seen.extend(wait for cell in progress.cells for wait in cell.waits())
+            await asyncio.sleep(0.01)
+
+    assert asyncio.run(look_and_run()).status == "done"
+    assert any(wait.why == "rate" and wait.is_of_judge for wait in seen)
+    assert all(wait.is_of_judge for wait in seen)
 
 
 def test_the_store_knows_at_once_and_a_store_that_cannot_be_written_ends_no_run(tmp_path, monkeypatch):

@@ -92,6 +92,25 @@ def test_all_calls_of_a_system_count_and_the_slots_of_the_run_that_was_killed(re
     assert told == (1 + BY_A_THREAD) * paid_twice  # what had been answered might not have been durable
 
 
+@pytest.mark.parametrize("price", [("--price", "100/1000", "--max-tokens", "64"), ()], ids=["known", "unknown"])
+def test_what_a_kill_may_cost_is_told_in_money_and_stands_beside_what_was_spent(price):
+    service = Halting("m")
+    with serving(service.reply) as server:
+        process = started(server, "cases.jsonl", "-m", "openai/m", *price)
+        service.until_asked("m", SLOTS)
+        process.kill()
+        process.wait()
+        service.go_on()
+        done = steelyard("run", "--resume", "last", "--quiet")
+    calls = (1 + BY_A_THREAD) * SLOTS
+    most_usd = calls * (32 * 100 + 64 * 1000) / 1e6  # a short question is held at 32 tokens
+    told = f"for {most_usd:.4g} USD at most" if price else "at a price that is unknown"
+    assert f"up to {calls} calls without a record may be paid for twice, {told}" in done.stderr
+    shown = steelyard("show").stdout
+    kept = f"up to {most_usd:.4g} USD more" if price else "an unknown price"
+    assert f"{kept} in doubt for up to {calls} calls that a kill cut off" in shown
+
+
 def test_verdicts_that_a_kill_cut_off_count():
     service = Halting("judge")
     with serving(service.reply) as server:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-from collections.abc import Coroutine, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -43,7 +43,7 @@ class Interrupt:
 
 
 async def drive(
-    lanes: Mapping[Lane | SharedLane, Iterable[Work]], looks: Looks, writer: Writer, ledger: Ledger
+    lanes: Mapping[Lane | SharedLane, AsyncIterable[Work]], looks: Looks, writer: Writer, ledger: Ledger
 ) -> RunStatus:
     """Run every lane to its end, or to the user's wish to stop; each with what was answered earlier and not scored."""
     with _signals() as interrupt:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Container, Sequence
 from functools import partial
+from itertools import islice
+from typing import NamedTuple
 
 from steelyard.engine.asking.attempts import RetryPolicy
 from steelyard.engine.asking.gates import Gates
@@ -18,21 +20,34 @@ from steelyard.engine.progress import CellProgress, Progress
 from steelyard.engine.reuse.cache import Cache, identity, oldest_used_s
 from steelyard.engine.schedule.horizon import Horizon
 from steelyard.engine.work import OpenCell, Work
-from steelyard.engine.writer import Writer
-from steelyard.errors import UsageError
+from steelyard.engine.writer import Writer, patiently
+from steelyard.errors import StoreHeldUp, UsageError
 from steelyard.plan.plan import Plan
 from steelyard.providers.batches import BatchService
 from steelyard.store import Store
-from steelyard.types import ModelSpec, RunInfo
+from steelyard.types import Call, ModelSpec, RunInfo, Sample
 
 FLOOR_CONCURRENCY = 64
+READ_AT_ONCE = 256
 OF_THIS_MACHINE = ("local", "baseline")
 
 
-def open_cell(store: Store, run: RunInfo, session: int, cell: Cell, progress: Progress) -> OpenCell:
-    """The cell's row in the store, what is done of it, and the counters that a display reads."""
+class Row(NamedTuple):
+    """A cell's row in the store, and what is done of it."""
+
+    row: int
+    done: set[tuple[int, int]]
+
+
+def row_of(store: Store, run: RunInfo, cell: Cell) -> Row:
+    """The row of a cell, which is made where it is new."""
     row = store.add_cell(run.id, cell.info)
-    done = store.completed(row)
+    return Row(row, store.completed(row))
+
+
+def open_cell(found: Row, session: int, cell: Cell, progress: Progress) -> OpenCell:
+    """A cell with what is done of it, and the counters that a display reads."""
+    row, done = found
     planned = len(cell.task.positions) * cell.info.repeats
     counters = CellProgress(model=cell.spec.id, label=cell.info.label, planned=planned, reused=min(planned, len(done)))
     progress.cells.append(counters)
@@ -86,18 +101,23 @@ def lend_earlier_answers(
 
 
 def set_up_batches(
-    lanes: Sequence[Lane], store: Store, run: RunInfo, share: int | None, tell: Callable[[str], None]
+    lanes: Sequence[Lane],
+    store: Store,
+    run: RunInfo,
+    share: int | None,
+    counted_shares: Container[int | None],
+    tell: Callable[[str], None],
 ) -> None:
     """Let every model that is to be asked by batches hand them in, and keep account of them beside the store.
 
-    ``share`` of the store's budget pays for them.
+    ``share`` of the store's budget pays for them; ``counted_shares`` are spent already.
     """
     folder = store.folder / "batches"
     for lane in lanes:
         cell = lane.cells[0].cell
         if cell.spec.batch and cell.floor is None:
             standings = Standings(folder, run.id, cell.spec.id, share=share, tell=tell)
-            lane.ask_by_batches(batch_service_of(cell.spec), standings, store.budget.counted_shares())
+            lane.ask_by_batches(batch_service_of(cell.spec), standings, counted_shares)
 
 
 def check_batches(cells: Sequence[Cell], plan: Plan) -> None:
@@ -142,7 +162,7 @@ def share_out(
         if has_no_name or spec.batch or is_here:
             shared.append(lane)
         else:
-            shared.append(crew.take(lane, partial(unscored, lane, store)))
+            shared.append(crew.take(lane, partial(unscored, lane, store, tell)))
     return shared
 
 
@@ -153,21 +173,43 @@ def concurrency_of(cell: Cell, plan: Plan) -> int:
     return cell.spec.concurrency or plan.concurrency or cell.provider.concurrency
 
 
-def unscored(lane: Lane | SharedLane, store: Store) -> Iterator[Work]:
-    """What was answered in an earlier stretch of the run and never scored."""
+async def unscored(lane: Lane | SharedLane, store: Store, tell: Callable[[str], None]) -> AsyncIterator[Work]:
+    """What was answered in an earlier stretch of the run and never scored; a store that is held up is waited for."""
     for cell in lane.cells:
+        answers = _Unscored(store, cell)
+        while some := await patiently(answers.next_ones, tell):
+            for call_id, sample, call in some:
+                yield Work(
+                    cell=cell,
+                    position=-1,
+                    repeat=call.repeat,
+                    sample=sample,
+                    request=call.request,
+                    call=call,
+                    call_id=call_id,
+                    answered_before=True,
+                )
+
+
+class _Unscored:
+    """The answers of a cell that nobody has scored, some at a time; those that were read are not read again."""
+
+    def __init__(self, store: Store, cell: OpenCell) -> None:
         protocol = cell.cell.task.protocol
-        for call_id, sample, call in store.unscored(cell.row, protocol.name, protocol.version):
-            yield Work(
-                cell=cell,
-                position=-1,
-                repeat=call.repeat,
-                sample=sample,
-                request=call.request,
-                call=call,
-                call_id=call_id,
-                answered_before=True,
-            )
+        self._read = partial(store.unscored, cell.row, protocol.name, protocol.version)
+        self._answers = self._read()
+        self._last = 0
+
+    def next_ones(self) -> list[tuple[int, Sample, Call]]:
+        """Some more of them; none are left where there are none."""
+        try:
+            some = list(islice(self._answers, READ_AT_ONCE))
+        except StoreHeldUp:
+            self._answers = self._read(after=self._last)
+            raise
+        if some:
+            self._last, *_ = some[-1]
+        return some
 
 
 def batch_service_of(spec: ModelSpec) -> BatchService:

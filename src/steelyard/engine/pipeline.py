@@ -11,7 +11,7 @@ import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import AsyncIterable, Callable, Container, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
@@ -83,6 +83,7 @@ class Lane:
         self._stragglers = Stragglers(self.model, self._spec.timeout_s, progress.tell, self._held)
         for cell in cells:
             cell.progress.throttle, cell.progress.disk = self.throttle, writer
+            cell.progress.judge = cell.cell.judge
         self.batches: BatchLane | None = None
         self._counted_shares: Container[int | None] = ()
         self._window = Window(MOST_HELD if self._spec.batch else WINDOW_PER_SLOT * concurrency)
@@ -134,10 +135,10 @@ class Lane:
                 throttle.shut()
         self._on_stop(reason)
 
-    async def run(self, unscored: Iterable[Work], source: Source | None = None) -> None:
+    async def run(self, unscored: AsyncIterable[Work] | None, source: Source | None = None) -> None:
         """Work until every item of ``source`` is scored or has failed, or until stopped.
 
-        ``unscored`` were answered earlier; without a source every remaining item is asked.
+        ``unscored`` were answered earlier, if any; without a source every remaining item is asked.
         """
         seats = [cell.cell.judge.concurrency for cell in self.cells if cell.cell.judge is not None]
         scorers = min(max([1, self.concurrency, *seats]), MOST_SCORERS)
@@ -148,7 +149,8 @@ class Lane:
                 generating = [group.create_task(self._by_batches(self.batches))]
             else:
                 generating = [group.create_task(self._generate()) for _ in range(self.concurrency)]
-            await self._load_unscored(unscored)
+            if unscored is not None:
+                await self._load_unscored(unscored)
             await self._loader.load(source or self.remaining(), askers=self.concurrency)
             watching = group.create_task(self._stragglers.watch())
             await asyncio.gather(*generating)
@@ -158,8 +160,8 @@ class Lane:
             for _ in scoring:
                 self._durable.put_nowait(None)
 
-    async def _load_unscored(self, unscored: Iterable[Work]) -> None:
-        for work in unscored:
+    async def _load_unscored(self, unscored: AsyncIterable[Work]) -> None:
+        async for work in unscored:
             await self._window.enter()
             work.cell.horizon.enter(work.cell.horizon.earlier, work.place)
             self._durable.put_nowait(work)

@@ -54,6 +54,20 @@ class Purse(Protocol):
         ...
 
 
+class Judge(Protocol):
+    """The model that judges, likewise."""
+
+    @property
+    def throttle(self) -> Gate | None:
+        """What keeps requests to it back; ``None`` before the first one."""
+        ...
+
+    @property
+    def till(self) -> Purse | None:
+        """Where they are paid, if they are."""
+        ...
+
+
 class Disk(Protocol):
     """Where answers are kept, likewise."""
 
@@ -92,6 +106,7 @@ class CellProgress:
     ended_s: float | None = None
     throttle: Gate | None = None
     purse: Purse | None = None
+    judge: Judge | None = None
     disk: Disk | None = None
     stopped: str | None = None
     awaits_look: bool = False
@@ -154,14 +169,9 @@ class CellProgress:
             yield Wait(why="look")
         if self.disk is not None and self.disk.is_full:
             yield Wait(why="disk")
-        if self.purse is not None and self.purse.is_short:
-            yield Wait(why="money")
-        throttle = self.throttle
-        if throttle is not None and throttle.waiting:
-            why: Literal["service", "rate"] = "service" if throttle.is_closed else "rate"
-            yield Wait(why=why, n=throttle.waiting, for_s=round(throttle.held_for_s, 1))
-        if throttle is not None and throttle.resting:
-            yield Wait(why="again", n=throttle.resting)
+        yield from _held_back(self.throttle, self.purse)
+        if self.judge is not None:
+            yield from _held_back(self.judge.throttle, self.judge.till, is_of_judge=True)
 
     def per_second(self) -> float | None:
         """Requests sent and finished, per second: of the last minute, or since the first one was sent if that is less;
@@ -181,6 +191,17 @@ class CellProgress:
         rate = self.per_second()
         is_held_up = self.awaits_look or any(wait.why in ("service", "disk") for wait in self.waits())
         return None if not rate or is_held_up or self.is_over else (self.planned - self.finished) / rate
+
+
+def _held_back(throttle: Gate | None, purse: Purse | None, *, is_of_judge: bool = False) -> Iterator[Wait]:
+    """What keeps the requests to one model back."""
+    if purse is not None and purse.is_short:
+        yield Wait(why="money", is_of_judge=is_of_judge)
+    if throttle is not None and throttle.waiting:
+        why: Literal["service", "rate"] = "service" if throttle.is_closed else "rate"
+        yield Wait(why=why, n=throttle.waiting, for_s=round(throttle.held_for_s, 1), is_of_judge=is_of_judge)
+    if throttle is not None and throttle.resting:
+        yield Wait(why="again", n=throttle.resting, is_of_judge=is_of_judge)
 
 
 @dataclass

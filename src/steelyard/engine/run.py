@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,6 +19,7 @@ from steelyard.engine.lanes import (
     lanes_of,
     lend_earlier_answers,
     open_cell,
+    row_of,
     set_up_batches,
     set_up_tills,
     share_out,
@@ -25,6 +27,7 @@ from steelyard.engine.lanes import (
 )
 from steelyard.engine.learnt import learnt_by, noted, together
 from steelyard.engine.money.budget import check_prices
+from steelyard.engine.money.cut_off import CutOff, cut_off
 from steelyard.engine.money.purse import Purse, check_store_budget, load_prices, who_is_paid
 from steelyard.engine.origin import doubts, session_origin
 from steelyard.engine.pipeline import Lane
@@ -40,9 +43,10 @@ from steelyard.engine.summary import forget_summary, summarise_run
 from steelyard.engine.weight.resources import Resources
 from steelyard.engine.weight.weighing import resources_of
 from steelyard.engine.writer import WRITTEN_BY, Writer, patiently
-from steelyard.errors import StoreHeldUp, UsageError
+from steelyard.errors import StoreError, StoreHeldUp, UsageError
 from steelyard.plan.plan import Plan
 from steelyard.store import Store
+from steelyard.store.rows.runs import new_uid
 from steelyard.types import RunInfo, RunStatus
 
 
@@ -103,37 +107,69 @@ async def execute(
 ) -> Ended:
     """Carry out a plan, or go on with a run of it, and leave records and summaries in the store."""
     cells = prepare(plan, given)
-    await _see_to_money(cells, store, progress)
-    origin = session_origin(cells, plan, progress.tell)
-    run = _register(plan, store, resume)
-    for doubt in doubts(cells, store, resume):
-        progress.tell(doubt)
-    session = store.begin_session(run.id, origin)
-    running = await _set_up(plan, store, run, session, cells, given, progress, policy or RetryPolicy())
+    try:
+        running = await _begin(plan, store, given, progress, resume, policy or RetryPolicy(), cells)
+    except StoreHeldUp as error:
+        raise type(error)(f"{error}; nothing was sent. Once it can be used, try the same again") from error
+    run = running.run
     on_start(run)
     try:
         await _ask(running, store, progress)
-    finally:
-        await _wind_up(running, store, progress)
+    except BaseException:
+        with suppress(StoreError):  # it is not what went wrong first
+            await _wind_up(running, store, progress)
+        raise
+    await _wind_up(running, store, progress)
     stopped = _given_up(running.lanes) if running.status == "failed" else {}
     return Ended(run=await _as_kept(running, store, progress.tell), status=running.status, stopped=stopped)
 
 
+async def _begin(
+    plan: Plan,
+    store: Store,
+    given: Given,
+    progress: Progress,
+    resume: RunInfo | None,
+    policy: RetryPolicy,
+    cells: list[Cell],
+) -> _Running:
+    """All that comes before the first request; a store that is held up meanwhile is waited for."""
+    wait = partial(patiently, tell=progress.tell)
+    await _see_to_money(cells, store, progress)
+    origin = session_origin(cells, plan, progress.tell)
+    run = await wait(partial(_register, plan, store, resume, new_uid()))
+    lost = None if resume is None else cut_off(cells, resume, await wait(partial(store.sessions, resume.id)))
+    for doubt in doubts(cells, store, lost):
+        progress.tell(doubt)
+    if resume is not None and lost is not None:
+        await wait(partial(_note_cut_off, store, resume, lost))
+    session = await wait(partial(store.begin_session, run.id, origin))
+    return await _set_up(plan, store, run, session, cells, given, progress, policy)
+
+
 async def _see_to_money(cells: Sequence[Cell], store: Store, progress: Progress) -> None:
-    if store.budget.account() is not None:
+    if await patiently(store.budget.account, progress.tell) is not None:
         check_store_budget(who_is_paid(cells), progress.tell)
     await load_prices(who_is_paid(cells))
 
 
-def _register(plan: Plan, store: Store, resume: RunInfo | None) -> RunInfo:
+def _register(plan: Plan, store: Store, resume: RunInfo | None, uid: str) -> RunInfo:
     """A new run, or the one that is gone on with, unless another process is at it: then nothing of it changes."""
     document, digest = plan.as_document(), plan.digest()
     if resume is None:
-        return store.create_run(name=plan.name, plan=document, plan_digest=digest, tags=plan.tags)
+        return store.create_run(name=plan.name, plan=document, plan_digest=digest, tags=plan.tags, run_id=uid)
     store.check_free(resume.id)
     store.set_plan(resume.id, document, digest)
     store.set_status(resume.id, "running")
     return resume
+
+
+def _note_cut_off(store: Store, run: RunInfo, lost: CutOff) -> None:
+    """Count what a kill can have cost, once: what the run could not pay by then was never in flight."""
+    limit_usd, usd = run.plan.get("budget_usd"), lost.usd
+    if limit_usd is not None and usd is not None:
+        usd = min(usd, max(0.0, limit_usd - store.budget.spent_of_run(run.id)))
+    store.note_cut_off(run.id, lost.calls, usd)
 
 
 async def _set_up(
@@ -147,16 +183,19 @@ async def _set_up(
     policy: RetryPolicy,
 ) -> _Running:
     """Open a lane for each model, with what it may use again and whom it pays from, and hire workers if asked for."""
+    wait = partial(patiently, tell=progress.tell)
     resources = await resources_of(cells, progress)
     writer = Writer(store, progress.tell, resume=str(run.number))
     writer.on_hire = partial(store.add_provenance, session, {WRITTEN_BY: "a process"})
-    open_cells = [open_cell(store, run, session, cell, progress) for cell in cells]
-    looks = looks_of(store, plan, open_cells, run.id, progress.tell)
+    rows = await wait(lambda: [row_of(store, run, cell) for cell in cells])
+    open_cells = [open_cell(row, session, cell, progress) for row, cell in zip(rows, cells, strict=True)]
+    looks = await wait(partial(looks_of, store, plan, open_cells, run.id, progress.tell))
     lanes = lanes_of(open_cells, writer, plan, progress, policy)
     writer.slots = min([lane.concurrency for lane in lanes], default=1)
     lend_earlier_answers(lanes, store, run, plan, progress.tell)
-    purse = Purse(store, run.id, plan.budget_usd, tell=progress.tell)
-    set_up_batches(lanes, store, run, purse.share, progress.tell)
+    purse = await wait(partial(Purse, store, run.id, plan.budget_usd, tell=progress.tell))
+    counted = await wait(store.budget.counted_shares)
+    set_up_batches(lanes, store, run, purse.share, counted, progress.tell)
     progress.ledger = purse.ledger
     set_up_tills(lanes, cells, purse.ledger)
     crew = Crew(
@@ -190,7 +229,7 @@ async def _ask(running: _Running, store: Store, progress: Progress) -> None:
     async with opened(distinct_providers(cells)), watched(running.resources), measuring(), telling:
         await probe(cells)
         async with crew, noted(store, running.session, lambda: together(learnt_by(cells, lanes), crew.learnt)):
-            earlier = {lane: unscored(lane, store) for lane in running.shared}
+            earlier = {lane: unscored(lane, store, progress.tell) for lane in running.shared}
             running.status = await drive(earlier, running.looks, running.writer, running.purse.ledger)
     if running.status == "done" and _unanswered(lanes):
         running.status = "failed"
@@ -222,7 +261,7 @@ async def _as_kept(running: _Running, store: Store, tell: Callable[[str], None])
     """The run as it stands in the store, for which no longer is waited than the run's end was."""
     try:
         return await patiently(partial(store.run, running.run.id), tell, running.writer.patience_s)
-    except StoreHeldUp as error:
+    except StoreError as error:
         hint = f"Once it can be read, try: steelyard run --resume {running.run.number}"
         raise type(error)(f"{error}; all answers are kept. {hint}") from error
 

@@ -35,15 +35,21 @@ WRITTEN_BY = "written_by"
 
 
 async def patiently(do: Callable[[], T], tell: Callable[[str], None], patience_s: float | None = None) -> T:
-    """What ``do`` returns, on a thread; where the store is held up it is tried again, as patiently as answers are."""
+    """What ``do`` returns, on a thread; where the store is held up it is tried again, as patiently as answers are.
+
+    What holds it up is told once: a server that goes away is missed in other words at each try.
+    """
     until_s = time.monotonic() + (PATIENCE_S if patience_s is None else patience_s)
+    is_told = False
     while True:
         try:
             return await asyncio.to_thread(do)
         except StoreHeldUp as error:
             if time.monotonic() >= until_s:
                 raise
-            tell(f"{error}; the run waits for {'room' if isinstance(error, StoreFull) else 'it'}")
+            if not is_told:
+                tell(f"{error}; the run waits for {'room' if isinstance(error, StoreFull) else 'it'}")
+            is_told = True
             await asyncio.sleep(TRIED_AGAIN_EVERY_S)
 
 
@@ -217,6 +223,9 @@ class Writer:
                     self.patience_s = 0.0
                     raise type(error)(self._lost(error, len(calls) + len(scores))) from error
                 await asyncio.sleep(TRIED_AGAIN_EVERY_S)
+            except StoreError as error:
+                self.patience_s = 0.0
+                raise StoreError(self._lost(error, len(calls) + len(scores))) from error
         if held_since_s is not None:
             self._has_room.set()
             self.on_room(True)
@@ -247,7 +256,7 @@ class Writer:
         """What makes each time a message of its own: the same words are said once."""
         return "" if self._times_held_up == 1 else f" (held up {self._times_held_up} times so far)"
 
-    def _lost(self, error: StoreHeldUp, in_hand: int) -> str:
+    def _lost(self, error: StoreError, in_hand: int) -> str:
         waiting = in_hand + len(self._calls) + len(self._scores)
         kept = f"up to {waiting} answers or scores in memory were lost, all earlier ones are kept"
         if isinstance(error, StoreFull):

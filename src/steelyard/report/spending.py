@@ -11,7 +11,7 @@ from steelyard.analysis.wording import amount, counted
 from steelyard.report.drawing.axes import plain
 from steelyard.report.stands import CellResult
 from steelyard.store import Store
-from steelyard.store.rows.account import DOUBTFUL
+from steelyard.store.rows.account import CUT_OFF_CALLS, CUT_OFF_USD, DOUBTFUL
 from steelyard.types import RunInfo
 
 NAMED = 4
@@ -23,8 +23,9 @@ class Spending(Struct, frozen=True, kw_only=True):
     ``calls`` are requests sent, ``judge_calls`` of them to judges, who took ``judge_usd``; ``answers`` those of the
     models that came back, ``retried`` of them only after a request had failed.
     ``per_answer_usd`` is over the answers that were asked for, without what judging them took; ``doubtful_usd`` may
-    have been billed for tries that failed. ``imported`` answers were made elsewhere, and what was sent for them is not
-    known. What is left is ``None`` where there is no such budget.
+    have been billed for tries that failed, ``cut_off_usd`` for the calls that kills cut off, of sessions that were gone
+    on with: ``None`` where a price is unknown. ``imported`` answers were made elsewhere, and what was sent for them is
+    not known. What is left is ``None`` where there is no such budget.
     """
 
     calls: int
@@ -37,6 +38,8 @@ class Spending(Struct, frozen=True, kw_only=True):
     unknown: tuple[str, ...]
     doubtful_usd: float
     doubtful_tries: int
+    cut_off_calls: int
+    cut_off_usd: float | None
     cached: int
     imported: int
     saved_usd: float
@@ -51,24 +54,29 @@ def spending(store: Store, run: RunInfo, cells: Sequence[CellResult]) -> Spendin
     asked = [cell for cell in cells if not cell.info.is_floor and cell.info.asked_as is None]
     sessions = [session.resources for session in store.sessions(run.id)]
     doubtful_usd = sum(session.get(DOUBTFUL, 0.0) for session in sessions)
+    cut_off = [session for session in sessions if CUT_OFF_CALLS in session]
+    cut_off_usd = sum(session.get(CUT_OFF_USD, 0.0) for session in cut_off)
     used_usd = store.budget.spent_of_run(run.id)
     cached = _total(asked, "cached")
     answers = _total(asked, "answered") - cached
     unknown = tuple(dict.fromkeys(cell.info.model for cell in asked if _is_unknown(cell)))
     budget_usd, standing = run.plan.get("budget_usd"), store.budget.account()
     judge_calls, judge_usd = _total(cells, "judge.calls"), _total(cells, "judge.cost.total")
-    for_answers_usd = used_usd - doubtful_usd - judge_usd
+    spent_usd = used_usd - doubtful_usd - cut_off_usd
+    for_answers_usd = spent_usd - judge_usd
     return Spending(
         calls=int(_total(asked, "api_calls") + judge_calls),
         judge_calls=int(judge_calls),
         answers=int(answers),
         retried=int(_total(asked, "retried")),
-        spent_usd=used_usd - doubtful_usd,
+        spent_usd=spent_usd,
         judge_usd=judge_usd,
         per_answer_usd=max(0.0, for_answers_usd) / answers if answers and not unknown else None,
         unknown=unknown,
         doubtful_usd=doubtful_usd,
         doubtful_tries=int(sum(session.get("doubtful_tries", 0.0) for session in sessions)),
+        cut_off_calls=int(sum(session[CUT_OFF_CALLS] for session in cut_off)),
+        cut_off_usd=cut_off_usd if all(CUT_OFF_USD in session for session in cut_off) else None,
         cached=int(cached),
         imported=int(_total([cell for cell in asked if cell.info.is_imported], "answered")),
         saved_usd=_total(asked, "cost.saved"),
@@ -114,6 +122,9 @@ def _parts(spent: Spending) -> Iterator[str]:
     if spent.doubtful_tries:
         why = f"{spent.doubtful_tries:,} replies cut off or without token counts"
         yield f"up to {amount(spent.doubtful_usd)} USD more in doubt ({why})"
+    if spent.cut_off_calls:
+        most = "an unknown price" if spent.cut_off_usd is None else f"up to {amount(spent.cut_off_usd)} USD more"
+        yield f"{most} in doubt for up to {spent.cut_off_calls:,} calls that a kill cut off"
     if spent.cached:
         saved = f", which saved {amount(spent.saved_usd)} USD" if spent.saved_usd else ""
         yield f"{counted(spent.cached, 'answer')} used again{saved}"

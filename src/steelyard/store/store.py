@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from steelyard.errors import StoreError
+from steelyard.errors import StoreError, StoreHeldUp
 from steelyard.store.database.connections import Connections
 from steelyard.store.database.dialect import spoken
 from steelyard.store.database.opening import Database, database_at, file_of
@@ -30,7 +30,7 @@ from steelyard.store.reading.progress import Progress, progress
 from steelyard.store.reading.records import Weighed, read_records, read_weighed
 from steelyard.store.reading.redaction import redact
 from steelyard.store.rows import cells, runs, sessions, unfinished
-from steelyard.store.rows.account import Budget
+from steelyard.store.rows.account import CUT_OFF_CALLS, CUT_OFF_USD, Budget
 from steelyard.store.rows.answers import Answers
 from steelyard.store.rows.baselines import Baselines
 from steelyard.store.rows.runs import number_of, run_info
@@ -65,6 +65,8 @@ class Store:
         self._reading, self._writing = self._connections.reading, self._connections.writing
         self.location = database.location
         self._dictionaries = Dictionaries(self._reading, self._writing)
+        self._unheard_of: int | None = None
+        """A session that may stand here although it was never begun."""
         self._appending = Appending(self._reading, self._writing, self._dictionaries)
         self.answers = Answers(self._reading, self._writing, number_of)
         self.verdicts = VerdictStore(self._reading)
@@ -126,11 +128,20 @@ class Store:
     # Runs
 
     def create_run(
-        self, *, name: str | None, plan: dict[str, Any], plan_digest: str, tags: Sequence[str] = ()
+        self,
+        *,
+        name: str | None,
+        plan: dict[str, Any],
+        plan_digest: str,
+        tags: Sequence[str] = (),
+        run_id: str | None = None,
     ) -> RunInfo:
-        """A new run with the next number; without a name it is called after its number."""
+        """A new run with the next number; without a name it is called after its number.
+
+        ``run_id`` is that of one which may have been made before nobody heard of it: it is made once.
+        """
         with self._writing() as connection:
-            return runs.add_run(connection, name=name, plan=plan, plan_digest=plan_digest, tags=tags)
+            return runs.add_run(connection, uid=run_id, name=name, plan=plan, plan_digest=plan_digest, tags=tags)
 
     def run(self, reference: str) -> RunInfo:
         """The run that ``last``, a number, a name, a tag or the start of an id means, in this order; the newest one."""
@@ -185,11 +196,23 @@ class Store:
         self._database.check_place()
 
     def begin_session(self, run_id: str, provenance: dict[str, Any]) -> int:
-        """A process begins to work on the run; one run is worked on by one process at a time."""
-        with self._writing() as connection:
-            session = sessions.add_session(connection, number_of(connection, run_id), provenance)
-            self._database.hold(session)
-            return session
+        """A process begins to work on the run; one run is worked on by one process at a time.
+
+        It may be tried again where the store was held up: of a session of which nobody heard nothing is left.
+        """
+        session: int | None = None
+        try:
+            with self._writing() as connection:
+                sessions.remove_session(connection, self._unheard_of)
+                session = sessions.add_session(connection, number_of(connection, run_id), provenance)
+                self._database.hold(session)
+        except StoreHeldUp:
+            if session is not None:
+                self._database.release(session)
+                self._unheard_of = session
+            raise
+        self._unheard_of = None
+        return session
 
     def check_free(self, run_id: str) -> None:
         """Raise where another process is working on the run."""
@@ -206,6 +229,14 @@ class Store:
         with self._writing() as connection:
             sessions.end_session(connection, session, resources)
         self._database.release(session)
+
+    def note_cut_off(self, run_id: str, calls: int, usd: float | None) -> None:
+        """What the kill of the run's last session can have cost; ``None`` where a price is unknown. Noted once."""
+        figures = {CUT_OFF_CALLS: float(calls)} | ({} if usd is None else {CUT_OFF_USD: usd})
+        with self._writing() as connection:
+            *_, last = sessions.sessions_of(connection, number_of(connection, run_id))
+            assert last.id is not None
+            sessions.note_figures(connection, last.id, figures)
 
     def sessions(self, run_id: str) -> list[SessionInfo]:
         """The stretches of the run, oldest first."""
@@ -275,13 +306,16 @@ class Store:
         with self._reading() as connection:
             return unfinished.completed(connection, cell)
 
-    def unscored(self, cell: int, grader: str, grader_version: str) -> Iterator[tuple[int, Sample, Call]]:
+    def unscored(
+        self, cell: int, grader: str, grader_version: str, *, after: int = 0
+    ) -> Iterator[tuple[int, Sample, Call]]:
         """Answers that this grader has not judged, oldest first: a kill may come between an answer and its score.
 
-        One that it left unscored (its judge or its sandbox failed) counts as not judged.
+        One that it left unscored (its judge or its sandbox failed) counts as not judged. ``after`` is the call that was
+        the last one of those known.
         """
         with self._reading() as connection:
-            yield from unfinished.unscored(connection, cell, grader, grader_version)
+            yield from unfinished.unscored(connection, cell, grader, grader_version, after)
 
     # Columns and records
 

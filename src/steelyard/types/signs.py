@@ -15,15 +15,21 @@ class Wait(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     ``look``: the run looks at itself before it goes on; ``disk``: it is full, or the store is out of reach; ``money``:
     what is in flight holds what is left of the budget; ``service``: it cannot be reached; ``rate``: the service, or the
-    plan, lets no more go; ``again``: they failed, and are tried again after a pause.
+    plan, lets no more go; ``again``: they failed, and are tried again after a pause. ``is_of_judge``: they are those to
+    the model that judges.
     """
 
     why: Literal["look", "disk", "money", "service", "rate", "again"]
     n: int = 0
     for_s: float = 0.0
+    is_of_judge: bool = False
 
     def words(self, *, short: bool = False, since_s: float = 0.0) -> str:
         """In words, ``since_s`` after it was so; in a word or two where there is little room."""
+        words = self._words(short=short, since_s=since_s)
+        return f"judge{'' if short else ':'} {words}" if self.is_of_judge else words
+
+    def _words(self, *, short: bool, since_s: float) -> str:
         left_s = self.for_s - since_s
         seconds = f"{left_s:.0f} s" if left_s >= 1 else ""
         match self.why:

@@ -58,7 +58,7 @@ class Seat:
         self._form = protocol.judge.form
         self.calls_per_answer = protocol.judge.calls_per_answer
         self._slots = asyncio.Semaphore(self.concurrency)
-        self._throttle: Door | None = None
+        self.throttle: Door | None = None
         self._generator = random.Random()
 
     def share(self, among: int) -> None:
@@ -87,7 +87,7 @@ class Seat:
         async with self._slots:
             if self.stopped is not None:
                 raise ProviderError(self.stopped)
-            self._throttle = self._throttle or self.policy.throttle(self.concurrency, self.spec)
+            self.throttle = self.throttle or self.policy.throttle(self.concurrency, self.spec)
             bill = None if self.till is None else await self.till.bill(request, is_promised=True)
             if self.till is not None and bill is None:
                 raise Unheard(Failure(kind="quota", message=SPENT), 0)
@@ -98,7 +98,7 @@ class Seat:
                 timeout_s=self.spec.timeout_s,
                 policy=self.policy,
                 generator=self._generator,
-                throttle=self._throttle,
+                throttle=self.throttle,
                 notice=self.tell,
                 bill=bill,
             )

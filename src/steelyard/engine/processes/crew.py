@@ -8,7 +8,7 @@ items and ends with the same records; nothing but values crosses, so a worker ma
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Mapping
 
 import msgspec
 from msgspec.structs import replace
@@ -81,7 +81,7 @@ class Crew:
         self._is_ending = False
         writer.on_room = self._room
 
-    def take(self, inner: Lane, left_over: Callable[[], Iterable[Work]]) -> SharedLane:
+    def take(self, inner: Lane, left_over: Callable[[], AsyncIterable[Work]]) -> SharedLane:
         """The lane, shared out; to be called before the workers are hired."""
         lane = self.lanes[inner.model] = SharedLane(inner, self, left_over)
         return lane

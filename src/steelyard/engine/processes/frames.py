@@ -144,16 +144,23 @@ class Books(Said, frozen=True):
     is_last: bool = False
 
 
+class HeldBack(Struct, frozen=True):
+    """What waits before one model, and why."""
+
+    waiting: int = 0
+    held_for_s: float = 0.0
+    is_closed: bool = False
+    resting: int = 0
+    is_short: bool = False
+
+
 class Standing(Said, frozen=True):
-    """How a model's lane stands: requests in flight by the row of their cell, and what waits and why."""
+    """How a model's lane stands: requests in flight by the row of their cell, what waits before it and its judge."""
 
     model: str
     in_flight: dict[int, int]
-    waiting: int
-    held_for_s: float
-    is_closed: bool
-    resting: int = 0
-    is_short: bool = False
+    own: HeldBack
+    judge: HeldBack
 
 
 class Refused(Said, frozen=True):

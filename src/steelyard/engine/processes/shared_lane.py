@@ -6,14 +6,14 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterable, Callable, Sequence
 from functools import partial
 from typing import NamedTuple, Protocol
 
 from steelyard.engine.loading import Item, Source
 from steelyard.engine.money.budget import SPENT, Ledger
 from steelyard.engine.pipeline import Lane
-from steelyard.engine.processes.frames import CallRow, Items, ScoreRow, Standing
+from steelyard.engine.processes.frames import CallRow, HeldBack, Items, ScoreRow, Standing
 from steelyard.engine.processes.hand import Hand
 from steelyard.engine.schedule.horizon import Place
 from steelyard.engine.work import OpenCell, Work
@@ -57,13 +57,14 @@ class Unscored(NamedTuple):
 
 
 class SharedGate:
-    """What keeps the requests to one model back, over all workers."""
+    """What keeps the requests to one model back, or those to its judge, over all workers."""
 
-    def __init__(self, model: str, hands: Sequence[Hand]) -> None:
-        self._model, self._hands = model, hands
+    def __init__(self, model: str, hands: Sequence[Hand], which: Callable[[Standing], HeldBack]) -> None:
+        self._model, self._hands, self._which = model, hands, which
 
-    def _standings(self) -> list[Standing]:
-        return [hand.standing[self._model] for hand in self._hands if self._model in hand.standing and hand.is_alive]
+    def _standings(self) -> list[HeldBack]:
+        alive = [hand.standing[self._model] for hand in self._hands if self._model in hand.standing and hand.is_alive]
+        return [self._which(standing) for standing in alive]
 
     @property
     def waiting(self) -> int:
@@ -91,10 +92,17 @@ class SharedGate:
         return any(standing.is_short for standing in self._standings())
 
 
+class SharedJudge:
+    """The judge of a model's answers, over all workers."""
+
+    def __init__(self, model: str, hands: Sequence[Hand]) -> None:
+        self.throttle = self.till = SharedGate(model, hands, lambda standing: standing.judge)
+
+
 class SharedLane:
     """All cells of one model, dealt out among workers. Answers that were never scored are scored in this process."""
 
-    def __init__(self, inner: Lane, crew: Workers, left_over: Callable[[], Iterable[Work]]) -> None:
+    def __init__(self, inner: Lane, crew: Workers, left_over: Callable[[], AsyncIterable[Work]]) -> None:
         self.model, self.cells, self.concurrency = inner.model, inner.cells, inner.concurrency
         self._inner, self._crew, self._left_over = inner, crew, left_over
         self._ready: deque[Item] = deque()
@@ -104,7 +112,10 @@ class SharedLane:
         self._is_wanted, self._is_over = asyncio.Event(), asyncio.Event()
         self._unscored: dict[int, Unscored] = {}
         for cell in self.cells:
-            cell.progress.throttle = cell.progress.purse = SharedGate(self.model, crew.hands)
+            cell.progress.throttle = cell.progress.purse = SharedGate(
+                self.model, crew.hands, lambda standing: standing.own
+            )
+            cell.progress.judge = None if cell.cell.judge is None else SharedJudge(self.model, crew.hands)
 
     @property
     def stopped(self) -> str | None:
@@ -126,7 +137,7 @@ class SharedLane:
         self._crew.stop(self.model, reason)
         self._deal()
 
-    async def run(self, unscored: Iterable[Work]) -> None:
+    async def run(self, unscored: AsyncIterable[Work]) -> None:
         """Work until every item is scored or has failed, or until stopped."""
         await self._inner.run(unscored, _nothing())
         drawing = asyncio.ensure_future(self._draw(self._inner.remaining()))

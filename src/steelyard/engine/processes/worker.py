@@ -21,6 +21,7 @@ from steelyard import prices, sandbox
 from steelyard.benchmarks import readings
 from steelyard.engine.asking.attempts import RetryPolicy
 from steelyard.engine.asking.gates import Gates
+from steelyard.engine.asking.throttle import Door
 from steelyard.engine.cells import Cell, prepare_cells, prepare_tasks
 from steelyard.engine.judging.verdicts import Verdicts
 from steelyard.engine.learnt import learnt_by
@@ -38,6 +39,7 @@ from steelyard.engine.processes.frames import (
     End,
     Granted,
     Held,
+    HeldBack,
     Items,
     Kept,
     LaneDone,
@@ -193,7 +195,7 @@ class Worker:
         self._say_learnt()
 
     async def _run(self, model: str, lane: Lane) -> None:
-        await lane.run([], self._supplies[model]())
+        await lane.run(None, self._supplies[model]())
         self._wire.say(LaneDone(model=model, reason=lane.stopped))
 
     def hear(self, said: ToWorker) -> None:
@@ -280,16 +282,13 @@ class Worker:
             self.say_books()
             self._say_learnt()
             for model, lane in self._lanes.items():
-                gate = lane.throttle
+                judges = {cell.cell.judge for cell in lane.cells if cell.cell.judge is not None}
                 self._wire.say(
                     Standing(
                         model=model,
                         in_flight={cell.row: cell.progress.in_flight for cell in lane.cells},
-                        waiting=gate.waiting,
-                        held_for_s=gate.held_for_s,
-                        is_closed=gate.is_closed,
-                        resting=gate.resting,
-                        is_short=lane.till is not None and lane.till.is_short,
+                        own=held_back([(lane.throttle, lane.till)]),
+                        judge=held_back([(judge.throttle, judge.till) for judge in judges]),
                     )
                 )
 
@@ -310,6 +309,18 @@ class Worker:
                 is_last=is_last,
             )
         )
+
+
+def held_back(gates: Sequence[tuple[Door | None, Till | None]]) -> HeldBack:
+    """What waits before some models, each with where it is paid."""
+    doors = [door for door, _ in gates if door is not None]
+    return HeldBack(
+        waiting=sum(door.waiting for door in doors),
+        held_for_s=max((door.held_for_s for door in doors), default=0.0),
+        is_closed=any(door.is_closed for door in doors),
+        resting=sum(door.resting for door in doors),
+        is_short=any(till is not None and till.is_short for _, till in gates),
+    )
 
 
 def _opened(earlier: Earlier | None) -> AbstractContextManager[Store | None]:

@@ -8,6 +8,7 @@ its machine is gone: so every host can tell.
 from __future__ import annotations
 
 import math
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ try:
     from psycopg.adapt import Loader
     from psycopg.types.numeric import FloatDumper
     from psycopg.types.string import StrDumperUnknown
+
+    from steelyard.store.database.silence import connected
 except ImportError as fault:
     raise EnvironmentFault(
         f"a store on a PostgreSQL server needs a package ({fault}). Try: pip install 'steelyard[postgresql]'"
@@ -52,6 +55,14 @@ PASSING = ("08", "57", "53300", "25006", "25P03", "40", "55P03")
 """A connection that is lost or was cut off, a server that ends, starts or has one too many, a reserve that takes no
 writing yet, locks: the beginnings of what the server calls them (its appendix A).
 """
+PERMANENT = ("57P04",)
+"""A database that was dropped is not waited for."""
+REFUSED = re.compile(
+    r"FATAL: +(password authentication failed|no password supplied|no pg_hba\.conf entry|pg_hba\.conf rejects"
+    r"|(\w+ )?authentication failed|(role|user|database) \".*\" (does not exist|is not permitted|is not currently)"
+    r"|permission denied for database)|no password supplied"
+)
+"""Whom the server refuses for good. While a connection is made libpq tells no code: these are the words of servers."""
 TAKEN_OVER = (
     "SELECT EXISTS (SELECT FROM sessions AS ours JOIN sessions AS theirs ON theirs.run = ours.run "
     "WHERE ours.id = %s AND theirs.id > ours.id)"
@@ -83,6 +94,7 @@ class PostgreSQL:
         self.location = shown.render_as_string()  # without the user, who would be taken for a key in messages
         self.address = address
         self.engine = create_engine(url, paramstyle="format", pool_pre_ping=True)
+        event.listen(self.engine, "do_connect", lambda dialect, record, words, named: connected(*words, **named))
         event.listen(self.engine, "connect", _configure)
         self._holding = threading.Lock()
         self._held: dict[int, PoolProxiedConnection | None] = {}
@@ -164,8 +176,9 @@ class PostgreSQL:
         """Whether the connection is lost or cannot be had at present, or a lock."""
         code = _code(error)
         if code is None:  # of a server that cannot be heard
-            return isinstance(getattr(error, "orig", error), psycopg.OperationalError)
-        return code.startswith(PASSING)
+            cause = getattr(error, "orig", error)
+            return isinstance(cause, psycopg.OperationalError) and not REFUSED.search(str(cause))
+        return code.startswith(PASSING) and code not in PERMANENT
 
     def reason_of(self, error: BaseException) -> str:
         """What went wrong, in one line, with what to try."""
@@ -174,6 +187,8 @@ class PostgreSQL:
         reason = unended(" ".join(filter(None, told)))
         if _code(error) in MISSING:
             return f"{reason}. Is the schema in the search_path the one with the store?"
+        if _code(error) is None and REFUSED.search(said):
+            return f"{reason}. The server will say so again: mend the user, the password or the database, there or here"
         if _code(error) == FORBIDDEN:
             return f"{reason}. Reading takes SELECT, writing all rights on the schema: GRANT them, or use another user"
         return reason

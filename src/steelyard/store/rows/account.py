@@ -24,6 +24,8 @@ from steelyard.store.rows.signs import readable
 KEY = "budget"
 DOUBTFUL = "doubtful_usd"
 """Among a session's figures: what may have been billed for tries that failed."""
+CUT_OFF_CALLS, CUT_OFF_USD = "cut_off_calls", "cut_off_usd"
+"""Among those of a session that was killed: the calls that may have been billed without a record, and for how much."""
 SHARE_AT_ONCE = 0.01
 IsAlive = Callable[[int, str], bool]
 
@@ -240,12 +242,16 @@ def spent_by_cell(connection: Connection, run: int) -> dict[int, CellSpent]:
 
 
 def doubtful_of_run(connection: Connection, run: int) -> float:
-    """What the sessions of a run left in doubt; of one that goes on or was killed, as far as it told."""
+    """What the sessions of a run left in doubt; of one that goes on or was killed, as far as it told.
+
+    What a kill cut off is in doubt, too, once the run has been gone on with.
+    """
     sessions = schema.sessions
     kept = connection.execute(select(sessions.c.resources, sessions.c.sign).where(sessions.c.run == run)).all()
     ended = (msgspec.json.decode(resources, type=dict[str, float]) for resources, _ in kept if resources)
-    others = (readable(sign) for resources, sign in kept if not resources)
-    return sum(session.get(DOUBTFUL, 0.0) for session in ended) + sum(sign.doubtful_usd for sign in others if sign)
+    told = (readable(sign) for _, sign in kept)  # one that has ended keeps no sign
+    in_doubt = (session.get(DOUBTFUL, 0.0) + session.get(CUT_OFF_USD, 0.0) for session in ended)
+    return sum(in_doubt) + sum(sign.doubtful_usd for sign in told if sign)
 
 
 def _terms(connection: Connection) -> Terms | None:

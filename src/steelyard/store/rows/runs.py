@@ -21,13 +21,27 @@ SHORTEST_PREFIX = 4
 LARGEST_NUMBER = 2**63 - 1
 
 
+def new_uid() -> str:
+    """An id that no other run has."""
+    return secrets.token_hex(8)
+
+
 def add_run(
-    connection: Connection, *, name: str | None, plan: dict[str, Any], plan_digest: str, tags: Sequence[str]
+    connection: Connection,
+    *,
+    uid: str | None = None,
+    name: str | None,
+    plan: dict[str, Any],
+    plan_digest: str,
+    tags: Sequence[str],
 ) -> RunInfo:
-    """A new run with the next number; without a name it is called after its number."""
+    """A new run with the next number, which it is called after without a name; the one with ``uid`` is no other."""
+    known = select(schema.runs).where(schema.runs.c.uid == uid)
+    if uid is not None and (there := connection.execute(known).first()) is not None:
+        return run_info(connection, there)
     row = connection.execute(
         schema.runs.insert().values(
-            uid=secrets.token_hex(8),
+            uid=uid or new_uid(),
             name=name or "",
             status="running",
             created_at=schema.now(),

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, and_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, select, update
 
 from steelyard.errors import UsageError
 from steelyard.store.database import schema
@@ -35,6 +35,12 @@ def add_session(connection: Connection, run: int, provenance: dict[str, Any]) ->
     return int(row.inserted_primary_key[0])
 
 
+def remove_session(connection: Connection, session: int | None) -> None:
+    """Take away what this process began and never worked on, where there is such a session."""
+    if session is not None:
+        connection.execute(delete(schema.sessions).where(is_ours(session)))
+
+
 def add_provenance(connection: Connection, session: int, found: dict[str, Any]) -> None:
     """What was found out of the session's origin since; it takes the place of what was there by its name."""
     column = schema.sessions.c.provenance
@@ -45,6 +51,13 @@ def add_provenance(connection: Connection, session: int, found: dict[str, Any]) 
 def end_session(connection: Connection, session: int, resources: dict[str, float]) -> None:
     """The process is done with the run, and this is what it took."""
     _change(connection, session, ended_at=schema.now(), resources=msgspec.json.encode(resources), sign=None)
+
+
+def note_figures(connection: Connection, session: int, figures: dict[str, float]) -> None:
+    """What is known of a session that was killed; of one of which something is known already nothing changes."""
+    table = schema.sessions
+    killed = update(table).where(table.c.id == session, table.c.ended_at.is_(None), table.c.resources.is_(None))
+    connection.execute(killed.values(resources=msgspec.json.encode(figures)))
 
 
 def sessions_of(connection: Connection, run: int) -> list[SessionInfo]:

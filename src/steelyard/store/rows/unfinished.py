@@ -22,7 +22,9 @@ def completed(connection: Connection, cell: int) -> set[tuple[int, int]]:
     return {(position, repeat) for position, repeat in connection.execute(chosen)}
 
 
-def unscored(connection: Connection, cell: int, grader: str, grader_version: str) -> Iterator[tuple[int, Sample, Call]]:
+def unscored(
+    connection: Connection, cell: int, grader: str, grader_version: str, after: int = 0
+) -> Iterator[tuple[int, Sample, Call]]:
     """Answers that this grader has not judged, or left unscored, oldest first, without those that were asked again."""
     calls, scores, samples = schema.calls, schema.scores, schema.samples
     later = calls.alias()
@@ -40,7 +42,7 @@ def unscored(connection: Connection, cell: int, grader: str, grader_version: str
     )
     chosen = (
         with_original(select(calls.c.id, samples.c.content, *answer_columns()))
-        .where(calls.c.cell == cell, calls.c.failure.is_(None), ~judged, ~asked_again)
+        .where(calls.c.cell == cell, calls.c.id > after, calls.c.failure.is_(None), ~judged, ~asked_again)
         .order_by(calls.c.id)
     )
     for row in connection.execute(chosen).yield_per(MOST_READ_AT_ONCE):
