@@ -118,6 +118,27 @@ def test_a_model_that_was_looked_at_meets_a_criterion_by_the_repeated_bound_that
         assert by_model(results)["dear"].is_skipped == is_skipped
 
 
+def test_models_that_each_could_skip_the_dearer_ones_share_the_error_of_a_gate():
+    right = sum(is_right("cheap", 0.85, i) for i in range(ITEMS))
+    by_gate, by_three = (
+        stats.wilson_interval(successes=right, n=ITEMS, confidence=confidence).low for confidence in (0.9, 1 - 0.1 / 3)
+    )
+    for at, is_skipped in ((by_three - 0.001, True), ((by_gate + by_three) / 2, False)):
+        models = [model("cheap", 0.85), model("dear", 0.3), model("dearest", 0.3)]
+        stop = Cascade(success=(f"accuracy >= {at:.4f}",))
+        carry_out(stop, models, {"cheap": 1.0, "dear": 2.0, "dearest": 3.0})
+        assert (models[1].asked == 0) == is_skipped
+
+
+def test_a_rule_that_may_err_more_often_makes_no_score_surer():
+    models = [model("cheap", 0.6), model("dear", 0.65)]
+    _, results = carry_out(Cascade(worse_by=0.05, looks=(0.5, 1.0), alpha=0.4), models, {"cheap": 1.0, "dear": 2.0})
+    for cell in results.cells:
+        found = cell.estimates["accuracy"]
+        plain = stats.wilson_interval(successes=found.value * found.n, n=found.n)
+        assert found.high - found.low >= plain.high - plain.low - 1e-9
+
+
 def test_what_is_skipped_has_no_place_and_no_score():
     models = [model("dear", 0.9), model("cheap", 0.95)]
     _, results = carry_out(BOTH, models, {"dear": 9.0, "cheap": 1.0})

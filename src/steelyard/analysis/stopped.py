@@ -117,7 +117,8 @@ def _bounded(
     z = max((look.z for looks in series for look in looks if look.z is not None), default=None)
     if z is None:
         return list(estimates)
-    wider = msgspec.structs.replace(context, confidence=2 * NormalDist().cdf(z) - 1)
+    # a rule that errs more often than the table does not make its scores surer
+    wider = msgspec.structs.replace(context, confidence=max(context.confidence, 2 * NormalDist().cdf(z) - 1))
     repeated = {
         estimate.metric: estimate for estimate in summarise(columns, wider) if _is_score(estimate, context.info)
     }

@@ -74,7 +74,7 @@ class Cascade(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag
     """Ask one model after another, cheapest first.
 
     ``worse_by``: drop a model at a look once it is worse than a cheaper one by more than this. ``success``: skip all
-    dearer models once one meets these criteria on every benchmark, each by a bound that holds with 95 %, as in a gate.
+    dearer models once one meets these criteria on every benchmark, by bounds whose error of 5 % all models share.
     """
 
     worse_by: Width | None = None

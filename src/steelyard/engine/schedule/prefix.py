@@ -17,6 +17,8 @@ from steelyard.engine.schedule.strata import Strata, bounded_by_rest, weighed
 
 FEWEST_ITEMS = 50
 FEWEST_DISCORDANT = 10
+STEP_ALLOWED = 0.25
+"""Of whole items, by how many a difference could have come out a step further: half an item is over-careful."""
 MOST_CONFIDENCE = 1 - 1e-13
 
 
@@ -118,11 +120,7 @@ def difference_within(seen: Seen, *, population: int | None, z: float | None) ->
     gain = 1.0 if population is None or n >= population else (population - 1) / (population - n)
     clusters = _clusters_of(seen, ~np.isnan(seen.a + _other(seen)))
     if clusters is None and bool(np.isin(differences, (-1.0, 0.0, 1.0)).all()):
-        ahead, behind = float((differences > 0).sum()), float((differences < 0).sum())
-        bounds = stats.paired_difference_score_interval(
-            only_a_correct=ahead * gain, only_b_correct=behind * gain, n=n * gain, confidence=confidence
-        )
-        low, high = bounds.low, bounds.high
+        low, high = _between_steps(differences, gain, confidence)
     else:
         found = stats.paired_t(a=differences, b=np.zeros(n), clusters=clusters, confidence=confidence)
         if found.low is None or found.high is None:
@@ -133,6 +131,26 @@ def difference_within(seen: Seen, *, population: int | None, z: float | None) ->
         return Found(mean, max(-1.0, low), min(1.0, high))
     left = population - n
     return Found(mean, max(low, (total - left) / population), min(high, (total + left) / population))
+
+
+def _between_steps(differences: np.ndarray, gain: float, confidence: float) -> tuple[float, float]:
+    """Tango's interval, each end of a difference a quarter of an item further out.
+
+    Counts come in steps that a normal approximation knows nothing of: plain bounds told equal models apart in up to 9 %
+    of series where nearly all of 60 items were asked, and in 5.7 % at the 100th of 200.
+    """
+    n, ahead, behind = len(differences), int((differences > 0).sum()), int((differences < 0).sum())
+
+    def moved(further: float) -> tuple[float, float]:
+        found = stats.paired_difference_score_interval(
+            only_a_correct=min(n, max(0.0, ahead + further / 2)) * gain,
+            only_b_correct=min(n, max(0.0, behind - further / 2)) * gain,
+            n=n * gain,
+            confidence=confidence,
+        )
+        return found.low, found.high
+
+    return moved(-STEP_ALLOWED)[0], moved(STEP_ALLOWED)[1]
 
 
 def _difference_over(strata: Strata, differences: np.ndarray, population: int | None, z: float | None) -> Found:

@@ -7,9 +7,8 @@ from functools import partial
 
 from steelyard.analysis.estimates import Context
 from steelyard.analysis.gate import is_much_lost
-from steelyard.analysis.margins import CONFIDENCE
 from steelyard.analysis.stopped import summarise_stopped
-from steelyard.engine.schedule.cascade import meets, order_of, skipped
+from steelyard.engine.schedule.cascade import meets, order_of, shared_confidence, skipped
 from steelyard.engine.schedule.looks import Looks, whole
 from steelyard.engine.work import OpenCell
 from steelyard.engine.writer import patiently
@@ -64,13 +63,14 @@ class Turns(Looks):
                 return
 
     def _is_good_enough(self, model: str) -> bool:
-        """Whether all its cells were asked to the end and meet the criteria, as a gate on the run will say."""
+        """Whether all its cells were asked to the end and meet the criteria, so clearly that a gate will say so too."""
+        confidence = shared_confidence(len(self._order))
         for cell in self._of_model[model]:
             columns = self._store.columns(cell.row)
             if self._fell_out(cell) or is_much_lost(columns):
                 return False
             looks = [one.taken for one in self.questions if one.taken and any(each is cell for each in one.cells)]
-            found = summarise_stopped(columns, Context(info=cell.cell.info, confidence=CONFIDENCE), looks)
+            found = summarise_stopped(columns, Context(info=cell.cell.info, confidence=confidence), looks)
             if not meets(self._success, {estimate.metric: estimate for estimate in found}):
                 return False
         return True

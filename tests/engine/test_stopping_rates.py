@@ -1,0 +1,276 @@
+"""How often the rules err over whole series of looks, by the rules themselves.
+
+A look depends on counts alone where answers are right or wrong, so many series share a look: each is taken once.
+"""
+
+from itertools import combinations, product
+from statistics import NormalDist
+
+import numpy as np
+import pytest
+from scipy.stats import binom
+
+from steelyard import stats
+from steelyard.engine.schedule.cascade import meets, shared_confidence
+from steelyard.engine.schedule.prefix import Seen
+from steelyard.engine.schedule.stopping import look_points, rule_for
+from steelyard.plan.stopping import Anytime, Cascade, Compare
+from steelyard.types import Estimate
+
+SERIES = 20_000
+ROUNDING = 1e-9
+
+
+def counts_at(kinds, points, series, generator):
+    """How many items of each kind the first ones of a benchmark hold: one row a point, one column a series."""
+    left = np.repeat(np.array(kinds)[:, None], series, axis=1)
+    found, before = [], 0
+    for n in points:
+        wanted = np.full(series, n - before)
+        for kind in range(len(kinds)):
+            rest = left[kind + 1 :].sum(axis=0)
+            drawn = generator.hypergeometric(left[kind], rest, wanted)
+            left[kind] -= drawn
+            wanted -= drawn
+        found.append(np.array(kinds)[:, None] - left)
+        before = n
+    return np.array(found)
+
+
+def looked(rule, number, ahead, behind):
+    """The look of every series at its place in the rule's order, taken once for each pair of counts."""
+    n = look_points(rule.stop, rule.planned)[number - 1]
+    pairs, where = np.unique(np.stack([ahead, behind], axis=1), axis=0, return_inverse=True)
+    looks = [rule.look(number, seen(n, *pair)) for pair in pairs.tolist()]
+    return looks, where.ravel()
+
+
+def seen(n, ahead, behind):
+    a, b = np.zeros(n), np.zeros(n)
+    a[:ahead], b[ahead : ahead + behind] = 1.0, 1.0
+    return Seen(a=a, b=b)
+
+
+def ends_of(rule, population, ahead, behind, *, series=SERIES, seed=0):
+    """How each series ends: its verdict and whether its interval holds the truth."""
+    points, truth = look_points(rule.stop, rule.planned), (ahead - behind) / population
+    counts = counts_at([ahead, behind, population - ahead - behind], points, series, np.random.default_rng(seed))
+    verdicts = np.full(series, "go_on", dtype="U10")
+    covers = np.zeros(series, dtype=bool)
+    for number in range(1, len(points) + 1):
+        open_ones = np.flatnonzero(verdicts == "go_on")
+        if not len(open_ones):
+            break
+        looks, where = looked(rule, number, *counts[number - 1][:2, open_ones])
+        ended = np.array([look.next is None for look in looks])[where]
+        holds = np.array([look.low - ROUNDING <= truth <= look.high + ROUNDING for look in looks])[where]
+        words = np.array([look.verdict for look in looks])[where]
+        verdicts[open_ones[ended]], covers[open_ones[ended]] = words[ended], holds[ended]
+    return verdicts, covers
+
+
+def kinds_of(population, discordance, difference):
+    """Items on which the one model alone is right, and the other."""
+    ahead = round(population * (discordance + difference) / 2)
+    return ahead, ahead - round(population * difference)
+
+
+# --- two models that are equal ----------------------------------------------------------------------------------------
+
+
+def test_counts_of_a_prefix_are_those_of_items_in_a_random_order():
+    counts = counts_at([30, 50, 120], (50, 200), 4000, np.random.default_rng(1))
+    assert (counts[1] == np.array([[30], [50], [120]])).all()
+    assert counts[0].mean(axis=1) == pytest.approx([7.5, 12.5, 30.0], abs=0.2)
+    left = 150 / 199
+    assert counts[0].var(axis=1) == pytest.approx([50 * p * (1 - p) * left for p in (0.15, 0.25, 0.6)], rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("population", "planned", "discordance"), [(60, 50, 16 / 60), (80, 80, 0.35), (200, 100, 0.236)]
+)
+def test_where_a_few_counts_decide_equal_models_are_told_apart_no_more_often(population, planned, discordance):
+    rule = rule_for(Compare(bounds="obrien_fleming"), planned=planned, population=population)
+    verdicts, _ = ends_of(rule, population, *kinds_of(population, discordance, 0), series=10_000)
+    assert np.isin(verdicts, ("ahead", "behind")).mean() <= 0.055
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("bounds", ["pocock", "spending", "obrien_fleming"])
+@pytest.mark.parametrize("discordance", [0.05, 0.12, 0.236, 0.3])
+@pytest.mark.parametrize(
+    ("population", "planned"), [(80, 80), (164, 82), (200, 200), (200, 100), (1000, 1000), (1000, 500), (14042, 1404)]
+)
+def test_equal_models_are_told_apart_in_5_5_percent_or_less(population, planned, discordance, bounds):
+    rule = rule_for(Compare(bounds=bounds), planned=planned, population=population)
+    verdicts, _ = ends_of(rule, population, *kinds_of(population, discordance, 0), seed=population)
+    assert np.isin(verdicts, ("ahead", "behind")).mean() <= 0.055
+
+
+# --- two models at a margin -------------------------------------------------------------------------------------------
+
+AT_MARGIN = [
+    (population, discordance, margin)
+    for population, discordance, margin in product((200, 1000, 14042), (0.05, 0.12, 0.3), (0.02, 0.05, 0.1))
+    if margin <= discordance
+]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("bounds", ["pocock", "obrien_fleming"])
+@pytest.mark.parametrize(("population", "discordance", "margin"), AT_MARGIN)
+def test_models_as_far_apart_as_the_margin_are_equivalent_in_5_5_percent_or_less(
+    population, discordance, margin, bounds
+):
+    ahead, behind = kinds_of(population, discordance, margin)
+    apart = (ahead - behind) / population
+    planned = min(population, 1000)
+    rule = rule_for(Compare(margin=apart, bounds=bounds), planned=planned, population=population)
+    verdicts, covers = ends_of(rule, population, ahead, behind, seed=population)
+    assert (verdicts == "equivalent").mean() <= 0.055
+    assert not (verdicts == "go_on").any()
+    assert (verdicts == "behind").mean() <= 0.0275
+    assert covers.mean() >= 0.94
+
+
+# --- a cascade --------------------------------------------------------------------------------------------------------
+
+
+def dropped(population, planned, patterns, worse_by, *, series=SERIES, seed=0):
+    """The chance that a cascade drops any model: ``patterns`` count the items by which of the models are right."""
+    models = len(next(iter(patterns)))
+    rule = rule_for(
+        Cascade(worse_by=worse_by), planned=planned, population=population, pairs=models * (models - 1) // 2
+    )
+    points = look_points(rule.stop, planned)
+    counts = counts_at([*patterns.values()], points, series, np.random.default_rng(seed))
+    right = np.array([*patterns])
+    is_dropped = np.zeros((models, series), dtype=bool)
+    for cheaper, dearer in combinations(range(models), 2):
+        ahead = right[:, dearer] > right[:, cheaper]
+        behind = right[:, dearer] < right[:, cheaper]
+        for number in range(1, len(points) + 1):
+            looks, where = looked(
+                rule, number, counts[number - 1][ahead].sum(axis=0), counts[number - 1][behind].sum(axis=0)
+            )
+            is_behind = np.array([look.verdict == "behind" for look in looks])[where]
+            is_dropped[dearer] |= is_behind & ~is_dropped[cheaper]
+    return is_dropped
+
+
+def answers(population, accuracy, discordance, worse_by, models):
+    """Items by who is right: the first model scores ``accuracy``, each dearer one is worse by just ``worse_by``."""
+    lost = round(population * (discordance + worse_by) / 2)
+    won = lost - round(population * worse_by)
+    generator = np.random.default_rng(population)
+    is_right = np.arange(population) < round(accuracy * population)
+    columns = [is_right]
+    for _ in range(models - 1):
+        other = is_right.copy()
+        other[generator.choice(np.flatnonzero(is_right), lost, replace=False)] = False
+        other[generator.choice(np.flatnonzero(~is_right), won, replace=False)] = True
+        columns.append(other)
+    kinds, sizes = np.unique(np.stack(columns, axis=1), axis=0, return_counts=True)
+    return {tuple(kind): int(size) for kind, size in zip(kinds.tolist(), sizes, strict=True)}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("models", [2, 3, 4])
+@pytest.mark.parametrize(("accuracy", "discordance"), [(0.3, 0.3), (0.7, 0.12), (0.95, 0.06)])
+@pytest.mark.parametrize(("population", "planned"), [(200, 200), (1000, 1000), (14042, 1404)])
+def test_a_model_within_the_margin_is_dropped_in_5_5_percent_or_less(
+    population, planned, accuracy, discordance, models
+):
+    patterns = answers(population, accuracy, discordance, 0.05, models)
+    worse_by = round(population * 0.05) / population
+    assert dropped(population, planned, patterns, worse_by, series=10_000).any(axis=0).mean() <= 0.055
+
+
+@pytest.mark.long
+def test_the_best_model_is_hardly_ever_dropped_where_all_score_alike():
+    for models in (2, 4):
+        patterns = answers(1000, 0.7, 0.2, 0.0, models)
+        assert dropped(1000, 1000, patterns, 0.02, series=10_000).any(axis=0).mean() <= 0.01
+
+
+def chance_to_skip(n, accuracy, models):
+    """That any model but the dearest is taken for good enough, where each is just as good as the criterion asks."""
+    share = NormalDist().inv_cdf(0.5 + shared_confidence(models) / 2)
+    right = round(n * accuracy + 0.5 * share * np.sqrt(n * accuracy * (1 - accuracy)))
+    while right <= n and not meets((f"accuracy >= {accuracy}",), scored(right, n, models)):
+        right += 1
+    return 1 - binom.cdf(right - 1, n, accuracy) ** (models - 1)
+
+
+def scored(right, n, models):
+    found = stats.wilson_interval(successes=right, n=n, confidence=shared_confidence(models))
+    return {
+        "accuracy": Estimate(
+            metric="accuracy", value=right / n, low=found.low, high=found.high, n=n, method="wilson", unit="share"
+        )
+    }
+
+
+@pytest.mark.parametrize("models", [2, 3, 4, 6])
+@pytest.mark.parametrize("accuracy", [0.3, 0.5, 0.7, 0.9, 0.95])
+@pytest.mark.parametrize("n", [200, 1000, 14042])
+def test_dearer_models_are_skipped_for_one_no_better_than_the_criterion_in_5_5_percent_or_less(n, accuracy, models):
+    assert chance_to_skip(n, accuracy, models) <= 0.055
+
+
+# --- at any time ------------------------------------------------------------------------------------------------------
+
+
+def drawn(population, planned, ahead, behind, generator):
+    kinds = np.repeat([1.0, -1.0, 0.0], [ahead, behind, population - ahead - behind])
+    return generator.permutation(kinds)[:planned]
+
+
+def evidence_against(truth, differences, population, planned):
+    """The most that the rule's bets make against the truth at any moment before the whole benchmark is asked."""
+    return stats.betting_e_value(
+        values=(differences[: population - 1] + 1) / 2, mean=(truth + 1) / 2, population=population, planned=planned / 2
+    ).e_value
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("discordance", "difference"), [(0.05, 0), (0.12, 0), (0.3, 0), (0.12, 0.05), (0.3, 0.1)])
+@pytest.mark.parametrize(
+    ("population", "planned", "series"), [(200, 200, 8000), (1000, 1000, 6000), (1000, 500, 6000), (14042, 14042, 1000)]
+)
+def test_bets_at_every_moment_lose_the_truth_in_5_5_percent_or_less(
+    population, planned, series, discordance, difference
+):
+    generator = np.random.default_rng(population + planned)
+    ahead, behind = kinds_of(population, discordance, difference)
+    truth = (ahead - behind) / population
+    lost = [
+        evidence_against(truth, drawn(population, planned, ahead, behind, generator), population, planned) >= 20
+        for _ in range(series)
+    ]
+    assert np.mean(lost) <= 0.055
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("difference", "margin"), [(0.0, None), (0.05, None), (0.05, 0.05), (0.1, 0.1)])
+def test_where_looks_at_any_time_end_the_interval_covers_and_models_at_the_margin_are_not_equivalent(
+    difference, margin
+):
+    generator = np.random.default_rng(3)
+    ahead, behind = kinds_of(400, 0.2, difference)
+    rule = rule_for(Anytime(margin=margin), planned=400, population=400)
+    points, covered, equivalent, told = look_points(rule.stop, 400), [], [], []
+    for _ in range(600):
+        d = drawn(400, 400, ahead, behind, generator)
+        a, b = (d > 0).astype(float), (d < 0).astype(float)
+        look = next(
+            look
+            for number, n in enumerate(points, start=1)
+            if (look := rule.look(number, Seen(a=a[:n], b=b[:n]))).next is None
+        )
+        covered.append(look.low - ROUNDING <= difference <= look.high + ROUNDING)
+        equivalent.append(look.verdict == "equivalent" and look.n < 400)
+        told.append(look.verdict in ("ahead", "behind"))
+    assert np.mean(covered) >= 0.94
+    assert np.mean(equivalent) <= 0.055
+    assert difference or np.mean(told) <= 0.055
