@@ -208,3 +208,49 @@ def test_pass_at_k_of_items_in_clusters_is_over_clusters():
                     cluster=np.repeat(np.arange(4), 10))  # fmt: skip
     found = pass_at(alike, Context(info=msgspec.structs.replace(INFO, repeats=2)))
     assert found[0].method == "unbiased pass@1 of each item; 4 clusters, CR1, t"
+
+
+@pytest.mark.parametrize(("clusters", "is_enough"), [(4, False), (71, False), (72, True)])
+def test_a_tail_needs_as_many_clusters_as_it_needs_requests_and_a_median_does_not(clusters, is_enough):
+    of = np.arange(clusters * 30) // 30
+    slow, quick = timed(of, 1.0), timed(of, 0.9, seed=1)
+    compared = compare_measure(slow, quick, "latency.p95")
+    context = Context(info=INFO)
+    own = METRICS["latency.p95"].compute(slow.columns, context)
+    for one in (own, compared.of_baseline, compared.of_candidate, compared.difference, compared.ratio):
+        assert (one.low is not None, one.high is not None) == (is_enough, is_enough)
+        assert one.status == ("ok" if is_enough else f"n too small: need 72, have {clusters} clusters")
+    assert METRICS["latency.p50"].compute(slow.columns, context).low is not None
+
+
+def test_clusters_of_unlike_size_bear_a_tail_by_what_they_are_worth():
+    of = np.array([0] * 200 + [1 + i // 2 for i in range(200)])
+    found = METRICS["latency.p95"].compute(timed(of, 1.0).columns, Context(info=INFO))
+    assert (found.low, found.status) == (None, "n too small: need 72, have 101 clusters, worth 4 of one size")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("alike", [0.05, 0.5, 0.8])
+@pytest.mark.parametrize("each", [5, 20])
+@pytest.mark.parametrize("clusters", [8, 40, 72, 100])
+def test_a_tail_over_clusters_is_covered_or_not_told(clusters, each, alike):
+    generator, of = np.random.default_rng(clusters), np.arange(clusters * each) // each
+
+    def times(own, common):
+        return np.exp(alike**0.5 * (common - 1) + (1 - alike) ** 0.5 * own)
+
+    truth = np.quantile(times(generator.normal(size=10**6), generator.exponential(size=10**6)), 0.95)
+    found = [
+        METRICS["latency.p95"].compute(
+            columns(
+                [1] * len(of),
+                cluster=of,
+                total_s=times(generator.normal(size=len(of)), generator.exponential(size=clusters)[of]),
+            ),
+            Context(info=INFO),
+        )
+        for _ in range(600)
+    ]
+    told = [one.low <= truth <= one.high for one in found if one.low is not None]
+    assert (len(told) > 0) == (clusters >= 72)
+    assert not told or np.mean(told) >= 0.905

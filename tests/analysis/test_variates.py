@@ -1,11 +1,15 @@
 """A candidate on a part of the items, with the help of a baseline on all: estimated, covered, or refused."""
 
+import itertools
+
 import msgspec
 import numpy as np
 import pytest
+import scipy.stats as oracle
 from test_comparing import side
 from test_metrics import INFO
 
+from steelyard import stats
 from steelyard.analysis.sentences import sentence
 from steelyard.analysis.variates import compare_on_all_items
 from steelyard.errors import UsageError
@@ -109,3 +113,39 @@ def test_the_interval_printed_covers_what_the_whole_run_would_have_given(phi):
         found = compare_on_all_items(old, new)
         hits.append(found.of_candidate.low <= truth <= found.of_candidate.high)
     assert np.mean(hits) >= 0.9  # of 150; the long lane of the statistics counts closer
+
+
+def near_census(lost, won, asked=425, half=500):
+    """A baseline that has half its 1,000 items right, and a new version asked most of either half."""
+    baseline = np.repeat([1.0, 0.0], half)
+    part = np.r_[:asked, half : half + asked]
+    new = baseline[part]
+    new[:lost], new[asked : asked + won] = 0.0, 1.0
+    whole, some = (msgspec.structs.replace(INFO, items=items, available=2 * half) for items in (2 * half, 2 * asked))
+    return side(baseline, "old", info=whole), side(new, "new", 2, info=some, sample=part)
+
+
+def test_one_flip_each_way_in_most_of_a_benchmark_is_covered_on_that_very_benchmark():
+    chance = 0.0
+    for lost, won in itertools.product((0, 1), repeat=2):
+        found = compare_on_all_items(*near_census(lost, won)).difference
+        seen = np.prod([oracle.hypergeom.pmf(one, 500, 1, 425) for one in (lost, won)])
+        chance += seen * (found.low <= 0 <= found.high)
+    assert chance >= 0.95  # by Jeffreys' alone: 74.5 %
+
+
+def test_few_flips_or_few_unasked_items_are_counted_out_and_all_else_is_left_as_it_is():
+    few = compare_on_all_items(*near_census(2, 3))
+    assert few.difference.method.endswith("flips counted out")
+    assert few.p_value >= 0.05
+    assert compare_on_all_items(*near_census(20, 20, asked=490)).difference.method.endswith("flips counted out")
+    many = compare_on_all_items(*near_census(20, 20)).difference
+    assert many.method.endswith("Jeffreys within its right and wrong")
+    plain = stats.control_variate_difference(
+        new=np.r_[np.zeros(20), np.ones(405), np.ones(20), np.zeros(405)],
+        baseline_same_items=np.repeat([1.0, 0.0], 425),
+        baseline_full_mean=0.5,
+        population=1000,
+    )
+    assert (many.low, many.high) == (plain.low, plain.high)
+    assert compare_on_all_items(*near_census(2, 3, asked=240)).difference.method == many.method

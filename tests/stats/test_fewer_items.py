@@ -1,5 +1,6 @@
 """Items needed and items saved: other ways to the same numbers, clean sheets, and intervals that cover."""
 
+import itertools
 import math
 
 import numpy as np
@@ -242,6 +243,64 @@ def test_what_was_not_asked_is_covered_however_few_flips_were_seen(n, p, phi):
     hits = of_the_rest(np.random.default_rng(n), phi, n, 4000, p)
     flips = n * 2 * (1 - phi) * p * (1 - p)
     assert 0.935 <= hits <= (0.965 if flips > 4 else 0.99)
+
+
+def flipped(lost, won, right, wrong):
+    """New and baseline scores of items of which the baseline has so many right and wrong, and new flips some."""
+    baseline = np.repeat([1.0, 0.0], [right, wrong])
+    new = baseline.copy()
+    new[:lost], new[right : right + won] = 0.0, 1.0
+    return {"new": new, "baseline_same_items": baseline}
+
+
+def counted_out(lost, won, right, wrong, asked):
+    """The chance, summed exactly, that the interval of whole items holds the difference over all of them."""
+    of_right, of_wrong = round(asked * right / (right + wrong)), asked - round(asked * right / (right + wrong))
+    chance = 0.0
+    for seen_lost, seen_won in itertools.product(range(min(lost, of_right) + 1), range(min(won, of_wrong) + 1)):
+        part = oracle.hypergeom.pmf(seen_lost, right, lost, of_right)
+        part *= oracle.hypergeom.pmf(seen_won, wrong, won, of_wrong)
+        if part > 1e-6:
+            found = stats.whole_difference(
+                **flipped(seen_lost, seen_won, of_right, of_wrong), baseline_right=right, population=right + wrong
+            )
+            chance += part * (found.low <= (won - lost) / (right + wrong) + 1e-12 <= found.high + 2e-12)
+    return chance
+
+
+@pytest.mark.parametrize(("lost", "won"), [(0, 1), (1, 1), (2, 2), (1, 3), (6, 6)])
+def test_flips_that_are_counted_out_are_covered_on_every_single_benchmark(lost, won):
+    assert counted_out(lost, won, 500, 500, 850) >= 0.95
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("asked", [0.42, 0.6, 0.85, 0.97])
+@pytest.mark.parametrize(("right", "wrong"), [(500, 500), (800, 200), (228, 12), (120, 120)])
+def test_flips_that_are_counted_out_are_covered_however_many_and_however_they_lie(right, wrong, asked):
+    flips = itertools.product([0, 1, 2, 3, 6, 10, 20], repeat=2)
+    chances = [
+        counted_out(lost, won, right, wrong, round(asked * (right + wrong))) for lost, won in flips if won <= wrong
+    ]
+    assert min(chances) >= 0.95 - 1e-4  # what is too rare to be summed
+
+
+def test_where_all_was_asked_flips_are_counted_and_a_half_that_was_not_asked_may_flip_as_a_whole():
+    everything = stats.whole_difference(**flipped(3, 1, 60, 60), baseline_right=60, population=120)
+    assert (everything.low, everything.high) == (-2 / 120, -2 / 120)
+    unseen = stats.whole_difference(**flipped(0, 0, 120, 0), baseline_right=120, population=124)
+    assert unseen.high == 4 / 124
+
+
+@given(st.integers(0, 12), st.integers(0, 12), st.integers(100, 160))
+def test_the_p_value_of_flips_that_are_counted_out_is_that_of_the_interval(lost, won, right):
+    found = stats.whole_difference(**flipped(lost, won, 100, 100), baseline_right=right, population=right + 120)
+    assert (found.p < 0.05) == (not found.low <= 0 <= found.high)
+    other = stats.whole_difference(
+        **{name: 1 - scores for name, scores in flipped(lost, won, 100, 100).items()},
+        baseline_right=120,
+        population=right + 120,
+    )
+    assert (-other.high, -other.low) == (pytest.approx(found.low), pytest.approx(found.high))
 
 
 @pytest.mark.long

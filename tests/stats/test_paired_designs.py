@@ -5,7 +5,7 @@ import pytest
 import scipy.stats as oracle
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.special import ndtr, ndtri
+from scipy.special import gammaincinv, ndtr, ndtri
 
 import steelyard.stats as stats
 
@@ -179,6 +179,34 @@ def test_a_tail_that_is_known_much_less_is_bounded_by_its_order_statistics():
     found = stats.paired_quantiles(a=slow, b=sure, p=0.95)
     alone = stats.interpolated_quantile_interval(values=slow, p=0.95)
     assert (found.ratio_low <= alone.low * 1.0001, found.ratio_high >= alone.high * 0.9999) == (True, True)
+
+
+def gamma(u):
+    """Times of which the slow ones thin out as an exponential does."""
+    return gammaincinv(2.0, u)
+
+
+def wide(u):
+    """Log-normal times that are far apart."""
+    return np.exp(0.7 * ndtri(u))
+
+
+@pytest.mark.parametrize(("p", "seed"), [(0.5, 0), (0.95, 8)])
+def test_two_percentiles_that_move_as_one_are_bounded_by_where_both_may_have_moved(p, seed):
+    place = np.random.default_rng(seed).random(100)
+    a, b = gamma(place), wide(place)
+    found = stats.paired_quantiles(a=a, b=b, p=p)
+    one, other = (stats.interpolated_quantile_interval(values=values, p=p) for values in (a, b))
+    moved = one.low / other.low, one.high / other.high
+    assert (found.ratio_low <= min(moved) * 1.0001, found.ratio_high >= max(moved) * 0.9999) == (True, True)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("p", [0.5, 0.95])
+@pytest.mark.parametrize("kinds", [(gamma, wide), (wide, spiked), (wide, wide)])
+def test_times_that_go_together_as_good_as_wholly_are_covered_whatever_their_shapes(kinds, p):
+    for hits in covered(kinds, 100, p, 0.99, 2000):
+        assert 0.935 <= hits <= 0.995
 
 
 @pytest.mark.parametrize(("n", "p"), [(100, 0.95), (72, 0.95), (300, 0.9), (100, 0.5)])

@@ -11,7 +11,14 @@ import math
 import numpy as np
 
 from steelyard import stats
-from steelyard.analysis.clusters import are_of_a_size, cluster_warning, clustered_t, worth_of
+from steelyard.analysis.clusters import (
+    are_of_a_size,
+    bear_percentile,
+    cluster_warning,
+    clustered_t,
+    percentile_warning,
+    worth_of,
+)
 from steelyard.analysis.compare import (
     CONFIDENCE,
     Side,
@@ -198,9 +205,9 @@ def _percentiles(
         a=a, b=b, p=p, items_a=items_a, items_b=items_b, confidence=confidence, degrees=degrees
     )
     need = stats.min_n_for_quantile_bound(p=p, confidence=confidence, sided="two").n
-    is_enough = worth is None or worth.degrees is not None
+    is_enough = worth is None or bear_percentile(worth, p, confidence=confidence)
     is_bounded = is_enough and found.ratio_low is not None and found.ratio_high is not None
-    warned = "" if worth is None else cluster_warning(worth)
+    warned = "" if worth is None else percentile_warning(worth, p, confidence=confidence)
     status = warned or ("ok" if is_bounded else _too_few(need, pair.n, a, b))
     is_known = is_bounded or p <= 0.5  # a tail of too few values is no number
     low, high = (found.ratio_low, found.ratio_high) if is_bounded else (None, None)
@@ -242,7 +249,8 @@ def _bounded(
         bounds = stats.clustered_quantile_interval(
             values=values, clusters=units, p=p, confidence=confidence, degrees=worth.degrees
         )
-    low, high = (None, None) if worth is not None and worth.degrees is None else (bounds.low, bounds.high)
+    is_enough = worth is None or bear_percentile(worth, p, confidence=confidence)
+    low, high = (bounds.low, bounds.high) if is_enough else (None, None)
     high = high if high is not None and np.isfinite(high) else None
     told = "ok" if point is not None and (worth is None or low is not None) else status
     return _estimate(metric, point, low, high, confidence, len(values), "order statistics", "s", told)

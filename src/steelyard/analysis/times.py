@@ -8,7 +8,14 @@ import msgspec
 import numpy as np
 
 from steelyard import stats
-from steelyard.analysis.clusters import cluster_warning, clustered_t, clusters_of_requests, worth_of
+from steelyard.analysis.clusters import (
+    bear_percentile,
+    cluster_warning,
+    clustered_t,
+    clusters_of_requests,
+    percentile_warning,
+    worth_of,
+)
 from steelyard.analysis.estimates import ALL_CACHED, MADE_ELSEWHERE, Context, counted, is_answered, unknown
 from steelyard.types import Columns, Estimate
 
@@ -112,11 +119,11 @@ def _clustered_percentile(
     bounds = stats.clustered_quantile_interval(
         values=values, clusters=clusters, p=p, confidence=context.confidence, degrees=worth.degrees
     )
-    is_enough = worth.degrees is not None
+    is_enough = bear_percentile(worth, p, confidence=context.confidence)
     low, high = (bounds.low, bounds.high) if is_enough else (None, None)
     found = _percentile(metric, p, point, low, high, values, context, worth=bounds.effective_n, limit_s=limit_s)
     has_more_to_say = found.status == "ok" or (not is_enough and np.isfinite(point))
-    warned = cluster_warning(worth) if has_more_to_say else ""
+    warned = percentile_warning(worth, p, confidence=context.confidence) if has_more_to_say else ""
     return msgspec.structs.replace(found, status=warned or found.status)
 
 

@@ -18,6 +18,7 @@ from steelyard.analysis.compare import CONFIDENCE, POWER, Side, compare_scores, 
 from steelyard.analysis.estimates import Context, item_means
 from steelyard.analysis.pairing import Paired, pair_scores
 from steelyard.errors import UsageError
+from steelyard.stats.census import WholeDifference
 from steelyard.types import Comparison, ControlVariate, Estimate
 
 FEWEST_ITEMS = 100
@@ -25,12 +26,15 @@ FEWEST_ITEMS = 100
 WORTH_IT = 0.3
 """The correlation below which less than a tenth of the variance goes."""
 MUCH_LOST = 0.01
-FEW_FLIPS = 6
-"""Of so few flips, where most items were asked, a single benchmark's interval may cover no more than 75 %."""
+FEW_FLIPS = 12
+"""Of fewer flips seen, where most items were asked, what was seen takes too few values for a smooth interval."""
+FEW_UNASKED = 20
+"""So it is where fewer than these were left unasked of the items that the baseline has right, or wrong."""
 METHODS = {
     "t": "regression on the baseline's scores, t",
     "shares": "regression on the baseline's scores, Jeffreys within its right and wrong",
     "none": "regression on the baseline's scores",
+    "counted": "regression on the baseline's scores, flips counted out",
 }
 
 
@@ -138,19 +142,44 @@ def _difference(parts: Parts, *, beyond: bool = False) -> _Found:
         baseline_variance=float(parts.of_baseline.var(ddof=1)) if beyond else None,
         confidence=parts.confidence,
     )
+    low, high, p, method = found.low, found.high, found.p, METHODS[found.method]
+    if not beyond and low is not None and high is not None and p is not None and _takes_few_values(parts):
+        exact = _counted_out(parts)
+        low, high, p, method = min(low, exact.low), max(high, exact.high), max(p, exact.p), METHODS["counted"]
     difference = Estimate(
         metric=parts.metric,
         value=found.diff,
-        low=None if found.low is None else max(-1.0, found.low),
-        high=None if found.high is None else min(1.0, found.high),
-        level=None if found.low is None else parts.confidence,
+        low=None if low is None else max(-1.0, low),
+        high=None if high is None else min(1.0, high),
+        level=None if low is None else parts.confidence,
         n=parts.pair.n,
-        method=METHODS[found.method],
+        method=method,
         estimand="questions like these" if beyond else "this benchmark",
         unit="share",
-        status="ok" if found.low is not None else "every item differs by the same: no spread to build an interval on",
+        status="ok" if low is not None else "every item differs by the same: no spread to build an interval on",
     )
-    return _Found(difference=difference, p=found.p, se=found.se, is_t=found.method == "t")
+    return _Found(difference=difference, p=p, se=found.se, is_t=found.method == "t")
+
+
+def _takes_few_values(parts: Parts) -> bool:
+    """Whether so little may flip that was not seen that each number of it is tried, on this very benchmark."""
+    pair, size = parts.pair, parts.population
+    if not (pair.is_single and all(is_binary(scores) for scores in (pair.a, pair.b, parts.of_baseline))):
+        return False
+    unasked_right = parts.of_baseline.sum() - pair.b.sum()
+    unasked_wrong = size - pair.n - unasked_right
+    has_few_flips = 2 * pair.n > size and (pair.a != pair.b).sum() < FEW_FLIPS
+    return bool(has_few_flips or min(unasked_right, unasked_wrong) < FEW_UNASKED)
+
+
+def _counted_out(parts: Parts) -> WholeDifference:
+    return stats.whole_difference(
+        new=parts.pair.a,
+        baseline_same_items=parts.pair.b,
+        baseline_right=int(parts.of_baseline.sum()),
+        population=parts.population,
+        confidence=parts.confidence,
+    )
 
 
 def _of_candidate(difference: Estimate, parts: Parts) -> Estimate:
@@ -249,13 +278,6 @@ def _notes(parts: Parts, baseline: Side, candidate: Side) -> Iterator[str]:
         yield (
             f"the estimate is for the {parts.population:,} items that {baseline.name} was asked and has a score of, "
             f"of the benchmark's {baseline.info.available:,}"
-        )
-    flips = int((pair.a != pair.b).sum())
-    if flips < FEW_FLIPS and 2 * pair.n > parts.population and is_binary(pair.a) and is_binary(pair.b):
-        yield (
-            f"only {flips} of the items asked were answered otherwise than by the baseline, and most were asked: of so "
-            "few flips the interval holds over many benchmarks, but on a single one down to 75 % of the time. Try: "
-            "steelyard run --resume to ask the rest"
         )
     if len(pair.only_a):
         yield f"{len(pair.only_a):,} items of run #{candidate.run} are left out: the baseline was not asked them"

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from steelyard.stats.anytime import hedged_confidence_sequence as hedged_confidence_sequence
     from steelyard.stats.anytime import paired_difference_sequence as paired_difference_sequence
     from steelyard.stats.bootstrap import ratio_interval_bca as ratio_interval_bca
+    from steelyard.stats.census import whole_difference as whole_difference
     from steelyard.stats.clustered_strata import cluster_se_stratified as cluster_se_stratified
     from steelyard.stats.control_variates import control_variate_difference as control_variate_difference
     from steelyard.stats.control_variates import control_variate_gain as control_variate_gain
@@ -98,6 +99,7 @@ _HOMES = {
         "paired_difference_sequence",
     ),
     "bootstrap": ("ratio_interval_bca",),
+    "census": ("whole_difference",),
     "clustered_strata": ("cluster_se_stratified",),
     "control_variates": (
         "control_variate_difference",

@@ -98,7 +98,7 @@ def control_variate_mean(
     bounded half by half: Jeffreys' intervals of the items the baseline has right and of those it has wrong, joined.
     Where the two are apart on fewer than some four of the items asked, such counts take few values, and it covers up to
     99.6 % (at fewer than one, 100); from there on 93.7 to 96. Those are means over benchmarks: on a single one of which
-    most was asked and one or two answers flip each way, as few as 74.5 %.
+    most was asked and one or two answers flip each way, as few as 74.5 % (``whole_difference`` counts such ones out).
     Other scores have t with n - 2 degrees of freedom, close from some 100 items on; a rare right or wrong beside other
     scores of the baseline is bounded without them. Where all items were asked there is no width; where the line meets
     every item asked, and scores are not right or wrong, there is no interval.

@@ -66,7 +66,8 @@ def paired_quantiles(
     infinitesimal jackknife, Efron 1982) and t. The degrees of freedom are three for each item in the smaller tail,
     as simulation asks for: of a tail of few the error is hardly known. Both are recombined with the correlation of
     the influences (Zou & Donner 2008). Where one percentile is known much less closely than the other, bounds reach
-    out to what order statistics say, whatever the shape of the tail (interpolated, Nyblom 1992). Where values are
+    out to what order statistics say, whatever the shape of the tail (interpolated, Nyblom 1992). Where they move as
+    good as wholly together, bounds reach out to where both may have moved to. Where values are
     censored or not above 0, order statistics (Woodruff 1952) and the correlation of exceeding them stand in, which
     is wider than it need be in tails that go together.
     """
@@ -111,6 +112,8 @@ def paired_quantiles(
 
 Bounds = tuple[float | None, float, float | None]
 DEGREES_A_TAIL_VALUE = 3
+AS_ONE = 0.92, 0.95
+"""Correlations of the influences from which, and from which wholly, two percentiles are taken to move as one."""
 
 
 class _Side(Struct, frozen=True, kw_only=True):
@@ -200,7 +203,9 @@ def _contrast(
     """Point and bounds of one - other (Zou & Donner 2008, eq. 4); bounds that coincide are none.
 
     The skew of two tails of one shape cancels out; where the error of one outweighs the other's it stays. The more it
-    does, the farther bounds reach out to those that are recombined from ``exact`` ones (by simulation).
+    does, the farther bounds reach out to those that are recombined from ``exact`` ones (by simulation). Of two that
+    move as one the errors cancel out, and what smoothing is off by in unlike shapes does not: bounds reach out to the
+    contrasts of the lower and of the upper ``exact`` ones.
     """
     if not (math.isfinite(points[0]) and math.isfinite(points[1])):
         return None, None, None
@@ -211,6 +216,9 @@ def _contrast(
         low -= _outweighs(one, other) * max(0.0, low - far_low)
     if high is not None and far_high is not None:
         high += _outweighs(one, other) * max(0.0, far_high - high)
+    if low is not None and high is not None and (moved := _moved_as_one(*exact)):
+        low -= _are_as_one(r) * max(0.0, low - min(moved))
+        high += _are_as_one(r) * max(0.0, max(moved) - high)
     if low is not None and high is not None and high - low <= 1e-12 * max(abs(one[1]), abs(other[1])):
         return point, None, None
     return point, None if low is None else min(low, point), None if high is None else max(high, point)
@@ -223,6 +231,18 @@ def _reached(one: Bounds, other: Bounds, r: float, *, upper: bool) -> float | No
     found = paired_se_from_correlation(se_a=abs(one[1] - ends[0]), se_b=abs(ends[1] - other[1]), correlation=r)
     reach = found.unpaired if found.se is None else found.se
     return one[1] - other[1] + (reach if upper else -reach)
+
+
+def _moved_as_one(one: Bounds, other: Bounds) -> list[float]:
+    """one - other where both are at their lower, and at their upper bounds; nothing where they have none."""
+    sides = ((one[0], other[0]), (one[2], other[2]))
+    return [a - b for a, b in sides if a is not None and b is not None and math.isfinite(a) and math.isfinite(b)]
+
+
+def _are_as_one(r: float) -> float:
+    """0 for percentiles that move apart at times, 1 where they move as good as wholly together."""
+    least, wholly = AS_ONE
+    return min(1.0, max(0.0, (r - least) / (wholly - least)))
 
 
 def _outweighs(one: Bounds, other: Bounds) -> float:
