@@ -11,8 +11,10 @@ from steelyard.report.unseen import visible
 
 SLOTS = 8
 WIDTH = 480
-CHARACTER = 7.0
-"""Mean width of a character at 12 px in a wide font, for telling what fits."""
+LARGEST = 13.6 / 12
+"""Letters stand at 12 px, on a phone, where a chart is drawn smaller, at so many times that: room is kept for these."""
+CHARACTER = 7.0 * LARGEST
+"""Mean width of a character in a wide font, for telling what fits."""
 NARROW = frozenset(" .,:;'|!()[]/-fijlrtI")
 WIDE = frozenset("%mwMW@…<>=+~")
 
@@ -51,8 +53,8 @@ def y_axis(scale: Scale, unit: Unit, left: float, right: float) -> str:
 
 
 def width_of(text: str) -> float:
-    """Pixels that words take at 12 px in a wide font, or a little less."""
-    return sum(4.4 if one in NARROW else 11.5 if one in WIDE or ord(one) > 0x2E80 else 7.6 for one in text)
+    """Pixels that words take in a wide font at their largest, or a little less."""
+    return LARGEST * sum(4.4 if one in NARROW else 11.5 if one in WIDE or ord(one) > 0x2E80 else 7.6 for one in text)
 
 
 def fitting(text: str, room: float) -> str:
