@@ -16,9 +16,9 @@ from steelyard.analysis.compare import (
     items_to_find,
     p_by_interval,
 )
-from steelyard.analysis.compare_measures import compare_measure
+from steelyard.analysis.compare_measures import MEASURES, compare_measure
 from steelyard.analysis.places import rank
-from steelyard.analysis.sentences import descriptive, points, sentence, times
+from steelyard.analysis.sentences import descriptive, named, points, sentence, times
 from steelyard.analysis.stopped import finding
 from steelyard.types import Estimate, Look
 
@@ -383,3 +383,9 @@ def test_odds_and_cohens_h_stand_beside_single_answers_alone():
     assert compare_scores(*pair(3, 0)).odds_ratio is None
     graded = compare_scores(side([0.5, 0.25, 1.0]), side([0.5, 0.75, 0.0]))
     assert (graded.odds_ratio, graded.cohens_h) == (None, None)
+
+
+def test_every_measure_that_is_compared_has_words_of_its_own():
+    said = [named(metric) for metric in MEASURES]
+    assert len(set(said)) == len(said)
+    assert not [words for words in said if "." in words or "_" in words]

@@ -261,7 +261,7 @@ def test_digits_of_a_likelihood_are_no_words_that_are_found(store):
         visitor = Visitor(port)
         hit, page = visitor.page("/search?q=7"), visitor.page(f"/answers/{number}?find=7")
         asked = visitor.page("/search?q=What")
-        assert "No answer has these words" in visitor.page("/search?q=977")
+        assert "Nothing found for “977”" in visitor.page("/search?q=977")
         assert "stands nowhere in this answer" in visitor.page(f"/answers/{number}?find=777")
     assert "-6.777 A) 61" in words(hit)
     assert "   -0.977  B) 6<mark>7</mark></pre>" in hit

@@ -20,6 +20,16 @@ def test_flips_stand_side_by_side(store):
     assert "McNemar" in shown
 
 
+def test_what_stands_beside_a_difference_is_said_in_words_with_the_exact_name_at_hand(store):
+    one_run(store, ["yes"] * 40, scores=[1.0] * 30 + [0.0] * 10)
+    one_run(store, ["yes"] * 40, scores=[0.0] * 4 + [1.0] * 36)
+    with served(store) as port:
+        page = Visitor(port).page("/compare?run=1&run=2")
+    assert re.search(r'<span title="latency.p50">median latency 1 times', page)
+    assert "latency.p50" not in words(re.sub(r"<datalist.*?</datalist>", "", page, flags=re.S))
+    assert "both 26, baseline only 4, candidate only 10, neither 0" in words(page)
+
+
 def test_of_an_item_asked_several_times_the_repeats_are_shown_that_turned(store):
     for run, (first, second) in enumerate([((0.0, "no"), (1.0, "aye")), ((0.0, "nay"), (0.0, "never"))]):
         info = cell_info(items=3, available=3, repeats=2)

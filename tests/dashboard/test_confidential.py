@@ -1,6 +1,7 @@
 """Texts that their authors ask not to be spread stand on no page, and no search tells what they hold."""
 
-from boards import REFUSED, Visitor, cell_info, one_run, served, words
+import msgspec
+from boards import REFUSED, Visitor, cell_info, new_call, one_run, served, words
 
 from steelyard.types import Attempt
 
@@ -36,11 +37,22 @@ def test_a_confidential_text_is_on_no_page(store):
             assert SECRET not in visitor.page(path.format(number)), path
 
 
+def test_the_right_choice_of_a_confidential_item_is_told_by_its_letter(store):
+    run = store.create_run(name="choices", plan={}, plan_digest="0" * 64)
+    session, cell = store.begin_session(run.id, {}), store.add_cell(run.id, cell_info(items=1, **GPQA))
+    call = new_call(cell, session, 0)
+    sample = msgspec.structs.replace(call.sample, choices=(SECRET, "another"), target="1")
+    store.append_calls([msgspec.structs.replace(call, sample=sample)])
+    with served(store) as port:
+        page = Visitor(port).page("/runs/1/answers")
+    assert '<td class="said" data-of="right answer">B</td>' in page
+
+
 def test_no_search_tells_what_a_confidential_text_holds(store):
     confidential(store)
     with served(store) as port:
         visitor = Visitor(port)
-        assert "0 in the newest" in words(visitor.page("/search?q=secret"))
+        assert "Nothing found for “secret”" in words(visitor.page("/search?q=secret"))
         assert "There is no such answer" in visitor.page("/runs/1/answers?text=secret")
         assert "quiz/0" not in visitor.page("/runs/1/answers.csv?text=secret")
         assert "There is no such case" in visitor.page("/cases?run=1+2&text=secret")

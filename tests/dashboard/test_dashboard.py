@@ -15,7 +15,18 @@ def test_search_finds_runs_items_and_answers(store):
         assert "#1 haystack" in visitor.page("/search?q=hayst")
         assert 'href="/item?name=quiz%2F0"' in visitor.page("/search?q=quiz")
         assert "a <mark>needle</mark> in it" in visitor.page("/search?q=NEEDLE")
-        assert "0 in the newest 1 answers" in words(visitor.page("/search?q=nowhere"))
+        nothing = words(visitor.page("/search?q=nowhere"))
+        assert "Nothing found for “nowhere” What can be found: a part of" in nothing
+        assert "1 answer was looked through." in nothing
+
+
+def test_a_page_that_needs_a_run_says_in_an_empty_store_how_to_make_one(store):
+    with served(store) as port:
+        visitor = Visitor(port)
+        for path in ("/compare", "/cases", "/money"):
+            assert '<a href="/">How to make one</a>' in visitor.page(path), path
+        one_run(store, ["yes"])
+        assert "How to make one" not in visitor.page("/compare")
 
 
 ODD_ADDRESSES = [

@@ -44,6 +44,12 @@ COLLISIONS = """() => {
   }
   return found;
 }"""
+SMALLEST = """() => [...document.querySelectorAll('svg.chart')].flatMap((chart) => {
+  const word = chart.querySelector('text'), wide = chart.getBoundingClientRect().width;
+  if (!word || !wide) return [];
+  const pixels = parseFloat(getComputedStyle(word).fontSize) * wide / chart.viewBox.baseVal.width;
+  return pixels < 11 ? [`${chart.getAttribute('aria-label')}: letters of ${pixels.toFixed(1)} pixels`] : [];
+})"""
 SPILLS = """() => [...document.querySelectorAll('th, td')]
   .filter((cell) => getComputedStyle(cell.parentElement.parentElement).position !== 'absolute')
   .filter((cell) => cell.scrollWidth > cell.clientWidth + 1)
@@ -69,10 +75,10 @@ def axe_source() -> str | None:
 
 
 def faults_of(page: Any, axe: str | None, rules: list[str] | None = None) -> list[str]:
-    """Texts of charts that lie on others or are cut, words that leave their cells, and what axe finds, by all its rules
-    where none are named.
+    """Texts of charts that lie on others, are cut or too small to be read, words that leave their cells, and what axe
+    finds, by all its rules where none are named.
     """
-    faults = [*page.evaluate(COLLISIONS), *page.evaluate(SPILLS)]
+    faults = [*page.evaluate(COLLISIONS), *page.evaluate(SMALLEST), *page.evaluate(SPILLS)]
     if axe is not None:
         page.evaluate(axe)
         faults += page.evaluate(AXE, rules)

@@ -47,7 +47,8 @@ def test_an_option_is_not_broken_no_number_parts_from_its_unit_and_a_name_is_not
 def test_a_long_name_breaks_before_its_last_part_and_a_short_one_stays_text():
     long = "accounts/some-organisation/models/a-rather-long-<name>"
     assert parted(long) == (
-        'accounts/some-organisation/models/<wbr><span class="own">a-rather-long-&lt;name&gt;</span>'
+        'accounts/<wbr>some-organisation/<wbr>models/<wbr><span class="own">a-rather-long-&lt;name&gt;</span>'
     )
     assert parted("openai/gpt-x") == "openai/gpt-x"
+    assert parted("175b_verification") == "175b_<wbr>verification"
     assert parted("x" * 60) == "x" * 60

@@ -13,7 +13,7 @@ from steelyard.analysis.bench import Bench, Contender
 from steelyard.analysis.compare import items_to_find
 from steelyard.analysis.margins import Standing, standing
 from steelyard.analysis.pairing import differing_fields
-from steelyard.analysis.sentences import MEASURES, is_alike, lead_words, sentence
+from steelyard.analysis.sentences import is_alike, lead_words, named, sentence
 from steelyard.analysis.telling import NAMED, Finding, Said, listed, told
 from steelyard.analysis.wording import change_written, dollars, thousandfold, written
 from steelyard.types import Comparison, Estimate
@@ -318,7 +318,7 @@ def since_baseline(changes: Sequence[Comparison]) -> Iterator[Finding]:
     if len(still) <= NAMED:
         yield from (_change(change) for change in still)
         return
-    metrics = listed(list(dict.fromkeys(MEASURES.get(change.metric, change.metric) for change in still)))
+    metrics = listed(list(dict.fromkeys(named(change.metric) for change in still)))
     models = len({(change.candidate, change.benchmark) for change in still})
     text = (
         f"Since the baseline (run #{still[0].baseline_run}) no change is told in {len(still)} comparisons of {metrics} "
@@ -396,7 +396,7 @@ def _told_better(bench: Bench, winner: Contender, loser: Contender) -> list[Comp
 def _gain(compared: Comparison) -> str:
     if compared.ratio is None:
         return f"accuracy ({change_written(compared.difference.value or 0.0, 'share')})"
-    return f"{MEASURES[compared.metric]} ({100 * (compared.ratio.value or 0.0):.0f} % of it)"
+    return f"{named(compared.metric)} ({100 * (compared.ratio.value or 0.0):.0f} % of it)"
 
 
 def _to_settle(bench: Bench, compared: Comparison) -> str:

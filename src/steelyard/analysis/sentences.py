@@ -11,8 +11,21 @@ from steelyard.types import Comparison, Estimate
 
 MEASURES = {
     "latency.p50": "median latency",
+    "latency.p95": "P95 latency",
+    "latency.p99": "P99 latency",
     "ttft.p50": "median time to first token",
+    "ttft.p95": "P95 time to first token",
+    "ttft.p99": "P99 time to first token",
+    "tpot.p50": "median time per output token",
+    "tpot.p95": "P95 time per output token",
+    "tpot.p99": "P99 time per output token",
+    "tokens_per_second": "output tokens per second",
+    "input_tokens": "input tokens",
+    "output_tokens": "output tokens",
+    "reasoning_tokens": "reasoning tokens",
+    "cost.total": "cost",
     "cost.per_request": "cost a request",
+    "cost.per_correct": "cost a right answer",
 }
 """Measures as a sentence names them."""
 TWICE = 1.995
@@ -52,6 +65,11 @@ def times(estimate: Estimate | None) -> str:
     return f"{text} ({factor(estimate.low)} to {factor(estimate.high)})"
 
 
+def named(metric: str) -> str:
+    """A metric as a sentence names it; one without other words by its own name."""
+    return MEASURES.get(metric, metric)
+
+
 def names(comparison: Comparison) -> tuple[str, str]:
     """Candidate and baseline, with their runs where a model stands against itself."""
     if comparison.candidate != comparison.baseline:
@@ -89,7 +107,7 @@ def _claim(comparison: Comparison) -> str:
     who, other = names(comparison)
     if comparison.ratio is not None:
         assert comparison.ratio.value is not None
-        measure = MEASURES.get(comparison.metric, comparison.metric)
+        measure = named(comparison.metric)
         if is_alike(comparison):
             return f"{who}'s {measure} is that of {other}"
         return f"{who}'s {measure} is {factor(comparison.ratio.value)} times that of {other}"

@@ -17,7 +17,7 @@ from steelyard.dashboard.rendering import seconds, usd
 from steelyard.dashboard.run_pages import run_of
 from steelyard.dashboard.shown import TONES, state_of
 from steelyard.errors import UsageError
-from steelyard.report.answers import asked_line, gold
+from steelyard.report.answers import asked_line, gold, gold_letter
 from steelyard.store.reading.answer_pages import AnswerPage, AnswerRow, AnswersWanted, Order
 from steelyard.store.reading.conditions import FIGURES, WORDS, AllOf, Compared, Condition, parse_condition
 from steelyard.store.reading.states import ANSWER_STATES
@@ -292,7 +292,7 @@ def _row(board: Board, row: AnswerRow, cell: CellInfo, columns: Sequence[Column]
     is_hidden = cell.is_confidential and not board.reveal
     texts = {
         "read": "" if row.answer is None else row.answer,
-        "gold": row.sample.target if is_hidden else gold(row.sample),
+        "gold": gold_letter(row.sample) if is_hidden else gold(row.sample),
         "model": cell.model,
         "benchmark": cell.label,
         "subject": row.sample.stratum or "",

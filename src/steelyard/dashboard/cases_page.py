@@ -11,7 +11,7 @@ from steelyard.dashboard.board import Board, board_of, number, word, words
 from steelyard.dashboard.links import around
 from steelyard.dashboard.shown import TONES
 from steelyard.errors import UsageError
-from steelyard.report.answers import asked_line, gold
+from steelyard.report.answers import asked_line, gold, gold_letter
 from steelyard.store.reading.cases import AT_ONCE, CASES_SHOWN, STATES, Case, CasesWanted, Outcome, State
 from steelyard.store.reading.pages import RunsWanted
 from steelyard.types import CellInfo, RunInfo
@@ -189,7 +189,7 @@ def _row(one: Case, infos: Sequence[CellInfo], *, reveal: bool) -> Row:
     return Row(
         name=one.name,
         asked="" if is_hidden else asked_line(one.sample),
-        gold=one.sample.target if is_hidden else gold(one.sample),
+        gold=gold_letter(one.sample) if is_hidden else gold(one.sample),
         marks=tuple(None if outcome is None else _mark(outcome) for outcome in outcomes),
     )
 

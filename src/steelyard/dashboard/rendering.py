@@ -17,8 +17,8 @@ from urllib.parse import urlencode
 
 from msgspec import Struct
 
-from steelyard.analysis.sentences import descriptive
-from steelyard.analysis.wording import amount
+from steelyard.analysis.sentences import descriptive, named
+from steelyard.analysis.wording import amount, counted
 from steelyard.dashboard.shown import marked
 from steelyard.report.drawing.axes import value_text
 from steelyard.report.drawing.figures import Figure
@@ -80,6 +80,8 @@ def environment() -> Environment:
     made.globals |= {"address": address, "asset": lambda name: assets()[name].address}
     made.filters |= {
         "descriptive": descriptive,
+        "named": named,
+        "counted": counted,
         "when": when,
         "ago": ago,
         "seconds": seconds,

@@ -76,6 +76,11 @@ def gold(sample: Sample) -> str:
     return _lettered(sample)[int(sample.target)]
 
 
+def gold_letter(sample: Sample) -> str:
+    """The right answer where no text is shown: of choices the letter alone."""
+    return chr(ord("A") + int(sample.target)) if sample.choices else sample.target
+
+
 def without_weights(text: str) -> str:
     """A text of weighed choices as it is read for its words: no figure of ours is one."""
     return "\n".join(line[WEIGHT + GAP :] for line in text.split("\n"))

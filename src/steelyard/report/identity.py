@@ -8,6 +8,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from steelyard.analysis.wording import counted
 from steelyard.report.stands import CellResult
 from steelyard.report.unseen import on_one_line
 from steelyard.store import Store
@@ -66,7 +67,7 @@ def _by_name(said: Iterable[tuple[str | None, int]]) -> dict[str, int]:
 
 def mixture_warning(mixed: MixedModel) -> str:
     """What was seen, why it matters, what to try."""
-    named = [f"{on_one_line(name)} ({n:,} answers)" for name, n in mixed.reported.items()]
+    named = [f"{on_one_line(name)} ({counted(n, 'answer')})" for name, n in mixed.reported.items()]
     seen = ", ".join(named[:MOST_NAMED]) + (f" and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else "")
     if mixed.differs == "model":
         return (

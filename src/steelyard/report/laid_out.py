@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 LONG_NAME = 28
 """Letters of a name that stand on one line of a row."""
+SHORT_NAME = 12
+"""Letters of a name that stand on one line wherever a row has least room."""
+BETWEEN_PARTS = re.compile(r"([/_])(?=\w)")
 ENDS = (". ", ": ", "; ")
 UNITS = r"(?:%|(?:ms|s|min|h|USD|kB|MB|GB|points?|times)\b)"
 UNBROKEN = re.compile(rf"(?<![\w-])--[a-z][a-z-]*|[\d.,]+ {UNITS}|\bn = \d[\d,]*\d|\bn = \d")
@@ -53,13 +56,21 @@ def prose(text: str) -> Markup:
 
 
 def parted(name: str) -> Markup:
-    """A name for a row, which a line breaks before its last part sooner than at a hyphen of it."""
-    from markupsafe import Markup, escape
+    """A name for a row: a line breaks after a stroke or an underscore of it, and last at a hyphen of its last part."""
+    from markupsafe import Markup
 
     path, slash, own = visible(name).rpartition("/")
     if not slash or len(name) <= LONG_NAME:
-        return escape(visible(name))
-    return Markup('{}{}<wbr><span class="own">{}</span>').format(path, slash, own)
+        return _breaking(visible(name))
+    return Markup('{}<wbr><span class="own">{}</span>').format(_breaking(path) + slash, _breaking(own))
+
+
+def _breaking(text: str) -> Markup:
+    from markupsafe import Markup, escape
+
+    if len(text) <= SHORT_NAME:
+        return escape(text)
+    return Markup(BETWEEN_PARTS.sub(r"\1<wbr>", str(escape(text))))  # noqa: S704 - escaped before
 
 
 def unbroken(markup: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
+from steelyard.analysis.sentences import named
 from steelyard.analysis.stopped import early_end
 from steelyard.analysis.trend import Observed, Point, Series, trends, weighed_items
 from steelyard.analysis.wording import change_written, written
@@ -172,7 +173,7 @@ def _mark(point: Point) -> str:
 
 def trend_sentence(series: Series) -> str:
     """What the series shows of change; an arrow and a direction only where one was detected."""
-    where = f"{series.metric} of {series.model} on {series.benchmark}"
+    where = f"{named(series.metric)} of {series.model} on {series.benchmark}"
     if not series.points:
         return f"{where}: unknown: {series.reason}."
     last = series.points[-1]
