@@ -3,7 +3,7 @@
 A look depends on counts alone where answers are right or wrong, so many series share a look: each is taken once.
 """
 
-from itertools import combinations, product
+from itertools import combinations
 from statistics import NormalDist
 
 import numpy as np
@@ -97,10 +97,8 @@ def test_where_a_few_counts_decide_equal_models_are_told_apart_no_more_often(pop
 
 @pytest.mark.long
 @pytest.mark.parametrize("bounds", ["pocock", "spending", "obrien_fleming"])
-@pytest.mark.parametrize("discordance", [0.05, 0.12, 0.236, 0.3])
-@pytest.mark.parametrize(
-    ("population", "planned"), [(80, 80), (164, 82), (200, 200), (200, 100), (1000, 1000), (1000, 500), (14042, 1404)]
-)
+@pytest.mark.parametrize("discordance", [0.05, 0.236])
+@pytest.mark.parametrize(("population", "planned"), [(80, 80), (200, 100), (1000, 1000), (14042, 1404)])
 def test_equal_models_are_told_apart_in_5_5_percent_or_less(population, planned, discordance, bounds):
     rule = rule_for(Compare(bounds=bounds), planned=planned, population=population)
     verdicts, _ = ends_of(rule, population, *kinds_of(population, discordance, 0), seed=population)
@@ -109,16 +107,13 @@ def test_equal_models_are_told_apart_in_5_5_percent_or_less(population, planned,
 
 # --- two models at a margin -------------------------------------------------------------------------------------------
 
-AT_MARGIN = [
-    (population, discordance, margin)
-    for population, discordance, margin in product((200, 1000, 14042), (0.05, 0.12, 0.3), (0.02, 0.05, 0.1))
-    if margin <= discordance
-]
-
 
 @pytest.mark.long
 @pytest.mark.parametrize("bounds", ["pocock", "obrien_fleming"])
-@pytest.mark.parametrize(("population", "discordance", "margin"), AT_MARGIN)
+@pytest.mark.parametrize(
+    ("population", "discordance", "margin"),
+    [(200, 0.05, 0.05), (200, 0.3, 0.1), (1000, 0.12, 0.02), (1000, 0.3, 0.05), (14042, 0.3, 0.1)],
+)
 def test_models_as_far_apart_as_the_margin_are_equivalent_in_5_5_percent_or_less(
     population, discordance, margin, bounds
 ):
@@ -175,9 +170,9 @@ def answers(population, accuracy, discordance, worse_by, models):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("models", [2, 3, 4])
-@pytest.mark.parametrize(("accuracy", "discordance"), [(0.3, 0.3), (0.7, 0.12), (0.95, 0.06)])
-@pytest.mark.parametrize(("population", "planned"), [(200, 200), (1000, 1000), (14042, 1404)])
+@pytest.mark.parametrize("models", [2, 4])
+@pytest.mark.parametrize(("accuracy", "discordance"), [(0.3, 0.3), (0.95, 0.06)])
+@pytest.mark.parametrize(("population", "planned"), [(200, 200), (1000, 1000)])
 def test_a_model_within_the_margin_is_dropped_in_5_5_percent_or_less(
     population, planned, accuracy, discordance, models
 ):
@@ -234,10 +229,8 @@ def evidence_against(truth, differences, population, planned):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("discordance", "difference"), [(0.05, 0), (0.12, 0), (0.3, 0), (0.12, 0.05), (0.3, 0.1)])
-@pytest.mark.parametrize(
-    ("population", "planned", "series"), [(200, 200, 8000), (1000, 1000, 6000), (1000, 500, 6000), (14042, 14042, 1000)]
-)
+@pytest.mark.parametrize(("discordance", "difference"), [(0.12, 0), (0.3, 0.1)])
+@pytest.mark.parametrize(("population", "planned", "series"), [(200, 200, 8000), (1000, 500, 6000)])
 def test_bets_at_every_moment_lose_the_truth_in_5_5_percent_or_less(
     population, planned, series, discordance, difference
 ):
