@@ -60,6 +60,11 @@ def stratum_in_one_cluster(clusters: np.ndarray, strata: np.ndarray) -> int | No
     return int(alone[0]) if len(alone) else None
 
 
+def alone_in_words(stratum: str) -> str:
+    """Why there is no interval where a stratum is all in one cluster."""
+    return f"all of {stratum} is in one cluster"
+
+
 def cell_means(values: np.ndarray, clusters: np.ndarray, strata: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The mean of what each cluster has in each stratum, and which stratum that is."""
     places = np.stack([np.unique(names, return_inverse=True)[1] for names in (strata, clusters)])
@@ -83,18 +88,22 @@ def bear_percentile(found: ClusteredMean, p: float, *, confidence: float) -> boo
     are hold P95 in 0 to 100 % of cases with 4 to 40 clusters, as these are, and in 91 to 99 % with 60 to 100.
     """
     need = _needed(p, confidence)
-    return found.degrees is not None and (p <= 0.5 or need is None or independent_clusters(found) >= need)
+    return found.degrees is not None and (need is None or independent_clusters(found) >= need)
 
 
 def percentile_warning(found: ClusteredMean, p: float, *, confidence: float) -> str:
     """What clusters too few make of a percentile's interval; empty where it holds."""
-    if found.degrees is None or bear_percentile(found, p, confidence=confidence):
+    need = _needed(p, confidence)
+    if need is None or bear_percentile(found, p, confidence=confidence):
         return cluster_warning(found)
-    return f"n too small: need {_needed(p, confidence)}, have {_in_words(found)}"
+    return f"n too small: need {need}, have {_in_words(found)}"
 
 
 def _needed(p: float, confidence: float) -> int | None:
-    return stats.min_n_for_quantile_bound(p=p, confidence=confidence, sided="two").n
+    """How many clusters of one size the interval takes; ``None`` of a median, or what is below, which takes no more
+    than a mean does.
+    """
+    return None if p <= 0.5 else stats.min_n_for_quantile_bound(p=p, confidence=confidence, sided="two").n
 
 
 def _in_words(found: ClusteredMean) -> str:
