@@ -54,9 +54,8 @@ def clustered_t(values: np.ndarray, clusters: np.ndarray, *, confidence: float) 
 
 def stratum_in_one_cluster(clusters: np.ndarray, strata: np.ndarray) -> int | None:
     """The first stratum of which all items are of one cluster, so that nothing tells how it varies."""
-    codes, at = np.unique(strata, return_inverse=True)
-    cells = np.unique(np.stack([at, np.unique(clusters, return_inverse=True)[1]]), axis=1)
-    alone = codes[np.bincount(cells[0]) == 1]
+    codes, of_cell, _ = _cells(clusters, strata)
+    alone = codes[np.bincount(of_cell) == 1]
     return int(alone[0]) if len(alone) else None
 
 
@@ -67,10 +66,16 @@ def alone_in_words(stratum: str) -> str:
 
 def cell_means(values: np.ndarray, clusters: np.ndarray, strata: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The mean of what each cluster has in each stratum, and which stratum that is."""
-    places = np.stack([np.unique(names, return_inverse=True)[1] for names in (strata, clusters)])
-    cells, at = np.unique(places, axis=1, return_inverse=True)
-    at = at.ravel()
-    return np.bincount(at, weights=values) / np.bincount(at), np.unique(strata)[cells[0]]
+    codes, of_cell, at = _cells(clusters, strata)
+    return np.bincount(at, weights=values) / np.bincount(at), codes[of_cell]
+
+
+def _cells(clusters: np.ndarray, strata: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The strata; of each part of one that one cluster has, which of them it is; and in which part each item is."""
+    codes, stratum = np.unique(strata, return_inverse=True)
+    groups, cluster = np.unique(clusters, return_inverse=True)
+    cells, at = np.unique(stratum * len(groups) + cluster, return_inverse=True)
+    return codes, cells // len(groups), at
 
 
 def cluster_warning(found: ClusteredMean) -> str:
