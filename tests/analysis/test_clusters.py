@@ -14,6 +14,7 @@ from steelyard.analysis.compare_measures import compare_measure
 from steelyard.analysis.estimates import Context
 from steelyard.analysis.metrics import METRICS
 from steelyard.analysis.places import rank
+from steelyard.analysis.sentences import descriptive, sentence
 
 
 def run_over(cluster_of, right, n=60):
@@ -115,7 +116,7 @@ def test_a_stratum_that_lies_in_one_cluster_leaves_no_interval_of_a_mean_over_st
     sides = [of_subjects(alike_within_documents(seed), subjects=subjects) for seed in (1, 2)]
     for one in (macro("accuracy", sides[0].columns, Context(info=OVER_STRATA)), compare_scores(*sides).difference):
         assert (one.low, one.high, one.level) == (None, None, None)
-        assert one.status == "war lies in one cluster: no interval"
+        assert one.status == "all of war is in one cluster"
 
 
 def test_a_mean_over_strata_of_clusters_without_spread_is_no_certainty():
@@ -139,6 +140,7 @@ def test_clusters_of_which_one_has_most_items_are_worth_fewer_or_too_few():
 
 FOUR = np.array([0] * 117 + [1, 2, 3])
 TOO_FEW = "only 4 clusters, worth 1.1 of one size: too few for an interval"
+OF_A_TAIL = "n too small: need 72, have 4 clusters, worth 1.1 of one size"
 
 
 def timed(of_clusters, factor, seed=0):
@@ -159,7 +161,8 @@ def timed(of_clusters, factor, seed=0):
 def test_clusters_worth_hardly_one_say_nothing_of_times_tokens_or_cost(metric):
     found = compare_measure(timed(FOUR, 1.0), timed(FOUR, 0.5, seed=1), metric)
     for one in (found.ratio, found.difference, found.of_baseline, found.of_candidate):
-        assert (one.low, one.high, one.status) == (None, None, TOO_FEW)
+        assert (one.low, one.high) == (None, None)
+        assert one.status == (OF_A_TAIL if metric == "latency.p95" else TOO_FEW)
     assert found.verdict == "inconclusive"
 
 
@@ -219,8 +222,28 @@ def test_a_tail_needs_as_many_clusters_as_it_needs_requests_and_a_median_does_no
     own = METRICS["latency.p95"].compute(slow.columns, context)
     for one in (own, compared.of_baseline, compared.of_candidate, compared.difference, compared.ratio):
         assert (one.low is not None, one.high is not None) == (is_enough, is_enough)
+        assert (one.value is not None, one.level is not None) == (True, is_enough)
         assert one.status == ("ok" if is_enough else f"n too small: need 72, have {clusters} clusters")
+    assert compared.verdict == ("improved" if is_enough else "inconclusive")
     assert METRICS["latency.p50"].compute(slow.columns, context).low is not None
+
+
+def test_a_tail_of_fewer_requests_than_its_bound_needs_has_no_value_in_clusters_either():
+    few, other = timed(np.arange(70) // 7, 1.0), timed(np.arange(70) // 7, 0.9, seed=1)
+    compared = compare_measure(few, other, "latency.p95")
+    own = METRICS["latency.p95"].compute(few.columns, Context(info=INFO))
+    for one in (own, compared.of_baseline, compared.ratio):
+        assert (one.value, one.low) == (None, None)
+
+
+def test_a_tail_without_an_interval_is_no_reason_to_pass_and_says_why():
+    slow = timed(np.arange(240) // 30, 1.0)
+    estimate = METRICS["latency.p95"].compute(slow.columns, Context(info=INFO))
+    assert descriptive(estimate).endswith(
+        "(order statistics at effective n 150, no interval: n too small: need 72, have 8 clusters, n = 240)"
+    )
+    compared = compare_measure(slow, timed(np.arange(240) // 30, 0.5, seed=1), "latency.p95")
+    assert sentence(compared).endswith("(paired, n = 240). That is not enough to tell them apart.")
 
 
 def test_clusters_of_unlike_size_bear_a_tail_by_what_they_are_worth():

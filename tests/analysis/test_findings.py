@@ -524,6 +524,16 @@ def test_real_time_takes_the_fastest_of_those_not_told_apart():
     assert found.models == ("b",)
 
 
+@pytest.mark.parametrize("clusters", [np.arange(400) // 50, np.maximum(np.arange(400) - 300, 0)])
+def test_real_time_asks_for_clusters_where_requests_abound(clusters):
+    found = recommended(REAL_TIME, contender("a", 300, cluster=clusters))
+    assert not found.is_given
+    assert "n too small: need 59, have " in found.why
+    assert found.settle == (
+        "Items of b@p in at least 59 clusters of one size; more items of the same clusters do not help."
+    )
+
+
 def test_real_time_is_withheld_where_all_are_slow_or_too_few_were_timed():
     assert not recommended(REAL_TIME, contender("a", 300, ttft=3.0)).is_given
     found = recommended(REAL_TIME, contender("a", 30, 40))

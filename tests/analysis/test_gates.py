@@ -275,6 +275,17 @@ def test_a_gate_that_cannot_see_its_margin_says_so():
     assert cannot_see(check_margin(parse_margin("accuracy=0.10"), *pair(200, 12, 12))) is None
 
 
+def test_a_tail_over_few_clusters_is_shown_and_held_to_nothing():
+    given = cell(np.ones(240), cluster=np.arange(240) // 30, total_s=np.linspace(0.1, 0.2, 240))
+    for bound in ("latency.p95 <= 10s", "latency.p95 <= 0.01s"):
+        check = check_threshold(parse_threshold(bound), given)
+        assert (check.verdict, check.value) == ("inconclusive", None)
+        assert check.fault == "latency.p95 has no interval: n too small: need 59, have 8 clusters"
+        assert 0.15 < check.candidate.value < 0.2
+    changed = check_margin(parse_margin("latency.p95=10%"), given, given)
+    assert (changed.verdict, changed.fault) == ("inconclusive", "n too small: need 59, have 8 clusters")
+
+
 def test_clustered_items_are_worth_less():
     before, after = np.ones(600), np.ones(600)
     after[:30] = 0

@@ -345,6 +345,21 @@ def test_a_prompt_is_shown_turn_by_turn_and_worked_examples_fold(store):
     assert marked.count('<mark id="in-question">1 +</mark>') == 1
 
 
+@pytest.mark.parametrize(("length", "is_whole"), [(120_000, True), (150_000, False)])
+def test_no_turn_is_cut_where_the_whole_prompt_has_room(store, length, is_whole):
+    run = store.create_run(name="r", plan={}, plan_digest="0" * 64)
+    session, cell = store.begin_session(run.id, {}), store.add_cell(run.id, cell_info(items=1))
+    asked = new_call(cell, session, 0)
+    messages = (Message(role="system", content="x" * length), Message(role="user", content="y" * 60_000))
+    request = msgspec.structs.replace(asked.call.request, prompt=Prompt(kind="chat", messages=messages))
+    call = msgspec.structs.replace(asked.call, request=request)
+    (number,) = store.append_calls([msgspec.structs.replace(asked, call=call)])
+    with served(store) as port:
+        page = Visitor(port).page(f"/answers/{number}?find=zebra")
+    assert ("x" * length in page, "characters left out" in page) == (is_whole, not is_whole)
+    assert ("in what is shown of this answer" in page) == (not is_whole)
+
+
 def test_the_answers_that_are_sought_are_downloaded_all_of_them_and_nothing_else(store):
     texts = [f"answer {place}" for place in range(250)]
     one_run(store, texts, scores=[float(place % 4 > 0) for place in range(250)])

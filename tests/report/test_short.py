@@ -14,6 +14,7 @@ from steelyard.cli import main
 from steelyard.report import evidence, short, terminal
 from steelyard.report.answers import answer_text, gold
 from steelyard.report.console import PlainConsole
+from steelyard.report.matrix import figures_table
 from steelyard.report.results import load_results, warnings
 from steelyard.report.spending import Spending, spending_line
 from steelyard.store import Store
@@ -50,6 +51,33 @@ def drawn(width, **options):
         told = short.found_in_passing(store, results)
         terminal._render(results, PlainConsole(file=out, width=width, **options), everything=False, found=told)
     return out.getvalue()
+
+
+def test_a_tail_over_few_clusters_is_shown_without_an_interval_and_a_report_says_why(capsys):
+    samples = [sy.Sample(id=f"q/{i}", input=f"q{i}?", target="1", cluster=f"c{i // 10}") for i in range(80)]
+    sy.run([knows], [sy.Benchmark(name="quiz", version="1", load=lambda selection: samples, grade=quiz().grade)])
+    row = next(line for line in shown(capsys).splitlines() if line.lstrip().startswith("knows"))
+    assert row.count("(no interval)") == 1
+    found = json.loads(shown(capsys, "--json"))["cells"][0]["estimates"]["latency.p95"]
+    assert (found["value"] > 0, found["low"], found["level"]) == (True, None, None)
+    with Store.open() as store:
+        known = evidence.load_evidence(store, [store.run("last")])
+    told = figures_table(known.benches[0], {"knows": 0})
+    (cells,) = (line.cells for line in told.lines if line.name == "latency P95")
+    assert (cells[0].interval, cells[0].why) == ("", "n too small: need 72, have 8 clusters")
+
+
+def test_a_score_without_an_interval_is_warned_of_with_the_reason():
+    sy.run([knows], [quiz()])
+    with Store.open() as store:
+        results = load_results(store, store.run("last"))
+    cell = results.cells[0]
+    score = msgspec.structs.replace(
+        cell.estimates["accuracy"], low=None, high=None, level=None, status="all of law is in one cluster"
+    )
+    without = msgspec.structs.replace(cell, estimates={**cell.estimates, "accuracy": score})
+    told = warnings(msgspec.structs.replace(results, cells=(without,)))
+    assert "knows on quiz@default: accuracy has no interval: all of law is in one cluster" in " ".join(told)
 
 
 def test_the_findings_of_the_report_stand_under_the_table_and_in_the_json(capsys):

@@ -1,5 +1,7 @@
 """Means over strata whose items come in clusters, against what they come down to and against what is true."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -45,6 +47,19 @@ def test_a_stratum_within_one_cluster_leaves_no_error_to_go_by():
     found = stats.cluster_se_stratified(scores=scores, clusters=np.arange(60) // 5, strata=strata, weights=HALF)
     assert (found.se, found.degrees) == (None, None)
     assert found.mean == pytest.approx((scores[:5].mean() + scores[5:].mean()) / 2)
+
+
+def test_hundreds_of_thousands_of_clusters_over_many_strata_take_memory_by_their_items():
+    n, kinds = 200_000, 100
+    scores, clusters, strata = np.arange(n) % 7 / 7, np.arange(n) // 2, np.arange(n) % kinds
+    weights = dict.fromkeys(range(kinds), 1.0)
+    stats.cluster_se_stratified(scores=scores[:400], clusters=clusters[:400], strata=strata[:400], weights=weights)
+    tracemalloc.start()
+    found = stats.cluster_se_stratified(scores=scores, clusters=clusters, strata=strata, weights=weights)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (found.clusters, found.se is None) == (n // 2, False)
+    assert peak < 60e6  # a table of clusters by strata has 80 MB, and several are made
 
 
 def test_an_unknown_score_leaves_no_mean_and_no_spread_no_error():

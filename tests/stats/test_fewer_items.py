@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -289,6 +290,19 @@ def test_where_all_was_asked_flips_are_counted_and_a_half_that_was_not_asked_may
     assert (everything.low, everything.high) == (-2 / 120, -2 / 120)
     unseen = stats.whole_difference(**flipped(0, 0, 120, 0), baseline_right=120, population=124)
     assert unseen.high == 4 / 124
+
+
+def test_a_whole_half_of_a_large_benchmark_that_flips_is_counted_out_in_little_memory():
+    many = flipped(0, 3_500, 0, 7_000)
+    stats.whole_difference(**flipped(1, 1, 4, 4), baseline_right=5, population=10)  # what is loaded once
+    tracemalloc.start()
+    found = stats.whole_difference(**many, baseline_right=0, population=14_042)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100e6  # the whole table of what may be seen would take some 200 MB, several times over
+    assert found.low < 0.5 < found.high
+    reach = 1.96 * 0.5 / 7_000**0.5 * (1 - 7_000 / 14_042) ** 0.5
+    assert found.high - found.low == pytest.approx(2 * reach, rel=0.1)
 
 
 @given(st.integers(0, 12), st.integers(0, 12), st.integers(100, 160))

@@ -7,6 +7,7 @@ import numpy as np
 
 from steelyard import stats
 from steelyard.analysis.clusters import (
+    alone_in_words,
     cell_means,
     cluster_warning,
     clusters_of,
@@ -99,7 +100,7 @@ def _within_clusters(
     """The same with what clusters leave of it; without spread the score interval as if each were one item."""
     alone = stratum_in_one_cluster(clusters, strata)
     if alone is not None:
-        return msgspec.structs.replace(found, status=f"{columns.strata[alone]} lies in one cluster: no interval")
+        return msgspec.structs.replace(found, status=alone_in_words(columns.strata[alone]))
     codes = np.unique(strata)
     names = [columns.strata[code] for code in codes]
     weights = stratum_weights(names, context.info.families)

@@ -54,18 +54,28 @@ def clustered_t(values: np.ndarray, clusters: np.ndarray, *, confidence: float) 
 
 def stratum_in_one_cluster(clusters: np.ndarray, strata: np.ndarray) -> int | None:
     """The first stratum of which all items are of one cluster, so that nothing tells how it varies."""
-    codes, at = np.unique(strata, return_inverse=True)
-    cells = np.unique(np.stack([at, np.unique(clusters, return_inverse=True)[1]]), axis=1)
-    alone = codes[np.bincount(cells[0]) == 1]
+    codes, of_cell, _ = _cells(clusters, strata)
+    alone = codes[np.bincount(of_cell) == 1]
     return int(alone[0]) if len(alone) else None
+
+
+def alone_in_words(stratum: str) -> str:
+    """Why there is no interval where a stratum is all in one cluster."""
+    return f"all of {stratum} is in one cluster"
 
 
 def cell_means(values: np.ndarray, clusters: np.ndarray, strata: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The mean of what each cluster has in each stratum, and which stratum that is."""
-    places = np.stack([np.unique(names, return_inverse=True)[1] for names in (strata, clusters)])
-    cells, at = np.unique(places, axis=1, return_inverse=True)
-    at = at.ravel()
-    return np.bincount(at, weights=values) / np.bincount(at), np.unique(strata)[cells[0]]
+    codes, of_cell, at = _cells(clusters, strata)
+    return np.bincount(at, weights=values) / np.bincount(at), codes[of_cell]
+
+
+def _cells(clusters: np.ndarray, strata: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The strata; of each part of one that one cluster has, which of them it is; and in which part each item is."""
+    codes, stratum = np.unique(strata, return_inverse=True)
+    groups, cluster = np.unique(clusters, return_inverse=True)
+    cells, at = np.unique(stratum * len(groups) + cluster, return_inverse=True)
+    return codes, cells // len(groups), at
 
 
 def cluster_warning(found: ClusteredMean) -> str:
@@ -83,18 +93,22 @@ def bear_percentile(found: ClusteredMean, p: float, *, confidence: float) -> boo
     are hold P95 in 0 to 100 % of cases with 4 to 40 clusters, as these are, and in 91 to 99 % with 60 to 100.
     """
     need = _needed(p, confidence)
-    return found.degrees is not None and (p <= 0.5 or need is None or independent_clusters(found) >= need)
+    return found.degrees is not None and (need is None or independent_clusters(found) >= need)
 
 
 def percentile_warning(found: ClusteredMean, p: float, *, confidence: float) -> str:
     """What clusters too few make of a percentile's interval; empty where it holds."""
-    if found.degrees is None or bear_percentile(found, p, confidence=confidence):
+    need = _needed(p, confidence)
+    if need is None or bear_percentile(found, p, confidence=confidence):
         return cluster_warning(found)
-    return f"n too small: need {_needed(p, confidence)}, have {_in_words(found)}"
+    return f"n too small: need {need}, have {_in_words(found)}"
 
 
 def _needed(p: float, confidence: float) -> int | None:
-    return stats.min_n_for_quantile_bound(p=p, confidence=confidence, sided="two").n
+    """How many clusters of one size the interval takes; ``None`` of a median, or what is below, which takes no more
+    than a mean does.
+    """
+    return None if p <= 0.5 else stats.min_n_for_quantile_bound(p=p, confidence=confidence, sided="two").n
 
 
 def _in_words(found: ClusteredMean) -> str:

@@ -19,7 +19,13 @@ from msgspec import Struct
 
 from steelyard import stats
 from steelyard.analysis.accuracy import accuracy, is_binary, is_over_strata, stratum_weights
-from steelyard.analysis.clusters import cell_means, cluster_warning, independent_clusters, stratum_in_one_cluster
+from steelyard.analysis.clusters import (
+    alone_in_words,
+    cell_means,
+    cluster_warning,
+    independent_clusters,
+    stratum_in_one_cluster,
+)
 from steelyard.analysis.estimates import Context, unknown
 from steelyard.analysis.pairing import Paired, Range, differing_settings, lost_range, mean_difference, pair_scores
 from steelyard.analysis.wording import counted, signed_points
@@ -392,7 +398,7 @@ def _over_clustered_strata(
     if alone is not None or spread.mean is None or spread.se is None or spread.degrees is None:
         status = cluster_warning(spread)
         if alone is not None:
-            status = f"{candidate.columns.strata[alone]} lies in one cluster: no interval"
+            status = alone_in_words(candidate.columns.strata[alone])
         difference = _estimate(metric, spread.mean, None, None, confidence, pair.n, how, status=status)
         return Found(difference=difference, test="none", p=None)
     found = t_test(mean=spread.mean, se=spread.se, df=spread.degrees, n=pair.n, confidence=confidence)

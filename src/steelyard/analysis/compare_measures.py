@@ -209,7 +209,8 @@ def _percentiles(
     is_bounded = is_enough and found.ratio_low is not None and found.ratio_high is not None
     warned = "" if worth is None else percentile_warning(worth, p, confidence=confidence)
     status = warned or ("ok" if is_bounded else _too_few(need, pair.n, a, b))
-    is_known = is_bounded or p <= 0.5  # a tail of too few values is no number
+    has_tail = p <= 0.5 or (not is_enough and need is not None and pair.n >= need)
+    is_known = is_bounded or has_tail  # a tail of too few values is no number
     low, high = (found.ratio_low, found.ratio_high) if is_bounded else (None, None)
     gap_low, gap_high = (found.difference_low, found.difference_high) if is_bounded else (None, None)
     how = HOW[found.method]
@@ -242,7 +243,7 @@ def _bounded(
     confidence: float,
     status: str,
 ) -> Estimate:
-    """One side's percentile; ``status`` says why there is none."""
+    """One side's percentile; ``status`` says why it has no value, or no bounds."""
     if worth is None:
         bounds = stats.quantile_interval(values=values, p=p, confidence=confidence)
     else:

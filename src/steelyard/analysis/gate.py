@@ -151,8 +151,8 @@ def check_threshold(threshold: Threshold, candidate: Cell, policy: Policy = Poli
         return _unjudged(threshold.metric, threshold.text, candidate, fault)
     found = candidate.estimate(threshold.metric)
     if found.value is None or (found.low is None and found.method != "count"):
-        why = found.status if found.status != "ok" else "it has no interval"
-        return _unjudged(threshold.metric, threshold.text, candidate, f"{threshold.metric} is not known: {why}")
+        unjudged = _unjudged(threshold.metric, threshold.text, candidate, _unbounded(found))
+        return unjudged if found.value is None else msgspec.structs.replace(unjudged, candidate=found)
     low, high = (found.value, found.value) if found.low is None or found.high is None else (found.low, found.high)
     is_floor = threshold.sign == ">="
     bound = threshold.value
@@ -179,6 +179,14 @@ def check_threshold(threshold: Threshold, candidate: Cell, policy: Policy = Poli
         needed_items=_needed(gap, (high - low) / 2, found.n),
         available=candidate.info.available,
     )
+
+
+def _unbounded(found: Estimate) -> str:
+    """Why nothing can be held to a bound: there is no value, or one whose interval is not known."""
+    if found.value is None:
+        return f"{found.metric} is not known: {found.status}"
+    why = "" if found.status == "ok" else f": {found.status}"
+    return f"{found.metric} has no interval{why}"
 
 
 def good_enough(checks: Sequence[Check]) -> tuple[list[Check], tuple[str, ...]]:

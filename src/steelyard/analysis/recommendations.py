@@ -50,7 +50,8 @@ WHETHER = {
 PRICES = "a price for each model (--price, or price: in the plan)."
 NOT_KNOWN = "that is not known"
 OTHERS = "Other models, or a bar of your own (steelyard gate --require): more items would not change that."
-TOO_FEW = re.compile(r"n too small: need (\d+), have (\d+)")
+TOO_FEW = re.compile(r"n too small: need (\d+), have (\d+)\b(?! clusters)")
+FEW_CLUSTERS = re.compile(r"n too small: need (\d+), have \d+ clusters")
 BORNE = Policy(allowed=("cached", "machine"))
 """An answer used again says as much of quality as a new one; times are taken over new ones only."""
 
@@ -411,7 +412,7 @@ def _on_label(benches: Sequence[Bench], check: Check) -> Contender:
 
 def _is_unknown(check: Check) -> bool:
     """Whether it is the metric itself that is not known, and not a doubt about a known one."""
-    return check.fault == NOT_KNOWN or (check.fault or "").startswith(f"{check.metric} is not known: ")
+    return check.fault == NOT_KNOWN or _short_fault(check) != (check.fault or "")
 
 
 def _in_the_way(checks: Sequence[Check], told: str) -> str:
@@ -425,7 +426,11 @@ def _in_the_way(checks: Sequence[Check], told: str) -> str:
 
 
 def _short_fault(check: Check) -> str:
-    return (check.fault or "").removeprefix(f"{check.metric} is not known: ")
+    return (
+        (check.fault or "")
+        .removeprefix(f"{check.metric} is not known: ")
+        .removeprefix(f"{check.metric} has no interval: ")
+    )
 
 
 def _missing(check: Check) -> int:
@@ -441,6 +446,16 @@ def _more_of(check: Check, benches: Sequence[Bench]) -> str:
     if len(np.unique(side.columns.sample)) + more <= available:
         return text
     return f"{text} It has {available:,} in all: ask each more often (--runs)."
+
+
+def _more_clusters(check: Check) -> str:
+    """The clusters without which there is no bound, of which more items of those that were asked are none."""
+    found = FEW_CLUSTERS.search(check.fault or "")
+    assert found is not None
+    return (
+        f"Items of {check.benchmark} in at least {int(found[1]):,} clusters of one size; more items of the same "
+        "clusters do not help."
+    )
 
 
 def _settling(checks: Sequence[Check], benches: Sequence[Bench], *, told: str = "") -> str:
@@ -463,7 +478,10 @@ def _settling(checks: Sequence[Check], benches: Sequence[Bench], *, told: str = 
     few = [check for check in checks if check not in (*elsewhere, *weighed) and _missing(check)]
     if few:
         steps.append(_more_of(few[0], benches))
-    if faulty := [check for check in checks if check.fault and check not in (*elsewhere, *weighed, *few)]:
+    if clustered := [check for check in checks if FEW_CLUSTERS.search(check.fault or "")]:
+        steps.append(_more_clusters(clustered[0]))
+    of_their_own = (*elsewhere, *weighed, *few, *clustered)
+    if faulty := [check for check in checks if check.fault and check not in of_their_own]:
         steps.append(f"Mending what keeps it from being judged{_in_the_way(faulty, told)}; no number of items does.")
     if steps:
         return " ".join(steps)

@@ -33,14 +33,15 @@ PLAIN = {"wilson": "Wilson", "item means, t": "t over item means"}
 
 
 def descriptive(estimate: Estimate) -> str:
-    """``accuracy 86.4 % (84.2 to 88.4, Wilson 95 %, n = 1,000)``."""
+    """``accuracy 86.4 % (84.2 to 88.4, Wilson 95 %, n = 1,000)``; without an interval, why there is none."""
     if estimate.value is None:
         return f"{estimate.metric} unknown: {estimate.status}"
     text, opened, bounds = written(estimate).partition(" (")
     level = f"{100 * (estimate.level or 0):.4g} %"
     known = PLAIN.get(estimate.method)
     how = f"{known} {level}" if known else f"{level}, {estimate.method}"
-    inner = [bounds.rstrip(")"), how] if opened else [estimate.method]
+    why = [] if estimate.status == "ok" else [f"no interval: {estimate.status}"]
+    inner = [bounds.rstrip(")"), how] if opened else [estimate.method, *why]
     return f"{estimate.metric} {text} ({', '.join([*inner, f'n = {estimate.n:,}'])})"
 
 

@@ -74,7 +74,8 @@ def _clustered_time(
 def percentile_time(metric: str, column: str, p: float, columns: Columns, context: Context) -> Estimate:
     """A percentile of a time over requests, with order-statistic bounds; timed-out ones lie above all others.
 
-    Of items in clusters they are taken at as many requests as the clusters are worth.
+    Of items in clusters they are taken at as many requests as the clusters are worth. Where these are too few for
+    bounds the value stands alone, and the status says why.
     """
     values, timed_out = _times(column, columns)
     if fault := _untimed(columns, context, values, column):
@@ -139,18 +140,20 @@ def _percentile(
     worth: float | None = None,
     limit_s: float | None = None,
 ) -> Estimate:
+    """A tail has a value from as many requests as its bounds need, whether or not these are worth as many."""
     method = "order statistics" if worth is None else f"order statistics at effective n {worth:,.0f}"
     have = len(values) if worth is None else int(worth)
+    need = stats.min_n_for_quantile_bound(p=p, confidence=context.confidence, sided="two").n
+    has_tail = p <= 0.5 or (need is not None and len(values) >= need)
     status = "ok"
     if low is None or high is None:
-        need = stats.min_n_for_quantile_bound(p=p, confidence=context.confidence, sided="two").n
         status = f"n too small: need {need}, have {have}; longest {values.max():.4g} s"
     if not np.isfinite(point):
         status = f">= {limit_s:g} s: timed out"
     settled = status == "ok"
     return Estimate(
         metric=metric,
-        value=point if np.isfinite(point) and (settled or p <= 0.5) else None,
+        value=point if np.isfinite(point) and (settled or has_tail) else None,
         low=low if settled else None,
         high=high if settled and high is not None and np.isfinite(high) else None,
         level=context.confidence if settled else None,

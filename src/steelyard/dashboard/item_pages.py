@@ -182,7 +182,8 @@ def _turns(found: Answered, one: ShownAnswer) -> list[Text]:
     prompt = found.record.call.request.prompt
     if prompt.kind != "chat" or not prompt.messages:
         return [Text(role="", text=one.prompt)]
-    longest = LONGEST // len(prompt.messages)
+    is_long = sum(len(turn.content) for turn in prompt.messages) > LONGEST
+    longest = LONGEST // len(prompt.messages) if is_long else LONGEST
     return [Text(role=turn.role, text=cut(visible(turn.content), longest)) for turn in prompt.messages]
 
 

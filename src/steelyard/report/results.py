@@ -273,6 +273,8 @@ def _cell_warnings(cell: CellResult, run: int) -> list[str]:
     score = cell.estimates.get("accuracy")
     if score is not None and score.value is not None and score.status.startswith(OF_CLUSTERS):
         texts.append(f"accuracy is of {score.status}")
+    elif score is not None and score.value is not None and score.low is None:
+        texts.append(f"accuracy has no interval: {score.status}")
     if _exceeds(cell, "truncated", MUCH_TRUNCATED):
         texts.append(
             f"{_percent(cell, 'truncated')} of the answers were cut off by the token limit; "

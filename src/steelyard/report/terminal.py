@@ -46,6 +46,7 @@ JUDGED = (
 MONEY = tuple(PER_THOUSAND.items())
 STATUS = {"budget": "stopped by budget"}
 BREAKDOWN = ("accuracy.micro", "accuracy.macro", "accuracy/")
+TAILS = (".p95", ".p99")
 WITH_BOUNDS = ("accuracy", "accuracy.strict", "accuracy.norm", "latency.mean", "cost.per_request", "judge.kappa")
 
 
@@ -239,6 +240,8 @@ def _cell_text(cell: CellResult, name: str) -> str:
     if name.startswith("accuracy"):
         return _score(estimate) if name in WITH_BOUNDS else written(estimate, bounds=False)
     text = written(None if estimate is None else priced(estimate), bounds=name in WITH_BOUNDS)
+    if estimate is not None and estimate.value is not None and estimate.low is None and name.endswith(TAILS):
+        text += " (no interval)"
     is_time = name in TIMED and estimate is not None and estimate.value is not None
     return f"{text} (indirect)" if is_time and cell.is_timed_indirectly else text
 

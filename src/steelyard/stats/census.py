@@ -6,6 +6,8 @@ many flips the unasked items may hide is then small enough to try each number.
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_left
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,6 +19,7 @@ from steelyard.stats.given import same_items
 REGION = 0.1
 """The part of the error that is spent on which numbers of flips are tried at all."""
 ROUNDING = 1e-9
+IMPOSSIBLE = 1e-14
 
 
 class WholeDifference(Struct, frozen=True, kw_only=True):
@@ -40,8 +43,7 @@ def whole_difference(
     The items asked are a random part. Each pair of flips, so many lost and so many won over all items, is held against
     what was seen: lost and won ones asked are hypergeometric, and a pair stays that makes a difference as far off, to
     either side, not too rare. Tried are pairs in a region of high confidence alone (Berger & Boos 1994), which what
-    follows allows for, so that it covers no less than it says on any one benchmark. Steps grow with the flips squared:
-    it is meant for few.
+    follows allows for, so that it covers no less than it says on any one benchmark.
     """
     y, x = same_items(new, baseline_same_items, names="new and baseline_same_items")
     error = 1 - confidence
@@ -64,8 +66,8 @@ def whole_difference(
 class _Half(Struct, frozen=True, kw_only=True):
     """The items of which the baseline was right, or wrong: how many flips they may have, and what would be seen then.
 
-    ``chances`` has a row for each number of flips there may be and a column for each number that may be seen;
-    ``worth`` is how many items one that was asked stands for.
+    ``chances`` has a row for each number of flips there may be and a column for each number that may be seen, but for
+    those that are next to impossible; ``worth`` is how many items one that was asked stands for.
     """
 
     seen: int
@@ -76,12 +78,12 @@ class _Half(Struct, frozen=True, kw_only=True):
 
     @staticmethod
     def of(seen: int, asked: int, size: int, error: float) -> _Half:
-        flips = seen + np.arange(size - asked + 1)
         tail = REGION * error / 4  # two halves, two sides
-        below = _chances(np.arange(seen), flips, asked, size).sum(axis=1)
-        up_to = below + _chances(np.array([seen]), flips, asked, size)[:, 0]
-        flips = flips[(up_to >= tail) & (1 - below >= tail)]
-        may_see = np.arange(min(int(flips[-1]), asked) + 1)
+        unseen = range(size - asked + 1)
+        fewest = bisect_left(unseen, True, key=lambda more: _at_least(seen, seen + more, asked, size) >= tail)
+        too_many = bisect_left(unseen, True, key=lambda more: 1 - _at_least(seen + 1, seen + more, asked, size) < tail)
+        flips = seen + np.arange(fewest, too_many)
+        may_see = _likely(int(flips[0]), int(flips[-1]), asked, size)
         return _Half(
             seen=seen,
             worth=size / asked if asked else 0.0,
@@ -89,6 +91,23 @@ class _Half(Struct, frozen=True, kw_only=True):
             may_see=may_see,
             chances=_chances(may_see, flips, asked, size),
         )
+
+
+def _at_least(seen: int, flips: int, asked: int, size: int) -> float:
+    """The chance to see so many of the flips or more."""
+    may_see = _likely(flips, flips, asked, size)
+    return float(_chances(may_see[may_see >= seen], np.array([flips]), asked, size).sum())
+
+
+def _likely(fewest: int, most: int, asked: int, size: int) -> np.ndarray:
+    """The numbers seen but for those that have a chance of less than ``IMPOSSIBLE`` whatever the flips.
+
+    So far from its mean a hypergeometric count is hardly ever (Hoeffding 1963, section 6).
+    """
+    share = asked / size if size else 0.0
+    reach = math.sqrt(min(most, asked) * math.log(2 / IMPOSSIBLE) / 2)
+    first = max(0, math.floor(fewest * share - reach))
+    return np.arange(first, min(most, asked, math.ceil(most * share + reach)) + 1)
 
 
 def _chances(seen: np.ndarray, flips: np.ndarray, asked: int, size: int) -> np.ndarray:

@@ -10,6 +10,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import scipy
 
 from steelyard.stats.intervals import ClusteredMean, members_of
 
@@ -37,22 +38,24 @@ def cluster_se_stratified(
     parts = parts / parts.sum()
     sizes = np.bincount(stratum)
     means = np.bincount(stratum, weights=values) / sizes
-    items, added = np.zeros((groups, len(sizes))), np.zeros((groups, len(sizes)))
-    np.add.at(items, (cluster, stratum), 1.0)
-    np.add.at(added, (cluster, stratum), values - means[stratum])
-    each = parts / sizes
-    left = 1 - items / sizes
-    is_known = bool((left[:, parts > 0] > 0).all())
+    cells, at = np.unique(cluster * len(sizes) + stratum, return_inverse=True)
+    of_cluster, of_stratum = np.divmod(cells, len(sizes))
+    items, added = np.bincount(at), np.bincount(at, weights=values - means[stratum])
+    each, left = (parts / sizes)[of_stratum], 1 - items / sizes[of_stratum]
+    is_known = bool((left[each > 0] > 0).all())
     raised = each / np.sqrt(np.where(left > 0, left, 1.0))
-    errors = (raised * added).sum(axis=1)
+    errors = np.bincount(of_cluster, weights=raised * added)
     has_spread = is_known and math.sqrt(float(errors @ errors)) > 1e-12 * float(np.abs(values).max())
-    share = items @ each
+    share = np.bincount(of_cluster, weights=items * each)
+    without = np.bincount(of_cluster, weights=each * added)
     return ClusteredMean(
         mean=float(parts @ means),
         se=math.sqrt(float(errors @ errors)) if has_spread else None,
-        se_cr0=math.sqrt(float((((each * added).sum(axis=1)) ** 2).sum())),
+        se_cr0=math.sqrt(float(without @ without)),
         clusters=groups,
-        effective=min(1 / float(share @ share), 1 + _degrees(items, raised, sizes)) if is_known else 1.0,
+        effective=min(1 / float(share @ share), 1 + _degrees(items, raised, sizes, of_cluster, of_stratum))
+        if is_known
+        else 1.0,
     )
 
 
@@ -62,13 +65,16 @@ def _parts(strata: Sequence[Hashable] | np.ndarray, weights: Mapping[Any, float]
     return np.array([weights[name] for name in names], dtype=float)
 
 
-def _degrees(items: np.ndarray, raised: np.ndarray, sizes: np.ndarray) -> float:
+def _degrees(
+    items: np.ndarray, raised: np.ndarray, sizes: np.ndarray, of_cluster: np.ndarray, of_stratum: np.ndarray
+) -> float:
     """Bell and McCaffrey's degrees of freedom, of items that are alike and independent: (sum of l)^2 / sum of l^2.
 
     l are the eigenvalues of the matrix of what clusters' errors have in common, diagonal less outer products.
     """
-    diagonal = (items * raised**2).sum(axis=1)
-    outer = items * raised / np.sqrt(sizes)
-    own = (outer**2).sum(axis=1)
-    squares = float(diagonal @ diagonal - 2 * diagonal @ own + ((outer.T @ outer) ** 2).sum())
+    diagonal = np.bincount(of_cluster, weights=items * raised**2)
+    outer = items * raised / np.sqrt(sizes[of_stratum])
+    own = np.bincount(of_cluster, weights=outer**2)
+    common = scipy.sparse.csr_array((outer, (of_cluster, of_stratum)))
+    squares = float(diagonal @ diagonal - 2 * diagonal @ own + ((common.T @ common).data ** 2).sum())
     return float(diagonal.sum() - own.sum()) ** 2 / squares if squares > 0 else 0.0
