@@ -7,6 +7,7 @@ from msgspec.structs import replace
 from test_store import cell_info, new_call
 
 from steelyard.errors import UsageError
+from steelyard.report.spending import spending
 from steelyard.store import NewScore, Store
 from steelyard.store.database import schema
 from steelyard.store.reading.answer_pages import AnswersWanted
@@ -191,6 +192,13 @@ def test_what_a_killed_session_left_in_doubt_counts_when_the_run_goes_on(store):
     store.signs.keep(store.begin_session(run.id, {}), Sign(told_s=40.0, doubtful_usd=0.25))
     store.begin_session(run.id, {})
     assert store.budget.spent_of_run(run.id) == store.progress(run.id).doubtful_usd == 0.25
+
+
+def test_what_a_killed_session_told_last_of_its_doubt_is_in_doubt_and_not_spent(store):
+    run = store.create_run(name="r", plan={}, plan_digest="0" * 64)
+    store.signs.keep(store.begin_session(run.id, {}), Sign(told_s=40.0, doubtful_usd=0.25, doubtful_tries=2))
+    found = spending(store, run, [])
+    assert (found.spent_usd, found.doubtful_usd, found.doubtful_tries) == (0.0, 0.25, 2)
 
 
 @pytest.mark.anywhere

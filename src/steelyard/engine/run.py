@@ -47,7 +47,7 @@ from steelyard.errors import StoreError, StoreHeldUp, UsageError
 from steelyard.plan.plan import Plan
 from steelyard.store import Store
 from steelyard.store.rows.runs import new_uid
-from steelyard.types import RunInfo, RunStatus
+from steelyard.types import HAS_SENT, RunInfo, RunStatus
 
 
 class Given(Struct, frozen=True, kw_only=True):
@@ -137,13 +137,11 @@ async def _begin(
     wait = partial(patiently, tell=progress.tell)
     await _see_to_money(cells, store, progress)
     origin = session_origin(cells, plan, progress.tell)
+    lost = None if resume is None else await wait(partial(_count_cut_off, cells, store, resume))
     run = await wait(partial(_register, plan, store, resume, new_uid()))
-    lost = None if resume is None else cut_off(cells, resume, await wait(partial(store.sessions, resume.id)))
     for doubt in doubts(cells, store, lost):
         progress.tell(doubt)
-    if resume is not None and lost is not None:
-        await wait(partial(_note_cut_off, store, resume, lost))
-    session = await wait(partial(store.begin_session, run.id, origin))
+    session = await wait(partial(store.begin_session, run.id, origin | {HAS_SENT: False}))
     return await _set_up(plan, store, run, session, cells, given, progress, policy)
 
 
@@ -164,12 +162,13 @@ def _register(plan: Plan, store: Store, resume: RunInfo | None, uid: str) -> Run
     return resume
 
 
-def _note_cut_off(store: Store, run: RunInfo, lost: CutOff) -> None:
-    """Count what a kill can have cost, once: what the run could not pay by then was never in flight."""
-    limit_usd, usd = run.plan.get("budget_usd"), lost.usd
-    if limit_usd is not None and usd is not None:
-        usd = min(usd, max(0.0, limit_usd - store.budget.spent_of_run(run.id)))
-    store.note_cut_off(run.id, lost.calls, usd)
+def _count_cut_off(cells: Sequence[Cell], store: Store, resume: RunInfo) -> CutOff | None:
+    """What a kill can have cost, which from now on counts as in doubt; while the run still has the plan of then."""
+    store.check_free(resume.id)
+    lost = cut_off(cells, resume, store)
+    if lost is not None:
+        store.note_cut_off(resume.id, lost.calls, lost.usd)
+    return lost
 
 
 async def _set_up(
@@ -230,6 +229,7 @@ async def _ask(running: _Running, store: Store, progress: Progress) -> None:
         await probe(cells)
         async with crew, noted(store, running.session, lambda: together(learnt_by(cells, lanes), crew.learnt)):
             earlier = {lane: unscored(lane, store, progress.tell) for lane in running.shared}
+            await patiently(partial(store.add_provenance, running.session, {HAS_SENT: True}), progress.tell)
             running.status = await drive(earlier, running.looks, running.writer, running.purse.ledger)
     if running.status == "done" and _unanswered(lanes):
         running.status = "failed"

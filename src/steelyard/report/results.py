@@ -38,7 +38,7 @@ class Results(Struct, frozen=True, kw_only=True):
 
     ``stamps`` are what stands over all its numbers, such as that code was run unprotected. ``mixed`` are the models
     that changed in mid-run. ``left_out`` names, by model, the settings that it turned out not to take, with what
-    happened instead. ``kills`` counts the sessions that ended without a word.
+    happened instead. ``kills`` counts the sessions that ended without a word after they had sent anything.
     """
 
     run: RunInfo
@@ -95,11 +95,17 @@ def load_results(store: Store, run: RunInfo) -> Results:
         cells=tuple(cells),
         metrics=tuple(run.plan.get("metrics", ())),
         stamps=_stamps(store, run, cells),
-        kills=sum(session.ended_at is None for session in store.sessions(run.id)) - (run.status == "running"),
+        kills=_kills(store, run),
         spending=spending(store, run, cells),
         mixed=mixed_models(store, cells),
         left_out=_left_out(store, run),
     )
+
+
+def _kills(store: Store, run: RunInfo) -> int:
+    sessions = store.sessions(run.id)
+    ended = sessions[:-1] if run.status == "running" else sessions
+    return sum(session.ended_at is None and session.may_have_sent for session in ended)
 
 
 def _failure(store: Store, run: RunInfo, cell: CellResult) -> str | None:

@@ -11,7 +11,6 @@ from steelyard.analysis.wording import amount, counted
 from steelyard.report.drawing.axes import plain
 from steelyard.report.stands import CellResult
 from steelyard.store import Store
-from steelyard.store.rows.account import CUT_OFF_CALLS, CUT_OFF_USD, DOUBTFUL
 from steelyard.types import RunInfo
 
 NAMED = 4
@@ -52,17 +51,13 @@ class Spending(Struct, frozen=True, kw_only=True):
 def spending(store: Store, run: RunInfo, cells: Sequence[CellResult]) -> Spending:
     """What the run took, over all its sessions and cells."""
     asked = [cell for cell in cells if not cell.info.is_floor and cell.info.asked_as is None]
-    sessions = [session.resources for session in store.sessions(run.id)]
-    doubtful_usd = sum(session.get(DOUBTFUL, 0.0) for session in sessions)
-    cut_off = [session for session in sessions if CUT_OFF_CALLS in session]
-    cut_off_usd = sum(session.get(CUT_OFF_USD, 0.0) for session in cut_off)
-    used_usd = store.budget.spent_of_run(run.id)
+    used_usd, doubt = store.budget.spent_of_run(run.id), store.budget.doubt_of_run(run.id)
     cached = _total(asked, "cached")
     answers = _total(asked, "answered") - cached
     unknown = tuple(dict.fromkeys(cell.info.model for cell in asked if _is_unknown(cell)))
     budget_usd, standing = run.plan.get("budget_usd"), store.budget.account()
     judge_calls, judge_usd = _total(cells, "judge.calls"), _total(cells, "judge.cost.total")
-    spent_usd = used_usd - doubtful_usd - cut_off_usd
+    spent_usd = used_usd - doubt.usd
     for_answers_usd = spent_usd - judge_usd
     return Spending(
         calls=int(_total(asked, "api_calls") + judge_calls),
@@ -73,10 +68,10 @@ def spending(store: Store, run: RunInfo, cells: Sequence[CellResult]) -> Spendin
         judge_usd=judge_usd,
         per_answer_usd=max(0.0, for_answers_usd) / answers if answers and not unknown else None,
         unknown=unknown,
-        doubtful_usd=doubtful_usd,
-        doubtful_tries=int(sum(session.get("doubtful_tries", 0.0) for session in sessions)),
-        cut_off_calls=int(sum(session[CUT_OFF_CALLS] for session in cut_off)),
-        cut_off_usd=cut_off_usd if all(CUT_OFF_USD in session for session in cut_off) else None,
+        doubtful_usd=doubt.failed_usd,
+        doubtful_tries=doubt.failed_tries,
+        cut_off_calls=doubt.cut_off_calls,
+        cut_off_usd=None if doubt.is_unknown else doubt.cut_off_usd,
         cached=int(cached),
         imported=int(_total([cell for cell in asked if cell.info.is_imported], "answered")),
         saved_usd=_total(asked, "cost.saved"),

@@ -34,10 +34,11 @@ from steelyard.types.asked import (
 from steelyard.types.compared import Agreement, Comparison, ControlVariate, Pairing, Verdict
 from steelyard.types.estimated import Estimand, Estimate, Look, LookVerdict
 from steelyard.types.judged import Record, Score, Spent
-from steelyard.types.kept import Aggregate, CellInfo, Columns, RunInfo, RunStatus, SessionInfo
+from steelyard.types.kept import HAS_SENT, Aggregate, CellInfo, Columns, RunInfo, RunStatus, SessionInfo
 from steelyard.types.signs import CellSign, Sign, Wait
 
 __all__ = [
+    "HAS_SENT",
     "LOST_TEXT",
     "REFUSED",
     "TRUNCATED",

@@ -31,6 +31,10 @@ class RunInfo(Struct, frozen=True, kw_only=True):
     plan_digest: str
 
 
+HAS_SENT = "has_sent"
+"""Where a session's provenance says whether it came as far as its first request."""
+
+
 class SessionInfo(Struct, frozen=True, kw_only=True):
     """One stretch of a run in one process: a run that was resumed has several, each with its own provenance."""
 
@@ -41,6 +45,11 @@ class SessionInfo(Struct, frozen=True, kw_only=True):
     resources: dict[str, float] = {}
     pid: int | None = None
     host: str | None = None
+
+    @property
+    def may_have_sent(self) -> bool:
+        """Whether it may have sent anything; one of an older Steelyard may always."""
+        return bool(self.provenance.get(HAS_SENT, True))
 
 
 class CellInfo(Struct, frozen=True, kw_only=True):

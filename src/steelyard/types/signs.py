@@ -62,14 +62,16 @@ class CellSign(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Sign(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a process told at ``told_s`` since the epoch. ``doubtful_usd`` may have been billed for tries that failed.
-    ``batches`` say how far each is, ``messages`` what the user was told last. The clock by which it lies is
-    ``ahead_s`` ahead of the one that it was told by: of a sign that is kept the store's, of one that is read ours.
+    """What a process told at ``told_s`` since the epoch. ``doubtful_usd`` may have been billed for tries that failed,
+    of which there were ``doubtful_tries``. ``batches`` say how far each is, ``messages`` what the user was told last.
+    The clock by which it lies is ``ahead_s`` ahead of the one that it was told by: of a sign that is kept the store's,
+    of one that is read ours.
     """
 
     told_s: float
     cells: tuple[CellSign, ...] = ()
     doubtful_usd: float = 0.0
+    doubtful_tries: int = 0
     batches: tuple[str, ...] = ()
     messages: tuple[str, ...] = ()
     ahead_s: float = 0.0

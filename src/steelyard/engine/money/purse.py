@@ -12,7 +12,7 @@ from steelyard.engine.money.budget import Ledger, check_prices, is_priced
 from steelyard.engine.writer import patiently
 from steelyard.plan.names import OF_THE_USER
 from steelyard.store import Store
-from steelyard.store.rows.account import DOUBTFUL
+from steelyard.store.rows.account import DOUBTFUL, DOUBTFUL_TRIES
 from steelyard.types import ModelSpec
 
 
@@ -44,7 +44,7 @@ class Purse:
         """What is stored with the session: how much is in doubt, over how many tries."""
         if not self.ledger.doubtful_tries:
             return {}
-        return {DOUBTFUL: self.ledger.doubtful_usd, "doubtful_tries": float(self.ledger.doubtful_tries)}
+        return {DOUBTFUL: self.ledger.doubtful_usd, DOUBTFUL_TRIES: float(self.ledger.doubtful_tries)}
 
     def close(self) -> None:
         """Give back what was not spent; batches that stand when the run is broken off may be billed, so they count.

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from sqlalchemy import Connection, func, select
 
 from steelyard.store.database import schema
-from steelyard.store.rows.account import CellSpent, doubtful_of_run, spent_by_cell
+from steelyard.store.rows.account import CellSpent, doubt_of_run, spent_by_cell
 from steelyard.store.rows.cells import cells_of
 from steelyard.store.rows.signs import last_sign
 from steelyard.types import CellInfo, CellSign, Sign
@@ -145,7 +145,7 @@ def progress(connection: Connection, run: int) -> Progress:
     spent, sign = spent_by_cell(connection, run), last_sign(connection, run)
     now_s = sign.told_s if sign else None  # on the clock by which the answers came in
     signs = {one.cell: one for one in sign.cells} if sign else {}
-    doubtful_usd = doubtful_of_run(connection, run)
+    doubtful_usd = doubt_of_run(connection, run).usd
     return Progress(
         cells=tuple(
             replace(

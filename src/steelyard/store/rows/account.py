@@ -22,8 +22,8 @@ from steelyard.store.rows.answers import Open
 from steelyard.store.rows.signs import readable
 
 KEY = "budget"
-DOUBTFUL = "doubtful_usd"
-"""Among a session's figures: what may have been billed for tries that failed."""
+DOUBTFUL, DOUBTFUL_TRIES = "doubtful_usd", "doubtful_tries"
+"""Among a session's figures: what may have been billed for tries that failed, and how many those were."""
 CUT_OFF_CALLS, CUT_OFF_USD = "cut_off_calls", "cut_off_usd"
 """Among those of a session that was killed: the calls that may have been billed without a record, and for how much."""
 SHARE_AT_ONCE = 0.01
@@ -58,6 +58,24 @@ class CellSpent(Struct, frozen=True, kw_only=True):
         """What another answer with its judgement costs, by those that were paid for: what was reused tells no price."""
         judged = max(self.paid_judgements, self.paid_answers)
         return self.answers_usd / max(1, self.paid_answers) + self.judgements_usd / max(1, judged)
+
+
+class Doubt(Struct, frozen=True, kw_only=True):
+    """What may have been billed to a run, for tries that failed and for calls that kills cut off.
+
+    ``cut_off_usd`` is what is known of it; where ``is_unknown`` the price of some of those calls is not.
+    """
+
+    failed_usd: float
+    failed_tries: int
+    cut_off_usd: float
+    cut_off_calls: int
+    is_unknown: bool
+
+    @property
+    def usd(self) -> float:
+        """Both together, so far as prices are known."""
+        return self.failed_usd + self.cut_off_usd
 
 
 class Account(Struct, frozen=True, kw_only=True):
@@ -133,6 +151,11 @@ class Budget:
         """What a run has spent in USD, known costs and costs in doubt, its judges included."""
         with self._reading() as connection:
             return spent_of_run(connection, self._number_of(connection, run_id))
+
+    def doubt_of_run(self, run_id: str) -> Doubt:
+        """What of that may have been billed, and may not."""
+        with self._reading() as connection:
+            return doubt_of_run(connection, self._number_of(connection, run_id))
 
 
 def set_budget(connection: Connection, limit_usd: float, *, from_now: bool) -> None:
@@ -217,7 +240,7 @@ def settle_the_dead(connection: Connection, is_alive: IsAlive) -> int:
 
 def spent_of_run(connection: Connection, run: int) -> float:
     """What the answers and judgements of a run are known to have cost, and what its sessions left in doubt."""
-    return sum(one.usd for one in spent_by_cell(connection, run).values()) + doubtful_of_run(connection, run)
+    return sum(one.usd for one in spent_by_cell(connection, run).values()) + doubt_of_run(connection, run).usd
 
 
 def spent_by_cell(connection: Connection, run: int) -> dict[int, CellSpent]:
@@ -241,17 +264,22 @@ def spent_by_cell(connection: Connection, run: int) -> dict[int, CellSpent]:
     return spent
 
 
-def doubtful_of_run(connection: Connection, run: int) -> float:
+def doubt_of_run(connection: Connection, run: int) -> Doubt:
     """What the sessions of a run left in doubt; of one that goes on or was killed, as far as it told.
 
     What a kill cut off is in doubt, too, once the run has been gone on with.
     """
     sessions = schema.sessions
     kept = connection.execute(select(sessions.c.resources, sessions.c.sign).where(sessions.c.run == run)).all()
-    ended = (msgspec.json.decode(resources, type=dict[str, float]) for resources, _ in kept if resources)
-    told = (readable(sign) for _, sign in kept)  # one that has ended keeps no sign
-    in_doubt = (session.get(DOUBTFUL, 0.0) + session.get(CUT_OFF_USD, 0.0) for session in ended)
-    return sum(in_doubt) + sum(sign.doubtful_usd for sign in told if sign)
+    ended = [msgspec.json.decode(resources, type=dict[str, float]) for resources, _ in kept if resources]
+    told = [sign for _, kept_sign in kept if (sign := readable(kept_sign))]  # one that has ended keeps none
+    return Doubt(
+        failed_usd=sum(one.get(DOUBTFUL, 0.0) for one in ended) + sum(sign.doubtful_usd for sign in told),
+        failed_tries=int(sum(one.get(DOUBTFUL_TRIES, 0.0) for one in ended)) + sum(one.doubtful_tries for one in told),
+        cut_off_usd=sum(one.get(CUT_OFF_USD, 0.0) for one in ended),
+        cut_off_calls=int(sum(one.get(CUT_OFF_CALLS, 0.0) for one in ended)),
+        is_unknown=any(CUT_OFF_CALLS in one and CUT_OFF_USD not in one for one in ended),
+    )
 
 
 def _terms(connection: Connection) -> Terms | None:
