@@ -140,8 +140,9 @@ def turn_by_turn(store):
     run = store.create_run(name="turn by turn", plan={}, plan_digest="0" * 64)
     session, cell = store.begin_session(run.id, {}), store.add_cell(run.id, cell_info(benchmark="turns", items=1))
     asked = new_call(cell, session, 0, name="turns/0")
-    roles = ("system", *("user", "assistant") * (len(HOSTILE) // 2), "user")
-    messages = tuple(Message(role=role, content=text) for role, text in zip(roles, [*HOSTILE, "last"], strict=True))
+    messages = tuple(
+        Message(role=("user", "assistant")[place % 2], content=text) for place, text in enumerate([*HOSTILE, "last"])
+    )
     request = msgspec.structs.replace(asked.call.request, prompt=Prompt(kind="chat", messages=messages))
     call = msgspec.structs.replace(asked.call, request=request)
     store.append_calls([msgspec.structs.replace(asked, call=call)])
