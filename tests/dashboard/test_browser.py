@@ -3,18 +3,21 @@
 Needs Playwright and a Chromium (``STEELYARD_CHROMIUM`` names it, else it is looked for); left out where there is none.
 """
 
+import csv
 import os
 import shutil
 import threading
 import time
 from urllib.parse import quote, urlencode
 
+import msgspec
 import pytest
 from boards import REFUSED, TOKEN, TRIED, cell_info, estimate, judged, new_call, served
 
+from pictures.looking import axe_source, faults_of
 from steelyard.store import Store
 from steelyard.store.transfer.taking import snapshot
-from steelyard.types import Attempt, CellSign, Failure, Sign, Wait
+from steelyard.types import Attempt, CellSign, Failure, Message, Prompt, Sign, Wait
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: no browser is driven")
 CHROMIUM = os.environ.get("STEELYARD_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
@@ -94,11 +97,18 @@ HOSTILE = [
 ]
 
 
+BESIDES = " besides"
+"""What the second model says behind it."""
+TURNS = 4 * len(HOSTILE) + 1
+"""The answer to a prompt of many turns: behind those of two runs of two models."""
+
+
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     with Store.open(tmp_path_factory.mktemp("hostile") / "s.db") as opened:
         for place in range(2):
             fill(opened, place)
+        turn_by_turn(opened)
         opened.baselines.set("main", snapshot(opened, opened.run("1")), note=HOSTILE[12])
         yield opened
 
@@ -111,7 +121,7 @@ def fill(store, turn):
     for model in (f"good {mark}", f"bad {HOSTILE[16]}\u202e\x1b[31m"):
         info = cell_info(model=model, benchmark="quiz", part=mark, items=len(HOSTILE), available=len(HOSTILE))
         cell = store.add_cell(run.id, info)
-        calls = [hostile_call(cell, session, place, model) for place in range(len(HOSTILE))]
+        calls = [hostile_call(cell, session, place, model, BESIDES * ("bad" in model)) for place in range(len(HOSTILE))]
         ids = store.append_calls(calls)
         values = [float((place + turn + len(model)) % 2) for place in range(len(HOSTILE))]
         store.append_scores(
@@ -125,7 +135,22 @@ def fill(store, turn):
     store.set_status(run.id, "done")
 
 
-def hostile_call(cell, session, place, model):
+def turn_by_turn(store):
+    """A run of one answer, to a prompt in which every turn is hostile."""
+    run = store.create_run(name="turn by turn", plan={}, plan_digest="0" * 64)
+    session, cell = store.begin_session(run.id, {}), store.add_cell(run.id, cell_info(benchmark="turns", items=1))
+    asked = new_call(cell, session, 0, name="turns/0")
+    messages = tuple(
+        Message(role=("user", "assistant")[place % 2], content=text) for place, text in enumerate([*HOSTILE, "last"])
+    )
+    request = msgspec.structs.replace(asked.call.request, prompt=Prompt(kind="chat", messages=messages))
+    call = msgspec.structs.replace(asked.call, request=request)
+    store.append_calls([msgspec.structs.replace(asked, call=call)])
+    store.end_session(session, {})
+    store.set_status(run.id, "done")
+
+
+def hostile_call(cell, session, place, model, besides=""):
     text = HOSTILE[place]
     failure = Failure(kind="server", message=text, status=500)
     tried = (Attempt(failure=failure, duration_s=0.1, wait_s=0.1),)
@@ -133,7 +158,7 @@ def hostile_call(cell, session, place, model):
         cell,
         session,
         place,
-        text=text,
+        text=text + besides,
         question=text,
         name=f"{place}/{text}",
         attempts=tried,
@@ -150,6 +175,15 @@ PATHS = [
     "/runs/1/answers?" + urlencode({"text": HOSTILE[14], "model": HOSTILE[15]}),
     "/runs/1/provenance",
     *(f"/answers/{number}" for number in range(1, len(HOSTILE) + 1)),
+    *(f"/answers/{number}?against=2" for number in range(1, len(HOSTILE) + 1)),
+    *(f"/answers/{len(HOSTILE) + number}?against=1" for number in range(1, len(HOSTILE) + 1)),
+    "/answers/1?" + urlencode({"against": 2, "find": "<script>"}),
+    "/answers/1?" + urlencode({"against": 2, "text": HOSTILE[14], "stratum": HOSTILE[16]}),
+    f"/answers/{TURNS}",
+    f"/answers/{TURNS}?find=script",
+    "/runs/1/answers?" + urlencode({"model": f"good {HOSTILE[12]}", "where": "score < 1"}),
+    "/runs/1/answers?" + urlencode({"model": f"good {HOSTILE[12]}", "stratum": HOSTILE[14]}),
+    "/runs/1/answers?" + urlencode({"where": HOSTILE[14], "stratum": HOSTILE[16]}),
     *("/item?" + urlencode({"name": f"{place}/{text}"}) for place, text in enumerate(HOSTILE)),
     "/item?" + urlencode({"name": HOSTILE[0]}),
     "/compare?run=1&run=2&most=200",
@@ -249,6 +283,103 @@ def test_what_a_model_wrote_is_read_to_the_letter(browser, port):
         f"/answers/{1 + HOSTILE.index(chr(0x202E) + chr(0x2066) + 'right to left' + chr(0x2069) + chr(0x200B))}"
     )
     assert watched.page.locator("pre").nth(1).text_content() == "\\u202e\\u2066right to left\\u2069\\u200b"
+    watched.context.close()
+
+
+def test_both_answers_are_read_to_the_letter_and_marked_is_what_only_one_of_them_said(browser, port):
+    watched, marks = Watched(browser, port), {"ins": 0, "del": 0}
+    replies = watched.page.locator("section:has(> h2 .tag) > pre")
+    for number, text in enumerate(HOSTILE, start=1):
+        if text.isprintable():
+            for path, said in ((f"{number}?against=2", [text, text + BESIDES]),
+                               (f"{len(HOSTILE) + number}?against=1", [text + BESIDES, text])):  # fmt: skip
+                watched.open(f"/answers/{path}")
+                assert replies.all_text_contents() == said
+                for mark in marks:
+                    found = watched.page.locator(f"pre {mark}").all_text_contents()
+                    assert found in ([], ["besides"]), text
+                    marks[mark] += len(found)
+    assert marks["ins"] == marks["del"] > len(HOSTILE) / 2
+    assert watched.complaints == []
+    watched.context.close()
+
+
+def test_every_turn_of_a_prompt_is_read_to_the_letter_and_earlier_ones_are_folded(browser, port):
+    watched = Watched(browser, port)
+    watched.open(f"/answers/{TURNS}")
+    turns = watched.page.locator("section:has(h2:text-is('Asked')) pre")
+    said = turns.all_text_contents()
+    assert [one for one, text in zip(said, HOSTILE, strict=False) if text.isprintable()] == [
+        text for text in HOSTILE if text.isprintable()
+    ]
+    assert said[-1] == "last"
+    assert [turns.first.is_visible(), turns.last.is_visible()] == [False, True]
+    watched.page.locator("summary", has_text=f"{len(HOSTILE)} turns before the last").press("Enter")
+    assert turns.first.is_visible()
+    watched.context.close()
+
+
+def test_an_answer_is_put_beside_anothers_and_stays_there_without_scripts(browser, port):
+    watched = Watched(browser, port, java_script_enabled=False)
+    page = watched.page
+    watched.open("/answers/1?state=right")
+    page.click("nav[aria-label^='Other models'] a >> text=bad")
+    assert page.locator("pre ins").all_text_contents() == ["besides"]
+    page.click("a[rel=next]")
+    assert "against=2" in page.url
+    assert page.locator("h2 .tag").count() == 2
+    page.fill("input[name=find]", "script")
+    page.click("button:text-is('Mark')")
+    assert "against=2" in page.url
+    page.click("text=nobody's")
+    assert page.locator("h2 .tag").count() == 0
+    assert watched.complaints == []
+    watched.context.close()
+
+
+def test_the_keyboard_goes_from_answer_to_answer_with_anothers_beside_it(browser, port):
+    watched = Watched(browser, port)
+    page = watched.page
+    watched.open("/answers/1")
+    chip = page.locator("nav[aria-label^='Other models'] a", has_text="bad")
+    chip.focus()
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
+    for key, number in (("ArrowRight", 2), ("ArrowRight", 3), ("ArrowLeft", 2)):
+        with page.expect_navigation():
+            page.keyboard.press(key)
+        assert page.url.endswith(f"/answers/{number}?against=2")
+    assert watched.complaints == []
+    watched.context.close()
+
+
+@pytest.mark.parametrize("has_scripts", [True, False])
+def test_what_is_sought_is_downloaded_by_a_click(browser, port, has_scripts):
+    watched = Watched(browser, port, java_script_enabled=has_scripts, accept_downloads=True)
+    watched.open("/runs/1/answers?" + urlencode({"model": f"good {HOSTILE[12]}", "where": "score < 1"}))
+    with watched.page.expect_download() as awaited:
+        watched.page.click("main a:text-is('CSV')")
+    assert awaited.value.suggested_filename == "steelyard-run-1-answers.csv"
+    with open(awaited.value.path(), encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert 0 < len(rows) < len(HOSTILE)
+    assert {row["accuracy"] for row in rows} == {"0.0"}
+    assert watched.complaints == []
+    watched.context.close()
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_on_the_pages_of_answers(browser, port, scheme, width):
+    if (axe := axe_source()) is None:
+        pytest.skip("axe is not installed")
+    watched = Watched(browser, port, color_scheme=scheme, viewport={"width": width, "height": 844}, bypass_csp=True)
+    for path in ("/answers/1?against=2", f"/answers/{len(HOSTILE) + 2}?against=1&find=script", f"/answers/{TURNS}",
+                 "/runs/1/answers?" + urlencode({"model": f"good {HOSTILE[12]}", "where": "score < 1"})):  # fmt: skip
+        watched.open(path)
+        watched.page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+        assert faults_of(watched.page, axe) == [], path
+        assert watched.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), path
     watched.context.close()
 
 

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 from boards import PATIENCE_S, Visitor, chips, judged, new_call, one_run, served, words
@@ -145,3 +146,26 @@ def test_what_was_computed_is_new_when_an_answer_is(store):
         (number,) = store.append_calls([new_call(cell, session, 0, text="again")])
         store.append_scores([judged(number, 0.0)])
         assert "19 better with" in words(visitor.page("/compare?run=1+2"))
+
+
+def test_what_was_asked_for_last_is_made_first_and_what_was_left_is_not_made(monkeypatch):
+    monkeypatch.setattr(board, "SOON_S", 0.0)
+    now_s = [0.0]
+    monkeypatch.setattr(board, "time", SimpleNamespace(monotonic=lambda: now_s[0]))
+    meanwhile, may_end, began, made = board.Meanwhile(), threading.Event(), threading.Event(), []
+
+    def make(key):
+        return lambda: (began.set(), may_end.wait(PATIENCE_S), made.append(key))
+
+    before = threading.enumerate()
+    meanwhile.get("in the making", 1, make("in the making"))
+    began.wait(PATIENCE_S)
+    for key in ("left", "asked again", "asked last"):
+        meanwhile.get(key, 1, make(key))
+    now_s[0] = board.LEFT_AFTER_S + 1.0
+    for key in ("asked again", "asked last"):
+        meanwhile.get(key, 1, make(key))
+    may_end.set()
+    for thread in set(threading.enumerate()) - set(before):
+        thread.join(PATIENCE_S)
+    assert made == ["in the making", "asked last", "asked again"]

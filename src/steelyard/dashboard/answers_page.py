@@ -5,8 +5,7 @@ What is sought and which columns are shown stands in the address, so that a list
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Generator, Hashable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import Struct
@@ -19,10 +18,9 @@ from steelyard.dashboard.shown import TONES, state_of
 from steelyard.errors import UsageError
 from steelyard.report.answers import asked_line, gold, gold_letter
 from steelyard.store.reading.answer_pages import AnswerPage, AnswerRow, AnswersWanted, Order
-from steelyard.store.reading.conditions import FIGURES, WORDS, AllOf, Compared, Condition, parse_condition
+from steelyard.store.reading.conditions import FIGURES, WORDS, Condition, parse_condition
 from steelyard.store.reading.states import ANSWER_STATES
 from steelyard.store.reading.tallies import ALL
-from steelyard.store.transfer.export import Part, lines
 from steelyard.types import CellInfo, RunInfo
 
 if TYPE_CHECKING:
@@ -32,8 +30,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 ORDERS: tuple[Order, ...] = ("item", "slowest", "dearest", "longest")
 A_PAGE, MOST_A_PAGE = 100, 500
-FORMATS = {"csv": "text/csv; charset=utf-8", "jsonl": "application/jsonl; charset=utf-8"}
-LINES_AT_ONCE = 200
 PARTS_COUNTED_AT_ONCE = 4_000
 """So many answers are looked through for a part or its subjects while one waits: each takes some 20 us."""
 COLUMNS = {
@@ -101,7 +97,7 @@ def answers(request: Request) -> Response:
     board = board_of(request)
     info = run_of(request)
     cells = board.store.cells(info.id)
-    sought = _sought(request, cells)
+    sought = sought_of(request, cells)
     wanted = sought.wanted
     chosen = [one for one in cells if one.id in (wanted.cells or ())]
     empty = AnswerPage(rows=(), next="")
@@ -146,47 +142,8 @@ def answers(request: Request) -> Response:
     )
 
 
-def download(request: Request) -> Response:
-    """All answers that are sought, not a page of them, as a file that is written while it is sent."""
-    from starlette.responses import StreamingResponse
-
-    board, info, format_ = board_of(request), run_of(request), request.path_params["format"]
-    if format_ not in FORMATS:
-        raise UsageError(f"answers can be had as {' or '.join(FORMATS)}")
-    sought = _sought(request, board.store.cells(info.id))
-    if sought.problem:
-        raise UsageError(sought.problem)
-    part = Part(cells=sought.wanted.cells, where=_all_of(sought.wanted), text=sought.wanted.text)
-    headers = {"content-disposition": f'attachment; filename="steelyard-run-{info.number}-answers.{format_}"'}
-    written = _blocks(lines(board.store, info.id, format_, part, reveal=board.reveal))
-    return StreamingResponse(_closing(written), media_type=FORMATS[format_], headers=headers)
-
-
-def _all_of(wanted: AnswersWanted) -> Condition | None:
-    """Outcome, subject and filter as one condition."""
-    named = {"outcome": wanted.state, "subject": wanted.stratum}
-    parts = [Compared(name=name, sign="=", value=value) for name, value in named.items() if value]
-    return AllOf(parts=(*parts, *([wanted.where] if wanted.where else []))) if parts else wanted.where
-
-
-def _blocks(written: Iterator[str]) -> Generator[str]:
-    """The lines, many at once: each block is fetched by a thread."""
-    while block := "".join(islice(written, LINES_AT_ONCE)):
-        yield block
-
-
-async def _closing(blocks: Generator[str]) -> AsyncIterator[str]:
-    """The blocks as they are sent; who stops listening lets go of the store."""
-    from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
-
-    try:
-        async for block in iterate_in_threadpool(blocks):
-            yield block
-    finally:
-        await run_in_threadpool(blocks.close)
-
-
-def _sought(request: Request, cells: Sequence[CellInfo]) -> Sought:
+def sought_of(request: Request, cells: Sequence[CellInfo]) -> Sought:
+    """What the address asks for, of the cells of its run."""
     model, benchmark = word(request, "model"), word(request, "benchmark")
     where = request.query_params.get("where", "").strip()
     condition, problem = _condition(where)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterable
+from functools import wraps
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -17,6 +18,7 @@ from steelyard.dashboard import (
     cascade_page,
     cases_page,
     compare_page,
+    download,
     gate_page,
     item_pages,
     money_page,
@@ -27,6 +29,7 @@ from steelyard.dashboard import (
     trend_pages,
 )
 from steelyard.dashboard.board import About, Board, Meanwhile, Remembered
+from steelyard.dashboard.giving_way import GivingWay
 from steelyard.dashboard.guard import LOOPBACK, App, Guard, Refusal
 from steelyard.dashboard.rendering import assets, render
 from steelyard.errors import EnvironmentFault, SteelyardError, UnknownName, UsageError
@@ -43,7 +46,7 @@ PAGES = {
     "/": runs_page.runs,
     "/runs/{run}": run_pages.run,
     "/runs/{run}/answers": answers_page.answers,
-    "/runs/{run}/answers.{format}": answers_page.download,
+    "/runs/{run}/answers.{format}": download.download,
     "/runs/{run}/gate": gate_page.gate,
     "/runs/{run}/report.html": run_pages.report,
     "/runs/{run}/provenance": provenance_page.provenance,
@@ -101,7 +104,14 @@ def dashboard(
     ``about`` says what a run's benchmarks ask and how, by their labels.
     """
     app = _application(on_fault)
-    app.state.board = Board(store=store, reveal=reveal, remembered=Remembered(), meanwhile=Meanwhile(), about=about)
+    app.state.board = Board(
+        store=store,
+        reveal=reveal,
+        remembered=Remembered(),
+        meanwhile=Meanwhile(),
+        giving_way=GivingWay(),
+        about=about,
+    )
     return Guard(app, hosts=allowed.hosts, token=allowed.token, cookie=cookie, refused=_refused)
 
 
@@ -112,7 +122,7 @@ def _application(on_fault: Callable[[str], None]) -> Starlette:
         from starlette.routing import Route
     except ImportError as error:
         raise EnvironmentFault("the dashboard needs Starlette. Try: pip install 'steelyard[serve]'") from error
-    routes = [Route(path, page, methods=["GET"]) for path, page in PAGES.items()]
+    routes = [Route(path, _not_held_up(page), methods=["GET"]) for path, page in PAGES.items()]
     routes += [Route(path, form, methods=["POST"]) for path, form in FORMS.items()]
     routes.append(Route("/static/{digest}/{name}", _asset, methods=["GET"]))
 
@@ -128,6 +138,18 @@ def _application(on_fault: Callable[[str], None]) -> Starlette:
 
     handlers = {SteelyardError: _said, HTTPException: missing, Exception: fault}
     return Starlette(routes=routes, exception_handlers=handlers)
+
+
+def _not_held_up(page: Callable[[Request], Response]) -> Callable[[Request], Response]:
+    """The page, to which downloads give way while it is made."""
+
+    @wraps(page)
+    def made(request: Request) -> Response:
+        board: Board = request.app.state.board
+        with board.giving_way.page():
+            return page(request)
+
+    return made
 
 
 def _said(request: Request, error: Exception) -> Response:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import Struct
 
+from steelyard.dashboard.giving_way import GivingWay
 from steelyard.dashboard.rendering import render
 from steelyard.errors import StoreError, UsageError
 from steelyard.report.evidence import Evidence
@@ -33,6 +34,8 @@ SOON_S = 0.1
 """So long a page waits for what is being made of a large run."""
 GOOD_FOR_S = 60.0
 """So long what was made of a large run is shown as of when it was made."""
+LEFT_AFTER_S = 40.0
+"""Who has not asked for so long asks no more: a page that nobody sees asks every quarter of a minute."""
 LONGEST_PARAMETER = 300
 LARGEST_NUMBER = 2**53
 
@@ -69,8 +72,9 @@ class Remembered:
 class Making:
     """One result that is made, of a state of the store; once it is ``done`` it has come, or an error in its place."""
 
-    def __init__(self, state: Hashable) -> None:
-        self.state, self.done, self.made_s = state, threading.Event(), 0.0
+    def __init__(self, state: Hashable, make: Callable[[], object]) -> None:
+        self.state, self.make, self.done, self.made_s = state, make, threading.Event(), 0.0
+        self.asked_s = time.monotonic()
         self.result: object = None
         self.error: Exception | None = None
         self.raised_at: TracebackType | None = None
@@ -86,10 +90,14 @@ class Making:
 
 
 class Meanwhile:
-    """What takes so long that a page does not wait for it: made one after another, each in its turn."""
+    """What takes so long that a page does not wait for it: made one after another in a thread of its own.
+
+    What was asked for last comes first, since a page that is open asks again and one that was left does not; what
+    nobody asks for any more when its turn comes is not made.
+    """
 
     def __init__(self) -> None:
-        self._lock, self._turn = threading.Lock(), threading.Lock()
+        self._lock, self._is_at_work = threading.Lock(), False
         self._begun: OrderedDict[Hashable, Making] = OrderedDict()
 
     def get(self, key: Hashable, state: Hashable, make: Callable[[], T]) -> T | None:
@@ -97,9 +105,12 @@ class Meanwhile:
         with self._lock:
             one = self._begun.get(key)
             if one is None or not one.still_holds(state):
-                one = self._begun[key] = Making(state)
-                threading.Thread(target=self._make, args=(one, make), daemon=True).start()
+                one = self._begun[key] = Making(state, make)
+            one.asked_s = time.monotonic()
             self._begun.move_to_end(key)
+            if not (self._is_at_work or one.done.is_set()):
+                self._is_at_work = True
+                threading.Thread(target=self._work, daemon=True).start()
             done = [other for other, made in self._begun.items() if made.done.is_set()]
             for other in done[: max(0, len(self._begun) - MOST_KEPT)]:  # what is on its way would be begun again
                 del self._begun[other]
@@ -109,10 +120,25 @@ class Meanwhile:
             raise one.error.with_traceback(one.raised_at)
         return one.result  # type: ignore[return-value]  # each key is made by one kind of call
 
-    def _make(self, one: Making, make: Callable[[], object]) -> None:
+    def _work(self) -> None:
+        while (one := self._next()) is not None:
+            self._make(one)
+
+    def _next(self) -> Making | None:
+        """What is to be made now; ``None`` ends the work."""
+        with self._lock:
+            waiting = [(key, one) for key, one in self._begun.items() if not one.done.is_set()]
+            left_s = time.monotonic() - LEFT_AFTER_S
+            for key, one in waiting:
+                if one.asked_s < left_s:
+                    del self._begun[key]
+            wanted = [one for _, one in waiting if one.asked_s >= left_s]
+            self._is_at_work = bool(wanted)
+            return wanted[-1] if wanted else None
+
+    def _make(self, one: Making) -> None:
         try:
-            with self._turn:
-                one.result = make()
+            one.result = one.make()
         except Exception as error:  # noqa: BLE001 - it is raised where the page is made
             one.error, one.raised_at = error, error.__traceback__
         finally:
@@ -130,6 +156,7 @@ class Board(Struct, frozen=True, kw_only=True):
     reveal: bool
     remembered: Remembered
     meanwhile: Meanwhile
+    giving_way: GivingWay
     about: About
 
     def remember(self, what: str, key: Hashable, make: Callable[[], T]) -> T:

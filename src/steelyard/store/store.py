@@ -27,7 +27,7 @@ from steelyard.store.reading.found import FoundStore
 from steelyard.store.reading.history import History
 from steelyard.store.reading.pages import Pages
 from steelyard.store.reading.progress import Progress, progress
-from steelyard.store.reading.records import Weighed, read_records, read_weighed
+from steelyard.store.reading.records import START, Place, Weighed, piece_behind, read_records, read_weighed
 from steelyard.store.reading.redaction import redact
 from steelyard.store.rows import cells, runs, sessions, unfinished
 from steelyard.store.rows.account import CUT_OFF_CALLS, CUT_OFF_USD, Budget
@@ -360,6 +360,22 @@ class Store:
                 for record in read_records(connection, run_id, info, sample_id, repeat=repeat, where=where)
             )
             yield from islice(found, limit)
+
+    def records_in_pieces(
+        self, run_id: str, info: CellInfo, *, where: Condition | None = None, reveal: bool = False
+    ) -> Iterator[list[Record]]:
+        """The same of one cell, some at once: nothing of the store is held while nobody asks for more.
+
+        A piece is of one moment, all of them are not; of few that fit, most pieces are empty.
+        """
+        after: Place | None = START
+        while after is not None:
+            with self._reading() as connection:
+                connection.exec_driver_sql(spoken(connection).begin_to_read)
+                piece = piece_behind(connection, info, after)
+                found = list(read_records(connection, run_id, info, where=where, piece=piece))
+            yield [redact(one) if info.is_confidential and not reveal else one for one in found]
+            after = piece.last
 
     def weighed(self, info: CellInfo) -> list[Weighed | None]:
         """How sure the model was of each answer and which stages it took, in the order of the cell's columns."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import groupby
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import Struct
-from sqlalchemy import Connection, select
+from sqlalchemy import ColumnElement, Connection, select, tuple_
 
 from steelyard.store.database import schema
 from steelyard.store.reading.columns import the_one_that_counts
@@ -21,6 +21,25 @@ from steelyard.store.writing.judgements import scores_of
 from steelyard.types import CellInfo, Record, Sample, Stage
 
 ROWS_AT_ONCE = 500
+IN_A_PIECE = 500
+"""So many calls are looked through before whoever reads in pieces lets go of the store."""
+
+
+class Place(NamedTuple):
+    """Where a call stands in its cell."""
+
+    position: int
+    repeat: int
+
+
+class Piece(NamedTuple):
+    """The calls behind ``after`` up to ``last``; ``None`` where they are the last of the cell."""
+
+    after: Place
+    last: Place | None
+
+
+START = Place(-1, -1)
 
 
 class Weighed(Struct):
@@ -44,9 +63,10 @@ def read_records(
     *,
     repeat: int | None = None,
     where: Condition | None = None,
+    piece: Piece | None = None,
 ) -> Iterator[Record]:
     """The cell's records in order of item and repeat, the call that counts for each, so far as they fit."""
-    for rows in _batches(_counting(_rows(connection, cell, sample_id, repeat, where))):
+    for rows in _batches(_counting(_rows(connection, cell, sample_id, repeat, where, piece))):
         samples = [unpack(row.content, Sample) for row in rows]
         calls = {row.id: read_call(row, sample) for row, sample in zip(rows, samples, strict=True)}
         completions = {number: call.completion for number, call in calls.items()}
@@ -61,6 +81,15 @@ def read_records(
                 call=calls[row.id],
                 scores=scores.get(row.id, {}),
             )
+
+
+def piece_behind(connection: Connection, cell: CellInfo, after: Place) -> Piece:
+    """The cell's next calls in order of item and repeat, found without looking at them."""
+    calls = schema.calls
+    place = (calls.c.position, calls.c.repeat)
+    behind = select(*place).where(calls.c.cell == cell.id, tuple_(*place) > tuple_(*after)).order_by(*place)
+    last = connection.execute(behind.offset(IN_A_PIECE - 1).limit(1)).one_or_none()
+    return Piece(after=after, last=None if last is None else Place(*last))
 
 
 def read_weighed(connection: Connection, cell: CellInfo) -> list[Weighed | None]:
@@ -81,6 +110,7 @@ def _rows(
     sample_id: str | None = None,
     repeat: int | None = None,
     where: Condition | None = None,
+    piece: Piece | None = None,
 ) -> Iterator[Any]:
     calls, samples = schema.calls, schema.samples
     figures = (calls.c.id, calls.c.position, calls.c.repeat, calls.c.failure, samples.c.content)
@@ -95,7 +125,17 @@ def _rows(
         chosen = chosen.where(calls.c.repeat == repeat)
     if where is not None:
         chosen = chosen.where(counts(), fits_condition(connection, cell, where))
+    if piece is not None:
+        chosen = chosen.where(*_of_piece(piece))
     return iter(connection.execute(chosen).yield_per(ROWS_AT_ONCE))
+
+
+def _of_piece(piece: Piece) -> Iterator[ColumnElement[bool]]:
+    calls = schema.calls
+    place = tuple_(calls.c.position, calls.c.repeat)
+    yield place > tuple_(*piece.after)
+    if piece.last is not None:
+        yield place <= tuple_(*piece.last)
 
 
 def _positions(connection: Connection, cell: CellInfo, sample_id: str) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, exists, false, or_, select
 
@@ -56,26 +57,24 @@ def is_in_state(connection: Connection, info: CellInfo, state: str) -> ColumnEle
     }[state]
 
 
-def said_by_calls(state: str) -> ColumnElement[bool] | None:
-    """The state, where a call says it of itself."""
-    calls = schema.calls
+def said_by_calls(state: str, calls: Any = schema.calls.c) -> ColumnElement[bool] | None:
+    """The state, where a call says it of itself; its columns may be those of a query."""
     known: Mapping[str, ColumnElement[bool]] = {
-        "failed": calls.c.failure.is_not(None),
-        "refused": calls.c.stop_reason.in_(REFUSED),
-        "truncated": calls.c.stop_reason.in_(TRUNCATED),
-        "reused": calls.c.cached.is_(True),
-        "resent": calls.c.tries > 1,
+        "failed": calls.failure.is_not(None),
+        "refused": calls.stop_reason.in_(REFUSED),
+        "truncated": calls.stop_reason.in_(TRUNCATED),
+        "reused": calls.cached.is_(True),
+        "resent": calls.tries > 1,
     }
     return known.get(state)
 
 
-def said_by_scores(state: str) -> ColumnElement[bool] | None:
-    """The state, where a score of the headline tells it."""
-    scores = schema.scores
+def said_by_scores(state: str, scores: Any = schema.scores.c) -> ColumnElement[bool] | None:
+    """The state, where a score of the headline tells it; likewise."""
     known: Mapping[str, ColumnElement[bool]] = {
-        "right": scores.c.value >= 1.0,
-        "wrong": scores.c.value < 1.0,
-        "unparsed": and_(scores.c.value.is_not(None), scores.c.parsed.is_(False)),
+        "right": scores.value >= 1.0,
+        "wrong": scores.value < 1.0,
+        "unparsed": and_(scores.value.is_not(None), scores.parsed.is_(False)),
     }
     return known.get(state)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Select, and_, exists, func, select
@@ -14,11 +15,13 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, exists, func, se
 from steelyard.store.database import schema
 from steelyard.store.reading.answer_pages import AnswersWanted, answers_like
 from steelyard.store.reading.cell_calls import extent_of, lies_in
-from steelyard.store.reading.states import ANSWER_STATES, counts, is_in_state, said_by_calls, said_by_scores
+from steelyard.store.reading.states import ANSWER_STATES, counts, last_judgement, said_by_calls, said_by_scores
 from steelyard.store.writing.judgements import measures_of
 from steelyard.types import CellInfo
 
 ALL = "all"
+OWN = ("failure", "stop_reason", "cached", "tries")
+"""The columns by which a call says its state."""
 
 
 def tally(connection: Connection, cells: Sequence[CellInfo]) -> dict[str, int]:
@@ -36,11 +39,15 @@ def tally_part(connection: Connection, cells: Sequence[CellInfo], wanted: Answer
     found: Counter[str] = Counter()
     part = msgspec.structs.replace(wanted, state="", text="")
     for info in cells:
-        each = [func.count().filter(is_in_state(connection, info, state)).label(state) for state in ANSWER_STATES]
-        counted = answers_like(connection, info, part).with_only_columns(
-            func.count().label(ALL), *each, maintain_column_froms=True
+        last = last_judgement(connection, info)
+        judged = (last.scalar_subquery(), last.with_only_columns(schema.scores.c.parsed).scalar_subquery())
+        own = [schema.calls.c[name] for name in OWN]
+        rows = answers_like(connection, info, part).with_only_columns(
+            *own, judged[0].label("value"), judged[1].label("parsed"), maintain_column_froms=True
         )
-        found.update(dict(connection.execute(counted).one()._mapping))
+        once = rows.cte().prefix_with("MATERIALIZED")  # else each state looks for the judgement again
+        each = [func.count().filter(_is_in(state, once.c, once.c)).label(state) for state in ANSWER_STATES]
+        found.update(dict(connection.execute(select(func.count().label(ALL), *each).select_from(once)).one()._mapping))
     return {name: found[name] for name in (ALL, *ANSWER_STATES)}
 
 
@@ -62,17 +69,17 @@ def _counted(connection: Connection, info: CellInfo, among: Sequence[ColumnEleme
     is_last = ~exists().where(*is_later, later.c.measure.in_(headline)).correlate(calls, scores)
     by_headline = (scores.c.measure + 0).in_(headline)  # + 0: by the call, not by an index that SQLite would make
     judged = calls.outerjoin(scores, and_(schema.is_of_call(calls.c.id), by_headline, is_last))
-    each = [func.count().filter(_is_in(state)).label(state) for state in ANSWER_STATES]
+    each = [func.count().filter(_is_in(state, calls.c, scores.c)).label(state) for state in ANSWER_STATES]
     row = connection.execute(select(func.count().label(ALL), *each).select_from(judged).where(*among)).one()
     return dict(row._mapping)
 
 
-def _is_in(state: str) -> ColumnElement[bool]:
-    """Whether a call beside its last score, if it has one, is in the state."""
-    for said in (said_by_calls(state), said_by_scores(state)):
+def _is_in(state: str, calls: Any, scores: Any) -> ColumnElement[bool]:
+    """Whether a call beside its last score, if it has one, is in the state, by the columns of both."""
+    for said in (said_by_calls(state, calls), said_by_scores(state, scores)):
         if said is not None:
             return said
-    return and_(schema.calls.c.failure.is_(None), schema.scores.c.value.is_(None))
+    return and_(calls.failure.is_(None), scores.value.is_(None))
 
 
 def _superseded(info: CellInfo) -> Select[tuple[int]]:

@@ -10,7 +10,7 @@ import csv
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -52,9 +52,6 @@ class Part(Struct, frozen=True, kw_only=True):
     text: str = ""
 
 
-WHOLE = Part()
-
-
 def export(
     store: Store, run_id: str, format_: str, output: Path | None, stream: TextIO, *, reveal: bool = False
 ) -> None:
@@ -73,10 +70,25 @@ def export(
         file.writelines(written)
 
 
-def lines(store: Store, run_id: str, format_: str, part: Part = WHOLE, *, reveal: bool = False) -> Iterator[str]:
+def lines(store: Store, run_id: str, format_: str, *, reveal: bool = False) -> Iterator[str]:
     """The records as ``csv`` or ``jsonl``, a line at a time."""
-    make = _csv_lines if format_ == "csv" else _json_lines
-    return make(store, run_id, part, reveal)
+    written = _writer(format_, store.cells(run_id))
+    yield from written.head()
+    for cell, record in _records(store, run_id, reveal):
+        yield written.line(cell, record)
+
+
+def blocks(store: Store, run_id: str, format_: str, part: Part, *, reveal: bool = False) -> Iterator[str]:
+    """The part's lines, some at once, for whoever may take them slowly or not at all.
+
+    Nothing of the store is held from one block to the next. Where nothing fits for a while, blocks are empty.
+    """
+    cells = [info for info in store.cells(run_id) if part.cells is None or info.id in part.cells]
+    written = _writer(format_, cells)
+    yield "".join(written.head())
+    for info in cells:
+        for records in store.records_in_pieces(run_id, info, where=part.where, reveal=reveal):
+            yield "".join(written.line(info, one) for one in records if _holds(one, info, part.text, reveal))
 
 
 def flat_row(record: Record, cell: CellInfo, metrics: dict[str, str]) -> dict[str, Any]:
@@ -161,29 +173,26 @@ def _metrics(cells: Iterable[CellInfo]) -> dict[str, str]:
     return metric_columns(dict.fromkeys(metric for cell in cells for metric in cell.scored))
 
 
-def _cells(store: Store, run_id: str, part: Part) -> list[CellInfo]:
-    return [info for info in store.cells(run_id) if part.cells is None or info.id in part.cells]
+def _records(store: Store, run_id: str, reveal: bool) -> Iterator[tuple[CellInfo, Record]]:
+    for info in store.cells(run_id):
+        for record in store.records(run_id, cell=info.id, reveal=reveal):
+            yield info, record
 
 
-def _records(store: Store, run_id: str, part: Part, reveal: bool) -> Iterator[tuple[CellInfo, Record]]:
-    text = part.text.casefold()
-    for info in _cells(store, run_id, part):
-        is_searched = reveal or not info.is_confidential
-        for record in store.records(run_id, cell=info.id, where=part.where, reveal=reveal):
-            sample = record.sample
-            if text in sample.id.casefold() or (is_searched and is_in(text, record.call, sample)):
-                yield info, record
+def _holds(record: Record, info: CellInfo, text: str, reveal: bool) -> bool:
+    """Whether the text stands in the item's name or in what may be shown of the record."""
+    wanted, sample = text.casefold(), record.sample
+    is_searched = reveal or not info.is_confidential
+    return wanted in sample.id.casefold() or (is_searched and is_in(wanted, record.call, sample))
 
 
-def _flat_rows(store: Store, run_id: str, part: Part, reveal: bool) -> Iterator[dict[str, Any]]:
-    metrics = _metrics(_cells(store, run_id, part))
-    for cell, record in _records(store, run_id, part, reveal):
-        yield flat_row(record, cell, metrics)
-
-
-def _header(store: Store, run_id: str, part: Part) -> list[str]:
+def _header(metrics: dict[str, str]) -> list[str]:
     after = COLUMNS.index("text") + 1
-    return [*COLUMNS[:after], *_metrics(_cells(store, run_id, part)).values(), *COLUMNS[after:]]
+    return [*COLUMNS[:after], *metrics.values(), *COLUMNS[after:]]
+
+
+def _writer(format_: str, cells: Sequence[CellInfo]) -> _CSVLines | _JSONLines:
+    return _CSVLines(_metrics(cells)) if format_ == "csv" else _JSONLines()
 
 
 class _PlainLineEnds:
@@ -197,21 +206,36 @@ class _PlainLineEnds:
         return line.removesuffix("\r\n") + "\n"
 
 
-def _csv_lines(store: Store, run_id: str, part: Part, reveal: bool) -> Iterator[str]:
-    writer = csv.writer(_PlainLineEnds(), lineterminator="\r\n")
-    header = _header(store, run_id, part)
-    yield writer.writerow(map(formula_safe, header))
-    for row in _flat_rows(store, run_id, part, reveal):
-        yield writer.writerow([formula_safe(row[column]) for column in header])
+class _CSVLines:
+    """Records as rows below a heading."""
+
+    def __init__(self, metrics: dict[str, str]) -> None:
+        self._metrics, self._columns = metrics, _header(metrics)
+        self._writer = csv.writer(_PlainLineEnds(), lineterminator="\r\n")
+
+    def head(self) -> Iterator[str]:
+        yield self._row(self._columns)
+
+    def line(self, cell: CellInfo, record: Record) -> str:
+        row = flat_row(record, cell, self._metrics)
+        return self._row([row[column] for column in self._columns])
+
+    def _row(self, values: Sequence[Any]) -> str:
+        return str(self._writer.writerow(map(formula_safe, values)))
 
 
-def _json_lines(store: Store, run_id: str, part: Part, reveal: bool) -> Iterator[str]:
-    for cell, record in _records(store, run_id, part, reveal):
+class _JSONLines:
+    """Whole records, one a line."""
+
+    def head(self) -> Iterator[str]:
+        yield from ()
+
+    def line(self, cell: CellInfo, record: Record) -> str:
         document = msgspec.to_builtins(record)
         document["call"]["digest"] = record.call.digest.hex()
         if cell.is_imported:
             document["call"]["started_at"] = None
-        yield msgspec.json.encode(document).decode() + "\n"
+        return msgspec.json.encode(document).decode() + "\n"
 
 
 def _write_parquet(store: Store, run_id: str, path: Path, reveal: bool) -> None:
@@ -220,16 +244,15 @@ def _write_parquet(store: Store, run_id: str, path: Path, reveal: bool) -> None:
         import duckdb
     except ImportError as error:
         raise EnvironmentFault("Parquet needs a package. Try: pip install 'steelyard[parquet]'") from error
-    scored = set(_metrics(store.cells(run_id)).values())
-    columns = {
-        name: "DOUBLE" if name in scored else TYPES.get(name, "VARCHAR") for name in _header(store, run_id, WHOLE)
-    }
+    metrics = _metrics(store.cells(run_id))
+    scored = set(metrics.values())
+    columns = {name: "DOUBLE" if name in scored else TYPES.get(name, "VARCHAR") for name in _header(metrics)}
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         lines, written = Path(folder) / "rows.jsonl", Path(folder) / "rows.parquet"
         with lines.open("wb") as file:
             rows_written = 0
-            for row in _flat_rows(store, run_id, WHOLE, reveal):
-                file.write(msgspec.json.encode(row) + b"\n")
+            for cell, record in _records(store, run_id, reveal):
+                file.write(msgspec.json.encode(flat_row(record, cell, metrics)) + b"\n")
                 rows_written += 1
         if not rows_written:
             raise StoreError("the run has no records to export")
