@@ -1,6 +1,8 @@
 """Who may import whom, as one table; a wrong arrow fails."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -68,3 +70,27 @@ def test_imports_point_downwards_only(path):
 
 def test_nobody_imports_the_command_line():
     assert not [path for path in FILES if "cli" in imported_rooms(path)]
+
+
+AS_ON_WINDOWS = """
+import asyncio, os, pkgutil, signal, sys
+import aiohttp, psutil, sqlalchemy, uvicorn
+import steelyard
+for module in ("resource", "fcntl", "termios", "pwd", "grp", "tty", "uvloop"):
+    sys.modules[module] = None
+for owner, names in (
+    (os, "O_CLOEXEC O_NONBLOCK O_TMPFILE fork geteuid getuid killpg pread register_at_fork sched_getaffinity setsid"),
+    (signal, "SIGALRM SIGHUP SIGKILL SIGQUIT SIGSTOP SIGUSR1"),
+):
+    for name in names.split():
+        delattr(owner, name)
+for module in pkgutil.walk_packages(steelyard.__path__, "steelyard."):
+    if not module.name.startswith(("steelyard.sandbox.inside", "steelyard.__main__")):
+        __import__(module.name)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="takes away what Linux has")
+def test_every_module_can_be_imported_without_what_windows_lacks():
+    done = subprocess.run([sys.executable, "-c", AS_ON_WINDOWS], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

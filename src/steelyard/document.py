@@ -9,7 +9,7 @@ import msgspec
 import yaml
 from msgspec import Struct
 
-from steelyard.errors import PlanError, UsageError, nearest
+from steelyard.errors import PlanError, UsageError, nearest, not_utf_8
 
 T = TypeVar("T", bound=Struct)
 
@@ -28,6 +28,7 @@ class Document:
         self.file = file
         self.lines: dict[Where, int] = {}
         self._nodes = 0
+        self._enclosing: set[yaml.Node] = set()
         try:
             node = yaml.compose(text, Loader=yaml.SafeLoader)
         except yaml.MarkedYAMLError as error:
@@ -35,6 +36,8 @@ class Document:
             raise PlanError(f"not YAML: {error.problem}", file=file, line=line) from error
         except yaml.YAMLError as error:
             raise PlanError(f"not YAML: {error}", file=file) from error
+        except RecursionError as error:
+            raise PlanError("brackets in brackets, deeper than can be read", file=file) from error
         if not isinstance(node, yaml.MappingNode):
             raise PlanError(self.expected, file=file, line=1)
         self.value: dict[str, Any] = self._plain(node, ())
@@ -44,7 +47,10 @@ class Document:
         """The document in a file."""
         try:
             text = path.read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+        except UnicodeDecodeError as error:
+            line = error.object.count(b"\n", 0, error.start) + 1
+            raise PlanError(not_utf_8(error), file=str(path), line=line) from error
+        except OSError as error:
             raise UsageError(f"cannot read {cls.called} {path}: {error}") from error
         return cls(str(path), text)
 
@@ -88,12 +94,18 @@ class Document:
         self._nodes += 1
         if self._nodes > MOST_NODES:
             raise self.fault(f"the plan has more than {MOST_NODES} values", path)
+        if node in self._enclosing:
+            raise self.fault("an alias (*) stands within what it stands for", path)
         self.lines.setdefault(path, node.start_mark.line + 1)
-        if isinstance(node, yaml.MappingNode):
-            return self._mapping(node, path)
-        if isinstance(node, yaml.SequenceNode):
-            return [self._plain(item, (*path, i)) for i, item in enumerate(node.value)]
-        return _scalar(node)
+        if isinstance(node, yaml.ScalarNode):
+            return _scalar(node)
+        self._enclosing.add(node)
+        within = self._mapping(node, path) if isinstance(node, yaml.MappingNode) else self._listed(node, path)
+        self._enclosing.remove(node)
+        return within
+
+    def _listed(self, node: yaml.Node, path: Where) -> list[Any]:
+        return [self._plain(item, (*path, i)) for i, item in enumerate(node.value)]
 
     def _mapping(self, node: yaml.MappingNode, path: Where) -> dict[str, Any]:
         mapping: dict[str, Any] = {}

@@ -104,6 +104,11 @@ def unended(told: object) -> str:
     return str(told).rstrip(". ")
 
 
+def not_utf_8(error: UnicodeDecodeError) -> str:
+    """Which byte of a file is no text of ours, and what to try."""
+    return f"not UTF-8 (byte {error.object[error.start]:#04x}). Try: save as UTF-8"
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A sentence that offers what the user may have meant."""
     names = sorted(known)

@@ -1,5 +1,6 @@
 """A user's JSON Lines file: every fault names the line; any size costs little memory."""
 
+import errno
 import json
 import tracemalloc
 from pathlib import Path
@@ -120,3 +121,26 @@ def test_a_file_that_changed_or_is_graded_otherwise_is_read_through_again(read_t
         write({"question": "1+1?", "answer": "two, that is"})
         assert find_benchmark("mine.jsonl").dataset(Selection()).samples[0].target == "two, that is"
     assert len(read_through) == 3
+
+
+def test_a_line_in_another_encoding_is_told_with_what_to_try():
+    Path("mine.jsonl").write_bytes('{"question": "caf\xe9?", "answer": "4"}\n'.encode("latin-1"))
+    with pytest.raises(DataError, match=r"mine\.jsonl, line 1: not UTF-8 \(byte 0xe9\)\. Try: save as UTF-8"):
+        find_benchmark("mine.jsonl").dataset(Selection())
+
+
+def test_a_file_that_may_not_be_read_is_told_and_no_fault_of_ours(monkeypatch):
+    write({"question": "q", "answer": "a"})
+
+    def refuse(path, *_):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", refuse)  # root, whom the tests may run as, may read anything
+    with pytest.raises(DataError, match=r"cannot read mine\.jsonl: Permission denied"):
+        find_benchmark("mine.jsonl").dataset(Selection())
+
+
+def test_a_folder_with_a_files_name_is_called_a_folder():
+    Path("mine.jsonl").mkdir()
+    with pytest.raises(DataError, match=r"mine\.jsonl is a folder"):
+        find_benchmark("mine.jsonl").dataset(Selection())

@@ -103,6 +103,28 @@ def test_an_alias_bomb_is_refused():
 
 
 @pytest.mark.parametrize(
+    "text",
+    ["models: &a [*a]\nbenchmarks: [gsm8k]\n", "models: [x]\nbenchmarks: &a {b: *a}\n", "a: " + "[" * 5000],
+    ids=["a list", "a mapping", "brackets"],
+)
+def test_what_holds_itself_or_has_no_bottom_is_a_fault_of_the_plan(text):
+    with pytest.raises(PlanError, match=r"plan\.yaml.*(an alias|brackets in brackets)"):
+        plan_of(text)
+
+
+def test_an_alias_that_stands_beside_what_it_stands_for_is_understood():
+    assert (
+        len(plan_of("models: [openai/m]\ntags: &a [x]\nsuccess: []\nbenchmarks: [gsm8k]\naccept_data: *a\n").tags) == 1
+    )
+
+
+def test_a_plan_in_another_encoding_is_told_with_its_line():
+    Path("plan.yaml").write_bytes((GOOD + "tags: [caf\xe9]\n").encode("latin-1"))
+    with pytest.raises(PlanError, match=r"plan\.yaml, line 10: not UTF-8 \(byte 0xe9\)\. Try: save as UTF-8"):
+        read_plan(Path("plan.yaml"))
+
+
+@pytest.mark.parametrize(
     ("word", "provider", "model"),
     [
         ("openai/gpt-4o-mini", "openai", "gpt-4o-mini"),

@@ -1,6 +1,7 @@
 """Batches against a server on this machine, by processes that are killed at the worst moment."""
 
 import asyncio
+import errno
 import json
 import os
 import signal
@@ -199,3 +200,18 @@ def test_a_request_is_known_by_its_batch_and_its_place():
 def test_a_provider_without_batches_says_so():
     with pytest.raises(UsageError, match="takes no batches"):
         batch_service(ModelSpec(id="m", provider="groq", model="m", base_url="http://h/v1"))
+
+
+def test_a_ticket_is_kept_where_the_system_opens_no_folders(monkeypatch):
+    """As on Windows."""
+    opened = os.open
+
+    def only_files(path, *settings):
+        if Path(path).is_dir():
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return opened(path, *settings)
+
+    monkeypatch.setattr(os, "open", only_files)
+    journal = FolderJournal(Path("batches"))
+    asyncio.run(journal.keep(Ticket(label=LABEL, requests=4, meant_at_s=0.0)))
+    assert [path.name for path in Path("batches").iterdir()] == [f"{LABEL}.json"]

@@ -19,7 +19,7 @@ from typing import IO, Any, NamedTuple
 
 import msgspec
 
-from steelyard.errors import DataError, EnvironmentFault
+from steelyard.errors import DataError, EnvironmentFault, not_utf_8
 
 Row = dict[str, Any]
 JSON_SUFFIXES = (".jsonl", ".ndjson")
@@ -105,7 +105,9 @@ class JsonLines(RowFile):
     def _entry(self, offset: int, number: int, line: bytes) -> Entry:
         try:
             row = msgspec.json.decode(line.removeprefix(BYTE_ORDER_MARK))
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UnicodeDecodeError as error:
+            return Entry(offset, number, None, not_utf_8(error))
+        except msgspec.DecodeError as error:
             return Entry(offset, number, None, f"not JSON ({error})")
         if not isinstance(row, dict):
             return Entry(offset, number, None, f"expected an object, found {type(row).__name__}")
@@ -218,9 +220,7 @@ class Separated(RowFile):
             except csv.Error as error:
                 yield Record(offset, number, f"its quoting cannot be read ({error})")
             except UnicodeDecodeError as error:
-                yield Record(
-                    offset, tape.number, f"not UTF-8 (byte {error.object[error.start]:#04x}). Try: save as UTF-8"
-                )
+                yield Record(offset, tape.number, not_utf_8(error))
             else:
                 if any(cells):
                     yield Record(offset, number, cells)
@@ -257,8 +257,7 @@ class Tape:
 
 def open_rows(path: Path, separator: str | None = None) -> RowFile:
     """The rows of a file, by what its name ends in. ``separator`` is that of a CSV, where it is not a comma."""
-    if not path.is_file():
-        raise DataError(f"no such file: {path}")
+    check_readable(path)
     suffix = path.suffix.lower()
     if suffix in JSON_SUFFIXES:
         return JsonLines(path)
@@ -267,6 +266,18 @@ def open_rows(path: Path, separator: str | None = None) -> RowFile:
     if suffix in SEPARATORS:
         return Separated(path, separator or SEPARATORS[suffix])
     raise DataError(f"{path}: its name ends in none of {', '.join(SUFFIXES)}")
+
+
+def check_readable(path: Path) -> None:
+    """Raise where there is no file, or none that this user may read."""
+    try:
+        if path.is_dir():
+            raise DataError(f"{path} is a folder. Try: a file in it")
+        if not path.is_file():
+            raise DataError(f"no such file: {path}")
+        path.open("rb").close()
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}. Try: a file that you may read") from error
 
 
 def canonical(row: Row) -> bytes:

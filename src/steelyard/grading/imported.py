@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from steelyard.benchmarks.rows import check_readable
 from steelyard.engine.cells import Task, cell_info, drawn_by_seed, prepare_task
 from steelyard.engine.provenance import provenance
 from steelyard.engine.summary import summarise_run
@@ -113,8 +114,7 @@ async def import_answers(
 
 def read_answers(file: Path, task: Task) -> list[Answer]:
     """Every answer of the file; all faulty rows are told at once, with their line numbers."""
-    if not file.is_file():
-        raise DataError(f"no such file: {file}")
+    check_readable(file)
     places = {task.dataset.samples[position].id: position for position in task.positions}
     answers: list[Answer] = []
     faults: list[str] = []

@@ -19,7 +19,7 @@ from contextlib import suppress
 Due = Callable[[int], None]
 
 CLOCK_MONOTONIC = 1  # what time.perf_counter_ns reads on Linux
-TFD_NONBLOCK_CLOEXEC = os.O_NONBLOCK | getattr(os, "O_CLOEXEC", 0)
+TFD_NONBLOCK_CLOEXEC = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)  # Windows has neither
 TFD_TIMER_ABSTIME = 1
 
 

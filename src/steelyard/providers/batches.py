@@ -192,7 +192,13 @@ class FolderJournal:
         finally:
             os.close(descriptor)
         unfinished.replace(path)
-        folder = os.open(self._folder, os.O_RDONLY)
+        self._make_the_name_durable()
+
+    def _make_the_name_durable(self) -> None:
+        try:
+            folder = os.open(self._folder, os.O_RDONLY)
+        except PermissionError:  # Windows opens no folder, and keeps a name with its file
+            return
         try:
             os.fsync(folder)
         finally:
