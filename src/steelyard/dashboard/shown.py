@@ -155,8 +155,10 @@ def _spans(call: Call, timing: Timing | None) -> Iterator[Span]:
     elif timing.ttft_s is None:
         yield Span(kind="whole", start_s=at_s, length_s=timing.total_s)
     else:
+        answers_s = timing.total_s if timing.first_answer_s is None else timing.first_answer_s
         yield Span(kind="first", start_s=at_s, length_s=timing.ttft_s)
-        yield Span(kind="answer", start_s=at_s + timing.ttft_s, length_s=timing.total_s - timing.ttft_s)
+        yield Span(kind="reasoning", start_s=at_s + timing.ttft_s, length_s=answers_s - timing.ttft_s)
+        yield Span(kind="answer", start_s=at_s + answers_s, length_s=timing.total_s - answers_s)
 
 
 def is_timed(lanes: Sequence[Lane]) -> bool:

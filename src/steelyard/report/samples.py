@@ -213,6 +213,8 @@ def _figures(record: Record, completion: Completion | None) -> Iterator[str]:
                 yield f"queued {value_text(timing.queued_s, 's')}"
             if timing.ttft_s is not None:
                 yield f"first token {value_text(timing.ttft_s, 's')}"
+            if timing.first_answer_s is not None and timing.first_answer_s != timing.ttft_s:
+                yield f"first of the answer {value_text(timing.first_answer_s, 's')}"
             yield f"total {value_text(timing.total_s, 's')}"
         if usage.input_tokens is not None or usage.output_tokens is not None:
             yield _tokens(usage)

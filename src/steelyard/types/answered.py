@@ -74,6 +74,13 @@ class Timing(Struct, frozen=True, kw_only=True):
         return (self.first_token_ns - self.dispatched_ns) / 1e9
 
     @property
+    def first_answer_s(self) -> float | None:
+        """Time to first answer token: as ``ttft_s``, past what a model shows of its reasoning."""
+        if not self.streamed or self.first_answer_ns is None:
+            return None
+        return (self.first_answer_ns - self.dispatched_ns) / 1e9
+
+    @property
     def total_s(self) -> float:
         """Seconds from dispatch to the last token (streamed) or to the end of the reply (whole)."""
         end = self.last_token_ns if self.streamed and self.last_token_ns is not None else self.ended_ns

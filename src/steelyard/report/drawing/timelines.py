@@ -23,14 +23,15 @@ from steelyard.report.drawing.marks import (
     y_axis,
 )
 
-Stretch = Literal["queued", "failed", "pause", "first", "answer", "whole"]
+Stretch = Literal["queued", "failed", "pause", "first", "reasoning", "answer", "whole"]
 
 STRETCHES: dict[Stretch, str] = {
     "queued": "waiting to be sent",
     "failed": "failed try",
     "pause": "pause before the next try",
     "first": "until the first token",
-    "answer": "tokens",
+    "reasoning": "reasoning",
+    "answer": "tokens of the answer",
     "whole": "the reply in one piece",
 }
 NARROWEST = 1.5

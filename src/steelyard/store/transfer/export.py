@@ -38,6 +38,7 @@ TYPES = {
     "reasoning_tokens": "BIGINT",
     "queued_s": "DOUBLE",
     "ttft_s": "DOUBLE",
+    "first_answer_s": "DOUBLE",
     "latency_s": "DOUBLE",
     "tpot_s": "DOUBLE",
     "cost_usd": "DOUBLE",
@@ -119,6 +120,7 @@ def flat_row(record: Record, cell: CellInfo, metrics: dict[str, str]) -> dict[st
         "cached": completion.cached if completion else False,
         "queued_s": timing.queued_s if timing else None,
         "ttft_s": timing.ttft_s if timing else None,
+        "first_answer_s": timing.first_answer_s if timing else None,
         "latency_s": timing.total_s if timing and not (completion and completion.likelihoods) else None,
         "tpot_s": timing.tpot_s(usage.output_tokens if usage else None) if timing else None,
         "input_tokens": usage.input_tokens if usage else None,
@@ -132,7 +134,8 @@ def flat_row(record: Record, cell: CellInfo, metrics: dict[str, str]) -> dict[st
 COLUMNS = (
     "run", "model", "benchmark", "part", "protocol", "protocol_version", "sample_id", "repeat", "status", "failure",
     "failure_message", "stop_reason", "target", "answer", "text", "started_at", "tries", "cached", "queued_s", "ttft_s",
-    "latency_s", "tpot_s", "input_tokens", "output_tokens", "cached_input_tokens", "reasoning_tokens", "cost_usd",
+    "first_answer_s", "latency_s", "tpot_s", "input_tokens", "output_tokens", "cached_input_tokens", "reasoning_tokens",
+    "cost_usd",
 )  # fmt: skip
 """What every flat row has, in this order; the metrics stand after ``text``."""
 
