@@ -263,7 +263,7 @@ def test_no_line_across_a_narrow_chart_passes_through_the_words_above_an_interva
 def test_a_chart_too_full_for_names_tells_its_front_in_words_from_left_to_right():
     many = [msgspec.structs.replace(one, is_front=i in (9, 2, 5)) for i, one in enumerate(marks(13))]
     assert [key.slot for key in _front(many, "USD")] == [2, 5, 9]
-    assert _front(many, "USD")[0].name == "model-2: 50.0 % (45.0 to 55.0) at $0.009 (0.0081 to 0.0108)"
+    assert _front(many, "USD")[0].name == "model-2: 50.0 % (45.0 to 55.0) at $0.009 ($0.0081 to $0.0108)"
     assert _front(many[:12], "USD") == ()
 
 
