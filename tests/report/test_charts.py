@@ -6,11 +6,13 @@ from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
 
+import msgspec
 import pytest
 
 from steelyard.report.drawing import charts
-from steelyard.report.drawing.axes import fitted, interval_text, shortened, tick_text, value_text
+from steelyard.report.drawing.axes import fitted, interval_text, price_text, shortened, tick_text, value_text
 from steelyard.report.drawing.criteria import Held, against_line
+from steelyard.report.drawing.figures import _front
 from steelyard.report.drawing.marks import PHONE_WIDTH, WIDTH, for_any_screen
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -240,3 +242,32 @@ def test_dark_is_the_same_page_in_other_colours():
     (dark,) = re.findall(r"prefers-color-scheme: dark\) \{\s*:root \{(.*?)\}\s*\}", styles, re.S)
     assert re.fullmatch(r"(\s*--\w+: #[0-9a-f]{6};)+\s*", dark)
     assert len(re.findall(r"prefers-color-scheme|light-dark\(", styles)) == 1
+
+
+@pytest.mark.parametrize("draw", [charts.intervals, None])
+def test_no_line_across_a_narrow_chart_passes_through_the_words_above_an_interval(draw):
+    held = [Held(name=f"model-{i}", verdict="pass", value=0.1, low=0.0, high=0.2, told="a change") for i in range(3)]
+    narrow = (
+        draw(rows(), label="i", chance=0.25, width=PHONE_WIDTH)
+        if draw
+        else against_line(held, label="c", unit="share", bound=0.05, is_floor=True, before=0.1, width=PHONE_WIDTH)
+    )
+    words = [float(y) for y in re.findall(r'<text x="[\d.]+" y="([\d.]+)"[^>]*class="name"', narrow)]
+    pieces = re.findall(r'<path d="([^"]+)" class="(?:chance|bound)"', narrow)
+    spans = [(float(y), float(y) + 19) for one in pieces for y in re.findall(r"M[\d.]+ ([\d.]+)v19", one)]
+    assert len(spans) == len(words) * len(pieces)
+    assert not [y for y in words for low, high in spans if low < y + 2 and high > y - 9]
+    assert "<line" not in narrow
+
+
+def test_a_chart_too_full_for_names_tells_its_front_in_words_from_left_to_right():
+    many = [msgspec.structs.replace(one, is_front=i in (9, 2, 5)) for i, one in enumerate(marks(13))]
+    assert [key.slot for key in _front(many, "USD")] == [2, 5, 9]
+    assert _front(many, "USD")[0].name == "model-2: 50.0 % (45.0 to 55.0) at $0.009 ($0.0081 to $0.0108)"
+    assert _front(many[:12], "USD") == ()
+
+
+def test_what_one_request_took_needs_no_exponent():
+    assert price_text(5e-7) == "0.0005 USD for 1,000"
+    assert price_text(2e-6, "${}") == "$0.000002"
+    assert price_text(0) == "0 USD"

@@ -14,7 +14,11 @@ from steelyard.cli import main
 from steelyard.report import evidence, short, terminal
 from steelyard.report.answers import answer_text, gold
 from steelyard.report.console import PlainConsole
+<<<<<<< HEAD
 from steelyard.report.matrix import figures_table
+=======
+from steelyard.report.matrix import in_figures
+>>>>>>> eyestwo
 from steelyard.report.results import load_results, warnings
 from steelyard.report.spending import Spending, spending_line
 from steelyard.store import Store
@@ -254,3 +258,31 @@ def test_what_judging_took_stands_apart_and_is_in_no_price_of_an_answer():
         "Run #3: 240 requests sent (160 of them to judges), 0.0780 USD spent (0.0760 of it on judging), "
         "0.025 USD for 1,000 answers"
     )
+
+
+def test_whom_to_take_for_a_use_is_told_in_a_line_and_what_would_settle_it_where_nobody_is(capsys):
+    sy.run([knows, guesses], [quiz()])
+    said = shown(capsys, "1").partition("Recommended\n")[2].partition("\n\n")[0]
+    assert said.startswith("- High-stakes decisions: withheld. ")
+    assert said.count("\n- ") <= 2
+    main(["report", "--markdown", "r.md"])
+    told = Path("r.md").read_text("utf-8").partition("**Recommendations**\n\n")[2].partition("\n\n")[0]
+    assert told.startswith("- High-stakes decisions: withheld. ")
+    assert "What would settle it: " in told
+
+
+def test_a_score_leads_to_its_answers_from_every_table_of_a_report():
+    sy.run([knows, guesses], [quiz()])
+    main(["report", "--html", "r.html"])
+    page = Path("r.html").read_text("utf-8")
+    for place in (0, 1):
+        assert page.count(f'href="#answers-{place}-0"') == 2
+        assert page.count(f'id="answers-{place}-0"') == 1
+
+
+def test_over_several_benchmarks_a_card_tells_the_lowest_and_the_highest():
+    other = sy.Benchmark(name="other", version="1", load=quiz().load, grade=quiz().grade)
+    sy.run([knows, guesses], [quiz(), other])
+    with Store.open() as store:
+        told = in_figures(evidence.load_evidence(store, [store.run("last")]), "knows")
+    assert told.startswith("knows over 2 benchmarks: 100.0 % right, ")

@@ -20,7 +20,7 @@ from msgspec import Struct
 from steelyard.analysis.sentences import descriptive, named
 from steelyard.analysis.wording import amount, counted
 from steelyard.dashboard.shown import marked
-from steelyard.report.drawing.axes import value_text
+from steelyard.report.drawing.axes import price_text, value_text
 from steelyard.report.drawing.figures import Figure
 from steelyard.report.facts import duration_text
 from steelyard.report.laid_out import laid_out, parted, unbroken
@@ -164,4 +164,4 @@ def usd(value: float | None) -> str:
     """An amount to the cent, of little with three digits, so that a column stands in line; nothing where unknown."""
     if value is None:
         return ""
-    return f"${value:,.2f}" if value >= LEAST_IN_CENTS else value_text(value, "USD")
+    return f"${value:,.2f}" if value >= LEAST_IN_CENTS else price_text(value, "${}")

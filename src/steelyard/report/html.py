@@ -23,13 +23,13 @@ from steelyard.analysis.telling import Finding, listed
 from steelyard.analysis.verdict_words import lead
 from steelyard.report.comparing.frontier import frontier_headline, frontier_lines, frontier_table, frontiers_of
 from steelyard.report.comparing.frontier_figures import frontier_figure
-from steelyard.report.drawing.figures import Figure, figures, overview, slots
+from steelyard.report.drawing.figures import Figure, Key, figures, overview, slots
 from steelyard.report.drawing.marks import SLOTS, sample
 from steelyard.report.evidence import Evidence
 from steelyard.report.examples import examples_apart, fitting
 from steelyard.report.facts import facts, spending_lines
 from steelyard.report.laid_out import laid_out, parted, prose
-from steelyard.report.matrix import DASH, Table, figures_table, in_figures, matrix, subjects_table
+from steelyard.report.matrix import DASH, FIGURES, Table, figures_table, in_figures, matrix, subjects_table
 from steelyard.report.origins import asked_rows, commands, in_full, origins, pages
 from steelyard.report.raw import attachments
 from steelyard.report.samples import Item, load_samples
@@ -83,7 +83,7 @@ def _parts(store: Store, evidence: Evidence, about: Mapping[str, str], *, reveal
     results = results_parts(evidence, about)
     return {
         **results,
-        "matrix": _with_answers(results["matrix"], evidence) if items else results["matrix"],
+        **({} if not items else _with_answers(results, evidence)),
         "frontiers": [
             [frontier_part(one, is_open=False) for one in frontiers_of(store, bench)] for bench in evidence.benches
         ],
@@ -102,19 +102,36 @@ def _parts(store: Store, evidence: Evidence, about: Mapping[str, str], *, reveal
     }
 
 
-def _with_answers(table: Table, evidence: Evidence) -> Table:
-    """The matrix with a link from each score to the model's answers among those that the page shows."""
-    scores = len(evidence.benches)
+def _with_answers(results: dict[str, Any], evidence: Evidence) -> dict[str, Any]:
+    """The tables with a link from each score to the model's answers among those that the page shows."""
+    benches = [
+        bench | {"table": _linked(bench["table"], evidence, of_bench=bench["label"])} for bench in results["benches"]
+    ]
+    return {"matrix": _linked(results["matrix"], evidence), "benches": benches}
+
+
+def _linked(table: Table, evidence: Evidence, of_bench: str | None = None) -> Table:
+    labels = [bench.label for bench in evidence.benches]
     lines = []
     for line in table.lines:
-        cells = [
-            msgspec.structs.replace(one, link=f"#answers-{evidence.models.index(line.name)}-{place}")
-            if place < scores and one.text not in ("", DASH) and line.name in evidence.models
-            else one
-            for place, one in enumerate(line.cells)
-        ]
+        cells = []
+        for heading, one in zip(table.headings, line.cells, strict=True):
+            model, label = _scored(line.name, heading, of_bench)
+            if one.text not in ("", DASH) and model in evidence.models and label in labels:
+                link = f"#answers-{evidence.models.index(model)}-{labels.index(label)}"
+                cells.append(msgspec.structs.replace(one, link=link))
+            else:
+                cells.append(one)
         lines.append(msgspec.structs.replace(line, cells=tuple(cells)))
     return msgspec.structs.replace(table, lines=tuple(lines))
+
+
+def _scored(row: str, column: str, of_bench: str | None) -> tuple[str, str]:
+    """The model and the benchmark of a cell, if it is a score: models are lines, of one benchmark columns too."""
+    if of_bench is None:
+        return row, column
+    score = FIGURES[0][1]
+    return (column, of_bench) if row == score else (row, of_bench if column == score else "")
 
 
 def results_parts(evidence: Evidence, about: Mapping[str, str] = NOTHING_SAID) -> dict[str, Any]:
@@ -189,12 +206,19 @@ def _drawn(found: Sequence[Figure]) -> list[dict[str, Any]]:
             "title": one.title,
             "note": one.note,
             "svg": Markup(one.svg),  # noqa: S704 - made by charts
-            "legend": [
-                {"name": key.name, "slot": key.slot % SLOTS, "svg": Markup(sample(key.slot))}  # noqa: S704 - made by marks
-                for key in one.legend
-            ],
+            "legend": _keys(one.legend),
+            "front": _keys(one.front),
         }
         for one in found
+    ]
+
+
+def _keys(found: Sequence[Key]) -> list[dict[str, Any]]:
+    from markupsafe import Markup
+
+    return [
+        {"name": key.name, "slot": key.slot % SLOTS, "svg": Markup(sample(key.slot))}  # noqa: S704 - made by marks
+        for key in found
     ]
 
 

@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterator, Sequence
 
 from steelyard.analysis.gate import Check, GateReport
-from steelyard.analysis.telling import Finding
+from steelyard.analysis.recommendations import Recommendation, together
+from steelyard.analysis.telling import Finding, listed
 from steelyard.analysis.verdict_words import WORDS, change_of
 from steelyard.analysis.wording import written
 from steelyard.report.comparing.flips import Flip, Flips
@@ -130,10 +131,17 @@ def _findings(evidence: Evidence, *, told: bool) -> Iterator[str]:
     ]
     if found:
         yield from ("**Findings**", "", *found)
-    given = [one for one in evidence.recommendations if one.is_given]
-    if given:
-        yield from ("", "**Recommended**", "")
-        yield from (f"- {one.use}: {escaped(' or '.join(one.models))}. {escaped(one.why)}" for one in given)
+    if groups := together(evidence.recommendations):
+        yield from ("", "**Recommendations**", "")
+        yield from (_recommendation(group) for group in groups)
+
+
+def _recommendation(group: Sequence[Recommendation]) -> str:
+    """Whom to take for a use, or what would settle it."""
+    one = group[0]
+    pick = escaped(" or ".join(one.models)) if one.is_given else "withheld"
+    settle = f" What would settle it: {escaped(one.settle)}" if one.settle else ""
+    return f"- {listed([each.use for each in group])}: {pick}. {escaped(one.why)}{settle}"
 
 
 def _flips(flips: Flips) -> Iterator[str]:

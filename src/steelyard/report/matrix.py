@@ -110,17 +110,18 @@ def matrix(evidence: Evidence, slot_of: dict[str, int]) -> Table:
 
 
 def in_figures(evidence: Evidence, name: str) -> str:
-    """How right, how fast and how dear a model is, where known; of several benchmarks the matrix tells it."""
-    one = _found(evidence.benches[0], name) if len(evidence.benches) == 1 else None
-    if one is None:
+    """How right, how fast and how dear a model is, where known; over several benchmarks the lowest and the highest."""
+    asked = [one for bench in evidence.benches if (one := _found(bench, name)) is not None]
+    if not asked:
         return ""
-    cells = [(cell(one.estimates.get(metric)), words) for metric, words in OF_A_PICK.items()]
+    cells = [(_span(asked, metric), words) for metric, words in OF_A_PICK.items()]
     known = [
         words.format(f"{found.text} ({found.interval})" if found.interval else found.text)
         for found, words in cells
         if found.text not in ("", DASH)
     ]
-    return f"{name}: {', '.join(known)}." if known else ""
+    over = f" over {len(asked)} benchmarks" if len(asked) > 1 else ""
+    return f"{name}{over}: {', '.join(known)}." if known else ""
 
 
 def _without_empty(table: Table, *, keep: int) -> Table:

@@ -15,7 +15,7 @@ from msgspec import Struct
 from steelyard.analysis.bench import Bench, Contender
 from steelyard.analysis.estimates import headline
 from steelyard.report.answers import answer_text, asked, asked_line, gold
-from steelyard.report.drawing.axes import plain, value_text
+from steelyard.report.drawing.axes import price_text, value_text
 from steelyard.report.evidence import Evidence
 from steelyard.report.unseen import cut, visible
 from steelyard.store import Store
@@ -224,7 +224,7 @@ def _figures(record: Record, completion: Completion | None) -> Iterator[str]:
             yield f"stopped by {completion.stop_reason or 'unknown'}"
     if call.attempts:
         yield f"{len(call.attempts) + 1} tries"
-    yield "cost unknown" if call.cost_usd is None else f"{plain(call.cost_usd)} USD"
+    yield "cost unknown" if call.cost_usd is None else price_text(call.cost_usd)
 
 
 def _tokens(usage: Usage) -> str:

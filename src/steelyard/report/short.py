@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Struct
 
-from steelyard.analysis.recommendations import Recommendation
-from steelyard.analysis.telling import Finding
+from steelyard.analysis.recommendations import Recommendation, together
+from steelyard.analysis.telling import Finding, listed
 from steelyard.errors import StoreError
 from steelyard.report.answers import plain
 from steelyard.report.console import hanging
@@ -57,6 +57,20 @@ class Found(Struct, frozen=True, kw_only=True):
             yield from hanging(f"- {plain(one.sentence)}", min(width, WIDEST))
         if len(told) > MOST:
             yield f"  and {len(told) - MOST} more: {at_length}"
+        if self.recommendations:
+            yield from ("", "Recommended")
+        for group in together(self.recommendations or ()):
+            yield from hanging(f"- {plain(_picked(group))}", min(width, WIDEST))
+
+
+def _picked(group: Sequence[Recommendation]) -> str:
+    """Whom to take for a use, or in one sentence what would settle that."""
+    one = group[0]
+    uses = listed([each.use for each in group])
+    if one.is_given:
+        return f"{uses}: {' or '.join(one.models)}"
+    first, stop, _ = (one.settle or one.why).partition(". ")
+    return f"{uses}: withheld. {first}{stop.strip()}"
 
 
 def found_in_passing(store: Store, results: Results) -> Found:

@@ -123,6 +123,13 @@ def plain(value: float) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
+def price_text(usd: float, form: str = "{} USD") -> str:
+    """What one request took; where an exponent were needed, what a thousand like it take."""
+    if 0 < usd < A_MILLIONTH:
+        return f"{form.format(plain(1000 * usd))} for 1,000"
+    return form.format(plain(usd))
+
+
 def interval_text(value: float, low: float | None, high: float | None, unit: Unit) -> str:
     """A value with its interval, where it has one."""
     text = value_text(value, unit)

@@ -20,6 +20,7 @@ from steelyard.report.drawing.marks import (
     PHONE_WIDTH,
     SLOTS,
     WIDTH,
+    across_rows,
     group,
     line,
     longest_name,
@@ -112,8 +113,7 @@ def intervals(
     foot = top + step * len(rows)
     parts = [x_axis(scale, unit, top, foot, width)]
     if chance is not None:
-        at = scale.at(chance)
-        parts.append(f'<line class="chance" x1="{at:.1f}" x2="{at:.1f}" y1="{top}" y2="{foot}"/>')
+        parts.append(across_rows("chance", scale.at(chance), top, step, len(rows), width))
     for place, row in enumerate(rows):
         y = top + step * place
         words = row_words(names[row.name], told[place], scale, y + (16 if is_wide else 15), width)
@@ -151,23 +151,34 @@ def scatter(
     parts.append(words_at((left + width - right) / 2, height - 6, x_name + scale_words(across), "middle", "axis"))
     parts.append(words_at(8, 12, y_name, "start", "axis"))
     parts.append(_front_line(marks, across, up))
-    taken = [box for mark in marks for box in _boxes(mark, across, up, len(marks))] + _front_boxes(marks, across, up)
+    is_full = is_crowded(marks)
+    taken = [box for mark in marks for box in _boxes(mark, across, up, is_full=is_full)] + _front_boxes(
+        marks, across, up
+    )
     points = [_point_box(across.at(mark.x), up.at(mark.y)) for mark in marks]
-    is_roomy = len(marks) <= LABELLED and width > PHONE_WIDTH
+    is_roomy = not is_full and width > PHONE_WIDTH
     names = told_apart([mark.name for mark in marks], LONGEST_NAME if is_roomy else SHORT_NAME)
     for mark in sorted(marks, key=lambda mark: not mark.is_front):
         x, y = across.at(mark.x), up.at(mark.y)
-        told = (
-            f"{mark.name}: {interval_text(mark.y, mark.y_low, mark.y_high, y_unit)} at "
-            f"{interval_text(mark.x, mark.x_low, mark.x_high, x_unit)}" + ("; on the front" if mark.is_front else "")
-        )
-        is_told = len(marks) <= LABELLED or mark.is_front
+        told = point_words(mark, x_unit, y_unit) + ("; on the front" if mark.is_front else "")
+        is_told = not is_full or mark.is_front
         pieces = [marker(mark.slot, x, y, is_hollow=not mark.is_front)]
         if is_told:
             pieces.insert(0, _whiskers(mark, across, up))
             pieces.append(_placed_label(names[mark.name], x, y, (left, top, width - right, foot + 8), taken, points))
         parts.append(group(f"s{mark.slot % SLOTS}", told, pieces))
     return svg(height, label, parts, width)
+
+
+def point_words(mark: Mark, x_unit: Unit, y_unit: Unit) -> str:
+    """A point in words."""
+    up = interval_text(mark.y, mark.y_low, mark.y_high, y_unit)
+    return f"{mark.name}: {up} at {interval_text(mark.x, mark.x_low, mark.x_high, x_unit)}"
+
+
+def is_crowded(marks: Sequence[Mark]) -> bool:
+    """Whether a scatter names those on its front alone, and not all of these where there is no room."""
+    return len(marks) > LABELLED
 
 
 def _ends(marks: Sequence[Mark], field: str) -> list[float]:
@@ -189,11 +200,11 @@ def _point_box(x: float, y: float) -> tuple[float, ...]:
     return (x - 6, y - 6, x + 6, y + 6)
 
 
-def _boxes(mark: Mark, across: Scale, up: Scale, among: int) -> list[tuple[float, ...]]:
+def _boxes(mark: Mark, across: Scale, up: Scale, *, is_full: bool) -> list[tuple[float, ...]]:
     """What a mark covers: its point and its whiskers."""
     x, y = across.at(mark.x), up.at(mark.y)
     boxes = [_point_box(x, y)]
-    if among > LABELLED and not mark.is_front:
+    if is_full and not mark.is_front:
         return boxes
     if mark.y_low is not None and mark.y_high is not None:
         boxes.append((x - 1, up.at(mark.y_high), x + 1, up.at(mark.y_low)))

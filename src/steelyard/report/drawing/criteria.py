@@ -11,6 +11,7 @@ from steelyard.report.drawing.axes import Scale, Unit, fitted, shares, told_apar
 from steelyard.report.drawing.marks import (
     PHONE_WIDTH,
     WIDTH,
+    across_rows,
     group,
     longest_name,
     marker,
@@ -61,8 +62,8 @@ def against_line(
     scale = _scale(rows, unit, bound, before, (left, width - right))
     parts = [_beyond(scale, bound, top, foot, is_floor=is_floor), x_axis(scale, unit, top, foot, width)]
     if before is not None:
-        parts.append(_upright("chance", scale.at(before), top, foot))
-    parts.append(_upright("bound", scale.at(bound), top, foot))
+        parts.append(across_rows("chance", scale.at(before), top, step, len(rows), width))
+    parts.append(across_rows("bound", scale.at(bound), top, step, len(rows), width))
     for place, row in enumerate(rows):
         y = top + step * place
         words = row_words(names[row.name], row.verdict, scale, y + (17 if is_wide else 15), width)
@@ -78,10 +79,6 @@ def _scale(rows: Sequence[Held], unit: Unit, bound: float, before: float | None,
 def _beyond(scale: Scale, bound: float, top: float, foot: float, *, is_floor: bool) -> str:
     start, end = (scale.start, scale.at(bound)) if is_floor else (scale.at(bound), scale.end)
     return f'<path d="M{start:.1f} {top}H{end:.1f}V{foot}H{start:.1f}z" class="beyond"/>'
-
-
-def _upright(kind: str, at: float, top: float, foot: float) -> str:
-    return f'<line class="{kind}" x1="{at:.1f}" x2="{at:.1f}" y1="{top}" y2="{foot}"/>'
 
 
 def _row(row: Held, scale: Scale, y: float, words: Sequence[str]) -> str:

@@ -22,7 +22,7 @@ FEWEST_SPOKES = 3
 
 
 class Key(Struct, frozen=True, kw_only=True):
-    """One line of a legend: a model and the slot of its colour and marker."""
+    """One line of a legend: a model, or what a point says of it, and the slot of its colour and marker."""
 
     name: str
     slot: int
@@ -32,12 +32,14 @@ class Figure(Struct, frozen=True, kw_only=True):
     """A chart with its heading and what a reader needs to know of it. ``svg`` is markup of ours, all text escaped.
 
     ``legend``: whom the page's legend names and lets a reader hide; none where the chart names its models itself.
+    ``front``: the points that matter of a chart too full to name them, in words below it.
     """
 
     title: str
     note: str
     svg: str
     legend: tuple[Key, ...] = ()
+    front: tuple[Key, ...] = ()
 
 
 def slots(evidence: Evidence) -> dict[str, int]:
@@ -191,7 +193,8 @@ def _against_cost(bench: Bench, slot_of: dict[str, int]) -> Figure | None:
             y_unit="share",
         )
     )
-    return Figure(title="Quality against cost", note=_front_note(bench, marks, "dearer"), svg=svg)
+    note, front = _front_note(bench, marks, "dearer"), _front(marks, "USD")
+    return Figure(title="Quality against cost", note=note, svg=svg, front=front)
 
 
 def _against_latency(bench: Bench, slot_of: dict[str, int]) -> Figure | None:
@@ -209,7 +212,8 @@ def _against_latency(bench: Bench, slot_of: dict[str, int]) -> Figure | None:
             y_unit="share",
         )
     )
-    return Figure(title="Quality against latency", note=_front_note(bench, marks, "slower"), svg=svg)
+    note, front = _front_note(bench, marks, "slower"), _front(marks, "s")
+    return Figure(title="Quality against latency", note=note, svg=svg, front=front)
 
 
 def _front_note(bench: Bench, marks: Sequence[charts.Mark], worse: str) -> str:
@@ -222,6 +226,14 @@ def _front_note(bench: Bench, marks: Sequence[charts.Mark], worse: str) -> str:
         f"which no other model beats in one without being {worse} or less accurate."
         + (f" Not on it, since too many of its answers have no score: {left_out}." if left_out else "")
     )
+
+
+def _front(marks: Sequence[charts.Mark], x_unit: Unit) -> tuple[Key, ...]:
+    """The front in words, from left to right, where the chart has no room for all its names."""
+    if not charts.is_crowded(marks):
+        return ()
+    front = sorted((mark for mark in marks if mark.is_front), key=lambda mark: mark.x)
+    return tuple(Key(name=charts.point_words(mark, x_unit, "share"), slot=mark.slot) for mark in front)
 
 
 def _marks(bench: Bench, metric: str, slot_of: dict[str, int], *, times: int = 1) -> list[charts.Mark]:

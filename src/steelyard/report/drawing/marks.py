@@ -132,6 +132,14 @@ def row_words(name: str, told: str, scale: Scale, y: float, width: int) -> tuple
     return words_at(2, y, shown, "start", "name"), words_at(width - 2, y, told, "end")
 
 
+def across_rows(kind: str, at: float, top: float, step: float, rows: int, width: int) -> str:
+    """A line through all rows of a chart; on a narrow one it leaves out the words above each interval."""
+    if width > PHONE_WIDTH:
+        return f'<line class="{kind}" x1="{at:.1f}" x2="{at:.1f}" y1="{top}" y2="{top + step * rows}"/>'
+    parts = "".join(f"M{at:.1f} {top + step * (row + 1) - 19}v19" for row in range(rows))
+    return f'<path d="{parts}" class="{kind}"/>'
+
+
 def group(kind: str, hover: str, parts: Sequence[str]) -> str:
     """What belongs together, with the words that hovering tells."""
     return f'<g class="{kind}"><title>{escape(visible(hover))}</title>{"".join(parts)}</g>'

@@ -108,6 +108,11 @@ class Progress(Struct, frozen=True, kw_only=True):
         return sum(one.done for one in self.cells)
 
     @property
+    def is_unanswered(self) -> bool:
+        """Whether no model gave an answer, so that nothing was spent on any."""
+        return sum(one.done for one in self.cells if not one.cell.is_floor) == sum(self.failed.values())
+
+    @property
     def planned(self) -> int:
         """Requests that the run means to send."""
         return sum(one.planned for one in self.cells)
