@@ -14,11 +14,7 @@ from steelyard.cli import main
 from steelyard.report import evidence, short, terminal
 from steelyard.report.answers import answer_text, gold
 from steelyard.report.console import PlainConsole
-<<<<<<< HEAD
-from steelyard.report.matrix import figures_table
-=======
-from steelyard.report.matrix import in_figures
->>>>>>> eyestwo
+from steelyard.report.matrix import figures_table, in_figures
 from steelyard.report.results import load_results, warnings
 from steelyard.report.spending import Spending, spending_line
 from steelyard.store import Store
