@@ -7,6 +7,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 from aiohttp import web
 
@@ -41,6 +42,14 @@ def started(*words):
     return Started("run", *words, "--store", "s.db", "--quiet", "--yes")
 
 
+def until_ended(processes):
+    """Return when they ask nothing more: they hear of the end of who began them."""
+    deadline_s = time.monotonic() + 120
+    while any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes):
+        assert time.monotonic() < deadline_s
+        time.sleep(0.005)
+
+
 def killed_and_resumed_until_it_is_spent(budget_usd, kills, *how, seed=1):
     """What was billed, what the run says it spent and has in doubt, and how many kills hit it while it was at work."""
     lines = [json.dumps({"question": f"Is {i}?", "answer": "yes", "id": f"c{i}"}) for i in range(ITEMS)]
@@ -55,10 +64,12 @@ def killed_and_resumed_until_it_is_spent(budget_usd, kills, *how, seed=1):
             while service.billed < enough and process.poll() is None:
                 time.sleep(0.001)
             time.sleep(chance.uniform(0, 0.04))
-            hits += process.poll() is None
+            workers, hits = [], hits + (process.poll() is None)
+            with suppress(psutil.NoSuchProcess):
+                workers = psutil.Process(process.pid).children(recursive=True)
             process.kill()
             process.communicate()
-            time.sleep(0.3 if how else 0)  # workers hear of it
+            until_ended(workers)
             words = ["--resume", "last"]
         process = started(*words)
         _, told = process.communicate(timeout=60)

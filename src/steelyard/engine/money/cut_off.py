@@ -55,28 +55,34 @@ def _answers(cells: Sequence[Cell], plan: Plan, each: int) -> CutOff:
     if not asked:
         return CutOff(calls=0, usd=0.0)
     answers = each * concurrency_of(asked[0], plan)
-    costs = (cost for cell in asked for cost in _costs(cell, plan, cell.spec.asked, is_read=len(cell.spec.asked) > 1))
     calls = asked[0].spec.calls_per_answer
-    return CutOff(calls=answers * calls, usd=_dearest(costs, answers, calls))
+    costs = (
+        cost for cell in asked for cost in _costs(cell, plan, cell.spec.asked, calls, is_read=len(cell.spec.asked) > 1)
+    )
+    return CutOff(calls=answers * calls, usd=_dearest(costs, answers))
 
 
 def _verdicts(cells: Sequence[Cell], plan: Plan, each: int) -> CutOff:
     """Of the verdicts on them."""
+    judged = [(cell, cell.judge) for cell in cells if cell.judge is not None]
+    if not judged:
+        return CutOff(calls=0, usd=0.0)
     workers = plan.workers or 1
-    most = CutOff(calls=0, usd=0.0)
-    for cell in cells:
-        if (judge := cell.judge) is not None:
-            heard = each * min(max(concurrency_of(cell, plan), judge.concurrency, workers), MOST_SCORERS * workers)
-            usd = _dearest(_costs(cell, plan, (judge.spec,), is_read=True), heard, judge.calls_per_answer)
-            known = None if usd is None or most.usd is None else max(usd, most.usd)
-            most = CutOff(calls=max(most.calls, heard * judge.calls_per_answer), usd=known)
-    return most
+    widest = max(max(concurrency_of(cell, plan), judge.concurrency, workers) for cell, judge in judged)
+    heard = each * min(widest, MOST_SCORERS * workers)
+    calls = max(judge.calls_per_answer for _, judge in judged)
+    costs = (
+        cost
+        for cell, judge in judged
+        for cost in _costs(cell, plan, (judge.spec,), judge.calls_per_answer, is_read=True)
+    )
+    return CutOff(calls=heard * calls, usd=_dearest(costs, heard))
 
 
-def _costs(cell: Cell, plan: Plan, specs: Iterable[ModelSpec], *, is_read: bool) -> Iterator[float | None]:
-    """The most that one call to any of these models can cost, for each request of the cell.
+def _costs(cell: Cell, plan: Plan, specs: Iterable[ModelSpec], calls: int, *, is_read: bool) -> Iterator[float | None]:
+    """The most that so many calls to any of these models can cost, for each request of the cell.
 
-    ``is_read``: it may read the answer to the request, with the words around it.
+    ``is_read``: they may read the answer to the request, with the words around it.
     """
     paid = [(WorstCase(spec), spec.max_tokens) for spec in specs if not is_free(spec)]
     samples = cell.task.dataset.samples
@@ -84,7 +90,7 @@ def _costs(cell: Cell, plan: Plan, specs: Iterable[ModelSpec], *, is_read: bool)
         request = cell.request(position, samples[position], 0, plan.seed)
         costs = [worst.of_tokens(*_tokens(request, limit, is_read=is_read)) for worst, limit in paid]
         known = [cost for cost in costs if cost is not None]
-        cost = max(known) if len(known) == len(costs) else None
+        cost = calls * max(known) if len(known) == len(costs) else None
         for _ in range(cell.info.repeats):
             yield cost
 
@@ -97,11 +103,11 @@ def _tokens(request: Request, limit: int | None, *, is_read: bool) -> tuple[int,
     return read + said + INSTRUCTION_TOKENS, max(said, limit or ASSUMED_OUTPUT_TOKENS)
 
 
-def _dearest(costs: Iterable[float | None], n: int, calls: int) -> float | None:
-    """So many requests of the dearest, each of so many calls; ``None`` where the cost of one is unknown."""
+def _dearest(costs: Iterable[float | None], n: int) -> float | None:
+    """So many of the dearest together; ``None`` where the cost of one is unknown."""
     known: list[float] = []
     for cost in costs:
         if cost is None:
             return None
         known.append(cost)
-    return calls * sum(heapq.nlargest(n, known))
+    return sum(heapq.nlargest(n, known))
