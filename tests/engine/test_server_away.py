@@ -24,6 +24,7 @@ from steelyard.errors import StoreError, StoreHeldUp
 from steelyard.plan.plan import BenchmarkSpec, Plan
 from steelyard.store import Store
 from steelyard.store.database import silence, sqlite_file
+from steelyard.store.database.postgresql import PostgreSQL
 from steelyard.store.rows.account import Budget
 from steelyard.types import ModelSpec
 
@@ -167,14 +168,22 @@ def test_a_new_run_of_which_nobody_heard_begins_once(way, schema, arrives, monke
     assert kept(schema) == WHOLE
 
 
-def test_of_sessions_of_which_nobody_heard_none_is_left_whichever_commits_arrived(way, schema):
+def test_of_sessions_of_which_nobody_heard_none_is_left_whichever_commits_arrived(way, schema, monkeypatch):
+    hold = PostgreSQL.hold
+
+    def hold_and_lose_the_commit(database, session):
+        hold(database, session)
+        way.lose_commits = 1
+
     with Store.open(way.address(schema)) as store:
         run = store.create_run(name="r", plan={}, plan_digest="x")
+        monkeypatch.setattr(PostgreSQL, "hold", hold_and_lose_the_commit)
         for way.arrives in (True, False):
-            way.lose_commits = 1
             with pytest.raises(StoreHeldUp):
                 store.begin_session(run.id, {})
+        monkeypatch.setattr(PostgreSQL, "hold", hold)
         session = store.begin_session(run.id, {})
+        assert way.lost == 2
         assert [one.id for one in store.sessions(run.id)] == [session]
 
 
