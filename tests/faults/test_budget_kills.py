@@ -45,9 +45,11 @@ def started(*words):
 def until_ended(processes):
     """Return when they ask nothing more: they hear of the end of who began them."""
     deadline_s = time.monotonic() + 120
-    while any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes):
-        assert time.monotonic() < deadline_s
-        time.sleep(0.005)
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                assert time.monotonic() < deadline_s
+                time.sleep(0.005)
 
 
 def killed_and_resumed_until_it_is_spent(budget_usd, kills, *how, seed=1):
