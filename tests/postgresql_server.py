@@ -98,8 +98,6 @@ def _start(folder):
     options = ["-U", "steelyard", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", "--no-instructions"]
     _run("initdb", "-D", f"{folder}/data", *options)
     rules = Path(f"{folder}/data/pg_hba.conf")
-    rules.write_text(f"local all {ASKED_FOR_A_PASSWORD} scram-sha-256\n{rules.read_text()}")
-    rules = Path(f"{folder}/data/pg_hba.conf")
     rules.write_text(f"local all +{ASKED_FOR_A_PASSWORD} scram-sha-256\n{rules.read_text()}")
     settings = " ".join(f"-c {setting}" for setting in SETTINGS)
     _run("pg_ctl", "-D", f"{folder}/data", "-l", f"{folder}/log", "-w", "-o", f"-k {folder} {settings}", "start")

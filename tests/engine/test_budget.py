@@ -16,8 +16,7 @@ import steelyard as sy
 from command import ok
 from forks import FORKS
 from server import chunk, finish, serving, stream, usage
-from steelyard.engine.asking import attempts
-from steelyard.engine.asking.attempts import RetryPolicy
+from steelyard.engine.asking.attempts import Asker, RetryPolicy
 from steelyard.engine.money.budget import (
     ASSUMED_OUTPUT_TOKENS,
     Bill,
@@ -261,17 +260,8 @@ def asked_of(scripted, *, shut_after_s=None, cancelled_after_s=None, limit_usd=N
         bill = Bill(ledger, WorstCase(spec), request(max_tokens=4))
         assert await bill.open()
         door = RetryPolicy().throttle(1)
-        asking = asyncio.ensure_future(
-            attempts.ask(
-                scripted,
-                request(max_tokens=4),
-                timeout_s=60,
-                policy=RetryPolicy(),
-                generator=random.Random(0),
-                throttle=door,
-                bill=bill,
-            )
-        )
+        asker = Asker(scripted, timeout_s=60, policy=RetryPolicy(), generator=random.Random(0), throttle=door)
+        asking = asyncio.ensure_future(asker.ask(request(max_tokens=4), bill))
         if shut_after_s is not None:
             asyncio.get_running_loop().call_later(shut_after_s, door.shut)
         if cancelled_after_s is not None:

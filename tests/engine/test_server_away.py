@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from contextlib import closing
 
+import psycopg
 import pytest
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
@@ -16,13 +17,14 @@ from sqlalchemy.engine import Engine
 import postgresql_server as server
 import steelyard as sy
 from postgresql_way import Way
-from steelyard.engine import driving, writer
+from steelyard.engine import driving, lanes, writer
 from steelyard.engine.progress import Progress
 from steelyard.engine.run import Given, execute
 from steelyard.errors import StoreError, StoreHeldUp
 from steelyard.plan.plan import BenchmarkSpec, Plan
 from steelyard.store import Store
 from steelyard.store.database import silence, sqlite_file
+from steelyard.store.database.postgresql import PostgreSQL
 from steelyard.store.rows.account import Budget
 from steelyard.types import ModelSpec
 
@@ -133,6 +135,7 @@ BEFORE_THE_FIRST_REQUEST = [
 
 @pytest.mark.parametrize(("owner", "name"), BEFORE_THE_FIRST_REQUEST)
 def test_a_server_that_goes_away_before_the_first_request_is_waited_for(way, schema, owner, name, monkeypatch):
+    monkeypatch.setattr(lanes, "READ_AT_ONCE", 3)
     told = []
 
     def tell(text):
@@ -163,6 +166,25 @@ def test_a_new_run_of_which_nobody_heard_begins_once(way, schema, arrives, monke
         assert len(store.sessions(ended.run.id)) == 1
     assert (ended.status, way.lost) == ("done", 2)
     assert kept(schema) == WHOLE
+
+
+def test_of_sessions_of_which_nobody_heard_none_is_left_whichever_commits_arrived(way, schema, monkeypatch):
+    hold = PostgreSQL.hold
+
+    def hold_and_lose_the_commit(database, session):
+        hold(database, session)
+        way.lose_commits = 1
+
+    with Store.open(way.address(schema)) as store:
+        run = store.create_run(name="r", plan={}, plan_digest="x")
+        monkeypatch.setattr(PostgreSQL, "hold", hold_and_lose_the_commit)
+        for way.arrives in (True, False):
+            with pytest.raises(StoreHeldUp):
+                store.begin_session(run.id, {})
+        monkeypatch.setattr(PostgreSQL, "hold", hold)
+        session = store.begin_session(run.id, {})
+        assert way.lost == 2
+        assert [one.id for one in store.sessions(run.id)] == [session]
 
 
 def test_a_server_that_stays_away_before_the_first_request_ends_the_run_with_nothing_sent(way, schema, monkeypatch):
@@ -261,10 +283,29 @@ def test_a_run_whose_server_is_reached_and_never_answers_is_held_up_and_ends_wit
     assert kept(schema) == WHOLE
 
 
-def test_a_server_that_is_long_at_work_on_a_statement_is_heard_out(schema, monkeypatch):
-    monkeypatch.setattr(silence, "SILENT_AFTER_S", 0.1)
+@pytest.mark.parametrize("keeps_account", ["on", "off"])
+def test_a_server_that_is_long_at_work_on_a_statement_is_heard_out(schema, keeps_account, monkeypatch):
+    monkeypatch.setattr(silence, "SILENT_AFTER_S", 0.0)
     with Store.open(server.address(schema)) as store, store.reading() as connection:
-        assert connection.exec_driver_sql("SELECT 1 FROM pg_sleep(0.6)").scalar_one() == 1
+        heard, told = connection.connection.driver_connection, []
+        ask = heard.is_at_work
+        heard.is_at_work = lambda: told.append(ask()) or told[-1]
+        connection.exec_driver_sql(f"SET track_activities = {keeps_account}")
+        assert connection.exec_driver_sql("SELECT 1 FROM pg_sleep(0.3)").scalar_one() == 1
+    assert any(told)
+
+
+def test_a_connection_that_cannot_be_set_up_is_closed(schema, monkeypatch):
+    made = []
+
+    def refuse(connection, *arguments):
+        made.append(connection)
+        raise psycopg.OperationalError("the server is reached, and does not answer")
+
+    monkeypatch.setattr(silence.Heard, "execute", refuse)
+    with pytest.raises(psycopg.OperationalError):
+        silence.connected(server.address(schema).replace("+psycopg", ""))
+    assert [connection.closed for connection in made] == [True]
 
 
 REFUSALS = {

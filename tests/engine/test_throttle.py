@@ -2,13 +2,17 @@
 
 import asyncio
 import random
+from types import SimpleNamespace
 
 import pytest
 
-from steelyard.engine.asking.attempts import RetryPolicy, ask
+from steelyard.engine.asking import attempts
+from steelyard.engine.asking.attempts import Asker, RetryPolicy
 from steelyard.engine.asking.throttle import COOL_DOWN_S, PROBE_EVERY_S, Door, GateShut, Throttle
 from steelyard.providers.scripted import Scripted
 from steelyard.types import Completion, Failure, Likelihood, Prompt, Request
+
+QUESTION = Request(model="m", prompt=Prompt(kind="chat"))
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
@@ -34,6 +38,15 @@ def simulate(scenario):
         return loop.run_until_complete(_ended(scenario(loop)))
     finally:
         loop.close()
+
+
+def asker(provider, throttle=None):
+    return Asker(provider, timeout_s=5.0, policy=RetryPolicy(), generator=random.Random(0), throttle=throttle)
+
+
+def failing_once(**failure):
+    failures = [Failure(kind="server", message="down", **failure)]
+    return Scripted(script=lambda request: failures.pop() if failures else "7")
 
 
 async def _ended(scenario):
@@ -222,15 +235,8 @@ def test_a_text_before_four_continuations_counts_four_times_among_tokens_a_minut
 
     prompt = Prompt(kind="likelihood", text="x" * 4_000, continuations=(" a", " b", " c", " d"))
     answer = Completion(likelihoods=(Likelihood(logprob=-1.0, tokens=1, characters=1),) * 4)
-    asked = ask(
-        Scripted(answer),
-        Request(model="m", prompt=prompt),
-        timeout_s=5,
-        policy=RetryPolicy(),
-        generator=random.Random(0),
-        throttle=Counting(Throttle(1, tokens_per_minute=1e9)),
-    )
-    assert asyncio.run(asked).completion is not None
+    asking = asker(Scripted(answer), Counting(Throttle(1, tokens_per_minute=1e9)))
+    assert asyncio.run(asking.ask(Request(model="m", prompt=prompt))).completion is not None
     assert told == [4_002.0]
 
 
@@ -273,20 +279,34 @@ def test_a_refusal_is_waited_out_for_as_long_as_it_asks_and_what_an_answer_says_
 
 def test_a_pause_that_a_failing_service_asks_for_is_kept_and_none_beyond_the_time_of_a_question():
     async def scenario(loop, asked_s):
-        failures = [Failure(kind="server", message="down", retry_after_s=asked_s)]
-        provider = Scripted(script=lambda request: failures.pop() if failures else "7")
         began_s = loop.time()
-        outcome = await ask(
-            provider,
-            Request(model="m", prompt=Prompt(kind="chat")),
-            timeout_s=5.0,
-            policy=RetryPolicy(),
-            generator=random.Random(0),
-        )
+        outcome = await asker(failing_once(retry_after_s=asked_s)).ask(QUESTION)
         return loop.time() - began_s, outcome.completion is not None
 
     assert simulate(lambda loop: scenario(loop, 120.0)) == (pytest.approx(120.0, abs=1.0), True)
     assert simulate(lambda loop: scenario(loop, 7200.0)) == (pytest.approx(0.0, abs=1.0), False)
+
+
+def test_a_pause_ends_as_soon_as_nothing_more_is_sent():
+    async def scenario(loop):
+        door = Door(Throttle(1, clock=loop.time))
+        asking = asyncio.create_task(asker(failing_once(retry_after_s=1800.0), door).ask(QUESTION))
+        loop.call_later(1.0, door.shut)
+        outcome = await asking
+        return loop.time(), outcome.failure.message, outcome.attempts, door.resting
+
+    assert simulate(scenario) == (pytest.approx(1.0), "down", (), 0)
+
+
+def test_the_wait_for_its_first_turn_takes_no_time_from_the_tries_of_a_question(monkeypatch):
+    async def scenario(loop):
+        monkeypatch.setattr(attempts, "time", SimpleNamespace(perf_counter_ns=lambda: int(loop.time() * 1e9) + 1))
+        throttle = Throttle(1, clock=loop.time)
+        throttle.hold(2 * RetryPolicy().longest_s, most_s=float("inf"))
+        outcome = await asker(failing_once(), Door(throttle)).ask(QUESTION)
+        return outcome.completion is not None, len(outcome.attempts)
+
+    assert simulate(scenario) == (True, 1)
 
 
 def test_what_was_cut_comes_back_after_a_while_of_answers():

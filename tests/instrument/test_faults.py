@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from steelyard.engine.asking.attempts import RetryPolicy, ask
+from steelyard.engine.asking.attempts import Asker, RetryPolicy
 from steelyard.instrument.mock import Mock
 from steelyard.instrument.settings import FAULTS, Settings
 from steelyard.providers import reply
@@ -47,7 +47,7 @@ def outcome_of(settings, *, streamed=True, stall_s=0.3, tries=1):
             policy = RetryPolicy(tries=tries, refusals=tries, first_wait_s=0.01)
             await provider.open()
             try:
-                return await ask(provider, request, timeout_s=20, policy=policy, generator=random.Random(0))
+                return await Asker(provider, timeout_s=20, policy=policy, generator=random.Random(0)).ask(request)
             finally:
                 await provider.close()
 

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from steelyard.engine.asking.attempts import RetryPolicy, ask
+from steelyard.engine.asking.attempts import Asker, RetryPolicy
 from steelyard.instrument.mock import Mock
 from steelyard.instrument.settings import Settings
 from steelyard.providers import connect
@@ -30,10 +30,8 @@ async def asked(mock, provider):
     await endpoint.open()
     try:
         request = endpoint.with_confidence(REQUEST)
-        outcome = await ask(
-            endpoint, request, timeout_s=10, policy=RetryPolicy(first_wait_s=0.01), generator=random.Random(0)
-        )
-        plain = await ask(endpoint, REQUEST, timeout_s=10, policy=RetryPolicy(), generator=random.Random(0))
+        asker = Asker(endpoint, timeout_s=10, policy=RetryPolicy(first_wait_s=0.01), generator=random.Random(0))
+        outcome, plain = await asker.ask(request), await asker.ask(REQUEST)
     finally:
         await endpoint.close()
     return outcome.completion, plain.completion

@@ -9,7 +9,7 @@ from aiohttp import web
 
 import vendor_replies as replies
 from server import serving
-from steelyard.engine.asking.attempts import RetryPolicy, ask
+from steelyard.engine.asking.attempts import Asker, RetryPolicy
 from steelyard.errors import EnvironmentFault
 from steelyard.providers import connect
 from steelyard.types import Message, ModelSpec, Prompt, Request
@@ -27,9 +27,8 @@ def answer(handle, request=ASKED):
     async def work(url):
         provider = connect(ModelSpec(id="litellm/openai/m", provider="litellm", model="openai/m", base_url=url))
         policy = RetryPolicy(tries=1, refusals=1)
-        return await ask(
-            provider, request, timeout_s=30, policy=policy, generator=random.Random(0), notice=notices.append
-        )
+        asker = Asker(provider, timeout_s=30, policy=policy, generator=random.Random(0), notice=notices.append)
+        return await asker.ask(request)
 
     with serving(handle) as server:
         return asyncio.run(work(server.url)), server, notices

@@ -12,7 +12,7 @@ from aiohttp import web
 from msgspec.structs import replace
 
 from server import chunk, finish, serving, stream, usage
-from steelyard.engine.asking.attempts import RetryPolicy, ask
+from steelyard.engine.asking.attempts import Asker, RetryPolicy
 from steelyard.errors import UsageError
 from steelyard.providers import wire
 from steelyard.providers.counted import usage_of
@@ -32,9 +32,10 @@ def answer(handle, request=CHAT, *, policy=FAST, timeout_s=5.0, key=None, stall_
         provider = OpenAI(base_url=url, key=key, stall_s=stall_s)
         await provider.open()
         try:
-            return await ask(
-                provider, request, timeout_s=timeout_s, policy=policy, generator=random.Random(0), notice=notices.append
+            asker = Asker(
+                provider, timeout_s=timeout_s, policy=policy, generator=random.Random(0), notice=notices.append
             )
+            return await asker.ask(request)
         finally:
             await provider.close()
 
@@ -84,7 +85,8 @@ def test_the_connection_of_a_streamed_answer_serves_the_next_request():
         provider = OpenAI(base_url=url)
         await provider.open()
         try:
-            return [await ask(provider, CHAT, timeout_s=5.0, policy=FAST, generator=random.Random(0)) for _ in range(3)]
+            asker = Asker(provider, timeout_s=5.0, policy=FAST, generator=random.Random(0))
+            return [await asker.ask(CHAT) for _ in range(3)]
         finally:
             await provider.close()
 
@@ -466,7 +468,7 @@ def test_a_refused_connection_is_retried_and_named():
     async def work():
         provider = OpenAI(base_url="http://127.0.0.1:9/v1")
         try:
-            return await ask(provider, CHAT, timeout_s=5, policy=FAST, generator=random.Random(0))
+            return await Asker(provider, timeout_s=5, policy=FAST, generator=random.Random(0)).ask(CHAT)
         finally:
             await provider.close()
 

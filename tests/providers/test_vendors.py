@@ -11,7 +11,7 @@ from aiohttp import web
 import vendor_replies as replies
 from server import serving
 from steelyard import prices
-from steelyard.engine.asking.attempts import RetryPolicy, ask
+from steelyard.engine.asking.attempts import Asker, RetryPolicy
 from steelyard.providers import connect
 from steelyard.providers.anthropic import MESSAGES
 from steelyard.providers.google import GENERATE
@@ -93,17 +93,8 @@ def answer(vendor, handle, request=ASKED, *, policy=FAST, times=1, **settings):
         provider = connect(spec)
         await provider.open()
         try:
-            return [
-                await ask(
-                    provider,
-                    request,
-                    timeout_s=5,
-                    policy=policy,
-                    generator=random.Random(0),
-                    notice=notices.append,
-                )
-                for _ in range(times)
-            ]
+            asker = Asker(provider, timeout_s=5, policy=policy, generator=random.Random(0), notice=notices.append)
+            return [await asker.ask(request) for _ in range(times)]
         finally:
             await provider.close()
 

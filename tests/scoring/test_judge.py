@@ -6,6 +6,7 @@ import re
 import signal
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,10 +15,11 @@ from command import ok
 from forks import Started
 from server import chunk, finish, serving, stream, usage
 from steelyard.engine.asking.attempts import RetryPolicy
-from steelyard.errors import UsageError
+from steelyard.engine.judging.judges import Seat
+from steelyard.errors import ProviderError, UsageError
 from steelyard.scoring import judge as judging
 from steelyard.store import Store
-from steelyard.types import Price
+from steelyard.types import Failure, Price, Prompt, Request
 
 SAMPLE = sy.Sample(id="q/0", input="Capital of France?", target="Paris")
 
@@ -77,6 +79,31 @@ def test_only_the_last_line_in_the_asked_form_is_a_verdict(reply, value):
     assert (score.answer is None) == (value is None)
     if value is None:
         assert "did not decide" in score.reason
+
+
+def test_a_judge_that_is_given_up_keeps_nobody_waiting_for_it():
+    failures = {
+        "rests": Failure(kind="server", message="down", retry_after_s=1800.0),
+        "ends it": Failure(kind="auth", message="no such key"),
+    }
+    asked = []
+
+    def reply(request):
+        asked.append(request.prompt.text)
+        return failures[request.prompt.text]
+
+    async def ask(seat, text):
+        with pytest.raises(ProviderError) as raised:
+            await seat.ask(Request(model="j", prompt=Prompt(kind="chat", text=text)))
+        return raised.value.failure.message
+
+    async def story():
+        seat = Seat(SimpleNamespace(judge=sy.Judge(model=sy.Scripted(reply), concurrency=2)))
+        async with asyncio.timeout(30):
+            return await asyncio.gather(ask(seat, "rests"), ask(seat, "ends it"))
+
+    assert asyncio.run(story()) == ["down", "no such key"]
+    assert asked == ["rests", "ends it"]
 
 
 def test_a_verdict_that_may_have_been_cut_off_is_none():
@@ -160,7 +187,7 @@ def test_an_honest_judge_is_not_moved_by_an_injected_verdict():
 
 
 def test_a_judge_that_fails_leaves_the_answer_unscored_with_the_reason():
-    failed = sy.ProviderError(sy.Failure(kind="timeout", message="no complete answer within 1 s"))
+    failed = sy.ProviderError(Failure(kind="timeout", message="no complete answer within 1 s"))
     score = judged(JUDGE, "Paris", failed)["accuracy"]
     assert (score.value, score.answer) == (None, None)
     assert score.reason == "the judge failed: timeout: no complete answer within 1 s"
@@ -284,7 +311,7 @@ def test_the_judge_is_opened_and_closed_with_the_run_and_stored_with_it():
 
 def test_a_judge_with_a_bad_key_stops_at_once_and_the_answers_are_kept_for_another_time():
     messages = []
-    bad = sy.Scripted(sy.Failure(kind="auth", message="HTTP 401: bad key"), name="hall", concurrency=1)
+    bad = sy.Scripted(Failure(kind="auth", message="HTTP 401: bad key"), name="hall", concurrency=1)
     run = sy.run([echo], [quiz(sy.Judge(model=bad, concurrency=1), 50)], on_message=messages.append)
     assert bad.asked == 1
     assert messages == ["the judge hall stopped: HTTP 401: bad key"]
@@ -299,7 +326,7 @@ def test_a_run_that_goes_on_asks_the_judge_again_and_not_the_model():
     from steelyard.engine.run import Given, execute
     from steelyard.plan.plan import BenchmarkSpec, Plan
 
-    judge_says = [sy.Failure(kind="rejected", message="no")]
+    judge_says = [Failure(kind="rejected", message="no")]
     hall = sy.Scripted(lambda request: judge_says[0], name="hall")
     model = sy.Scripted("4", name="model")
     spec = sy.ModelSpec(id="model", provider="object", model="model")

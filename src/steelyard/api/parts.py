@@ -12,7 +12,7 @@ from steelyard.api.given import Model, model_spec
 from steelyard.api.synchronous import synchronous
 from steelyard.benchmarks import find_benchmark
 from steelyard.benchmarks.benchmark import Selection, scores_of
-from steelyard.engine.asking.attempts import RetryPolicy, ask
+from steelyard.engine.asking.attempts import Asker, RetryPolicy
 from steelyard.engine.run import Given
 from steelyard.engine.stage import opened
 from steelyard.errors import ProviderError, UnknownName, UsageError
@@ -53,9 +53,8 @@ async def run_model_async(model: Model, prompt: str | Sequence[Message], **setti
         extra=spec.extra,
     )
     async with opened([provider]):
-        outcome = await ask(
-            provider, request, timeout_s=spec.timeout_s, policy=RetryPolicy(), generator=random.Random()
-        )
+        asker = Asker(provider, timeout_s=spec.timeout_s, policy=RetryPolicy(), generator=random.Random())
+        outcome = await asker.ask(request)
     if outcome.completion is None:
         raise ProviderError(outcome.failure or Failure(kind="provider", message="no answer"))
     return outcome.completion

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Container, Sequence
 from functools import partial
-from itertools import islice
 from typing import NamedTuple
 
 from steelyard.engine.asking.attempts import RetryPolicy
@@ -21,7 +20,7 @@ from steelyard.engine.reuse.cache import Cache, identity, oldest_used_s
 from steelyard.engine.schedule.horizon import Horizon
 from steelyard.engine.work import OpenCell, Work
 from steelyard.engine.writer import Writer, patiently
-from steelyard.errors import StoreHeldUp, UsageError
+from steelyard.errors import UsageError
 from steelyard.plan.plan import Plan
 from steelyard.providers.batches import BatchService
 from steelyard.store import Store
@@ -174,10 +173,13 @@ def concurrency_of(cell: Cell, plan: Plan) -> int:
 
 
 async def unscored(lane: Lane | SharedLane, store: Store, tell: Callable[[str], None]) -> AsyncIterator[Work]:
-    """What was answered in an earlier stretch of the run and never scored; a store that is held up is waited for."""
+    """What was answered in an earlier stretch of the run and never scored; a store that is held up is waited for.
+
+    Nothing is read from while answers are scored: a judge may take hours for those that were read at once.
+    """
     for cell in lane.cells:
-        answers = _Unscored(store, cell)
-        while some := await patiently(answers.next_ones, tell):
+        last = 0
+        while some := await patiently(partial(_unscored_after, last, cell, store), tell):
             for call_id, sample, call in some:
                 yield Work(
                     cell=cell,
@@ -189,27 +191,12 @@ async def unscored(lane: Lane | SharedLane, store: Store, tell: Callable[[str], 
                     call_id=call_id,
                     answered_before=True,
                 )
+            last, *_ = some[-1]
 
 
-class _Unscored:
-    """The answers of a cell that nobody has scored, some at a time; those that were read are not read again."""
-
-    def __init__(self, store: Store, cell: OpenCell) -> None:
-        protocol = cell.cell.task.protocol
-        self._read = partial(store.unscored, cell.row, protocol.name, protocol.version)
-        self._answers = self._read()
-        self._last = 0
-
-    def next_ones(self) -> list[tuple[int, Sample, Call]]:
-        """Some more of them; none are left where there are none."""
-        try:
-            some = list(islice(self._answers, READ_AT_ONCE))
-        except StoreHeldUp:
-            self._answers = self._read(after=self._last)
-            raise
-        if some:
-            self._last, *_ = some[-1]
-        return some
+def _unscored_after(last: int, cell: OpenCell, store: Store) -> list[tuple[int, Sample, Call]]:
+    protocol = cell.cell.task.protocol
+    return list(store.unscored(cell.row, protocol.name, protocol.version, after=last, most=READ_AT_ONCE))
 
 
 def batch_service_of(spec: ModelSpec) -> BatchService:

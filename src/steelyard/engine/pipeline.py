@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from steelyard import prices
-from steelyard.engine.asking.attempts import Outcome, RetryPolicy, ask
+from steelyard.engine.asking.attempts import Asker, Outcome, RetryPolicy
 from steelyard.engine.asking.batch_lane import MOST_HELD, BatchLane
 from steelyard.engine.asking.believed import believed
 from steelyard.engine.asking.clock import Clock, without_times
@@ -61,24 +61,35 @@ class Lane:
         gates: Gates | None = None,
         on_stop: Callable[[str], None] = lambda reason: None,
     ) -> None:
-        self.cells, self._writer, self._progress, self._policy = cells, writer, progress, policy
+        self.cells, self._writer, self._progress = cells, writer, progress
         self.till: Till | None = None
         self._spec = cells[0].cell.spec
         self.model = self._spec.id
-        self._generator = random.Random()
         self._on_stop = on_stop
         self.concurrency = concurrency
-        gates = gates or Gates(policy)
+        gates, generator = gates or Gates(policy), random.Random()
         self._system = system_of(
             cells[0].cell,
             policy=policy,
             gates=gates,
             concurrency=concurrency,
             tell=progress.tell,
-            generator=self._generator,
+            generator=generator,
         )
         first = cells[0].cell.provider
-        self.throttle = self._system.first.throttle if self._system else gates.door(concurrency, self._spec, first)
+        self.throttle = (
+            self._system.first.asker.throttle if self._system else gates.door(concurrency, self._spec, first)
+        )
+        self._asker: Asker | None = None
+        if first is not None:
+            self._asker = Asker(
+                first,
+                timeout_s=self._spec.timeout_s,
+                policy=policy,
+                generator=generator,
+                throttle=self.throttle,
+                notice=progress.tell,
+            )
         self._clock = Clock()
         self._stragglers = Stragglers(self.model, self._spec.timeout_s, progress.tell, self._held)
         for cell in cells:
@@ -321,19 +332,10 @@ class Lane:
         if cell.floor is not None:
             answer = cell.floor.answer(work.sample, work.repeat)
             return Outcome(attempts=(), completion=answer, failure=None, last_try_s=0.0)
-        assert cell.provider is not None
         if self._system is not None:
             return await self._through(self._system, work)
-        return await ask(
-            cell.provider,
-            work.request,
-            timeout_s=self._spec.timeout_s,
-            policy=self._policy,
-            generator=self._generator,
-            throttle=self.throttle,
-            notice=self._progress.tell,
-            bill=work.bill,
-        )
+        assert self._asker is not None
+        return await self._asker.ask(work.request, work.bill)
 
     async def _through(self, system: System, work: Work) -> Outcome:
         """Stage by stage; where the money does not reach for the next one, the item is still to be asked."""

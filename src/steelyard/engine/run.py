@@ -142,7 +142,12 @@ async def _begin(
     for doubt in doubts(cells, store, lost):
         progress.tell(doubt)
     session = await wait(partial(store.begin_session, run.id, origin | {HAS_SENT: False}))
-    return await _set_up(plan, store, run, session, cells, given, progress, policy)
+    try:
+        return await _set_up(plan, store, run, session, cells, given, progress, policy)
+    except BaseException:
+        with suppress(StoreError):  # nothing was sent that somebody who goes on would take for lost
+            store.end_session(session, {})
+        raise
 
 
 async def _see_to_money(cells: Sequence[Cell], store: Store, progress: Progress) -> None:

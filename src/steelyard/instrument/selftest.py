@@ -21,7 +21,7 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from steelyard.engine.asking.attempts import RetryPolicy, ask
+from steelyard.engine.asking.attempts import Asker, RetryPolicy
 from steelyard.engine.provenance import provenance
 from steelyard.engine.stage import measuring, opened, watched
 from steelyard.engine.weight.calibration import Bias, Calibration, Level, setup
@@ -153,20 +153,19 @@ async def _ask_all(base_url: str, streams: int, rounds: int, resources: Resource
     """The stamps of every request after each stream's first, which pays for the connection."""
     provider = OpenAI(base_url=base_url)
     policy = RetryPolicy(tries=1, refusals=1)
-    throttle = policy.throttle(streams)
+    asker = Asker(
+        provider,
+        timeout_s=TIMEOUT_S,
+        policy=policy,
+        generator=random.Random(0),
+        throttle=policy.throttle(streams),
+    )
     timings: dict[str, Timing] = {}
 
     async def stream(number: int) -> None:
         for turn in range(rounds + 1):
             label = f"{number}/{turn}"
-            outcome = await ask(
-                provider,
-                _request(label),
-                timeout_s=TIMEOUT_S,
-                policy=policy,
-                generator=random.Random(0),
-                throttle=throttle,
-            )
+            outcome = await asker.ask(_request(label))
             if outcome.completion is None or outcome.completion.timing is None:
                 raise EnvironmentFault(f"the mock gave no answer: {outcome.failure and outcome.failure.message}")
             if turn:

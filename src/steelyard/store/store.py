@@ -65,8 +65,8 @@ class Store:
         self._reading, self._writing = self._connections.reading, self._connections.writing
         self.location = database.location
         self._dictionaries = Dictionaries(self._reading, self._writing)
-        self._unheard_of: int | None = None
-        """A session that may stand here although it was never begun."""
+        self._unheard_of: set[int] = set()
+        """Sessions that may stand here although they were never begun."""
         self._appending = Appending(self._reading, self._writing, self._dictionaries)
         self.answers = Answers(self._reading, self._writing, number_of)
         self.verdicts = VerdictStore(self._reading)
@@ -203,15 +203,15 @@ class Store:
         session: int | None = None
         try:
             with self._writing() as connection:
-                sessions.remove_session(connection, self._unheard_of)
+                sessions.remove_sessions(connection, self._unheard_of)
                 session = sessions.add_session(connection, number_of(connection, run_id), provenance)
                 self._database.hold(session)
         except StoreHeldUp:
             if session is not None:
                 self._database.release(session)
-                self._unheard_of = session
+                self._unheard_of.add(session)
             raise
-        self._unheard_of = None
+        self._unheard_of.clear()
         return session
 
     def check_free(self, run_id: str) -> None:
@@ -307,15 +307,15 @@ class Store:
             return unfinished.completed(connection, cell)
 
     def unscored(
-        self, cell: int, grader: str, grader_version: str, *, after: int = 0
+        self, cell: int, grader: str, grader_version: str, *, after: int = 0, most: int | None = None
     ) -> Iterator[tuple[int, Sample, Call]]:
         """Answers that this grader has not judged, oldest first: a kill may come between an answer and its score.
 
         One that it left unscored (its judge or its sandbox failed) counts as not judged. ``after`` is the call that was
-        the last one of those known.
+        the last one of those known; ``most`` come at once.
         """
         with self._reading() as connection:
-            yield from unfinished.unscored(connection, cell, grader, grader_version, after)
+            yield from unfinished.unscored(connection, cell, grader, grader_version, after, most)
 
     # Columns and records
 

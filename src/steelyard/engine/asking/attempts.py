@@ -33,7 +33,7 @@ class RetryPolicy(Struct, frozen=True, kw_only=True):
 
     A refusal for rate is waited out by the throttle, for all requests at once; it counts as a try of ``refusals``.
     A pause that the service asks for is kept however long; ``longest_s`` bounds all tries of one question with their
-    pauses, and one that would go beyond it is not waited for.
+    pauses, from the first one that is sent: one that would go beyond it is not waited for.
     """
 
     tries: int = 5
@@ -82,71 +82,107 @@ class Outcome(Struct, frozen=True, kw_only=True):
     stages: tuple[Stage, ...] = ()
 
 
-async def ask(
-    provider: Provider,
-    request: Request,
-    *,
-    timeout_s: float,
-    policy: RetryPolicy,
-    generator: random.Random,
-    throttle: Door | None = None,
-    notice: Callable[[str], None] = lambda text: None,
-    bill: Bill | None = None,
-) -> Outcome:
-    """Ask until there is an answer, or a failure that another try will not mend. Always ends.
+class Asker:
+    """One model as it is asked: so patiently, by one door, ``notice`` told what is odd. Without one, one at a time."""
 
-    ``bill`` is open for the first try, says before each further one whether there is money for it, and stays open for
-    how the last one ended. Raises ``GateShut`` where the throttle was shut before anything was sent.
-    """
-    throttle = throttle or policy.throttle(1)
-    input_tokens = _guessed_tokens(request.prompt) if throttle.counts_tokens else 0.0
-    scheduled_ns = time.perf_counter_ns()
-    attempts: list[Attempt] = []
-    tried = {False: 0, True: 0}  # by whether it was a refusal
-    failed_ns = 0
-    while True:
-        try:
+    def __init__(
+        self,
+        provider: Provider,
+        *,
+        timeout_s: float,
+        policy: RetryPolicy,
+        generator: random.Random,
+        throttle: Door | None = None,
+        notice: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self.provider, self.throttle = provider, throttle or policy.throttle(1)
+        self._timeout_s, self._policy, self._generator, self._notice = timeout_s, policy, generator, notice
+
+    async def ask(self, request: Request, bill: Bill | None = None) -> Outcome:
+        """Ask until there is an answer, or a failure that another try will not mend. Always ends.
+
+        ``bill`` is open for the first try, says before each further one whether there is money for it, and stays open
+        for how the last one ended. Raises ``GateShut`` where the door was shut before anything was sent.
+        """
+        throttle = self.throttle
+        input_tokens = _guessed_tokens(request.prompt) if throttle.counts_tokens else 0.0
+        scheduled_ns = time.perf_counter_ns()
+        attempts: list[Attempt] = []
+        tried = {False: 0, True: 0}  # by whether it was a refusal
+        begun_ns = failed_ns = 0
+        while True:
+            try:
+                if attempts:
+                    await throttle.rest(attempts[-1].wait_s)
+                ticket = await throttle.enter(input_tokens=input_tokens, again=bool(attempts))
+            except (GateShut, asyncio.CancelledError) as end:
+                if bill is not None:
+                    bill.unsend()
+                if not attempts or not isinstance(end, GateShut):
+                    raise
+                *before, last = attempts
+                return Outcome(
+                    attempts=tuple(before), completion=None, failure=last.failure, last_try_s=last.duration_s
+                )
+            dispatched_ns = time.perf_counter_ns()
+            begun_ns = begun_ns or dispatched_ns
             if attempts:
-                await _rest(throttle, attempts[-1].wait_s)
-            ticket = await throttle.enter(input_tokens=input_tokens, again=bool(attempts))
-        except (GateShut, asyncio.CancelledError) as end:
-            if bill is not None:
-                bill.unsend()
-            if not attempts or not isinstance(end, GateShut):
+                attempts[-1] = msgspec.structs.replace(attempts[-1], wait_s=(dispatched_ns - failed_ns) / 1e9)
+            try:
+                result = await self._try_once(request, scheduled_ns, dispatched_ns)
+            except BaseException:
+                throttle.withdraw()
+                if bill is not None:
+                    bill.cut_off()
                 raise
-            *before, last = attempts
-            return Outcome(attempts=tuple(before), completion=None, failure=last.failure, last_try_s=last.duration_s)
-        dispatched_ns = time.perf_counter_ns()
-        if attempts:
-            attempts[-1] = msgspec.structs.replace(attempts[-1], wait_s=(dispatched_ns - failed_ns) / 1e9)
+            failed_ns = time.perf_counter_ns()
+            took_s = (failed_ns - dispatched_ns) / 1e9
+            if isinstance(result, Completion):
+                throttle.leave(ticket, None, tokens=_tokens_of(result.usage))
+                return Outcome(attempts=tuple(attempts), completion=result, failure=None, last_try_s=took_s)
+            throttle.leave(ticket, result)
+            is_refusal = result.kind == "rate_limit"
+            tried[is_refusal] += not throttle.is_closed or throttle.is_lost  # while nobody gets through no try counts
+            wait_s = self._policy.wait_s(tried[is_refusal], result, self._generator)
+            is_late = (failed_ns - begun_ns) / 1e9 + (wait_s or 0.0) > self._policy.longest_s
+            if wait_s is None or is_late or not (bill is None or await bill.again(result)):
+                return Outcome(attempts=tuple(attempts), completion=None, failure=result, last_try_s=took_s)
+            attempts.append(Attempt(failure=result, duration_s=took_s, wait_s=wait_s))
+
+    async def _try_once(self, request: Request, scheduled_ns: int, dispatched_ns: int) -> Completion | Failure:
         try:
-            result = await _try_once(provider, request, scheduled_ns, dispatched_ns, timeout_s, notice, throttle.hold)
-        except BaseException:
-            throttle.withdraw()
-            if bill is not None:
-                bill.cut_off()
-            raise
-        failed_ns = time.perf_counter_ns()
-        took_s = (failed_ns - dispatched_ns) / 1e9
-        if isinstance(result, Completion):
-            throttle.leave(ticket, None, tokens=_tokens_of(result.usage))
-            return Outcome(attempts=tuple(attempts), completion=result, failure=None, last_try_s=took_s)
-        throttle.leave(ticket, result)
-        is_refusal = result.kind == "rate_limit"
-        tried[is_refusal] += not throttle.is_closed or throttle.is_lost  # while nobody gets through no try counts
-        wait_s = policy.wait_s(tried[is_refusal], result, generator)
-        is_late = (failed_ns - scheduled_ns) / 1e9 + (wait_s or 0.0) > policy.longest_s
-        if wait_s is None or is_late or not (bill is None or await bill.again(result)):
-            return Outcome(attempts=tuple(attempts), completion=None, failure=result, last_try_s=took_s)
-        attempts.append(Attempt(failure=result, duration_s=took_s, wait_s=wait_s))
+            with Deadline(self._timeout_s):
+                if request.prompt.kind == "likelihood":
+                    answer = await _weigh(self.provider, request, scheduled_ns, dispatched_ns)
+                else:
+                    answer = await self._generate(request, Stopwatch(scheduled_ns, dispatched_ns))
+                return believed(answer, request, self._notice)
+        except TimeoutError:
+            return Failure(kind="timeout", message=f"no complete answer within {self._timeout_s:g} s")
+        except ProviderError as error:
+            return error.failure
+        except Exception as error:  # noqa: BLE001 - the boundary where foreign code's errors are attributed to it
+            return Failure(kind="provider", message=scrub(f"{type(error).__name__}: {error}"))
 
-
-async def _rest(throttle: Door, wait_s: float) -> None:
-    throttle.resting += 1
-    try:
-        await asyncio.sleep(wait_s)
-    finally:
-        throttle.resting -= 1
+    async def _generate(self, request: Request, watch: Stopwatch) -> Completion:
+        provider = self.provider
+        answer: list[str] = []
+        reasoning: list[str] = []
+        async with aclosing(provider.generate(request)) as events:  # type: ignore[type-var]
+            async for event in events:  # those that come most often first
+                if isinstance(event, Text):
+                    is_answer = event.channel == "answer"
+                    (answer if is_answer else reasoning).append(event.text)
+                    watch.token(event.at_ns or time.perf_counter_ns(), is_answer=is_answer)
+                elif isinstance(event, FirstByte):
+                    watch.byte(event.at_ns or time.perf_counter_ns())
+                elif isinstance(event, Done):
+                    return _completion("".join(answer), "".join(reasoning), event, request, watch, provider)
+                elif isinstance(event, Notice):
+                    self._notice(event.text)
+                else:
+                    self.throttle.hold(event.seconds)
+        raise ProviderError(Failure(kind="malformed", message="the provider ended without saying that it was done"))
 
 
 def _guessed_tokens(prompt: Prompt) -> float:
@@ -160,30 +196,6 @@ def _tokens_of(usage: Usage) -> int | None:
     if usage.input_tokens is None or usage.output_tokens is None:
         return None
     return usage.input_tokens + usage.output_tokens
-
-
-async def _try_once(
-    provider: Provider,
-    request: Request,
-    scheduled_ns: int,
-    dispatched_ns: int,
-    timeout_s: float,
-    notice: Callable[[str], None],
-    pause: Callable[[float], None],
-) -> Completion | Failure:
-    try:
-        with Deadline(timeout_s):
-            if request.prompt.kind == "likelihood":
-                answer = await _weigh(provider, request, scheduled_ns, dispatched_ns)
-            else:
-                answer = await _generate(provider, request, Stopwatch(scheduled_ns, dispatched_ns), notice, pause)
-            return believed(answer, request, notice)
-    except TimeoutError:
-        return Failure(kind="timeout", message=f"no complete answer within {timeout_s:g} s")
-    except ProviderError as error:
-        return error.failure
-    except Exception as error:  # noqa: BLE001 - the boundary where foreign code's errors are attributed to it
-        return Failure(kind="provider", message=scrub(f"{type(error).__name__}: {error}"))
 
 
 class Deadline:
@@ -272,32 +284,6 @@ class Stopwatch:
             streamed=streamed,
             gaps_ns=tuple(self._gaps_ns) if streamed else (),
         )
-
-
-async def _generate(
-    provider: Provider,
-    request: Request,
-    watch: Stopwatch,
-    notice: Callable[[str], None],
-    pause: Callable[[float], None],
-) -> Completion:
-    answer: list[str] = []
-    reasoning: list[str] = []
-    async with aclosing(provider.generate(request)) as events:  # type: ignore[type-var]
-        async for event in events:  # those that come most often first
-            if isinstance(event, Text):
-                is_answer = event.channel == "answer"
-                (answer if is_answer else reasoning).append(event.text)
-                watch.token(event.at_ns or time.perf_counter_ns(), is_answer=is_answer)
-            elif isinstance(event, FirstByte):
-                watch.byte(event.at_ns or time.perf_counter_ns())
-            elif isinstance(event, Done):
-                return _completion("".join(answer), "".join(reasoning), event, request, watch, provider)
-            elif isinstance(event, Notice):
-                notice(event.text)
-            else:
-                pause(event.seconds)
-    raise ProviderError(Failure(kind="malformed", message="the provider ended without saying that it was done"))
 
 
 def _completion(

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from msgspec.structs import replace
 
 from steelyard import prices
-from steelyard.engine.asking.attempts import Outcome, RetryPolicy, ask
+from steelyard.engine.asking.attempts import Asker, Outcome, RetryPolicy
 from steelyard.engine.asking.gates import Gates
 from steelyard.engine.asking.throttle import Door, GateShut
 from steelyard.engine.asking.verifier import parse_verdict, verdict_request
@@ -57,8 +57,7 @@ class Station:
     """One model of a system, as one run asks it."""
 
     spec: ModelSpec
-    provider: Provider
-    throttle: Door
+    asker: Asker
     till: Till | None = None
 
 
@@ -99,12 +98,17 @@ class System:
         tell: Callable[[str], None],
         generator: random.Random,
     ) -> None:
-        self._policy, self._tell, self._generator = policy, tell, generator
         self.stations = tuple(
             Station(
                 spec=member.spec,
-                provider=member.provider,
-                throttle=gates.door(concurrency, member.spec, member.provider),
+                asker=Asker(
+                    member.provider,
+                    timeout_s=member.spec.timeout_s,
+                    policy=policy,
+                    generator=generator,
+                    throttle=gates.door(concurrency, member.spec, member.provider),
+                    notice=tell,
+                ),
             )
             for member in members_of(spec, provider)
         )
@@ -121,7 +125,7 @@ class System:
     @property
     def throttles(self) -> tuple[Door, ...]:
         """The gate before each model, the first one's first."""
-        return tuple(station.throttle for station in self.stations)
+        return tuple(station.asker.throttle for station in self.stations)
 
     def pay_from(self, ledger: Ledger) -> None:
         """Let each model be paid at its own price."""
@@ -226,7 +230,7 @@ class System:
         """How probable the judge finds it that the answer is right."""
         assert self._judge is not None
         request = verdict_request(replace(asked, max_tokens=self._judge_tokens), completion.text, self._judge.spec)
-        gives = self._judge.provider
+        gives = self._judge.asker.provider
         if isinstance(gives, GivesConfidence):
             request = gives.with_confidence(request)
         came = await self._call(self._judge, request, way)
@@ -252,7 +256,7 @@ class System:
         asked = as_asked(request, self.first.spec)
         if self._how.by == "agreement":
             return _seeded(replace(asked, temperature=self._how.temperature, seed=None), case, number)
-        provider = self.first.provider
+        provider = self.first.asker.provider
         if self._how.by == "logprob" and isinstance(provider, GivesConfidence):
             asked = provider.with_confidence(asked)
         return _seeded(asked, case)
@@ -283,16 +287,7 @@ class System:
             if bill is None:
                 raise Unpaid
         started = datetime.now(UTC)
-        outcome = await ask(
-            station.provider,
-            request,
-            timeout_s=station.spec.timeout_s,
-            policy=self._policy,
-            generator=self._generator,
-            throttle=station.throttle,
-            notice=self._tell,
-            bill=bill,
-        )
+        outcome = await station.asker.ask(request, bill)
         way.attempts += outcome.attempts
         completion = outcome.completion
         cost_usd = None if completion is None else prices.cost_usd(completion.usage, station.spec, started)

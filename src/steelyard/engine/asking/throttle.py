@@ -193,7 +193,7 @@ class Throttle:
             self._next_token_s += (counted - ticket.tokens) * self._s_a_token
 
     def _believable(self, tokens: float) -> float:
-        """So many tokens, but no more than keep the others back for as long as a service may ask for itself."""
+        """So many tokens, but no more than keep the others back for as long as an answer may."""
         return min(tokens, LONGEST_HOLD_S / self._s_a_token)
 
     def _refused(self, ticket: Ticket, failure: Failure) -> None:
@@ -293,7 +293,7 @@ class Door:
     def __init__(self, gate: Throttle) -> None:
         self.gate = gate
         self.resting = 0
-        self._is_shut = False
+        self._is_shut = asyncio.Event()
 
     @property
     def counts_tokens(self) -> bool:
@@ -322,9 +322,21 @@ class Door:
 
     def enter(self, *, input_tokens: float = 0.0, again: bool = False) -> Awaitable[Ticket]:
         """Wait until a request may go. Raises ``GateShut`` where none of this lane's goes any more."""
-        if self._is_shut:
+        if self._is_shut.is_set():
             raise GateShut
         return self.gate.enter(input_tokens=input_tokens, again=again, by=self)
+
+    async def rest(self, seconds: float) -> None:
+        """Let a request that failed pause before it comes again. Raises ``GateShut`` as soon as none goes any more."""
+        self.resting += 1
+        try:
+            async with asyncio.timeout(seconds):
+                await self._is_shut.wait()
+        except TimeoutError:
+            return
+        finally:
+            self.resting -= 1
+        raise GateShut
 
     def leave(self, ticket: Ticket, failure: Failure | None, *, tokens: int | None = None) -> None:
         """A request has come to its end."""
@@ -340,5 +352,5 @@ class Door:
 
     def shut(self) -> None:
         """Let nothing of this lane go any more, what waits included."""
-        self._is_shut = True
+        self._is_shut.set()
         self.gate.send_away(self)

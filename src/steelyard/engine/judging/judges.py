@@ -14,8 +14,8 @@ import msgspec
 
 from steelyard import prices
 from steelyard.benchmarks.benchmark import Protocol
-from steelyard.engine.asking.attempts import RetryPolicy, ask
-from steelyard.engine.asking.throttle import Door
+from steelyard.engine.asking.attempts import Asker, RetryPolicy
+from steelyard.engine.asking.throttle import Door, GateShut
 from steelyard.engine.judging.verdicts import Verdicts, key_of_verdict
 from steelyard.engine.money.budget import ASSUMED_OUTPUT_TOKENS, SPENT, Till, input_bound, output_bound
 from steelyard.errors import ProviderError, UsageError
@@ -58,8 +58,12 @@ class Seat:
         self._form = protocol.judge.form
         self.calls_per_answer = protocol.judge.calls_per_answer
         self._slots = asyncio.Semaphore(self.concurrency)
-        self.throttle: Door | None = None
-        self._generator = random.Random()
+        self._asker: Asker | None = None
+
+    @property
+    def throttle(self) -> Door | None:
+        """What keeps questions to it back; ``None`` before the first one."""
+        return None if self._asker is None else self._asker.throttle
 
     def share(self, among: int) -> None:
         """Take so many questions at once as are left when the judge serves several workers."""
@@ -87,21 +91,16 @@ class Seat:
         async with self._slots:
             if self.stopped is not None:
                 raise ProviderError(self.stopped)
-            self.throttle = self.throttle or self.policy.throttle(self.concurrency, self.spec)
+            self._asker = asker = self._asker or self._seated()
             bill = None if self.till is None else await self.till.bill(request, is_promised=True)
             if self.till is not None and bill is None:
                 raise Unheard(Failure(kind="quota", message=SPENT), 0)
             started = datetime.now(UTC)
-            outcome = await ask(
-                self.provider,
-                request,
-                timeout_s=self.spec.timeout_s,
-                policy=self.policy,
-                generator=self._generator,
-                throttle=self.throttle,
-                notice=self.tell,
-                bill=bill,
-            )
+            try:
+                outcome = await asker.ask(request, bill)
+            except GateShut:
+                assert self.stopped is not None
+                raise Unheard(self.stopped, 0) from None
             cost = None
             if outcome.completion is not None:
                 cost = prices.cost_usd(outcome.completion.usage, self.spec, started)
@@ -112,11 +111,23 @@ class Seat:
             failure = outcome.failure or Failure(kind="provider", message="no answer")
             if failure.is_permanent and self.stopped is None:
                 self.stopped = failure
+                asker.throttle.shut()
                 self.tell(f"the judge {self.spec.id} stopped: {failure.message}")
             raise Unheard(failure, sent)
         usage = outcome.completion.usage
         return outcome.completion, Spent(
             calls=sent, input_tokens=usage.input_tokens, output_tokens=usage.output_tokens, cost_usd=cost
+        )
+
+    def _seated(self) -> Asker:
+        """As it is asked from its first question on."""
+        return Asker(
+            self.provider,
+            timeout_s=self.spec.timeout_s,
+            policy=self.policy,
+            generator=random.Random(),
+            throttle=self.policy.throttle(self.concurrency, self.spec),
+            notice=self.tell,
         )
 
 

@@ -10,19 +10,23 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import psycopg
 
 SILENT_AFTER_S = 20.0
-IS_AT_WORK = "SELECT state = 'active' FROM pg_stat_activity WHERE pid = %s"
+"""Then the server is asked elsewhere."""
+LOST_AFTER_S = 10.0
+"""Then who is asked elsewhere, or cannot be, is not waited for."""
+IS_AT_WORK = "SELECT state IN ('active', 'disabled') FROM pg_stat_activity WHERE pid = %s"
+"""Where a server keeps no account of what it does (``track_activities``) it is believed to do something."""
 
 
 class Heard(psycopg.Connection[Any]):
     """A connection whose server is asked elsewhere, where it is silent for long, whether it is at work."""
 
-    backend: int | None = None
-    is_at_work: Callable[[int], bool] | None = None
+    is_at_work: Callable[[], bool] | None = None
     """Asks the server; ``None`` where silence is the end."""
 
     def wait(self, gen: Any, *arguments: Any, **options: Any) -> Any:
@@ -31,6 +35,7 @@ class Heard(psycopg.Connection[Any]):
 
     def _heard_out(self, gen: Any) -> Generator[Any, Any, Any]:
         """The steps of ``gen``, ended where the server is silent and not at work; each step says what it waits for."""
+        longest_s = LOST_AFTER_S if self.is_at_work is None else SILENT_AFTER_S
         try:
             wanted = next(gen)
             silent_since_s, is_given_up = time.monotonic(), False
@@ -41,17 +46,12 @@ class Heard(psycopg.Connection[Any]):
                 elif is_given_up:  # and what it may have said while it was asked has not come either
                     self.pgconn.finish()
                     raise psycopg.OperationalError("the server is reached, and does not answer")
-                elif time.monotonic() - silent_since_s >= SILENT_AFTER_S:
-                    is_given_up = not self._is_at_work()
+                elif time.monotonic() - silent_since_s >= longest_s:
+                    is_given_up = self.is_at_work is None or not self.is_at_work()
                     silent_since_s = time.monotonic()
                 wanted = gen.send(ready)
         except StopIteration as done:
             return done.value
-
-    def _is_at_work(self) -> bool:
-        if self.is_at_work is None or self.backend is None:
-            return False
-        return self.is_at_work(self.backend)
 
 
 def connected(*arguments: Any, **parameters: Any) -> Heard:
@@ -64,7 +64,11 @@ def connected(*arguments: Any, **parameters: Any) -> Heard:
         return False
 
     connection = Heard.connect(*arguments, **parameters)
-    connection.is_at_work = is_at_work
-    (connection.backend,) = connection.execute("SELECT pg_backend_pid()").fetchall()[0]  # a pooler gives another number
-    connection.rollback()
+    try:  # a pooler gives a number of its own
+        (backend,) = connection.execute("SELECT pg_backend_pid()").fetchall()[0]
+        connection.rollback()
+    except BaseException:
+        connection.close()
+        raise
+    connection.is_at_work = partial(is_at_work, backend)
     return connection

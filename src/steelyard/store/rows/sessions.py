@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterable
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -35,9 +36,9 @@ def add_session(connection: Connection, run: int, provenance: dict[str, Any]) ->
     return int(row.inserted_primary_key[0])
 
 
-def remove_session(connection: Connection, session: int | None) -> None:
-    """Take away what this process began and never worked on, where there is such a session."""
-    if session is not None:
+def remove_sessions(connection: Connection, numbers: Iterable[int]) -> None:
+    """Take away what this process began and never worked on, as far as there are such sessions."""
+    for session in numbers:
         connection.execute(delete(schema.sessions).where(is_ours(session)))
 
 

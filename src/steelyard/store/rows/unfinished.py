@@ -23,7 +23,7 @@ def completed(connection: Connection, cell: int) -> set[tuple[int, int]]:
 
 
 def unscored(
-    connection: Connection, cell: int, grader: str, grader_version: str, after: int = 0
+    connection: Connection, cell: int, grader: str, grader_version: str, after: int = 0, most: int | None = None
 ) -> Iterator[tuple[int, Sample, Call]]:
     """Answers that this grader has not judged, or left unscored, oldest first, without those that were asked again."""
     calls, scores, samples = schema.calls, schema.scores, schema.samples
@@ -44,6 +44,7 @@ def unscored(
         with_original(select(calls.c.id, samples.c.content, *answer_columns()))
         .where(calls.c.cell == cell, calls.c.id > after, calls.c.failure.is_(None), ~judged, ~asked_again)
         .order_by(calls.c.id)
+        .limit(most)
     )
     for row in connection.execute(chosen).yield_per(MOST_READ_AT_ONCE):
         sample = unpack(row.content, Sample)
