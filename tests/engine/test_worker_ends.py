@@ -78,7 +78,7 @@ def a_crew(ledger, **writer):
 
 
 def a_lane(crew, **inner):
-    cells = [SimpleNamespace(row=1, cell=SimpleNamespace(spec=LISTED), progress=SimpleNamespace())]
+    cells = [SimpleNamespace(row=1, cell=SimpleNamespace(spec=LISTED, judge=None), progress=SimpleNamespace())]
     given = {"model": "m", "cells": cells, "concurrency": 2, "stopped": None} | inner
     return SharedLane(SimpleNamespace(**given), crew, inner.get("left_over", list))
 
