@@ -432,6 +432,9 @@ def test_a_metric_that_too_few_requests_keep_unknown_says_how_many_are_missing()
     times = {"total_s": np.linspace(0.1, 0.2, 53)}
     check = check_threshold(parse_threshold("latency.p95 <= 1s"), cell(np.ones(53), **times))
     assert (check.verdict, check.missing) == ("inconclusive", 6)  # 59 in all
+    pairs = cell(np.ones(80), total_s=np.linspace(0.1, 0.2, 80), cluster=np.arange(80) // 2)
+    check = check_threshold(parse_threshold("latency.p95 <= 1s"), pairs)
+    assert (check.verdict, check.missing, check.clusters_needed) == ("inconclusive", None, 59)
     enough = check_threshold(parse_threshold("latency.p50 <= 1s"), cell(np.ones(53), **times))
     assert (enough.verdict, enough.missing) == ("pass", None)
 

@@ -337,7 +337,8 @@ def test_a_dry_run_says_what_it_could_tell_apart_and_what_more_would_cost(monkey
     assert "Try: with --dry-run" in steelyard("run", "starter", *models, "--detect", 4).stderr
 
 
-def test_a_dry_run_says_that_its_widths_are_of_independent_items_and_of_questions_like_these():
+def test_a_dry_run_says_that_its_widths_are_of_independent_items_and_of_questions_like_these(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-none")
     rows = [{"question": f"q{i}", "answer": "x"} for i in range(30)]
     Path("q.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     words = ok("run", "q.jsonl", "-m", "openai/m", "--price", "1/1", "--max-tokens", 5, "--dry-run")

@@ -142,6 +142,11 @@ def percentile_warning(found: ClusteredMean, p: float, *, confidence: float) -> 
     return f"n too small: need {need}, have {_in_words(found)}"
 
 
+def clusters_needed(found: ClusteredMean, p: float, *, confidence: float) -> int | None:
+    """How many clusters of one size the interval of a percentile takes; ``None`` where they are not the matter."""
+    return None if bear_percentile(found, p, confidence=confidence) else _needed(p, confidence)
+
+
 def _needed(p: float, confidence: float) -> int | None:
     """How many clusters of one size the interval takes; ``None`` of a median, or what is below, which takes no more
     than a mean does.

@@ -48,7 +48,8 @@ class Check(Struct, frozen=True, kw_only=True):
     of a threshold; each bound holds with 95 %. ``p`` is that of failing by chance, ``adjusted_p`` among all criteria
     (Holm). ``detectable`` is the smallest true change for the worse that is told from none with a power of 80 %, and
     ``needed_items`` how many would settle an inconclusive verdict with that power, were the truth what was seen.
-    ``missing`` is how many requests more the metric needs to be known at all, where nothing else is in the way.
+    ``missing`` is how many requests more the metric needs to be known at all, ``clusters_needed`` in how many clusters
+    of one size its items must lie, where nothing else is in the way.
     """
 
     metric: str
@@ -74,6 +75,7 @@ class Check(Struct, frozen=True, kw_only=True):
     needed_items: int | None = None
     available: int | None = None
     missing: int | None = None
+    clusters_needed: int | None = None
     pairing: Pairing | None = None
     agreement: Agreement | None = None
     sentence: str = ""
@@ -160,10 +162,12 @@ def check_threshold(threshold: Threshold, candidate: Cell, policy: Policy = Poli
         return _unjudged(threshold.metric, threshold.text, candidate, fault)
     found = candidate.estimate(threshold.metric)
     if found.value is None or (found.low is None and found.method != "count"):
-        unjudged = _unjudged(
-            threshold.metric, threshold.text, candidate, _unbounded(found), missing=found.missing
+        return msgspec.structs.replace(
+            _unjudged(threshold.metric, threshold.text, candidate, _unbounded(found)),
+            candidate=None if found.value is None else found,
+            missing=found.missing,
+            clusters_needed=found.clusters_needed,
         )
-        return unjudged if found.value is None else msgspec.structs.replace(unjudged, candidate=found)
     low, high = (found.value, found.value) if found.low is None or found.high is None else (found.low, found.high)
     is_floor = threshold.sign == ">="
     bound = threshold.value
@@ -418,7 +422,7 @@ def _short(value: object) -> str:
     return text[:12] if len(text) == 64 else text
 
 
-def _unjudged(metric: str, criterion: str, cell: Cell, fault: str, *, missing: int | None = None) -> Check:
+def _unjudged(metric: str, criterion: str, cell: Cell, fault: str) -> Check:
     return Check(
         metric=metric,
         criterion=criterion,
@@ -427,5 +431,4 @@ def _unjudged(metric: str, criterion: str, cell: Cell, fault: str, *, missing: i
         verdict="inconclusive",
         fault=fault,
         available=cell.info.available,
-        missing=missing,
     )

@@ -6,7 +6,6 @@ only might pass is not recommended, and what would settle it is said.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
@@ -50,7 +49,6 @@ WHETHER = {
 PRICES = "a price for each model (--price, or price: in the plan)."
 NOT_KNOWN = "that is not known"
 OTHERS = "Other models, or a bar of your own (steelyard gate --require): more items would not change that."
-FEW_CLUSTERS = re.compile(r"n too small: need (\d+), have \d+ clusters")
 BORNE = Policy(allowed=("cached", "machine"))
 """An answer used again says as much of quality as a new one; times are taken over new ones only."""
 
@@ -443,11 +441,9 @@ def _more_of(check: Check, benches: Sequence[Bench]) -> str:
 
 def _more_clusters(check: Check) -> str:
     """The clusters without which there is no bound, of which more items of those that were asked are none."""
-    found = FEW_CLUSTERS.search(check.fault or "")
-    assert found is not None
     return (
-        f"Items of {check.benchmark} in at least {int(found[1]):,} clusters of one size; more items of the same "
-        "clusters do not help."
+        f"Items of {check.benchmark} in at least {check.clusters_needed or 0:,} clusters of one size; more items of "
+        "the same clusters do not help."
     )
 
 
@@ -471,7 +467,7 @@ def _settling(checks: Sequence[Check], benches: Sequence[Bench], *, told: str = 
     few = [check for check in checks if check not in (*elsewhere, *weighed) and check.missing]
     if few:
         steps.append(_more_of(few[0], benches))
-    if clustered := [check for check in checks if FEW_CLUSTERS.search(check.fault or "")]:
+    if clustered := [check for check in checks if check.clusters_needed]:
         steps.append(_more_clusters(clustered[0]))
     of_their_own = (*elsewhere, *weighed, *few, *clustered)
     if faulty := [check for check in checks if check.fault and check not in of_their_own]:

@@ -12,6 +12,7 @@ from steelyard.analysis.clusters import (
     bear_percentile,
     cluster_warning,
     clustered_t,
+    clusters_needed,
     clusters_of_requests,
     percentile_warning,
     worth_of,
@@ -125,7 +126,10 @@ def _clustered_percentile(
     found = _percentile(metric, p, point, low, high, values, context, worth=bounds.effective_n, limit_s=limit_s)
     has_more_to_say = found.status == "ok" or (not is_enough and np.isfinite(point))
     warned = percentile_warning(worth, p, confidence=context.confidence) if has_more_to_say else ""
-    return msgspec.structs.replace(found, status=warned, missing=None) if warned else found
+    if not warned:
+        return found
+    needed = clusters_needed(worth, p, confidence=context.confidence)
+    return msgspec.structs.replace(found, status=warned, missing=None, clusters_needed=needed)
 
 
 def _percentile(
