@@ -191,6 +191,15 @@ def test_times_that_are_alike_within_clusters_are_known_less_closely():
         assert clustered.high - clustered.low > 2 * (plain.high - plain.low)
 
 
+@pytest.mark.parametrize("metric", ["cost.per_request", "cost.per_item", "cost.per_token", "cost.per_correct"])
+def test_a_cost_counts_its_items_as_a_score_does_and_names_the_clusters_beside_them(metric):
+    cost = np.random.default_rng(4).lognormal(size=120)
+    given = columns(np.tile([1.0, 0.0], 60), cost_usd=cost, cluster=np.repeat(np.arange(12), 10))
+    score, found = (METRICS[name].compute(given, Context(info=INFO)) for name in ("accuracy", metric))
+    assert found.n == score.n == 120
+    assert found.method == "12 clusters, ratio of sums, Fieller"
+
+
 def test_the_cost_of_an_item_is_known_over_clusters_whatever_its_repeats():
     cost = np.repeat(np.random.default_rng(4).lognormal(size=12), 10)
     kinds = {"cost_usd": cost, "sample": np.arange(120) // 2}

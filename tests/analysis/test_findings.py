@@ -421,6 +421,18 @@ def test_general_names_what_keeps_a_cheaper_model_from_being_judged():
     assert found.settle == "Mending what keeps it from being judged; no number of items does."
 
 
+def test_what_is_wrong_with_the_best_one_seen_is_told_by_its_name_and_not_as_a_baselines():
+    scores = np.zeros(400)
+    scores[:380] = 1.0
+    scores[380:390] = np.nan
+    broken = cell(scores, info={"model": "top"}, cost_usd=np.full(400, COST))
+    top = Contender(cell=broken, estimates={one.metric: one for one in broken.estimates})
+    found = recommended(GENERAL, top, contender("big", 330, cost=COST / 2), contender("small", 320, cost=COST / 4))
+    assert not found.is_given
+    assert "(big and small: of top, the best one seen, 10 of 400 requests failed" in found.settle
+    assert "baseline" not in f"{found.why} {found.settle}"
+
+
 def test_what_only_weighs_choices_is_to_be_asked_under_a_protocol_that_generates():
     found = recommended(REAL_TIME, contender("a", 390, info={"kind": "likelihood"}))
     assert not found.is_given

@@ -16,7 +16,7 @@ from steelyard.engine.run import Given, execute
 from steelyard.errors import UsageError
 from steelyard.plan.plan import BenchmarkSpec, Plan
 from steelyard.report.comparing.comparison import Reader
-from steelyard.report.comparing.frontier import load_frontiers
+from steelyard.report.comparing.frontier import frontier_table, load_frontiers
 from steelyard.report.comparing.pairs import Question
 from steelyard.store import Store
 from steelyard.types import Completion, Confidence, Escalation, ModelSpec, Price, Usage
@@ -111,7 +111,8 @@ def test_the_ends_are_the_two_models_alone():
     last = found.points[-1]
     assert (last.threshold, last.escalated.value) == (1.0, 1.0)
     assert last.accuracy.value == found.alone[1].accuracy.value
-    assert last.against_dear.value == 0.0
+    assert (last.against_dear.value, last.against_dear.low) == (0.0, None)
+    assert frontier_table(found).rows[-2][3] == "the same answers"
     assert last.cost_per_item.value == pytest.approx(CHEAP_USD + DEAR_USD)
 
 
@@ -120,7 +121,7 @@ def test_rows_are_paired_with_the_dear_model_alone():
     with Store.open() as store:
         run = world.run(store, model("cheap", confidence=SURE), model("dear"))
         (found,) = load_frontiers(store, [run], "cheap", "dear", Aim())
-    for point in found.points:
+    for point in found.points[:-1]:
         kept = world.confidence >= point.threshold
         gained = (world.cheap_right & ~world.dear_right & kept).sum() - (
             ~world.cheap_right & world.dear_right & kept

@@ -426,3 +426,21 @@ def test_a_margin_of_two_parts_fails_by_neither_alone_where_the_other_is_not_kno
     both = check_margin(parse_margin("latency.mean=10%,5s"), before, after)
     assert both.verdict == "inconclusive"
     assert "no share can be told" in both.fault
+
+
+def test_a_metric_that_too_few_requests_keep_unknown_says_how_many_are_missing():
+    times = {"total_s": np.linspace(0.1, 0.2, 53)}
+    check = check_threshold(parse_threshold("latency.p95 <= 1s"), cell(np.ones(53), **times))
+    assert (check.verdict, check.missing) == ("inconclusive", 6)  # 59 in all
+    pairs = cell(np.ones(80), total_s=np.linspace(0.1, 0.2, 80), cluster=np.arange(80) // 2)
+    check = check_threshold(parse_threshold("latency.p95 <= 1s"), pairs)
+    assert (check.verdict, check.missing, check.clusters_needed) == ("inconclusive", None, 59)
+    enough = check_threshold(parse_threshold("latency.p50 <= 1s"), cell(np.ones(53), **times))
+    assert (enough.verdict, enough.missing) == ("pass", None)
+
+
+def test_what_is_wrong_with_the_baseline_reads_as_a_sentence_of_it():
+    lost = np.ones(300)
+    lost[:7] = np.nan
+    check = check_margin(ACCURACY, cell(lost), cell(np.ones(300), run=2))
+    assert check.fault == ("of the baseline, 7 of 300 requests failed or could not be graded, which is more than 1 %")

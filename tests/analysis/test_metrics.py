@@ -383,6 +383,18 @@ def test_the_strata_gap_is_what_another_sample_of_the_size_would_mend(asked, gap
     assert found["strata_gap"].n == len(asked)
 
 
+def test_where_all_is_asked_the_strata_are_as_in_the_whole():
+    found = by_name(in_strata([1, 0, 1], [0, 1, 1], ["a", "b"]), available=3)["strata_gap"]
+    assert (found.value, found.n, found.status) == (0.0, 3, "ok")
+
+
+def test_strata_that_nobody_counted_are_not_told_as_none():
+    found = by_name(in_strata([1, 0, 1], [0, 1, 1], ["a", "b"]), available=4_000)["strata_gap"]
+    assert (found.value, found.status) == (None, "how large the strata are was not counted")
+    alone = by_name(in_strata([1, 0], [0, 0], ["a"]), available=2)["strata_gap"]
+    assert (alone.value, alone.status) == (None, "no strata")
+
+
 def test_without_strata_there_is_no_gap():
     assert by_name(columns([1, 0]))["strata_gap"].value is None
 

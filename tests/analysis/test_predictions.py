@@ -1,5 +1,6 @@
 """A judge put right by people: covered whatever the judge is like, and silent where people said too little."""
 
+import msgspec
 import numpy as np
 import pytest
 from test_metrics import INFO
@@ -56,6 +57,53 @@ def test_the_corrected_interval_covers_from_few_ratings_on(n, quality):
         found = correct_by_people(rated(generator, n=n, quality=quality)[0], INFO, ANSWERS)
         hits.append(found.corrected.low is not None and found.corrected.low <= 0.7 <= found.corrected.high)
     assert 0.92 <= np.mean(hits) <= 0.985
+
+
+def in_clusters(generator, groups, size, n, quality):
+    """Documents of which some are easy, to the model and to the judge, with ``n`` answers rated at random."""
+    right = 1 / (1 + np.exp(-generator.normal(0.8, 2.0, groups)))
+    agrees = np.clip(generator.normal(quality, 0.1, groups), 0, 1)
+    cluster = np.repeat(np.arange(groups), size)
+    truth = (generator.random(len(cluster)) < right[cluster]).astype(float)
+    judged = np.where(generator.random(len(cluster)) < agrees[cluster], truth, 1 - truth)
+    human = np.full(len(cluster), np.nan)
+    part = generator.permutation(len(cluster))[:n]
+    human[part] = truth[part]
+    return Ratings(items=np.arange(len(cluster)), judged=judged, human=human, clusters=cluster)
+
+
+def test_ratings_of_one_document_are_no_independent_ones():
+    ratings = in_clusters(np.random.default_rng(3), 40, 20, 200, 0.9)
+    alone = msgspec.structs.replace(ratings, clusters=None)
+    found, plain = (correct_by_people(one, INFO, ANSWERS) for one in (ratings, alone))
+    for wide, narrow in ((found.corrected, plain.corrected), (found.people, plain.people), (found.judge, plain.judge)):
+        assert wide.high - wide.low > 1.2 * (narrow.high - narrow.low)
+        assert (wide.value, wide.n) == (pytest.approx(narrow.value), narrow.n)
+        assert "40 clusters" in wide.method
+    assert found.of_benchmark == plain.of_benchmark  # of these items single ones were drawn
+
+
+def test_too_few_clusters_leave_the_corrected_score_without_an_interval():
+    ratings = in_clusters(np.random.default_rng(3), 2, 200, 100, 0.9)
+    found = correct_by_people(ratings, INFO, ANSWERS)
+    assert found.corrected.value is not None
+    assert (found.corrected.low, found.corrected.high, found.corrected.level) == (None, None, None)
+    assert found.corrected.status == "only 2 clusters: too few for an interval"
+    assert found.of_benchmark.low is not None
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("groups", "size", "n"), [(100, 10, 200), (40, 20, 200), (20, 50, 500), (15, 20, 100)])
+@pytest.mark.parametrize("quality", [0.6, 0.9])
+def test_the_corrected_interval_covers_where_items_come_in_clusters(groups, size, n, quality):
+    generator, hits = np.random.default_rng(groups), []
+    logits = np.linspace(-8, 8, 4001)
+    weights = np.exp(-(logits**2) / 8)
+    truth = float((weights / (1 + np.exp(-0.8 - logits))).sum() / weights.sum())
+    for _ in range(1500):
+        found = correct_by_people(in_clusters(generator, groups, size, n, quality), INFO, ANSWERS).corrected
+        hits.append(found.low <= truth <= found.high)
+    assert 0.92 <= np.mean(hits) <= 0.97
 
 
 def test_a_difference_is_that_of_people_on_items_rated_for_both():

@@ -88,15 +88,49 @@ def test_what_limits_the_estimate_is_said():
     assert lost.control_variate.items == 310
 
 
-def test_repeats_are_item_means_and_clusters_say_nothing_beyond_the_benchmark():
+def clustered(one, cluster):
+    columns = msgspec.structs.replace(one.columns, cluster=cluster[one.columns.sample])
+    return msgspec.structs.replace(one, columns=columns)
+
+
+def test_clusters_widen_what_is_said_of_questions_like_these_and_too_few_say_nothing_of_them():
     old, new, _ = versions(5, 0.7)
-    cluster = np.arange(ALL) // 10
-    found = compare_on_all_items(
-        msgspec.structs.replace(old, columns=msgspec.structs.replace(old.columns, cluster=cluster)),
-        msgspec.structs.replace(new, columns=msgspec.structs.replace(new.columns, cluster=cluster[new.columns.sample])),
+    by_right = np.argsort(np.argsort(old.columns.scores["accuracy"], kind="stable")) // 33
+    plain, found = (
+        compare_on_all_items(*sides) for sides in ((old, new), (clustered(old, by_right), clustered(new, by_right)))
     )
-    assert found.control_variate.beyond is None
-    assert found.difference.low is not None
+    (wide, narrow) = (one.control_variate.beyond for one in (found, plain))
+    assert wide.high - wide.low > 1.1 * (narrow.high - narrow.low)
+    assert (wide.value, wide.n) == (pytest.approx(narrow.value), narrow.n)
+    assert wide.method == "regression on the baseline's scores, 40 clusters, CR1, t"
+    assert (found.difference.low, found.difference.high) == (plain.difference.low, plain.difference.high)
+    few = np.minimum(np.arange(ALL) // 700, 1)
+    beyond = compare_on_all_items(clustered(old, few), clustered(new, few)).control_variate.beyond
+    assert (beyond.low, beyond.status) == (None, "only 2 clusters: too few for an interval")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("groups", "size", "n"), [(60, 20, 300), (24, 50, 300)])
+def test_of_questions_like_these_in_clusters_the_interval_covers(groups, size, n):
+    """What a question's cluster makes of both models goes together, and of the difference too."""
+    generator, hits = np.random.default_rng(groups), []
+    cluster = np.repeat(np.arange(groups), size)
+    for _ in range(1500):
+        easy, better = generator.normal(0, 0.2, groups), generator.normal(0, 0.1, groups)
+        shown = generator.random(groups * size)
+        before, after = (np.clip(0.5 + shift, 0, 1)[cluster] for shift in (easy, easy + better))
+        part = np.sort(generator.permutation(groups * size)[:n])
+        whole = msgspec.structs.replace(INFO, items=groups * size, available=groups * size)
+        old = side((shown < before).astype(float), "old", info=whole)
+        info = msgspec.structs.replace(whole, items=n)
+        new = side((shown < after).astype(float)[part], "new", 2, info=info, sample=part)
+        beyond = compare_on_all_items(clustered(old, cluster), clustered(new, cluster)).control_variate.beyond
+        hits.append(beyond.low <= 0 <= beyond.high)
+    assert 0.93 <= np.mean(hits) <= 0.97
+
+
+def test_repeats_are_item_means():
+    old, new, _ = versions(5, 0.7)
     twice = side(
         np.repeat(new.columns.scores["accuracy"], 2), "new", 2, info=new.info, sample=np.repeat(new.columns.sample, 2)
     )

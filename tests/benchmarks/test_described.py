@@ -13,8 +13,9 @@ import steelyard as sy
 from server import serving
 from steelyard.benchmarks import find_benchmark, readings
 from steelyard.benchmarks.benchmark import Selection
+from steelyard.benchmarks.described import ColumnNames
 from steelyard.benchmarks.own import Samples, as_sample
-from steelyard.benchmarks.rows import Separated, open_rows
+from steelyard.benchmarks.rows import Separated, canonical, open_rows
 from steelyard.cli import main
 from steelyard.errors import DataError, PlanError, UnknownName, UsageError
 
@@ -71,6 +72,42 @@ def test_columns_template_and_settings_make_the_question(support):
     prompt = protocol.render(samples[0], ())
     assert [turn.role for turn in prompt.messages] == ["system", "user"]
     assert prompt.messages[0].content == "One word."
+
+
+PLACED = '{"id": "a", "question": "q1", "answer": "x", "cluster": "c", "stratum": "s"}\n'
+BARE = '{"question": "q2", "answer": "y"}\n'
+
+
+@pytest.mark.parametrize("data", ["own.jsonl", "own.csv"])
+def test_columns_of_the_standard_names_are_taken_as_those_of_a_bare_file_are(data):
+    head = "id,question,answer,cluster,stratum\na,q1,x,c,s\n,q2,y,,\n"
+    write(data, head if data.endswith("csv") else PLACED + BARE)
+    write("own.yaml", f"benchmark: own\ndata: {data}\n")
+    described, bare = samples_of("own.yaml"), samples_of(data)
+    places = [[(one.id, one.cluster, one.stratum) for one in samples] for samples in (described, bare)]
+    assert places[0] == places[1]
+    assert places[0][0] == ("a", "c", "s")
+    assert places[0][1][1:] == (None, None)
+
+
+def test_a_named_column_stands_for_the_standard_one_and_an_empty_name_for_none():
+    write("own.jsonl", PLACED.replace('"q1"', '"q1", "document": "d"') + BARE.replace('"q2"', '"q2", "document": "d"'))
+    write("own.yaml", "benchmark: own\ndata: own.jsonl\ncolumns: {id: '', cluster: document}\n")
+    places = [(one.id, one.cluster, one.stratum) for one in samples_of("own.yaml")]
+    assert places == [("own/0", "d", "s"), ("own/1", "d", None)]
+    write("own.jsonl", '{"question": "q", "stratum": "billing"}\n')
+    write("own.yaml", "benchmark: own\ndata: own.jsonl\ncolumns: {answer: stratum}\n")
+    assert samples_of("own.yaml")[0].stratum is None  # it is the answer
+
+
+def test_items_that_were_once_read_without_their_ids_are_other_data_than_with_them():
+    """What an older version has answered has other ids; where no such column is, its answers go on to count."""
+    write("own.yaml", "benchmark: own\ndata: own.jsonl\n")
+    salt = json.dumps([dict.fromkeys(sorted(ColumnNames.__struct_fields__)), None], separators=(",", ":")).encode()
+    for rows, is_as_before in ((BARE, True), (PLACED, False)):
+        write("own.jsonl", rows)
+        before = hashlib.sha256(salt + canonical(json.loads(rows)) + b"\n").hexdigest()
+        assert (samples_of("own.yaml").digest == before) is is_as_before
 
 
 def test_strata_and_clusters_reach_the_results(support):

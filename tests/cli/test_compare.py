@@ -337,6 +337,21 @@ def test_a_dry_run_says_what_it_could_tell_apart_and_what_more_would_cost(monkey
     assert "Try: with --dry-run" in steelyard("run", "starter", *models, "--detect", 4).stderr
 
 
+def test_a_dry_run_says_that_its_widths_are_of_independent_items_and_of_questions_like_these(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-none")
+    rows = [{"question": f"q{i}", "answer": "x"} for i in range(30)]
+    Path("q.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = ok("run", "q.jsonl", "-m", "openai/m", "--price", "1/1", "--max-tokens", 5, "--dry-run")
+    assert "USD for the one model of this plan)" in words
+    assert "; power 80 %; of questions like these)." in words
+    assert "clusters" not in words
+    Path("q.jsonl").write_text("".join(json.dumps(row | {"cluster": i // 3}) + "\n" for i, row in enumerate(rows)))
+    both = ("-m", "openai/m", "-m", "openai/n")
+    words = ok("run", "q.jsonl", *both, "--price", "1/1", "--max-tokens", 5, "--dry-run")
+    assert "USD in all)" in words
+    assert "The items lie in 10 clusters, of which neither this nor the width takes account" in words
+
+
 def test_what_more_items_cost_is_known_also_where_all_answers_of_the_plan_are():
     cell = CellForecast(model="m", benchmark="b", items=300, available=1319, repeats=1, requests=300, known=300,
                         input_tokens=0, most_output_tokens=0, most_cost_usd=0.0, most_batch_cost_usd=0.0,

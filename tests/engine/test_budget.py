@@ -284,8 +284,10 @@ UNHEARD = Failure(kind="connection", message="", retry_after_s=0.1)
 def test_a_run_broken_off_on_the_way_doubts_the_try_and_while_a_refused_one_rests_nothing(limit_usd):
     on_the_way = asked_of(Scripted("x", delay_s=30), cancelled_after_s=0.02, limit_usd=limit_usd)
     assert on_the_way.used_usd == pytest.approx(A_TRY_USD)
+    assert on_the_way.cut_off_tries == 1
     resting = asked_of(Scripted(REFUSED), cancelled_after_s=0.02, limit_usd=limit_usd)
     assert resting.used_usd == 0
+    assert resting.cut_off_tries == 1
 
 
 @limited
@@ -295,6 +297,7 @@ def test_a_try_that_may_be_billed_is_doubted_once_where_no_other_one_follows(lim
     ledger = asked_of(scripted, shut_after_s=0.02, limit_usd=limit_usd)
     assert scripted.asked == 1
     assert (ledger.doubtful_usd, ledger.doubtful_tries) == (pytest.approx(A_TRY_USD), 1)
+    assert ledger.cut_off_tries == 0  # the record counts it
 
 
 PRICE = Price(input=1000.0, output=2000.0)  # 7 tokens in and 3 out: 0.013 USD an answer

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import tomllib
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -20,8 +21,10 @@ from command import ok
 from forks import Started
 from server import chunk, finish, serving, stream, usage
 from steelyard.cli import main
+from steelyard.report.results import load_results
 from steelyard.store import Store
 
+ROOT = Path(__file__).parent.parent.parent
 ITEMS, AT_ONCE_S, GRACE_S = 40, 30.0, 60.0
 QUIZ = sy.Benchmark(
     name="quiz",
@@ -99,10 +102,47 @@ def test_what_was_cut_off_may_be_billed_and_counts_against_both_budgets(workers)
                 process.send_signal(signal.SIGINT)
             process.communicate()
     with Store.open() as store:
-        in_doubt_usd = store.budget.spent_of_run(store.run("last").id)
+        run = store.run("last")
+        in_doubt_usd = store.budget.spent_of_run(run.id)
+        spent = load_results(store, run).spending
         of_the_store_usd = store.budget.account().spent_usd
+    assert spent.calls == 4
     assert in_doubt_usd == pytest.approx(4 * 0.052)
     assert of_the_store_usd == pytest.approx(in_doubt_usd)
+
+
+def test_what_was_cut_off_without_a_price_was_sent_and_its_cost_is_unknown():
+    questions(ITEMS)
+
+    async def handle(request, body, number):
+        await asyncio.sleep(60)
+
+    with serving(handle) as server:
+        where = ["-m", "openai/m", "--base-url", server.url, "--concurrency", "2"]
+        with Started("run", "q.jsonl", *where) as process:
+            while len(server.requests) < 2:
+                time.sleep(0.01)
+            for _ in range(2):
+                process.send_signal(signal.SIGINT)
+            out, _ = process.communicate()
+    assert "Run #1: 2 requests sent, cost unknown (openai/m)" in out
+
+
+def test_ctrl_c_while_the_command_still_loads_ends_it_without_a_traceback():
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["scripts"]
+    module, _, name = scripts["steelyard"].partition(":")
+    program = (
+        "import os, signal, sys\n"
+        "class CtrlC:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'steelyard.cli.run':\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, CtrlC())\n"
+        f"from {module} import {name}\n"
+        f"sys.exit({name}())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (130, "steelyard: interrupted\n")
 
 
 def test_an_answer_that_waits_for_an_earlier_ones_commit_is_kept_when_the_run_is_broken_off(monkeypatch):

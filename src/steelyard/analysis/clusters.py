@@ -6,14 +6,16 @@ hardly more than one: t has the degrees that their sizes leave, and below one th
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 
 from steelyard import stats
 from steelyard.stats.intervals import ClusteredMean
 from steelyard.stats.paired import TTest, t_test
-from steelyard.types import Columns
+from steelyard.types import Columns, Estimate
 
 FEW_CLUSTERS = 10
+ROUNDING = 1e-12
 
 
 def clusters_of(items: np.ndarray, clusters: np.ndarray) -> np.ndarray | None:
@@ -50,6 +52,42 @@ def clustered_t(values: np.ndarray, clusters: np.ndarray, *, confidence: float) 
     if found.mean is None or found.se is None or found.degrees is None:
         return TTest(t=None, df=None, p=None, mean_diff=found.mean, se=None, low=None, high=None, n=len(values))
     return t_test(mean=found.mean, se=found.se, df=found.degrees, n=len(values), confidence=confidence)
+
+
+def by_influences(
+    value: float, influences: np.ndarray, clusters: np.ndarray, is_in_part: np.ndarray, *, confidence: float
+) -> tuple[TTest, ClusteredMean]:
+    """An estimate from a part of the items and from all of them, bounded over clusters; and what these are worth.
+
+    ``influences`` is what each item adds to the estimate's error: CR1 of their sums by cluster (Liang & Zeger 1986).
+    t has the degrees of the clusters of the part, or of the whole where these are fewer, less one for the slope.
+    """
+    sums = np.bincount(np.unique(clusters, return_inverse=True)[1], weights=influences)
+    groups = len(sums)
+    worth = min(worth_of(clusters[is_in_part]), worth_of(clusters), key=lambda found: found.degrees or 0.0)
+    se = float(np.sqrt((sums**2).sum() * groups / (groups - 1))) if groups > 1 else 0.0
+    n = int(is_in_part.sum())
+    if worth.degrees is None or worth.degrees < 2 or se <= ROUNDING:
+        none = se if se > ROUNDING else None
+        return TTest(t=None, df=None, p=None, mean_diff=value, se=none, low=None, high=None, n=n), worth
+    return t_test(mean=value, se=se, df=worth.degrees - 1, n=n, confidence=confidence), worth
+
+
+def over_clusters(plain: Estimate, found: TTest, worth: ClusteredMean) -> Estimate:
+    """A difference or share with the bounds that its clusters leave it, or why there are none."""
+    is_bounded = found.low is not None and found.high is not None
+    few = f"only {worth.clusters} clusters: too few for an interval"
+    unbounded = few if found.se is not None else "clusters differ by nothing: no spread to build an interval on"
+    warned = cluster_warning(worth)
+    return msgspec.structs.replace(
+        plain,
+        value=found.mean_diff,
+        low=max(-1.0, found.low) if is_bounded and found.low is not None else None,
+        high=min(1.0, found.high) if is_bounded and found.high is not None else None,
+        level=plain.level if is_bounded else None,
+        method=f"{worth.clusters} clusters, CR1, t",
+        status=(warned or "ok") if is_bounded else warned if worth.degrees is None else unbounded,
+    )
 
 
 def stratum_in_one_cluster(clusters: np.ndarray, strata: np.ndarray) -> int | None:
@@ -102,6 +140,11 @@ def percentile_warning(found: ClusteredMean, p: float, *, confidence: float) -> 
     if need is None or bear_percentile(found, p, confidence=confidence):
         return cluster_warning(found)
     return f"n too small: need {need}, have {_in_words(found)}"
+
+
+def clusters_needed(found: ClusteredMean, p: float, *, confidence: float) -> int | None:
+    """How many clusters of one size the interval of a percentile takes; ``None`` where they are not the matter."""
+    return None if bear_percentile(found, p, confidence=confidence) else _needed(p, confidence)
 
 
 def _needed(p: float, confidence: float) -> int | None:

@@ -30,6 +30,7 @@ FEWEST_ITEMS = 20
 """So many a half at least, before anything is chosen."""
 MOST_DIGITS = 17
 CONFIDENCE = 0.95
+THE_SAME = "the same answers"
 
 
 class Aim(Struct, frozen=True, kw_only=True):
@@ -197,12 +198,24 @@ def _replayed(both: _Both, threshold: float) -> Side:
 
 def _point(both: _Both, threshold: float) -> Point:
     side = _replayed(both, threshold)
+    found = _measured(side, both)
     return msgspec.structs.replace(
-        _measured(side, both),
+        found,
         threshold=threshold,
+        against_dear=_the_same(found.against_dear) if _is_dear_alone(both, threshold) else found.against_dear,
         escalated=micro(ESCALATED, side.columns, Context(info=side.info)),
         over_chance=_over_chance(both, threshold),
     )
+
+
+def _is_dear_alone(both: _Both, threshold: float) -> bool:
+    """Whether every answer of the cascade is the dear model's own."""
+    return bool((both.confidence < threshold).all())
+
+
+def _the_same(difference: Estimate) -> Estimate:
+    """A difference of answers to themselves: none, of which nothing is left to chance."""
+    return msgspec.structs.replace(difference, low=None, high=None, level=None, method=THE_SAME, status=THE_SAME)
 
 
 def _alone(side: Side, both: _Both) -> Point:

@@ -48,6 +48,8 @@ class Check(Struct, frozen=True, kw_only=True):
     of a threshold; each bound holds with 95 %. ``p`` is that of failing by chance, ``adjusted_p`` among all criteria
     (Holm). ``detectable`` is the smallest true change for the worse that is told from none with a power of 80 %, and
     ``needed_items`` how many would settle an inconclusive verdict with that power, were the truth what was seen.
+    ``missing`` is how many requests more the metric needs to be known at all, ``clusters_needed`` in how many clusters
+    of one size its items must lie, where nothing else is in the way.
     """
 
     metric: str
@@ -72,6 +74,8 @@ class Check(Struct, frozen=True, kw_only=True):
     detectable: float | None = None
     needed_items: int | None = None
     available: int | None = None
+    missing: int | None = None
+    clusters_needed: int | None = None
     pairing: Pairing | None = None
     agreement: Agreement | None = None
     sentence: str = ""
@@ -102,10 +106,17 @@ class Policy(Struct, frozen=True, kw_only=True):
     allowed: tuple[Allowance, ...] = ()
 
 
-def check_margin(margin: Margin, baseline: Cell, candidate: Cell, policy: Policy = Policy()) -> Check:  # noqa: B008 - frozen
-    """Whether the candidate is worse than the baseline by more than the margin."""
+def check_margin(
+    margin: Margin,
+    baseline: Cell,
+    candidate: Cell,
+    policy: Policy = Policy(),  # noqa: B008 - frozen
+    *,
+    called: str = "the baseline",
+) -> Check:
+    """Whether the candidate is worse than the baseline by more than the margin; what a fault calls the baseline."""
     refuse_mistaken(margin, candidate.info)
-    fault = _fault(margin.metric, candidate, policy) or _fault(margin.metric, baseline, policy, "the baseline's run ")
+    fault = _fault(margin.metric, candidate, policy) or _fault(margin.metric, baseline, policy, f"of {called}, ")
     fault = fault or _incomparable(margin.metric, baseline, candidate, policy)
     if fault:
         return _unjudged(margin.metric, f"margin {margin.text}", candidate, fault)
@@ -151,8 +162,12 @@ def check_threshold(threshold: Threshold, candidate: Cell, policy: Policy = Poli
         return _unjudged(threshold.metric, threshold.text, candidate, fault)
     found = candidate.estimate(threshold.metric)
     if found.value is None or (found.low is None and found.method != "count"):
-        unjudged = _unjudged(threshold.metric, threshold.text, candidate, _unbounded(found))
-        return unjudged if found.value is None else msgspec.structs.replace(unjudged, candidate=found)
+        return msgspec.structs.replace(
+            _unjudged(threshold.metric, threshold.text, candidate, _unbounded(found)),
+            candidate=None if found.value is None else found,
+            missing=found.missing,
+            clusters_needed=found.clusters_needed,
+        )
     low, high = (found.value, found.value) if found.low is None or found.high is None else (found.low, found.high)
     is_floor = threshold.sign == ">="
     bound = threshold.value

@@ -98,21 +98,26 @@ def cost_per_correct(columns: Columns, context: Context) -> Estimate:
     scores = headline(columns)
     right = np.nan_to_num(scores)[is_answered(columns)] if len(scores) else np.array([])
     found = _cost_ratio("cost.per_correct", costs, right, columns, fault, context)
-    return _where_all_are_right(found, context) if len(right) and (right == 1).all() else found
+    if not len(right) or not (right == 1).all():
+        return found
+    return _where_all_are_right(found, len(distinct(units_of(columns, is_answered(columns)))), context)
 
 
-def _where_all_are_right(found: Estimate, context: Context) -> Estimate:
+def _where_all_are_right(found: Estimate, units: int, context: Context) -> Estimate:
     """Without a wrong answer the ratio spreads as the costs alone do: how many may be wrong is Wilson's to say."""
     if found.low is None or found.high is None:
         return found
-    least = stats.wilson_interval(successes=found.n, n=found.n, confidence=context.confidence).low
+    least = stats.wilson_interval(successes=units, n=units, confidence=context.confidence).low
     return structs.replace(found, high=found.high / least, method=f"{found.method}; all right: Wilson's share")
 
 
 def _cost_ratio(
     metric: str, costs: np.ndarray, below: np.ndarray, columns: Columns, fault: str | None, context: Context
 ) -> Estimate:
-    """The ratio of the sums, its interval from what each independent unit adds to both (Fieller 1954)."""
+    """The ratio of the sums, its interval from what each independent unit adds to both (Fieller 1954).
+
+    ``n`` counts items, as that of a score does; clusters of them stand in the method.
+    """
     if fault:
         return unknown(metric, "USD", fault)
     came = is_answered(columns)
@@ -129,8 +134,8 @@ def _cost_ratio(
         low=max(0.0, found.low) if is_bounded and found.low is not None else None,
         high=found.high if is_bounded else None,
         level=context.confidence if is_bounded else None,
-        n=len(above),
-        method="ratio of sums, Fieller",
+        n=len(distinct(columns.sample[came])),
+        method="ratio of sums, Fieller" if worth is None else f"{worth.clusters} clusters, ratio of sums, Fieller",
         unit="USD",
         status=warned or "ok" if is_bounded else _why_unbounded(metric, found.ratio, warned),
     )

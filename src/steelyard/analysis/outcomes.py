@@ -121,16 +121,21 @@ def strata_gap(columns: Columns, context: Context) -> Estimate:
     The total variation distance between both distributions, less that of the best sample of the same size: the share
     of asked items that would have to come from other strata. A description of this sample, so without an interval.
     """
-    sizes = context.info.stratum_sizes
-    places = {name: place for place, name in enumerate(sizes)}
     _, first = np.unique(columns.sample, return_index=True)
+    sizes = context.info.stratum_sizes
+    if not sizes and len(first) == context.info.available:  # nobody counts strata where all is asked
+        sizes = _sizes(columns, first)
+    places = {name: place for place, name in enumerate(sizes)}
     asked = np.zeros(len(sizes))
     for code, count in zip(*np.unique(columns.stratum[first], return_counts=True), strict=True):
         if (name := columns.strata[code]) in places:
             asked[places[name]] += count
     n = int(asked.sum())
     if len(sizes) < 2 or n == 0:
-        return unknown("strata_gap", "share", "no strata")
+        is_uncounted = not sizes and len(_sizes(columns, first)) > 1
+        return unknown(
+            "strata_gap", "share", "how large the strata are was not counted" if is_uncounted else "no strata"
+        )
     ideal = n * np.array(list(sizes.values())) / sum(sizes.values())
     best = np.floor(ideal)
     best[np.argsort(best - ideal)[: n - int(best.sum())]] += 1
@@ -157,3 +162,10 @@ def _outcome_share(
     if not chosen.any():
         return unknown(metric, "share", "nothing to count", method="wilson")
     return mean_over_items(metric, has_it.astype(float), columns, chosen, context)
+
+
+def _sizes(columns: Columns, first: np.ndarray) -> dict[str, int]:
+    """How many of the items that were asked, each at its ``first`` request, every stratum has."""
+    codes, counts = np.unique(columns.stratum[first], return_counts=True)
+    names = [columns.strata[code] for code in codes]
+    return {name: int(count) for name, count in zip(names, counts, strict=True) if name}

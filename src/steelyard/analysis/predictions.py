@@ -14,9 +14,12 @@ from msgspec.structs import replace
 
 from steelyard import stats
 from steelyard.analysis.accuracy import is_binary
+from steelyard.analysis.clusters import by_influences, cluster_warning, clustered_t, over_clusters, worth_of
 from steelyard.analysis.compare import CONFIDENCE, verdict
 from steelyard.analysis.estimates import Context, share, unknown
 from steelyard.stats.control_variates import ControlVariateGain
+from steelyard.stats.intervals import ClusteredMean
+from steelyard.stats.paired import TTest
 from steelyard.types import CellInfo, Estimate, Verdict
 
 FEWEST_RATED = 30
@@ -28,11 +31,15 @@ Rated = Literal["the model's answers", "the replies in the file"]
 
 
 class Ratings(Struct, frozen=True, kw_only=True):
-    """A cell's items as judge and people see them: parallel arrays, NaN where the one or the other gave no word."""
+    """A cell's items as judge and people see them: parallel arrays, NaN where the one or the other gave no word.
+
+    ``clusters`` is each item's, ``None`` where no cluster holds two.
+    """
 
     items: np.ndarray
     judged: np.ndarray
     human: np.ndarray
+    clusters: np.ndarray | None = None
 
 
 class Corrected(Struct, frozen=True, kw_only=True):
@@ -66,7 +73,7 @@ class Corrected(Struct, frozen=True, kw_only=True):
 def correct_by_people(ratings: Ratings, info: CellInfo, rated: Rated) -> Corrected:
     """One model's mean as people would rate it."""
     judged, undecided = _at_the_mean(ratings.judged)
-    return _corrected(judged, ratings.human, undecided, info, rated, against=None)
+    return _corrected(judged, ratings.human, undecided, ratings.clusters, info, rated, against=None)
 
 
 def correct_difference(baseline: Ratings, candidate: Ratings, infos: tuple[CellInfo, CellInfo]) -> Corrected:
@@ -74,7 +81,9 @@ def correct_difference(baseline: Ratings, candidate: Ratings, infos: tuple[CellI
     _, at_a, at_b = np.intersect1d(baseline.items, candidate.items, assume_unique=True, return_indices=True)
     (of_a, lost_a), (of_b, lost_b) = _at_the_mean(baseline.judged[at_a]), _at_the_mean(candidate.judged[at_b])
     human = candidate.human[at_b] - baseline.human[at_a]
-    return _corrected(of_b - of_a, human, lost_a | lost_b, infos[1], "the model's answers", against=infos[0].model)
+    clusters = None if baseline.clusters is None else baseline.clusters[at_a]
+    who: Rated = "the model's answers"
+    return _corrected(of_b - of_a, human, lost_a | lost_b, clusters, infos[1], who, against=infos[0].model)
 
 
 def _at_the_mean(judged: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -85,7 +94,13 @@ def _at_the_mean(judged: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _corrected(
-    judged: np.ndarray, human: np.ndarray, undecided: np.ndarray, info: CellInfo, rated: Rated, against: str | None
+    judged: np.ndarray,
+    human: np.ndarray,
+    undecided: np.ndarray,
+    clusters: np.ndarray | None,
+    info: CellInfo,
+    rated: Rated,
+    against: str | None,
 ) -> Corrected:
     labelled = ~np.isnan(human)
     y, f = human[labelled], judged[labelled]
@@ -100,6 +115,11 @@ def _corrected(
         corrected = _estimate(metric, found.estimate, (found.low, found.high), lowest, len(y), how)
         of_benchmark = _of_benchmark(metric, y, f, judged, lowest)
     worth = float(y.var()) / found.se**2 if found.se else None
+    if clusters is not None:
+        among = _over_clusters(judged, human, clusters, found.lam)
+        worth = _worth(y, clusters[labelled], among.se)
+        if len(y) >= FEWEST_RATED:
+            corrected = among.estimate(metric, lowest)
     return Corrected(
         model=info.model,
         benchmark=info.label,
@@ -108,8 +128,8 @@ def _corrected(
         n_judged=len(judged),
         n_rated=len(y),
         n_undecided=int(undecided.sum()),
-        judge=_plain(metric, judged[~undecided], info, lowest),
-        people=_plain(metric, y, info, lowest),
+        judge=_plain(metric, judged[~undecided], _of(clusters, ~undecided), info, lowest),
+        people=_plain(metric, y, _of(clusters, labelled), info, lowest),
         corrected=corrected,
         of_benchmark=of_benchmark,
         lam=found.lam if len(y) else None,
@@ -147,9 +167,7 @@ def _estimate(
     method: str,
 ) -> Estimate:
     low, high = bounds
-    status = "no spread to build an interval on" if low is None else "ok"
-    if low is not None and n < ROUGH_BELOW:
-        status = f"only {n} are rated by people: the interval is rough"
+    status = "no spread to build an interval on" if low is None else _rough("ok", n)
     return Estimate(
         metric=metric,
         value=None if value is None else min(1.0, max(lowest, value)),
@@ -163,10 +181,64 @@ def _estimate(
     )
 
 
-def _plain(metric: str, values: np.ndarray, info: CellInfo, lowest: float) -> Estimate:
+class _OverClusters(Struct, frozen=True):
+    """PPI++ of items in clusters: what it says, with which error, from how many ratings."""
+
+    found: TTest
+    worth: ClusteredMean
+    lam: float
+
+    @property
+    def se(self) -> float | None:
+        return self.found.se
+
+    def estimate(self, metric: str, lowest: float) -> Estimate:
+        found = self.found
+        plain = _estimate(metric, found.mean_diff, (found.low, found.high), lowest, found.n, "PPI++")
+        told = over_clusters(plain, found, self.worth)
+        low, method = plain.low if told.low is not None else None, f"PPI++ at lambda {self.lam:.2f}, {told.method}"
+        return replace(told, value=plain.value, low=low, method=method, status=_rough(told.status, told.n))
+
+
+def _rough(status: str, n: int) -> str:
+    return f"only {n} are rated by people: the interval is rough" if status == "ok" and n < ROUGH_BELOW else status
+
+
+def _over_clusters(judged: np.ndarray, human: np.ndarray, clusters: np.ndarray, lam: float) -> _OverClusters:
+    """Each item's influence on what is rated and predicted, summed by cluster: ratings of one document go together."""
+    rated = ~np.isnan(human)
+    rest = human[rated] - lam * judged[rated]
+    others = judged[~rated]
+    value = float(rest.mean()) if len(rest) else 0.0
+    influences = np.zeros(len(judged))
+    influences[rated] = (rest - value) / max(1, len(rest))
+    if len(others):
+        influences[~rated] = lam * (others - others.mean()) / len(others)
+        value += lam * float(others.mean())
+    return _OverClusters(*by_influences(value, influences, clusters, rated, confidence=CONFIDENCE), lam)
+
+
+def _worth(y: np.ndarray, clusters: np.ndarray, se: float | None) -> float | None:
+    """How many ratings without a judge, in such clusters, have that error."""
+    alone = stats.cluster_se(scores=y, clusters=clusters).se
+    return len(y) * (alone / se) ** 2 if alone and se else None
+
+
+def _of(clusters: np.ndarray | None, chosen: np.ndarray) -> np.ndarray | None:
+    """The clusters of some items; ``None`` where none of them share one."""
+    found = None if clusters is None else clusters[chosen]
+    return None if found is None or len(np.unique(found)) == len(found) else found
+
+
+def _plain(metric: str, values: np.ndarray, clusters: np.ndarray | None, info: CellInfo, lowest: float) -> Estimate:
     """The mean of one side alone."""
     if not len(values):
         return unknown(metric, "share", "none")
+    if clusters is not None:
+        worth, alone = worth_of(clusters), clustered_t(values, clusters, confidence=CONFIDENCE)
+        how = f"{worth.clusters} clusters, CR1, t"
+        estimate = _estimate(metric, float(values.mean()), (alone.low, alone.high), lowest, len(values), how)
+        return replace(estimate, status=cluster_warning(worth) or estimate.status)
     if is_binary(values):
         return share(metric, float(values.sum()), len(values), Context(info=info))
     found = stats.mean_interval(values=values)

@@ -6,7 +6,6 @@ only might pass is not recommended, and what would settle it is said.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
@@ -50,8 +49,6 @@ WHETHER = {
 PRICES = "a price for each model (--price, or price: in the plan)."
 NOT_KNOWN = "that is not known"
 OTHERS = "Other models, or a bar of your own (steelyard gate --require): more items would not change that."
-TOO_FEW = re.compile(r"n too small: need (\d+), have (\d+)\b(?! clusters)")
-FEW_CLUSTERS = re.compile(r"n too small: need (\d+), have \d+ clusters")
 BORNE = Policy(allowed=("cached", "machine"))
 """An answer used again says as much of quality as a new one; times are taken over new ones only."""
 
@@ -265,7 +262,7 @@ def _margin(margin: Margin, one: Contender, bench: Bench) -> Check:
     leader = bench.pairable[0]
     if one is leader:
         return Check(metric=margin.metric, criterion=margin.text, model=one.name, benchmark=bench.label, verdict="pass")
-    return check_margin(margin, leader.cell, one.cell, BORNE)
+    return check_margin(margin, leader.cell, one.cell, BORNE, called=f"{leader.name}, the best one seen")
 
 
 def _might_pass(checks: Iterable[Check]) -> bool:
@@ -433,15 +430,9 @@ def _short_fault(check: Check) -> str:
     )
 
 
-def _missing(check: Check) -> int:
-    """How many requests more a bound needs, where it is only for these that a metric is not known."""
-    found = TOO_FEW.search(check.fault or "")
-    return int(found[1]) - int(found[2]) if found else 0
-
-
 def _more_of(check: Check, benches: Sequence[Bench]) -> str:
     """The items without which there is no bound."""
-    more, side = _missing(check), _on_label(benches, check).side
+    more, side = check.missing or 0, _on_label(benches, check).side
     text, available = f"At least {more:,} more items of {check.benchmark}.", side.info.available
     if len(np.unique(side.columns.sample)) + more <= available:
         return text
@@ -450,11 +441,9 @@ def _more_of(check: Check, benches: Sequence[Bench]) -> str:
 
 def _more_clusters(check: Check) -> str:
     """The clusters without which there is no bound, of which more items of those that were asked are none."""
-    found = FEW_CLUSTERS.search(check.fault or "")
-    assert found is not None
     return (
-        f"Items of {check.benchmark} in at least {int(found[1]):,} clusters of one size; more items of the same "
-        "clusters do not help."
+        f"Items of {check.benchmark} in at least {check.clusters_needed or 0:,} clusters of one size; more items of "
+        "the same clusters do not help."
     )
 
 
@@ -475,10 +464,10 @@ def _settling(checks: Sequence[Check], benches: Sequence[Bench], *, told: str = 
         steps.append(
             "The same items under a protocol that generates text (steelyard list): this one only weighs choices."
         )
-    few = [check for check in checks if check not in (*elsewhere, *weighed) and _missing(check)]
+    few = [check for check in checks if check not in (*elsewhere, *weighed) and check.missing]
     if few:
         steps.append(_more_of(few[0], benches))
-    if clustered := [check for check in checks if FEW_CLUSTERS.search(check.fault or "")]:
+    if clustered := [check for check in checks if check.clusters_needed]:
         steps.append(_more_clusters(clustered[0]))
     of_their_own = (*elsewhere, *weighed, *few, *clustered)
     if faulty := [check for check in checks if check.fault and check not in of_their_own]:

@@ -12,6 +12,7 @@ from steelyard.analysis.clusters import (
     bear_percentile,
     cluster_warning,
     clustered_t,
+    clusters_needed,
     clusters_of_requests,
     percentile_warning,
     worth_of,
@@ -125,7 +126,10 @@ def _clustered_percentile(
     found = _percentile(metric, p, point, low, high, values, context, worth=bounds.effective_n, limit_s=limit_s)
     has_more_to_say = found.status == "ok" or (not is_enough and np.isfinite(point))
     warned = percentile_warning(worth, p, confidence=context.confidence) if has_more_to_say else ""
-    return msgspec.structs.replace(found, status=warned or found.status)
+    if not warned:
+        return found
+    needed = clusters_needed(worth, p, confidence=context.confidence)
+    return msgspec.structs.replace(found, status=warned, missing=None, clusters_needed=needed)
 
 
 def _percentile(
@@ -145,11 +149,12 @@ def _percentile(
     have = len(values) if worth is None else int(worth)
     need = stats.min_n_for_quantile_bound(p=p, confidence=context.confidence, sided="two").n
     has_tail = p <= 0.5 or (need is not None and len(values) >= need)
-    status = "ok"
+    status, missing = "ok", None
     if low is None or high is None:
         status = f"n too small: need {need}, have {have}; longest {values.max():.4g} s"
+        missing = None if need is None else need - have
     if not np.isfinite(point):
-        status = f">= {limit_s:g} s: timed out"
+        status, missing = f">= {limit_s:g} s: timed out", None
     settled = status == "ok"
     return Estimate(
         metric=metric,
@@ -162,6 +167,7 @@ def _percentile(
         unit="s",
         estimand="this run",
         status=status,
+        missing=missing,
     )
 
 

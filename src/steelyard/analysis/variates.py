@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from steelyard import stats
 from steelyard.analysis.accuracy import accuracy, is_binary, is_over_strata
+from steelyard.analysis.clusters import by_influences, clusters_of, over_clusters
 from steelyard.analysis.compare import CONFIDENCE, POWER, Side, compare_scores, settings_note, verdict
 from steelyard.analysis.estimates import Context, item_means
 from steelyard.analysis.pairing import Paired, pair_scores
@@ -39,12 +40,17 @@ METHODS = {
 
 
 class Parts(Struct, frozen=True, kw_only=True):
-    """Both sides on the items that both have scored, and the baseline on all of its own."""
+    """Both sides on the items that both have scored, and the baseline on all of its own, with their ``clusters``.
+
+    ``is_shared`` says which of all are those of both; ``clusters`` is ``None`` where none holds two of the items.
+    """
 
     metric: str
     confidence: float
     pair: Paired
     of_baseline: np.ndarray
+    is_shared: np.ndarray
+    clusters: np.ndarray | None
 
     @property
     def population(self) -> int:
@@ -83,10 +89,13 @@ def compare_on_all_items(
 def _parts(baseline: Side, candidate: Side, metric: str, confidence: float) -> Parts:
     scores, items = baseline.columns.scores[metric], baseline.columns.sample
     scored = ~np.isnan(scores)
+    pair = pair_scores(candidate.columns, baseline.columns, metric)
     return Parts(
         metric=metric,
         confidence=confidence,
-        pair=pair_scores(candidate.columns, baseline.columns, metric),
+        pair=pair,
+        is_shared=np.isin(np.unique(items[scored]), pair.items),
+        clusters=clusters_of(items[scored], baseline.columns.cluster[scored]),
         of_baseline=item_means(scores[scored], items[scored]) if scored.any() else np.zeros(0),
     )
 
@@ -242,7 +251,6 @@ def _variate(parts: Parts, baseline: Side) -> ControlVariate:
     together = stats.control_variate_mean(
         new=parts.pair.a, baseline_same_items=parts.pair.b, baseline_full_mean=0.0, population=parts.population
     )
-    further = None if parts.pair.clusters is not None else _difference(parts, beyond=True).difference
     return ControlVariate(
         theta=together.theta,
         phi=Estimate(
@@ -266,9 +274,22 @@ def _variate(parts: Parts, baseline: Side) -> ControlVariate:
         saved_items=None if gain.worth is None else gain.worth - parts.pair.n,
         paired_worth_items=gain.paired_worth,
         plain=_plain(parts),
-        beyond=further,
+        beyond=_beyond(parts, together.theta),
         is_worth_it=gain.phi is not None and abs(gain.phi) >= WORTH_IT,
     )
+
+
+def _beyond(parts: Parts, theta: float) -> Estimate:
+    """The difference of questions like these, of which the benchmark's are a sample: in clusters, of clusters."""
+    plain = _difference(parts, beyond=True).difference
+    if parts.clusters is None or plain.value is None:
+        return plain
+    y, x, mean = parts.pair.a, parts.pair.b, parts.of_baseline.mean()
+    influences = (theta - 1) * (parts.of_baseline - mean) / parts.population
+    influences[parts.is_shared] += (y - y.mean() - theta * (x - x.mean())) / parts.pair.n
+    found, worth = by_influences(plain.value, influences, parts.clusters, parts.is_shared, confidence=parts.confidence)
+    told = over_clusters(plain, found, worth)
+    return msgspec.structs.replace(told, method=f"regression on the baseline's scores, {told.method}")
 
 
 def _notes(parts: Parts, baseline: Side, candidate: Side) -> Iterator[str]:

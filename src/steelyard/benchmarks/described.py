@@ -43,10 +43,15 @@ Count = Annotated[int, Meta(ge=1)]
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 JUDGE = "judge"
 CHOICES = "choices"
+PLACES = ("id", "cluster", "stratum")
+"""What a row says of where its item belongs, in columns of these names unless others are named."""
 
 
 class ColumnNames(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the file calls its columns. ``choices`` is one column with a list, or several with a choice each."""
+    """What the file calls its columns. ``choices`` is one column with a list, or several with a choice each.
+
+    ``id``, ``cluster`` and ``stratum`` are those of these names where nothing is said, and none where that is empty.
+    """
 
     question: str | None = None
     answer: str | None = None
@@ -141,7 +146,7 @@ def described_benchmark(path: Path, grader: str | None = None) -> Benchmark:
     _check_columns(document, rows, reader)
     salt = msgspec.json.encode([description.columns, description.template], order="sorted")
     read_as = msgspec.json.encode([wanted, description])
-    samples = Samples(rows, reader.sample, read_as=read_as, salt=salt)
+    samples = Samples(rows, reader.sample, read_as=read_as, salt=salt, mark=reader.mark)
     examples = _examples(description, path.parent, reader, read_as)
     chosen = wanted or default_grader(samples)
     if chosen in ("letter", "cloze") and not samples[0].choices:
@@ -199,6 +204,8 @@ class Reader:
         answer = names.answer or ("answer" if is_answered else None)
         self._grader = grader if is_answered or judge is None else None  # such a judge needs no answer
         self._names = structs.replace(names, question=question, answer=answer)
+        taken = {getattr(self._names, field) for field in ColumnNames.__struct_fields__} | {*self._choice_columns()}
+        self._unsaid = tuple(name for name in PLACES if getattr(names, name) is None and name not in taken)
         for one, other in ((names.human, "response"), (names.response, "human")):
             if one is not None and getattr(names, other) is None:
                 raise UsageError(
@@ -228,7 +235,7 @@ class Reader:
         named: list[tuple[str | None, Where]] = [(getattr(self._names, field), ("columns", field)) for field in fields]
         named += [(name, ("columns", CHOICES)) for name in self._choice_columns()]
         named += [(name, ("template",)) for name in self._placeholders()]
-        return [(name, where) for name, where in named if name is not None]
+        return [(name, where) for name, where in named if name]
 
     def sample(self, row: Row, default_id: str) -> Sample:
         """The sample that the row describes; ``ValueError`` says what is wrong with it."""
@@ -237,12 +244,12 @@ class Reader:
         answer = None if names.answer is None else _cell(row, names.answer)
         target = "" if names.answer is None else choice_index(answer, choices) if choices else as_text(answer, "answer")
         sample = Sample(
-            id=self._optional(row, names.id) or default_id,
+            id=self._place(row, "id") or default_id,
             input=self._question(row, choices),
             target=target,
             choices=choices,
-            cluster=self._optional(row, names.cluster),
-            stratum=self._optional(row, names.stratum),
+            cluster=self._place(row, "cluster"),
+            stratum=self._place(row, "stratum"),
             metadata=self._metadata(row),
         )
         return checked(sample, self._grader)
@@ -297,8 +304,16 @@ class Reader:
                 found[judging.RESPONSE] = response
         return found
 
-    def _optional(self, row: Row, name: str | None) -> str | None:
-        return None if name is None else optional(_cell(row, name))
+    def mark(self, row: Row) -> bytes:
+        """Which columns of the row are read although nobody named them: once they were not, and items had other ids."""
+        read = [name for name in self._unsaid if optional(row.get(name)) is not None]
+        return msgspec.json.encode(read) if read else b""
+
+    def _place(self, row: Row, field: str) -> str | None:
+        if field in self._unsaid:
+            return optional(row.get(field))
+        name = getattr(self._names, field)
+        return optional(_cell(row, name)) if name else None
 
 
 def _cell(row: Row, name: str) -> Any:

@@ -108,11 +108,19 @@ class Samples(Sequence[Sample]):
     """The file's rows as samples: all checked once, then read by offset.
 
     ``read_as`` says what a row is read as, so that only what was checked as the same is not checked again; ``salt``
-    enters the digest.
+    enters the digest, and of each row what ``mark`` makes of it.
     """
 
-    def __init__(self, file: RowFile, read: Read, *, read_as: bytes = b"", salt: bytes = b"") -> None:
-        self._file, self._read = file, read
+    def __init__(
+        self,
+        file: RowFile,
+        read: Read,
+        *,
+        read_as: bytes = b"",
+        salt: bytes = b"",
+        mark: Callable[[Row], bytes] = lambda row: b"",
+    ) -> None:
+        self._file, self._read, self._mark = file, read, mark
         self._stem = file.path.stem
         self._offsets = array("q")
         self._numbers = array("q")
@@ -169,7 +177,7 @@ class Samples(Sequence[Sample]):
                 continue
             self._offsets.append(entry.offset)
             self._numbers.append(entry.number)
-            total.update(canonical(entry.row) + b"\n")
+            total.update(canonical(entry.row) + b"\n" + self._mark(entry.row))
             names.append(hash(sample.id))
             questions.append(hash(msgspec.msgpack.encode([sample.input, sample.choices, sample.metadata])))
             answers.append(hash(sample.target))

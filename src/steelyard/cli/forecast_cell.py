@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from msgspec import Struct
 
 from steelyard import prices
-from steelyard.engine.cells import Cell
+from steelyard.engine.cells import MOST_COUNTED, Cell
 from steelyard.engine.money.budget import costs_nothing, is_free
 from steelyard.engine.schedule.strata import variance_factor
 from steelyard.types import ModelSpec, Prompt, Usage
@@ -28,7 +28,8 @@ class CellForecast(Struct, frozen=True, kw_only=True):
 
     ``requests`` is all that the plan asks; ``known`` of their answers are in the store and would be used again. Tokens
     and costs are those of the rest, ``most_request_usd`` that of a single request. ``variance_factor`` is how many
-    times a plain mean's variance the headline has.
+    times a plain mean's variance the headline has. ``clusters`` is in how many the items lie, ``None`` where no two
+    share one or nobody counted; ``half_width`` takes items to be independent, and of questions like these.
     """
 
     model: str
@@ -47,6 +48,7 @@ class CellForecast(Struct, frozen=True, kw_only=True):
     judge_most_cost_usd: float | None
     half_width: float | None
     variance_factor: float = 1.0
+    clusters: int | None = None
 
 
 def forecast_cell(cell: Cell, known: int) -> CellForecast:
@@ -88,7 +90,19 @@ def forecast_cell(cell: Cell, known: int) -> CellForecast:
         judge_most_cost_usd=_judge_cost(cell, round(per_request * planned), planned * limit if limit else None),
         half_width=_half_width(info.items, factor),
         variance_factor=factor,
+        clusters=_clusters(cell),
     )
+
+
+def _clusters(cell: Cell) -> int | None:
+    """In how many clusters the items lie; not counted where so many would have to be read."""
+    positions = cell.task.positions
+    if len(positions) > MOST_COUNTED or cell.task.benchmark.is_endless(cell.task.spec.part):
+        return None
+    names = [cell.task.dataset.samples[position].cluster for position in positions]
+    known = [name for name in names if name is not None]
+    found = len(set(known)) + len(names) - len(known)
+    return found if found < len(names) else None
 
 
 def _at_requests(

@@ -36,6 +36,7 @@ class PowerForecast(Struct, frozen=True, kw_only=True):
     find: float
     items_needed: int | None
     most_usd_needed: float | None
+    clusters: int | None = None
 
 
 def power_forecast(cells: Sequence[CellForecast], floors: Sequence[bool], find: float = FIND) -> list[PowerForecast]:
@@ -57,12 +58,20 @@ def power_words(expected: PowerForecast) -> str:
         found = "are too few to tell two models apart"
     text = f"{expected.benchmark}: {expected.items:,} items {found}"
     if expected.items_needed is not None and expected.items < expected.items_needed:
+        whose = "in all" if expected.models > 1 else "for the one model of this plan"
         known_usd = expected.most_usd_needed
-        cost = "price unknown" if known_usd is None else f"at most {amount(known_usd)} USD in all"
+        cost = "price unknown" if known_usd is None else f"at most {amount(known_usd)} USD {whose}"
         text += f"; {100 * expected.find:g} points would take {expected.items_needed:,} items ({cost})"
         if expected.items_needed > expected.available:
             text += f", and the benchmark has {expected.available:,}"
-    return text + f" (if they disagree on one item in {1 / expected.disagree:.0f}; power {100 * expected.power:.0f} %)."
+    assumed = f"if they disagree on one item in {1 / expected.disagree:.0f}; power {100 * expected.power:.0f} %"
+    text += f" ({assumed}; of questions like these)."
+    if expected.clusters is not None:
+        text += (
+            f" The items lie in {expected.clusters:,} clusters, of which neither this nor the width takes account: "
+            "where items of one cluster are alike, both are wider."
+        )
+    return text
 
 
 def _of_benchmark(label: str, cells: list[CellForecast], find: float) -> PowerForecast:
@@ -79,6 +88,7 @@ def _of_benchmark(label: str, cells: list[CellForecast], find: float) -> PowerFo
         disagree=DISAGREE,
         power=POWER,
         detectable=stats.minimum_detectable_effect(n=items, omega2=variance, power=POWER).mde,
+        clusters=cells[0].clusters,
         find=find,
         items_needed=None if needed is None else int(needed),
         most_usd_needed=None if needed is None else _price(cells, int(needed)),

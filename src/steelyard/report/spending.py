@@ -11,6 +11,7 @@ from steelyard.analysis.wording import amount, counted
 from steelyard.report.drawing.axes import plain
 from steelyard.report.stands import CellResult
 from steelyard.store import Store
+from steelyard.store.rows.account import CUT_OFF_TRIES
 from steelyard.types import RunInfo
 
 NAMED = 4
@@ -19,8 +20,9 @@ NAMED = 4
 class Spending(Struct, frozen=True, kw_only=True):
     """The money of one run in USD. ``spent_usd`` is what is known; ``unknown`` names who may have cost more.
 
-    ``calls`` are requests sent, ``judge_calls`` of them to judges, who took ``judge_usd``; ``answers`` those of the
-    models that came back, ``retried`` of them only after a request had failed.
+    ``calls`` are requests sent, with those that were cut off; of the others ``judge_calls`` went to judges, who took
+    ``judge_usd``; ``answers`` are those of the models that came back, ``retried`` of them only after a request had
+    failed.
     ``per_answer_usd`` is over the answers that were asked for, without what judging them took; ``doubtful_usd`` may
     have been billed for tries that failed, ``cut_off_usd`` for the calls that kills cut off, of sessions that were gone
     on with: ``None`` where a price is unknown. ``imported`` answers were made elsewhere, and what was sent for them is
@@ -54,13 +56,15 @@ def spending(store: Store, run: RunInfo, cells: Sequence[CellResult]) -> Spendin
     used_usd, doubt = store.budget.spent_of_run(run.id), store.budget.doubt_of_run(run.id)
     cached = _total(asked, "cached")
     answers = _total(asked, "answered") - cached
-    unknown = tuple(dict.fromkeys(cell.info.model for cell in asked if _is_unknown(cell)))
+    cut_off_tries = int(sum(one.resources.get(CUT_OFF_TRIES, 0.0) for one in store.sessions(run.id)))
+    in_doubt = [cell for cell in asked if _is_unknown(cell) or (cut_off_tries and _has_no_price(cell))]
+    unknown = tuple(dict.fromkeys(cell.info.model for cell in in_doubt))
     budget_usd, standing = run.plan.get("budget_usd"), store.budget.account()
     judge_calls, judge_usd = _total(cells, "judge.calls"), _total(cells, "judge.cost.total")
     spent_usd = used_usd - doubt.usd
     for_answers_usd = spent_usd - judge_usd
     return Spending(
-        calls=int(_total(asked, "api_calls") + judge_calls),
+        calls=int(_total(asked, "api_calls") + judge_calls) + cut_off_tries,
         judge_calls=int(judge_calls),
         answers=int(answers),
         retried=int(_total(asked, "retried")),
@@ -90,6 +94,11 @@ def _is_unknown(cell: CellResult) -> bool:
     """Whether answers that were asked for, or judgements of them, have no known cost."""
     costs = [cell.estimates.get(name) for name in ("cost.total", "judge.cost.total")]
     return any(cost is not None and cost.value is None for cost in costs) and bool(cell.value("answered"))
+
+
+def _has_no_price(cell: CellResult) -> bool:
+    """Whether nobody knows what a request that was cut off may have cost."""
+    return "unknown" in str(cell.info.settings.get("price"))
 
 
 def spending_line(number: int, spent: Spending) -> str:

@@ -12,7 +12,8 @@ Estimand = Literal["this benchmark", "questions like these", "this run"]
 class Estimate(Struct, frozen=True, kw_only=True):
     """A number that can be defended. ``low`` and ``high`` are ``None`` where no interval can be given.
 
-    ``status`` is ``ok``, or says why there is no value or no interval ("n too small: need 72, have 20").
+    ``status`` is ``ok``, or says why there is no value or no interval ("n too small: need 72, have 20"); ``missing`` is
+    how many more it takes for one, and ``clusters_needed`` in how many clusters, where that is all that is in the way.
     """
 
     metric: str
@@ -25,6 +26,8 @@ class Estimate(Struct, frozen=True, kw_only=True):
     estimand: Estimand = "questions like these"
     unit: str
     status: str = "ok"
+    missing: int | None = None
+    clusters_needed: int | None = None
 
 
 LookVerdict = Literal["go_on", "precise", "ahead", "behind", "equivalent", "all_asked", "skipped"]

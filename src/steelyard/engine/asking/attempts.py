@@ -119,6 +119,8 @@ class Asker:
                 if bill is not None:
                     bill.unsend()
                 if not attempts or not isinstance(end, GateShut):
+                    if bill is not None:
+                        bill.leave_unrecorded(len(attempts))
                     raise
                 *before, last = attempts
                 return Outcome(
@@ -134,6 +136,7 @@ class Asker:
                 throttle.withdraw()
                 if bill is not None:
                     bill.cut_off()
+                    bill.leave_unrecorded(len(attempts) + 1)
                 raise
             failed_ns = time.perf_counter_ns()
             took_s = (failed_ns - dispatched_ns) / 1e9

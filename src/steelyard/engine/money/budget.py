@@ -52,12 +52,14 @@ class Ledger:
     ``limit_usd`` is the run's own, over all its sessions, of which ``before_usd`` is gone. ``draw`` asks the budget
     that stands over the whole store for more, and is answered with what that can give. Of what is in flight, or was,
     ``counted_before`` stands there as spent already, by the share of the earlier session that handed it in.
+    ``cut_off_tries`` were sent, and stand on no record, since the run was broken off.
     """
 
     def __init__(self, limit_usd: float | None = None, *, before_usd: float = 0.0, draw: Draw | None = None) -> None:
         self.limit_usd, self.before_usd = limit_usd, before_usd
         self.spent_usd = self.doubtful_usd = self.held_usd = self.promised_usd = 0.0
         self.doubtful_tries = 0
+        self.cut_off_tries = 0
         self.granted_usd: float | None = None if draw is None else 0.0
         self.counted_before: dict[int, float] = {}
         self.is_exhausted = False
@@ -187,7 +189,7 @@ class Grant:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._given_usd = self._spent_usd = self._doubtful_usd = 0.0
-        self._doubtful_tries = 0
+        self._doubtful_tries = self._cut_off_tries = 0
         self._is_closed = False
 
     async def more(self, wanted_usd: float) -> float:
@@ -199,15 +201,17 @@ class Grant:
         self._given_usd += given_usd
         return given_usd
 
-    def told(self, spent_usd: float, doubtful_usd: float, doubtful_tries: int) -> None:
+    def told(self, spent_usd: float, doubtful_usd: float, doubtful_tries: int, cut_off_tries: int = 0) -> None:
         """It has spent and doubts so much by now, in all."""
         ledger, spent_more_usd = self._ledger, spent_usd - self._spent_usd
         doubted_more_usd = doubtful_usd - self._doubtful_usd
         ledger.spent_usd += spent_more_usd
         ledger.doubtful_usd += doubted_more_usd
         ledger.doubtful_tries += doubtful_tries - self._doubtful_tries
+        ledger.cut_off_tries += cut_off_tries - self._cut_off_tries
         self._release(spent_more_usd + doubted_more_usd)
-        self._spent_usd, self._doubtful_usd, self._doubtful_tries = spent_usd, doubtful_usd, doubtful_tries
+        self._spent_usd, self._doubtful_usd = spent_usd, doubtful_usd
+        self._doubtful_tries, self._cut_off_tries = doubtful_tries, cut_off_tries
 
     def close(self, *, was_lost: bool = False) -> None:
         """The process spends nothing more; one that was lost may have spent all it was given."""
@@ -315,6 +319,10 @@ class Bill:
     def cut_off(self) -> None:
         """The run was broken off while a try was on its way, which may be billed."""
         self._end_try(may_be_billed=True)
+
+    def leave_unrecorded(self, tries: int) -> None:
+        """So many tries were sent, and the request will have no record that counts them."""
+        self._ledger.cut_off_tries += tries
 
     def unsend(self) -> None:
         """The request, or the next try of it, was not sent after all."""

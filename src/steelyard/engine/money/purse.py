@@ -12,7 +12,7 @@ from steelyard.engine.money.budget import Ledger, check_prices, is_priced
 from steelyard.engine.writer import patiently
 from steelyard.plan.names import OF_THE_USER
 from steelyard.store import Store
-from steelyard.store.rows.account import DOUBTFUL, DOUBTFUL_TRIES
+from steelyard.store.rows.account import CUT_OFF_TRIES, DOUBTFUL, DOUBTFUL_TRIES
 from steelyard.types import ModelSpec
 
 
@@ -41,10 +41,13 @@ class Purse:
         return await patiently(partial(self._store.budget.draw, self.share, wanted_usd), self._tell)
 
     def figures(self) -> dict[str, float]:
-        """What is stored with the session: how much is in doubt, over how many tries."""
-        if not self.ledger.doubtful_tries:
-            return {}
-        return {DOUBTFUL: self.ledger.doubtful_usd, DOUBTFUL_TRIES: float(self.ledger.doubtful_tries)}
+        """What is stored with the session: how much is in doubt, over how many tries, and how many were cut off."""
+        ledger, found = self.ledger, dict[str, float]()
+        if ledger.doubtful_tries:
+            found |= {DOUBTFUL: ledger.doubtful_usd, DOUBTFUL_TRIES: float(ledger.doubtful_tries)}
+        if ledger.cut_off_tries:
+            found[CUT_OFF_TRIES] = float(ledger.cut_off_tries)
+        return found
 
     def close(self) -> None:
         """Give back what was not spent; batches that stand when the run is broken off may be billed, so they count.

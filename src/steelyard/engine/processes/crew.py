@@ -213,7 +213,7 @@ class Crew:
             case Draw():
                 self._begin(self._give(hand, said))
             case Books():
-                hand.grant.told(said.spent_usd, said.doubtful_usd, said.doubtful_tries)
+                hand.grant.told(said.spent_usd, said.doubtful_usd, said.doubtful_tries, said.cut_off_tries)
                 if said.is_last:
                     hand.has_told_all = True
                     hand.grant.close()

@@ -136,11 +136,12 @@ class Draw(Said, frozen=True):
 
 
 class Books(Said, frozen=True):
-    """What this worker has spent and has in doubt, in all; ``is_last``: from now on it spends nothing."""
+    """What this worker has spent, has in doubt and has cut off, in all; ``is_last``: from now on it spends nothing."""
 
     spent_usd: float
     doubtful_usd: float
     doubtful_tries: int
+    cut_off_tries: int = 0
     is_last: bool = False
 
 

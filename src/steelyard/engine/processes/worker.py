@@ -306,6 +306,7 @@ class Worker:
                 spent_usd=ledger.spent_usd,
                 doubtful_usd=ledger.doubtful_usd,
                 doubtful_tries=ledger.doubtful_tries,
+                cut_off_tries=ledger.cut_off_tries,
                 is_last=is_last,
             )
         )

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from steelyard.analysis.bench import Bench
-from steelyard.analysis.frontier import Aim, Choice, Frontier, Point, frontier
+from steelyard.analysis.frontier import THE_SAME, Aim, Choice, Frontier, Point, frontier
 from steelyard.analysis.pairing import check_pairable
 from steelyard.analysis.wording import PER_THOUSAND, change_written, signed_points, thousandfold, written
 from steelyard.errors import UnknownName, UsageError
@@ -148,6 +148,8 @@ def _change(estimate: Estimate, unit: str = "") -> str:
     """A difference in points with its interval; nothing where a row has none."""
     if estimate.value is None:
         return ""
+    if estimate.status == THE_SAME:
+        return THE_SAME
     text = f"{signed_points(estimate.value)}{unit}"
     if estimate.low is None or estimate.high is None:
         return text
@@ -175,7 +177,8 @@ def _choice_lines(found: Frontier, choice: Choice) -> list[str]:
     chosen, tried = choice.chosen_on.accuracy, judged.accuracy
     told = [f"{written(judged.escalated)} escalated", f"accuracy {written(tried)}"]
     if judged.against_dear.value is not None:
-        told.append(f"{_change(judged.against_dear, ' points')} against {found.dear}")
+        beside = "as" if judged.against_dear.status == THE_SAME else "against"
+        told.append(f"{_change(judged.against_dear, ' points')} {beside} {found.dear}")
     if judged.cost_per_item.value is not None and dear.cost_per_item.value:
         share = judged.cost_per_item.value / dear.cost_per_item.value
         told.append(f"{written(thousandfold(judged.cost_per_item))} for 1,000, {100 * share:.0f} % of {found.dear}'s")

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
+from steelyard.analysis.clusters import clusters_of
 from steelyard.analysis.estimates import is_answered, item_means
 from steelyard.analysis.judging import HUMAN, RATED
 from steelyard.analysis.predictions import Corrected, Ratings, correct_by_people, correct_difference
@@ -85,7 +86,12 @@ def _of_replies(reader: Reader, run: RunInfo, cells: Sequence[CellInfo]) -> list
             judged, human = (_by_item(columns, columns.scores[name]) for name in (RATED, HUMAN))
             items = np.unique(columns.sample)
             has_reply = ~np.isnan(judged) | ~np.isnan(human)
-            ratings = Ratings(items=items[has_reply], judged=judged[has_reply], human=human[has_reply])
+            ratings = Ratings(
+                items=items[has_reply],
+                judged=judged[has_reply],
+                human=human[has_reply],
+                clusters=_clusters(columns, has_reply),
+            )
             found.append(correct_by_people(ratings, cell, "the replies in the file"))
     if not found:
         raise UsageError(
@@ -109,8 +115,9 @@ def _of_answers(reader: Reader, run: RunInfo, cell: CellInfo, ratings: Sequence[
                 raise DataError(f"{one.sample_id}: {error}") from error
     items = np.unique(columns.sample[is_answered(columns)])
     human = np.array([np.mean(values[item]) if item in values else np.nan for item in items.tolist()])
-    judged = _by_item(columns, columns.scores[cell.scored[0]])[np.isin(np.unique(columns.sample), items)]
-    return Ratings(items=items, judged=judged, human=human)
+    was_answered = np.isin(np.unique(columns.sample), items)
+    judged = _by_item(columns, columns.scores[cell.scored[0]])[was_answered]
+    return Ratings(items=items, judged=judged, human=human, clusters=_clusters(columns, was_answered))
 
 
 def _check_known(reader: Reader, cells: Sequence[CellInfo], ratings: Sequence[Rating]) -> None:
@@ -132,6 +139,12 @@ def _differences(rated: Sequence[tuple[CellInfo, Ratings]]) -> list[Corrected]:
         first, *others = [(cell, each) for cell, each in rated if cell.label == label]
         found += [correct_difference(first[1], each, (first[0], cell)) for cell, each in others]
     return found
+
+
+def _clusters(columns: Columns, chosen: np.ndarray) -> np.ndarray | None:
+    """The cluster of each of the chosen items."""
+    found = clusters_of(columns.sample, columns.cluster)
+    return None if found is None else found[chosen]
 
 
 def _by_item(columns: Columns, scores: np.ndarray) -> np.ndarray:

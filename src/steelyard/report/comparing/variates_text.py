@@ -30,7 +30,8 @@ def _of_one(comparison: Comparison, variate: ControlVariate) -> Iterator[str]:
     yield f"  {_worth(variate)}"
     yield f"  without the baseline: {descriptive(variate.plain)}"
     if variate.beyond is not None:
-        yield f"  of questions like these the difference is {points(variate.beyond)} points"
+        doubt = "" if variate.beyond.status == "ok" else f" ({variate.beyond.status})"
+        yield f"  of questions like these the difference is {points(variate.beyond)} points{doubt}"
 
 
 def _phi(variate: ControlVariate) -> str:

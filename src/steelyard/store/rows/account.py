@@ -24,6 +24,8 @@ from steelyard.store.rows.signs import readable
 KEY = "budget"
 DOUBTFUL, DOUBTFUL_TRIES = "doubtful_usd", "doubtful_tries"
 """Among a session's figures: what may have been billed for tries that failed, and how many those were."""
+CUT_OFF_TRIES = "cut_off_tries"
+"""Among those of a session that was broken off: how many requests it sent that have no record."""
 CUT_OFF_CALLS, CUT_OFF_USD = "cut_off_calls", "cut_off_usd"
 """Among those of a session that was killed: the calls that may have been billed without a record, and for how much."""
 SHARE_AT_ONCE = 0.01
