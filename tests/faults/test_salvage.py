@@ -18,8 +18,8 @@ from steelyard.errors import StoreError
 from steelyard.store import Store
 from steelyard.store.database import migrations
 from steelyard.store.transfer.salvage import salvage
-from steelyard.store.writing.codec import pack
-from steelyard.types import Completion, Prompt
+from steelyard.store.writing.codec import pack, unpack
+from steelyard.types import Completion, Prompt, Sample
 
 ITEMS = 400
 
@@ -226,6 +226,24 @@ def test_an_item_whose_text_is_lost_keeps_its_scores_and_is_never_judged_anew(wh
     scores = asyncio.run(grade(always, record.sample, record.call.completion))
     assert scores["accuracy"].value is None
     assert "lost" in scores["accuracy"].reason
+
+
+def test_where_a_number_belongs_and_none_stands_a_call_follows_from_its_payload_and_a_score_is_lost(whole, capsys):
+    data, texts = whole
+    Path("s.db").write_bytes(data)
+    with closing(sqlite3.connect("s.db", isolation_level=None)) as raw:
+        raw.execute("UPDATE calls SET output_tokens = 'x' WHERE rowid = 3")
+        raw.execute("UPDATE scores SET value = 'x' WHERE rowid = (SELECT min(rowid) FROM scores)")
+    found = salvage(Path("s.db"), Path("new.db"))
+    assert [(bad.table, bad.reason) for bad in found.bad] == [("scores", "its value cannot be read")]
+    assert sorted(texts_of("new.db").values()) == sorted(texts.values())
+    assert main(["show", "--store", "new.db"]) == 0
+
+
+def test_a_payload_that_states_a_size_beyond_all_memory_is_damaged():
+    head = b"\x28\xb5\x2f\xfd\xe0" + (2**55).to_bytes(8, "little") + b"\x01\x00\x00"
+    with pytest.raises(StoreError, match="a stored sample is damaged"):
+        unpack(head, Sample)
 
 
 @pytest.mark.parametrize("is_cut", [True, False], ids=["cut off", "bits flipped"])

@@ -94,7 +94,8 @@ class _Reader:
         found: Row = {}
         for name in self._names:
             with suppress(sqlite3.DatabaseError):
-                found[name] = self._select(quoted([name]), "=", number).fetchone()[0]
+                if (row := self._select(quoted([name]), "=", number).fetchone()) is not None:
+                    (found[name],) = row
         return found
 
 

@@ -10,15 +10,17 @@ import math
 import shutil
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import NoneType
 from typing import Any
 
 import msgspec
 from msgspec import Struct
+from sqlalchemy import Column
 
 from steelyard.errors import StoreError
 from steelyard.store.database import migrations, schema
@@ -35,6 +37,10 @@ from steelyard.types import LOST_TEXT, Call, CellInfo, Completion, Estimate, Loo
 BESIDE = ("", "-wal", "-shm")
 CLOCKS_APART_S = 1.0
 SUMMARY = tuple[Estimate, ...]
+MAY_HOLD: dict[type, tuple[type, ...]] = {
+    int: (int,), bool: (int,), float: (int, float), str: (str,), bytes: (bytes, str)
+}  # fmt: skip
+"""What SQLite gives back of a column, by what it is declared to hold."""
 
 
 class Bad(Struct, frozen=True, kw_only=True):
@@ -99,6 +105,16 @@ def _version(damaged: sqlite3.Connection) -> int:
     return int(found) if str(found).isdecimal() else 0
 
 
+def _drop_mistyped(row: Row, columns: Iterable[Column[Any]]) -> list[str]:
+    """Leave out what stands where a number or words belong and is neither; the names of those columns."""
+    found = [
+        one.name for one in columns if not isinstance(row.get(one.name), (*MAY_HOLD[one.type.python_type], NoneType))
+    ]
+    for name in found:
+        del row[name]
+    return found
+
+
 class _Salvage:
     """One way through the tables, those first that others point to."""
 
@@ -156,7 +172,9 @@ class _Salvage:
                 self._damaged, table, columns, lambda which, why: self._lose(table, which, why), stride=stride
             ):
                 reason = self._try(self._numbered_score, row) if table == "scores" else None
-                unread = [name for name in needed if name not in row]
+                mistyped = _drop_mistyped(row, stored)
+                wanted = needed if table == "calls" else needed + mistyped  # a call's figures follow from its payload
+                unread = [name for name in wanted if name not in row]
                 reason = reason or (f"its {unread[0]} cannot be read" if unread else self._try(fault, row))
                 if reason is None:
                     reason = self._insert(table, row)
@@ -211,7 +229,8 @@ class _Salvage:
             return str(number)
         info = self._infos[row["cell"]]
         self._hurt.add(self._run_of[row["cell"]])
-        name = self._names.get((self._set_of[row["cell"]], row["position"]), f"item {row['position']}")
+        position = row.get("position", "unknown")
+        name = self._names.get((self._set_of[row["cell"]], position), f"item {position}")
         return f"{number}: {info.model} on {info.label}, {name}"
 
     def _is_there(self, table: str, number: Any) -> bool:

@@ -81,9 +81,10 @@ def unpack_any(data: bytes, kind: Any, name: str) -> Any:
     try:
         decompressor = _decompressor(zstandard.get_frame_parameters(data).dict_id)
         return msgspec.msgpack.decode(decompressor.decompress(data), type=kind)
-    except (zstandard.ZstdError, msgspec.DecodeError) as error:
+    except (zstandard.ZstdError, msgspec.DecodeError, MemoryError) as error:  # a damaged head states any size
+        reason = str(error) or "there is no memory for it"
         raise StoreError(
-            f"a stored {name} is damaged ({error}). Try: an earlier copy of the store, or steelyard runs salvage"
+            f"a stored {name} is damaged ({reason}). Try: an earlier copy of the store, or steelyard runs salvage"
         ) from error
 
 
