@@ -307,9 +307,9 @@ def test_models_that_are_equal_are_told_apart_in_5_5_percent_or_less(stop, plann
 @pytest.mark.long
 def test_looks_at_any_time_err_less_often_and_save_more():
     stop = Anytime(every=10)
-    told, _, _, _ = errors_and_share(stop, 0.0, 300, seed=3)
+    told, _, _, _ = errors_and_share(stop, 0.0, 150, seed=3)
     assert told <= 0.055
-    told, wrong, covered, asked = errors_and_share(stop, 0.05, 150, seed=3)
+    told, wrong, covered, asked = errors_and_share(stop, 0.05, 80, seed=3)
     assert (told, wrong) == (1.0, 0.0)
     assert covered >= 0.95
     assert asked == pytest.approx(0.35, abs=0.04)

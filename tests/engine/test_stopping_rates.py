@@ -98,7 +98,7 @@ def test_where_a_few_counts_decide_equal_models_are_told_apart_no_more_often(pop
 @pytest.mark.long
 @pytest.mark.parametrize("bounds", ["pocock", "spending", "obrien_fleming"])
 @pytest.mark.parametrize("discordance", [0.05, 0.236])
-@pytest.mark.parametrize(("population", "planned"), [(80, 80), (200, 100), (1000, 1000), (14042, 1404)])
+@pytest.mark.parametrize(("population", "planned"), [(80, 80), (200, 100), (1000, 1000)])
 def test_equal_models_are_told_apart_in_5_5_percent_or_less(population, planned, discordance, bounds):
     rule = rule_for(Compare(bounds=bounds), planned=planned, population=population)
     verdicts, _ = ends_of(rule, population, *kinds_of(population, discordance, 0), seed=population)
@@ -178,7 +178,7 @@ def test_a_model_within_the_margin_is_dropped_in_5_5_percent_or_less(
 ):
     patterns = answers(population, accuracy, discordance, 0.05, models)
     worse_by = round(population * 0.05) / population
-    assert dropped(population, planned, patterns, worse_by, series=10_000).any(axis=0).mean() <= 0.055
+    assert dropped(population, planned, patterns, worse_by, series=4_000).any(axis=0).mean() <= 0.055
 
 
 @pytest.mark.long
@@ -253,7 +253,7 @@ def test_where_looks_at_any_time_end_the_interval_covers_and_models_at_the_margi
     ahead, behind = kinds_of(400, 0.2, difference)
     rule = rule_for(Anytime(margin=margin), planned=400, population=400)
     points, covered, equivalent, told = look_points(rule.stop, 400), [], [], []
-    for _ in range(600):
+    for _ in range(250):
         d = drawn(400, 400, ahead, behind, generator)
         a, b = (d > 0).astype(float), (d < 0).astype(float)
         look = next(

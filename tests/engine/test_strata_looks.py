@@ -22,7 +22,7 @@ CODES = np.repeat(np.arange(len(SIZES)), SIZES)
 MEMBERS = [name for names in FAMILIES.values() for name in names]
 NAMES = [*MEMBERS, *(f"other_{i}" for i in range(len(SIZES) - len(MEMBERS)))]
 WEIGHS = stratum_weights(NAMES, FAMILIES)
-FEW, MANY = 300, 2000
+FEW, MANY = 300, 1000
 
 
 def strata_at(order):
