@@ -262,9 +262,9 @@ def test_clusters_of_unlike_size_bear_a_tail_by_what_they_are_worth():
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("alike", [0.05, 0.5, 0.8])
+@pytest.mark.parametrize("alike", [0.05, 0.8])
 @pytest.mark.parametrize("each", [5, 20])
-@pytest.mark.parametrize("clusters", [8, 40, 72, 100])
+@pytest.mark.parametrize("clusters", [40, 72])
 def test_a_tail_over_clusters_is_covered_or_not_told(clusters, each, alike):
     generator, of = np.random.default_rng(clusters), np.arange(clusters * each) // each
 

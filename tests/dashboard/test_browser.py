@@ -175,8 +175,7 @@ PATHS = [
     "/runs/1/answers?" + urlencode({"text": HOSTILE[14], "model": HOSTILE[15]}),
     "/runs/1/provenance",
     *(f"/answers/{number}" for number in range(1, len(HOSTILE) + 1)),
-    *(f"/answers/{number}?against=2" for number in range(1, len(HOSTILE) + 1)),
-    *(f"/answers/{len(HOSTILE) + number}?against=1" for number in range(1, len(HOSTILE) + 1)),
+    *(f"/answers/{number}?against=2" for number in (1, 2)),
     "/answers/1?" + urlencode({"against": 2, "find": "<script>"}),
     "/answers/1?" + urlencode({"against": 2, "text": HOSTILE[14], "stratum": HOSTILE[16]}),
     f"/answers/{TURNS}",
@@ -368,8 +367,7 @@ def test_what_is_sought_is_downloaded_by_a_click(browser, port, has_scripts):
     watched.context.close()
 
 
-@pytest.mark.parametrize("width", [390, 1280])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("scheme", "width"), [("dark", 390), ("light", 1280)])
 def test_axe_finds_nothing_on_the_pages_of_answers(browser, port, scheme, width):
     if (axe := axe_source()) is None:
         pytest.skip("axe is not installed")
@@ -387,8 +385,10 @@ def test_hover_focus_and_clicks_run_nothing_either(browser, port):
     watched = Watched(browser, port)
     for path in ("/", "/runs/1/answers", "/compare?run=1&run=2", "/money", "/trends"):
         watched.open(path)
+        watched.page.wait_for_function("!document.querySelector('.meanwhile')")  # what comes later exchanges elements
         for link in watched.page.locator("main a, main g, main summary").all()[:25]:
-            link.hover(force=True, timeout=30_000)
+            if link.is_visible():
+                link.hover(force=True, timeout=30_000)
         for _ in range(25):
             watched.page.keyboard.press("Tab")
     assert watched.page.evaluate("window.ran") is None

@@ -245,7 +245,7 @@ def test_bets_at_every_moment_lose_the_truth_in_5_5_percent_or_less(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("difference", "margin"), [(0.0, None), (0.05, None), (0.05, 0.05), (0.1, 0.1)])
+@pytest.mark.parametrize(("difference", "margin"), [(0.0, None), (0.05, 0.05)])
 def test_where_looks_at_any_time_end_the_interval_covers_and_models_at_the_margin_are_not_equivalent(
     difference, margin
 ):
@@ -253,7 +253,7 @@ def test_where_looks_at_any_time_end_the_interval_covers_and_models_at_the_margi
     ahead, behind = kinds_of(400, 0.2, difference)
     rule = rule_for(Anytime(margin=margin), planned=400, population=400)
     points, covered, equivalent, told = look_points(rule.stop, 400), [], [], []
-    for _ in range(250):
+    for _ in range(600):
         d = drawn(400, 400, ahead, behind, generator)
         a, b = (d > 0).astype(float), (d < 0).astype(float)
         look = next(

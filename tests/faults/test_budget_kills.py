@@ -85,8 +85,8 @@ def killed_and_resumed_until_it_is_spent(budget_usd, kills, *how, seed=1):
     ("budget_usd", "kills", "how"),
     [
         (A_FEW_USD, 2, ()),
-        pytest.param(MANY_USD, 12, (), marks=pytest.mark.long),
-        pytest.param(MANY_USD, 6, ("--workers", "2"), marks=pytest.mark.long),
+        pytest.param(MANY_USD, 6, (), marks=pytest.mark.long),
+        pytest.param(MANY_USD, 4, ("--workers", "2"), marks=pytest.mark.long),
     ],
 )
 def test_a_budget_is_not_overspent_however_often_the_run_is_killed(budget_usd, kills, how):

@@ -156,13 +156,15 @@ def take(page, picture, width):
 
 
 def go_to(page, address):
-    """The page; where the one before it was in the making and loads itself anew just then, once more."""
+    """The page, with all that is made meanwhile; where the one before it loads itself anew just then, once more."""
     try:
-        return page.goto(address, timeout=PATIENCE_MS)
+        shown = page.goto(address, timeout=PATIENCE_MS)
     except playwright.Error as error:
         if "ERR_ABORTED" not in str(error):
             raise
-        return page.goto(address, timeout=PATIENCE_MS)
+        shown = page.goto(address, timeout=PATIENCE_MS)
+    page.wait_for_function("!document.querySelector('.meanwhile')", timeout=PATIENCE_MS)
+    return shown
 
 
 def look_at(browser, folder, scene, port, pages, looks=tuple(LOOKS)):

@@ -74,7 +74,7 @@ def test_an_unknown_score_leaves_no_mean_and_no_spread_no_error():
 @pytest.mark.parametrize("is_nested", [True, False])
 @pytest.mark.parametrize("groups", [12, 40])
 def test_a_mean_over_strata_in_clusters_is_covered_as_often_as_it_says(groups, is_nested):
-    generator, held, runs = np.random.default_rng(groups), 0, 2000
+    generator, held, runs = np.random.default_rng(groups), 0, 1000
     clusters = np.repeat(np.arange(groups), 6)
     for _ in range(runs):
         strata = clusters % 2 if is_nested else (generator.random(len(clusters)) < 0.3).astype(int)

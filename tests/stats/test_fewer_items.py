@@ -275,10 +275,10 @@ def test_flips_that_are_counted_out_are_covered_on_every_single_benchmark(lost, 
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("asked", [0.42, 0.6, 0.85, 0.97])
-@pytest.mark.parametrize(("right", "wrong"), [(500, 500), (800, 200), (228, 12), (120, 120)])
+@pytest.mark.parametrize("asked", [0.42, 0.85, 0.97])
+@pytest.mark.parametrize(("right", "wrong"), [(500, 500), (228, 12)])
 def test_flips_that_are_counted_out_are_covered_however_many_and_however_they_lie(right, wrong, asked):
-    flips = itertools.product([0, 1, 2, 3, 6, 10, 20], repeat=2)
+    flips = itertools.product([0, 1, 2, 6, 20], repeat=2)
     chances = [
         counted_out(lost, won, right, wrong, round(asked * (right + wrong))) for lost, won in flips if won <= wrong
     ]
