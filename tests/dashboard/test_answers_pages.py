@@ -11,7 +11,7 @@ import pytest
 from boards import REFUSED, TRIED, Visitor, cell_info, chips, estimate, judged, new_call, one_run, served, words
 
 from steelyard.dashboard import item_pages
-from steelyard.types import Likelihood, Message, Prompt
+from steelyard.types import Likelihood, Message, Prompt, Timing
 
 
 def test_a_page_leads_on_and_back(store):
@@ -136,6 +136,24 @@ def test_an_item_has_its_history_over_runs_and_models(store):
     assert "four" in page
     assert "try 1 failed: server" in page  # the waterfall says so
     assert "pause before the next try" in page
+
+
+def test_where_a_model_shows_its_reasoning_an_answer_says_when_the_answer_itself_began(store):
+    run = store.create_run(name="thinks", plan={}, plan_digest="0" * 64)
+    session, cell = store.begin_session(run.id, {}), store.add_cell(run.id, cell_info(items=1))
+    new = new_call(cell, session, 0)
+    moments = {"dispatched_ns": 0, "first_token_ns": 10**9, "first_answer_ns": 3 * 10**9, "last_token_ns": 4 * 10**9}
+    timing = Timing(scheduled_ns=0, ended_ns=4 * 10**9, streamed=True, **moments)
+    completion = msgspec.structs.replace(new.call.completion, timing=timing)
+    store.append_calls([msgspec.structs.replace(new, call=msgspec.structs.replace(new.call, completion=completion))])
+    store.end_session(session, {})
+    store.set_status(run.id, "done")
+    with served(store) as port:
+        page = Visitor(port).page("/answers/1")
+        (row,) = csv.DictReader(Visitor(port).ask("/runs/1/answers.csv")[2].splitlines())
+    told = re.findall(r"<title>[^<:]*: ([^<]*)</title>", page[: page.index("chart narrow")])
+    assert told == ["until the first token, 1 s", "reasoning, 2 s", "tokens of the answer, 1 s"]
+    assert (row["ttft_s"], row["first_answer_s"]) == ("1.0", "3.0")
 
 
 def test_an_answer_stands_alone_with_all_that_is_known_of_it(store):
