@@ -86,6 +86,15 @@ def test_lines_are_read_when_they_are_asked_for():
     assert held < 400_000
 
 
+def test_a_file_that_is_cut_after_it_was_read_through_is_told_to_have_changed():
+    Path("q.jsonl").write_text('{"question": "a?", "answer": "b"}\n{"question": "c?", "answer": "d"}\n')
+    samples = Samples(JsonLines(Path("q.jsonl")), as_sample)
+    Path("q.jsonl").write_text('{"question": "a?", "answer": "b"}\n{"quest')
+    assert samples[0].target == "b"
+    with pytest.raises(DataError, match="q.jsonl has changed since it was read through"):
+        samples[1]
+
+
 def test_separators_inside_a_string_do_not_end_a_line():
     Path("mine.jsonl").write_text('{"question": "a\u2028b\u0085c", "answer": "x"}\n', encoding="utf-8")
     assert len(Samples(JsonLines(Path("mine.jsonl")), as_sample)) == 1

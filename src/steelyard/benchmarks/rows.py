@@ -99,7 +99,12 @@ class JsonLines(RowFile):
             with self._reading() as file:
                 file.seek(offset)
                 line = file.readline()
-        row: Row = msgspec.json.decode(line.removeprefix(BYTE_ORDER_MARK))
+        try:
+            row: Row = msgspec.json.decode(line.removeprefix(BYTE_ORDER_MARK))
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise DataError(
+                f"{self.path} has changed since it was read through. Try: let it be while a run reads it, then --resume"
+            ) from error
         return row
 
     def _entry(self, offset: int, number: int, line: bytes) -> Entry:
