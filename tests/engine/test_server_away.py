@@ -267,17 +267,16 @@ def test_a_run_whose_server_is_reached_and_never_answers_is_held_up_and_ends_wit
 ):
     monkeypatch.setattr(silence, "SILENT_AFTER_S", 0.2)
     monkeypatch.setattr(writer, "PATIENCE_S", 0.1)
-    model, told = Model(lambda: setattr(way, "swallows", True)), []
+    model = Model(lambda: setattr(way, "swallows", True))
     with Store.open(f"{way.address(schema)}&connect_timeout=2") as store:
         with pytest.raises(StoreHeldUp, match=r"all earlier ones are kept.*steelyard run --resume 1"):
-            ask(model, store, told.append)
+            ask(model, store, lambda text: None)
         before, _ = kept(schema)
         asked_before = len(model.questions)
         way.swallows = False
         way.cut()
         way.open()
-        ended = ask(model, store, told.append, resume=store.run("last"))
-    assert any("is reached, and does not answer; nothing more is sent" in text for text in told)
+        ended = ask(model, store, lambda text: None, resume=store.run("last"))
     assert ended.status == "done"
     assert len(model.questions) - asked_before == ITEMS - before[0]
     assert kept(schema) == WHOLE
