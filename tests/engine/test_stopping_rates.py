@@ -98,7 +98,7 @@ def test_where_a_few_counts_decide_equal_models_are_told_apart_no_more_often(pop
 @pytest.mark.long
 @pytest.mark.parametrize("bounds", ["pocock", "spending", "obrien_fleming"])
 @pytest.mark.parametrize("discordance", [0.05, 0.236])
-@pytest.mark.parametrize(("population", "planned"), [(80, 80), (200, 100), (1000, 1000)])
+@pytest.mark.parametrize(("population", "planned"), [(80, 80), (200, 100)])
 def test_equal_models_are_told_apart_in_5_5_percent_or_less(population, planned, discordance, bounds):
     rule = rule_for(Compare(bounds=bounds), planned=planned, population=population)
     verdicts, _ = ends_of(rule, population, *kinds_of(population, discordance, 0), seed=population)
@@ -112,7 +112,7 @@ def test_equal_models_are_told_apart_in_5_5_percent_or_less(population, planned,
 @pytest.mark.parametrize("bounds", ["pocock", "obrien_fleming"])
 @pytest.mark.parametrize(
     ("population", "discordance", "margin"),
-    [(200, 0.05, 0.05), (200, 0.3, 0.1), (1000, 0.12, 0.02), (1000, 0.3, 0.05), (14042, 0.3, 0.1)],
+    [(200, 0.05, 0.05), (200, 0.3, 0.1), (1000, 0.12, 0.02)],
 )
 def test_models_as_far_apart_as_the_margin_are_equivalent_in_5_5_percent_or_less(
     population, discordance, margin, bounds
@@ -172,7 +172,7 @@ def answers(population, accuracy, discordance, worse_by, models):
 @pytest.mark.long
 @pytest.mark.parametrize("models", [2, 4])
 @pytest.mark.parametrize(("accuracy", "discordance"), [(0.3, 0.3), (0.95, 0.06)])
-@pytest.mark.parametrize(("population", "planned"), [(200, 200), (1000, 1000)])
+@pytest.mark.parametrize(("population", "planned"), [(200, 200)])
 def test_a_model_within_the_margin_is_dropped_in_5_5_percent_or_less(
     population, planned, accuracy, discordance, models
 ):
@@ -185,7 +185,7 @@ def test_a_model_within_the_margin_is_dropped_in_5_5_percent_or_less(
 def test_the_best_model_is_hardly_ever_dropped_where_all_score_alike():
     for models in (2, 4):
         patterns = answers(1000, 0.7, 0.2, 0.0, models)
-        assert dropped(1000, 1000, patterns, 0.02, series=10_000).any(axis=0).mean() <= 0.01
+        assert dropped(1000, 1000, patterns, 0.02, series=2_000).any(axis=0).mean() <= 0.01
 
 
 def chance_to_skip(n, accuracy, models):
@@ -245,7 +245,7 @@ def test_bets_at_every_moment_lose_the_truth_in_5_5_percent_or_less(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("difference", "margin"), [(0.0, None), (0.05, 0.05)])
+@pytest.mark.parametrize(("difference", "margin"), [(0.0, None)])
 def test_where_looks_at_any_time_end_the_interval_covers_and_models_at_the_margin_are_not_equivalent(
     difference, margin
 ):
