@@ -1,9 +1,7 @@
 """A candidate against a baseline on scores: the difference on the same items, its interval, its test, its word.
 
 The decision is taken on the interval, the p-value stands beside it; in a grid it is that of the test which the interval
-inverts, and sets the level. One answer an item: Tango's score interval and
-McNemar's mid-p. Repeats and marks between right and wrong: t on the differences of item means. Clusters: CR1. Means
-over strata: the strata's differences, weighed as the headline weighs them, their score interval and its test.
+inverts, and sets the level.
 """
 
 from __future__ import annotations
@@ -19,24 +17,16 @@ from msgspec import Struct
 
 from steelyard import stats
 from steelyard.analysis.accuracy import accuracy, is_binary, is_over_strata, stratum_weights
-from steelyard.analysis.clusters import (
-    alone_in_words,
-    cell_means,
-    cluster_warning,
-    independent_clusters,
-    stratum_in_one_cluster,
-)
-from steelyard.analysis.estimates import Context, unknown
+from steelyard.analysis.estimates import Context
 from steelyard.analysis.pairing import Paired, Range, differing_settings, lost_range, mean_difference, pair_scores
+from steelyard.analysis.score_difference import WeighedStrata, score_difference, with_its_inverted_test
 from steelyard.analysis.wording import counted, signed_points
-from steelyard.stats.paired import t_test
 from steelyard.types import Agreement, CellInfo, Columns, Comparison, Estimate, Pairing, Verdict
 
 CONFIDENCE = 0.95
 POWER = 0.8
 FALSE_SHARE = 0.10
 """Of what is called a difference in a table of many, the share that may be none (Benjamini & Hochberg)."""
-FEW_FOR_T = 50
 MUCH_LOST = 0.01
 WAS, HAS = ("was", "were"), ("has", "have")
 NO_SPREAD = 1e-9
@@ -54,22 +44,6 @@ class Side(Struct, frozen=True, kw_only=True):
     columns: Columns
 
 
-class Inverted(Struct, frozen=True, kw_only=True):
-    """The test that an interval inverts."""
-
-    test: str
-    p: float | None
-
-
-class Found(Struct, frozen=True, kw_only=True):
-    """A difference with the test that stands beside it, and the one its interval inverts where that is another."""
-
-    difference: Estimate
-    test: str
-    p: float | None
-    inverted: Inverted | None = None
-
-
 def compare_scores(
     baseline: Side,
     candidate: Side,
@@ -84,8 +58,8 @@ def compare_scores(
     ``by_interval``: beside the interval stands the test that it inverts, so that the two never disagree.
     """
     pair = pair_scores(candidate.columns, baseline.columns, metric)
-    found = _difference(metric, pair, candidate, confidence)
-    found = _by_interval(found) if by_interval else found
+    found = score_difference(metric, pair, _strata_of(pair, candidate), confidence)
+    found = with_its_inverted_test(found) if by_interval else found
     lost = _lost(metric, baseline, candidate, found.difference.value or 0.0)
     sides = [_over_items(metric, side, pair) for side in (baseline, candidate)]
     seen = _agreement(pair)
@@ -145,7 +119,7 @@ def grid_level(p: Sequence[float | None]) -> float:
 def p_by_interval(baseline: Side, candidate: Side, metric: str = "accuracy") -> float | None:
     """That of the test which the interval inverts, at whatever level: all that the level of a grid takes."""
     pair = pair_scores(candidate.columns, baseline.columns, metric)
-    return _by_interval(_difference(metric, pair, candidate, CONFIDENCE)).p
+    return with_its_inverted_test(score_difference(metric, pair, _strata_of(pair, candidate), CONFIDENCE)).p
 
 
 def in_family(comparisons: Sequence[Comparison], family: Family) -> list[Comparison]:
@@ -270,195 +244,25 @@ def items_to_find(comparison: Comparison, delta: float) -> int | None:
     return None if needed is None else int(needed)
 
 
-def _by_interval(found: Found) -> Found:
-    """The same beside the test that its interval inverts."""
-    if found.inverted is None:
-        return found
-    return msgspec.structs.replace(found, test=found.inverted.test, p=found.inverted.p)
-
-
-def _difference(metric: str, pair: Paired, candidate: Side, confidence: float) -> Found:
-    if pair.n == 0:
-        return Found(difference=unknown(metric, "share", "no item was scored on both sides"), test="none", p=None)
-    if is_over_strata(candidate.columns, Context(info=candidate.info)):
-        return _over_strata(metric, pair, candidate, confidence)
-    if pair.clusters is None and pair.is_single and is_binary(pair.a) and is_binary(pair.b):
-        return _of_right_and_wrong(metric, pair, confidence)
-    return _of_item_means(metric, pair, confidence)
-
-
 def _lost(metric: str, baseline: Side, candidate: Side, difference: float) -> Range:
     """What lost answers could make of the difference, as the headline weighs items."""
     if not any(np.isnan(side.columns.scores[metric]).any() for side in (baseline, candidate)):
         return Range(low=difference, high=difference)
 
-    is_macro = is_over_strata(candidate.columns, Context(info=candidate.info))
-
     def mean(pair: Paired) -> float:
-        return _mean_over_strata(pair, candidate) if is_macro and pair.n else mean_difference(pair)
+        strata = _strata_of(pair, candidate)
+        return mean_difference(pair) if strata is None else strata.mean(pair)
 
     return lost_range(candidate.columns, baseline.columns, metric, mean)
 
 
-def _mean_over_strata(pair: Paired, candidate: Side) -> float:
-    """The strata's mean differences as the headline weighs them."""
-    weights, (_, at) = _weights(pair, candidate), np.unique(pair.strata, return_inverse=True)
-    return float(list(weights.values()) @ (np.bincount(at, weights=pair.differences) / np.bincount(at)))
-
-
-def _weights(pair: Paired, candidate: Side) -> dict[int, float]:
-    """What each stratum of the pairs weighs in the headline, by its code, in order."""
-    codes = np.unique(pair.strata).tolist()
-    names = [candidate.columns.strata[code] for code in codes]
-    return dict(zip(codes, stratum_weights(names, candidate.info.families).tolist(), strict=True))
-
-
-def _of_right_and_wrong(metric: str, pair: Paired, confidence: float) -> Found:
-    only_a, only_b = int((pair.differences > 0).sum()), int((pair.differences < 0).sum())
-    bounds = stats.paired_difference_score_interval(
-        only_a_correct=only_a, only_b_correct=only_b, n=pair.n, confidence=confidence
-    )
-    p = stats.mcnemar(only_a_correct=only_a, only_b_correct=only_b).midp
-    difference = _estimate(metric, bounds.diff, bounds.low, bounds.high, confidence, pair.n, "paired, Tango score")
-    return Found(difference=difference, test="McNemar mid-p", p=p, inverted=Inverted(test="Tango score", p=bounds.p))
-
-
-def _of_item_means(metric: str, pair: Paired, confidence: float) -> Found:
-    if pair.clusters is not None:
-        return _of_clusters(metric, pair, pair.clusters, confidence)
-    found = stats.paired_t(a=pair.a, b=pair.b, confidence=confidence)
-    if found.low is None or found.high is None:
-        return _without_spread(metric, pair, pair.n, confidence)
-    low, high = _possible(pair, found.low, found.high)
-    difference = _estimate(metric, found.mean_diff, low, high, confidence, pair.n, "paired t over items")
-    if pair.n < FEW_FOR_T:
-        flips = stats.paired_permutation(differences=pair.differences)
-        inverted = Inverted(test="paired t", p=found.p)
-        return Found(difference=difference, test=f"sign flips, {flips.method}", p=flips.p, inverted=inverted)
-    return Found(difference=difference, test="paired t", p=found.p)
-
-
-def _of_clusters(metric: str, pair: Paired, clusters: np.ndarray, confidence: float) -> Found:
-    """CR1 and Student's t; no interval where clusters are too few, or too unlike in size, for it."""
-    spread = stats.cluster_se(scores=pair.differences, clusters=clusters)
-    if spread.mean is None or spread.se is None:
-        return _without_spread(metric, pair, independent_clusters(spread), confidence)
-    how, status = f"paired, {spread.clusters} clusters, CR1, t", cluster_warning(spread) or "ok"
-    if spread.degrees is None:
-        difference = _estimate(metric, spread.mean, None, None, confidence, pair.n, how, status=status)
-        return Found(difference=difference, test="none", p=None)
-    found = t_test(mean=spread.mean, se=spread.se, df=spread.degrees, n=pair.n, confidence=confidence)
-    low, high = _possible(pair, found.low, found.high)
-    difference = _estimate(metric, spread.mean, low, high, confidence, pair.n, how, status=status)
-    return Found(difference=difference, test="clustered t", p=found.p)
-
-
-def _possible(pair: Paired, low: float | None, high: float | None) -> tuple[float | None, float | None]:
-    """Bounds no farther out than a difference of such scores can be: of scores from 0 to 1 no farther than 1."""
-    if low is None or high is None or min(pair.a.min(), pair.b.min()) < 0 or max(pair.a.max(), pair.b.max()) > 1:
-        return low, high
-    return max(-1.0, low), min(1.0, high)
-
-
-def _over_strata(metric: str, pair: Paired, candidate: Side, confidence: float) -> Found:
-    weights = _weights(pair, candidate)
-    how = f"paired, mean over {len(weights)} strata"
-    if pair.clusters is not None:
-        return _over_clustered_strata(metric, pair, pair.clusters, weights, how, candidate, confidence)
-    if all(scores.min() >= 0 and scores.max() <= 1 for scores in (pair.a, pair.b)):
-        found = stats.stratified_difference_interval(
-            a=pair.a, b=pair.b, strata=pair.strata, weights=weights, confidence=confidence
-        )
-        difference = _estimate(metric, found.diff, found.low, found.high, confidence, pair.n, f"{how}, score interval")
-        return Found(difference=difference, test="stratified score", p=found.p)
-    t = stats.paired_t_stratified(a=pair.a, b=pair.b, strata=pair.strata, weights=weights, confidence=confidence)
-    if t.low is None or t.high is None:
-        return _without_spread(metric, pair, pair.n, confidence)
-    difference = _estimate(metric, t.mean_diff, t.low, t.high, confidence, pair.n, f"{how}, t")
-    return Found(difference=difference, test="stratified t", p=t.p)
-
-
-def _over_clustered_strata(
-    metric: str,
-    pair: Paired,
-    clusters: np.ndarray,
-    weights: dict[int, float],
-    how: str,
-    candidate: Side,
-    confidence: float,
-) -> Found:
-    """CR2 and Student's t; no interval where clusters are too few, or one of them has a stratum to itself."""
-    spread = stats.cluster_se_stratified(
-        scores=pair.differences, clusters=clusters, strata=pair.strata, weights=weights
-    )
-    how = f"{how}, {spread.clusters} clusters"
-    alone = stratum_in_one_cluster(clusters, pair.strata)
-    if alone is None and spread.se is None:
-        return _alike_in_strata(metric, pair, clusters, weights, how, confidence)
-    if alone is not None or spread.mean is None or spread.se is None or spread.degrees is None:
-        status = cluster_warning(spread)
-        if alone is not None:
-            status = alone_in_words(candidate.columns.strata[alone])
-        difference = _estimate(metric, spread.mean, None, None, confidence, pair.n, how, status=status)
-        return Found(difference=difference, test="none", p=None)
-    found = t_test(mean=spread.mean, se=spread.se, df=spread.degrees, n=pair.n, confidence=confidence)
-    low, high = _possible(pair, found.low, found.high)
-    status = cluster_warning(spread) or "ok"
-    difference = _estimate(metric, spread.mean, low, high, confidence, pair.n, f"{how}, CR2, t", status=status)
-    return Found(difference=difference, test="clustered t", p=found.p)
-
-
-def _alike_in_strata(
-    metric: str, pair: Paired, clusters: np.ndarray, weights: dict[int, float], how: str, confidence: float
-) -> Found:
-    """Within each stratum clusters differ by nothing: the score interval as if each were one item there."""
-    (a, of_cell), (b, _) = (cell_means(values, clusters, pair.strata) for values in (pair.a, pair.b))
-    found = stats.stratified_difference_interval(a=a, b=b, strata=of_cell, weights=weights, confidence=confidence)
-    difference = _estimate(metric, found.diff, found.low, found.high, confidence, pair.n, f"{how}, score interval")
-    return Found(difference=difference, test="stratified score", p=found.p)
-
-
-def _without_spread(metric: str, pair: Paired, worth: float, confidence: float) -> Found:
-    """Every item differs by the same: Tango's interval as if there were as many items as independent groups."""
-    mean = float(pair.differences.mean())
-    if abs(mean) > 1:
-        status = "every item differs by the same: no spread to build an interval on"
-        difference = _estimate(metric, mean, None, None, confidence, pair.n, "paired", status=status)
-        return Found(difference=difference, test="none", p=None)
-    bounds = stats.paired_difference_score_interval(
-        only_a_correct=max(0.0, mean) * worth, only_b_correct=max(0.0, -mean) * worth, n=worth, confidence=confidence
-    )
-    how = f"paired, Tango score at {round(worth, 2):,.15g} independent differences"
-    difference = _estimate(metric, mean, bounds.low, bounds.high, confidence, pair.n, how)
-    inverted = Inverted(test="Tango score", p=bounds.p)
-    if pair.clusters is not None:
-        return Found(difference=difference, test="none", p=None, inverted=inverted)
-    flips = stats.paired_permutation(differences=pair.differences)
-    return Found(difference=difference, test=f"sign flips, {flips.method}", p=flips.p, inverted=inverted)
-
-
-def _estimate(
-    metric: str,
-    value: float | None,
-    low: float | None,
-    high: float | None,
-    confidence: float,
-    n: int,
-    method: str,
-    *,
-    status: str = "ok",
-) -> Estimate:
-    return Estimate(
-        metric=metric,
-        value=value,
-        low=low,
-        high=high,
-        level=None if low is None else confidence,
-        n=n,
-        method=method,
-        unit="share",
-        status=status,
-    )
+def _strata_of(pair: Paired, candidate: Side) -> WeighedStrata | None:
+    """The strata of the pairs, if there are any, where the headline is a mean over them."""
+    if not pair.n or not is_over_strata(candidate.columns, Context(info=candidate.info)):
+        return None
+    codes, names = np.unique(pair.strata).tolist(), candidate.columns.strata
+    weights = stratum_weights([names[code] for code in codes], candidate.info.families).tolist()
+    return WeighedStrata(names=names, weights=dict(zip(codes, weights, strict=True)))
 
 
 def _over_items(metric: str, side: Side, pair: Paired) -> Estimate:
