@@ -56,11 +56,11 @@ def points(estimate: Estimate) -> str:
     return f"{text} ({signed_points(estimate.low, decimals)} to {signed_points(estimate.high, decimals)})"
 
 
-def times(estimate: Estimate | None) -> str:
+def times(estimate: Estimate | None, form: str = "x{}") -> str:
     """A ratio with its bounds: ``x0.82 (0.78 to 0.86)``."""
     if estimate is None or estimate.value is None:
         return "unknown" if estimate is None or not estimate.status.startswith("n too small") else "n too small"
-    text = f"x{factor(estimate.value)}"
+    text = form.format(factor(estimate.value))
     if estimate.low is None or estimate.high is None:
         return text
     return f"{text} ({factor(estimate.low)} to {factor(estimate.high)})"

@@ -22,7 +22,7 @@ from steelyard.report.comparing.flips import Flip, Flips, load_flips
 from steelyard.report.comparing.pairs import Question
 from steelyard.report.unseen import cut, visible
 from steelyard.store.reading.pages import RunsWanted
-from steelyard.types import Comparison, Estimate, Record, RunInfo
+from steelyard.types import Comparison, Record, RunInfo
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -35,6 +35,7 @@ LONGEST = 2_500
 OFFERED = 60
 MOST_RUNS = 12
 MOST_OTHERS = 12
+TIMES = "{} times"
 RIGHT_ON = ("both", "baseline only", "candidate only", "neither")
 
 
@@ -228,24 +229,17 @@ def _row(pair: Compared, question: Question) -> _Row:
         benchmark=pair.where,
         who=who,
         against=other,
-        difference=f"{_times_as_much(one.ratio)}; {written(one.difference)}"
+        difference=f"{times(one.ratio, TIMES)}; {written(one.difference)}"
         if one.ratio
         else f"{points(one.difference)} points",
         p=_p(one),
         agreement=tuple(zip(RIGHT_ON, counts, strict=False)),
-        beside=tuple((each.metric, _times_as_much(each.ratio)) for each in pair.beside),
+        beside=tuple((each.metric, times(each.ratio, TIMES)) for each in pair.beside),
         verdict=one.verdict,
         sentence=one.sentence,
         notes=one.notes,
         link=_alone(pair, question),
     )
-
-
-def _times_as_much(ratio: Estimate | None) -> str:
-    """``0.82 times (0.78 to 0.86)``; the reason where there is no number."""
-    text = times(ratio)
-    size, _, bounds = text.removeprefix("x").partition(" ")
-    return f"{size} times {bounds}".rstrip() if text.startswith("x") else text
 
 
 def _alone(pair: Compared, question: Question) -> str:

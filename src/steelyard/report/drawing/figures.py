@@ -182,38 +182,24 @@ def _against_cost(bench: Bench, slot_of: dict[str, int]) -> Figure | None:
     marks = _marks(bench, "cost.per_request", slot_of, times=THOUSAND)
     if not marks:
         return None
-    svg = for_any_screen(
-        partial(
-            charts.scatter,
-            marks,
-            label=f"Accuracy on {bench.label} against the cost of 1,000 requests",
-            x_name="cost of 1,000 requests",
-            y_name="accuracy",
-            x_unit="USD",
-            y_unit="share",
-        )
-    )
-    note, front = _front_note(bench, marks, "dearer"), _front(marks, "USD")
-    return Figure(title="Quality against cost", note=note, svg=svg, front=front)
+    label = f"Accuracy on {bench.label} against the cost of 1,000 requests"
+    svg, front = _scattered(marks, label, "cost of 1,000 requests", "USD"), _front(marks, "USD")
+    return Figure(title="Quality against cost", note=_front_note(bench, marks, "dearer"), svg=svg, front=front)
 
 
 def _against_latency(bench: Bench, slot_of: dict[str, int]) -> Figure | None:
     marks = _marks(bench, "latency.p50", slot_of)
     if not marks:
         return None
-    svg = for_any_screen(
-        partial(
-            charts.scatter,
-            marks,
-            label=f"Accuracy on {bench.label} against median latency",
-            x_name="median latency",
-            y_name="accuracy",
-            x_unit="s",
-            y_unit="share",
-        )
+    label = f"Accuracy on {bench.label} against median latency"
+    svg, front = _scattered(marks, label, "median latency", "s"), _front(marks, "s")
+    return Figure(title="Quality against latency", note=_front_note(bench, marks, "slower"), svg=svg, front=front)
+
+
+def _scattered(marks: Sequence[charts.Mark], label: str, x_name: str, x_unit: Unit) -> str:
+    return for_any_screen(
+        partial(charts.scatter, marks, label=label, x_name=x_name, y_name="accuracy", x_unit=x_unit, y_unit="share")
     )
-    note, front = _front_note(bench, marks, "slower"), _front(marks, "s")
-    return Figure(title="Quality against latency", note=note, svg=svg, front=front)
 
 
 def _front_note(bench: Bench, marks: Sequence[charts.Mark], worse: str) -> str:

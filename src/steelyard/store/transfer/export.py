@@ -251,8 +251,8 @@ def _write_parquet(store: Store, run_id: str, path: Path, reveal: bool) -> None:
     scored = set(metrics.values())
     columns = {name: "DOUBLE" if name in scored else TYPES.get(name, "VARCHAR") for name in _header(metrics)}
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        lines, written = Path(folder) / "rows.jsonl", Path(folder) / "rows.parquet"
-        with lines.open("wb") as file:
+        source, written = Path(folder) / "rows.jsonl", Path(folder) / "rows.parquet"
+        with source.open("wb") as file:
             rows_written = 0
             for cell, record in _records(store, run_id, reveal):
                 file.write(msgspec.json.encode(flat_row(record, cell, metrics)) + b"\n")
@@ -261,7 +261,7 @@ def _write_parquet(store: Store, run_id: str, path: Path, reveal: bool) -> None:
             raise StoreError("the run has no records to export")
         try:
             with duckdb.connect() as connection:
-                rows = connection.read_json(str(lines), columns=columns, format="newline_delimited")
+                rows = connection.read_json(str(source), columns=columns, format="newline_delimited")
                 rows.write_parquet(str(written), compression="zstd")
         except duckdb.Error as error:
             raise StoreError(f"cannot write Parquet: {error}") from error
