@@ -232,7 +232,8 @@ async def _ask(running: _Running, store: Store, progress: Progress) -> None:
     telling = told(store, running.session, progress, running.shared)
     async with opened(distinct_providers(cells)), watched(running.resources), measuring(), telling:
         await probe(cells)
-        async with crew, noted(store, running.session, lambda: together(learnt_by(cells, lanes), crew.learnt)):
+        # what workers learnt last is heard while the crew ends
+        async with noted(store, running.session, lambda: together(learnt_by(cells, lanes), crew.learnt)), crew:
             earlier = {lane: unscored(lane, store, progress.tell) for lane in running.shared}
             await patiently(partial(store.add_provenance, running.session, {HAS_SENT: True}), progress.tell)
             running.status = await drive(earlier, running.looks, running.writer, running.purse.ledger)
