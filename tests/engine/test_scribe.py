@@ -181,7 +181,7 @@ class Noting:
 
 def of_a_writer(scenario):
     async def main():
-        given = writer.Writer(SimpleNamespace(append=None, check_place=lambda: None), print)
+        given = writer.Writer(SimpleNamespace(append=None, is_in_place=True), print)
         given.slots, given._scribe = 3, Noting()
         serving_it = asyncio.create_task(given.serve())
         try:

@@ -235,7 +235,8 @@ class Writer:
     async def _append(self, calls: Sequence[NewCall], scores: Sequence[NewScore], is_new: bool) -> list[int]:
         here = partial(asyncio.get_running_loop().run_in_executor, self._thread)
         if self._scribe is not None:
-            await here(self._store.check_place)  # whose the run is stands with who began its session
+            if not self._store.is_in_place:  # whose the run is stands with who began its session
+                await here(self._store.check_place)
             try:
                 return await self._scribe.append(calls, scores, is_new=is_new)
             except EnvironmentFault as fault:  # it may have died on either side of the commit

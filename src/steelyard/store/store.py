@@ -191,6 +191,11 @@ class Store:
 
     # Sessions and cells
 
+    @property
+    def is_in_place(self) -> bool:
+        """Whether ``check_place`` would find nothing to do, as far as that is seen without waiting."""
+        return self._database.is_in_place
+
     def check_place(self) -> None:
         """Raise where what is written now would be lost, or is another process's to write; each write here does so."""
         self._database.check_place()

@@ -46,6 +46,11 @@ class Database(Protocol):
         """The tables are as they should be: set up what depends on it."""
         ...
 
+    @property
+    def is_in_place(self) -> bool:
+        """Whether ``check_place`` would find nothing to do: seen at once, without waiting for a server or a lock."""
+        ...
+
     def check_place(self) -> None:
         """Raise where what is written now would be lost; hold anew what was held by a connection that is gone."""
         ...

@@ -117,6 +117,16 @@ class PostgreSQL:
     def settle(self, connection: Connection) -> None:
         """Nothing is left to be set."""
 
+    @property
+    def is_in_place(self) -> bool:
+        """Whether every session's connection stands; not where another thread is looking after them."""
+        if not self._holding.acquire(blocking=False):
+            return False
+        try:
+            return not any(map(_is_lost, list(self._held.values())))
+        finally:
+            self._holding.release()
+
     def check_place(self) -> None:
         """Hold anew every session whose connection the server has ended: with it the lock was gone."""
         with self._holding:

@@ -72,10 +72,16 @@ class SQLiteFile:
         connection.exec_driver_sql(KEPT_IN_THE_FILE)
         self._number = _number_of(self.address)
 
+    @property
+    def is_in_place(self) -> bool:
+        """Whether the file is the one that was opened."""
+        return self._number is None or _number_of(self.address) == self._number
+
     def check_place(self) -> None:
         """What is written to a file that was removed goes with it: such a store is copied, and takes nothing more."""
-        if self._number is None or _number_of(self.address) == self._number:
+        if self.is_in_place:
             return
+        assert self._number is not None
         with closing(self.engine.raw_connection()) as connection:
             raw = connection.driver_connection
             assert isinstance(raw, sqlite3.Connection)
