@@ -8,6 +8,7 @@ from steelyard.analysis.accuracy import macro, micro
 from steelyard.analysis.estimates import Context
 from steelyard.analysis.metrics import METRICS
 from steelyard.analysis.summary import summarise
+from steelyard.analysis.times import NO_FIRST_ANSWER
 from steelyard.analysis.wording import written
 from steelyard.types import CellInfo, Columns, Estimate
 
@@ -50,6 +51,7 @@ def columns(scores, **changes):
         "ended_s": np.arange(n, dtype=float) + 1,
         "queued_s": np.zeros(n),
         "ttft_s": np.full(n, 0.1),
+        "reasoned_s": np.zeros(n),
         "total_s": np.linspace(1, 2, n),
         "tpot_s": np.full(n, 0.01),
         "input_tokens": np.full(n, 20.0),
@@ -422,3 +424,17 @@ def test_determinism_is_the_share_of_items_answered_alike_every_time():
     found = by_name(columns([1, 1, 0, 1, 1], sample=np.array([0, 0, 1, 1, 2]), answer=np.array([7, 7, 8, 9, 5])))
     assert (found["determinism"].value, found["determinism"].n) == (0.5, 2)
     assert by_name(columns([1, 1]))["determinism"].value is None
+
+
+def test_the_time_to_the_first_answer_token_is_past_reasoning_and_unknown_where_nobody_recorded_it():
+    n = 100
+    scores = np.ones(n)
+    thinking = columns(scores, ttft_s=np.linspace(0.1, 0.2, n), reasoned_s=np.full(n, 2.0))
+    assert estimate("ttft.p50", thinking).value == pytest.approx(0.15)
+    found = estimate("ttfo.p50", thinking)
+    assert (found.value, found.n) == (pytest.approx(2.15), n)
+    assert found.low < found.value < found.high
+    older = estimate("ttfo.p50", columns(scores, reasoned_s=np.full(n, np.nan)))
+    assert (older.value, older.status) == (None, NO_FIRST_ANSWER)
+    whole = columns(scores, ttft_s=np.full(n, np.nan), reasoned_s=np.full(n, np.nan))
+    assert estimate("ttfo.p50", whole).status == "not streamed"

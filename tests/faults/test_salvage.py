@@ -246,9 +246,19 @@ def test_a_payload_that_states_a_size_beyond_all_memory_is_damaged():
         unpack(head, Sample)
 
 
+def in_order(data):
+    """The store with table after table: what is cut off are answers, not what was asked, which lies anywhere else."""
+    Path("as-it-lies.db").write_bytes(data)
+    with closing(sqlite3.connect("as-it-lies.db")) as raw:
+        raw.execute("VACUUM INTO 'in-order.db'")
+    return Path("in-order.db").read_bytes()
+
+
 @pytest.mark.parametrize("is_cut", [True, False], ids=["cut off", "bits flipped"])
 def test_whatever_is_damaged_nothing_is_read_as_another_answer_and_no_trace_is_shown(whole, is_cut, capsys):
     data, texts = whole
+    if is_cut:
+        data = in_order(data)
     chance, kept, unreadable = random.Random(5), [], 0
     for number in range(5):
         damaged = bytearray(data[: chance.randrange(len(data) // 4, len(data))] if is_cut else data)

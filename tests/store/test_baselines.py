@@ -76,6 +76,16 @@ NOT_KEPT = (
 )
 
 
+def test_a_baseline_of_an_older_version_does_not_know_when_answers_began():
+    run = a_run()
+    with Store.open() as store:
+        kept = snapshot(store, run.info)
+    document = msgspec.to_builtins(kept)
+    del document["cells"][0]["requests"]["reasoned_s"]
+    columns = msgspec.convert(document, type=type(kept)).cells[0].columns()
+    assert np.isnan(columns.reasoned_s).tolist() == [True] * len(columns.names)
+
+
 def test_columns_come_back_as_they_were_but_for_the_gaps():
     run = a_run(runs=2)
     with Store.open() as store:

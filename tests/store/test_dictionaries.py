@@ -162,6 +162,7 @@ def as_before_dictionaries_were_squeezed(path):
     raw.executemany("UPDATE dictionaries SET content = ? WHERE id = ?", [(plain(data), at) for at, data in contents])
     raw.execute("DROP TABLE findings")
     raw.execute("ALTER TABLE sessions DROP COLUMN sign")
+    raw.execute("ALTER TABLE calls DROP COLUMN reasoned_s")
     raw.execute("UPDATE meta SET value = '10' WHERE key = 'schema_version'")
     raw.commit()
     raw.close()

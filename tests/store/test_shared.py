@@ -89,6 +89,7 @@ def test_a_store_of_the_first_version_on_servers_is_migrated_and_a_sign_is_as_ol
 ):
     Store.open(shared).close()
     server.sql("ALTER TABLE sessions DROP COLUMN sign", schema=schema)
+    server.sql("ALTER TABLE calls DROP COLUMN reasoned_s", schema=schema)
     server.sql("UPDATE meta SET value = '12' WHERE key = 'schema_version'", schema=schema)
     with Store.open(shared) as store:
         run = store.create_run(name="r", plan={}, plan_digest="0" * 64)

@@ -35,7 +35,7 @@ from steelyard.stats.intervals import ClusteredMean
 from steelyard.stats.paired import TTest
 from steelyard.types import Columns, Comparison, Estimand, Estimate
 
-TIMES = {"latency": "total_s", "ttft": "ttft_s", "tpot": "tpot_s"}
+TIMES = {"latency": "total_s", "ttft": "ttft_s", "ttfo": "ttfo_s", "tpot": "tpot_s"}
 PERCENTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 AMOUNTS = {
     "cost.per_request": "USD",

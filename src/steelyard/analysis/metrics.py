@@ -38,6 +38,7 @@ def _time_metrics() -> list[Metric]:
             "seconds from dispatch to the last token, or to the end of a reply that is not streamed",
         ),
         "ttft": ("ttft_s", "seconds from dispatch to the first token of any channel"),
+        "ttfo": ("ttfo_s", "seconds from dispatch to the first token of the answer, past reasoning that is shown"),
         "tpot": ("tpot_s", "seconds per output token after the first: (total - TTFT) / (output tokens - 1)"),
     }
     found = []

@@ -24,6 +24,8 @@ WINDOWS = 10
 FEWEST_FOR_WINDOWS = 50
 LIKELIHOOD = "not measured: log-likelihood requests are none that a user would make"
 NOT_STREAMED = "not streamed"
+OF_TOKENS = ("ttft_s", "ttfo_s", "tpot_s")
+NO_FIRST_ANSWER = "not recorded: no answer began with a token, or an older Steelyard asked"
 BY_BATCHES = "asked by batches, which nobody waits for: neither latency nor rate"
 
 
@@ -197,9 +199,15 @@ def _untimed(columns: Columns, context: Context, values: np.ndarray, column: str
     if not len(values):
         if context.info.is_imported:
             return MADE_ELSEWHERE
-        unmeasured = NOT_STREAMED if column in ("ttft_s", "tpot_s") else "nothing was measured"
-        return _nothing(columns) or unmeasured
+        return _nothing(columns) or _unmeasured(column, columns)
     return None
+
+
+def _unmeasured(column: str, columns: Columns) -> str:
+    """Why no answer has such a time, although answers were timed."""
+    if column == "ttfo_s" and len(_times("ttft_s", columns)[0]):
+        return NO_FIRST_ANSWER
+    return NOT_STREAMED if column in OF_TOKENS else "nothing was measured"
 
 
 def _nothing(columns: Columns) -> str | None:

@@ -81,6 +81,13 @@ class Timing(Struct, frozen=True, kw_only=True):
         return (self.first_answer_ns - self.dispatched_ns) / 1e9
 
     @property
+    def reasoned_s(self) -> float | None:
+        """Seconds from the first token to the first of the answer: 0 where a model shows no reasoning before it."""
+        if not self.streamed or self.first_token_ns is None or self.first_answer_ns is None:
+            return None
+        return (self.first_answer_ns - self.first_token_ns) / 1e9
+
+    @property
     def total_s(self) -> float:
         """Seconds from dispatch to the last token (streamed) or to the end of the reply (whole)."""
         end = self.last_token_ns if self.streamed and self.last_token_ns is not None else self.ended_ns

@@ -122,7 +122,8 @@ class Columns(Struct, frozen=True, kw_only=True):
     fingerprint, equal where answers are equal to the letter. ``started_s`` and ``ended_s`` are seconds since the epoch.
     ``gaps_s`` are all inter-chunk gaps in one array; call i owns ``gaps_s[gap_starts[i]:gap_starts[i + 1]]``.
     A ``cached`` answer was given in an earlier run: it cost nothing now, ``saved_usd`` is what it cost then, and its
-    ``started_s`` is of then.
+    ``started_s`` is of then. ``reasoned_s`` is NaN where nothing of the answer came token by token, and in what an older
+    version recorded.
     ``model_reported`` and ``fingerprint`` are what the service said that it is, "" where it said nothing;
     ``None`` in columns that come out of a baseline, as is ``retried``: whether an earlier request for it had failed.
     ``scores[metric]`` and ``parsed[metric]`` are NaN / False where the answer was not scored. ``superseded`` counts
@@ -148,6 +149,7 @@ class Columns(Struct, frozen=True, kw_only=True):
     ended_s: np.ndarray
     queued_s: np.ndarray
     ttft_s: np.ndarray
+    reasoned_s: np.ndarray
     total_s: np.ndarray
     tpot_s: np.ndarray
     input_tokens: np.ndarray
@@ -166,3 +168,9 @@ class Columns(Struct, frozen=True, kw_only=True):
     superseded: int = 0
     superseded_cost_usd: float = 0.0
     judging: Spent | None = None
+
+    @property
+    def ttfo_s(self) -> np.ndarray:
+        """Time to the first token of the answer."""
+        first: np.ndarray = self.ttft_s + self.reasoned_s
+        return first

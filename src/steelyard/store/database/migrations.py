@@ -102,6 +102,11 @@ def _a_run_tells_how_it_stands(connection: Connection) -> None:
     connection.exec_driver_sql(f"ALTER TABLE sessions ADD COLUMN sign {kind}")
 
 
+def _first_answers_are_timed(connection: Connection) -> None:
+    kind = schema.calls.c.reasoned_s.type.compile(connection.dialect)
+    connection.exec_driver_sql(f"ALTER TABLE calls ADD COLUMN reasoned_s {kind}")
+
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     _judgements_have_costs,
     _answers_are_used_again,
@@ -115,6 +120,7 @@ MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     _dictionaries_are_squeezed,
     _findings_are_kept,
     _a_run_tells_how_it_stands,
+    _first_answers_are_timed,
 )
 """Step ``i`` turns a store of version ``i + 1`` into one of version ``i + 2``.
 

@@ -142,6 +142,7 @@ calls = Table(
     Column("payload", LargeBinary, nullable=False),
     Column("reused_from", WHOLE),
     Column("saved_usd", Float),
+    Column("reasoned_s", Float),
     Index("calls_by_item", "cell", "position", "repeat"),
 )
 PREFIX = func.substr(calls.c.digest, literal_column("1"), literal_column(str(PREFIX_BYTES)))

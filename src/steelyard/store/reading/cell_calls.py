@@ -42,6 +42,7 @@ NUMBERS = (
     "ended_s",
     "queued_s",
     "ttft_s",
+    "reasoned_s",
     "total_s",
     "tpot_s",
     "input_tokens",

@@ -19,8 +19,8 @@ from msgspec import Struct
 from steelyard.errors import UsageError, nearest
 from steelyard.store.reading.states import ANSWER_STATES
 
-FIGURES = ("score", "latency_s", "ttft_s", "queued_s", "input_tokens", "output_tokens", "reasoning_tokens", "cost_usd",
-           "tries", "repeat")  # fmt: skip
+FIGURES = ("score", "latency_s", "ttft_s", "first_answer_s", "queued_s", "input_tokens", "output_tokens",
+           "reasoning_tokens", "cost_usd", "tries", "repeat")  # fmt: skip
 WORDS = ("outcome", "failure", "stop_reason", "model", "benchmark", "subject", "item")
 NAMES = (*FIGURES, *WORDS)
 SIGNS_OF_FIGURES = ("=", "!=", "<", "<=", ">", ">=")

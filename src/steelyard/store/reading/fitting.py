@@ -36,6 +36,7 @@ SIGNS: Mapping[str, Callable[[Any, Any], ColumnElement[bool]]] = {
 CALLS = schema.calls.c
 OF_CALLS: Mapping[str, ColumnElement[Any]] = {
     "latency_s": CALLS.total_s,
+    "first_answer_s": CALLS.ttft_s + CALLS.reasoned_s,
     "cost_usd": CALLS.cost_usd + 0.0,  # by number, not by the index of costs, which is in another order
     **{
         name: CALLS[name]

@@ -16,7 +16,7 @@ from steelyard.types import CellInfo, Columns, Estimate
 WHOLE = ("sample", "repeat", "tries")
 CLAIMS = ("cached", "answered_empty")
 WORDS = ("failure", "stop_reason", "flags")
-TIMES = ("queued_s", "ttft_s", "total_s", "tpot_s")
+TIMES = ("queued_s", "ttft_s", "reasoned_s", "total_s", "tpot_s")
 STAMPS = ("started_s", "ended_s")
 AMOUNTS = (
     "input_tokens",
@@ -29,7 +29,10 @@ AMOUNTS = (
 
 
 class Requests(Struct, frozen=True, kw_only=True):
-    """The requests of a cell as parallel lists; ``item`` is the sample's id. Unknown is ``None``."""
+    """The requests of a cell as parallel lists; ``item`` is the sample's id. Unknown is ``None``.
+
+    Snapshots of older versions have no ``reasoned_s``.
+    """
 
     item: list[str]
     sample: list[int]
@@ -47,6 +50,7 @@ class Requests(Struct, frozen=True, kw_only=True):
     ended_s: list[float | None]
     queued_s: list[float | None]
     ttft_s: list[float | None]
+    reasoned_s: list[float | None] = []
     total_s: list[float | None]
     tpot_s: list[float | None]
     input_tokens: list[float | None]
@@ -104,6 +108,8 @@ def _as_columns(kept: Requests) -> Columns:
     kinds: dict[str, Any] = dict.fromkeys(WHOLE, int) | dict.fromkeys(CLAIMS, bool) | dict.fromkeys(WORDS, object)
     kinds |= dict.fromkeys((*TIMES, *STAMPS, *AMOUNTS), float)
     arrays: dict[str, Any] = {name: np.array(getattr(kept, name), dtype=kind) for name, kind in kinds.items()}
+    if not kept.reasoned_s:
+        arrays["reasoned_s"] = np.full(n, np.nan)
     return Columns(
         names=tuple(kept.item),
         stratum=np.array([places[name] for name in kept.stratum], dtype=int),

@@ -20,6 +20,7 @@ def figures_of(call: Call) -> dict[str, Any]:
         "answer": fingerprint(completion),
         "queued_s": timing.queued_s if timing else None,
         "ttft_s": timing.ttft_s if timing else None,
+        "reasoned_s": timing.reasoned_s if timing else None,
         "total_s": timing.total_s if timing else call.failed_after_s,
         "tpot_s": timing.tpot_s(usage.output_tokens if usage else None) if timing else None,
         "input_tokens": usage.input_tokens if usage else None,
