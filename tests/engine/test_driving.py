@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from steelyard.engine.driving import drive
+from steelyard.engine.interrupt import Interrupt
 from steelyard.engine.money.budget import Ledger
 from steelyard.errors import EnvironmentFault
 
@@ -41,7 +42,7 @@ def test_where_one_lane_fails_the_others_are_called_off_and_what_they_have_is_wr
 
     async def story():
         with pytest.raises(EnvironmentFault, match="4 workers died"):
-            await drive({Asking(): [], Failing(): []}, Looks(), Writer(), Ledger())
+            await drive({Asking(): [], Failing(): []}, Looks(), Writer(), Ledger(), Interrupt())
         return list(happened)
 
     assert asyncio.run(story()) == ["called off", "written"]

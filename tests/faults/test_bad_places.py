@@ -96,6 +96,19 @@ def test_a_read_only_file_system_is_told_before_the_first_paid_call(server, tmp_
     refused_before_any_call(server, done.returncode, done.stderr)
 
 
+@pytest.mark.parametrize("place", ["s.db", "."], ids=["the file", "its folder"])
+def test_a_store_that_may_not_be_written_is_told_before_the_first_paid_call_and_not_waited_for(
+    server, tmp_path, monkeypatch, capsys, place
+):
+    store, read_only, may = tmp_path / "s.db", tmp_path / place, os.access
+    Store.open(store).close()
+    monkeypatch.setattr(os, "access", lambda path, mode: path != read_only and may(path, mode))  # root may all
+    words = ["run", "q.jsonl", "-m", "openai/m", "--base-url", server.url, "--quiet", "--store", str(store)]
+    code, told = main(words), capsys.readouterr().err
+    refused_before_any_call(server, code, told)
+    assert f"{read_only} is read-only. Try: chmod u+w {read_only}, or --store FILE" in told
+
+
 def test_a_disk_that_is_full_from_the_start_is_told_before_the_first_paid_call(server, tmp_path):
     need_mounts(tmp_path)
     full = 'mount -t tmpfs -o size=64k none "$0" && cd "$1" && shift && exec "$@"'

@@ -303,3 +303,17 @@ def test_what_is_no_store_or_a_newer_one_is_refused(whole):
     with pytest.raises(StoreError, match="exists already"):
         salvage(Path("s.db"), Path("letter.db"))
     assert not Path("new.db").exists()
+
+
+def test_a_call_of_which_both_begin_and_length_are_damaged_is_mended_from_its_answer(whole, tmp_path):
+    data, texts = whole
+    damaged, saved = tmp_path / "damaged.db", tmp_path / "saved.db"
+    damaged.write_bytes(data)
+    times = "SELECT started_s, ended_s, total_s FROM calls WHERE id = 1"
+    with closing(sqlite3.connect(damaged)) as raw, raw:
+        true = raw.execute(times).fetchone()
+        raw.execute("UPDATE calls SET total_s = 'x', started_s = started_s - 1e6 WHERE id = 1")
+    assert salvage(damaged, saved).bad == ()
+    assert texts_of(saved) == texts
+    with closing(sqlite3.connect(saved)) as raw:
+        assert raw.execute(times).fetchone() == pytest.approx(true, abs=0.01)

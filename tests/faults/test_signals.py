@@ -12,6 +12,7 @@ import threading
 import time
 import tomllib
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,9 @@ import steelyard as sy
 from command import ok
 from forks import Started
 from server import chunk, finish, serving, stream, usage
+from steelyard.analysis.stopped import summarise_stopped
 from steelyard.cli import main
+from steelyard.engine import run as engine
 from steelyard.report.results import load_results
 from steelyard.store import Store
 
@@ -44,6 +47,70 @@ def test_ctrl_c_while_a_run_sums_up_says_how_to_go_on(monkeypatch, capsys):
         assert main(["run", "q.jsonl", "-m", "baseline/constant:x", "--quiet"]) == 130
     assert "steelyard: interrupted. Go on with: steelyard run --resume 1" in capsys.readouterr().err
     assert main(["run", "--resume", "1", "--quiet"]) == 0
+
+
+def signalled(number, step, *given, **named):
+    """A step of a run at which it is told to end, and has time to hear of it."""
+    os.kill(os.getpid(), number)
+    if threading.current_thread() is not threading.main_thread():
+        time.sleep(0.3)
+    return step(*given, **named)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+@pytest.mark.parametrize("step", ["_see_to_money", "_register", "resources_of", "probe", "noted"])
+def test_a_run_that_is_told_to_end_before_it_asks_anything_ends_in_a_line_and_goes_on_later(step, number):
+    questions(ITEMS)
+    settings = {("steelyard.engine.run", step): partial(signalled, number, getattr(engine, step))}
+    words = ["run", "q.jsonl", "-m", "baseline/constant:x", "--quiet"]
+    with Started(*words, settings=settings) as process:
+        _, told = process.communicate()
+    assert process.returncode == 130
+    assert told.splitlines()[0].startswith("steelyard: interrupted")
+    assert len(told.splitlines()) == 1
+    with Store.open(create=False) as store:
+        begun = store.runs()
+    assert [run.status for run in begun] == ["interrupted"] * len(begun)
+    ok(*(["run", "--resume", "last", "--quiet"] if begun else words))
+    assert state() == ("done", ITEMS)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_a_run_that_is_told_to_end_while_it_sums_up_leaves_what_is_not_summed_up_yet(number):
+    questions(ITEMS)
+    models = ["-m", "baseline/constant:x", "-m", "baseline/constant:y"]
+    settings = {("steelyard.engine.summary", "summarise_stopped"): partial(signalled, number, summarise_stopped)}
+    with Started("run", "q.jsonl", *models, "--quiet", settings=settings) as process:
+        _, told = process.communicate()
+    assert (process.returncode, told) == (130, "steelyard: interrupted. Go on with: steelyard run --resume 1\n")
+    assert state() == ("done", 2 * ITEMS)
+    with Store.open(create=False) as store:
+        sums = [bool(store.summary(cell.id)) for cell in store.cells(store.run("last").id)]
+    assert sums == [True, False]
+    ok("run", "--resume", "1", "--quiet")
+    with Store.open(create=False) as store:
+        assert all(store.summary(cell.id) for cell in store.cells(store.run("last").id))
+
+
+def test_a_run_that_was_killed_as_it_was_registered_does_not_count_as_running():
+    with Store.open() as store:
+        store.create_run(name=None, plan={}, plan_digest="")
+        assert store.run("last").status == "interrupted"
+
+
+def test_a_program_that_heeds_signals_itself_does_so_again_after_a_run():
+    heard = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        for number in before:
+            signal.signal(number, lambda number, _: heard.append(number))
+        assert sy.run([sy.Scripted(lambda request: "x")], [QUIZ], limit=1).status == "done"
+        for number in before:
+            signal.raise_signal(number)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert heard == [*before]
 
 
 @pytest.mark.parametrize(

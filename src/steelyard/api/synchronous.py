@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
+from contextlib import closing
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
@@ -59,5 +60,5 @@ def complete(work: Coroutine[Any, Any, T]) -> T:
 
 
 def _in_new_loop(work: Coroutine[Any, Any, T]) -> T:
-    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+    with closing(work), asyncio.Runner(loop_factory=loop_factory()) as runner:
         return runner.run(work)

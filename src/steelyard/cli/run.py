@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from steelyard.cli import arguments as args
 from steelyard.cli.run_options import ASK_ABOVE_USD, add_options
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from steelyard.analysis.gate import GateReport
     from steelyard.engine.run import Ended
     from steelyard.plan.plan import Plan
@@ -129,10 +132,27 @@ def carry_out(plan: Plan, store: Store, resume: RunInfo | None, parsed: argparse
         display.started(run)
 
     try:
-        with display:
+        with display, _sigterm_as_ctrl_c():
             return run_plan(plan, store, progress=display.progress, resume=resume, on_start=on_start)
     except KeyboardInterrupt:  # the run sums itself up, and does not wait for answers any more
         raise KeyboardInterrupt(*(f"Go on with: {_resume(run, parsed.store)}" for run in begun)) from None
+
+
+@contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    """Let SIGTERM end what comes before and after the run itself, which heeds both, as Ctrl-C does."""
+    import signal
+    import threading
+
+    is_ours = threading.current_thread() is threading.main_thread()
+    if not is_ours or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _success(ended: Ended, store: Store) -> GateReport | None:

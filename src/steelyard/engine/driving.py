@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import signal
-import threading
-from collections.abc import AsyncIterable, Coroutine, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterable, Coroutine, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
+from steelyard.engine.interrupt import Interrupt
 from steelyard.engine.money.budget import SPENT, Ledger
 from steelyard.engine.pipeline import GRACE_S, Lane
 from steelyard.engine.processes.shared_lane import SharedLane
@@ -19,57 +18,38 @@ from steelyard.errors import StoreError
 from steelyard.types import RunStatus
 
 
-class Interrupt:
-    """A wish to stop: the first one lets what is in flight come in, the second one does not wait."""
-
-    def __init__(self) -> None:
-        self.wishes = 0
-        self._changed = asyncio.Event()
-
-    def wish(self, times: int = 1) -> None:
-        """Ask to stop; twice: to stop now."""
-        self.wishes += times
-        self._changed.set()
-
-    def wish_once(self) -> None:
-        """Ask to stop, however often this is told: a terminal that is closed may say so twice."""
-        self.wish(0 if self.wishes else 1)
-
-    async def wait(self, wishes: int = 1) -> None:
-        """Return when the run has been asked to stop that often."""
-        while self.wishes < wishes:
-            self._changed.clear()
-            await self._changed.wait()
-
-
 async def drive(
-    lanes: Mapping[Lane | SharedLane, AsyncIterable[Work]], looks: Looks, writer: Writer, ledger: Ledger
+    lanes: Mapping[Lane | SharedLane, AsyncIterable[Work]],
+    looks: Looks,
+    writer: Writer,
+    ledger: Ledger,
+    interrupt: Interrupt,
 ) -> RunStatus:
     """Run every lane to its end, or to the user's wish to stop; each with what was answered earlier and not scored."""
-    with _signals() as interrupt:
-        working: asyncio.Future[Any] = asyncio.ensure_future(
-            _all_of([looks.serve(), *(lane.run(unscored) for lane, unscored in lanes.items())])
-        )
-        writing: asyncio.Future[Any] = asyncio.ensure_future(writer.serve())
-        wished: asyncio.Future[Any] = asyncio.ensure_future(interrupt.wait())
-        try:
-            await asyncio.wait((working, writing, wished), return_when=asyncio.FIRST_COMPLETED)
-            if writing.done():
-                _raise_first(writing)
-            if not working.done():
-                writer.hurry()
-                await _wind_down(lanes, working, writing, interrupt)
+    working: asyncio.Future[Any] = asyncio.ensure_future(
+        _all_of([looks.serve(), *(lane.run(unscored) for lane, unscored in lanes.items())])
+    )
+    writing: asyncio.Future[Any] = asyncio.ensure_future(writer.serve())
+    wished: asyncio.Future[Any] = asyncio.ensure_future(interrupt.wait())
+    try:
+        await asyncio.wait((working, writing, wished), return_when=asyncio.FIRST_COMPLETED)
+        if writing.done():
+            _raise_first(writing)
+        if not working.done():
+            writer.hurry()
+            await _wind_down(lanes, working, writing, interrupt)
+            await _drain(writer, writing)
+            interrupt.heed()
+            return "interrupted"
+        if working.exception() is not None:
+            writer.hurry()
+            with suppress(StoreError):  # it is not what went wrong first
                 await _drain(writer, writing)
-                return "interrupted"
-            if working.exception() is not None:
-                writer.hurry()
-                with suppress(StoreError):  # it is not what went wrong first
-                    await _drain(writer, writing)
-            _raise_first(working)
-        finally:
-            for task in (wished, working, writing):
-                task.cancel()
-            await asyncio.gather(wished, working, writing, return_exceptions=True)
+        _raise_first(working)
+    finally:
+        for task in (wished, working, writing):
+            task.cancel()
+        await asyncio.gather(wished, working, writing, return_exceptions=True)
     if any(lane.stopped not in (None, SPENT) for lane in lanes):
         return "failed"
     return "budget" if ledger.is_exhausted else "done"
@@ -117,32 +97,3 @@ def _raise_first(ended: asyncio.Future[Any]) -> None:
         error = error.exceptions[0]
     if error is not None:
         raise error
-
-
-@contextmanager
-def _signals() -> Iterator[Interrupt]:
-    """Ctrl-C, a terminal that is closed and SIGTERM as wishes; SIGTERM does not wait.
-
-    Elsewhere than on the main thread there are none. Whoever started the run may want it to outlive its terminal, or
-    hear of that end itself.
-    """
-    interrupt = Interrupt()
-    if threading.current_thread() is not threading.main_thread():
-        yield interrupt
-        return
-    loop = asyncio.get_running_loop()
-    try:
-        loop.add_signal_handler(signal.SIGINT, interrupt.wish)
-        loop.add_signal_handler(signal.SIGTERM, interrupt.wish, 2)
-        if ends_with_its_terminal := signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
-            loop.add_signal_handler(signal.SIGHUP, interrupt.wish_once)
-    except NotImplementedError:  # Windows: Ctrl-C raises KeyboardInterrupt, and what is committed stays committed
-        yield interrupt
-        return
-    try:
-        yield interrupt
-    finally:
-        loop.remove_signal_handler(signal.SIGINT)
-        loop.remove_signal_handler(signal.SIGTERM)
-        if ends_with_its_terminal:
-            loop.remove_signal_handler(signal.SIGHUP)

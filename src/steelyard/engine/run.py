@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,6 +14,7 @@ from msgspec import Struct
 from steelyard.engine.asking.attempts import RetryPolicy
 from steelyard.engine.cells import Cell, prepare_cells, prepare_tasks
 from steelyard.engine.driving import drive
+from steelyard.engine.interrupt import Interrupt, heard
 from steelyard.engine.lanes import (
     check_batches,
     lanes_of,
@@ -107,19 +108,24 @@ async def execute(
 ) -> Ended:
     """Carry out a plan, or go on with a run of it, and leave records and summaries in the store."""
     cells = prepare(plan, given)
-    try:
-        running = await _begin(plan, store, given, progress, resume, policy or RetryPolicy(), cells)
-    except StoreHeldUp as error:
-        raise type(error)(f"{error}; nothing was sent. Once it can be used, try the same again") from error
-    run = running.run
-    on_start(run)
-    try:
-        await _ask(running, store, progress)
-    except BaseException:
-        with suppress(StoreError):  # it is not what went wrong first
-            await _wind_up(running, store, progress)
-        raise
-    await _wind_up(running, store, progress)
+    with heard() as interrupt:
+        try:
+            with interrupt.cuts_off():
+                running = await _begin(plan, store, given, progress, resume, policy or RetryPolicy(), cells)
+        except StoreHeldUp as error:
+            raise type(error)(f"{error}; nothing was sent. Once it can be used, try the same again") from error
+        on_start(running.run)
+        try:
+            await _ask(running, store, progress, interrupt)
+        except BaseException as error:
+            if not isinstance(error, Exception):
+                running.status = "interrupted"
+            with suppress(StoreError):  # it is not what went wrong first
+                await _wind_up(running, store, progress, interrupt)
+            raise
+        await _wind_up(running, store, progress, interrupt)
+        if interrupt.is_pressing:
+            raise KeyboardInterrupt
     stopped = _given_up(running.lanes) if running.status == "failed" else {}
     return Ended(run=await _as_kept(running, store, progress.tell), status=running.status, stopped=stopped)
 
@@ -135,6 +141,7 @@ async def _begin(
 ) -> _Running:
     """All that comes before the first request; a store that is held up meanwhile is waited for."""
     wait = partial(patiently, tell=progress.tell)
+    store.check_writable()
     await _see_to_money(cells, store, progress)
     origin = session_origin(cells, plan, progress.tell)
     lost = None if resume is None else await wait(partial(_count_cut_off, cells, store, resume))
@@ -144,9 +151,10 @@ async def _begin(
     session = await wait(partial(store.begin_session, run.id, origin | {HAS_SENT: False}))
     try:
         return await _set_up(plan, store, run, session, cells, given, progress, policy)
-    except BaseException:
+    except BaseException as error:
         with suppress(StoreError):  # nothing was sent that somebody who goes on would take for lost
             store.end_session(session, {})
+            store.set_status(run.id, "failed" if isinstance(error, Exception) else "interrupted")
         raise
 
 
@@ -226,41 +234,49 @@ async def _set_up(
     )
 
 
-async def _ask(running: _Running, store: Store, progress: Progress) -> None:
+async def _ask(running: _Running, store: Store, progress: Progress, interrupt: Interrupt) -> None:
     """Drive the lanes, with all that stands around them; ``running.status`` is how far that came."""
     cells, lanes, crew = running.cells, running.lanes, running.crew
-    telling = told(store, running.session, progress, running.shared)
-    async with opened(distinct_providers(cells)), watched(running.resources), measuring(), telling:
-        await probe(cells)
-        # what workers learnt last is heard while the crew ends
-        async with noted(store, running.session, lambda: together(learnt_by(cells, lanes), crew.learnt)), crew:
+    async with AsyncExitStack() as around:
+        with interrupt.cuts_off():
+            await around.enter_async_context(opened(distinct_providers(cells)))
+            await around.enter_async_context(watched(running.resources))
+            await around.enter_async_context(measuring())
+            await around.enter_async_context(told(store, running.session, progress, running.shared))
+            await probe(cells)
+            # what workers learnt last is heard while the crew ends
+            learnt = noted(store, running.session, lambda: together(learnt_by(cells, lanes), crew.learnt))
+            await around.enter_async_context(learnt)
+            await around.enter_async_context(crew)
+            await crew.hire()
             earlier = {lane: unscored(lane, store, progress.tell) for lane in running.shared}
             await patiently(partial(store.add_provenance, running.session, {HAS_SENT: True}), progress.tell)
-            running.status = await drive(earlier, running.looks, running.writer, running.purse.ledger)
+        running.status = await drive(earlier, running.looks, running.writer, running.purse.ledger, interrupt)
     if running.status == "done" and _unanswered(lanes):
         running.status = "failed"
 
 
-async def _wind_up(running: _Running, store: Store, progress: Progress) -> None:
+async def _wind_up(running: _Running, store: Store, progress: Progress, interrupt: Interrupt) -> None:
     """Whatever happened: write what is still to be written, settle accounts, and sum up what there is."""
     await running.writer.close()
     running.resources.close()
     figures = running.crew.figures(running.resources.figures()) | running.purse.figures()
+    close, patience_s = partial(_close, running, store, figures, interrupt), running.writer.patience_s
     try:
-        await patiently(partial(_close, running, store, figures), progress.tell, running.writer.patience_s)
+        await patiently(close, progress.tell, patience_s, is_called_off=lambda: interrupt.is_pressing)
     except StoreHeldUp as error:  # a run of which nobody wrote down that it ended counts as interrupted
         running.writer.hurry()
         progress.tell(str(error))
 
 
-def _close(running: _Running, store: Store, figures: dict[str, float]) -> None:
+def _close(running: _Running, store: Store, figures: dict[str, float], interrupt: Interrupt) -> None:
     """Each step of it may be done twice."""
     run = running.run
     forget_summary(store, run.id)
     store.end_session(running.session, figures)
     running.purse.close()
     store.set_status(run.id, running.status)
-    summarise_run(store, run.id)
+    summarise_run(store, run.id, lambda: not interrupt.is_pressing)
 
 
 async def _as_kept(running: _Running, store: Store, tell: Callable[[str], None]) -> RunInfo:

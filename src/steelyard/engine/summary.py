@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from steelyard.analysis.estimates import Context
 from steelyard.analysis.stopped import looks_by_cell, summarise_stopped
@@ -19,12 +19,14 @@ def forget_summary(store: Store, run_id: str) -> None:
         store.set_summary(info.id, None)
 
 
-def summarise_run(store: Store, run_id: str) -> None:
-    """Compute and keep the estimates of every cell."""
+def summarise_run(store: Store, run_id: str, is_wanted: Callable[[], bool] = lambda: True) -> None:
+    """Compute and keep the estimates of every cell, for as long as they are wanted."""
     resources = added_up([session.resources for session in store.sessions(run_id)])
     cells = store.cells(run_id)
     looks = looks_by_cell(cells, store.looks(run_id))
     for info in cells:
+        if not is_wanted():
+            return
         assert info.id is not None
         context, series = Context(info=info, resources=resources), looks.get(info.id, [])
         forecast = _forecast(store, info, cells, series)

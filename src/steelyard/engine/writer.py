@@ -34,10 +34,17 @@ WRITTEN_BY = "written_by"
 """Where a session's provenance says that a process writes."""
 
 
-async def patiently(do: Callable[[], T], tell: Callable[[str], None], patience_s: float | None = None) -> T:
+async def patiently(
+    do: Callable[[], T],
+    tell: Callable[[str], None],
+    patience_s: float | None = None,
+    *,
+    is_called_off: Callable[[], bool] = lambda: False,
+) -> T:
     """What ``do`` returns, on a thread; where the store is held up it is tried again, as patiently as answers are.
 
-    What holds it up is told once: a server that goes away is missed in other words at each try.
+    Once it ``is_called_off`` it is not tried again. What holds it up is told once: a server that goes away is missed
+    in other words at each try.
     """
     until_s = time.monotonic() + (PATIENCE_S if patience_s is None else patience_s)
     is_told = False
@@ -45,7 +52,7 @@ async def patiently(do: Callable[[], T], tell: Callable[[str], None], patience_s
         try:
             return await asyncio.to_thread(do)
         except StoreHeldUp as error:
-            if time.monotonic() >= until_s:
+            if is_called_off() or time.monotonic() >= until_s:
                 raise
             if not is_told:
                 tell(f"{error}; the run waits for {'room' if isinstance(error, StoreFull) else 'it'}")

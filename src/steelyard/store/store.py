@@ -200,6 +200,10 @@ class Store:
         """Raise where what is written now would be lost, or is another process's to write; each write here does so."""
         self._database.check_place()
 
+    def check_writable(self) -> None:
+        """Raise where nothing can be written until somebody sees to it, which a run would wait for in vain."""
+        self._database.check_writable()
+
     def begin_session(self, run_id: str, provenance: dict[str, Any]) -> int:
         """A process begins to work on the run; one run is worked on by one process at a time.
 

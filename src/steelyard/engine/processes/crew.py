@@ -92,9 +92,6 @@ class Crew:
         return any(hand.is_alive for hand in self.hands)
 
     async def __aenter__(self) -> Crew:
-        if self.lanes:
-            for number in range(self.workers or 0):
-                await self._hire(number)
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *rest: object) -> None:
@@ -107,6 +104,12 @@ class Crew:
         self._failed.cancel()
         for hand in self.hands:
             hand.grant.close(was_lost=not hand.has_told_all)
+
+    async def hire(self) -> None:
+        """Start the workers, if there is anything for them to do."""
+        if self.lanes:
+            for number in range(self.workers or 0):
+                await self._hire(number)
 
     async def until(self, over: asyncio.Event, drawing: asyncio.Future[None]) -> None:
         """Return when a lane is over; raise where no worker can go on with it, or no item can be drawn."""
@@ -137,6 +140,7 @@ class Crew:
         """Start a worker, and say what its share is."""
         specs = self._share(number)
         cells = [cell for spec in specs for cell in self.lanes[spec.id].cells]
+        earlier = await self._earlier()
         hand = Hand(number, cells, {spec.id: spec.concurrency or 1 for spec in specs}, Grant(self.ledger))
         self.hands.append(hand)
         await hand.begin(
@@ -148,7 +152,7 @@ class Crew:
                 rows=tuple(cell.row for cell in cells),
                 allows_unsafe_code=sandbox.is_unsafe_allowed(),
                 is_limited=self.ledger.is_limited,
-                earlier=await self._earlier(),
+                earlier=earlier,
                 readings=_readings(cells),
                 policy=msgspec.json.encode(self._policy),
             )

@@ -55,6 +55,10 @@ class Database(Protocol):
         """Raise where what is written now would be lost; hold anew what was held by a connection that is gone."""
         ...
 
+    def check_writable(self) -> None:
+        """Raise where nothing can be written until somebody sees to it."""
+        ...
+
     def hold(self, session: int) -> None:
         """Let every host know, until this process ends, that it works on a session."""
         ...

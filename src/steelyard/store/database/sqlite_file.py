@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -88,6 +89,13 @@ class SQLiteFile:
             rescued = rescue(raw, Path(self.address), self._number)
         became = f"What it held is in {rescued}. Try: --store {rescued}" if rescued else "What it held is lost"
         raise StoreError(f"the store {self.location} was removed, or another file put in its place. {became}")
+
+    def check_writable(self) -> None:
+        """A file, or a folder for its log, that is read-only from the start is nothing that passes."""
+        for place in (self._file, self._file.parent):
+            if not os.access(place, os.W_OK):
+                hint = f"Try: chmod u+w {shlex.quote(str(place))}, or --store FILE"
+                raise StoreError(f"cannot write to the store {self.location}: {place} is read-only. {hint}")
 
     def hold(self, session: int) -> None:
         """Nothing: whether a process of this machine lives can be seen."""

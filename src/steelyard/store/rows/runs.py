@@ -128,13 +128,13 @@ def run_info(connection: Connection, row: Any) -> RunInfo:
 
 
 def _true_status(connection: Connection, row: Any) -> RunStatus:
-    """A run whose process was killed cannot say so itself: it is interrupted if that process is gone."""
+    """A run whose process was killed cannot say so itself: it is interrupted if that process is gone, or never came."""
     status: RunStatus = row.status
     if status != "running":
         return status
     table = schema.sessions
     last = connection.execute(select(table).where(table.c.run == row.id).order_by(table.c.id.desc()).limit(1)).first()
-    return "interrupted" if last is not None and lives(connection, last) is False else status
+    return "interrupted" if last is None or lives(connection, last) is False else status
 
 
 def set_status(connection: Connection, number: int, status: RunStatus) -> None:

@@ -278,12 +278,13 @@ class _Salvage:
 
     def _mend(self, row: Row, call: Call) -> None:
         """Let the figures beside a payload be those that follow from it."""
-        true = {name: value for name, value in figures_of(call).items() if row.get(name) != value}
+        figures = figures_of(call)
+        true = {name: value for name, value in figures.items() if row.get(name) != value}
         if call.completion is not None and call.completion.text == REDACTED:
             true.pop("answer", None)  # the column still tells the answers apart that are left out
         started_s = datetime.fromisoformat(call.started_at).timestamp()
         if abs(row["started_s"] - started_s) > CLOCKS_APART_S:
-            true |= {"started_s": started_s, "ended_s": started_s + (row["total_s"] or 0.0)}
+            true |= {"started_s": started_s, "ended_s": started_s + (figures["total_s"] or 0.0)}
         row |= true
         self._mended["calls"] += bool(true)
 
