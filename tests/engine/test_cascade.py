@@ -23,6 +23,7 @@ from steelyard.plan.plan import BenchmarkSpec, Plan
 from steelyard.plan.stopping import Cascade, cascade_rule
 from steelyard.report.comparing.comparison import load_comparisons
 from steelyard.report.comparing.pairs import Question
+from steelyard.report.comparing.verdict import asked_of, gate, verdict_table
 from steelyard.report.results import load_results
 from steelyard.report.stopping import question_line
 from steelyard.report.terminal import results_text
@@ -121,13 +122,32 @@ def test_a_model_that_was_looked_at_meets_a_criterion_by_the_repeated_bound_that
 def test_models_that_each_could_skip_the_dearer_ones_share_the_error_of_a_gate():
     right = sum(is_right("cheap", 0.85, i) for i in range(ITEMS))
     by_gate, by_three = (
-        stats.wilson_interval(successes=right, n=ITEMS, confidence=confidence).low for confidence in (0.9, 1 - 0.1 / 3)
+        stats.wilson_interval(successes=right, n=ITEMS, confidence=confidence).low for confidence in (0.9, 1 - 0.08 / 3)
     )
     for at, is_skipped in ((by_three - 0.001, True), ((by_gate + by_three) / 2, False)):
         models = [model("cheap", 0.85), model("dear", 0.3), model("dearest", 0.3)]
         stop = Cascade(success=(f"accuracy >= {at:.4f}",))
         carry_out(stop, models, {"cheap": 1.0, "dear": 2.0, "dearest": 3.0})
         assert (models[1].asked == 0) == is_skipped
+
+
+def test_the_gate_of_a_cascade_takes_a_model_by_the_bound_that_all_of_them_share():
+    right = sum(is_right("dearest", 0.85, i) for i in range(120))
+    alone, among_three = (
+        stats.wilson_interval(successes=right, n=120, confidence=confidence).low for confidence in (0.9, 1 - 0.08 / 3)
+    )
+    plan = plan_of(Cascade(success=("accuracy >= 0.99",)), {"cheap": 1.0, "dear": 2.0, "dearest": 3.0})
+    models = [model("cheap", 0.3), model("dear", 0.3), model("dearest", 0.85)]
+    given = Given(providers={each.name: each for each in models}, benchmarks={"quiz": quiz(120)})
+    with Store.open() as store:
+        run = asyncio.run(execute(plan, store, given=given, progress=Progress())).run
+        for at, word in ((among_three - 0.001, "pass"), ((alone + among_three) / 2, "inconclusive")):
+            verdict = gate(store, run, asked_of({}, requirements=[f"accuracy >= {at:.4f}"]))
+            [check] = verdict.checks
+            assert (check.model, check.verdict, verdict.verdict) == ("dearest", word, word)
+            assert check.level == pytest.approx(1 - 0.04 / 3)
+            assert "each bound with 98.7 %" in check.sentence
+            assert "run (98.7 % each way)" in verdict_table(verdict).headings
 
 
 def test_a_rule_that_may_err_more_often_makes_no_score_surer():

@@ -45,11 +45,11 @@ class Check(Struct, frozen=True, kw_only=True):
     """One criterion on one model and benchmark.
 
     ``value``, ``low`` and ``high`` are candidate - baseline or candidate / baseline (``scale``), or the metric itself
-    of a threshold; each bound holds with 95 %. ``p`` is that of failing by chance, ``adjusted_p`` among all criteria
-    (Holm). ``detectable`` is the smallest true change for the worse that is told from none with a power of 80 %, and
-    ``needed_items`` how many would settle an inconclusive verdict with that power, were the truth what was seen.
-    ``missing`` is how many requests more the metric needs to be known at all, ``clusters_needed`` in how many clusters
-    of one size its items must lie, where nothing else is in the way.
+    of a threshold; each bound holds with ``level``. ``p`` is that of failing by chance, ``adjusted_p`` among all
+    criteria (Holm). ``detectable`` is the smallest true change for the worse that is told from none with a power of
+    80 %, and ``needed_items`` how many would settle an inconclusive verdict with that power, were the truth what was
+    seen. ``missing`` is how many requests more the metric needs to be known at all, ``clusters_needed`` in how many
+    clusters of one size its items must lie, where nothing else is in the way.
     """
 
     metric: str
@@ -62,6 +62,7 @@ class Check(Struct, frozen=True, kw_only=True):
     value: float | None = None
     low: float | None = None
     high: float | None = None
+    level: float = 1 - ALPHA
     margin: float | None = None
     unit: str = ""
     n: int = 0
@@ -174,6 +175,7 @@ def check_threshold(threshold: Threshold, candidate: Cell, policy: Policy = Poli
     passes, fails = (low >= bound, high < bound) if is_floor else (high <= bound, low > bound)
     gap = found.value - bound if is_floor else bound - found.value
     reach = high - found.value if is_floor else found.value - low
+    level = (1 + candidate.confidence) / 2
     return Check(
         metric=threshold.metric,
         criterion=threshold.text,
@@ -184,16 +186,27 @@ def check_threshold(threshold: Threshold, candidate: Cell, policy: Policy = Poli
         value=found.value,
         low=found.low,
         high=found.high,
+        level=level,
         margin=bound,
         unit=found.unit,
         n=found.n,
         method=found.method,
         candidate=found,
         better="higher" if is_floor else "lower",
-        p=_p_of_failing(gap, reach),
-        needed_items=_needed(gap, (high - low) / 2, found.n),
+        p=_p_of_failing(gap, reach, level),
+        needed_items=_needed(gap, (high - low) / 2, found.n, level),
         available=candidate.info.available,
     )
+
+
+def check_among(threshold: Threshold, candidate: Cell, shared: Cell, policy: Policy = Policy()) -> Check:  # noqa: B008 - frozen
+    """The same of one model among several, where one that is good enough was looked for.
+
+    Any of them may be taken for it by luck, so a pass has to hold at the confidence that they share, which is that of
+    the ``shared`` cell. A fail needs none: the run fails where all of them do.
+    """
+    alone = check_threshold(threshold, candidate, policy)
+    return alone if alone.verdict == "fail" else check_threshold(threshold, shared, policy)
 
 
 def _unbounded(found: Estimate) -> str:
@@ -355,24 +368,24 @@ def _either(tried: Sequence[Check]) -> Check:
     return msgspec.structs.replace(chosen, p=None if None in p else max(value for value in p if value is not None))
 
 
-def _p_of_failing(gap: float, reach: float) -> float | None:
+def _p_of_failing(gap: float, reach: float, level: float = 1 - ALPHA) -> float | None:
     """The chance of so bad a figure if the truth were at the bound; below 5 % exactly where the verdict is a fail.
 
-    ``gap`` is how far the figure is inside, ``reach`` from it to its favourable 95 % bound, taken as 1.645 errors.
+    ``gap`` is how far the figure is inside, ``reach`` from it to its favourable bound, at 95 % taken as 1.645 errors.
     """
     if not math.isfinite(gap) or not math.isfinite(reach):
         return None
     if reach <= 0:
         return 1.0 if gap >= 0 else 0.0
-    return NormalDist().cdf(gap * Z / reach)
+    return NormalDist().cdf(gap * NormalDist().inv_cdf(level) / reach)
 
 
-def _needed(gap: float, reach: float, n: int) -> int | None:
+def _needed(gap: float, reach: float, n: int, level: float = 1 - ALPHA) -> int | None:
     """Items that would settle it with a power of 80 %, were the truth what was seen; ``None`` where none would do."""
-    se = reach / Z
+    se = reach / NormalDist().inv_cdf(level)
     if not (math.isfinite(gap) and math.isfinite(se)) or not gap or not n:
         return None
-    needed = stats.sample_size_paired(delta=gap, omega2=n * se**2, alpha=2 * ALPHA, power=POWER).n
+    needed = stats.sample_size_paired(delta=gap, omega2=n * se**2, alpha=2 * (1 - level), power=POWER).n
     return None if needed is None else int(needed)
 
 

@@ -84,7 +84,8 @@ def seen_sentence(check: Check) -> str:
 
 def _of_threshold(where: str, check: Check) -> str:
     assert check.candidate is not None
-    text = f"{where} is {written(check.candidate)}, each bound with 95 %; asked for: {check.criterion}"
+    level = f"{100 * check.level:.3g} %"
+    text = f"{where} is {written(check.candidate)}, each bound with {level}; asked for: {check.criterion}"
     if check.verdict == "inconclusive":
         return f"{text}."
     return f"{text}, which is {'kept' if check.verdict == 'pass' else 'not kept'}."

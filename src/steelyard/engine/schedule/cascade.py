@@ -14,7 +14,6 @@ import numpy as np
 
 from steelyard import prices
 from steelyard.analysis.estimates import counted
-from steelyard.analysis.margins import ALPHA
 from steelyard.analysis.metrics import JUDGE_METRICS, METRICS
 from steelyard.analysis.stopped import FORECAST
 from steelyard.criteria import Threshold, parse_threshold
@@ -82,14 +81,6 @@ def check_metrics(metrics: Iterable[str], cells: Sequence[Cell]) -> None:
 def order_of(cells: Sequence[Cell]) -> list[str]:
     """The watched models in the order of their turns."""
     return by_price({cell.spec.id: cell.spec for cell in cells}.values(), datetime.now(UTC))
-
-
-def shared_confidence(models: int) -> float:
-    """The level of two-sided bounds by which one of so many models may skip the dearer ones.
-
-    Each has a chance to be taken for good enough, so they share the error that a gate has for a single one.
-    """
-    return 1 - 2 * ALPHA / models
 
 
 def meets(success: Sequence[str], estimates: Mapping[str, Estimate]) -> bool:

@@ -19,6 +19,8 @@ FEWEST_ITEMS = 50
 FEWEST_DISCORDANT = 10
 STEP_ALLOWED = 0.25
 """Of whole items, by how many a difference could have come out a step further: half an item is over-careful."""
+STEPS_OF_FEW = ((1.0, 1.0), (5.0, 0.5))
+"""Below what variance of the count, in items, what step holds: few discordant items are left to be asked."""
 MOST_CONFIDENCE = 1 - 1e-13
 
 
@@ -120,7 +122,7 @@ def difference_within(seen: Seen, *, population: int | None, z: float | None) ->
     gain = 1.0 if population is None or n >= population else (population - 1) / (population - n)
     clusters = _clusters_of(seen, ~np.isnan(seen.a + _other(seen)))
     if clusters is None and bool(np.isin(differences, (-1.0, 0.0, 1.0)).all()):
-        low, high = _between_steps(differences, gain, confidence)
+        low, high = _between_steps(differences, gain, confidence, _step_allowed(differences, population))
     else:
         found = stats.paired_t(a=differences, b=np.zeros(n), clusters=clusters, confidence=confidence)
         if found.low is None or found.high is None:
@@ -133,8 +135,21 @@ def difference_within(seen: Seen, *, population: int | None, z: float | None) ->
     return Found(mean, max(low, (total - left) / population), min(high, (total + left) / population))
 
 
-def _between_steps(differences: np.ndarray, gain: float, confidence: float) -> tuple[float, float]:
-    """Tango's interval, each end of a difference a quarter of an item further out.
+def _step_allowed(differences: np.ndarray, population: int | None) -> float:
+    """How far out a step of the count is taken to reach: the further, the less the count can still vary.
+
+    Of a whole benchmark of which hardly a discordant item is left, a single step is more than the count's own error. A
+    quarter told equal models apart in 13 % of series where 198 of 200 items were asked and 14 were discordant.
+    """
+    n = len(differences)
+    if population is None or n >= population:
+        return STEP_ALLOWED
+    variance = int((differences != 0).sum()) * (1 - n / population)
+    return next((step for below, step in STEPS_OF_FEW if variance < below), STEP_ALLOWED)
+
+
+def _between_steps(differences: np.ndarray, gain: float, confidence: float, step: float) -> tuple[float, float]:
+    """Tango's interval, each end of a difference a part of an item further out.
 
     Counts come in steps that a normal approximation knows nothing of: plain bounds told equal models apart in up to 9 %
     of series where nearly all of 60 items were asked, and in 5.7 % at the 100th of 200.
@@ -150,7 +165,7 @@ def _between_steps(differences: np.ndarray, gain: float, confidence: float) -> t
         )
         return found.low, found.high
 
-    return moved(-STEP_ALLOWED)[0], moved(STEP_ALLOWED)[1]
+    return moved(-step)[0], moved(step)[1]
 
 
 def _difference_over(strata: Strata, differences: np.ndarray, population: int | None, z: float | None) -> Found:

@@ -7,8 +7,9 @@ from functools import partial
 
 from steelyard.analysis.estimates import Context
 from steelyard.analysis.gate import is_much_lost
+from steelyard.analysis.margins import shared_confidence
 from steelyard.analysis.stopped import summarise_stopped
-from steelyard.engine.schedule.cascade import meets, order_of, shared_confidence, skipped
+from steelyard.engine.schedule.cascade import meets, order_of, skipped
 from steelyard.engine.schedule.looks import Looks, whole
 from steelyard.engine.work import OpenCell
 from steelyard.engine.writer import patiently

@@ -9,10 +9,12 @@ from typing import Any
 import msgspec
 
 from steelyard.analysis.compare_measures import load_note
+from steelyard.analysis.estimates import Context
 from steelyard.analysis.gate import (
     Check,
     GateReport,
     Policy,
+    check_among,
     check_margin,
     check_threshold,
     good_enough,
@@ -20,9 +22,9 @@ from steelyard.analysis.gate import (
     verdict_of,
 )
 from steelyard.analysis.gate_pairs import held_against, not_planned, pairs_of, renamed, unpaired
-from steelyard.analysis.margins import Cell
+from steelyard.analysis.margins import Cell, shared_confidence
 from steelyard.analysis.noise import Proposal, propose_margin
-from steelyard.analysis.stopped import early_end
+from steelyard.analysis.stopped import early_end, is_repeated, looks_by_cell, summarise_stopped
 from steelyard.analysis.verdict_words import WORDS, cannot_see, change_of, headline, told
 from steelyard.analysis.wording import written
 from steelyard.criteria import Margin, Threshold, parse_margin, parse_threshold
@@ -33,7 +35,7 @@ from steelyard.store import Store
 from steelyard.store.rows.baselines import SUFFIX, Baseline, read_baseline
 from steelyard.store.transfer.snapshots import Snapshot
 from steelyard.store.transfer.taking import reported_models
-from steelyard.types import CellInfo, Estimate, RunInfo
+from steelyard.types import CellInfo, Estimate, Look, RunInfo
 
 COLUMNS = ("", "metric", "model", "benchmark", "baseline", "run", "change (95 % each way)", "criterion", "n")
 OTHER_HOUR = (
@@ -103,9 +105,8 @@ def gate(store: Store, run: RunInfo, asked: Asked) -> GateReport:
         if baseline.content.run == run.id and asked.margins:
             faults.append(f"run #{run.number} is the baseline itself: nothing new was asked. Try: gate another run")
         checks += [check_margin(margin, *pair, asked.policy) for pair in pairs for margin in asked.margins]
-    required = [check_threshold(one, cell, asked.policy) for cell in cells for one in asked.thresholds]
-    chosen, passed_over = good_enough(required) if _is_choice(run) else (required, ())
-    checks += chosen
+    required, passed_over = _required(store, run, cells, asked)
+    checks += required
     called = f"{baseline.label} ({baseline.content.called})" if baseline else asked.baseline
     verdict = verdict_of(checks, policy=asked.policy, run=run.number, baseline=called, faults=faults,
                          notes=(*skipped.values(), *passed_over, *renamed(pairs), *_ended_early(pairs, cells),
@@ -132,6 +133,27 @@ def _skipped(store: Store, run: RunInfo) -> dict[int, str]:
         for row, looks in (store.looks(run.id) if infos else {}).items()
         if looks and looks[-1].verdict == "skipped"
     }
+
+
+def _required(
+    store: Store, run: RunInfo, cells: Sequence[Cell], asked: Asked
+) -> tuple[Sequence[Check], tuple[str, ...]]:
+    """The plain bounds; of a run that looked for one good enough those of the best, and who is passed over."""
+    if not asked.thresholds or not _is_choice(run):
+        return [check_threshold(one, cell, asked.policy) for cell in cells for one in asked.thresholds], ()
+    infos = store.cells(run.id)
+    confidence = shared_confidence(len({info.model for info in infos if not info.is_floor}))
+    looks = looks_by_cell(infos, store.looks(run.id))
+    shared = [(cell, _at(confidence, cell, looks.get(cell.info.id or 0, ()))) for cell in cells]
+    return good_enough([check_among(one, *pair, asked.policy) for pair in shared for one in asked.thresholds])
+
+
+def _at(confidence: float, cell: Cell, looks: Sequence[Sequence[Look]]) -> Cell:
+    """The cell at another confidence, what was looked at while it grew too."""
+    found = summarise_stopped(cell.columns, Context(info=cell.info, confidence=confidence), looks)
+    repeated = {one.metric: one for one in found if is_repeated(one)}
+    estimates = tuple(repeated.get(one.metric, one) for one in cell.estimates)
+    return msgspec.structs.replace(cell, confidence=confidence, estimates=estimates)
 
 
 def _is_choice(run: RunInfo) -> bool:
@@ -359,8 +381,8 @@ def verdict_table(verdict: GateReport) -> VerdictTable:
     """Every criterion as it came out."""
     rows = [_row(check) for check in verdict.checks]
     shown = [place for place, _ in enumerate(COLUMNS) if any(row[place] for row in rows)]
-    has_bounds = any(check.scale == "value" and check.candidate for check in verdict.checks)
-    headings = {"run": "run (95 % each way)"} if has_bounds else {}
+    levels = sorted({check.level for check in verdict.checks if check.scale == "value" and check.candidate})
+    headings = {"run": f"run ({' or '.join(f'{100 * level:.3g}' for level in levels)} % each way)"} if levels else {}
     return VerdictTable(
         headings=tuple(headings.get(COLUMNS[place], COLUMNS[place]) for place in shown),
         rows=tuple(tuple(row[place] for place in shown) for row in rows),
