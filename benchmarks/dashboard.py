@@ -30,6 +30,7 @@ from memory import RECORDS, SMALL, measure, multiply
 from steelyard.cli.about import about_benchmarks
 from steelyard.dashboard.app import access, dashboard
 from steelyard.engine.summary import summarise_run
+from steelyard.providers.by_hand import request_by_hand
 from steelyard.store import Store
 
 AT_MOST_S = 0.3
@@ -250,7 +251,9 @@ def peak_mb() -> float:
 
 def report(store: Store, place: Path) -> bool:
     """Serve, ask, print; whether every page kept its bound."""
-    app = dashboard(store, access("127.0.0.1", is_open=True), about=about_benchmarks, on_fault=print)
+    app = dashboard(
+        store, access("127.0.0.1", is_open=True), about=about_benchmarks, by_hand=request_by_hand, on_fault=print
+    )
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, lifespan="off"))
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -69,6 +69,15 @@ class Secret:
         raise TypeError("a Secret is not written anywhere")
 
 
+class InVariable(Secret):
+    """An environment variable in the place of the key that it holds, which is not read: its name, as shells call it."""
+
+    __slots__ = ()
+
+    def __init__(self, name: str) -> None:
+        self._value = f"${name}"
+
+
 def from_environment(*names: str) -> Secret | None:
     """The key held by the first of these environment variables that is set; ``None`` where all are unset or blank."""
     for name in names:

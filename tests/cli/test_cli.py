@@ -204,6 +204,26 @@ def test_runs_are_listed_renamed_tagged_and_deleted():
     assert "unknown run 'first'" in steelyard("show", "first").stderr
 
 
+def test_an_answer_is_shown_with_the_command_that_sends_its_request():
+    write_cases(2)
+    evil = "\x1b[31m\n::error::\u202e"
+    with serving(echo) as server:
+        asked = ("--base-url", server.url, "--system", f"be {evil}", "--quiet", "--order", "file")
+        ok("run", "cases.jsonl", "--grader", "number", "-m", "openai/m", *asked)
+    shown = ok("show", "--item", "c1", "--curl")
+    command = "curl --no-buffer --globoff" + shown.partition("curl --no-buffer --globoff")[2]
+    assert shown.endswith("\nJSON\n\n")
+    assert not set("\x1b\u202e") & set(shown)
+    (line,) = ok("show", "--item", "c1", "--curl", "--json").splitlines()
+    document = json.loads(line)
+    assert document["by_hand"]["curl"] == command.strip()
+    sent = [body for body in server.requests if body["messages"][-1]["content"] == "Say 1"]
+    assert sent == [{"path": "/v1/chat/completions"} | json.loads(document["by_hand"]["body"])]
+    ok("run", "cases.jsonl", "--grader", "number", "-m", "baseline/constant:42", "--quiet")
+    assert "no request to send by hand" in ok("show", "--item", "c1", "--curl")
+    assert json.loads(ok("show", "--item", "c1", "--curl", "--json"))["by_hand"] is None
+
+
 def test_answers_and_provenance_can_be_read():
     write_cases()
     evil = "\x1b[31mred\u202e\x1b[0m\x07"

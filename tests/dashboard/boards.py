@@ -14,6 +14,7 @@ from urllib.parse import quote
 import uvicorn
 
 from steelyard.dashboard.app import access, dashboard
+from steelyard.providers.by_hand import request_by_hand
 from steelyard.store import NewCall, NewScore
 from steelyard.types import (
     Attempt,
@@ -125,13 +126,14 @@ TRIED = (Attempt(failure=REFUSED, duration_s=0.2, wait_s=0.5),)
 
 
 @contextmanager
-def served(store, *, token=TOKEN, reveal=False, hosts=(), faults=None, about=lambda evidence: {}):
+def served(store, *, token=TOKEN, reveal=False, hosts=(), faults=None, about=lambda evidence: {},
+           by_hand=request_by_hand):  # fmt: skip
     """The dashboard on a port of its own; yields the port."""
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
     allowed = access("127.0.0.1", allowed_hosts=hosts, token=token, is_open=token is None)
     heard = faults if faults is not None else []
-    app = dashboard(store, allowed, about=about, cookie=COOKIE, reveal=reveal, on_fault=heard.append)
+    app = dashboard(store, allowed, about=about, by_hand=by_hand, cookie=COOKIE, reveal=reveal, on_fault=heard.append)
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, log_level="critical", lifespan="off", ws="none"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()

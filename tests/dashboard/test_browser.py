@@ -15,6 +15,8 @@ import pytest
 from boards import REFUSED, TOKEN, TRIED, cell_info, estimate, judged, new_call, served
 
 from pictures.looking import axe_source, faults_of
+from steelyard.providers.by_hand import request_by_hand
+from steelyard.report.curl import curl_command
 from steelyard.store import Store
 from steelyard.store.transfer.taking import snapshot
 from steelyard.types import Attempt, CellSign, Failure, Message, Prompt, Sign, Wait
@@ -26,6 +28,7 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium"),
 ]
 
+ELSEWHERE = "http://127.0.0.1:9/v1"
 COUNTED = """
 window.asked = window.answered = 0;
 const send = XMLHttpRequest.prototype.send;
@@ -117,9 +120,19 @@ def fill(store, turn):
     """A run in which every text that anyone else may choose is hostile."""
     mark = HOSTILE[12]
     run = store.create_run(name=f"run {turn} {mark}", plan={"note": mark}, plan_digest="0" * 64, tags=[mark])
-    session = store.begin_session(run.id, {"git": mark, "packages": {mark: mark}})
-    for model in (f"good {mark}", f"bad {HOSTILE[16]}\u202e\x1b[31m"):
-        info = cell_info(model=model, benchmark="quiz", part=mark, items=len(HOSTILE), available=len(HOSTILE))
+    models = (f"good {mark}", f"bad {HOSTILE[16]}\u202e\x1b[31m")
+    left_out = {model: dict.fromkeys(HOSTILE, mark) for model in models}
+    session = store.begin_session(run.id, {"git": mark, "packages": {mark: mark}, "settings_left_out": left_out})
+    for model in models:
+        info = cell_info(
+            model=model,
+            benchmark="quiz",
+            part=mark,
+            items=len(HOSTILE),
+            available=len(HOSTILE),
+            origin=ELSEWHERE,
+            settings={"model": {"id": model, "provider": "openai", "model": mark, "base_url": ELSEWHERE}},
+        )
         cell = store.add_cell(run.id, info)
         calls = [hostile_call(cell, session, place, model, BESIDES * ("bad" in model)) for place in range(len(HOSTILE))]
         ids = store.append_calls(calls)
@@ -269,6 +282,20 @@ def test_nothing_hostile_runs_and_the_policy_is_never_broken(browser, port):
         assert not page.evaluate(r"/[\u202a-\u202e\u2066-\u2069\u001b]/.test(document.body.innerText)"), path
     assert watched.complaints == []
     assert watched.strangers == []
+    watched.context.close()
+
+
+def test_a_command_is_copied_as_a_shell_must_read_it_whatever_was_asked(browser, port, store):
+    watched = Watched(browser, port, permissions=["clipboard-read", "clipboard-write"])
+    for number, text in list(enumerate(HOSTILE, start=1))[::4]:
+        watched.open(f"/answers/{number}")
+        watched.page.get_by_text("This call, as a request").click()
+        command = watched.page.locator("details[open] pre", has_text="curl --no-buffer")
+        command.locator("xpath=preceding-sibling::button[1]").click()
+        watched.page.get_by_text("Copied").wait_for()
+        copied = watched.page.evaluate("navigator.clipboard.readText()")
+        found = store.history.call(number)
+        assert copied == curl_command(request_by_hand(found.cell, found.record, {})), text
     watched.context.close()
 
 

@@ -55,6 +55,7 @@ def execute(parsed: argparse.Namespace) -> int:
 
     from steelyard.cli.about import about_benchmarks
     from steelyard.dashboard.app import access, dashboard
+    from steelyard.providers.by_hand import request_by_hand
     from steelyard.report.answers import plain
     from steelyard.secrets import scrub
     from steelyard.store import Store
@@ -69,6 +70,7 @@ def execute(parsed: argparse.Namespace) -> int:
             store,
             allowed,
             about=about_benchmarks,
+            by_hand=request_by_hand,
             cookie=f"steelyard_{port}",
             reveal=parsed.reveal,
             on_fault=lambda trace: print(plain(scrub(trace)), file=sys.stderr),

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from steelyard.cli import arguments as args
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from steelyard.store import Store
     from steelyard.store.reading.conditions import Condition
-    from steelyard.types import RunInfo
+    from steelyard.types import CellInfo, Record, RunInfo
 
 
 def add_to(verbs: args.Verbs) -> None:
@@ -31,6 +34,11 @@ def add_to(verbs: args.Verbs) -> None:
     parser.add_argument("--by", choices=("stratum",), help="the score of every subject or task, model by model")
     parser.add_argument("--model", metavar="MODEL", help="only this model's answers")
     parser.add_argument("--most", type=args.count, default=20, metavar="N", help="answers to print (default 20)")
+    parser.add_argument(
+        "--curl",
+        action="store_true",
+        help="below each answer a command that sends its request by hand, made again from the record",
+    )
     parser.add_argument("--provenance", action="store_true", help="plan, data, code, machine and packages of the run")
     parser.add_argument("--plan", action="store_true", help="what was asked, as a plan.yaml that asks it again")
     args.add_reveal(parser)
@@ -92,29 +100,35 @@ def _print_provenance(store: Store, run: RunInfo, as_json: bool) -> None:
 
 
 def _print_answers(store: Store, run: RunInfo, parsed: argparse.Namespace) -> None:
+    from steelyard.cli.by_hand import print_request, requests_by_hand, with_request
     from steelyard.errors import UnknownName
     from steelyard.report.answers import print_record
 
     models = sorted({cell.model for cell in store.cells(run.id)})
     if parsed.model is not None and parsed.model not in models:
         raise UnknownName("model in this run", parsed.model, models)
-    records = store.records(
-        run.id,
-        model=parsed.model,
-        sample_id=parsed.item,
-        where=_wanted(parsed),
-        limit=parsed.most,
-        reveal=parsed.reveal,
-    )
+    by_hand = requests_by_hand(store, run, reveal=parsed.reveal) if parsed.curl else None
     found = False
-    for record in records:
+    for cell, record in islice(_answers(store, run, parsed), parsed.most):
         found = True
+        request = None if by_hand is None else by_hand(cell, record)
         if parsed.json:
-            args.print_json_line(record)
+            args.print_json_line(record if by_hand is None else with_request(record, request))
         else:
             print_record(record)
+            if by_hand is not None:
+                print_request(request)
     if not found and not parsed.json:
         print(f"no such answers in run #{run.number}" + (f" for item {parsed.item}" if parsed.item else ""))
+
+
+def _answers(store: Store, run: RunInfo, parsed: argparse.Namespace) -> Iterator[tuple[CellInfo, Record]]:
+    """The answers that are asked for, each with the cell it belongs to."""
+    wanted = _wanted(parsed)
+    for cell in store.cells(run.id):
+        if parsed.model in (None, cell.model):
+            found = store.records(run.id, cell=cell.id, sample_id=parsed.item, where=wanted, reveal=parsed.reveal)
+            yield from ((cell, record) for record in found)
 
 
 def _wanted(parsed: argparse.Namespace) -> Condition | None:

@@ -28,7 +28,7 @@ from steelyard.dashboard import (
     search_page,
     trend_pages,
 )
-from steelyard.dashboard.board import About, Board, Meanwhile, Remembered
+from steelyard.dashboard.board import About, Board, ByHand, Meanwhile, Remembered
 from steelyard.dashboard.giving_way import GivingWay
 from steelyard.dashboard.guard import LOOPBACK, App, Guard, Refusal
 from steelyard.dashboard.rendering import assets, render
@@ -95,13 +95,14 @@ def dashboard(
     allowed: Access,
     *,
     about: About,
+    by_hand: ByHand,
     cookie: str = "steelyard",
     reveal: bool = False,
     on_fault: Callable[[str], None],
 ) -> App:
     """The whole application behind its guard. ``on_fault`` gets the trace of a fault of ours.
 
-    ``about`` says what a run's benchmarks ask and how, by their labels.
+    ``about`` says what a run's benchmarks ask and how, by their labels; ``by_hand`` makes a call a request again.
     """
     app = _application(on_fault)
     app.state.board = Board(
@@ -111,6 +112,7 @@ def dashboard(
         meanwhile=Meanwhile(),
         giving_way=GivingWay(),
         about=about,
+        by_hand=by_hand,
     )
     return Guard(app, hosts=allowed.hosts, token=allowed.token, cookie=cookie, refused=_refused)
 

@@ -19,7 +19,7 @@ from steelyard.dashboard.rendering import render
 from steelyard.errors import StoreError, UsageError
 from steelyard.report.evidence import Evidence
 from steelyard.store import Store
-from steelyard.types import RunInfo
+from steelyard.types import CellInfo, Record, RunInfo, WireRequest
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 About = Callable[[Evidence], Mapping[str, str]]
+ByHand = Callable[[CellInfo, Record, Mapping[str, str]], WireRequest | None]
 MOST_KEPT = 24
 MOST_AT_ONCE = 20_000
 """So many answers of a run are read while one waits; of more what is kept of it is shown first."""
@@ -149,7 +150,8 @@ class Meanwhile:
 class Board(Struct, frozen=True, kw_only=True):
     """An open store behind the pages. ``reveal``: the texts of confidential benchmarks are shown too.
 
-    ``about`` says what a run's benchmarks ask and how, by their labels.
+    ``about`` says what a run's benchmarks ask and how, by their labels. ``by_hand`` makes a call a request again,
+    without the settings that its model does not take; ``None`` where there is no such request.
     """
 
     store: Store
@@ -158,6 +160,7 @@ class Board(Struct, frozen=True, kw_only=True):
     meanwhile: Meanwhile
     giving_way: GivingWay
     about: About
+    by_hand: ByHand
 
     def remember(self, what: str, key: Hashable, make: Callable[[], T]) -> T:
         """The result of ``make``, which is kept as long as the store stays as it is."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
@@ -10,20 +11,23 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import Struct
 
-from steelyard.dashboard.board import board_of, number, word
+from steelyard.dashboard.board import Board, board_of, number, word
 from steelyard.dashboard.differing import Marked, side_by_side
 from steelyard.dashboard.rendering import drawn
 from steelyard.dashboard.shown import TONES, ShownAnswer, is_timed, lane, marked, shown
 from steelyard.errors import UnknownName, UsageError
 from steelyard.report.answers import question
+from steelyard.report.curl import curl_command
 from steelyard.report.drawing import charts, timelines
 from steelyard.report.drawing.figures import Figure
 from steelyard.report.drawing.marks import for_any_screen
-from steelyard.report.unseen import cut, visible
+from steelyard.report.results import settings_left_out
+from steelyard.report.unseen import cut, visible, visible_json
 from steelyard.store.reading.answer_pages import AnswersWanted
 from steelyard.store.reading.conditions import parse_condition
 from steelyard.store.reading.history import Answered
 from steelyard.store.reading.states import ANSWER_STATES
+from steelyard.types import WireRequest
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -78,6 +82,18 @@ class Against(Struct, frozen=True, kw_only=True):
     its: Markup
     is_marked: bool
     is_same: bool
+
+
+class ByHand(Struct, frozen=True, kw_only=True):
+    """The request of an answer with its body as a reader sees it, and the command that sends it.
+
+    ``curl`` is ``None`` where it is too long for a page; ``printed_by`` is what prints it in a terminal.
+    """
+
+    request: WireRequest
+    body: str
+    curl: str | None
+    printed_by: str
 
 
 class Since(Struct, frozen=True, kw_only=True):
@@ -157,6 +173,7 @@ def answer(request: Request) -> Response:
         beside=board.store.pages.beside(found.run.id, found.cell, place, wanted, reveal=board.reveal),
         sought=sought,
         kept=cut(visible(_kept(found)), LONGEST),
+        by_hand=_by_hand(board, found),
         found=found,
         one=one,
         find=find,
@@ -224,6 +241,25 @@ def _against(one: ShownAnswer, other: Other, words: str) -> Against:
 def _kept(found: Answered) -> str:
     """The call with all its settings, figures and tries, as JSON."""
     return msgspec.json.format(msgspec.json.encode(found.record.call), indent=2).decode()
+
+
+def _by_hand(board: Board, found: Answered) -> ByHand | None:
+    """The call as a request; none of an item that is not shown, which nobody could send."""
+    if found.cell.is_confidential and not board.reveal:
+        return None
+    left_out = settings_left_out(board.store, found.run).get(found.cell.model, {})
+    request = board.by_hand(found.cell, found.record, left_out)
+    if request is None:
+        return None
+    body = msgspec.json.format(visible_json(request.body), indent=2)
+    curl = curl_command(request)
+    item = shlex.quote(found.record.sample.id)
+    return ByHand(
+        request=request,
+        body=cut(body, LONGEST),
+        curl=curl if len(curl) <= LONGEST else None,
+        printed_by=f"steelyard show {found.run.number} --item {item} --curl",
+    )
 
 
 def _figures(found: Answered) -> list[Figure]:

@@ -18,6 +18,8 @@ COMPLAINTS = re.compile(
     r"|not allowed|deprecated|only be set|cannot both|not available|not enabled|no longer|cannot find field"
     r"|does not accept|must be verified|is invalid for this model"
 )
+ASKED_AT_MOST = "at most {} tokens an answer are asked for"
+IS_ASKED_AT_MOST = re.compile(ASKED_AT_MOST.format(r"(\d{1,15})"))
 TOO_MANY_TOKENS = re.compile(r"max_tokens\D{1,20}\d+ > (\d+)|at most (\d+) (?:completion|output) tokens")
 
 
@@ -59,15 +61,31 @@ class Accepted:
         limit = most_tokens_accepted(failure)
         if limit is not None and limit != known.most_tokens:
             self.known = msgspec.structs.replace(self.known, most_tokens=limit)
-            self.learnt["max_tokens"] = f"at most {limit} tokens an answer are asked for"
+            self.learnt["max_tokens"] = self._instead("max_tokens")
             return Notice(text=f"{request.model} gives at most {limit} tokens an answer: no more are asked for")
         setting = refused_setting(failure, _capped(request, known.most_tokens), known.refused, self._dialect)
         if setting is None:
             return None
         self.known = msgspec.structs.replace(self.known, refused=self.known.refused | {setting})
-        instead = self._dialect.renamed.get(setting, "the model's own default stands")
-        self.learnt[setting] = instead
-        return Notice(text=f"{request.model} does not accept {setting!r}: {instead}")
+        self.learnt[setting] = self._instead(setting)
+        return Notice(text=f"{request.model} does not accept {setting!r}: {self._refused(setting)}")
+
+    def _instead(self, setting: str) -> str:
+        """What happens with a setting that is not sent as it is asked for, from which ``known_by`` can tell why."""
+        told = [self._refused(setting)] if setting in self.known.refused else []
+        if setting == "max_tokens" and self.known.most_tokens is not None:
+            told.append(ASKED_AT_MOST.format(self.known.most_tokens))
+        return "; ".join(told)
+
+    def _refused(self, setting: str) -> str:
+        return self._dialect.renamed.get(setting, "the model's own default stands")
+
+
+def known_by(learnt: Mapping[str, str], dialect: Dialect) -> Known:
+    """What was known of a model, from what was kept of it with the run that learnt it."""
+    capped = IS_ASKED_AT_MOST.search(learnt.get("max_tokens", ""))
+    told = {setting for setting, instead in learnt.items() if not IS_ASKED_AT_MOST.fullmatch(instead)}
+    return Known(refused=frozenset(told & dialect.optional.keys()), most_tokens=int(capped[1]) if capped else None)
 
 
 def merged(body: dict[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from steelyard.providers.interface import Done, Event, Text
 from steelyard.providers.refusals import reported
 from steelyard.providers.reply import Reply
 from steelyard.providers.services import address_of, key_of
+from steelyard.secrets import Secret
 from steelyard.types import Channel, FailureKind, ModelSpec, Request, Usage
 
 VERSION = "2023-06-01"
@@ -89,7 +90,12 @@ _messages = msgspec.json.Decoder(_Message)
 
 def connect(spec: ModelSpec) -> Endpoint:
     """The model at Anthropic, or at an address of one's own that speaks the same."""
-    headers = {"anthropic-version": VERSION, **key_headers(key_of(spec), "x-api-key")}
+    return with_key(spec, key_of(spec))
+
+
+def with_key(spec: ModelSpec, key: Secret | None) -> Endpoint:
+    """The same with this key."""
+    headers = {"anthropic-version": VERSION, **key_headers(key, "x-api-key")}
     address, mark, query = address_of(spec).partition("?")
     address = f"{address.rstrip('/').removesuffix('/v1')}/v1{mark}{query}"
     return Endpoint(MESSAGES, base_url=address, headers=headers)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from steelyard.providers.endpoint import key_headers
 from steelyard.providers.openai import OpenAI
 from steelyard.providers.services import address_of, key_of
+from steelyard.secrets import Secret
 from steelyard.types import ModelSpec
 
 VERSION_VARIABLE = "OPENAI_API_VERSION"
@@ -18,8 +19,13 @@ VERSION = "2024-10-21"
 
 def connect(spec: ModelSpec) -> OpenAI:
     """The deployment that the model names."""
+    return with_key(spec, key_of(spec))
+
+
+def with_key(spec: ModelSpec, key: Secret | None) -> OpenAI:
+    """The same with this key."""
     address = deployment_address(address_of(spec), spec.model, os.environ)
-    return OpenAI(base_url=address, headers=key_headers(key_of(spec), "api-key"))
+    return OpenAI(base_url=address, headers=key_headers(key, "api-key"))
 
 
 def deployment_address(address: str, deployment: str, environment: Mapping[str, str]) -> str:

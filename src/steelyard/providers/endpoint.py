@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Mapping
-from typing import TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
 from steelyard.errors import ProviderError
-from steelyard.providers.accepted import Accepted
+from steelyard.providers.accepted import Accepted, known_by
 from steelyard.providers.dialect import Dialect
 from steelyard.providers.http import STALL_TIMEOUT_S, Http, is_loopback
 from steelyard.providers.interface import Done, Event, FirstByte, Notice, Pause
@@ -26,6 +26,14 @@ T = TypeVar("T")
 
 MOST_LOOKED_AT_BYTES = 4096
 FILTERED = ("content management policy", "content filtering policy", "flagged as potentially violating")
+
+
+class Sent(NamedTuple):
+    """A request as it is sent; ``headers`` may hold a key."""
+
+    url: str
+    body: dict[str, Any]
+    headers: Mapping[str, str]
 
 
 class Endpoint:
@@ -58,6 +66,15 @@ class Endpoint:
         """Each setting that was asked for and is not sent as it was, with what happens instead."""
         return self._accepted.learnt
 
+    def has_learnt(self, before: Mapping[str, str]) -> None:
+        """Take for known what an endpoint of the same model had ``learnt`` before."""
+        self._accepted.known = known_by(before, self._dialect)
+
+    def sent(self, request: Request) -> Sent:
+        """What is sent for a request, as far as it is known by now what the model takes."""
+        body = self._accepted.body(request, self._accepted.known)
+        return Sent(self.url(self._dialect.path(request)), body, self._headers)
+
     def url(self, path: str) -> str:
         """Where a path of the dialect leads; it may have a query of its own."""
         if not self._query and "?" not in path:
@@ -82,10 +99,9 @@ class Endpoint:
             yield notice
         for _ in range(2 + len(dialect.optional)):
             known = self._accepted.known
-            body = self._accepted.body(request, known)
             done: Done | None = None
             try:
-                async with self._http.post(self.url(dialect.path(request)), body, self._headers) as reply:
+                async with self._http.post(*self.sent(request)) as reply:
                     yield FirstByte(at_ns=reply.first_byte_ns)
                     if (pause_s := rest_s(reply.headers)) is not None:
                         yield Pause(seconds=pause_s)

@@ -29,6 +29,7 @@ from steelyard.providers.interface import Done, Event, Text, mean_probability
 from steelyard.providers.refusals import classify, reported
 from steelyard.providers.reply import Reply
 from steelyard.providers.services import address_of, key_of
+from steelyard.secrets import Secret
 from steelyard.types import ModelSpec, Request, Usage
 
 VERSIONS = ("/v1", "/v1beta", "/v1alpha")
@@ -102,10 +103,15 @@ class Google(Endpoint):
 
 def connect(spec: ModelSpec) -> Google:
     """The model at Google, or at an address of one's own that speaks the same."""
+    return with_key(spec, key_of(spec))
+
+
+def with_key(spec: ModelSpec, key: Secret | None) -> Google:
+    """The same with this key."""
     address, mark, query = address_of(spec).partition("?")
     address = address.rstrip("/")
     versioned = address if address.endswith(VERSIONS) else f"{address}/v1beta"
-    headers = key_headers(key_of(spec), "x-goog-api-key")
+    headers = key_headers(key, "x-goog-api-key")
     return Google(GENERATE, base_url=f"{versioned}{mark}{query}", headers=headers)
 
 

@@ -47,6 +47,11 @@ class Target(NamedTuple):
     server: str
     """What connections are kept by: where it leads but for the path."""
 
+    @property
+    def url(self) -> str:
+        """The whole as it is sent, without a user's name and password."""
+        return f"{'https' if self.is_encrypted else 'http'}://{self.host_header}{self.path}"
+
 
 class Http:
     """Connections without a limit on their number; no retries, no redirects.

@@ -18,6 +18,7 @@ from steelyard.providers.echo import TRY_CONTINUATION, TRY_TEXT, echo_body, read
 from steelyard.providers.endpoint import (
     BROKEN_OFF,
     Endpoint,
+    Sent,
     decoded,
     key_headers,
     malformed,
@@ -151,13 +152,19 @@ class OpenAI(Endpoint):
         logprobs = 1 if request.prompt.kind == "completion" else True  # there it is how many other tokens are told
         return msgspec.structs.replace(request, extra={"logprobs": logprobs} | request.extra)
 
+    def sent(self, request: Request) -> Sent:
+        """What is sent for a request: for continuations to weigh, the prompt to be echoed with each of them."""
+        prompt = request.prompt
+        if prompt.kind != "likelihood":
+            return super().sent(request)
+        body = echo_body(request.model, prompt.text, prompt.continuations, request.extra)
+        return Sent(self.url("/completions"), body, self._headers)
+
     async def likelihood(self, request: Request) -> Weighed:
         """The log-probability of each continuation, from an endpoint that echoes its prompt with them."""
-        prompt = request.prompt
-        body = echo_body(request.model, prompt.text, prompt.continuations, request.extra)
-        async with self._http.post(self.url("/completions"), body, self._headers) as reply:
+        async with self._http.post(*self.sent(request)) as reply:
             data, _ = await reply.read()
-        return read_echo(data, prompt.text, prompt.continuations)
+        return read_echo(data, request.prompt.text, request.prompt.continuations)
 
     async def probe_likelihood(self, model: str) -> None:
         """Ask for one likelihood; an endpoint that cannot give it is refused with its own words."""
@@ -173,7 +180,12 @@ class OpenAI(Endpoint):
 
 def connect(spec: ModelSpec) -> OpenAI:
     """The endpoint that ``spec`` names."""
-    return OpenAI(base_url=address_of(spec), key=key_of(spec))
+    return with_key(spec, key_of(spec))
+
+
+def with_key(spec: ModelSpec, key: Secret | None) -> OpenAI:
+    """The same with this key."""
+    return OpenAI(base_url=address_of(spec), key=key)
 
 
 def wire_body(request: Request, refused: Settings) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from steelyard.providers.openai import error_kind
 from steelyard.providers.refusals import reported
 from steelyard.providers.reply import Reply
 from steelyard.providers.services import address_of, key_of
+from steelyard.secrets import Secret
 from steelyard.types import Channel, ModelSpec, Request, Usage
 
 CHANNELS: dict[str, Channel] = {
@@ -107,8 +108,13 @@ class Responses(Endpoint):
 
 def connect(spec: ModelSpec) -> Responses:
     """The model at OpenAI, or at an address of one's own that speaks the same."""
+    return with_key(spec, key_of(spec))
+
+
+def with_key(spec: ModelSpec, key: Secret | None) -> Responses:
+    """The same with this key."""
     address = address_of(spec).rstrip("/")
-    return Responses(RESPONSES, base_url=address, headers=key_headers(key_of(spec)), origin=f"{address}/responses")
+    return Responses(RESPONSES, base_url=address, headers=key_headers(key), origin=f"{address}/responses")
 
 
 def wire_body(request: Request, refused: Settings) -> dict[str, Any]:

@@ -123,5 +123,13 @@ def where_the_key_is(spec: ModelSpec) -> str:
     return f". Try: another key in {held}" if held else f". Try: export {names[0]}=..., which is not set"
 
 
+def key_variable(spec: ModelSpec) -> str | None:
+    """The variable that the key for a model is in; ``None`` for an endpoint of one's own, where none is set here."""
+    service = SERVICES[spec.provider]
+    names = (spec.api_key_env,) if spec.api_key_env else service.key_variables
+    wanted = spec.api_key_env or (service.needs_key and spec.base_url is None)
+    return next(filter(_is_set, names), names[0] if wanted else None)
+
+
 def _is_set(variable: str) -> bool:
     return bool(os.environ.get(variable, "").strip())

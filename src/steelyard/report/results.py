@@ -98,7 +98,7 @@ def load_results(store: Store, run: RunInfo) -> Results:
         kills=_kills(store, run),
         spending=spending(store, run, cells),
         mixed=mixed_models(store, cells),
-        left_out=_left_out(store, run),
+        left_out=settings_left_out(store, run),
     )
 
 
@@ -119,7 +119,8 @@ def _failure(store: Store, run: RunInfo, cell: CellResult) -> str | None:
     return said if len(said) <= LONGEST_FAILURE else f"{said[: LONGEST_FAILURE - 1]}…"
 
 
-def _left_out(store: Store, run: RunInfo) -> dict[str, dict[str, str]]:
+def settings_left_out(store: Store, run: RunInfo) -> dict[str, dict[str, str]]:
+    """By model: each setting that was not sent as it was asked for, with what happened instead."""
     found: dict[str, dict[str, str]] = {}
     for session in store.sessions(run.id):
         for model, settings in session.provenance.get("settings_left_out", {}).items():

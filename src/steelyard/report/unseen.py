@@ -6,6 +6,7 @@ rewrites the sentence around it, and one escape the terminal. So pages, charts a
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -26,6 +27,11 @@ _COMMAND = re.compile(
 def visible(text: str) -> str:
     """The text with what cannot be seen, or turns the reading order, written out."""
     return _UNSEEN.sub(_written_out, text.replace("\r\n", "\n"))
+
+
+def visible_json(document: str) -> str:
+    """A JSON document of the same value, with what cannot be seen written out as JSON does it, for any screen."""
+    return _UNSEEN.sub(lambda found: json.dumps(found[0])[1:-1], document)
 
 
 def _written_out(found: re.Match[str]) -> str:

@@ -30,6 +30,7 @@ from steelyard.types.asked import (
     Prompt,
     Request,
     Sample,
+    WireRequest,
 )
 from steelyard.types.compared import Agreement, Comparison, ControlVariate, Pairing, Verdict
 from steelyard.types.estimated import Estimand, Estimate, Look, LookVerdict
@@ -84,4 +85,5 @@ __all__ = [
     "Usage",
     "Verdict",
     "Wait",
+    "WireRequest",
 ]

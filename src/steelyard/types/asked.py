@@ -72,6 +72,20 @@ class Request(Struct, frozen=True, kw_only=True):
         return hashlib.sha256(msgspec.json.encode([about, origin, self], order="sorted")).digest()
 
 
+class WireRequest(Struct, frozen=True, kw_only=True):
+    """A request as it goes over the wire, to be sent by hand: ``body`` is its JSON.
+
+    Where a header has a key, ``$`` and ``key_variable`` stand for it, by which shells call what that variable holds.
+    ``left_out`` are settings that the model does not take as they were asked for, each with what happens instead.
+    """
+
+    url: str
+    headers: dict[str, str]
+    body: str
+    key_variable: str | None = None
+    left_out: dict[str, str] = {}
+
+
 class Price(Struct, frozen=True, kw_only=True):
     """USD per million tokens, as the user states it. Reasoning costs as output does unless it has its own price."""
 
