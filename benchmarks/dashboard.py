@@ -3,8 +3,8 @@
 The store is that of ``memory.py --show``: one run, 2,000 items of twenty subjects, each asked 500 times, and the same
 once more, with an item of fifty wrong and beside it another model that was asked each item once. A page's time is the
 median of five, after a first one that stands beside it with the processor time that it took. The first pages of
-everything must come within 300 ms; what finds little is given after 0.2 s as it is, and goes on by a link. What is made
-of all answers shows what is kept at its first look; how long it was in the making is printed.
+everything must come within 300 ms; what finds little is given after 0.15 s as it is, and goes on by a link. What is
+made of all answers shows what is kept at its first look; how long it was in the making is printed.
 
 Then pages are asked for while something is under way: counts of several filters, of which each looks all answers
 through, and a download of a million answers.

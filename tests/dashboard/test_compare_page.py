@@ -2,7 +2,7 @@
 
 import re
 
-from boards import Visitor, cell_info, judged, new_call, one_run, served, words
+from boards import REFUSED, Visitor, cell_info, judged, new_call, one_run, served, words
 
 
 def test_flips_stand_side_by_side(store):
@@ -122,6 +122,7 @@ def test_many_pairs_each_lead_to_a_page_of_their_own(store):
         assert [name for _, name in alone] == ["7", "8"]
         assert visitor.page(alone[0][0]).count('id="turned') == 1
         assert "candidate against baseline" not in page, "one baseline of all is named once, above"
+        assert re.findall(r'<details class="turned" id="turned(\d)" open>', page) == ["1"], "the others are folded"
 
 
 def test_pairs_in_which_nothing_turned_share_a_line(store):
@@ -139,3 +140,26 @@ def test_pairs_in_which_nothing_turned_share_a_line(store):
     assert re.findall(r'id="turned(\d)"><h2>What turned: (\w)', page) == [("3", "d")]
     assert page.count('href="#turned') == 1
     assert "Each item was scored alike on both sides: b on quiz@p, c on quiz@p." in page
+
+
+def test_where_no_item_has_a_score_on_both_sides_nothing_is_said_to_be_alike(store):
+    run = store.create_run(name="nothing came back", plan={}, plan_digest="0" * 64)
+    session = store.begin_session(run.id, {})
+    for model in ("a", "b"):
+        cell = store.add_cell(run.id, cell_info(model=model, items=5))
+        store.append_calls([new_call(cell, session, at, model=model, failure=REFUSED) for at in range(5)])
+    store.end_session(session, {})
+    store.set_status(run.id, "done")
+    with served(store) as port:
+        page = words(Visitor(port).page("/compare?run=1"))
+    assert "cannot be compared on accuracy: no item was scored on both sides" in page
+    assert "scored alike" not in page
+
+
+def test_models_to_choose_from_are_told_apart_by_the_ends_of_long_names(store):
+    run = store.create_run(name="long names", plan={}, plan_digest="0" * 64)
+    for turn in "ab":
+        store.add_cell(run.id, cell_info(model=f"{'accounts/some-organisation/models/' * 3}rev-{turn}"))
+    with served(store) as port:
+        page = Visitor(port).page("/cases?run=1")
+    assert re.findall(r"…\S*rev-(\w)</option>", page) == ["a", "b"]

@@ -7,8 +7,9 @@ from types import SimpleNamespace
 import pytest
 from boards import PATIENCE_S, Visitor, chips, judged, new_call, one_run, served, words
 
-from steelyard.dashboard import board, compare_page, trend_pages
+from steelyard.dashboard import answers_page, board, compare_page, trend_pages
 from steelyard.errors import UsageError
+from steelyard.store.reading import pages
 
 
 def test_the_outcomes_of_a_large_run_are_counted_while_its_page_is_open(store, monkeypatch):
@@ -39,6 +40,25 @@ def once_made(visitor, path):
         assert time.monotonic() < deadline_s
         time.sleep(0.02)
     return page
+
+
+def test_counts_are_waited_for_no_longer_than_the_list_left_time(store, monkeypatch):
+    large_at(monkeypatch, most=3)
+    monkeypatch.setattr(answers_page, "PARTS_COUNTED_AT_ONCE", 3)
+    monkeypatch.setattr(board, "SOON_S", PATIENCE_S)
+    monkeypatch.setattr(answers_page, "soon_s", time.monotonic)  # the list takes longer than that
+    may_count, counted = threading.Event(), pages.tally_part
+
+    def tally_part(*asked):
+        may_count.wait(2)
+        return counted(*asked)
+
+    monkeypatch.setattr(pages, "tally_part", tally_part)
+    one_run(store, ["yes"] * 5)
+    with served(store) as port:
+        first = Visitor(port).page("/runs/1/answers?stratum=part+0")
+        may_count.set()
+    assert 'data-live="0.5"' in first
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,12 @@ What is sought and which columns are shown stands in the address, so that a list
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import Struct
 
-from steelyard.dashboard.board import Board, board_of, number, word, words
+from steelyard.dashboard.board import Board, board_of, number, soon_s, word, words
 from steelyard.dashboard.links import around
 from steelyard.dashboard.rendering import seconds, usd
 from steelyard.dashboard.run_pages import run_of
@@ -94,7 +95,7 @@ class Sought(Struct, frozen=True, kw_only=True):
 
 def answers(request: Request) -> Response:
     """The page."""
-    board = board_of(request)
+    board, until_s = board_of(request), soon_s()  # the counts have the time that the list leaves
     info = run_of(request)
     cells = board.store.cells(info.id)
     sought = sought_of(request, cells)
@@ -104,8 +105,8 @@ def answers(request: Request) -> Response:
     found = empty if sought.problem else board.store.pages.answers(info.id, wanted, reveal=board.reveal)
     asked_for = [name for name in words(request, "show") if name in COLUMNS]
     strata = board.store.pages.strata(chosen[0].id or 0) if chosen else []
-    tallied = _tally(board, info, chosen, sought)
-    subjects = _subjects(board, info, chosen, sought) if strata else None
+    tallied = _tally(board, info, chosen, sought, until_s)
+    subjects = _subjects(board, info, chosen, sought, until_s) if strata else None
     columns = _columns(asked_for or _usual(cells, sought, found))
     named = {one.id: one for one in cells}
     trail = [place for place in word(request, "trail").split(",") if place]
@@ -184,31 +185,35 @@ def _same(sought: Sought, columns: Sequence[str], *, can_sort: bool) -> dict[str
     }
 
 
-def _tally(board: Board, run: RunInfo, cells: Sequence[CellInfo], sought: Sought) -> dict[str, int] | None:
+def _tally(
+    board: Board, run: RunInfo, cells: Sequence[CellInfo], sought: Sought, until_s: float
+) -> dict[str, int] | None:
     """How many of the answers that are sought are in each state; ``None`` where that is not counted, or not yet."""
     wanted, pages = sought.wanted, board.store.pages
     if wanted.text or sought.problem:
         return None
     key = (run.id, tuple(one.id for one in cells), wanted.stratum, sought.where)
     if wanted.stratum or wanted.where:
-        return _soon(board, run)("tally", key, lambda: pages.tally_part(cells, wanted))
-    remember = board.remember_large if board.is_large([run]) else board.remember
+        return _of_part(board, run, until_s)("tally", key, lambda: pages.tally_part(cells, wanted))
+    remember = partial(board.remember_large, until_s=until_s) if board.is_large([run]) else board.remember
     return remember("tally", key, lambda: pages.tally(cells))
 
 
-def _soon(board: Board, run: RunInfo) -> Callable[[str, Hashable, Callable[[], T]], T | None]:
+def _of_part(board: Board, run: RunInfo, until_s: float) -> Callable[[str, Hashable, Callable[[], T]], T | None]:
     """How a part is counted: at once, or while the page is open."""
     is_long = board.store.pages.holds_more_than(run.id, PARTS_COUNTED_AT_ONCE)
-    return board.remember_large if is_long else board.remember
+    return partial(board.remember_large, until_s=until_s) if is_long else board.remember
 
 
-def _subjects(board: Board, run: RunInfo, cells: Sequence[CellInfo], sought: Sought) -> dict[str, int] | None:
+def _subjects(
+    board: Board, run: RunInfo, cells: Sequence[CellInfo], sought: Sought, until_s: float
+) -> dict[str, int] | None:
     """The same of each subject, where one model and one benchmark are chosen."""
     wanted = sought.wanted
     if wanted.text or sought.problem or len(cells) != 1:
         return None
     key = (run.id, cells[0].id, wanted.state, sought.where)
-    return _soon(board, run)("subjects", key, lambda: board.store.pages.tally_strata(cells[0], wanted))
+    return _of_part(board, run, until_s)("subjects", key, lambda: board.store.pages.tally_strata(cells[0], wanted))
 
 
 def _chips(tallied: dict[str, int] | None, chosen: str) -> list[Chip]:

@@ -90,6 +90,11 @@ class Making:
         return self.state == state and (self.error is None or isinstance(self.error, UsageError))
 
 
+def soon_s() -> float:
+    """Until when a page that begins now waits for what is being made, as the monotonic clock tells it."""
+    return time.monotonic() + SOON_S
+
+
 class Meanwhile:
     """What takes so long that a page does not wait for it: made one after another in a thread of its own.
 
@@ -101,8 +106,11 @@ class Meanwhile:
         self._lock, self._is_at_work = threading.Lock(), False
         self._begun: OrderedDict[Hashable, Making] = OrderedDict()
 
-    def get(self, key: Hashable, state: Hashable, make: Callable[[], T]) -> T | None:
-        """The result under the key, or the error that it ended with; ``None`` where it is on its way."""
+    def get(self, key: Hashable, state: Hashable, make: Callable[[], T], until_s: float | None = None) -> T | None:
+        """The result under the key, or the error that it ended with; ``None`` where it is on its way.
+
+        It is waited for until the monotonic clock shows ``until_s``, as ``soon_s`` tells where that is ``None``.
+        """
         with self._lock:
             one = self._begun.get(key)
             if one is None or not one.still_holds(state):
@@ -115,7 +123,7 @@ class Meanwhile:
             done = [other for other, made in self._begun.items() if made.done.is_set()]
             for other in done[: max(0, len(self._begun) - MOST_KEPT)]:  # what is on its way would be begun again
                 del self._begun[other]
-        if not one.done.wait(SOON_S):
+        if not one.done.wait(max(0.0, (soon_s() if until_s is None else until_s) - time.monotonic())):
             return None
         if one.error is not None:
             raise one.error.with_traceback(one.raised_at)
@@ -166,9 +174,9 @@ class Board(Struct, frozen=True, kw_only=True):
         """The result of ``make``, which is kept as long as the store stays as it is."""
         return self.remembered.get((what, key, self.store.pages.state()), make)
 
-    def remember_large(self, what: str, key: Hashable, make: Callable[[], T]) -> T | None:
+    def remember_large(self, what: str, key: Hashable, make: Callable[[], T], until_s: float | None = None) -> T | None:
         """The same of a large run: ``None`` where it is still being made, and the page asks again by itself."""
-        return self.meanwhile.get((what, key), self.store.pages.state(), make)
+        return self.meanwhile.get((what, key), self.store.pages.state(), make, until_s)
 
     def is_large(self, runs: Iterable[RunInfo]) -> bool:
         """Whether any of the runs has more answers than a page reads while one waits for it."""

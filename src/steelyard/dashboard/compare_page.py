@@ -98,7 +98,7 @@ def compare(request: Request) -> Response:
         rows=[] if comparisons is None else [_row(pair, question) for pair in comparisons.pairs],
         n_shown=len(turned),
         with_turns=[place for place, one in enumerate(turned, 1) if one.flips.n_won or one.flips.n_lost],
-        alike=[one for one in turned if not one.flips.n_won and not one.flips.n_lost],
+        alike=[] if comparisons is None else _alike(comparisons, turned),
         sides=[] if comparisons is None else _sides(comparisons),
         together=[] if comparisons is None else family_words(comparisons),
         most=most,
@@ -190,6 +190,16 @@ def _side_by_side(flip: Flip, baseline: Record | None, candidate: Record | None)
         gold="" if sample is None else cut(visible(gold(sample)), LONGEST),
         texts=side_by_side(text(baseline), text(candidate)),
     )
+
+
+def _alike(comparisons: Comparisons, turned: list[TurnedItems]) -> list[TurnedItems]:
+    """The pairs in which nothing turned, of those with any item that both sides have a score for."""
+    both = zip(comparisons.pairs, turned, strict=False)
+    return [
+        one
+        for pair, one in both
+        if pair.comparison.difference.value is not None and not one.flips.n_won and not one.flips.n_lost
+    ]
 
 
 def _sides(comparisons: Comparisons) -> list[str]:

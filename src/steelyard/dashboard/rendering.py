@@ -10,7 +10,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
@@ -20,7 +20,7 @@ from msgspec import Struct
 from steelyard.analysis.sentences import descriptive, named
 from steelyard.analysis.wording import amount, counted
 from steelyard.dashboard.shown import marked
-from steelyard.report.drawing.axes import price_text, value_text
+from steelyard.report.drawing.axes import price_text, shortened, value_text
 from steelyard.report.drawing.figures import Figure
 from steelyard.report.facts import duration_text
 from steelyard.report.laid_out import laid_out, parted, unbroken
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent / "templates"
 OF_REPORT = Path(__file__).parent.parent / "report" / "templates"
 LEAST_IN_CENTS = 0.1
+BRIEF = 36
+"""Characters of a name in a control that would else cut its end, where what tells models apart stands."""
 TO_READ = re.compile(r"(Read (?:them|why)): steelyard show (\d+) --where &#34;outcome = (\w+)&#34;")
 """A warning's command, as it stands once escaped."""
 ASSETS = {
@@ -92,6 +94,7 @@ def environment() -> Environment:
         "exact": exact,
         "laid_out": laid_out,
         "parted": parted,
+        "brief": partial(shortened, most=BRIEF),
         "linked": linked,
         "marked": marked,
     }

@@ -15,6 +15,13 @@
   for (const select of chosen.filter((one) => one.type === "select-one")) {
     select.addEventListener("change", () => select.form.requestSubmit());
   }
+  const unfold = () => {
+    const named = document.getElementById(location.hash.slice(1));
+    if (named instanceof HTMLDetailsElement) named.open = true;
+  };
+  addEventListener("hashchange", unfold);
+  unfold();
+  document.getElementById("q").placeholder += " (press /)";
   for (const hint of document.querySelectorAll(".keys[hidden]")) hint.hidden = false;
   for (const text of navigator.clipboard ? document.querySelectorAll("section > pre, details > pre, pre.whole") : []) {
     const button = document.createElement("button");

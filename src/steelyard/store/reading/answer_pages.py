@@ -28,7 +28,8 @@ from steelyard.store.writing.judgements import scores_of
 from steelyard.types import Call, CellInfo, Completion, Sample, Score
 
 Order = Literal["item", "slowest", "dearest", "longest"]
-FIRST_POSITIONS = 16
+FIRST_POSITIONS = 2
+"""Few, since each may have been asked hundreds of times, and no clock is looked at before they are done."""
 GROWTH = 8
 LOOKED_AT_ONCE = 50
 MOST_SORTED = 20_000
@@ -54,7 +55,7 @@ class AnswersWanted(Struct, frozen=True, kw_only=True):
     order: Order = "item"
     after: str = ""
     most: int = 100
-    within_s: float = 0.2
+    within_s: float = 0.15
 
     @property
     def kind(self) -> Kind:

@@ -30,7 +30,7 @@ Shown = Literal["", "differ", "wrong", "right", "failed"]
 CASES_SHOWN: tuple[Shown, ...] = ("", "differ", "wrong", "right", "failed")
 State = Literal["right", "wrong", "partly", "failed", "unscored"]
 STATES: tuple[State, ...] = ("right", "wrong", "partly", "failed", "unscored")
-FIRST_POSITIONS = 64
+FIRST_POSITIONS = 8
 AT_ONCE = 25
 MOST_CALLS = 4_000
 """Answers that are read between two looks at the clock."""
@@ -62,7 +62,7 @@ class CasesWanted(Struct, frozen=True, kw_only=True):
     text: str = ""
     after: int = -1
     most: int = AT_ONCE
-    within_s: float = 0.2
+    within_s: float = 0.15
 
 
 class Outcome(Struct, frozen=True, kw_only=True):

@@ -150,7 +150,7 @@ class History:
             return list(connection.execute(chosen).scalars())
 
     def search(
-        self, text: str, *, before: int = 0, most: int = 20, within_s: float = 0.2, reveal: bool = False
+        self, text: str, *, before: int = 0, most: int = 20, within_s: float = 0.15, reveal: bool = False
     ) -> Found:
         """Answers in which the text stands, over all runs, the newest first, as many as are found in the time."""
         deadline_s = time.monotonic() + within_s
