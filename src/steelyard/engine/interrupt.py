@@ -98,4 +98,4 @@ def heard() -> Iterator[Interrupt]:
     finally:
         for number, others in before.items():
             loop.remove_signal_handler(number)
-            signal.signal(number, others)
+            signal.signal(number, signal.SIG_DFL if others is None else others)  # None: not Python's own

@@ -122,8 +122,8 @@ class Columns(Struct, frozen=True, kw_only=True):
     fingerprint, equal where answers are equal to the letter. ``started_s`` and ``ended_s`` are seconds since the epoch.
     ``gaps_s`` are all inter-chunk gaps in one array; call i owns ``gaps_s[gap_starts[i]:gap_starts[i + 1]]``.
     A ``cached`` answer was given in an earlier run: it cost nothing now, ``saved_usd`` is what it cost then, and its
-    ``started_s`` is of then. ``reasoned_s`` is NaN where nothing of the answer came token by token, and in what an older
-    version recorded.
+    ``started_s`` is of then. ``reasoned_s`` is NaN where nothing of the answer came token by token, and in calls of
+    older versions.
     ``model_reported`` and ``fingerprint`` are what the service said that it is, "" where it said nothing;
     ``None`` in columns that come out of a baseline, as is ``retried``: whether an earlier request for it had failed.
     ``scores[metric]`` and ``parsed[metric]`` are NaN / False where the answer was not scored. ``superseded`` counts

@@ -285,8 +285,9 @@ class _Salvage:
         started_s = datetime.fromisoformat(call.started_at).timestamp()
         if abs(row["started_s"] - started_s) > CLOCKS_APART_S:
             true |= {"started_s": started_s, "ended_s": started_s + (figures["total_s"] or 0.0)}
+        is_new = "reasoned_s" in true and row.get("reasoned_s") is None  # older versions wrote none: that is no damage
+        self._mended["calls"] += len(true) > is_new
         row |= true
-        self._mended["calls"] += bool(true)
 
     def _name_item(self, place: tuple[int, int], call: Call, has_marks: bool) -> None:
         """An item whose text is lost keeps its name, so that its answers and scores still count.
