@@ -3,6 +3,7 @@
 import functools
 import gc
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,9 @@ from steelyard.store.database import opening
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # Likewise each core of the local model: where cores are shared, it spins for one that does something else.
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
+
+# Whatever the tests were told to outlive, as what a script starts behind itself is: Ctrl-C is for what they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples every time, however long one takes: a busy machine must fail no test.
 settings.register_profile("steelyard", deadline=None, derandomize=True)

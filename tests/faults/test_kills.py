@@ -24,7 +24,7 @@ from steelyard.store import Store
 
 ITEMS, IN_FLIGHT, WRONG_EVERY = 120, 8, 7
 AT_RISK = 2 * IN_FLIGHT  # in flight, or answered and not yet committed
-OF_THE_CLOCK = ("latency", "ttft", "itl", "tpot", "_per_second", "cpu", "rss", "queued", "in_flight")
+OF_THE_CLOCK = ("latency", "ttft", "ttfo", "itl", "tpot", "_per_second", "cpu", "rss", "queued", "in_flight")
 KILLED_AGAIN = 0.25  # of the runs are killed a second time, while they go on
 AT_ONCE = 2
 AT_THE_ENDS = 0.1
