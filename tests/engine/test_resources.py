@@ -1,9 +1,12 @@
 """What the run weighs: a server by its process, GPUs through NVML, and whether the client held the answers up."""
 
+import asyncio
+import itertools
 import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -19,6 +22,8 @@ from steelyard.report.provenance import provenance_document
 from steelyard.store import Store
 
 CHILD = """
+import asyncio
+import itertools
 import os
 held, parent = bytearray(80_000_000), os.getppid()
 print("held", flush=True)
@@ -207,6 +212,20 @@ def test_a_late_loop_or_a_full_core_is_a_bottleneck_and_one_hiccup_is_not(figure
 
 def test_too_short_a_wait_says_nothing():
     assert waited(1.0, 1.0, looks=10) == {}
+
+
+def test_a_client_is_watched_where_answers_come_too_fast_to_be_seen_on_their_way(monkeypatch):
+    monkeypatch.setattr("steelyard.engine.weight.resources.LEAST_WAITED_S", 0.15)
+    came = itertools.count()
+
+    async def watched_for_a_moment(**how):
+        resources = Resources(**how)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(resources.watch(), 0.5)
+        return resources.figures()
+
+    assert "client_cores" in asyncio.run(watched_for_a_moment(came=lambda: next(came)))
+    assert "client_cores" not in asyncio.run(watched_for_a_moment(came=lambda: 7))
 
 
 def test_a_busy_client_is_told_once_and_with_what_to_try():

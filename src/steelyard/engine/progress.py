@@ -134,6 +134,11 @@ class CellProgress:
         self.right += headline.value or 0.0
         self._note_end()
 
+    @property
+    def came(self) -> int:
+        """How many requests of this run have come to their end, as far as that is durable."""
+        return self.answered - self.cached + self.errored
+
     def _note_end(self) -> None:
         now_s = time.monotonic()
         self.ended_s = now_s if self.finished >= self.planned else None

@@ -178,7 +178,10 @@ class Worker:
             prices.load_table()
         with _opened(self._begin.earlier) as store:
             self._open_lanes(cells, store, plan.seed)
-            resources = Resources(is_waiting=lambda: any(cell.in_flight for cell in self._progress.cells))
+            resources = Resources(
+                is_waiting=lambda: any(cell.in_flight for cell in self._progress.cells),
+                came=lambda: sum(cell.came for cell in self._progress.cells),
+            )
             async with opened(distinct_providers(cells)), watched(resources), measuring():
                 await probe(cells)
                 await self._drive()

@@ -80,6 +80,7 @@ class Resources:
     """Samples while the run goes on; ``figures`` sums it up.
 
     ``pids`` gives the processes that answer for each model, ``is_waiting`` whether requests are on their way.
+    ``came`` is how many have come to their end: of a very fast service none may be on its way when that is looked at.
     """
 
     def __init__(
@@ -87,9 +88,10 @@ class Resources:
         pids: Callable[[], Mapping[str, Sequence[int]]] = dict,
         *,
         is_waiting: Callable[[], bool] = lambda: False,
+        came: Callable[[], int] = lambda: 0,
         gpus: Gpus | None = None,
     ) -> None:
-        self._pids, self._is_waiting, self._gpus = pids, is_waiting, gpus
+        self._pids, self._is_waiting, self._came, self._gpus = pids, is_waiting, came, gpus
         self._process = psutil.Process()
         self._lags_s: list[float] = []
         self._waiting = Waiting()
@@ -111,7 +113,8 @@ class Resources:
         """Sample until cancelled; the models' processes and the GPUs on a thread, since a driver may take its time."""
         looks, slept_s = 0, self._clock.paused_s()
         while True:
-            was_waiting, cpu_s, asked_s = self._is_waiting(), _cpu_s(self._process), time.monotonic()
+            was_waiting, came = self._is_waiting(), self._came()
+            cpu_s, asked_s = _cpu_s(self._process), time.monotonic()
             await asyncio.sleep(INTERVAL_S)
             took_s = time.monotonic() - asked_s
             if (paused_s := self._clock.paused_s()) > slept_s:
@@ -120,7 +123,7 @@ class Resources:
             lag_s = max(0.0, took_s - INTERVAL_S)
             if len(self._lags_s) < MOST_LAGS:
                 self._lags_s.append(lag_s)
-            if was_waiting and self._is_waiting():
+            if (was_waiting and self._is_waiting()) or self._came() > came:
                 self._waiting.add(lag_s, _cpu_s(self._process) - cpu_s, took_s)
             self._peak_bytes = max(self._peak_bytes, self._process.memory_info().rss)
             looks += 1
