@@ -16,9 +16,10 @@ unexport PYTHONDONTWRITEBYTECODE
 
 install: $(STAMP)
 
-demo: $(STAMP)  ## a real benchmark of a real local model, with its floor beside it
+demo: $(STAMP)  ## a real benchmark of a real local model, with its floor beside it, on screen and as a report
 	@$(BIN)/steelyard setup
 	@$(BIN)/steelyard run starter@cloze -m local/smollm2-135m -m baseline/random --name demo --fresh
+	@$(BIN)/steelyard report last --html .steelyard/demo.html
 
 test: $(STAMP)  ## the fast lane
 	@$(BIN)/steelyard setup
