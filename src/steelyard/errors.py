@@ -18,7 +18,6 @@ environment is raised::
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 
@@ -111,6 +110,8 @@ def not_utf_8(error: UnicodeDecodeError) -> str:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """A sentence that offers what the user may have meant."""
+    import difflib
+
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
     if close:

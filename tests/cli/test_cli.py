@@ -365,6 +365,18 @@ def test_help_and_import_load_nothing_heavy():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 
 
+def test_a_command_loads_no_other_verb_and_an_unknown_one_is_told_them_all():
+    code = (
+        "import sys, steelyard.cli as c\n"
+        "c.build_parser('runs').parse_args(['runs'])\n"
+        "print([name for name in c.VERBS if f'steelyard.cli.{c.FILES.get(name, name)}' in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "['runs']"
+    unknown = steelyard("weigh")
+    assert unknown.returncode == 2
+    assert "'trend'" in unknown.stderr
+
+
 def test_the_run_path_does_without_scipy_stats_and_prices_it_does_not_need():
     code = (
         "import sys, steelyard as sy\n"
@@ -379,7 +391,7 @@ def test_a_run_of_one_item_loads_nothing_that_it_has_no_use_for():
         "import sys, steelyard.cli as c\n"
         "assert c.main(['run', 'starter', '--limit', '1', '--quiet', *sys.argv[1:]]) == 0\n"
         "needless = {'aiohttp', 'scipy.special', 'scipy.stats', 'genai_prices', 'duckdb', 'pandas', 'xllamacpp', "
-        "'yaml', 'sqlalchemy.dialects.postgresql', 'rich.progress'}\n"
+        "'yaml', 'sqlalchemy.dialects.postgresql', 'rich.progress', 'numpy.ma'}\n"
         "print(sorted(needless & set(sys.modules)))"
     )
     with serving(echo) as server:

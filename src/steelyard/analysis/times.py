@@ -277,7 +277,7 @@ def _busy_clock(columns: Columns, counts: np.ndarray) -> tuple[np.ndarray, float
     """When each answer ended, on a clock that stands still between a resumed run's sessions, and its last reading."""
     ended_s = np.zeros(len(columns.session))
     elapsed_s = 0.0
-    for session in np.unique(columns.session[counts]):
+    for session in sorted(set(columns.session[counts].tolist())):  # np.unique loads numpy.ma for masks, which none has
         chosen = counts & (columns.session == session)
         start_s = float(columns.started_s[chosen].min())
         ended_s[chosen] = elapsed_s + columns.ended_s[chosen] - start_s

@@ -17,38 +17,18 @@ import io
 import os
 import sys
 from contextlib import suppress
+from importlib import import_module
 from importlib.machinery import ExtensionFileLoader
 from typing import NoReturn
 
-from steelyard.cli import (
-    baseline,
-    budget,
-    cache,
-    cascade,
-    check,
-    compare,
-    export,
-    gate,
-    import_answers,
-    list_names,
-    mock,
-    prompts,
-    report,
-    rescore,
-    run,
-    runs,
-    selftest,
-    serve,
-    setup,
-    show,
-    trend,
-)
 from steelyard.cli.streams import fill_closed_streams, outlive_readers
 from steelyard.errors import SteelyardError
 
+FILES = {"list": "list_names", "import": "import_answers"}
+"""The files of those verbs that Python cannot name a module by; any other's is called as the verb."""
 VERBS = (
-    run, show, compare, gate, trend, baseline, cascade, runs, list_names, prompts, check, rescore, report, export,
-    import_answers, serve, setup, cache, budget, selftest, mock,
+    "run", "show", "compare", "gate", "trend", "baseline", "cascade", "runs", "list", "prompts", "check", "rescore",
+    "report", "export", "import", "serve", "setup", "cache", "budget", "selftest", "mock",
 )  # fmt: skip
 
 DESCRIPTION = "Weigh language models: how good, how fast, how heavy and how dear, with the uncertainty of every number."
@@ -73,8 +53,8 @@ def main(arguments: list[str] | None = None) -> int:
     _look_for_garbage_seldom()
     fill_closed_streams()
     _print_anything()
-    parser = build_parser()
-    parsed = parser.parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    parsed = build_parser(given[0] if given else None).parse_args(given)
     outlive_readers(of_output=not getattr(parsed, "only_prints", False))
     try:
         code: int = parsed.execute(parsed)
@@ -136,8 +116,8 @@ def _complain(text: str) -> None:
     print(plain(scrub(text)), file=sys.stderr)
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The whole command line."""
+def build_parser(verb: str | None = None) -> argparse.ArgumentParser:
+    """The whole command line, or as much of it as ``verb`` needs: a command waits for no other verb's file."""
     parser = _Parser(
         prog="steelyard",
         description=DESCRIPTION,
@@ -146,8 +126,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for verb in VERBS:
-        verb.add_to(verbs)
+    for name in (verb,) if verb in VERBS else VERBS:
+        import_module(f"steelyard.cli.{FILES.get(name, name)}").add_to(verbs)
     return parser
 
 
