@@ -22,8 +22,9 @@ from command import ok
 from forks import Started
 from server import chunk, finish, serving, stream, usage
 from steelyard.analysis.stopped import summarise_stopped
-from steelyard.cli import main
+from steelyard.cli import main, planning
 from steelyard.engine import run as engine
+from steelyard.report import results
 from steelyard.report.results import load_results
 from steelyard.store import Store
 
@@ -90,6 +91,17 @@ def test_a_run_that_is_told_to_end_while_it_sums_up_leaves_what_is_not_summed_up
     ok("run", "--resume", "1", "--quiet")
     with Store.open(create=False) as store:
         assert all(store.summary(cell.id) for cell in store.cells(store.run("last").id))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_a_command_that_is_told_to_end_before_its_run_or_after_it_ends_in_a_line(number):
+    questions(ITEMS)
+    for step, owner in (("plan_from_arguments", planning), ("load_results", results)):
+        settings = {(owner.__name__, step): partial(signalled, number, getattr(owner, step))}
+        with Started("run", "q.jsonl", "-m", "baseline/constant:x", "--quiet", settings=settings) as process:
+            _, told = process.communicate()
+        assert (process.returncode, told) == (130, "steelyard: interrupted\n")
+    assert state() == ("done", ITEMS)
 
 
 def test_a_run_that_was_killed_as_it_was_registered_does_not_count_as_running():

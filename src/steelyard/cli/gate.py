@@ -9,6 +9,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from steelyard.cli import arguments as args
+from steelyard.cli.run import sigterm_as_ctrl_c
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -106,6 +107,7 @@ def execute(parsed: argparse.Namespace) -> int:
         return _judge(store, run, parsed)
 
 
+@sigterm_as_ctrl_c()
 def _ask_and_judge(parsed: argparse.Namespace) -> int:
     """Ask all that the plan asks anew, then judge; what can be known to be wrong is said before anything is sent."""
     from steelyard.cli.run import MEASURED, carry_out, confirm, exit_code_of, say_how_it_ended

@@ -30,6 +30,24 @@ def add_to(verbs: args.Verbs) -> None:
     add_options(parser)
 
 
+@contextmanager
+def sigterm_as_ctrl_c() -> Iterator[None]:
+    """Let SIGTERM end what comes before a run and after it, as Ctrl-C does; the run itself heeds both."""
+    import signal
+    import threading
+
+    is_ours = threading.current_thread() is threading.main_thread()
+    if not is_ours or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+@sigterm_as_ctrl_c()
 def execute(parsed: argparse.Namespace) -> int:
     """Prepare, forecast, ask, show."""
     from steelyard.benchmarks import readings
@@ -132,27 +150,10 @@ def carry_out(plan: Plan, store: Store, resume: RunInfo | None, parsed: argparse
         display.started(run)
 
     try:
-        with display, _sigterm_as_ctrl_c():
+        with display:
             return run_plan(plan, store, progress=display.progress, resume=resume, on_start=on_start)
     except KeyboardInterrupt:  # the run sums itself up, and does not wait for answers any more
         raise KeyboardInterrupt(*(f"Go on with: {_resume(run, parsed.store)}" for run in begun)) from None
-
-
-@contextmanager
-def _sigterm_as_ctrl_c() -> Iterator[None]:
-    """Let SIGTERM end what comes before and after the run itself, which heeds both, as Ctrl-C does."""
-    import signal
-    import threading
-
-    is_ours = threading.current_thread() is threading.main_thread()
-    if not is_ours or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        yield
-        return
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _success(ended: Ended, store: Store) -> GateReport | None:
