@@ -10,6 +10,7 @@ from steelyard.analysis.gate import (
     ONE_FIGURE,
     TOTALS,
     Policy,
+    check_among,
     check_margin,
     check_threshold,
     refuse_mistaken,
@@ -18,11 +19,12 @@ from steelyard.analysis.gate import (
 from steelyard.analysis.margins import SAME_RATIO, Cell, standing
 from steelyard.analysis.metrics import METRICS
 from steelyard.analysis.noise import calibrate, dealt, propose_margin
+from steelyard.analysis.shared import exact_confidence, shared_confidence, shared_estimates
 from steelyard.analysis.summary import summarise
 from steelyard.analysis.verdict_words import cannot_see, check_sentence, seen_sentence, told
 from steelyard.criteria import parse_margin, parse_threshold
 from steelyard.errors import UsageError
-from steelyard.stats import gate_verdict
+from steelyard.stats import clopper_pearson_interval, gate_verdict
 from steelyard.types import Estimate
 
 ACCURACY = parse_margin("accuracy=0.02")
@@ -218,6 +220,62 @@ def test_a_threshold_is_held_by_its_own_interval(text, word):
     check = check_threshold(parse_threshold(text), cell(scores))
     assert check.verdict == word
     assert text in check_sentence(check)
+
+
+def streamed(n=60, gaps=8, **changes):
+    """As many streamed answers, each with gaps of about 20 ms."""
+    gaps_s = np.random.default_rng(5).gamma(20, 0.001, n * gaps)
+    return cell(np.ones(n), gaps_s=gaps_s, gap_starts=np.arange(0, n * gaps + 1, gaps), **changes)
+
+
+def without_gaps(found):
+    """The cell as a baseline keeps it: the figures, and no gap between tokens."""
+    n = len(found.columns.sample)
+    given = msgspec.structs.replace(found.columns, gaps_s=np.array([]), gap_starts=np.zeros(n + 1, dtype=int))
+    return msgspec.structs.replace(found, columns=given)
+
+
+def among(text, found, models):
+    return check_among(parse_threshold(text), found, shared_estimates(found.columns, found.info, (), models), models)
+
+
+def test_gaps_between_tokens_are_held_at_the_gates_level_where_they_are_there():
+    own, kept = (
+        check_threshold(parse_threshold("itl.p50 <= 25ms"), one) for one in (streamed(), without_gaps(streamed()))
+    )
+    assert (own.verdict, own.level, kept.verdict, kept.level) == ("pass", pytest.approx(0.95), "pass", 0.975)
+    assert own.high < kept.high
+    assert "each bound with 97.5 %" in check_sentence(kept)
+
+
+def test_gaps_between_tokens_of_one_model_among_several_are_held_at_the_level_they_share():
+    check = among("itl.p50 <= 25ms", streamed(), 5)
+    assert (check.verdict, check.level) == ("pass", pytest.approx((1 + shared_confidence(5)) / 2))
+    assert check.high > check_threshold(parse_threshold("itl.p50 <= 25ms"), streamed()).high
+
+
+def test_bounds_that_cannot_be_had_at_the_level_that_models_share_are_no_pass():
+    [check] = told(verdict_of([among("itl.p50 <= 25ms", without_gaps(streamed()), 5)], policy=Policy(), run=1,
+                              baseline=None)).checks  # fmt: skip
+    assert (check.verdict, check.level) == ("inconclusive", 0.975)
+    assert "kept with 97.5 %, and where one of 5 models is chosen a pass takes 99.2 %" in check.sentence
+    assert among("itl.p50 <= 15ms", without_gaps(streamed()), 5).verdict == "fail"
+
+
+def test_the_score_of_a_part_of_one_model_among_several_is_held_at_the_level_they_share():
+    scores = np.r_[np.ones(150), np.zeros(50), np.ones(100)]
+    found = cell(scores, stratum=np.repeat([0, 1], [200, 100]), strata=("a", "b"))
+    check = among("accuracy/a >= 0.60", found, 5)
+    exact = clopper_pearson_interval(successes=150, n=200, confidence=exact_confidence(5))
+    assert (check.verdict, check.level, check.low) == ("pass", pytest.approx(0.99), pytest.approx(exact.low))
+    alone = check_threshold(parse_threshold("accuracy/a >= 0.60"), found)
+    assert (alone.level, alone.candidate.level) == (0.975, 0.95)
+
+
+def test_what_is_no_sample_has_no_level():
+    for check in (check_threshold(parse_threshold("errored <= 0"), streamed()), among("errored <= 0", streamed(), 5)):
+        assert (check.verdict, check.level) == ("pass", None)
+        assert "each bound" not in check_sentence(check)
 
 
 def test_an_unknown_number_is_no_kept_threshold():

@@ -26,15 +26,21 @@ NOT_BY_REQUEST = (
 MADE_ELSEWHERE = "the answers were made elsewhere: what was sent for them, and when, is not known"
 OF_SENDING = ("reliability", "requests_per_second", "tokens_per_second", "api_calls")
 """What says nothing of answers that were made elsewhere."""
+EXACT = "clopper-pearson"
+"""How the method of a share's exact interval begins."""
 ALL_CACHED = "every answer came from an earlier run: --fresh asks anew"
 
 
 class Context(Struct, frozen=True, kw_only=True):
-    """What a metric may need to know beside the columns. ``resources`` are the run's, over all its sessions."""
+    """What a metric may need to know beside the columns. ``resources`` are the run's, over all its sessions.
+
+    ``is_exact`` asks for bounds of shares that never err more often than ``confidence`` says.
+    """
 
     info: CellInfo
     resources: dict[str, float] = {}
     confidence: float = 0.95
+    is_exact: bool = False
 
 
 def unknown(metric: str, unit: str, status: str, *, n: int = 0, method: str = "none") -> Estimate:
@@ -56,10 +62,11 @@ def share(
     status: str = "ok",
     estimand: Estimand = "questions like these",
 ) -> Estimate:
-    """A share with its Wilson interval."""
+    """A share with its Wilson interval, or the exact one (Clopper & Pearson 1934)."""
     if n == 0:
         return unknown(metric, "share", "nothing to count", method="wilson")
-    bounds = stats.wilson_interval(successes=successes, n=n, confidence=context.confidence)
+    interval = stats.clopper_pearson_interval if context.is_exact else stats.wilson_interval
+    bounds = interval(successes=successes, n=n, confidence=context.confidence)
     return Estimate(
         metric=metric,
         value=successes / n,
@@ -67,7 +74,7 @@ def share(
         high=bounds.high,
         level=context.confidence,
         n=n,
-        method="wilson",
+        method=EXACT if context.is_exact else "wilson",
         unit="share",
         estimand=estimand,
         status=status,

@@ -21,6 +21,7 @@ from steelyard.analysis.estimates import headline_scored
 from steelyard.analysis.margins import ALPHA, TOKENS, Cell, Scale, Standing, better_of, standing
 from steelyard.analysis.metrics import JUDGE_METRICS, METRICS
 from steelyard.analysis.pairing import differing_fields
+from steelyard.analysis.shared import shared_confidence
 from steelyard.criteria import Margin, Threshold
 from steelyard.errors import UsageError
 from steelyard.stats.gates import Word
@@ -45,11 +46,11 @@ class Check(Struct, frozen=True, kw_only=True):
     """One criterion on one model and benchmark.
 
     ``value``, ``low`` and ``high`` are candidate - baseline or candidate / baseline (``scale``), or the metric itself
-    of a threshold; each bound holds with ``level``. ``p`` is that of failing by chance, ``adjusted_p`` among all
-    criteria (Holm). ``detectable`` is the smallest true change for the worse that is told from none with a power of
-    80 %, and ``needed_items`` how many would settle an inconclusive verdict with that power, were the truth what was
-    seen. ``missing`` is how many requests more the metric needs to be known at all, ``clusters_needed`` in how many
-    clusters of one size its items must lie, where nothing else is in the way.
+    of a threshold; each bound holds with ``level``, ``None`` where there is no sampling error. ``p`` is that of failing
+    by chance, ``adjusted_p`` among all criteria (Holm). ``detectable`` is the smallest true change for the worse that
+    is told from none with a power of 80 %, and ``needed_items`` how many would settle an inconclusive verdict with that
+    power, were the truth what was seen. ``missing`` is how many requests more the metric needs to be known at all,
+    ``clusters_needed`` in how many clusters of one size its items must lie, where nothing else is in the way.
     """
 
     metric: str
@@ -62,7 +63,7 @@ class Check(Struct, frozen=True, kw_only=True):
     value: float | None = None
     low: float | None = None
     high: float | None = None
-    level: float = 1 - ALPHA
+    level: float | None = 1 - ALPHA
     margin: float | None = None
     unit: str = ""
     n: int = 0
@@ -161,7 +162,10 @@ def check_threshold(threshold: Threshold, candidate: Cell, policy: Policy = Poli
     fault = _fault(threshold.metric, candidate, policy)
     if fault:
         return _unjudged(threshold.metric, threshold.text, candidate, fault)
-    found = candidate.estimate(threshold.metric)
+    return _held_to_bound(threshold, candidate, candidate.estimate(threshold.metric))
+
+
+def _held_to_bound(threshold: Threshold, candidate: Cell, found: Estimate) -> Check:
     if found.value is None or (found.low is None and found.method != "count"):
         return msgspec.structs.replace(
             _unjudged(threshold.metric, threshold.text, candidate, _unbounded(found)),
@@ -175,7 +179,8 @@ def check_threshold(threshold: Threshold, candidate: Cell, policy: Policy = Poli
     passes, fails = (low >= bound, high < bound) if is_floor else (high <= bound, low > bound)
     gap = found.value - bound if is_floor else bound - found.value
     reach = high - found.value if is_floor else found.value - low
-    level = (1 + candidate.confidence) / 2
+    level = None if found.level is None else (1 + found.level) / 2
+    settling_level = 1 - ALPHA if level is None else level
     return Check(
         metric=threshold.metric,
         criterion=threshold.text,
@@ -193,20 +198,39 @@ def check_threshold(threshold: Threshold, candidate: Cell, policy: Policy = Poli
         method=found.method,
         candidate=found,
         better="higher" if is_floor else "lower",
-        p=_p_of_failing(gap, reach, level),
-        needed_items=_needed(gap, (high - low) / 2, found.n, level),
+        p=_p_of_failing(gap, reach, settling_level),
+        needed_items=_needed(gap, (high - low) / 2, found.n, settling_level),
         available=candidate.info.available,
     )
 
 
-def check_among(threshold: Threshold, candidate: Cell, shared: Cell, policy: Policy = Policy()) -> Check:  # noqa: B008 - frozen
+def check_among(
+    threshold: Threshold,
+    candidate: Cell,
+    shared: Sequence[Estimate],
+    models: int,
+    policy: Policy = Policy(),  # noqa: B008 - frozen
+) -> Check:
     """The same of one model among several, where one that is good enough was looked for.
 
-    Any of them may be taken for it by luck, so a pass has to hold at the confidence that they share, which is that of
-    the ``shared`` cell. A fail needs none: the run fails where all of them do.
+    Any of them may be taken for it by luck, so a pass has to hold by the ``shared`` estimates. What they do not know is
+    stored with the run, at a level that may be too low for a pass. A fail needs none: the run fails where all do.
     """
     alone = check_threshold(threshold, candidate, policy)
-    return alone if alone.verdict == "fail" else check_threshold(threshold, shared, policy)
+    if alone.verdict == "fail" or _fault(threshold.metric, candidate, policy):
+        return alone
+    own = next((one for one in shared if one.metric == threshold.metric and one.value is not None), None)
+    if own is not None:
+        return _held_to_bound(threshold, candidate, own)
+    needed = (1 + shared_confidence(models)) / 2
+    stored = _held_to_bound(threshold, candidate, candidate.stored(threshold.metric))
+    if stored.verdict != "pass" or stored.level is None or stored.level >= needed:
+        return stored
+    fault = (
+        f"it is kept with {100 * stored.level:.3g} %, and where one of {models} models is chosen a pass takes "
+        f"{100 * needed:.3g} %: its values one by one are not there, from which to say more"
+    )
+    return msgspec.structs.replace(stored, verdict="inconclusive", fault=fault)
 
 
 def _unbounded(found: Estimate) -> str:

@@ -38,27 +38,13 @@ SAME_RATIO = {
 OF_THE_RUN = ("MB", "cores", "W")
 """Measured over the run's processes, not its requests."""
 
-LEFT_BY_STEPS = 0.8
-"""The part of an error that several models may share, since their scores come in steps."""
 ROUNDING = 1e-9
 
 Scale = Literal["difference", "ratio"]
 
 
-def shared_confidence(models: int) -> float:
-    """The level of two-sided bounds by which one of so many models may be taken for good enough.
-
-    Each has a chance to be, so they share the error that a gate has for a single one, less what steps of a score take:
-    at 200 items Wilson's bound of 98.3 % errs in up to 2 %.
-    """
-    return 1 - 2 * ALPHA * LEFT_BY_STEPS / models
-
-
 class Cell(Struct, frozen=True, kw_only=True):
-    """One model on one benchmark as a gate sees it: its figures, its run, where it was measured, who answered.
-
-    ``confidence`` is that of two-sided bounds: each holds with half of what is left to 1 beyond it.
-    """
+    """One model on one benchmark as a gate sees it: its figures, its run, where it was measured, who answered."""
 
     run: int
     run_name: str
@@ -68,7 +54,6 @@ class Cell(Struct, frozen=True, kw_only=True):
     estimates: tuple[Estimate, ...]
     reported: tuple[str, ...] = ()
     machine: dict[str, Any] = {}
-    confidence: float = CONFIDENCE
 
     @property
     def side(self) -> Side:
@@ -76,18 +61,23 @@ class Cell(Struct, frozen=True, kw_only=True):
         return Side(name=self.info.model, run=self.run, info=self.info, columns=self.columns)
 
     def estimate(self, metric: str) -> Estimate:
-        """The metric with an interval at the cell's confidence; the stored one where it needs the run.
+        """The metric with an interval each of whose bounds holds with 95 %; the stored one where it needs the run.
 
-        Of a run that was looked at while it grew the stored one allows for all looks, and holds with 95 % both ways.
+        A stored one holds with 95 % both ways; of a run that was looked at while it grew it allows for all looks.
         """
-        stored = next((one for one in self.estimates if one.metric == metric), None)
-        if stored is not None and is_repeated(stored):
+        stored = self.stored(metric)
+        if is_repeated(stored):
             return stored
         known = METRICS.get(metric)
-        needs_run = metric.startswith("itl.") or (stored is not None and stored.unit in OF_THE_RUN)
-        if known is None or needs_run:
-            return stored or unknown(metric, "", f"not measured in run #{self.run}")
-        return known.compute(self.columns, Context(info=self.info, confidence=self.confidence))
+        has_no_gaps = metric.startswith("itl.") and not len(self.columns.gaps_s)  # a baseline keeps none
+        if known is None or has_no_gaps or stored.unit in OF_THE_RUN:
+            return stored
+        return known.compute(self.columns, Context(info=self.info, confidence=CONFIDENCE))
+
+    def stored(self, metric: str) -> Estimate:
+        """The metric as the run was summed up."""
+        found = (one for one in self.estimates if one.metric == metric)
+        return next(found, unknown(metric, "", f"not measured in run #{self.run}"))
 
 
 class Standing(Struct, frozen=True, kw_only=True):

@@ -84,8 +84,8 @@ def seen_sentence(check: Check) -> str:
 
 def _of_threshold(where: str, check: Check) -> str:
     assert check.candidate is not None
-    level = f"{100 * check.level:.3g} %"
-    text = f"{where} is {written(check.candidate)}, each bound with {level}; asked for: {check.criterion}"
+    surely = "" if check.level is None else f", each bound with {100 * check.level:.3g} %"
+    text = f"{where} is {written(check.candidate)}{surely}; asked for: {check.criterion}"
     if check.verdict == "inconclusive":
         return f"{text}."
     return f"{text}, which is {'kept' if check.verdict == 'pass' else 'not kept'}."

@@ -140,9 +140,9 @@ def wilson_interval_finite(*, successes: float, n: float, population: int, confi
     return Interval(low=max(found.low, successes / population), high=min(found.high, 1 - (n - successes) / population))
 
 
-def clopper_pearson_interval(*, successes: int, n: int, confidence: float = 0.95) -> Interval:
+def clopper_pearson_interval(*, successes: float, n: float, confidence: float = 0.95) -> Interval:
     """Exact interval of a share (Clopper & Pearson 1934): never covers less than it says."""
-    count_of(successes, n)
+    successes, n = count_of(successes, n)
     return _beta_interval(successes, n - successes + 1, successes + 1, n - successes, confidence)
 
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from steelyard.analysis.estimates import Context
 from steelyard.analysis.gate import is_much_lost
-from steelyard.analysis.margins import shared_confidence
-from steelyard.analysis.stopped import summarise_stopped
+from steelyard.analysis.shared import shared_estimates
 from steelyard.engine.schedule.cascade import meets, order_of, skipped
 from steelyard.engine.schedule.looks import Looks, whole
 from steelyard.engine.work import OpenCell
@@ -65,13 +63,12 @@ class Turns(Looks):
 
     def _is_good_enough(self, model: str) -> bool:
         """Whether all its cells were asked to the end and meet the criteria, so clearly that a gate will say so too."""
-        confidence = shared_confidence(len(self._order))
         for cell in self._of_model[model]:
             columns = self._store.columns(cell.row)
             if self._fell_out(cell) or is_much_lost(columns):
                 return False
             looks = [one.taken for one in self.questions if one.taken and any(each is cell for each in one.cells)]
-            found = summarise_stopped(columns, Context(info=cell.cell.info, confidence=confidence), looks)
+            found = shared_estimates(columns, cell.cell.info, looks, len(self._order))
             if not meets(self._success, {estimate.metric: estimate for estimate in found}):
                 return False
         return True

@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 
 from steelyard.analysis.compare_measures import load_note
-from steelyard.analysis.estimates import Context
 from steelyard.analysis.gate import (
     Check,
     GateReport,
@@ -22,9 +21,10 @@ from steelyard.analysis.gate import (
     verdict_of,
 )
 from steelyard.analysis.gate_pairs import held_against, not_planned, pairs_of, renamed, unpaired
-from steelyard.analysis.margins import Cell, shared_confidence
+from steelyard.analysis.margins import Cell
 from steelyard.analysis.noise import Proposal, propose_margin
-from steelyard.analysis.stopped import early_end, is_repeated, looks_by_cell, summarise_stopped
+from steelyard.analysis.shared import shared_estimates
+from steelyard.analysis.stopped import early_end, looks_by_cell
 from steelyard.analysis.verdict_words import WORDS, cannot_see, change_of, headline, told
 from steelyard.analysis.wording import written
 from steelyard.criteria import Margin, Threshold, parse_margin, parse_threshold
@@ -35,7 +35,7 @@ from steelyard.store import Store
 from steelyard.store.rows.baselines import SUFFIX, Baseline, read_baseline
 from steelyard.store.transfer.snapshots import Snapshot
 from steelyard.store.transfer.taking import reported_models
-from steelyard.types import CellInfo, Estimate, Look, RunInfo
+from steelyard.types import CellInfo, Estimate, RunInfo
 
 COLUMNS = ("", "metric", "model", "benchmark", "baseline", "run", "change (95 % each way)", "criterion", "n")
 OTHER_HOUR = (
@@ -142,18 +142,13 @@ def _required(
     if not asked.thresholds or not _is_choice(run):
         return [check_threshold(one, cell, asked.policy) for cell in cells for one in asked.thresholds], ()
     infos = store.cells(run.id)
-    confidence = shared_confidence(len({info.model for info in infos if not info.is_floor}))
+    models = len({info.model for info in infos if not info.is_floor})
     looks = looks_by_cell(infos, store.looks(run.id))
-    shared = [(cell, _at(confidence, cell, looks.get(cell.info.id or 0, ()))) for cell in cells]
-    return good_enough([check_among(one, *pair, asked.policy) for pair in shared for one in asked.thresholds])
-
-
-def _at(confidence: float, cell: Cell, looks: Sequence[Sequence[Look]]) -> Cell:
-    """The cell at another confidence, what was looked at while it grew too."""
-    found = summarise_stopped(cell.columns, Context(info=cell.info, confidence=confidence), looks)
-    repeated = {one.metric: one for one in found if is_repeated(one)}
-    estimates = tuple(repeated.get(one.metric, one) for one in cell.estimates)
-    return msgspec.structs.replace(cell, confidence=confidence, estimates=estimates)
+    checks: list[Check] = []
+    for cell in cells:
+        shared = shared_estimates(cell.columns, cell.info, looks.get(cell.info.id or 0, ()), models)
+        checks += [check_among(one, cell, shared, models, asked.policy) for one in asked.thresholds]
+    return good_enough(checks)
 
 
 def _is_choice(run: RunInfo) -> bool:
@@ -381,7 +376,7 @@ def verdict_table(verdict: GateReport) -> VerdictTable:
     """Every criterion as it came out."""
     rows = [_row(check) for check in verdict.checks]
     shown = [place for place, _ in enumerate(COLUMNS) if any(row[place] for row in rows)]
-    levels = sorted({check.level for check in verdict.checks if check.scale == "value" and check.candidate})
+    levels = sorted({one.level for one in verdict.checks if one.scale == "value" and one.candidate and one.level})
     headings = {"run": f"run ({' or '.join(f'{100 * level:.3g}' for level in levels)} % each way)"} if levels else {}
     return VerdictTable(
         headings=tuple(headings.get(COLUMNS[place], COLUMNS[place]) for place in shown),
