@@ -12,6 +12,8 @@ from test_looks import ITEMS, is_right, model, quiz
 
 import steelyard as sy
 from steelyard import stats
+from steelyard.analysis.findings import cheapest_answer, fastest
+from steelyard.analysis.stopped import mirrored
 from steelyard.engine.asking.attempts import RetryPolicy
 from steelyard.engine.progress import Progress
 from steelyard.engine.run import Given, execute, prepare
@@ -22,8 +24,10 @@ from steelyard.plan.file import read_plan
 from steelyard.plan.plan import BenchmarkSpec, Plan
 from steelyard.plan.stopping import Cascade, cascade_rule
 from steelyard.report.comparing.comparison import load_comparisons
+from steelyard.report.comparing.comparison_text import dropped_words
 from steelyard.report.comparing.pairs import Question
 from steelyard.report.comparing.verdict import asked_of, gate, verdict_table
+from steelyard.report.evidence import load_evidence
 from steelyard.report.results import load_results
 from steelyard.report.stopping import question_line
 from steelyard.report.terminal import results_text
@@ -188,6 +192,42 @@ def test_a_model_clearly_worse_by_more_than_the_margin_is_dropped_early():
     assert "worse was dropped, worse than cheap by more than the margin" in results_text(results)
 
 
+def with_one_dropped():
+    """Its score is above the cheapest model's, and it is far behind the next one."""
+    models = [model("cheapest", 0.3), model("mid", 0.7), model("dropped", 0.45), model("good", 0.7)]
+    return carry_out(Cascade(worse_by=0.05), models, {"cheapest": 1.0, "mid": 2.0, "dropped": 3.0, "good": 4.0})
+
+
+def test_what_was_dropped_stands_below_all_that_were_asked_to_the_end_and_leads_in_nothing():
+    run, results = with_one_dropped()
+    assert [each.info.model for each in results.ranked("quiz@default")] == ["mid", "good", "cheapest", "dropped"]
+    text = results_text(results)
+    assert "so far" not in text
+    assert "cheapest was not dropped" not in text
+    with Store.open() as store:
+        [bench] = load_evidence(store, [run]).benches
+    assert [(one.name, one.is_dropped) for one in bench.models][2:] == [("cheapest", False), ("dropped", True)]
+    assert all("dropped" not in (said.alone or "") for rule in (fastest, cheapest_answer) for said in rule(bench))
+
+
+def test_what_was_dropped_has_no_place_and_narrows_no_ranking():
+    run, _ = with_one_dropped()
+    with Store.open() as store:
+        [ranking] = load_comparisons(store, [run], Question(metric="accuracy")).rankings
+    assert [place.name for place in ranking.places] == ["mid", "good", "cheapest"]
+    assert (ranking.n, ranking.dropped) == (ITEMS, ("dropped",))
+    assert dropped_words(ranking) == "Dropped by the cascade, so without a place: dropped."
+
+
+def test_what_was_asked_everything_was_not_dropped():
+    _, results = carry_out(Cascade(worse_by=0.05, looks=(1.0,)), [model("cheap", 0.7), model("dear", 0.3)],
+                           {"cheap": 1.0, "dear": 2.0})  # fmt: skip
+    text = results_text(results)
+    assert "dropped" not in text
+    assert "cheap scored higher than dear: +" in text
+    assert not any(cell.is_dropped for cell in results.cells)
+
+
 def test_a_model_a_little_worse_is_kept():
     models = [model("cheap", 0.68), model("dear", 0.65)]
     _, results = carry_out(BOTH, models, {"cheap": 1.0, "dear": 2.0})
@@ -200,9 +240,13 @@ def test_a_dearer_model_that_is_ahead_of_the_cheap_one_is_said_to_be():
     (look,) = by_model(results)["dear"].questions
     for low, high, said in [
         (0.01, 0.2, "dear is ahead of cheap: "),
-        (-0.01, 0.2, "dear was not dropped, as it is not "),
+        (-0.01, 0.2, "dear and cheap are not told apart, so neither was dropped "),
+        (-0.04, -0.01, "cheap is ahead of dear: "),
     ]:
-        assert question_line("dear", replace(look, low=low, high=high)).startswith(said)
+        seen = replace(look, low=low, high=high)
+        assert question_line("dear", seen).startswith(said)
+        turned = question_line("cheap", mirrored(seen, "dear"))
+        assert turned.startswith(said.replace("dear and cheap", "cheap and dear"))
 
 
 def test_a_model_that_was_dropped_is_not_what_others_are_held_against():

@@ -23,12 +23,14 @@ from steelyard.types import Comparison, Estimate
 class Contender(Struct, frozen=True, kw_only=True):
     """One model on the benchmark: its cell, named as the page calls it, and its stored estimates.
 
-    ``failure``: what the first failed call of it failed with, where many did.
+    ``failure``: what the first failed call of it failed with, where many did. ``is_dropped``: a cascade asked it no
+    more, so that it stands below the others and leads in nothing.
     """
 
     cell: Cell
     estimates: Mapping[str, Estimate]
     failure: str | None = None
+    is_dropped: bool = False
 
     @property
     def side(self) -> Side:
@@ -150,6 +152,6 @@ class Bench:
         )
 
 
-def _best_first(one: Contender) -> float:
+def _best_first(one: Contender) -> tuple[bool, float]:
     value = one.value("accuracy")
-    return float("inf") if value is None else -value
+    return (one.is_dropped, float("inf") if value is None else -value)

@@ -424,4 +424,4 @@ def cost_of_items(sides: Sequence[Contender], items: int) -> float | None:
 
 
 def _with(bench: Bench, metric: str) -> list[Contender]:
-    return [one for one in bench.models if one.value(metric) is not None]
+    return [one for one in bench.models if one.value(metric) is not None and not one.is_dropped]

@@ -32,13 +32,17 @@ class Place(Struct, frozen=True, kw_only=True):
 
 
 class Ranking(Struct, frozen=True, kw_only=True):
-    """The places on one benchmark, best first, over the ``n`` items that all have scored."""
+    """The places on one benchmark, best first, over the ``n`` items that all have scored.
+
+    ``dropped`` are models without a place, since a cascade asked them no more.
+    """
 
     metric: str
     benchmark: str
     n: int
     level: float
     places: tuple[Place, ...]
+    dropped: tuple[str, ...] = ()
 
 
 def rank(sides: Sequence[Side], metric: str) -> Ranking:

@@ -57,6 +57,11 @@ class Stopped(Struct, frozen=True, kw_only=True):
         """Whether a cheaper model was good enough, so that nothing was asked."""
         return any(look.verdict == "skipped" for look in self.questions)
 
+    @property
+    def is_dropped(self) -> bool:
+        """Whether it was so clearly worse than a cheaper model that a cascade asked it no more."""
+        return any(has_dropped(look) for look in self.questions)
+
 
 def looks_by_cell(cells: Sequence[CellInfo], looks: Mapping[int, Sequence[Look]]) -> dict[int, list[list[Look]]]:
     """Every cell's series of looks, one a question, each difference seen from the cell's own side."""
@@ -75,6 +80,16 @@ def looks_by_cell(cells: Sequence[CellInfo], looks: Mapping[int, Sequence[Look]]
 def skipped_cells(looks: Mapping[int, Sequence[Look]]) -> set[int]:
     """The cells that a cascade skipped: nobody asked them, so they stand in no comparison and in no ranking."""
     return {cell for cell, taken in looks.items() if any(look.verdict == "skipped" for look in taken)}
+
+
+def dropped_cells(looks: Mapping[int, Sequence[Look]]) -> set[int]:
+    """The cells that a cascade dropped: what ended them leans away from the others, so they stand in no ranking."""
+    return {cell for cell, taken in looks.items() if any(map(has_dropped, taken))}
+
+
+def has_dropped(look: Look) -> bool:
+    """Whether a cascade asked a cell no more for what this look at it showed."""
+    return look.rule == "cascade" and look.verdict == "behind" and look.n < look.planned
 
 
 def mirrored(look: Look, against: str) -> Look:

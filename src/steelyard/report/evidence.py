@@ -161,6 +161,7 @@ def _contender(store: Store, run: RunInfo, cell: CellResult, name: str) -> Conte
         ),
         estimates=cell.estimates,
         failure=cell.failure,
+        is_dropped=cell.is_dropped,
     )
 
 

@@ -66,15 +66,15 @@ class Results(Struct, frozen=True, kw_only=True):
     def ranked(self, label: str) -> list[CellResult]:
         """The cells of one benchmark, best accuracy first; unscored ones last, a floor after what beats it.
 
-        What a cascade skipped has no place.
+        What a cascade skipped has no place, and what it dropped stands below all that were asked to their end.
         """
         cells = [cell for cell in self.cells if cell.info.label == label and not cell.is_skipped]
         return sorted(cells, key=_rank)
 
 
-def _rank(cell: CellResult) -> tuple[float, bool]:
+def _rank(cell: CellResult) -> tuple[bool, float, bool]:
     value = cell.value("accuracy")
-    return (float("inf") if value is None else -value, cell.info.is_floor)
+    return (cell.is_dropped, float("inf") if value is None else -value, cell.info.is_floor)
 
 
 def load_results(store: Store, run: RunInfo) -> Results:

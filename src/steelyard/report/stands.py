@@ -32,6 +32,11 @@ class CellResult(Struct, frozen=True, kw_only=True):
         return self.stopped is not None and self.stopped.is_skipped
 
     @property
+    def is_dropped(self) -> bool:
+        """Whether a cascade dropped it: it has a score of the items it was asked, and no place."""
+        return self.stopped is not None and self.stopped.is_dropped
+
+    @property
     def is_timed_indirectly(self) -> bool:
         """Whether its times hold those of another client than ours."""
         return self.info.settings.get("timing") == "indirect"

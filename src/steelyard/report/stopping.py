@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from steelyard.analysis.stopped import HIGHER, Stopped, finding
+from steelyard.analysis.stopped import HIGHER, Stopped, finding, has_dropped, mirrored
 from steelyard.analysis.wording import amount
 from steelyard.report.stands import CellResult
 from steelyard.types import Look
@@ -96,7 +96,9 @@ def _words(rule: Mapping[str, Any]) -> Iterator[str]:
 
 
 def question_line(model: str, look: Look) -> str:
-    """One question and how it was settled."""
+    """One question and how it was settled; in a cascade from the side of the model that is ahead, if one is."""
+    if look.against is not None and not has_dropped(look) and _is_ahead_in_cascade(mirrored(look, model)):
+        model, look = look.against, mirrored(look, model)
     at = f"look {look.number}{f' of {look.looks}' if look.looks else ''}, {look.n:,} of {look.planned:,} items"
     missing = f", {look.n - look.scored:,} of them not scored" if look.scored < look.n else ""
     return f"{_settled(model, look)}: {finding(look)}; {at}{missing}"
@@ -105,10 +107,14 @@ def question_line(model: str, look: Look) -> str:
 def is_decided(look: Look) -> bool:
     """Whether it is known who is ahead, or that nobody is by more than the margin.
 
-    A cascade only asks who is to be dropped; that the dearer model is ahead shows in the bounds of the same look.
+    A cascade only asks who is to be dropped; that one of the two is ahead shows in the bounds of the same look.
     """
-    is_ahead = look.rule == "cascade" and look.low is not None and look.low > 0
-    return is_ahead or look.verdict in ("ahead", "behind", "equivalent")
+    sides = (look, mirrored(look, ""))
+    return any(map(_is_ahead_in_cascade, sides)) or look.verdict in ("ahead", "behind", "equivalent")
+
+
+def _is_ahead_in_cascade(look: Look) -> bool:
+    return look.rule == "cascade" and look.low is not None and look.low > 0
 
 
 def _generalised(cell: CellResult, look: Look) -> str:
@@ -121,11 +127,11 @@ def _generalised(cell: CellResult, look: Look) -> str:
 
 def _settled(model: str, look: Look) -> str:
     if look.rule == "cascade":
-        if look.verdict == "behind":
+        if has_dropped(look):
             return f"{model} was dropped, worse than {look.against} by more than the margin"
-        if is_decided(look):
+        if _is_ahead_in_cascade(look):
             return f"{model} {'scored higher than' if look.low == look.high else 'is ahead of'} {look.against}"
-        return f"{model} was not dropped, as it is not clearly worse than {look.against} by more than the margin"
+        return f"{model} and {look.against} are not told apart, so neither was dropped for the other"
     if not look.is_settled:
         return f"{model}{f' against {look.against}' if look.against else ''} is undecided so far"
     if look.against is None:
@@ -145,7 +151,7 @@ def saved_line(stopped: Stopped) -> str:
     """What was asked of one model, and what was not."""
     if stopped.is_skipped:
         return f"skipped, {stopped.questions[0].against} meets the criteria; {_saved(stopped)}"
-    if not stopped.is_settled:
+    if not stopped.is_settled and stopped.items < stopped.planned:
         return f"{stopped.items:,} of {stopped.planned:,} items asked so far"
     if not stopped.is_early:
         return f"{stopped.items:,} of {stopped.planned:,} items asked, nothing saved"

@@ -27,7 +27,14 @@ from steelyard.analysis.compare_measures import MEASURES, compare_measure
 from steelyard.analysis.pairing import PROTOCOL, check_pairable, pair_scores
 from steelyard.analysis.places import Ranking, rank
 from steelyard.analysis.sentences import names, sentence
-from steelyard.analysis.stopped import LEANS, as_looked_at, as_looked_at_together, early_end, looks_by_cell
+from steelyard.analysis.stopped import (
+    LEANS,
+    as_looked_at,
+    as_looked_at_together,
+    dropped_cells,
+    early_end,
+    looks_by_cell,
+)
 from steelyard.analysis.variates import compare_on_all_items
 from steelyard.errors import UnknownName, UsageError
 from steelyard.report.comparing.pairs import Pair, Question, pairs_of
@@ -121,7 +128,7 @@ def load_comparisons(
         question=question,
         runs=tuple(runs),
         pairs=tuple(_told(one, comparison, is_alone=is_alone) for one, comparison in zip(found, judged, strict=True)),
-        rankings=tuple(_rankings(pairs, reader, question)),
+        rankings=tuple(_rankings(pairs, reader, question, _dropped(store, pairs))),
         averages=tuple(_averages(judged, question)),
         family=family,
         level=level,
@@ -333,19 +340,34 @@ def _has_average(group: Sequence[Comparison]) -> bool:
     return is_once and average_over_benchmarks(group) is not None
 
 
-def _rankings(pairs: Sequence[Pair], reader: Reader, question: Question) -> Iterator[Ranking]:
-    """Places where three or more stand on one benchmark; of two the comparison says it all."""
+def _dropped(store: Store, pairs: Sequence[Pair]) -> set[int]:
+    """The cells that a cascade dropped, of all runs that the pairs are of."""
+    runs = {run.id: run for pair in pairs for run, _ in pair if run.plan.get("stop")}
+    return {cell for run in runs for cell in dropped_cells(store.looks(run))}
+
+
+def _rankings(pairs: Sequence[Pair], reader: Reader, question: Question, dropped: set[int]) -> Iterator[Ranking]:
+    """Places where three or more stand on one benchmark; of two the comparison says it all.
+
+    What a cascade dropped has none, and the items that it was asked do not narrow those of the others.
+    """
     if question.metric in MEASURES or question.control_variate:
         return
     groups: dict[str, dict[tuple[int, str], Side]] = {}
+    out: dict[str, list[str]] = {}
     for pair in pairs:
         for run, info in pair:
+            if info.is_floor:
+                continue
             side = reader.side(run, info)
-            if not info.is_floor:
+            if info.id in dropped:
+                out.setdefault(info.label, []).append(side.name)
+            else:
                 groups.setdefault(info.label, {})[(run.number, side.name)] = side
-    for group in groups.values():
+    for label, group in groups.items():
         if len(group) > 2:
-            yield rank(list(group.values()), question.metric)
+            ranking = rank(list(group.values()), question.metric)
+            yield msgspec.structs.replace(ranking, dropped=tuple(dict.fromkeys(out.get(label, ()))))
 
 
 def _baseline_words(runs: Sequence[RunInfo], question: Question, found: Sequence[Compared]) -> str:

@@ -222,6 +222,15 @@ def _called(place: Place, ranking: Ranking) -> str:
 
 
 def _best_words(ranking: Ranking) -> str:
+    return " ".join(filter(None, (_nearest_words(ranking), dropped_words(ranking))))
+
+
+def dropped_words(ranking: Ranking) -> str:
+    """Who has no place, since a cascade dropped it."""
+    return f"Dropped by the cascade, so without a place: {listed(ranking.dropped)}." if ranking.dropped else ""
+
+
+def _nearest_words(ranking: Ranking) -> str:
     near = [_called(place, ranking) for place in ranking.places if place.near_best]
     if len(near) < 2:
         return f"{near[0]} is the best, told apart from all others (n = {ranking.n:,})." if near else ""
