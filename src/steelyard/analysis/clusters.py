@@ -54,6 +54,20 @@ def clustered_t(values: np.ndarray, clusters: np.ndarray, *, confidence: float) 
     return t_test(mean=found.mean, se=found.se, df=found.degrees, n=len(values), confidence=confidence)
 
 
+def correlation_within(values: np.ndarray, clusters: np.ndarray) -> float | None:
+    """How alike two items of one cluster are, from the design effect of their mean; ``None`` of few clusters.
+
+    That is (deff - 1) / (m - 1) with m = sum of sizes^2 / sum of sizes (Kish 1965, section 5.4), at least 0.
+    """
+    found = stats.cluster_se(scores=values, clusters=clusters)
+    sizes = np.unique(clusters, return_counts=True)[1]
+    mean_size = float((sizes**2).sum() / sizes.sum()) if len(sizes) else 1.0
+    if found.se is None or found.degrees is None or found.degrees < FEW_CLUSTERS - 1 or mean_size <= 1:
+        return None
+    design_effect = found.se**2 * len(values) / float(values.var(ddof=1))
+    return min(1.0, max(0.0, (design_effect - 1) / (mean_size - 1)))
+
+
 def by_influences(
     value: float, influences: np.ndarray, clusters: np.ndarray, is_in_part: np.ndarray, *, confidence: float
 ) -> tuple[TTest, ClusteredMean]:
@@ -88,6 +102,11 @@ def over_clusters(plain: Estimate, found: TTest, worth: ClusteredMean) -> Estima
         method=f"{worth.clusters} clusters, CR1, t",
         status=(warned or "ok") if is_bounded else warned if worth.degrees is None else unbounded,
     )
+
+
+def is_over_clusters(estimate: Estimate) -> bool:
+    """Whether its interval is one over clusters, as its method says."""
+    return " clusters" in estimate.method
 
 
 def stratum_in_one_cluster(clusters: np.ndarray, strata: np.ndarray) -> int | None:
