@@ -5,6 +5,7 @@ import pytest
 
 import steelyard as sy
 from steelyard import stats
+from steelyard.analysis.clusters import worth_in_answers
 from steelyard.engine.schedule.prefix import Seen, difference_within, score_within
 from steelyard.engine.schedule.stopping import rule_for
 from steelyard.engine.schedule.strata import Strata
@@ -91,10 +92,9 @@ def test_of_questions_like_these_a_mean_over_strata_is_bounded_as_the_headline_i
     seen = Seen(a=a, b=b, clusters=clusters, strata=strata)
     found, _ = score_within(seen, population=None, alpha=0.05)
     spread = stats.cluster_se_stratified(scores=a, clusters=clusters, strata=strata.of_item, weights=WEIGHTS)
-    reach = spread.se * stats.t_quantile(spread.degrees, 0.975)
-    assert (found.value, found.low, found.high) == pytest.approx(
-        (spread.mean, spread.mean - reach, spread.mean + reach)
-    )
+    worth = worth_in_answers(spread, confidence=0.95)
+    bounds = stats.wilson_interval(successes=spread.mean * worth, n=worth)
+    assert (found.value, found.low, found.high) == pytest.approx((spread.mean, bounds.low, bounds.high))
     between = difference_within(seen, population=None, z=1.959964)
     spread = stats.cluster_se_stratified(scores=a - b, clusters=clusters, strata=strata.of_item, weights=WEIGHTS)
     reach = spread.se * stats.t_quantile(spread.degrees, 0.975)

@@ -6,6 +6,8 @@ hardly more than one: t has the degrees that their sizes leave, and below one th
 
 from __future__ import annotations
 
+from statistics import NormalDist
+
 import msgspec
 import numpy as np
 
@@ -52,6 +54,19 @@ def clustered_t(values: np.ndarray, clusters: np.ndarray, *, confidence: float) 
     if found.mean is None or found.se is None or found.degrees is None:
         return TTest(t=None, df=None, p=None, mean_diff=found.mean, se=None, low=None, high=None, n=len(values))
     return t_test(mean=found.mean, se=found.se, df=found.degrees, n=len(values), confidence=confidence)
+
+
+def worth_in_answers(spread: ClusteredMean, *, confidence: float) -> float | None:
+    """The independent right or wrong answers that leave a share as uncertain, of few clusters as t has it.
+
+    Wilson's interval of so many (Korn & Graubard 1998; Franco, Little, Louis & Slud 2019) allows for what t alone does
+    not: near 0 and 1 clusters show too little spread wherever the share comes out too near. ``None`` where clusters are
+    too few, or without spread.
+    """
+    if spread.mean is None or spread.se is None or spread.degrees is None:
+        return None
+    reach = spread.se * stats.t_quantile(spread.degrees, (1 + confidence) / 2)
+    return spread.mean * (1 - spread.mean) * (NormalDist().inv_cdf((1 + confidence) / 2) / reach) ** 2
 
 
 def correlation_within(values: np.ndarray, clusters: np.ndarray) -> float | None:

@@ -15,7 +15,7 @@ import numpy as np
 from msgspec import Struct
 
 from steelyard import stats
-from steelyard.analysis.clusters import cell_means, independent_clusters
+from steelyard.analysis.clusters import cell_means, independent_clusters, worth_in_answers
 from steelyard.engine.schedule.strata import Strata, bounded_by_rest, weighed, weighed_in_clusters
 from steelyard.stats.intervals import ClusteredMean
 
@@ -95,18 +95,18 @@ def _score_over(strata: Strata, scores: np.ndarray, *, population: int | None, a
 
 
 def _score_over_clusters(strata: Strata, scores: np.ndarray, clusters: np.ndarray, alpha: float) -> tuple[Found, float]:
-    """The same of items in clusters by CR2 and t, as the headline; without spread as if each cluster were one item."""
+    """The same of items in clusters, as the headline has it; without spread as if each cluster were one item."""
     spread = weighed_in_clusters(scores, clusters, strata)
     if spread is None:
         return Found(None, None, None), float(len(scores))
     if spread.se is None and spread.degrees is not None:
         cells, of_cell = cell_means(scores, clusters, strata.of_item)
         return _score_over(msgspec.structs.replace(strata, of_item=of_cell), cells, population=None, alpha=alpha)
-    reach = _reach(spread, 1 - alpha)
-    if spread.mean is None or reach is None:
+    worth = worth_in_answers(spread, confidence=1 - alpha)
+    if spread.mean is None or worth is None:
         return Found(spread.mean, 0.0, 1.0), 1.0
-    found = Found(spread.mean, max(0.0, spread.mean - reach), min(1.0, spread.mean + reach))
-    return found, _worth_by(spread.mean, _variance_by(reach, alpha), len(scores))
+    bounds = stats.wilson_interval(successes=spread.mean * worth, n=worth, confidence=1 - alpha)
+    return Found(spread.mean, bounds.low, bounds.high), worth
 
 
 def _worth(scores: np.ndarray) -> float:
@@ -122,8 +122,8 @@ def _worth_in_clusters(scores: np.ndarray, clusters: np.ndarray, alpha: float) -
     spread = stats.cluster_se(scores=scores, clusters=clusters)
     if spread.se is None:
         return independent_clusters(spread)
-    reach = _reach(spread, 1 - alpha)
-    return 1.0 if reach is None else _worth_by(float(scores.mean()), _variance_by(reach, alpha), len(scores))
+    worth = worth_in_answers(spread, confidence=1 - alpha)
+    return 1.0 if worth is None else min(worth, 100.0 * len(scores))
 
 
 def _worth_by(mean: float, variance: float, n: int) -> float:
@@ -136,11 +136,6 @@ def _reach(spread: ClusteredMean, confidence: float) -> float | None:
     if spread.se is None or spread.degrees is None:
         return None
     return spread.se * stats.t_quantile(spread.degrees, (1 + confidence) / 2)
-
-
-def _variance_by(reach: float, alpha: float) -> float:
-    """The variance with which a normal would reach as far."""
-    return (reach / NormalDist().inv_cdf(1 - alpha / 2)) ** 2
 
 
 def difference_within(seen: Seen, *, population: int | None, z: float | None) -> Found:
