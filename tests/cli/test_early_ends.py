@@ -103,3 +103,18 @@ def test_waiting_for_a_width_bends_no_figure_and_is_only_told(capsys):
     assert "lean" not in told[0]
     assert main(["gate", "1", "--require", "accuracy >= 0.5"]) == 0
     assert ENDED in capsys.readouterr().out
+
+
+def test_a_look_at_a_benchmark_in_clusters_is_said_to_be_of_single_items():
+    clustered = sy.Benchmark(
+        name="clustered",
+        version="1",
+        load=lambda selection: [
+            sy.Sample(id=one.id, input=one.input, target=one.target, cluster=f"c{i // 4}")
+            for i, one in enumerate(ITEMS)
+        ],
+        grade=ECHO.grade,
+    )
+    found = sy.compare(sy.run([good, poor], [clustered], stop={"compare": True}), "good", "poor").difference
+    assert found.method == "paired, single items of the benchmark, repeated over 4 looks"
+    assert (found.estimand, found.status) == ("this benchmark", "ok")

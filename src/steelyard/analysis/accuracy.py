@@ -13,6 +13,7 @@ from steelyard.analysis.clusters import (
     clusters_of,
     independent_clusters,
     stratum_in_one_cluster,
+    worth_in_answers,
 )
 from steelyard.analysis.estimates import (
     Context,
@@ -51,7 +52,7 @@ def micro(metric: str, columns: Columns, context: Context) -> Estimate:
 
 
 def macro(metric: str, columns: Columns, context: Context) -> Estimate:
-    """The mean over strata, a family of strata counting as one: a score interval, of items in clusters CR2 and t."""
+    """The mean over strata, a family of strata counting as one: a score interval, of items in clusters by CR2."""
     scores = columns.scores.get(_scored_as(metric, columns))
     if scores is None:
         return unknown(metric, "share", "not given by this protocol")
@@ -111,18 +112,14 @@ def _within_clusters(
         cells, of_cell = cell_means(values, clusters, strata)
         alike = _within_score_bounds(found, [cells[of_cell == code] for code in codes], weights, context)
         return msgspec.structs.replace(alike, method=f"{alike.method} at {error.clusters} clusters")
-    method = f"{found.method}, {error.clusters} clusters, CR2, t"
+    method = f"{found.method}, {error.clusters} clusters, CR2, wilson"
     status = cluster_warning(error) or found.status if found.status == "ok" or error.degrees is None else found.status
-    if error.degrees is None or found.value is None:
+    worth = worth_in_answers(error, confidence=context.confidence)
+    if worth is None or error.mean is None:
         return msgspec.structs.replace(found, method=method, status=status)
-    reach = error.se * stats.t_quantile(error.degrees, (1 + context.confidence) / 2)
+    bounds = stats.wilson_interval(successes=error.mean * worth, n=worth, confidence=context.confidence)
     return msgspec.structs.replace(
-        found,
-        low=max(0.0, found.value - reach),
-        high=min(1.0, found.value + reach),
-        level=context.confidence,
-        method=method,
-        status=status,
+        found, low=bounds.low, high=bounds.high, level=context.confidence, method=method, status=status
     )
 
 

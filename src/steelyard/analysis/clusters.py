@@ -6,6 +6,8 @@ hardly more than one: t has the degrees that their sizes leave, and below one th
 
 from __future__ import annotations
 
+from statistics import NormalDist
+
 import msgspec
 import numpy as np
 
@@ -54,6 +56,33 @@ def clustered_t(values: np.ndarray, clusters: np.ndarray, *, confidence: float) 
     return t_test(mean=found.mean, se=found.se, df=found.degrees, n=len(values), confidence=confidence)
 
 
+def worth_in_answers(spread: ClusteredMean, *, confidence: float) -> float | None:
+    """The independent right or wrong answers that leave a share as uncertain, of few clusters as t has it.
+
+    Wilson's interval of so many (Korn & Graubard 1998; Franco, Little, Louis & Slud 2019) allows for what t alone does
+    not: near 0 and 1 clusters show too little spread wherever the share comes out too near. ``None`` where clusters are
+    too few, or without spread.
+    """
+    if spread.mean is None or spread.se is None or spread.degrees is None:
+        return None
+    reach = spread.se * stats.t_quantile(spread.degrees, (1 + confidence) / 2)
+    return spread.mean * (1 - spread.mean) * (NormalDist().inv_cdf((1 + confidence) / 2) / reach) ** 2
+
+
+def correlation_within(values: np.ndarray, clusters: np.ndarray) -> float | None:
+    """How alike two items of one cluster are, from the design effect of their mean; ``None`` of few clusters.
+
+    That is (deff - 1) / (m - 1) with m = sum of sizes^2 / sum of sizes (Kish 1965, section 5.4), at least 0.
+    """
+    found = stats.cluster_se(scores=values, clusters=clusters)
+    sizes = np.unique(clusters, return_counts=True)[1]
+    mean_size = float((sizes**2).sum() / sizes.sum()) if len(sizes) else 1.0
+    if found.se is None or found.degrees is None or found.degrees < FEW_CLUSTERS - 1 or mean_size <= 1:
+        return None
+    design_effect = found.se**2 * len(values) / float(values.var(ddof=1))
+    return min(1.0, max(0.0, (design_effect - 1) / (mean_size - 1)))
+
+
 def by_influences(
     value: float, influences: np.ndarray, clusters: np.ndarray, is_in_part: np.ndarray, *, confidence: float
 ) -> tuple[TTest, ClusteredMean]:
@@ -88,6 +117,11 @@ def over_clusters(plain: Estimate, found: TTest, worth: ClusteredMean) -> Estima
         method=f"{worth.clusters} clusters, CR1, t",
         status=(warned or "ok") if is_bounded else warned if worth.degrees is None else unbounded,
     )
+
+
+def is_over_clusters(estimate: Estimate) -> bool:
+    """Whether its interval is one over clusters, as its method says."""
+    return " clusters" in estimate.method
 
 
 def stratum_in_one_cluster(clusters: np.ndarray, strata: np.ndarray) -> int | None:

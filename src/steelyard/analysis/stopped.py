@@ -15,6 +15,7 @@ import numpy as np
 from msgspec import Struct
 
 from steelyard import stats
+from steelyard.analysis.clusters import is_over_clusters
 from steelyard.analysis.compare import verdict
 from steelyard.analysis.estimates import Context, counted, distinct, headline, unknown
 from steelyard.analysis.summary import summarise
@@ -24,6 +25,8 @@ from steelyard.types import CellInfo, Columns, Comparison, Estimate, Look, LookV
 MIRRORED: dict[LookVerdict, LookVerdict] = {"ahead": "behind", "behind": "ahead"}
 REPEATED, SEQUENCE = "repeated over", "confidence sequence (PPR)"
 """How the method of an interval that allows for all looks is called."""
+SINGLE_ITEMS = "paired, single items of the benchmark"
+"""The method of a difference on a whole benchmark in clusters, of which single items were drawn."""
 HIGHER: dict[LookVerdict, str] = {"ahead": "higher", "behind": "lower"}
 """Of a whole benchmark: who scored more is a fact of these answers, and no claim about others."""
 FORECAST = "forecast"
@@ -242,6 +245,8 @@ def as_looked_at_together(comparison: Comparison, look: Look) -> Comparison | No
     is_of_them = look.value is not None and plain.value is not None and look.scored == plain.n
     if not is_of_them or not math.isclose(look.value or 0.0, plain.value or 0.0, abs_tol=1e-9) or look.low == look.high:
         return None
+    if look.estimand == "this benchmark" and is_over_clusters(plain):
+        plain = msgspec.structs.replace(plain, method=SINGLE_ITEMS, status="ok")
     how = SEQUENCE if look.looks is None else f"{plain.method}, {REPEATED} {look.looks} looks"
     within = msgspec.structs.replace(
         plain, low=look.low, high=look.high, level=look.level, method=how, estimand=look.estimand

@@ -41,7 +41,7 @@ def forecast(plan: Plan, store: Store | None = None, find: float = FIND) -> Fore
     """
     cells = prepare(plan, Given())
     known = [count_known(store, cell, plan) if store is not None else 0 for cell in cells]
-    expected = tuple(map(forecast_cell, cells, known))
+    expected = tuple(forecast_cell(cell, answers, store) for cell, answers in zip(cells, known, strict=True))
     power = power_forecast(expected, [cell.info.is_floor for cell in cells], find)
     watched = tuple(expansion(cells, plan))
     return Forecast(plan_digest=plan.digest(), cells=expected, stop=watched, power=tuple(power))

@@ -7,16 +7,23 @@ at its full token limit.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
+import numpy as np
 from msgspec import Struct
 
 from steelyard import prices
+from steelyard.cli.earlier_clusters import DesignEffects, design_effects
 from steelyard.engine.cells import MOST_COUNTED, Cell
 from steelyard.engine.money.budget import costs_nothing, is_free
 from steelyard.engine.schedule.strata import variance_factor
 from steelyard.types import ModelSpec, Prompt, Usage
+
+if TYPE_CHECKING:
+    from steelyard.store import Store
 
 CHARACTERS_PER_TOKEN = 4
 PROMPTS_MEASURED = 50
@@ -29,7 +36,8 @@ class CellForecast(Struct, frozen=True, kw_only=True):
     ``requests`` is all that the plan asks; ``known`` of their answers are in the store and would be used again. Tokens
     and costs are those of the rest, ``most_request_usd`` that of a single request. ``variance_factor`` is how many
     times a plain mean's variance the headline has. ``clusters`` is in how many the items lie, ``None`` where no two
-    share one or nobody counted; ``half_width`` takes items to be independent, and of questions like these.
+    share one or nobody counted; ``half_width`` is of questions like these, and takes items to be independent where
+    ``design_effects`` do not say how far they are not.
     """
 
     model: str
@@ -49,11 +57,17 @@ class CellForecast(Struct, frozen=True, kw_only=True):
     half_width: float | None
     variance_factor: float = 1.0
     clusters: int | None = None
+    design_effects: DesignEffects | None = None
 
 
-def forecast_cell(cell: Cell, known: int) -> CellForecast:
-    """What the cell would ask, of which ``known`` answers are in the store and would be used again."""
+def forecast_cell(cell: Cell, known: int, store: Store | None = None) -> CellForecast:
+    """What the cell would ask, of which ``known`` answers are in the store and would be used again.
+
+    How alike items of one cluster are is learnt from earlier answers there.
+    """
     info, factor = cell.info, variance_factor(cell.task)
+    sizes = _cluster_sizes(cell)
+    effects = None if sizes is None or store is None else design_effects(store, info.label, sizes)
     planned = info.items * info.repeats
     requests = planned - known
     shown = cell.task.positions[:PROMPTS_MEASURED]
@@ -88,21 +102,22 @@ def forecast_cell(cell: Cell, known: int) -> CellForecast:
         most_request_usd=each,
         judge_requests=_judge_requests(cell),
         judge_most_cost_usd=_judge_cost(cell, round(per_request * planned), planned * limit if limit else None),
-        half_width=_half_width(info.items, factor),
+        half_width=_half_width(info.items, factor * (1.0 if effects is None else effects.score)),
         variance_factor=factor,
-        clusters=_clusters(cell),
+        clusters=None if sizes is None else len(sizes),
+        design_effects=effects,
     )
 
 
-def _clusters(cell: Cell) -> int | None:
-    """In how many clusters the items lie; not counted where so many would have to be read."""
+def _cluster_sizes(cell: Cell) -> np.ndarray | None:
+    """How many items each of their clusters has; not counted where so many would have to be read."""
     positions = cell.task.positions
     if len(positions) > MOST_COUNTED or cell.task.benchmark.is_endless(cell.task.spec.part):
         return None
     names = [cell.task.dataset.samples[position].cluster for position in positions]
-    known = [name for name in names if name is not None]
-    found = len(set(known)) + len(names) - len(known)
-    return found if found < len(names) else None
+    counted = Counter(name for name in names if name is not None)
+    alone = len(names) - counted.total()
+    return np.array([*counted.values(), *[1] * alone]) if len(counted) < counted.total() else None
 
 
 def _at_requests(
@@ -159,7 +174,7 @@ def _judge_cost(cell: Cell, input_tokens: int, output_tokens: int | None) -> flo
 def _half_width(items: int, factor: float) -> float:
     """The half width of the 95 % Wilson interval at an accuracy of one half: what this many items can tell.
 
-    Items of a mean over strata are worth as many as their variance says (``factor``, Kish 1965).
+    Items of a mean over strata, or in clusters, are worth as many as their variance says (``factor``, Kish 1965).
     """
     from steelyard.stats import wilson_interval
 

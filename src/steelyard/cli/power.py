@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from steelyard.analysis.wording import amount
+from steelyard.cli.earlier_clusters import DesignEffects
 from steelyard.cli.forecast_cell import CellForecast
 
 DISAGREE = 0.25
@@ -37,6 +38,7 @@ class PowerForecast(Struct, frozen=True, kw_only=True):
     items_needed: int | None
     most_usd_needed: float | None
     clusters: int | None = None
+    design_effects: DesignEffects | None = None
 
 
 def power_forecast(cells: Sequence[CellForecast], floors: Sequence[bool], find: float = FIND) -> list[PowerForecast]:
@@ -66,19 +68,35 @@ def power_words(expected: PowerForecast) -> str:
             text += f", and the benchmark has {expected.available:,}"
     assumed = f"if they disagree on one item in {1 / expected.disagree:.0f}; power {100 * expected.power:.0f} %"
     text += f" ({assumed}; of questions like these)."
-    if expected.clusters is not None:
-        text += (
-            f" The items lie in {expected.clusters:,} clusters, of which neither this nor the width takes account: "
-            "where items of one cluster are alike, both are wider."
+    return text if expected.clusters is None else f"{text} {_cluster_words(expected.clusters, expected.design_effects)}"
+
+
+def _cluster_words(clusters: int, effects: DesignEffects | None) -> str:
+    """What is made of clusters, by what earlier answers tell of them."""
+    lie = f"The items lie in {clusters:,} clusters"
+    if effects is None:
+        return (
+            f"{lie}, of which neither this nor the width takes account: where items of one cluster are alike, both are "
+            "wider."
         )
-    return text
+    if effects.difference is None:
+        return (
+            f"{lie}: the width counts a design effect of {effects.score:.1f}, as answers of run #{effects.run} had it; "
+            "this counts none, since no two models were asked there."
+        )
+    return (
+        f"{lie}: this counts a design effect of {effects.difference:.1f} and the width one of {effects.score:.1f}, as "
+        f"answers of run #{effects.run} had them."
+    )
 
 
 def _of_benchmark(label: str, cells: list[CellForecast], find: float) -> PowerForecast:
     from steelyard import stats
 
     items = cells[0].items
-    variance = DISAGREE * cells[0].variance_factor
+    effects = cells[0].design_effects
+    in_clusters = 1.0 if effects is None or effects.difference is None else effects.difference
+    variance = DISAGREE * cells[0].variance_factor * in_clusters
     needed = stats.sample_size_paired(delta=find, omega2=variance, power=POWER).n
     return PowerForecast(
         benchmark=label,
@@ -89,6 +107,7 @@ def _of_benchmark(label: str, cells: list[CellForecast], find: float) -> PowerFo
         power=POWER,
         detectable=stats.minimum_detectable_effect(n=items, omega2=variance, power=POWER).mde,
         clusters=cells[0].clusters,
+        design_effects=effects,
         find=find,
         items_needed=None if needed is None else int(needed),
         most_usd_needed=None if needed is None else _price(cells, int(needed)),

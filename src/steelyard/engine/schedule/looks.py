@@ -20,8 +20,8 @@ from steelyard.analysis.estimates import headline
 from steelyard.analysis.stopped import look_line
 from steelyard.engine.cells import Cell, Task
 from steelyard.engine.schedule.cascade import check_criteria, order_of
-from steelyard.engine.schedule.prefix import Seen
-from steelyard.engine.schedule.stopping import ENDLESS, Rule, look_points, rule_for
+from steelyard.engine.schedule.prefix import ENDLESS, Seen
+from steelyard.engine.schedule.stopping import Rule, look_points, rule_for
 from steelyard.engine.schedule.strata import Strata, strata_of
 from steelyard.engine.work import OpenCell
 from steelyard.engine.writer import patiently
@@ -91,6 +91,11 @@ def check_stop(cells: Sequence[Cell], plan: Plan) -> None:
             raise UsageError(
                 f"{cell.info.label} is a mean over strata, and anytime bets on single items. Try: compare, whose looks "
                 "hold for strata too"
+            )
+        if isinstance(stop, Anytime) and stop.estimand == "questions" and are_in_clusters(cell.task):
+            raise UsageError(
+                f"items of {cell.info.label} come in clusters, and anytime bets on questions like these one by one. "
+                "Try: compare, whose looks hold for clusters too, or anytime without estimand=questions"
             )
     if isinstance(stop, Cascade):
         check_criteria(stop.success, watched)
@@ -171,6 +176,13 @@ def _by_benchmark(cells: Sequence[Cell]) -> list[list[Cell]]:
 def population(task: Task) -> int:
     """How many items the benchmark has; without end where they are generated."""
     return ENDLESS if task.benchmark.is_endless(task.spec.part) else len(task.dataset.samples)
+
+
+def are_in_clusters(task: Task) -> bool:
+    """Whether two of the items that may be asked share a cluster."""
+    named = [task.dataset.samples[position].cluster for position in task.positions]
+    known = [name for name in named if name is not None]
+    return len(set(known)) < len(known)
 
 
 def whole(task: Task) -> int | None:

@@ -1,7 +1,8 @@
 """What the first items of an order show: a score or a difference, within bounds, of a whole benchmark or beyond it.
 
 Over a finite benchmark of N items a prefix of n is worth n (N - 1) / (N - n) of them: what has been asked is known.
-Where the headline is a mean over strata, that holds in each stratum.
+Where the headline is a mean over strata, that holds in each stratum. Single items are drawn from it, so clusters take
+nothing away; of questions like these, of which clusters are drawn, they do.
 """
 
 from __future__ import annotations
@@ -9,12 +10,17 @@ from __future__ import annotations
 import math
 from statistics import NormalDist
 
+import msgspec
 import numpy as np
 from msgspec import Struct
 
 from steelyard import stats
-from steelyard.engine.schedule.strata import Strata, bounded_by_rest, weighed
+from steelyard.analysis.clusters import cell_means, independent_clusters, worth_in_answers
+from steelyard.engine.schedule.strata import Strata, bounded_by_rest, weighed, weighed_in_clusters
+from steelyard.stats.intervals import ClusteredMean
 
+ENDLESS = 10**9
+"""The population of a benchmark whose items are made without end."""
 FEWEST_ITEMS = 50
 FEWEST_DISCORDANT = 10
 STEP_ALLOWED = 0.25
@@ -50,14 +56,18 @@ def score_within(seen: Seen, *, population: int | None, alpha: float) -> tuple[F
 
     Of right and wrong answers each counts once; fractional scores, and items in clusters, count by their variance.
     """
-    scores = seen.a[~np.isnan(seen.a)]
+    scored = ~np.isnan(seen.a)
+    scores = seen.a[scored]
     n = len(scores)
     if n == 0:
         return Found(None, None, None), 1.0
+    clusters = _clusters_of(seen, scored, population)
+    if seen.strata is not None and clusters is not None:
+        return _score_over_clusters(seen.strata.only(scored), scores, clusters, alpha)
     if seen.strata is not None:
-        return _score_over(seen.strata.only(~np.isnan(seen.a)), scores, population=population, alpha=alpha)
+        return _score_over(seen.strata.only(scored), scores, population=population, alpha=alpha)
     mean = float(scores.mean())
-    worth = _worth(scores, _clusters_of(seen, ~np.isnan(seen.a)), alpha)
+    worth = _worth(scores) if clusters is None else _worth_in_clusters(scores, clusters, alpha)
     if population is not None and n >= population:
         return Found(mean, mean, mean), worth
     gain = 1.0 if population is None else (population - 1) / (population - n)
@@ -70,8 +80,7 @@ def _score_over(strata: Strata, scores: np.ndarray, *, population: int | None, a
     n, found = len(scores), weighed(scores, strata)
     if found is None:
         return Found(None, None, None), float(n)
-    whole = found.mean * (1 - found.mean)
-    worth = min(whole / found.variance, 100.0 * n) if found.variance > 0 and whole > 0 else float(n)
+    worth = _worth_by(found.mean, found.variance, n)
     if population is not None and n >= population:
         return Found(found.mean, found.mean, found.mean), worth
     bounds = stats.stratified_score_interval(
@@ -85,21 +94,48 @@ def _score_over(strata: Strata, scores: np.ndarray, *, population: int | None, a
     return Found(found.mean, bounds.low, bounds.high), worth
 
 
-def _worth(scores: np.ndarray, clusters: np.ndarray | None, alpha: float) -> float:
-    """The independent right or wrong answers that would leave the mean as uncertain; of few clusters as t has it."""
-    n, mean = len(scores), float(scores.mean())
-    whole = mean * (1 - mean)
-    if whole <= 0 or n < 2 or (clusters is None and bool(np.isin(scores, (0.0, 1.0)).all())):
+def _score_over_clusters(strata: Strata, scores: np.ndarray, clusters: np.ndarray, alpha: float) -> tuple[Found, float]:
+    """The same of items in clusters, as the headline has it; without spread as if each cluster were one item."""
+    spread = weighed_in_clusters(scores, clusters, strata)
+    if spread is None:
+        return Found(None, None, None), float(len(scores))
+    if spread.se is None and spread.degrees is not None:
+        cells, of_cell = cell_means(scores, clusters, strata.of_item)
+        return _score_over(msgspec.structs.replace(strata, of_item=of_cell), cells, population=None, alpha=alpha)
+    worth = worth_in_answers(spread, confidence=1 - alpha)
+    if spread.mean is None or worth is None:
+        return Found(spread.mean, 0.0, 1.0), 1.0
+    bounds = stats.wilson_interval(successes=spread.mean * worth, n=worth, confidence=1 - alpha)
+    return Found(spread.mean, bounds.low, bounds.high), worth
+
+
+def _worth(scores: np.ndarray) -> float:
+    """The independent right or wrong answers that would leave the mean as uncertain."""
+    n = len(scores)
+    if n < 2 or bool(np.isin(scores, (0.0, 1.0)).all()):
         return float(n)
-    if clusters is None:
-        variance = float(scores.var(ddof=1)) / n
-    else:
-        found = stats.cluster_se(scores=scores, clusters=clusters)
-        if found.se is not None and found.degrees is None:
-            return 1.0
-        reach = (found.se or 0.0) * stats.t_quantile(found.degrees or 1.0, 1 - alpha / 2)
-        variance = (reach / NormalDist().inv_cdf(1 - alpha / 2)) ** 2
-    return min(whole / variance, 100.0 * n) if variance > 0 else float(n)
+    return _worth_by(float(scores.mean()), float(scores.var(ddof=1)) / n, n)
+
+
+def _worth_in_clusters(scores: np.ndarray, clusters: np.ndarray, alpha: float) -> float:
+    """Likewise, of few clusters as t has it; of clusters that are all alike, as many as these are."""
+    spread = stats.cluster_se(scores=scores, clusters=clusters)
+    if spread.se is None:
+        return independent_clusters(spread)
+    worth = worth_in_answers(spread, confidence=1 - alpha)
+    return 1.0 if worth is None else min(worth, 100.0 * len(scores))
+
+
+def _worth_by(mean: float, variance: float, n: int) -> float:
+    whole = mean * (1 - mean)
+    return min(whole / variance, 100.0 * n) if variance > 0 and whole > 0 else float(n)
+
+
+def _reach(spread: ClusteredMean, confidence: float) -> float | None:
+    """Half the width of t's interval; ``None`` where clusters are too few, or do not show how they vary."""
+    if spread.se is None or spread.degrees is None:
+        return None
+    return spread.se * stats.t_quantile(spread.degrees, (1 + confidence) / 2)
 
 
 def difference_within(seen: Seen, *, population: int | None, z: float | None) -> Found:
@@ -112,19 +148,22 @@ def difference_within(seen: Seen, *, population: int | None, z: float | None) ->
     n = len(differences)
     if n == 0:
         return Found(None, -1.0, 1.0)
+    scored = ~np.isnan(seen.a + _other(seen))
+    clusters = _clusters_of(seen, scored, population)
+    if z is not None and clusters is not None:
+        return _difference_in_clusters(seen, scored, clusters, z)
     if seen.strata is not None:
-        return _difference_over(seen.strata.only(~np.isnan(seen.a + _other(seen))), differences, population, z)
+        return _difference_over(seen.strata.only(scored), differences, population, z)
     mean, total = float(differences.mean()), float(differences.sum())
     if z is None:
         missing = len(seen.a) - n
         return Found(mean, (total - missing) / len(seen.a), (total + missing) / len(seen.a))
-    confidence = min(MOST_CONFIDENCE, 2 * NormalDist().cdf(z) - 1)
+    confidence = _confidence(z)
     gain = 1.0 if population is None or n >= population else (population - 1) / (population - n)
-    clusters = _clusters_of(seen, ~np.isnan(seen.a + _other(seen)))
-    if clusters is None and bool(np.isin(differences, (-1.0, 0.0, 1.0)).all()):
+    if bool(np.isin(differences, (-1.0, 0.0, 1.0)).all()):
         low, high = _between_steps(differences, gain, confidence, _step_allowed(differences, population))
     else:
-        found = stats.paired_t(a=differences, b=np.zeros(n), clusters=clusters, confidence=confidence)
+        found = stats.paired_t(a=differences, b=np.zeros(n), confidence=confidence)
         if found.low is None or found.high is None:
             low, high = -1.0, 1.0
         else:
@@ -133,6 +172,24 @@ def difference_within(seen: Seen, *, population: int | None, z: float | None) ->
         return Found(mean, max(-1.0, low), min(1.0, high))
     left = population - n
     return Found(mean, max(low, (total - left) / population), min(high, (total + left) / population))
+
+
+def _difference_in_clusters(seen: Seen, scored: np.ndarray, clusters: np.ndarray, z: float) -> Found:
+    """The same of items in clusters: CR1 and t, of a mean over strata CR2; no bounds where these are too few for it."""
+    differences = differences_of(seen)
+    spread = (
+        stats.cluster_se(scores=differences, clusters=clusters)
+        if seen.strata is None
+        else weighed_in_clusters(differences, clusters, seen.strata.only(scored))
+    )
+    reach = None if spread is None else _reach(spread, _confidence(z))
+    if spread is None or spread.mean is None or reach is None:
+        return Found(None if spread is None else spread.mean, -1.0, 1.0)
+    return Found(spread.mean, max(-1.0, spread.mean - reach), min(1.0, spread.mean + reach))
+
+
+def _confidence(z: float) -> float:
+    return min(MOST_CONFIDENCE, 2 * NormalDist().cdf(z) - 1)
 
 
 def _step_allowed(differences: np.ndarray, population: int | None) -> float:
@@ -181,7 +238,7 @@ def _difference_over(strata: Strata, differences: np.ndarray, population: int | 
         strata=strata.of_item,
         weights=dict(enumerate(strata.weighs.tolist())),
         populations=None if population is None else dict(enumerate(strata.sizes.tolist())),
-        confidence=min(MOST_CONFIDENCE, 2 * NormalDist().cdf(z) - 1),
+        confidence=_confidence(z),
     )
     return Found(bounds.diff, bounds.low, bounds.high)
 
@@ -203,9 +260,12 @@ def _other(seen: Seen) -> np.ndarray:
     return seen.b
 
 
-def _clusters_of(seen: Seen, scored: np.ndarray) -> np.ndarray | None:
-    """The scored items' clusters, an item of none being one of its own; ``None`` where no cluster holds two."""
-    if seen.clusters is None:
+def _clusters_of(seen: Seen, scored: np.ndarray, population: int | None) -> np.ndarray | None:
+    """The scored items' clusters, an item of none being one of its own; ``None`` where no cluster holds two.
+
+    ``None`` too where they are a part of a whole benchmark: single items were drawn, whatever they have in common.
+    """
+    if seen.clusters is None or (population is not None and population != ENDLESS):
         return None
     found = seen.clusters[scored]
     found = np.where(found < 0, -1 - np.arange(len(found)), found)

@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from steelyard import stats
 from steelyard.engine.schedule.prefix import (
+    ENDLESS,
     FEWEST_ITEMS,
     Found,
     Seen,
@@ -29,8 +30,6 @@ from steelyard.plan.stopping import Anytime, Cascade, Compare, HalfWidth, Ladder
 from steelyard.types import Estimand, Look, LookVerdict
 
 MOST_ANYTIME_LOOKS = 100
-ENDLESS = 10**9
-"""The population of a benchmark whose items are made without end."""
 ESTIMANDS: dict[str, Estimand] = {"benchmark": "this benchmark", "questions": "questions like these"}
 
 

@@ -12,8 +12,10 @@ from collections import Counter
 import numpy as np
 from msgspec import Struct
 
+from steelyard import stats
 from steelyard.analysis.accuracy import stratum_weights
 from steelyard.engine.cells import Task
+from steelyard.stats.intervals import ClusteredMean
 
 
 class Strata(Struct, frozen=True, kw_only=True):
@@ -88,6 +90,14 @@ def weighed(values: np.ndarray, strata: Strata) -> Weighed | None:
     variances = np.where(n > 1, squares / np.maximum(n - 1, 1), whole)
     each = strata.weighs**2 * variances / n
     return Weighed(float(strata.weighs @ means), float(each.sum()), n, means, variances)
+
+
+def weighed_in_clusters(values: np.ndarray, clusters: np.ndarray, strata: Strata) -> ClusteredMean | None:
+    """The weighed mean with what its clusters leave of it; ``None`` while a stratum has none."""
+    if not np.bincount(strata.of_item, minlength=len(strata.sizes)).all():
+        return None
+    weights = dict(enumerate(strata.weighs.tolist()))
+    return stats.cluster_se_stratified(scores=values, clusters=clusters, strata=strata.of_item, weights=weights)
 
 
 def bounded_by_rest(values: np.ndarray, strata: Strata) -> tuple[float, float]:

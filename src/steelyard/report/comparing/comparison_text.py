@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from rich.table import Table
 from rich.text import Text
 
+from steelyard.analysis.clusters import is_over_clusters
 from steelyard.analysis.compare import CONFIDENCE, FALSE_SHARE
 from steelyard.analysis.places import Place, Ranking
 from steelyard.analysis.sentences import descriptive, names, points, times
@@ -338,7 +339,8 @@ def _needed_words(pair: Compared) -> str:
     if pair.items_needed is None or pair.detect is None:
         return ""
     cost = "price unknown" if pair.usd_needed is None else f"about {dollars(pair.usd_needed)} for both"
-    text = f"; {_size_words(pair.comparison, abs(pair.detect))} would take {pair.items_needed:,} items ({cost})"
+    items = "items in clusters like these" if is_over_clusters(pair.comparison.difference) else "items"
+    text = f"; {_size_words(pair.comparison, abs(pair.detect))} would take {pair.items_needed:,} {items} ({cost})"
     if pair.items_needed > pair.available:
         text += f", and the benchmark has {pair.available:,}"
     return text
