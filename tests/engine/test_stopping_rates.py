@@ -63,10 +63,25 @@ def ends_of(rule, population, ahead, behind, *, series=SERIES, seed=0):
             break
         looks, where = looked(rule, number, *counts[number - 1][:2, open_ones])
         ended = np.array([look.next is None for look in looks])[where]
-        holds = np.array([look.low - ROUNDING <= truth <= look.high + ROUNDING for look in looks])[where]
+        holds = np.array([covers_it(look, truth) for look in looks])[where]
         words = np.array([look.verdict for look in looks])[where]
         verdicts[open_ones[ended]], covers[open_ones[ended]] = words[ended], holds[ended]
     return verdicts, covers
+
+
+def covers_it(look, truth):
+    return look.low - ROUNDING <= truth <= look.high + ROUNDING
+
+
+def covered_at_every_look(rule, population, ahead, behind, *, series=SERIES, seed=0):
+    """Whether all looks of a series hold the truth at once, were none of them to end it."""
+    points, truth = look_points(rule.stop, rule.planned), (ahead - behind) / population
+    counts = counts_at([ahead, behind, population - ahead - behind], points, series, np.random.default_rng(seed))
+    covered = np.ones(series, dtype=bool)
+    for number, found in enumerate(counts, start=1):
+        looks, where = looked(rule, number, *found[:2])
+        covered &= np.array([covers_it(look, truth) for look in looks])[where]
+    return covered
 
 
 def kinds_of(population, discordance, difference):
@@ -107,6 +122,50 @@ def test_where_hardly_a_discordant_item_is_left_equal_models_are_tied_and_interv
     verdicts, covers = ends_of(rule, population, discordant // 2, discordant // 2)
     assert np.isin(verdicts, ("ahead", "behind")).mean() <= 0.055
     assert covers.mean() >= 0.94
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("population", "planned", "discordant", "bounds"),
+    [
+        (200, 180, 60, "spending"),
+        (200, 184, 78, "obrien_fleming"),
+        (1000, 970, 200, "obrien_fleming"),
+    ],
+)
+def test_where_a_step_of_the_sum_decides_equal_models_are_told_apart_in_5_5_percent_or_less(
+    population, planned, discordant, bounds
+):
+    rule = rule_for(Compare(bounds=bounds), planned=planned, population=population)
+    verdicts, _ = ends_of(rule, population, discordant // 2, discordant // 2, series=60_000)
+    assert np.isin(verdicts, ("ahead", "behind")).mean() <= 0.055
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("population", "planned", "discordant"), [(400, 388, 200), (4000, 3880, 402)])
+def test_past_nine_tenths_a_single_look_tells_equal_models_apart_in_5_5_percent_or_less(
+    population, planned, discordant
+):
+    rule = rule_for(Compare(looks=(1.0,)), planned=planned, population=population)
+    verdicts, _ = ends_of(rule, population, discordant // 2, discordant // 2, series=60_000)
+    assert np.isin(verdicts, ("ahead", "behind")).mean() <= 0.055
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("population", "planned", "ahead", "behind", "bounds"),
+    [
+        (70, 70, 32, 0, "pocock"),
+        (90, 81, 61, 0, "spending"),
+        (400, 300, 42, 0, "obrien_fleming"),
+        (1319, 1318, 48, 0, "pocock"),
+    ],
+)
+def test_where_few_items_differ_and_most_one_way_all_looks_cover_at_once_in_94_percent_or_more(
+    population, planned, ahead, behind, bounds
+):
+    rule = rule_for(Compare(bounds=bounds), planned=planned, population=population)
+    assert covered_at_every_look(rule, population, ahead, behind, series=60_000).mean() >= 0.94
 
 
 @pytest.mark.long
