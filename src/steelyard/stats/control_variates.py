@@ -17,7 +17,15 @@ from msgspec.structs import replace
 from steelyard.stats.given import same_items
 from steelyard.stats.intervals import t_quantile, wilson_interval, without_spread
 from steelyard.stats.paired import t_test
-from steelyard.stats.post_strata import Halves, are_few, are_shares, halves, share_bounds, share_p_value
+from steelyard.stats.post_strata import (
+    Halves,
+    are_few,
+    are_shares,
+    halves,
+    share_bounds,
+    share_p_value,
+    unlimited_bounds,
+)
 
 ENDLESS = 10**15
 
@@ -166,7 +174,8 @@ def control_variate_difference(
     if n >= size:
         return replace(empty, diff=difference, low=difference, high=difference)
     if parts := _parts(y, x, baseline_full_mean, size):
-        bounds = share_bounds(parts, left_open=left_open, confidence=confidence)
+        bounded = share_bounds if baseline_variance is None else unlimited_bounds
+        bounds = bounded(parts, left_open=left_open, confidence=confidence)
         return AdjustedDifference(
             diff=difference,
             se=se,
