@@ -143,6 +143,49 @@ def test_a_confidence_that_tells_nothing_is_worth_nothing_over_chance():
     assert sum(estimate.low <= 0 <= estimate.high for estimate in empty) >= 0.8 * len(empty)
 
 
+@pytest.mark.parametrize("clusters", [None, 20])
+def test_over_chance_is_the_score_less_that_of_as_many_escalated_by_lot_where_the_score_is_a_mean_over_strata(clusters):
+    """A small stratum in which confidence tells nothing weighs as much as a large one in which it tells."""
+    world = World(n=200)
+    of_small = np.arange(200) < 40
+    cheap_right = np.where(of_small, np.arange(200) % 2 == 0, world.cheap_right)
+    with Store.open() as store:
+        run = world.run(store, model("cheap", confidence=SURE), model("dear"))
+        answered = zip(sides(store, run), (cheap_right, world.dear_right), strict=True)
+        cheap, dear = (over_two_strata(scored(*one), of_small, clusters) for one in answered)
+    found = frontier(cheap, dear, world.confidence, Aim())
+    alone = [point.accuracy.value for point in found.alone]
+    assert alone[0] == pytest.approx((cheap_right[of_small].mean() + cheap_right[~of_small].mean()) / 2)
+    for point in found.points[:-1]:
+        share = point.escalated.value
+        by_lot = (1 - share) * alone[0] + share * alone[1]
+        assert point.over_chance.value == pytest.approx(point.accuracy.value - by_lot)
+        assert point.over_chance.low < point.over_chance.value < point.over_chance.high
+
+
+def test_over_chance_counts_items_alike_however_often_each_was_asked():
+    world = World(n=60)
+    with Store.open() as store:
+        run = world.run(store, model("cheap", confidence=SURE), model("dear"), runs=3)
+        cheap, dear = sides(store, run)
+    right = world.cheap_right[cheap.columns.sample].astype(float)
+    right[(cheap.columns.sample % 3 == 0) & (cheap.columns.repeat > 0)] = np.nan
+    found = frontier(scored(cheap, right), dear, world.confidence[cheap.columns.sample], Aim())
+    alone = [point.accuracy.value for point in found.alone]
+    for point in found.points:
+        share = point.escalated.value
+        by_lot = (1 - share) * alone[0] + share * alone[1]
+        assert point.over_chance.value == pytest.approx(point.accuracy.value - by_lot)
+
+
+def over_two_strata(side, of_small, clusters):
+    """The same cell under a protocol whose score is the mean over a small stratum and a large one."""
+    columns = msgspec.structs.replace(side.columns, strata=("large", "small"), stratum=of_small.astype(int))
+    if clusters:
+        columns = msgspec.structs.replace(columns, cluster=np.arange(len(of_small)) % clusters)
+    return msgspec.structs.replace(side, columns=columns, info=msgspec.structs.replace(side.info, aggregate="macro"))
+
+
 def test_the_chosen_threshold_is_judged_on_items_that_had_no_say_in_it():
     world = World(n=200)
     with Store.open() as store:

@@ -327,6 +327,32 @@ def test_items_that_would_settle_it_would():
     assert 500 < check.needed_items < 2500
 
 
+@pytest.mark.parametrize(("right", "bound"), [(1.0, 0.99), (0.0, 0.02), (0.9, 0.88)])
+def test_items_that_would_settle_a_bound_on_a_share_would(right, bound):
+    def held(n):
+        sign = ">=" if right >= bound else "<="
+        scores = (np.arange(n) < round(right * n)).astype(float)
+        return check_threshold(parse_threshold(f"accuracy {sign} {bound}"), cell(scores))
+
+    few = held(100)
+    assert few.verdict == "inconclusive"
+    assert held(few.needed_items).verdict == "pass"
+    if right in (0.0, 1.0):
+        assert held(few.needed_items - 2).verdict == "inconclusive"
+
+
+def test_what_counts_failures_is_judged_where_many_calls_failed():
+    scores = np.ones(400)
+    scores[:20] = np.nan
+    words = {
+        text: check_threshold(parse_threshold(text), cell(scores)).verdict
+        for text in ("reliability >= 99%", "reliability >= 90%", "errored <= 5", "accuracy.lower_bound >= 0.9")
+    }
+    assert list(words.values()) == ["fail", "pass", "fail", "pass"]
+    other = check_threshold(parse_threshold("accuracy >= 0.9"), cell(scores))
+    assert (other.verdict, "20 of 400 requests failed" in other.fault) == ("inconclusive", True)
+
+
 def test_a_gate_that_cannot_see_its_margin_says_so():
     assert "only a change of" in cannot_see(check_margin(ACCURACY, *pair(200, 12, 12)))
     assert "with n = 1 no change at all is told" in cannot_see(check_margin(ACCURACY, *pair(1, 0, 0)))

@@ -120,6 +120,48 @@ def test_a_difference_is_that_of_people_on_items_rated_for_both():
     assert back.corrected.low == pytest.approx(-found.corrected.high)
 
 
+def rated_pair(turned, n=150, size=1200):
+    """Two models, of which the second one's answers were rated better on ``turned`` items, or worse, and else alike."""
+    generator = np.random.default_rng(1)
+    judged = (generator.random(size) < 0.7).astype(float)
+    first = np.where(np.arange(size) < n, 0.0 if turned > 0 else 1.0, np.nan)
+    second = np.where(np.arange(size) < abs(turned), 1 - first, first)
+    return [Ratings(items=np.arange(size), judged=judged, human=human) for human in (first, second)]
+
+
+@pytest.mark.parametrize("turned", [1, 3, 20])
+def test_a_difference_that_goes_one_way_only_is_bounded_alike_whichever_way(turned):
+    """Differences of 0 and 1 alone are no shares: one turned rating is no proof that a model improved."""
+    better, worse = (correct_difference(*rated_pair(each), (INFO, INFO)) for each in (turned, -turned))
+    for name in ("people", "corrected", "of_benchmark"):
+        up, down = getattr(better, name), getattr(worse, name)
+        assert (up.low, up.high) == pytest.approx((-down.high, -down.low))
+        assert up.method == down.method
+    assert (better.verdict, worse.verdict) == (("improved", "regressed") if turned == 20 else ("inconclusive",) * 2)
+
+
+def test_a_difference_of_answers_that_people_rated_alike_has_no_interval():
+    found = correct_difference(*rated_pair(0), (INFO, INFO))
+    for estimate in (found.people, found.corrected, found.of_benchmark):
+        assert (estimate.value, estimate.low, estimate.status) == (0.0, None, "no spread to build an interval on")
+
+
+def test_a_rare_no_beside_an_undecided_judge_says_whose_intervals_it_has():
+    ratings, _ = rated(np.random.default_rng(4), right=0.97, undecided=0.1)
+    found = correct_by_people(ratings, INFO, ANSWERS).of_benchmark
+    assert found.method == "regression on the judge's scores, Jeffreys of people's word"
+    assert found.high - found.value < found.value - found.low
+
+
+def test_why_there_is_no_phi_is_said():
+    ratings, _ = rated(np.random.default_rng(5))
+    for n, told in ((0, "people rated none of it"), (3, "only 3 are rated by people")):
+        few = msgspec.structs.replace(
+            ratings, human=np.where(np.cumsum(~np.isnan(ratings.human)) <= n, ratings.human, np.nan)
+        )
+        assert correct_by_people(few, INFO, ANSWERS).phi.status == told
+
+
 def test_too_few_ratings_say_nothing_and_few_are_rough():
     none = correct_by_people(rated(np.random.default_rng(4), n=0)[0], INFO, ANSWERS)
     assert (none.corrected.value, none.phi.value, none.people.value) == (None, None, None)

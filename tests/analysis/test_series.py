@@ -317,6 +317,23 @@ def test_items_that_were_asked_and_lost_are_no_other_items():
     assert len(trends("accuracy", [*runs, *few, elsewhere])) == 2
 
 
+@pytest.mark.parametrize("weights", [None, np.where(np.arange(300) < 60, 2.5, 0.625)])
+def test_a_run_that_lost_hard_items_answers_as_before(weights):
+    """Nine wrong answers of a run did not come: its mean is higher, and no answer is."""
+    right = (np.arange(300) % 5 > 0).astype(float)
+    kept = np.delete(np.arange(300), np.arange(0, 45, 5))
+    alike = np.ones(300) if weights is None else weights
+    of_kept = alike[kept] * len(kept) / alike[kept].sum()
+    runs = [observed(i, right * alike) for i in range(9)]
+    runs.append(observed(9, right[kept] * of_kept, items=kept))
+    if weights is not None:
+        runs = [msgspec.structs.replace(one, weights=w) for one, w in zip(runs, [alike] * 9 + [of_kept], strict=True)]
+    found = of(runs)
+    assert found.points[-1].estimate.value > found.points[0].estimate.value + 0.01
+    assert (found.state, found.difference.value) == ("flat", pytest.approx(0.0))
+    assert "the same 291 items" in found.method
+
+
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("kind", "certainty"), [("own", 1.0), ("4 and 8", 1.0), ("4 and 8", 10.0), ("one after the other", 10.0)]

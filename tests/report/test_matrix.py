@@ -2,10 +2,12 @@
 
 from types import SimpleNamespace
 
+from msgspec.structs import replace
+
 from steelyard.analysis.wording import amount, dollars, thousandfold, written
 from steelyard.report.drawing.axes import plain, told_apart, value_text
 from steelyard.report.drawing.marks import width_of
-from steelyard.report.matrix import _reaching, cell, subjects_table
+from steelyard.report.matrix import _reaching, _span, cell, subjects_table
 from steelyard.types import Estimate
 
 LONG = [f"a-vendor/with-a-very-long-model-name-{place:02}-instruct-2026-11-26-preview" for place in range(40)]
@@ -59,6 +61,22 @@ def test_a_span_has_no_digit_that_was_rounded_away():
     assert _reaching(value_text(4000, "s"), value_text(7630, "s")) == "4,000 to 7,630 s"
 
 
+def asked(value, why="ok"):
+    """A model on a benchmark, with what a right answer cost it."""
+    cost = Estimate(metric="cost.per_correct", value=value, n=9, method="given", unit="USD", status=why)
+    return SimpleNamespace(estimates={cost.metric: cost}, value=lambda name: value)
+
+
+def test_a_span_says_on_how_many_benchmarks_it_is_known():
+    """A model that got nothing right on one of them has no price there, and its other one is none over both."""
+    none = asked(None, "nothing right")
+    one_of_two = _span([asked(5e-5), none], "cost.per_correct")
+    assert (one_of_two.text, one_of_two.known, one_of_two.why) == ("0.0500 USD", "known on 1 of 2", "nothing right")
+    two_of_three = _span([asked(5e-5), none, asked(7e-5)], "cost.per_correct")
+    assert (two_of_three.text, two_of_three.known) == ("0.05 to 0.07 USD", "known on 2 of 3")
+    assert _span([asked(5e-5), asked(7e-5)], "cost.per_correct").known == ""
+
+
 def test_wide_letters_take_more_room():
     assert width_of("模型") > width_of("ab")
     assert width_of("ii") < width_of("ab")
@@ -79,3 +97,10 @@ def test_many_models_are_lines_of_the_table_by_subject_and_few_are_its_columns()
     assert many.headings == ("s0, n = 9", "s1, n = 9", "s2, n = 9")
     assert [line.name for line in many.lines][:2] == ["m0", "m1"]
     assert len(of_many_subjects.lines) == 57
+
+
+def test_items_that_a_model_lost_are_not_hidden_behind_those_of_another():
+    bench = by_subjects(2, 1)
+    fewer = {name: replace(one, n=7) for name, one in bench.scored[0].estimates.items()}
+    bench.scored[0].estimates = fewer
+    assert [line.cells[0].text for line in subjects_table(bench, {}).lines] == ["7 to 9"]

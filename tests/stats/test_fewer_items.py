@@ -505,3 +505,20 @@ def test_models_that_are_right_about_the_same_items_may_still_differ_on_others(n
     assert n < found.worth_low < found.worth <= 10 * n
     turned = stats.control_variate_gain(new=~y, baseline_same_items=y, population=10 * n)
     assert (turned.phi_low, turned.phi_high) == (pytest.approx(-1.0), pytest.approx(-found.phi_low))
+
+
+def test_a_candidate_that_is_always_right_may_be_further_ahead_on_other_questions():
+    """What the baseline scores on questions like these is uncertain both ways, however right the candidate is."""
+    hits = []
+    generator = np.random.default_rng(6)
+    for _ in range(400):
+        baseline = (generator.random(600) < 0.645).astype(float)
+        found = stats.control_variate_difference(
+            new=np.ones(200),
+            baseline_same_items=baseline[:200],
+            baseline_full_mean=float(baseline.mean()),
+            population=600,
+            baseline_variance=float(baseline.var(ddof=1)),
+        )
+        hits.append(found.low <= 0.355 <= found.high)
+    assert np.mean(hits) > 0.92

@@ -50,10 +50,14 @@ def worth_of(clusters: np.ndarray) -> ClusteredMean:
 
 def clustered_t(values: np.ndarray, clusters: np.ndarray, *, confidence: float) -> TTest:
     """A mean with CR1 and t; without bounds where the clusters are too few or differ by nothing."""
-    found = stats.cluster_se(scores=values, clusters=clusters)
+    return t_over_clusters(stats.cluster_se(scores=values, clusters=clusters), len(values), confidence=confidence)
+
+
+def t_over_clusters(found: ClusteredMean, n: int, *, confidence: float) -> TTest:
+    """t of a mean whose error over clusters is known; without bounds where they are too few or differ by nothing."""
     if found.mean is None or found.se is None or found.degrees is None:
-        return TTest(t=None, df=None, p=None, mean_diff=found.mean, se=None, low=None, high=None, n=len(values))
-    return t_test(mean=found.mean, se=found.se, df=found.degrees, n=len(values), confidence=confidence)
+        return TTest(t=None, df=None, p=None, mean_diff=found.mean, se=None, low=None, high=None, n=n)
+    return t_test(mean=found.mean, se=found.se, df=found.degrees, n=n, confidence=confidence)
 
 
 def worth_in_answers(spread: ClusteredMean, *, confidence: float) -> float | None:

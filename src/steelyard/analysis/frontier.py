@@ -17,11 +17,12 @@ from msgspec import Struct
 
 from steelyard import stats
 from steelyard.analysis.accuracy import accuracy, is_over_strata, micro, stratum_weights
-from steelyard.analysis.clusters import clustered_t, clusters_of
+from steelyard.analysis.clusters import clustered_t, clusters_of, t_over_clusters
 from steelyard.analysis.compare import Side, compare_scores
 from steelyard.analysis.estimates import Context, headline, item_means, rows_of, unknown
 from steelyard.analysis.metrics import METRICS
 from steelyard.errors import UsageError
+from steelyard.stats.paired import TTest
 from steelyard.types import Columns, Estimate
 
 ESCALATED = "escalated"
@@ -245,16 +246,17 @@ def _measured(side: Side, both: _Both) -> Point:
 
 
 def _over_chance(both: _Both, threshold: float) -> Estimate:
-    """The mean over items of (e - share)(gain - mean gain): what choosing by confidence adds to drawing by lot."""
-    gains = headline(both.dear.columns) - headline(both.cheap.columns)
+    """The score, less that of a cascade that escalates as many by lot: (e - share)(gain - mean gain), as scores weigh.
+
+    The share is that of items, whatever they weigh in the score: what an item does to it is put in terms of its weight.
+    """
+    columns, weights, alike = both.cheap.columns, _weights(both.cheap), _alike(both.cheap.columns)
+    gains = headline(both.dear.columns) - headline(columns)
     goes_on = (both.confidence < threshold).astype(float)
-    items = both.cheap.columns.sample
-    added = item_means((goes_on - goes_on.mean()) * (gains - gains.mean()), items)
-    clusters = clusters_of(items, both.cheap.columns.cluster)
-    if clusters is None:
-        found = stats.paired_t(a=added, b=np.zeros(len(added)), confidence=CONFIDENCE)
-    else:
-        found = clustered_t(added, clusters, confidence=CONFIDENCE)
+    beyond_mean = gains - (weights @ gains) * alike / weights
+    added = item_means((goes_on - alike @ goes_on) * beyond_mean, columns.sample)
+    found = _headline_t(added, both.cheap)
+    none = "nobody or everybody is escalated, or nobody gains"
     return Estimate(
         metric="over_chance",
         value=found.mean_diff,
@@ -264,8 +266,27 @@ def _over_chance(both: _Both, threshold: float) -> Estimate:
         n=len(added),
         method="covariance of escalation and gain, t",
         unit="share",
-        status="ok" if found.low is not None else "nobody or everybody is escalated, or nobody gains",
+        status="ok" if found.low is not None else "clusters are too few for an interval" if added.any() else none,
     )
+
+
+def _headline_t(values: np.ndarray, side: Side) -> TTest:
+    """t of a mean over items, weighed as the headline weighs them."""
+    columns, context = side.columns, Context(info=side.info)
+    clusters = clusters_of(columns.sample, columns.cluster)
+    if not is_over_strata(columns, context):
+        if clusters is None:
+            return stats.paired_t(a=values, b=np.zeros(len(values)), confidence=CONFIDENCE)
+        return clustered_t(values, clusters, confidence=CONFIDENCE)
+    strata = columns.stratum[np.unique(columns.sample, return_index=True)[1]]
+    codes = np.unique(strata).tolist()
+    parts = stratum_weights([columns.strata[code] for code in codes], context.info.families).tolist()
+    weights = dict(zip(codes, parts, strict=True))
+    if clusters is None:
+        none = np.zeros(len(values))
+        return stats.paired_t_stratified(a=values, b=none, strata=strata, weights=weights, confidence=CONFIDENCE)
+    spread = stats.cluster_se_stratified(scores=values, clusters=clusters, strata=strata, weights=weights)
+    return t_over_clusters(spread, len(values), confidence=CONFIDENCE)
 
 
 def _shown(both: _Both, thresholds: Sequence[float]) -> list[float]:
@@ -317,13 +338,18 @@ def _best(both: _Both, aim: Aim) -> float | None:
 def _weights(side: Side) -> np.ndarray:
     """What each row weighs in the headline: items alike, or strata alike where the headline is their mean."""
     columns, context = side.columns, Context(info=side.info)
-    _, item, repeats = np.unique(columns.sample, return_inverse=True, return_counts=True)
-    weights = 1.0 / repeats[item]
+    weights = _alike(columns)
     if is_over_strata(columns, context):
         codes, of_row = np.unique(columns.stratum, return_inverse=True)
         parts = stratum_weights([columns.strata[code] for code in codes], context.info.families)
         weights = weights * (parts / np.bincount(of_row, weights=weights))[of_row]
     return np.asarray(weights / weights.sum())
+
+
+def _alike(columns: Columns) -> np.ndarray:
+    """What each row weighs where items weigh alike, however often each was asked."""
+    _, item, repeats = np.unique(columns.sample, return_inverse=True, return_counts=True)
+    return np.asarray(1.0 / repeats[item] / len(repeats))
 
 
 def _why_none(aim: Aim, both: _Both) -> str:

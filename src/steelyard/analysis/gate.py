@@ -38,6 +38,8 @@ UNITS_OF_HARDWARE = ("s", "tokens/s", "requests/s", "MB", "cores", "W")
 ONE_FIGURE = ("errored", "retried", "untimed", "api_calls", "strata_gap", "peak_rss_mb", "model_peak_rss_mb",
               "model_gpu_memory_mb", "cpu", "model_cpu")  # fmt: skip
 """Counts, peaks and means over the whole run: which change of them is chance is not known."""
+OF_FAILURES = ("errored", "reliability", "accuracy.lower_bound", "accuracy.first_try")
+"""They count what failed, so many failures are what they say, and no reason to say nothing."""
 TOTALS = ("cost.total", *TOKENS)
 Z = NormalDist().inv_cdf(1 - ALPHA)
 
@@ -199,9 +201,18 @@ def _held_to_bound(threshold: Threshold, candidate: Cell, found: Estimate) -> Ch
         candidate=found,
         better="higher" if is_floor else "lower",
         p=_p_of_failing(gap, reach, settling_level),
-        needed_items=_needed(gap, (high - low) / 2, found.n, settling_level),
+        needed_items=_needed_for_bound(found, threshold, gap, (high - low) / 2, settling_level),
         available=candidate.info.available,
     )
+
+
+def _needed_for_bound(found: Estimate, threshold: Threshold, gap: float, reach: float, level: float) -> int | None:
+    """Items that would settle a plain bound; of a share by its own spread there, which near all or none is another."""
+    bound = threshold.value
+    if found.method != "wilson" or found.value is None or not 0 <= bound <= 1:
+        return _needed(gap, reach, found.n, level)
+    needed = stats.sample_size_against_bound(share=found.value, bound=bound, alpha=1 - level, power=POWER).n
+    return None if needed is None else int(needed)
 
 
 def check_among(
@@ -420,7 +431,7 @@ def _fault(metric: str, cell: Cell, policy: Policy, whose: str = "") -> str | No
         return f"{whose}run #{cell.run} is {cell.status}: only a part was measured"
     if not total:
         return f"{whose}nothing was asked"
-    if is_much_lost(cell.columns):
+    if metric not in OF_FAILURES and is_much_lost(cell.columns):
         lost = total - headline_scored(cell.columns)
         return f"{whose}{lost} of {total} requests failed or could not be graded, which is more than 1 %"
     if len(cell.reported) > 1 and "model-change" not in policy.allowed:

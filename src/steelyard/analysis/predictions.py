@@ -20,12 +20,20 @@ from steelyard.analysis.estimates import Context, share, unknown
 from steelyard.stats.control_variates import ControlVariateGain
 from steelyard.stats.intervals import ClusteredMean
 from steelyard.stats.paired import TTest
+from steelyard.stats.post_strata import are_few, are_shares
 from steelyard.types import CellInfo, Estimate, Verdict
 
 FEWEST_RATED = 30
 ROUGH_BELOW = 100
+FEWEST_FOR_PHI = 4
 WORTH_IT = 0.3
-METHODS = {"t": ", t", "shares": ", Jeffreys on either side of the judge's word", "normal": ", normal", "none": ""}
+METHODS = {
+    "t": ", t",
+    "shares": ", Jeffreys on either side of the judge's word",
+    "few": ", Jeffreys of people's word",
+    "normal": ", normal",
+    "none": "",
+}
 
 Rated = Literal["the model's answers", "the replies in the file"]
 
@@ -105,7 +113,12 @@ def _corrected(
     labelled = ~np.isnan(human)
     y, f = human[labelled], judged[labelled]
     metric, lowest = ("accuracy", 0.0) if against is None else ("difference", -1.0)
-    found = stats.ppi_mean(labeled=y, predictions_labeled=f, predictions_unlabeled=judged[~labelled])
+    found = stats.ppi_mean(
+        labeled=y,
+        predictions_labeled=f,
+        predictions_unlabeled=judged[~labelled],
+        are_differences=against is not None,
+    )
     gain = stats.control_variate_gain(new=y, baseline_same_items=f, population=max(1, len(judged)))
     if len(y) < FEWEST_RATED:
         few = f"{len(y)} are rated by people, and it takes {FEWEST_RATED}"
@@ -146,16 +159,31 @@ Bounds = tuple[float | None, float | None]
 
 def _of_benchmark(metric: str, y: np.ndarray, f: np.ndarray, judged: np.ndarray, lowest: float) -> Estimate:
     """People's mean over just these items: the rated ones are a part of them, so the judge is a control variate."""
+    are_differences = lowest < 0
     found = stats.control_variate_mean(
-        new=y, baseline_same_items=f, baseline_full_mean=float(judged.mean()), population=len(judged)
+        new=y,
+        baseline_same_items=f,
+        baseline_full_mean=float(judged.mean()),
+        population=len(judged),
+        are_differences=are_differences,
     )
-    how = METHODS[
-        "none" if found.low is None or len(y) >= len(judged) else "shares" if is_binary(y) and is_binary(f) else "t"
-    ]
+    how = "none" if found.low is None or len(y) >= len(judged) else "t" if are_differences else _how_bounded(y, f)
     estimate = _estimate(
-        metric, found.estimate, (found.low, found.high), lowest, len(y), f"regression on the judge's scores{how}"
+        metric,
+        found.estimate,
+        (found.low, found.high),
+        lowest,
+        len(y),
+        f"regression on the judge's scores{METHODS[how]}",
     )
     return replace(estimate, estimand="this benchmark")
+
+
+def _how_bounded(y: np.ndarray, f: np.ndarray) -> str:
+    """Which of the methods bounds a regression of people's word on the judge's."""
+    if are_shares(y, f):
+        return "shares"
+    return "few" if are_few(y) else "t"
 
 
 def _estimate(
@@ -239,7 +267,7 @@ def _plain(metric: str, values: np.ndarray, clusters: np.ndarray | None, info: C
         how = f"{worth.clusters} clusters, CR1, t"
         estimate = _estimate(metric, float(values.mean()), (alone.low, alone.high), lowest, len(values), how)
         return replace(estimate, status=cluster_warning(worth) or estimate.status)
-    if is_binary(values):
+    if lowest == 0 and is_binary(values):
         return share(metric, float(values.sum()), len(values), Context(info=info))
     found = stats.mean_interval(values=values)
     return _estimate(metric, float(values.mean()), (found.low, found.high), lowest, len(values), "t")
@@ -255,5 +283,11 @@ def _phi(gain: ControlVariateGain, n: int) -> Estimate:
         n=n,
         method="Pearson's correlation of judge and people, delta method on Fisher's scale",
         unit="correlation",
-        status="ok" if gain.phi is not None else "judge or people say the same of everything",
+        status="ok" if gain.phi is not None else _why_no_phi(n),
     )
+
+
+def _why_no_phi(n: int) -> str:
+    if not n:
+        return "people rated none of it"
+    return "judge or people say the same of everything" if n >= FEWEST_FOR_PHI else f"only {n} are rated by people"

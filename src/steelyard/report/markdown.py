@@ -116,8 +116,9 @@ def _matrix(table: Table) -> Iterator[str]:
 
 
 def _cell(cell: Cell) -> str:
-    parts = [cell.text, f"({cell.interval})" if cell.interval else "", f"**{cell.mark}**" if cell.mark else ""]
-    return " ".join(filter(None, (escaped(part) if part != parts[2] else part for part in parts)))
+    mark = f"**{cell.mark}**" if cell.mark else ""
+    parts = [escaped(cell.text), escaped(f"({cell.interval})") if cell.interval else "", mark, escaped(cell.known)]
+    return " ".join(filter(None, parts))
 
 
 def _findings(evidence: Evidence, *, told: bool) -> Iterator[str]:

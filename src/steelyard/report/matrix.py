@@ -58,12 +58,13 @@ class Cell(Struct, frozen=True, kw_only=True):
     """One cell of a table: the value, its interval below it, why there is none, how it stands, how dark it is.
 
     ``reach``: value, low and high as shares, where the interval is drawn too.
-    ``link`` leads to the answers behind it, where a page can show them.
+    ``link`` leads to the answers behind it, where a page can show them. ``known``: on how many of several benchmarks.
     """
 
     text: str
     link: str = ""
     interval: str = ""
+    known: str = ""
     why: str = ""
     mark: str = ""
     shade: int = 0
@@ -115,13 +116,14 @@ def in_figures(evidence: Evidence, name: str) -> str:
     if not asked:
         return ""
     cells = [(_span(asked, metric), words) for metric, words in OF_A_PICK.items()]
-    known = [
-        words.format(f"{found.text} ({found.interval})" if found.interval else found.text)
-        for found, words in cells
-        if found.text not in ("", DASH)
-    ]
+    known = [words.format(_in_words(found)) for found, words in cells if found.text not in ("", DASH)]
     over = f" over {len(asked)} benchmarks" if len(asked) > 1 else ""
     return f"{name}{over}: {', '.join(known)}." if known else ""
+
+
+def _in_words(found: Cell) -> str:
+    beside = "; ".join(part for part in (found.interval, found.known) if part)
+    return f"{found.text} ({beside})" if beside else found.text
 
 
 def _without_empty(table: Table, *, keep: int) -> Table:
@@ -277,18 +279,22 @@ def _speed_and_cost(known: Sequence[Contender]) -> tuple[Cell, ...]:
 
 
 def _span(known: Sequence[Contender], name: str) -> Cell:
-    """The lowest and the highest over the benchmarks."""
-    found = [priced(one.estimates[name]) for one in known if one.value(name) is not None]
+    """The lowest and the highest over the benchmarks, and on how many it is known: none right has no price."""
+    found = [one.estimates[name] for one in known if one.value(name) is not None]
     if not found:
         return _nothing(known, name)
-    if len(found) == 1:
-        return cell(next(one.estimates[name] for one in known if one.value(name) is not None))
+    shown = cell(found[0]) if len(found) == 1 else Cell(text=_from_to(list(map(priced, found))))
+    if len(found) == len(known):
+        return shown
+    why = _nothing(known, name).why
+    return msgspec.structs.replace(shown, known=f"known on {len(found)} of {len(known)}", why=why)
+
+
+def _from_to(found: Sequence[Estimate]) -> str:
     values = [one.value or 0.0 for one in found]
     unit: Unit = "share" if found[0].unit == "share" else "s" if found[0].unit == "s" else "USD"
     low, high = (_plain(end, unit) for end in (min(values), max(values)))
-    if low == high:
-        return Cell(text=low)
-    return Cell(text=_reaching(low, high))
+    return low if low == high else _reaching(low, high)
 
 
 def _reaching(low: str, high: str) -> str:
@@ -342,7 +348,10 @@ def _says(everyone: Sequence[Contender], name: str) -> bool:
 
 
 def _count(scored: Sequence[Contender], name: str) -> Cell:
-    return Cell(text=f"{max(one.estimates[name].n for one in scored if name in one.estimates):,}")
+    """How many items have a score; the fewest and the most where models lost unlike many."""
+    counts = [one.estimates[name].n for one in scored if name in one.estimates]
+    least, most = min(counts), max(counts)
+    return Cell(text=f"{most:,}" if least == most else f"{least:,} to {most:,}")
 
 
 def _drawn(bench: Bench) -> str:

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from steelyard.stats.paired_quantiles import paired_quantiles as paired_quantiles
     from steelyard.stats.power import minimum_detectable_effect as minimum_detectable_effect
     from steelyard.stats.power import power_two_sample_t as power_two_sample_t
+    from steelyard.stats.power import sample_size_against_bound as sample_size_against_bound
     from steelyard.stats.power import sample_size_paired as sample_size_paired
     from steelyard.stats.power import sample_size_precision_fpc as sample_size_precision_fpc
     from steelyard.stats.power import sample_size_precision_wilson as sample_size_precision_wilson
@@ -156,6 +157,7 @@ _HOMES = {
     "power": (
         "minimum_detectable_effect",
         "power_two_sample_t",
+        "sample_size_against_bound",
         "sample_size_paired",
         "sample_size_precision_fpc",
         "sample_size_precision_wilson",

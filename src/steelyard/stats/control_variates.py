@@ -17,7 +17,15 @@ from msgspec.structs import replace
 from steelyard.stats.given import same_items
 from steelyard.stats.intervals import t_quantile, wilson_interval, without_spread
 from steelyard.stats.paired import t_test
-from steelyard.stats.post_strata import Halves, are_few, are_shares, halves, share_bounds, share_p_value
+from steelyard.stats.post_strata import (
+    Halves,
+    are_few,
+    are_shares,
+    halves,
+    share_bounds,
+    share_p_value,
+    unlimited_bounds,
+)
 
 ENDLESS = 10**15
 
@@ -90,6 +98,7 @@ def control_variate_mean(
     baseline_same_items: Sequence[float] | np.ndarray,
     baseline_full_mean: float,
     population: int,
+    are_differences: bool = False,
     confidence: float = 0.95,
 ) -> AdjustedMean:
     """The regression estimator of a finite population (Cochran 1977, section 7.3; CUPED, Deng et al. 2013).
@@ -100,8 +109,9 @@ def control_variate_mean(
     99.6 % (at fewer than one, 100); from there on 93.7 to 96. Those are means over benchmarks: on a single one of which
     most was asked and one or two answers flip each way, as few as 74.5 % (``whole_difference`` counts such ones out).
     Other scores have t with n - 2 degrees of freedom, close from some 100 items on; a rare right or wrong beside other
-    scores of the baseline is bounded without them. Where all items were asked there is no width; where the line meets
-    every item asked, and scores are not right or wrong, there is no interval.
+    scores of the baseline is bounded without them. Differences may be below 0, whichever were seen, and have t. Where
+    all items were asked there is no width; where the line meets every item asked, and scores are not right or wrong,
+    there is no interval.
     """
     y, x = same_items(new, baseline_same_items, names="new and baseline_same_items")
     n = len(y)
@@ -121,7 +131,8 @@ def control_variate_mean(
     se = math.sqrt((1 - n / population) * left / degrees / n) if has_spread else None
     low: float | None = None
     high: float | None = None
-    if parts := _parts(y, x, baseline_full_mean, population):
+    parts = None if are_differences else _parts(y, x, baseline_full_mean, population)
+    if parts:
         bounds = share_bounds(parts, left_open=0.0, confidence=confidence)
         low, high = min(bounds.low, estimate), max(bounds.high, estimate)
     elif se is not None:
@@ -163,7 +174,8 @@ def control_variate_difference(
     if n >= size:
         return replace(empty, diff=difference, low=difference, high=difference)
     if parts := _parts(y, x, baseline_full_mean, size):
-        bounds = share_bounds(parts, left_open=left_open, confidence=confidence)
+        bounded = share_bounds if baseline_variance is None else unlimited_bounds
+        bounds = bounded(parts, left_open=left_open, confidence=confidence)
         return AdjustedDifference(
             diff=difference,
             se=se,
@@ -264,6 +276,7 @@ def ppi_mean(
     predictions_labeled: Sequence[float] | np.ndarray,
     predictions_unlabeled: Sequence[float] | np.ndarray,
     lam: float | None = None,
+    are_differences: bool = False,
     confidence: float = 0.95,
 ) -> PredictedMean:
     """Prediction-powered mean: a judge on everything, put right by trusted labels on some (Angelopoulos et al. 2023).
@@ -272,7 +285,7 @@ def ppi_mean(
     published large-sample interval. ``None`` takes the weight of least variance, within 0 and 1 (PPI++, Angelopoulos,
     Duchi & Zrnic 2023), and an interval for few labels: t with n - 2 degrees of freedom, for the weight is estimated
     too; of yes and no the halves' own intervals, as for a control variate, and of a rare yes or no those of what is
-    predicted above and below its mean.
+    predicted above and below its mean. Differences may be below 0, whichever were seen, and have t.
     """
     y, f = same_items(labeled, predictions_labeled, names="labeled and predictions_labeled")
     others = np.asarray(predictions_unlabeled, dtype=float)
@@ -280,7 +293,7 @@ def ppi_mean(
     if n == 0 or not all(np.isfinite(sample).all() for sample in (y, f, others)):
         return PredictedMean(estimate=None, lam=lam or 0.0, se=None, low=None, high=None, n=n, method="none")
     weight = 0.0 if not len(others) else _least_variance(y, f, others) if lam is None else float(lam)
-    if lam is None and (are_shares(y, f, others) or are_few(y)):
+    if lam is None and not are_differences and (are_shares(y, f, others) or are_few(y)):
         return _predicted_share(y, f, others, weight, confidence)
     rest = y - weight * f
     estimate = float(rest.mean()) + (weight * float(others.mean()) if weight else 0.0)

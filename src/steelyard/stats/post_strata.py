@@ -70,6 +70,12 @@ def share_bounds(found: Halves, *, left_open: float, confidence: float) -> Inter
     They are stretched as t with n - 2 degrees of freedom is against the normal. ``left_open`` is a variance that comes
     besides, such as that of the halves' sizes in a sample.
     """
+    reached = unlimited_bounds(found, left_open=left_open, confidence=confidence)
+    return Interval(low=max(0.0, reached.low), high=min(1.0, reached.high))
+
+
+def unlimited_bounds(found: Halves, *, left_open: float, confidence: float) -> Interval:
+    """The same for a share less one that is uncertain too, which may be out by more than the share has room for."""
     z = NormalDist().inv_cdf(0.5 + confidence / 2)
     below = above = z * z * left_open
     for right, asked, size, weight in zip(found.right, found.asked, found.sizes, found.weights, strict=True):
@@ -77,8 +83,7 @@ def share_bounds(found: Halves, *, left_open: float, confidence: float) -> Inter
         below += (weight * (right / asked - bounds.low)) ** 2
         above += (weight * (bounds.high - right / asked)) ** 2
     stretched = t_quantile(max(1.0, sum(found.asked) - 2), 0.5 + confidence / 2) / z if z else 1.0
-    low, high = found.share - stretched * math.sqrt(below), found.share + stretched * math.sqrt(above)
-    return Interval(low=max(0.0, low), high=min(1.0, high))
+    return Interval(low=found.share - stretched * math.sqrt(below), high=found.share + stretched * math.sqrt(above))
 
 
 def share_p_value(found: Halves, *, value: float, left_open: float) -> float:

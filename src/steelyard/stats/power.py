@@ -129,6 +129,19 @@ def sample_size_two_proportions(*, p1: float, p2: float, alpha: float = 0.05, po
     return NeededItems(n=(reach / (p1 - p2)) ** 2)
 
 
+def sample_size_against_bound(*, share: float, bound: float, alpha: float = 0.05, power: float = 0.8) -> NeededItems:
+    """Items to tell a share from a ``bound``, by the one-sided score test that Wilson's interval inverts.
+
+    Fleiss, Levin & Paik (2003), section 2.5. Of a share that is all or none as many as Wilson's bound takes.
+    """
+    if share == bound:
+        return NeededItems(n=None)
+    normal = NormalDist()
+    at_bound, seen = (math.sqrt(p * (1 - p)) for p in (bound, share))
+    reach = normal.inv_cdf(1 - alpha) * at_bound + normal.inv_cdf(power) * seen
+    return NeededItems(n=max(1, _whole((reach / (share - bound)) ** 2)))
+
+
 def _reach(alpha: float, power: float) -> float:
     normal = NormalDist()
     return normal.inv_cdf(1 - alpha / 2) + normal.inv_cdf(power)

@@ -20,9 +20,9 @@ UNITS_OF_HARDWARE = (*UNITS_OF_TIME, "MB", "cores", "W")
 class Observed(Struct, frozen=True, kw_only=True):
     """What one run has to say of a metric.
 
-    ``items`` and ``scores`` are its items' own values, where it has such, each as it weighs in the mean. ``ended``:
-    that it ended early by a rule, in words. ``lost``: how many of how many requests have no score. ``in_flight``: the
-    requests on their way at once, the median.
+    ``items`` and ``scores`` are its items' own values, where it has such, each as it weighs in the mean: times its one
+    of ``weights``, where items weigh unlike. ``ended``: that it ended early by a rule, in words. ``lost``: how many of
+    how many requests have no score. ``in_flight``: the requests on their way at once, the median.
     """
 
     run: int
@@ -33,20 +33,30 @@ class Observed(Struct, frozen=True, kw_only=True):
     estimate: Estimate
     items: np.ndarray | None = None
     scores: np.ndarray | None = None
+    weights: np.ndarray | None = None
     ended: str | None = None
     lost: tuple[int, int] = (0, 0)
     in_flight: float | None = None
 
 
-def weighed_items(metric: str, columns: Columns, info: CellInfo) -> tuple[np.ndarray, np.ndarray]:
+class WeighedItems(Struct, frozen=True, kw_only=True):
     """The scored items and their scores, each as it weighs in the metric's mean: their plain mean is the metric."""
+
+    items: np.ndarray
+    scores: np.ndarray
+    weights: np.ndarray | None = None
+
+
+def weighed_items(metric: str, columns: Columns, info: CellInfo) -> WeighedItems:
+    """What a run's items add to the metric; ``weights`` where they weigh unlike."""
     scores = columns.scores[metric]
     is_scored = ~np.isnan(scores)
     asked = columns.sample[is_scored]
     items, first = np.unique(asked, return_index=True)
     means = item_means(scores[is_scored], asked)
     if not is_over_strata(columns, Context(info=info)) or not len(items):
-        return items, means
+        return WeighedItems(items=items, scores=means)
     codes, membership, sizes = np.unique(columns.stratum[is_scored][first], return_inverse=True, return_counts=True)
-    weights = stratum_weights([columns.strata[code] for code in codes.tolist()], info.families)
-    return items, means * (weights / sizes)[membership] * len(items)
+    parts = stratum_weights([columns.strata[code] for code in codes.tolist()], info.families)
+    weights = (parts / sizes)[membership] * len(items)
+    return WeighedItems(items=items, scores=means * weights, weights=weights)

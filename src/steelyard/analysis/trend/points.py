@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from steelyard.analysis.compare_measures import are_other_loads, in_words
 from steelyard.analysis.pairing import differing_settings
 from steelyard.analysis.trend.observed import UNITS_OF_TIME, Observed
-from steelyard.analysis.trend.run_errors import Errors
+from steelyard.analysis.trend.run_errors import Figures
 from steelyard.types import Estimate
 
 By = Literal["run", "day", "week"]
@@ -49,15 +49,15 @@ class Point(Struct, frozen=True, kw_only=True):
         return (*self.settings, *self.loads, *self.ended, *self.lost)
 
 
-def points_of(known: Sequence[Observed], errors: Errors, by: By) -> tuple[list[Point], Errors]:
-    """The runs gathered by what they are shown by, in order of time, with the points' errors from the runs' own."""
+def points_of(known: Sequence[Observed], of_runs: Figures, by: By) -> tuple[list[Point], Figures]:
+    """The runs gathered by what they are shown by, in order of time, with the points' figures from the runs' own."""
     buckets: dict[str, list[int]] = {}
     for place, one in enumerate(known):
         buckets.setdefault(_bucket(one, by), []).append(place)
     weights = np.zeros((len(buckets), len(known)))
     for row, places in zip(weights, buckets.values(), strict=True):
         row[places] = 1 / len(places)
-    gathered = errors if by == "run" else errors.gathered(weights)
+    gathered = of_runs if by == "run" else of_runs.gathered(weights)
     settings, loads = _settings(known), _loads(known)
     return [
         replace(
@@ -65,7 +65,7 @@ def points_of(known: Sequence[Observed], errors: Errors, by: By) -> tuple[list[P
             settings=tuple(words for i in places if (words := settings[i])),
             loads=tuple(words for i in places if (words := loads[i])),
         )
-        for (label, places), se in zip(buckets.items(), gathered.each.tolist(), strict=True)
+        for (label, places), se in zip(buckets.items(), gathered.errors.each.tolist(), strict=True)
     ], gathered
 
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 
 from steelyard.analysis.compare import standard_error
 from steelyard.analysis.trend.observed import MOSTLY, Observed
@@ -54,42 +55,71 @@ class Errors(Struct, frozen=True, kw_only=True):
         return Errors(own=self.own + tau2, shared=self.shared)
 
 
-def run_errors(known: Sequence[Observed]) -> tuple[Errors, str]:
-    """The errors of the runs by which a change is judged, and what they are."""
-    same = _on_same_items(known)
-    if same is not None:
-        return _unshared(_noise(same)), f"the same {same.shape[1]:,} items, by how their answers vary"
+class Figures(Struct, frozen=True, kw_only=True):
+    """What is held against what: figures that are of the same items where they can be, their errors, what these are."""
+
+    values: np.ndarray
+    errors: Errors
+    method: str
+
+    def gathered(self, weights: np.ndarray) -> Figures:
+        """Those of weighed means of the figures, a row of weights each; no figure is in two of them."""
+        return replace(self, values=weights @ self.values, errors=self.errors.gathered(weights))
+
+
+def run_errors(known: Sequence[Observed]) -> Figures:
+    """The figures of the runs by which a change is judged, and their errors.
+
+    Runs on the same items are compared on those that all have a score of: a run that lost hard ones to failed calls has
+    a better mean, and answers as before.
+    """
+    values = np.array([one.estimate.value for one in known], dtype=float)
+    common = _same_items(known)
+    if common is not None:
+        same = np.stack([_at(common, one, one.scores) for one in known])
+        if any(one.items is not None and len(one.items) > len(common) for one in known):
+            values = _means_over(common, known)
+        method = f"the same {len(common):,} items, by how their answers vary"
+        return Figures(values=values, errors=_unshared(_noise(same)), method=method)
     errors = [standard_error(one.estimate) for one in known]
     whole = np.array([math.nan if error is None else error**2 for error in errors])
     in_part = _over_parts(known, whole)
     if in_part is not None:
-        return in_part, "each run's own interval, less what the items they share do to both"
-    return _unshared(whole), "each run's own interval"
+        method = "each run's own interval, less what the items they share do to both"
+        return Figures(values=values, errors=in_part, method=method)
+    return Figures(values=values, errors=_unshared(whole), method="each run's own interval")
 
 
 def _unshared(variances: np.ndarray) -> Errors:
     return Errors(own=variances, shared=np.zeros((len(variances), len(variances))))
 
 
-def _on_same_items(known: Sequence[Observed]) -> np.ndarray | None:
-    """Item scores, one row a run, over the items that every run has scored; ``None`` where runs asked other items."""
+def _same_items(known: Sequence[Observed]) -> np.ndarray | None:
+    """The items that every run has scored; ``None`` where runs asked other items."""
     asked = [one.items for one in known if one.items is not None]
     if len(known) < 2 or len(asked) < len(known):
         return None
     common = asked[0]
     for items in asked[1:]:
         common = np.intersect1d(common, items)
-    if len(common) < max(2, MOSTLY * max(map(len, asked))):
-        return None
-    rows = [_scores_of(one, common) for one in known]
-    return np.stack(rows)
+    return common if len(common) >= max(2, MOSTLY * max(map(len, asked))) else None
 
 
-def _scores_of(one: Observed, items: np.ndarray) -> np.ndarray:
+def _at(items: np.ndarray, one: Observed, values: np.ndarray | None) -> np.ndarray:
+    """A run's values of some of its items; ones where it has none, as of weights that are alike."""
     assert one.items is not None
-    assert one.scores is not None
+    if values is None:
+        return np.ones(len(items))
     order = np.argsort(one.items)
-    return np.asarray(one.scores[order][np.searchsorted(one.items, items, sorter=order)])
+    return np.asarray(values[order][np.searchsorted(one.items, items, sorter=order)])
+
+
+def _means_over(common: np.ndarray, known: Sequence[Observed]) -> np.ndarray:
+    """Each run's mean of the same items, which weigh in all of them as they do in the run that lost least."""
+    whole = max(known, key=lambda one: 0 if one.items is None else len(one.items))
+    weights = _at(common, whole, whole.weights)
+    own = np.stack([_at(common, one, one.scores) / _at(common, one, one.weights) for one in known])
+    return np.asarray(own @ weights / weights.sum())
 
 
 def _noise(scores: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ from steelyard.analysis.trend.changes import Change, changes_of
 from steelyard.analysis.trend.observed import UNITS_OF_HARDWARE, Observed
 from steelyard.analysis.trend.points import By, Point, points_of
 from steelyard.analysis.trend.reference import REFERENCE_RUNS, Reference, level_of_a_look, reference_of, signals_of
-from steelyard.analysis.trend.run_errors import Errors, run_errors
+from steelyard.analysis.trend.run_errors import Errors, Figures, run_errors
 from steelyard.types import Estimate
 
 State = Literal["up", "down", "flat", "unknown"]
@@ -69,8 +69,7 @@ def trends(metric: str, observed: Sequence[Observed], *, by: By = "run", margin:
 
 def _series(metric: str, stretch: Sequence[Observed], by: By, margin: float | None, broke: str | None) -> Series:
     known = [one for one in stretch if one.estimate.value is not None]
-    of_runs, method = run_errors(known)
-    points, errors = points_of(known, of_runs, by)
+    points, figures = points_of(known, run_errors(known), by)
     last = stretch[-1]
     series = Series(
         metric=metric,
@@ -84,15 +83,15 @@ def _series(metric: str, stretch: Sequence[Observed], by: By, margin: float | No
         detectable=None,
         margin=margin,
         broke=broke,
-        method=method,
+        method=figures.method,
         reason="" if points else last.estimate.status,
     )
-    return _judged(series, errors) if points else series
+    return _judged(series, figures) if points else series
 
 
-def _judged(series: Series, errors: Errors) -> Series:
+def _judged(series: Series, figures: Figures) -> Series:
     """The series with its state, its change points, and which of its points are signals."""
-    values = [point.estimate.value or 0.0 for point in series.points]
+    values, errors = figures.values.tolist(), figures.errors
     margin = _margin(series, values)
     if len(values) < 2:
         return replace(series, margin=margin, reason="one point: nothing to compare it with")

@@ -101,9 +101,9 @@ def _observed(
     assert info.id is not None
     estimate = summary[metric]
     origins = [session.provenance for session in store.sessions(run.id)]
-    items, scores = None, None
+    own = None
     if estimate.metric in info.scored and not is_alone:
-        items, scores = weighed_items(estimate.metric, store.columns(info.id), info)
+        own = weighed_items(estimate.metric, store.columns(info.id), info)
     return Observed(
         run=run.number,
         name=run.name,
@@ -111,8 +111,9 @@ def _observed(
         info=info,
         machine=(origins[0].get("machine") or {}) if origins else {},
         estimate=estimate,
-        items=items,
-        scores=scores,
+        items=None if own is None else own.items,
+        scores=None if own is None else own.scores,
+        weights=None if own is None else own.weights,
         ended=early_end(run.number, tuple(summary.values())),
         lost=_lost(summary),
         in_flight=summary["in_flight"].value if "in_flight" in summary else None,
