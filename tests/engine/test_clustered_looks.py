@@ -137,8 +137,8 @@ def test_means_over_strata_of_clusters_of_ten_alike_are_told_apart_as_seldom_as_
 
 @pytest.mark.long
 @pytest.mark.parametrize("is_nested", [True, False])
-@pytest.mark.parametrize(("size", "icc"), [(2, 0.1), (5, 0.3), (10, 0.8)])
-@pytest.mark.parametrize("stop", [Compare(estimand="questions"), Compare(), HalfWidth(half_width=0.04)], ids=str)
+@pytest.mark.parametrize(("size", "icc"), [(2, 0.1), (10, 0.8)])
+@pytest.mark.parametrize("stop", [Compare(estimand="questions"), HalfWidth(half_width=0.04)], ids=str)
 def test_looks_at_strata_of_items_in_clusters_miss_in_6_percent_or_less(stop, size, icc, is_nested):
     assert missed(stop, size, icc, is_nested=is_nested, times=MANY) <= 0.06
 
