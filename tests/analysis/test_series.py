@@ -20,14 +20,16 @@ def share_of(scores):
                     n=len(scores), method="wilson", unit="share")  # fmt: skip
 
 
-def observed(run, scores, *, items=None, **changes):
+def observed(run, scores, *, items=None, asked=None, **changes):
+    items = np.arange(len(scores)) if items is None else items
     return Observed(
         run=run,
         name=f"run-{run}",
         at=f"2026-{1 + run // 4:02d}-{1 + 7 * (run % 4):02d}T10:00:00+00:00",
         info=msgspec.structs.replace(INFO, **changes),
         estimate=share_of(scores),
-        items=np.arange(len(scores)) if items is None else items,
+        asked=items if asked is None else asked,
+        items=items,
         scores=scores,
     )
 
@@ -302,36 +304,36 @@ def test_parts_that_nobody_drew_at_random_are_no_one_series(order, broke):
     found = trends("accuracy", runs)
     assert len(found) == (2 if broke else 1)
     assert (found[-1].broke == "which items were asked (nobody drew them at random)") == broke
-    no_items = [msgspec.structs.replace(run, items=None, scores=None) for run in runs]
+    no_items = [msgspec.structs.replace(run, asked=None, items=None, scores=None) for run in runs]
     assert len(trends("accuracy", no_items)) == (2 if broke else 1)
 
 
 def test_items_that_were_asked_and_lost_are_no_other_items():
     """One run in three lost a tenth of the first items of the file, another of them each time."""
     runs = [observed(i, np.ones(100), order="file", available=5000) for i in range(3)]
-    few = [msgspec.structs.replace(observed(run, np.ones(90), items=np.delete(np.arange(100), gone), order="file",
-                                            available=5000), lost=(10, 100))
-           for run, gone in ((3, slice(10)), (4, slice(10, 20)))]  # fmt: skip
+    few = [observed(run, np.ones(90), items=np.delete(np.arange(100), gone), asked=np.arange(100), order="file",
+                    available=5000) for run, gone in ((3, slice(10)), (4, slice(10, 20)))]  # fmt: skip
     assert [one.broke for one in trends("accuracy", [*runs, *few])] == [None]
-    elsewhere = msgspec.structs.replace(few[1], items=few[1].items + 100)
+    elsewhere = msgspec.structs.replace(few[1], asked=few[1].asked + 100, items=few[1].items + 100)
     assert len(trends("accuracy", [*runs, *few, elsewhere])) == 2
 
 
+@pytest.mark.parametrize("lost", [9, 40])
 @pytest.mark.parametrize("weights", [None, np.where(np.arange(300) < 60, 2.5, 0.625)])
-def test_a_run_that_lost_hard_items_answers_as_before(weights):
-    """Nine wrong answers of a run did not come: its mean is higher, and no answer is."""
+def test_a_run_that_lost_hard_items_answers_as_before(weights, lost):
+    """Wrong answers of a run did not come: its mean is higher, and no answer is."""
     right = (np.arange(300) % 5 > 0).astype(float)
-    kept = np.delete(np.arange(300), np.arange(0, 45, 5))
+    kept = np.delete(np.arange(300), np.arange(0, 5 * lost, 5))
     alike = np.ones(300) if weights is None else weights
     of_kept = alike[kept] * len(kept) / alike[kept].sum()
     runs = [observed(i, right * alike) for i in range(9)]
-    runs.append(observed(9, right[kept] * of_kept, items=kept))
+    runs.append(observed(9, right[kept] * of_kept, items=kept, asked=np.arange(300)))
     if weights is not None:
         runs = [msgspec.structs.replace(one, weights=w) for one, w in zip(runs, [alike] * 9 + [of_kept], strict=True)]
     found = of(runs)
     assert found.points[-1].estimate.value > found.points[0].estimate.value + 0.01
     assert (found.state, found.difference.value) == ("flat", pytest.approx(0.0))
-    assert "the same 291 items" in found.method
+    assert f"the same {300 - lost} items" in found.method
 
 
 @pytest.mark.long

@@ -59,6 +59,7 @@ def test_the_correlation_within_clusters_is_the_one_that_values_were_drawn_with(
     assert correlation_within(generator.normal(size=20_000), clusters) == pytest.approx(0, abs=0.02)
     assert correlation_within(values[:40], clusters[:40]) is None  # eight clusters tell too little
     assert correlation_within(np.ones(200), clusters[:200]) is None
+    assert correlation_within(values[:60], np.arange(60) // 2) is None  # and so do thirty pairs
 
 
 def test_a_dry_run_takes_the_design_effect_that_earlier_answers_had():
@@ -77,6 +78,13 @@ def test_a_dry_run_takes_the_design_effect_that_earlier_answers_had():
     words = ok("run", "q.jsonl", "-m", "openai/m", *SHORT)
     assert f"this counts a design effect of {effects['difference']:.1f} and the width one of" in words
     assert "as answers of run #1 had them" in words
+
+
+def test_a_run_that_asked_hardly_two_items_of_a_cluster_tells_nothing_of_clusters():
+    models = [by_cluster("a", 0.8, 1), by_cluster("b", 0.6, 2)]
+    asked(*models)
+    sy.run(models, ["q.jsonl"], limit=40, seed=1)
+    assert forecast()["power"][0]["design_effects"]["run"] == 1
 
 
 def test_of_one_model_a_dry_run_knows_the_width_and_no_difference():

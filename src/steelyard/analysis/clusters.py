@@ -17,6 +17,8 @@ from steelyard.stats.paired import TTest, t_test
 from steelyard.types import Columns, Estimate
 
 FEW_CLUSTERS = 10
+FEWEST_PAIRS = 100
+"""Pairs of items of one cluster, below which nothing is said of how alike they are."""
 ROUNDING = 1e-12
 
 
@@ -74,14 +76,17 @@ def worth_in_answers(spread: ClusteredMean, *, confidence: float) -> float | Non
 
 
 def correlation_within(values: np.ndarray, clusters: np.ndarray) -> float | None:
-    """How alike two items of one cluster are, from the design effect of their mean; ``None`` of few clusters.
+    """How alike two items of one cluster are, from the design effect of their mean.
 
-    That is (deff - 1) / (m - 1) with m = sum of sizes^2 / sum of sizes (Kish 1965, section 5.4), at least 0.
+    That is (deff - 1) / (m - 1) with m = sum of sizes^2 / sum of sizes (Kish 1965, section 5.4), at least 0. ``None``
+    of few clusters, and of few pairs within one: their correlation is known to some 1 / sqrt(pairs).
     """
     found = stats.cluster_se(scores=values, clusters=clusters)
     sizes = np.unique(clusters, return_counts=True)[1]
     mean_size = float((sizes**2).sum() / sizes.sum()) if len(sizes) else 1.0
-    if found.se is None or found.degrees is None or found.degrees < FEW_CLUSTERS - 1 or mean_size <= 1:
+    if found.se is None or found.degrees is None or found.degrees < FEW_CLUSTERS - 1:
+        return None
+    if (sizes * (sizes - 1)).sum() < 2 * FEWEST_PAIRS:
         return None
     design_effect = found.se**2 * len(values) / float(values.var(ddof=1))
     return min(1.0, max(0.0, (design_effect - 1) / (mean_size - 1)))

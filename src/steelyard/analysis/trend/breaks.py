@@ -52,8 +52,6 @@ def _are_other_parts(before: Observed, now: Observed) -> bool:
     """Whether the items are other ones, and at random on one side at most."""
     if before.info.is_drawn and now.info.is_drawn:
         return False
-    if before.items is None or now.items is None:
+    if before.asked is None or now.asked is None:
         return before.info.items != now.info.items
-    most = max(len(before.items), len(now.items))
-    lost = sum(one.lost[0] // one.info.repeats for one in (before, now))  # they were asked, and may be the same ones
-    return len(np.intersect1d(before.items, now.items)) + lost < MOSTLY * most
+    return len(np.intersect1d(before.asked, now.asked)) < MOSTLY * max(len(before.asked), len(now.asked))

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import reduce
 
 import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
 
 from steelyard.analysis.compare import standard_error
-from steelyard.analysis.trend.observed import MOSTLY, Observed
+from steelyard.analysis.trend.observed import FEWEST_SCORED, MOSTLY, Observed
 
 
 class Errors(Struct, frozen=True, kw_only=True):
@@ -73,14 +74,11 @@ def run_errors(known: Sequence[Observed]) -> Figures:
     Runs on the same items are compared on those that all have a score of: a run that lost hard ones to failed calls has
     a better mean, and answers as before.
     """
+    same = _on_same_items(known)
+    if same is not None:
+        method = f"the same {same.shape[1]:,} items, by how their answers vary"
+        return Figures(values=same.mean(axis=1), errors=_unshared(_noise(same)), method=method)
     values = np.array([one.estimate.value for one in known], dtype=float)
-    common = _same_items(known)
-    if common is not None:
-        same = np.stack([_at(common, one, one.scores) for one in known])
-        if any(one.items is not None and len(one.items) > len(common) for one in known):
-            values = _means_over(common, known)
-        method = f"the same {len(common):,} items, by how their answers vary"
-        return Figures(values=values, errors=_unshared(_noise(same)), method=method)
     errors = [standard_error(one.estimate) for one in known]
     whole = np.array([math.nan if error is None else error**2 for error in errors])
     in_part = _over_parts(known, whole)
@@ -94,15 +92,26 @@ def _unshared(variances: np.ndarray) -> Errors:
     return Errors(own=variances, shared=np.zeros((len(variances), len(variances))))
 
 
-def _same_items(known: Sequence[Observed]) -> np.ndarray | None:
-    """The items that every run has scored; ``None`` where runs asked other items."""
-    asked = [one.items for one in known if one.items is not None]
+def _on_same_items(known: Sequence[Observed]) -> np.ndarray | None:
+    """Item scores, one row a run, over the items that every run has scored, which weigh in all of them alike.
+
+    They weigh as in the run that lost least. ``None`` where runs were asked other items, or lost most of the same.
+    """
+    asked = [one.asked for one in known if one.asked is not None]
     if len(known) < 2 or len(asked) < len(known):
         return None
-    common = asked[0]
-    for items in asked[1:]:
-        common = np.intersect1d(common, items)
-    return common if len(common) >= max(2, MOSTLY * max(map(len, asked))) else None
+    by_all = _in_all(asked)
+    common = _in_all([one.items for one in known if one.items is not None])
+    if len(by_all) < MOSTLY * max(map(len, asked)) or len(common) < max(2, FEWEST_SCORED * len(by_all)):
+        return None
+    whole = max(known, key=lambda one: 0 if one.items is None else len(one.items))
+    weights = _at(common, whole, whole.weights)
+    own = np.stack([_at(common, one, one.scores) / _at(common, one, one.weights) for one in known])
+    return np.asarray(own * weights / weights.mean())
+
+
+def _in_all(items: Sequence[np.ndarray]) -> np.ndarray:
+    return reduce(np.intersect1d, items)
 
 
 def _at(items: np.ndarray, one: Observed, values: np.ndarray | None) -> np.ndarray:
@@ -112,14 +121,6 @@ def _at(items: np.ndarray, one: Observed, values: np.ndarray | None) -> np.ndarr
         return np.ones(len(items))
     order = np.argsort(one.items)
     return np.asarray(values[order][np.searchsorted(one.items, items, sorter=order)])
-
-
-def _means_over(common: np.ndarray, known: Sequence[Observed]) -> np.ndarray:
-    """Each run's mean of the same items, which weigh in all of them as they do in the run that lost least."""
-    whole = max(known, key=lambda one: 0 if one.items is None else len(one.items))
-    weights = _at(common, whole, whole.weights)
-    own = np.stack([_at(common, one, one.scores) / _at(common, one, one.weights) for one in known])
-    return np.asarray(own @ weights / weights.sum())
 
 
 def _noise(scores: np.ndarray) -> np.ndarray:

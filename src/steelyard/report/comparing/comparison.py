@@ -342,7 +342,7 @@ def _has_average(group: Sequence[Comparison]) -> bool:
 
 def _dropped(store: Store, pairs: Sequence[Pair]) -> set[int]:
     """The cells that a cascade dropped, of all runs that the pairs are of."""
-    runs = {run.id: run for pair in pairs for run, _ in pair if run.plan.get("stop")}
+    runs = {run.id for pair in pairs for run, _ in pair if run.plan.get("stop")}
     return {cell for run in runs for cell in dropped_cells(store.looks(run))}
 
 

@@ -111,6 +111,7 @@ def _observed(
         info=info,
         machine=(origins[0].get("machine") or {}) if origins else {},
         estimate=estimate,
+        asked=None if own is None else own.asked,
         items=None if own is None else own.items,
         scores=None if own is None else own.scores,
         weights=None if own is None else own.weights,
