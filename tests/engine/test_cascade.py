@@ -219,6 +219,16 @@ def test_what_was_dropped_has_no_place_and_narrows_no_ranking():
     assert dropped_words(ranking) == "Dropped by the cascade, so without a place: dropped."
 
 
+def test_a_model_that_one_run_dropped_has_the_place_that_another_run_gave_it():
+    first, _ = with_one_dropped()
+    models = [model("mid", 0.7), model("dropped", 0.45), model("good", 0.7)]
+    second, _ = carry_out(None, models, {"mid": 2.0, "dropped": 3.0, "good": 4.0})
+    with Store.open() as store:
+        [ranking] = load_comparisons(store, [first, second], Question(metric="accuracy")).rankings
+    assert [place.run for place in ranking.places if place.name == "dropped"] == [second.number]
+    assert ranking.dropped == (f"dropped (#{first.number})",)
+
+
 def test_what_was_asked_everything_was_not_dropped():
     _, results = carry_out(Cascade(worse_by=0.05, looks=(1.0,)), [model("cheap", 0.7), model("dear", 0.3)],
                            {"cheap": 1.0, "dear": 2.0})  # fmt: skip

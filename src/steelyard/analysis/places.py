@@ -34,7 +34,7 @@ class Place(Struct, frozen=True, kw_only=True):
 class Ranking(Struct, frozen=True, kw_only=True):
     """The places on one benchmark, best first, over the ``n`` items that all have scored.
 
-    ``dropped`` are models without a place, since a cascade asked them no more.
+    ``dropped`` are models without a place, since a cascade asked them no more; with the run where there are several.
     """
 
     metric: str

@@ -15,9 +15,8 @@ import numpy as np
 from msgspec import Struct
 
 from steelyard import stats
-from steelyard.analysis.clusters import cell_means, independent_clusters, worth_in_answers
+from steelyard.analysis.clusters import cell_means, independent_clusters, t_over_clusters, worth_in_answers
 from steelyard.engine.schedule.strata import Strata, bounded_by_rest, weighed, weighed_in_clusters
-from steelyard.stats.intervals import ClusteredMean
 
 ENDLESS = 10**9
 """The population of a benchmark whose items are made without end."""
@@ -133,13 +132,6 @@ def _worth_by(mean: float, variance: float, n: int) -> float:
     return min(whole / variance, 100.0 * n) if variance > 0 and whole > 0 else float(n)
 
 
-def _reach(spread: ClusteredMean, confidence: float) -> float | None:
-    """Half the width of t's interval; ``None`` where clusters are too few, or do not show how they vary."""
-    if spread.se is None or spread.degrees is None:
-        return None
-    return spread.se * stats.t_quantile(spread.degrees, (1 + confidence) / 2)
-
-
 def difference_within(seen: Seen, *, population: int | None, z: float | None) -> Found:
     """The mean difference a - b within ``z`` standard errors: Tango's interval of right and wrong, else Student's t.
 
@@ -184,10 +176,12 @@ def _difference_in_clusters(seen: Seen, scored: np.ndarray, clusters: np.ndarray
         if seen.strata is None
         else weighed_in_clusters(differences, clusters, seen.strata.only(scored))
     )
-    reach = None if spread is None else _reach(spread, _confidence(z))
-    if spread is None or spread.mean is None or reach is None:
-        return Found(None if spread is None else spread.mean, -1.0, 1.0)
-    return Found(spread.mean, max(-1.0, spread.mean - reach), min(1.0, spread.mean + reach))
+    if spread is None:
+        return Found(None, -1.0, 1.0)
+    found = t_over_clusters(spread, len(differences), confidence=_confidence(z))
+    if found.low is None or found.high is None:
+        return Found(spread.mean, -1.0, 1.0)
+    return Found(spread.mean, max(-1.0, found.low), min(1.0, found.high))
 
 
 def _confidence(z: float) -> float:

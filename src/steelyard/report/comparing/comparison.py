@@ -353,6 +353,7 @@ def _rankings(pairs: Sequence[Pair], reader: Reader, question: Question, dropped
     """
     if question.metric in MEASURES or question.control_variate:
         return
+    is_of_one_run = len({run.id for pair in pairs for run, _ in pair}) == 1
     groups: dict[str, dict[tuple[int, str], Side]] = {}
     out: dict[str, list[str]] = {}
     for pair in pairs:
@@ -361,7 +362,7 @@ def _rankings(pairs: Sequence[Pair], reader: Reader, question: Question, dropped
                 continue
             side = reader.side(run, info)
             if info.id in dropped:
-                out.setdefault(info.label, []).append(side.name)
+                out.setdefault(info.label, []).append(side.name if is_of_one_run else f"{side.name} (#{run.number})")
             else:
                 groups.setdefault(info.label, {})[(run.number, side.name)] = side
     for label, group in groups.items():
