@@ -336,6 +336,15 @@ def test_a_run_that_lost_hard_items_answers_as_before(weights, lost):
     assert f"the same {300 - lost} items" in found.method
 
 
+def test_a_run_that_lost_items_changes_over_how_many_a_later_one_is_judged_and_not_what_is_shown():
+    scores, kept = (np.arange(300) % 5 > 0).astype(float), np.arange(40, 300)
+    lossy = observed(1, scores[kept], items=kept, asked=np.arange(300))
+    found = of([observed(0, scores), lossy, observed(2, scores)])
+    assert (found.difference.n, found.points[-1].estimate.n) == (260, 300)
+    first, second = (point.estimate.value for point in found.points[:2])
+    assert found.reference == pytest.approx((first + second) / 2)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("kind", "certainty"), [("own", 1.0), ("4 and 8", 1.0), ("4 and 8", 10.0), ("one after the other", 10.0)]

@@ -57,11 +57,12 @@ class Errors(Struct, frozen=True, kw_only=True):
 
 
 class Figures(Struct, frozen=True, kw_only=True):
-    """What is held against what: figures that are of the same items where they can be, their errors, what these are."""
+    """What is held against what: figures, of the same ``n`` items where they can be, their errors, what these are."""
 
     values: np.ndarray
     errors: Errors
     method: str
+    n: int | None = None
 
     def gathered(self, weights: np.ndarray) -> Figures:
         """Those of weighed means of the figures, a row of weights each; no figure is in two of them."""
@@ -76,8 +77,9 @@ def run_errors(known: Sequence[Observed]) -> Figures:
     """
     same = _on_same_items(known)
     if same is not None:
-        method = f"the same {same.shape[1]:,} items, by how their answers vary"
-        return Figures(values=same.mean(axis=1), errors=_unshared(_noise(same)), method=method)
+        n = same.shape[1]
+        method = f"the same {n:,} items, by how their answers vary"
+        return Figures(values=same.mean(axis=1), errors=_unshared(_noise(same)), method=method, n=n)
     values = np.array([one.estimate.value for one in known], dtype=float)
     errors = [standard_error(one.estimate) for one in known]
     whole = np.array([math.nan if error is None else error**2 for error in errors])

@@ -21,7 +21,7 @@ from steelyard.analysis.trend.changes import Change, changes_of
 from steelyard.analysis.trend.observed import UNITS_OF_HARDWARE, Observed
 from steelyard.analysis.trend.points import By, Point, points_of
 from steelyard.analysis.trend.reference import REFERENCE_RUNS, Reference, level_of_a_look, reference_of, signals_of
-from steelyard.analysis.trend.run_errors import Errors, Figures, run_errors
+from steelyard.analysis.trend.run_errors import Figures, run_errors
 from steelyard.types import Estimate
 
 State = Literal["up", "down", "flat", "unknown"]
@@ -34,8 +34,9 @@ DEFAULT_RELATIVE_MARGIN = 0.10
 class Series(Struct, frozen=True, kw_only=True):
     """One model on one benchmark as long as what was asked stayed the same.
 
-    ``state`` is that of the last point against ``reference``, the mean of the first points; ``detectable`` is the
-    change that would have been found with a power of 80 %; ``margin`` is how small a change must be to be called flat.
+    ``state`` is that of the last point against ``reference``, the mean of the first points as they are shown;
+    ``difference`` is over the items that all have a score of, where they asked the same. ``detectable`` is the change
+    that would have been found with a power of 80 %; ``margin`` is how small a change must be to be called flat.
     ``broke`` says what changed since the series before. ``drift`` is the spread between runs beyond their own errors.
     """
 
@@ -103,7 +104,7 @@ def _judged(series: Series, figures: Figures) -> Series:
         return replace(series, margin=margin, reason=reason)
     reference = reference_of(values, errors, is_timed=is_timed)
     signals = signals_of(values, errors, reference)
-    difference, detectable = _difference(series, values, errors, reference)
+    difference, detectable = _difference(series, figures, reference)
     state = _state(difference, is_signal=signals[-1], margin=margin)
     points = [
         replace(point, change=value - reference.mean if i >= reference.first else None, is_signal=signals[i])
@@ -114,7 +115,7 @@ def _judged(series: Series, figures: Figures) -> Series:
         points=tuple(points),
         state=state,
         difference=difference,
-        reference=reference.mean,
+        reference=_shown(series.points, reference),
         detectable=detectable,
         margin=margin,
         changes=changes_of(series.points, values, errors, is_scattered=is_timed or reference.are_uneven),
@@ -128,21 +129,24 @@ def _margin(series: Series, values: Sequence[float]) -> float:
     return DEFAULT_MARGIN.get(series.unit, DEFAULT_RELATIVE_MARGIN * abs(values[0]))
 
 
-def _difference(
-    series: Series, values: Sequence[float], errors: Errors, reference: Reference
-) -> tuple[Estimate, float | None]:
+def _shown(points: Sequence[Point], reference: Reference) -> float:
+    """The mean of the first points as they stand in a table, each over all the items that it has a score of."""
+    return float(reference.weights @ [point.estimate.value or 0.0 for point in points[: reference.first]])
+
+
+def _difference(series: Series, figures: Figures, reference: Reference) -> tuple[Estimate, float | None]:
     """The last point less the reference with its 95 % interval, and what the looks' level would have found."""
-    apart = float(reference.apart(errors)[-1])
+    apart = float(reference.apart(figures.errors)[-1])
     reach = apart * reference.reach(0.975)
-    value = values[-1] - reference.mean
-    alpha = level_of_a_look(len(values))
+    value = float(figures.values[-1]) - reference.mean
+    alpha = level_of_a_look(len(figures.values))
     estimate = Estimate(
         metric=series.metric,
         value=value,
         low=value - reach,
         high=value + reach,
         level=0.95,
-        n=series.points[-1].estimate.n,
+        n=series.points[-1].estimate.n if figures.n is None else figures.n,
         method=series.method,
         unit=series.unit,
         estimand=series.points[-1].estimate.estimand,
