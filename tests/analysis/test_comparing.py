@@ -377,6 +377,16 @@ def test_the_average_over_benchmarks_has_the_error_of_their_items_and_of_no_othe
     assert average_over_benchmarks([first, empty]) is None
 
 
+def test_the_average_over_benchmarks_speaks_of_what_its_differences_speak_of_or_has_no_interval():
+    first, second = compare_scores(*pair(30, 10, 100, 60)), compare_scores(*pair(20, 18, 100, 60))
+    by_look = msgspec.structs.replace(first.difference, estimand="this benchmark")
+    whole = [msgspec.structs.replace(one, difference=by_look) for one in (first, second)]
+    assert average_over_benchmarks(whole).estimand == "this benchmark"
+    mixed = average_over_benchmarks([whole[0], second])
+    assert (mixed.low, mixed.high) == (None, None)
+    assert "a whole benchmark" in mixed.status
+
+
 def test_odds_and_cohens_h_stand_beside_single_answers_alone():
     found = compare_scores(*pair(30, 10, 100, 60))
     assert (found.odds_ratio, found.cohens_h) == (3.0, pytest.approx(0.2045, abs=1e-3))

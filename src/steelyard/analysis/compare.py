@@ -29,6 +29,7 @@ FALSE_SHARE = 0.10
 """Of what is called a difference in a table of many, the share that may be none (Benjamini & Hochberg)."""
 MUCH_LOST = 0.01
 WAS, HAS = ("was", "were"), ("has", "have")
+MIXED = "some of its differences are of a whole benchmark, others of questions like its own"
 NO_SPREAD = 1e-9
 """A standard error that is rounding alone, as of a ratio that every item has."""
 
@@ -207,6 +208,7 @@ def average_over_benchmarks(comparisons: Sequence[Comparison], *, confidence: fl
     """The plain mean of one candidate's differences on several benchmarks; ``None`` of fewer than two, or of ratios.
 
     The benchmarks are fixed: the error is that of their items, sqrt(sum SE^2) / B, and speaks of no other benchmark.
+    Without one where the differences are bounded for whole benchmarks in part, and in part for questions like theirs.
     """
     errors = [standard_error(one.difference) for one in comparisons]
     values = [one.difference.value for one in comparisons if one.difference.value is not None]
@@ -215,7 +217,9 @@ def average_over_benchmarks(comparisons: Sequence[Comparison], *, confidence: fl
     known = [error for error in errors if error is not None]
     value, count = sum(values) / len(values), len(values)
     reach = NormalDist().inv_cdf(0.5 + confidence / 2) * math.hypot(*known) / count
-    is_known = len(known) == count
+    estimands = {one.difference.estimand for one in comparisons}
+    is_known = len(known) == count and len(estimands) == 1
+    unbounded = "a difference without an interval" if len(known) < count else MIXED
     return Estimate(
         metric=comparisons[0].metric,
         value=value,
@@ -225,7 +229,8 @@ def average_over_benchmarks(comparisons: Sequence[Comparison], *, confidence: fl
         n=sum(one.difference.n for one in comparisons),
         method=f"plain mean over {count} fixed benchmarks, normal",
         unit="share",
-        status="ok" if is_known else "a difference without an interval",
+        estimand=comparisons[0].difference.estimand,
+        status="ok" if is_known else unbounded,
     )
 
 

@@ -11,6 +11,7 @@ import math
 import numpy as np
 
 from steelyard import stats
+from steelyard.analysis.clusters import is_over_clusters
 from steelyard.analysis.estimates import Context, headline
 from steelyard.analysis.judging import VARIANCE, judge_of
 from steelyard.types import Columns, Estimate
@@ -47,7 +48,7 @@ def advice(estimates: dict[str, Estimate], context: Context) -> str | None:
     score = estimates.get("accuracy")
     if items is None or repeats is None or score is None or score.low is None or score.high is None:
         return None
-    if " clusters" in score.method:  # whose error is neither that of items nor that of their repeats
+    if is_over_clusters(score):  # whose error is neither that of items nor that of their repeats
         return None
     times = context.info.repeats
     judge = estimates[JUDGE].value or 0.0 if JUDGE in estimates else 0.0
