@@ -291,3 +291,13 @@ CHAT_WHOLE = chat_chunk(
     usage=CHAT_USAGE,
 )
 CHAT_ERROR = {"error": {"message": "Slow", "type": "requests", "param": None, "code": "rate_limit_exceeded"}}
+
+GROQ_TOO_MANY = {
+    "error": {
+        "message": "Rate limit reached for model `m` in organization `o` service tier `on_demand` on tokens per minute "
+        "(TPM): Limit 6000, Used 5034, Requested 1443. Please try again in 4.77s. Need more tokens? Upgrade to Dev "
+        "Tier today at https://console.groq.com/settings/billing",
+        "type": "tokens",
+        "code": "rate_limit_exceeded",
+    }
+}

@@ -223,6 +223,14 @@ def test_a_setting_that_a_model_refuses_is_learnt_and_its_requests_are_asked_aga
 
 
 @both
+def test_answers_of_a_batch_are_cut_at_stop_strings_that_a_model_does_not_take(provider):
+    house = House(refuses="stop" if provider == "openai" else "stop_sequences")
+    with serving(house.handle) as http:
+        carried_out(plan_at(http.url, provider, stop=["1"]))
+    assert {n for n, (_, score) in results("s.db").items() if score == 1} == {3, 5, 7}  # and no more 1 and 11
+
+
+@both
 def test_what_expired_or_was_refused_costs_nothing_and_is_not_in_doubt(provider):
     house = House()
     with serving(house.handle) as http:

@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import socket
 import ssl
+import struct
 import subprocess
 import threading
 import time
@@ -19,6 +20,7 @@ from steelyard.providers.http import Http, take_apart
 from steelyard.providers.refusals import rest_s, retry_after_s
 from steelyard.providers.reply import EventStream
 
+RESET = object()
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 
 
@@ -36,7 +38,11 @@ async def answering(*replies, context=None, pause_s=0.0, then=None):
                 seen.append((head, await reader.readexactly(size), writer.get_extra_info("peername")))
                 pieces = replies[min(len(seen), len(replies)) - 1]
                 for piece in pieces:
-                    if piece is None:
+                    if piece is None or piece is RESET:
+                        if piece is RESET:
+                            await asyncio.sleep(0.05)  # or it overtakes what was sent
+                            how = struct.pack("ii", 1, 0)
+                            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, how)
                         writer.transport.abort()
                         return
                     writer.write(piece)
@@ -103,6 +109,22 @@ def chunked(*pieces):
 
 def one_by_one(data):
     return [data[at : at + 1] for at in range(len(data))]
+
+
+@pytest.mark.parametrize("gap_s", [0.0, 0.1])
+def test_a_reply_begins_behind_the_interim_one_before_it(gap_s):
+    async def begun():
+        client = Http()
+        early = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
+        pieces = [early, whole(b"abc")] if gap_s else [early + whole(b"abc")]
+        async with answering(pieces, pause_s=gap_s) as (url, _):
+            sent_ns = time.perf_counter_ns()
+            async with client.post(url, {}, {}) as reply:
+                assert await reply.read() == (b"abc", reply.first_byte_ns)
+            await client.close()
+        return (reply.first_byte_ns - sent_ns) / 1e9
+
+    assert asyncio.run(begun()) >= 0.9 * gap_s
 
 
 def test_one_connection_serves_request_after_request():
@@ -205,6 +227,7 @@ def test_a_long_reply_is_refused_and_a_fast_server_is_held_back(monkeypatch):
     [
         ([b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc", None], "connection", ""),
         ([OK + b"Transfer-Encoding: chunked\r\n\r\n5\r\nabc", None], "connection", ""),
+        ([OK + b"\r\nabc", RESET], "connection", "reset"),
         ([None], "connection", ""),
         ([b"<html>what?</html>\r\n\r\n"], "malformed", "not well-formed HTTP"),
         ([OK + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n"], "malformed", "not well-formed HTTP"),

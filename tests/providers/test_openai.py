@@ -389,6 +389,14 @@ def test_the_end_of_an_answer_has_one_name_whoever_gives_it(told, meant):
         assert answer(handle)[0].completion.stop_reason == meant
 
 
+def test_an_answer_that_ran_on_past_its_stop_to_the_token_limit_was_not_cut_off_by_it():
+    request = replace(CHAT, stop=("\nQ:",))
+    past, _, _ = answer(streamed(chunk(content="7\nQ: and"), finish("length"), usage()), request)
+    short, _, _ = answer(streamed(chunk(content="7 and"), finish("length"), usage()), request)
+    assert (past.completion.text, past.completion.stop_reason) == ("7", "stop")
+    assert (short.completion.text, short.completion.stop_reason) == ("7 and", "length")
+
+
 def test_of_several_choices_the_first_is_the_answer():
     """``extra: {n: 2}``: each event carries one of them, and the second may end before the first."""
     second = [
@@ -527,8 +535,9 @@ def of_tokens(*logprobs, name="content"):
         ([{"delta": {"refusal": "no"}, "logprobs": of_tokens(-0.2, name="refusal")}], -0.2),
         ([{"text": "ab", "logprobs": {"token_logprobs": [-0.1, None, -0.3], "tokens": ["a", "b"]}}], -0.2),
         ([{"text": "ab", "logprobs": of_tokens(-0.4)}], -0.4),
+        ([{"delta": {"content": "a"}, "logprobs": -0.5}, {"delta": {"content": "b"}, "logprobs": 0}], -0.25),
     ],
-    ids=["one piece without", "two tokens", "refusal", "completions", "completions at llama.cpp"],
+    ids=["one piece without", "two tokens", "refusal", "completions", "completions at llama.cpp", "Together"],
 )
 def test_confidence_is_the_geometric_mean_of_the_tokens_probabilities(choices, expected):
     parts = [{"choices": [choice | {"finish_reason": None}]} for choice in choices]

@@ -13,13 +13,14 @@ from server import serving
 from steelyard import prices
 from steelyard.engine.asking.attempts import Asker, RetryPolicy
 from steelyard.providers import connect
+from steelyard.providers.accepted import Accepted, Known, known_by
 from steelyard.providers.anthropic import MESSAGES
 from steelyard.providers.google import GENERATE
 from steelyard.providers.interface import Done, Text
 from steelyard.providers.openai import CHAT
 from steelyard.providers.reply import Reply
 from steelyard.providers.responses import RESPONSES
-from steelyard.types import Message, ModelSpec, Prompt, Request, Usage
+from steelyard.types import Failure, Message, ModelSpec, Prompt, Request, Usage
 
 FAST = RetryPolicy(first_wait_s=0.001, longest_wait_s=0.002)
 TURNS = (
@@ -450,9 +451,11 @@ def test_a_prompt_that_the_service_blocks_is_an_empty_answer_and_not_an_error():
             "status": 400,
         }
     }
-    [outcome], server, _ = answer("openai", whole(filtered, 400))
-    assert (outcome.completion.text, outcome.completion.stop_reason) == ("", "content_filter")
-    assert len(server.requests) == 1
+    flagged = {"error": {"code": 403, "message": 'm requires moderation. Your input was flagged for "x"'}}
+    for document, status in ((filtered, 400), (flagged, 403)):
+        [outcome], server, _ = answer("openai", whole(document, status))
+        assert (outcome.completion.text, outcome.completion.stop_reason) == ("", "content_filter")
+        assert len(server.requests) == 1
 
 
 def test_of_several_candidates_the_first_is_the_answer():
@@ -495,6 +498,11 @@ def test_an_answer_of_thoughts_alone_counts_them_as_output():
         ("google", 429, replies.google_too_many("GenerateRequestsPerDayPerProjectPerModel-FreeTier"), "quota"),
         ("google", 503, [replies.GOOGLE_ERROR], "server"),
         ("openai", 429, {"error": {"message": "billing", "code": "insufficient_quota"}}, "quota"),
+        ("openai", 429, replies.GROQ_TOO_MANY, "rate_limit"),
+        ("openai", 400, {"error": {"message": "billing of 'Charged twice' is cut off"}}, "rejected"),
+        ("openai", 400, {"error": {"message": "acme/m is not a valid model ID", "code": 400}}, "unavailable"),
+        ("openai", 400, {"error": {"message": "Model Not Exist"}}, "unavailable"),
+        ("openai", 403, {"error": {"message": "Your account may not", "code": 403}}, "auth"),
     ],
 )
 def test_each_refusal_is_named(vendor, status, document, kind):
@@ -579,6 +587,49 @@ def test_the_longest_answer_is_learnt_from_the_error_about_a_longer_one(vendor, 
     assert [body[key] for body in server.requests[1:]] == [4096, 4096]
     assert notices == ["m gives at most 4096 tokens an answer: no more are asked for"]
     assert all(outcome.completion for outcome in outcomes)
+
+
+FIVE = ("\nclass", "\ndef", "\n#", "\nif", "2 ")
+
+
+@pytest.mark.parametrize(
+    ("vendor", "most", "message"),
+    [
+        ("openai", 4, "Invalid 'stop': array too long. Expected an array with maximum length 4, but got an array with "
+         "length 5 instead."),
+        ("google", 3, "* GenerateContentRequest.generation_config.stop_sequences: the number of stop_sequences must "
+         "not exceed 3.\n"),
+    ],
+)  # fmt: skip
+def test_of_more_stop_strings_than_a_model_takes_the_first_are_sent_and_the_answer_is_cut_at_all(vendor, most, message):
+    stops = []
+
+    async def handle(request, body, number):
+        stops.append(body.get("stop") or body["generationConfig"]["stopSequences"])
+        if len(stops[-1]) > most:
+            return web.json_response({"error": {"message": message}}, status=400)
+        return await sent(STREAMS[vendor])(request, body, number)
+
+    outcomes, _, notices = answer(vendor, handle, Request(model="m", prompt=ASKED.prompt, stop=FIVE), times=2)
+    assert [outcome.completion.text for outcome in outcomes] == ["Voilà, 4"] * 2
+    assert stops == [list(FIVE), list(FIVE[:most]), list(FIVE[:most])]
+    assert [f"takes at most {most} stop strings" in notice for notice in notices] == [True]
+
+
+def test_what_was_learnt_of_stop_strings_is_known_from_what_was_kept_of_it():
+    accepted = Accepted(CHAT)
+    request = Request(model="m", prompt=ASKED.prompt, stop=FIVE)
+    too_many = Failure(kind="rejected", status=400, message="Invalid 'stop': array with maximum length 4")
+    assert accepted.learn(too_many, request, accepted.known) is not None
+    assert known_by(accepted.learnt, CHAT) == accepted.known == Known(most_stops=4)
+
+
+def test_anthropic_is_sent_no_stop_string_of_white_space_alone_and_its_answer_is_cut_there():
+    request = Request(model="m", prompt=ASKED.prompt, stop=(" ", "END"))
+    [outcome], server, _ = answer("anthropic", sent(STREAMS["anthropic"]), request)
+    assert (server.requests[0]["stop_sequences"], outcome.completion.text) == (["END"], "Voilà,")
+    blank = Request(model="m", prompt=ASKED.prompt, stop=("\n\n",))
+    assert "stop_sequences" not in answer("anthropic", sent(STREAMS["anthropic"]), blank)[1].requests[0]
 
 
 @pytest.mark.parametrize("vendor", ["anthropic", "google", "openai-responses"])

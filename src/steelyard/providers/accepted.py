@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from steelyard.providers.dialect import Dialect, Settings
+from steelyard.providers.dialect import CUT_HERE, Dialect, Settings
 from steelyard.providers.interface import Notice
 from steelyard.types import Failure, Request
 
@@ -21,13 +21,19 @@ COMPLAINTS = re.compile(
 ASKED_AT_MOST = "at most {} tokens an answer are asked for"
 IS_ASKED_AT_MOST = re.compile(ASKED_AT_MOST.format(r"(\d{1,15})"))
 TOO_MANY_TOKENS = re.compile(r"max_tokens\D{1,20}\d+ > (\d+)|at most (\d+) (?:completion|output) tokens")
+FIRST_STOPS = "the first {} strings are sent; at the others " + CUT_HERE
+ARE_FIRST_STOPS = re.compile(FIRST_STOPS.format(r"(\d{1,3})"))
+TOO_MANY_STOPS = re.compile(r"'stop'\D{1,80}maximum length (\d{1,3})|stop_sequences must not exceed (\d{1,3})")
 
 
 class Known(Struct, frozen=True, kw_only=True):
-    """What was known of a model when a request was sent. ``most_tokens`` is the longest answer it can be asked for."""
+    """What was known of a model when a request was sent: settings that it refuses, the longest answer it can be asked
+    for, and how many stop strings it takes.
+    """
 
     refused: Settings = frozenset()
     most_tokens: int | None = None
+    most_stops: int | None = None
 
 
 class Accepted:
@@ -40,7 +46,7 @@ class Accepted:
 
     def body(self, request: Request, known: Known) -> dict[str, Any]:
         """What is sent, without what the model refuses; the request's ``extra`` over it."""
-        sent = _capped(request, known.most_tokens)
+        sent = _capped(request, known)
         return merged(self._dialect.body(sent, known.refused), sent.extra)
 
     def absent(self, request: Request) -> list[Notice]:
@@ -63,7 +69,12 @@ class Accepted:
             self.known = msgspec.structs.replace(self.known, most_tokens=limit)
             self.learnt["max_tokens"] = self._instead("max_tokens")
             return Notice(text=f"{request.model} gives at most {limit} tokens an answer: no more are asked for")
-        setting = refused_setting(failure, _capped(request, known.most_tokens), known.refused, self._dialect)
+        most_stops = most_stops_accepted(failure)
+        if most_stops is not None and most_stops != known.most_stops:
+            self.known = msgspec.structs.replace(self.known, most_stops=most_stops)
+            self.learnt["stop"] = FIRST_STOPS.format(most_stops)
+            return Notice(text=f"{request.model} takes at most {most_stops} stop strings: {self.learnt['stop']}")
+        setting = refused_setting(failure, _capped(request, known), known.refused, self._dialect)
         if setting is None:
             return None
         self.known = msgspec.structs.replace(self.known, refused=self.known.refused | {setting})
@@ -84,8 +95,13 @@ class Accepted:
 def known_by(learnt: Mapping[str, str], dialect: Dialect) -> Known:
     """What was known of a model, from what was kept of it with the run that learnt it."""
     capped = IS_ASKED_AT_MOST.search(learnt.get("max_tokens", ""))
+    stops = ARE_FIRST_STOPS.fullmatch(learnt.get("stop", ""))
     told = {setting for setting, instead in learnt.items() if not IS_ASKED_AT_MOST.fullmatch(instead)}
-    return Known(refused=frozenset(told & dialect.optional.keys()), most_tokens=int(capped[1]) if capped else None)
+    return Known(
+        refused=frozenset((told - {"stop"} if stops else told) & dialect.optional.keys()),
+        most_tokens=int(capped[1]) if capped else None,
+        most_stops=int(stops[1]) if stops else None,
+    )
 
 
 def merged(body: dict[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
@@ -115,7 +131,16 @@ def most_tokens_accepted(failure: Failure) -> int | None:
     return int(found[1] or found[2]) or None if found else None
 
 
-def _capped(request: Request, most_tokens: int | None) -> Request:
+def most_stops_accepted(failure: Failure) -> int | None:
+    """How many stop strings a model takes, from the error about more."""
+    found = TOO_MANY_STOPS.search(failure.message) if failure.status == 400 else None
+    return int(found[1] or found[2]) or None if found else None
+
+
+def _capped(request: Request, known: Known) -> Request:
+    if known.most_stops is not None and len(request.stop) > known.most_stops:
+        request = msgspec.structs.replace(request, stop=request.stop[: known.most_stops])
+    most_tokens = known.most_tokens
     if most_tokens is None or (request.max_tokens is not None and request.max_tokens <= most_tokens):
         return request
     return msgspec.structs.replace(request, max_tokens=most_tokens)

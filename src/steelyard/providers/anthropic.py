@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from steelyard.providers.counted import Told, count, together
-from steelyard.providers.dialect import Dialect, Settings
+from steelyard.providers.dialect import CUT_HERE, Dialect, Settings
 from steelyard.providers.endpoint import (
     BROKEN_OFF,
     Endpoint,
@@ -115,8 +115,9 @@ def wire_body(request: Request, refused: Settings) -> dict[str, Any]:
         body["system"] = system
     if request.temperature is not None and "temperature" not in refused:
         body["temperature"] = request.temperature
-    if request.stop and "stop" not in refused:
-        body["stop_sequences"] = list(request.stop)
+    stops = [string for string in request.stop if string.strip()]  # at white space alone only we can cut
+    if stops and "stop" not in refused:
+        body["stop_sequences"] = stops
     if request.reasoning_effort is not None and "reasoning_effort" not in refused:
         body |= thinking(request.reasoning_effort)
     return body
@@ -213,6 +214,9 @@ MESSAGES = Dialect(
         "reasoning_effort": ("thinking", "effort", "output_config"),
         "stop": ("stop_sequences",),
     },
-    renamed={"reasoning_effort": "its own default stands; a number of tokens as the effort sets a budget instead"},
+    renamed={
+        "reasoning_effort": "its own default stands; a number of tokens as the effort sets a budget instead",
+        "stop": CUT_HERE,
+    },
     absent={"seed": "a repeated question may be answered differently"},
 )

@@ -10,6 +10,9 @@ from steelyard.providers.interface import Event
 from steelyard.providers.reply import Reply
 from steelyard.types import Kind, Request
 
+CUT_HERE = "answers are cut here instead, after they were paid for"
+"""What happens in place of stop strings that are not sent."""
+
 Settings = frozenset[str]
 """Names of settings that a model does not accept."""
 

@@ -25,7 +25,12 @@ from steelyard.types import Failure, Request
 T = TypeVar("T")
 
 MOST_LOOKED_AT_BYTES = 4096
-FILTERED = ("content management policy", "content filtering policy", "flagged as potentially violating")
+FILTERED = (
+    "content management policy",
+    "content filtering policy",
+    "flagged as potentially violating",
+    "input was flagged",
+)
 
 
 class Sent(NamedTuple):
@@ -143,8 +148,11 @@ def _stands(model: str, failure: Failure) -> str:
 
 
 def _filtered(failure: Failure) -> Done | None:
-    """A prompt or an answer that the service's filter held back, told as an error: an answer like a refusal."""
-    if failure.status != 400 or not any(words in failure.message for words in FILTERED):
+    """A prompt or an answer that the service's filter held back, told as an error: an answer like a refusal.
+
+    OpenRouter tells it by 403, as others do a key that may not.
+    """
+    if failure.status not in (400, 403) or not any(words in failure.message for words in FILTERED):
         return None
     return Done(stop_reason="content_filter", streamed=False)
 

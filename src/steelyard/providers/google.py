@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from steelyard.providers.accepted import merged
 from steelyard.providers.counted import Told, count, together
-from steelyard.providers.dialect import Dialect, Settings
+from steelyard.providers.dialect import CUT_HERE, Dialect, Settings
 from steelyard.providers.endpoint import (
     BROKEN_OFF,
     Endpoint,
@@ -277,5 +277,5 @@ GENERATE = Dialect(
         "seed": ("seed",),
         "max_tokens": ("maxoutputtokens", "max_output_tokens"),
     },
-    renamed={"system": "it is sent as the first turn of the user"},
+    renamed={"system": "it is sent as the first turn of the user", "stop": CUT_HERE},
 )

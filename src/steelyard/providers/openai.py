@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from steelyard.errors import ProviderError, UsageError, unended
 from steelyard.providers.counted import Told, together, usage_of
-from steelyard.providers.dialect import Dialect, Settings
+from steelyard.providers.dialect import CUT_HERE, Dialect, Settings
 from steelyard.providers.echo import TRY_CONTINUATION, TRY_TEXT, echo_body, read_echo
 from steelyard.providers.endpoint import (
     BROKEN_OFF,
@@ -97,6 +97,7 @@ class _Logprobs(Struct):
 
     @property
     def values(self) -> list[float]:
+        """Those of its tokens, as far as they are told."""
         told = [token.logprob for token in (*(self.content or ()), *(self.refusal or ()))]
         return [logprob for logprob in told or self.token_logprobs or () if logprob is not None]
 
@@ -106,9 +107,16 @@ class _Choice(Struct):
     delta: _Delta | None = None
     message: _Delta | None = None
     text: str | None = None
-    logprobs: _Logprobs | None = None
+    logprobs: _Logprobs | float | list[Any] | None = None
     finish_reason: str | None = None
     error: Any = None
+
+    @property
+    def logprob_values(self) -> list[float]:
+        """Its tokens' log-probabilities; of Together a streamed piece, which is one token, has its own as a number."""
+        if isinstance(self.logprobs, _Logprobs):
+            return self.logprobs.values
+        return [self.logprobs] if isinstance(self.logprobs, float) else []
 
 
 class _OfGroq(Struct):
@@ -228,7 +236,7 @@ async def _streamed(reply: Reply) -> AsyncIterator[Event]:
             for text in _texts(choice.delta or _Delta(content=choice.text), at_ns):
                 yield text
             if choice.logprobs is not None:
-                logprobs += choice.logprobs.values
+                logprobs += choice.logprob_values
             refused = refused or bool(choice.delta and choice.delta.has_refused)
             if choice.finish_reason:
                 finished = True
@@ -255,7 +263,7 @@ def _whole(data: bytes, at_ns: int) -> list[Event]:
     message = choice.message or _Delta(content=choice.text)
     reason = "refusal" if message.has_refused else _reason(choice)
     done = Done(at_ns=at_ns, streamed=False, stop_reason=reason, usage=usage_of(_told_of(part)))
-    done = _with_confidence(done, choice.logprobs.values if choice.logprobs else [])
+    done = _with_confidence(done, choice.logprob_values)
     return [*_texts(message, at_ns), _with_origin(done, part)]
 
 
@@ -340,5 +348,5 @@ CHAT = Dialect(
     whole=_whole,
     kinds=("chat", "completion"),
     optional={name: (name,) for name in OPTIONAL},
-    renamed={name: f"it is sent as {later!r}" for name, later in RENAMED.items()},
+    renamed={"stop": CUT_HERE} | {name: f"it is sent as {later!r}" for name, later in RENAMED.items()},
 )

@@ -21,6 +21,19 @@ LONGEST_REFILL_S = 300.0
 PASSING = (409, 425)
 """A lock that was not had in time, as the vendors' own clients take it, and a request that came too early."""
 
+USED_UP = (
+    "insufficient_quota",
+    "billing_hard_limit_reached",
+    "billing_not_active",
+    "billing_error",
+    "check your plan and billing",
+    "credit balance is too low",
+)
+"""By themselves the words for bills say nothing: Groq names the page to pay more at with each refusal for rate."""
+
+NO_SUCH_MODEL = re.compile(r"is not a valid model ID|Model Not Exist|\bmodel_not_found\b|\"Invalid model: ")
+"""How a model that does not exist is told with a status of 400 (OpenRouter, DeepSeek, OpenAI's kin, Mistral)."""
+
 RETRY_DELAY = re.compile(r'"retryDelay":\s*"(\d+(?:\.\d+)?)s"')
 
 
@@ -35,7 +48,7 @@ def classify(status: int, body: str, asked_s: float | None = None) -> FailureKin
         return "quota"
     if status == 429:
         return "quota" if asked_s is not None and asked_s > LONGEST_ASKED_S else "rate_limit"
-    if status == 404 or 300 <= status < 400:
+    if status == 404 or 300 <= status < 400 or (status == 400 and NO_SUCH_MODEL.search(body)):
         return "unavailable"
     if status == 408:
         return "timeout"
@@ -48,7 +61,7 @@ def _is_used_up(body: str) -> bool:
     """Whether credit or the day's allowance is gone. Google's words are the same for a minute's: its details tell."""
     if "RESOURCE_EXHAUSTED" in body:
         return "PerDay" in body
-    return any(words in body for words in ("insufficient_quota", "billing", "credit balance is too low"))
+    return any(words in body for words in USED_UP)
 
 
 def error_message(body: str) -> str | None:

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from steelyard.providers.counted import Told, count
-from steelyard.providers.dialect import Dialect, Settings
+from steelyard.providers.dialect import CUT_HERE, Dialect, Settings
 from steelyard.providers.endpoint import (
     BROKEN_OFF,
     Endpoint,
@@ -45,7 +45,6 @@ PARTS: dict[str, Channel] = {
 }
 STOPS = {"max_output_tokens": "length", "content_filter": "content_filter"}
 LOGPROBS = "message.output_text.logprobs"
-CUT_HERE = "answers are cut here instead, after they were paid for"
 
 
 class _Token(Struct):

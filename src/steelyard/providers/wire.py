@@ -180,15 +180,15 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> None:
         """The server has said all; a body without a length ends here."""
-        if self._has_headers and not self._has_ended and self._ends_with_connection():
+        if self._has_headers and self._lost is None and self._ends_with_connection():
             self._has_ended = True
         self._is_closed = True
 
     def connection_lost(self, error: Exception | None) -> None:
         """The connection is gone, in the midst of a reply or between two."""
-        self.eof_received()
         if isinstance(error, OSError):
             self._lost = self._lost or error
+        self.eof_received()
         self._lost = self._lost or ConnectionResetError("the server closed the connection")
         self._wake()
 
@@ -213,7 +213,9 @@ class Connection(asyncio.Protocol):
         self.status = self._parser.get_status_code()
         if self.status < 200 and self.status != 101:
             self.headers.clear()
+            self.first_byte_ns = 0
             return
+        self.first_byte_ns = self.first_byte_ns or self._at_ns  # behind an interim reply, in the same bytes
         encoding = self.headers.get("content-encoding", "identity").strip().lower()
         if encoding in ("gzip", "x-gzip", "deflate"):
             self._unzip = zlib.decompressobj(AUTO_DETECT)

@@ -17,12 +17,13 @@ import msgspec
 from msgspec import Struct
 
 from steelyard.engine.asking.believed import believed
+from steelyard.engine.asking.thoughts import behind_thoughts
 from steelyard.engine.asking.throttle import Door, GateShut, Throttle
 from steelyard.engine.money.budget import Bill
 from steelyard.errors import ProviderError
 from steelyard.providers.interface import Done, FirstByte, LikelihoodProvider, Notice, Provider, Text, Weighed
 from steelyard.secrets import scrub
-from steelyard.types import Attempt, Completion, Failure, ModelSpec, Prompt, Request, Stage, Timing, Usage
+from steelyard.types import TRUNCATED, Attempt, Completion, Failure, ModelSpec, Prompt, Request, Stage, Timing, Usage
 
 MOST_TRIES = {"malformed": 2}
 CHARACTERS_PER_TOKEN = 4.0
@@ -180,7 +181,7 @@ class Asker:
                 elif isinstance(event, FirstByte):
                     watch.byte(event.at_ns or time.perf_counter_ns())
                 elif isinstance(event, Done):
-                    return _completion("".join(answer), "".join(reasoning), event, request, watch, provider)
+                    return _completion(answer, reasoning, event, request, watch, provider)
                 elif isinstance(event, Notice):
                     self._notice(event.text)
                 else:
@@ -290,22 +291,29 @@ class Stopwatch:
 
 
 def _completion(
-    answer: str, reasoning: str, done: Done, request: Request, watch: Stopwatch, provider: Provider
+    answer: list[str], reasoning: list[str], done: Done, request: Request, watch: Stopwatch, provider: Provider
 ) -> Completion:
-    ended_ns = done.at_ns or time.perf_counter_ns()
-    return Completion(
-        text=cut_at_stop(answer, request.stop),
-        reasoning=reasoning,
+    timing = watch.stop(done.at_ns or time.perf_counter_ns(), streamed=provider.streams and done.streamed)
+    completion = Completion(
+        text="".join(answer),
+        reasoning="".join(reasoning),
         stop_reason=done.stop_reason,
         usage=done.usage,
-        timing=watch.stop(ended_ns, streamed=provider.streams and done.streamed),
+        timing=timing if reasoning else behind_thoughts(timing, answer),
         model_reported=done.model_reported,
         fingerprint=done.fingerprint,
         confidence=done.confidence,
     )
+    return cut_at_stop(completion, request.stop)
 
 
-def cut_at_stop(text: str, stop: tuple[str, ...]) -> str:
-    """The text up to the first stop string, for services and callables that do not cut it themselves."""
-    ends = [end for string in stop if (end := text.find(string)) >= 0]
-    return text[: min(ends)] if ends else text
+def cut_at_stop(completion: Completion, stop: tuple[str, ...]) -> Completion:
+    """The answer up to the first stop string, for services and callables that do not cut it themselves.
+
+    One that went on to the token limit from there was not cut off by it.
+    """
+    ends = [end for string in stop if (end := completion.text.find(string)) >= 0]
+    if not ends:
+        return completion
+    reason = "stop" if completion.stop_reason in TRUNCATED else completion.stop_reason
+    return msgspec.structs.replace(completion, text=completion.text[: min(ends)], stop_reason=reason)

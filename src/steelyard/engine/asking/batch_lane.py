@@ -17,6 +17,7 @@ from typing import TypeVar
 import msgspec
 from msgspec import Struct
 
+from steelyard.engine.asking.attempts import cut_at_stop
 from steelyard.engine.asking.standings import Piece, Standings, key_of
 from steelyard.engine.money.budget import SPENT
 from steelyard.engine.progress import BatchProgress
@@ -254,6 +255,9 @@ class _Serving:
             if (work := by_key.get(key)) is None:
                 continue
             came = collected.of(index)
+            if came.completion is not None:
+                answer = cut_at_stop(came.completion, work.request.stop)
+                came = msgspec.structs.replace(came, completion=answer)
             if may_learn and came.failure is not None and self._lane.service.learn(came.failure, work.request):
                 learning.append(work)
             else:
