@@ -12,7 +12,7 @@ import vendor_replies as replies
 from server import serving
 from steelyard import prices
 from steelyard.engine.asking.attempts import Asker, RetryPolicy
-from steelyard.providers import connect
+from steelyard.providers import connect, http
 from steelyard.providers.accepted import Accepted, Known, known_by
 from steelyard.providers.anthropic import MESSAGES
 from steelyard.providers.google import GENERATE
@@ -587,6 +587,19 @@ def test_the_longest_answer_is_learnt_from_the_error_about_a_longer_one(vendor, 
     assert [body[key] for body in server.requests[1:]] == [4096, 4096]
     assert notices == ["m gives at most 4096 tokens an answer: no more are asked for"]
     assert all(outcome.completion for outcome in outcomes)
+
+
+@every_vendor
+@pytest.mark.parametrize(("timeout_s", "kind"), [(0.5, "timeout"), (60.0, None)])
+def test_a_model_whose_answers_may_take_longer_may_be_silent_for_longer(vendor, timeout_s, kind, monkeypatch):
+    monkeypatch.setattr(http, "STALL_TIMEOUT_S", 0.1)
+
+    async def handle(request, body, number):
+        await asyncio.sleep(0.4)
+        return await sent(STREAMS[vendor])(request, body, number)
+
+    [outcome], _, _ = answer(vendor, handle, policy=RetryPolicy(tries=1), timeout_s=timeout_s)
+    assert (outcome.failure and outcome.failure.kind) == kind
 
 
 FIVE = ("\nclass", "\ndef", "\n#", "\nif", "2 ")

@@ -23,6 +23,7 @@ from steelyard.providers.endpoint import (
     malformed,
     no_answer,
 )
+from steelyard.providers.http import stall_s_of
 from steelyard.providers.interface import Done, Event, Text
 from steelyard.providers.refusals import reported
 from steelyard.providers.reply import Reply
@@ -98,7 +99,7 @@ def with_key(spec: ModelSpec, key: Secret | None) -> Endpoint:
     headers = {"anthropic-version": VERSION, **key_headers(key, "x-api-key")}
     address, mark, query = address_of(spec).partition("?")
     address = f"{address.rstrip('/').removesuffix('/v1')}/v1{mark}{query}"
-    return Endpoint(MESSAGES, base_url=address, headers=headers)
+    return Endpoint(MESSAGES, base_url=address, headers=headers, stall_s=stall_s_of(spec))
 
 
 def wire_body(request: Request, refused: Settings) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import urllib.parse
 from collections.abc import Mapping
 
 from steelyard.providers.endpoint import key_headers
+from steelyard.providers.http import stall_s_of
 from steelyard.providers.openai import OpenAI
 from steelyard.providers.services import address_of, key_of
 from steelyard.secrets import Secret
@@ -25,7 +26,7 @@ def connect(spec: ModelSpec) -> OpenAI:
 def with_key(spec: ModelSpec, key: Secret | None) -> OpenAI:
     """The same with this key."""
     address = deployment_address(address_of(spec), spec.model, os.environ)
-    return OpenAI(base_url=address, headers=key_headers(key, "api-key"))
+    return OpenAI(base_url=address, headers=key_headers(key, "api-key"), stall_s=stall_s_of(spec))
 
 
 def deployment_address(address: str, deployment: str, environment: Mapping[str, str]) -> str:

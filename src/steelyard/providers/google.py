@@ -25,6 +25,7 @@ from steelyard.providers.endpoint import (
     malformed,
     no_answer,
 )
+from steelyard.providers.http import stall_s_of
 from steelyard.providers.interface import Done, Event, Text, mean_probability
 from steelyard.providers.refusals import classify, reported
 from steelyard.providers.reply import Reply
@@ -112,7 +113,7 @@ def with_key(spec: ModelSpec, key: Secret | None) -> Google:
     address = address.rstrip("/")
     versioned = address if address.endswith(VERSIONS) else f"{address}/v1beta"
     headers = key_headers(key, "x-goog-api-key")
-    return Google(GENERATE, base_url=f"{versioned}{mark}{query}", headers=headers)
+    return Google(GENERATE, base_url=f"{versioned}{mark}{query}", headers=headers, stall_s=stall_s_of(spec))
 
 
 def path(request: Request) -> str:

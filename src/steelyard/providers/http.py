@@ -26,10 +26,11 @@ from steelyard.providers import wire
 from steelyard.providers.refusals import LONGEST_ASKED_S, asked_for_s, classify, reason_of, retry_after_s
 from steelyard.providers.reply import Reply
 from steelyard.secrets import scrub
-from steelyard.types import Failure
+from steelyard.types import Failure, ModelSpec
 
 CONNECT_TIMEOUT_S = 30.0
 STALL_TIMEOUT_S = 120.0
+SILENT_SHARE = 0.2
 LONGEST_IDLE_S = 15.0
 LONGEST_REFUSAL_BYTES = 4096
 SAFE_IN_A_PATH = "/?%:@!$&'()*+,;=~[]"
@@ -51,6 +52,14 @@ class Target(NamedTuple):
     def url(self) -> str:
         """The whole as it is sent, without a user's name and password."""
         return f"{'https' if self.is_encrypted else 'http'}://{self.host_header}{self.path}"
+
+
+def stall_s_of(spec: ModelSpec) -> float:
+    """How long a model's server may be silent: some think, or let a request wait its turn, for minutes without a byte.
+
+    Whoever lets an answer take longer than usual lets the silence within it take longer too.
+    """
+    return max(STALL_TIMEOUT_S, SILENT_SHARE * spec.timeout_s)
 
 
 class Http:

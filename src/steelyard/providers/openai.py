@@ -24,7 +24,7 @@ from steelyard.providers.endpoint import (
     malformed,
     no_answer,
 )
-from steelyard.providers.http import STALL_TIMEOUT_S
+from steelyard.providers.http import STALL_TIMEOUT_S, stall_s_of
 from steelyard.providers.interface import Done, Event, Text, Weighed, mean_probability
 from steelyard.providers.refusals import classify, reported
 from steelyard.providers.reply import Reply
@@ -193,7 +193,7 @@ def connect(spec: ModelSpec) -> OpenAI:
 
 def with_key(spec: ModelSpec, key: Secret | None) -> OpenAI:
     """The same with this key."""
-    return OpenAI(base_url=address_of(spec), key=key)
+    return OpenAI(base_url=address_of(spec), key=key, stall_s=stall_s_of(spec))
 
 
 def wire_body(request: Request, refused: Settings) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from steelyard.providers.endpoint import (
     malformed,
     no_answer,
 )
+from steelyard.providers.http import stall_s_of
 from steelyard.providers.interface import Done, Event, Text, mean_probability
 from steelyard.providers.openai import error_kind
 from steelyard.providers.refusals import reported
@@ -113,7 +114,13 @@ def connect(spec: ModelSpec) -> Responses:
 def with_key(spec: ModelSpec, key: Secret | None) -> Responses:
     """The same with this key."""
     address = address_of(spec).rstrip("/")
-    return Responses(RESPONSES, base_url=address, headers=key_headers(key), origin=f"{address}/responses")
+    return Responses(
+        RESPONSES,
+        base_url=address,
+        headers=key_headers(key),
+        origin=f"{address}/responses",
+        stall_s=stall_s_of(spec),
+    )
 
 
 def wire_body(request: Request, refused: Settings) -> dict[str, Any]:
