@@ -259,8 +259,10 @@ def test_what_stands_there_as_null_costs_no_answer(vendor):
 
 def test_a_response_whose_text_comes_only_when_it_is_whole_is_read_all_the_same():
     whole_at_once = {"type": "response.completed", "response": WHOLES["openai-responses"]}
-    [outcome], _, _ = answer("openai-responses", sent(replies.events(whole_at_once)))
-    assert (outcome.completion.reasoning, outcome.completion.text) == ("sept → six…", "Voilà, 42 ✓")
+    thoughts = {"type": "response.reasoning_summary_text.delta", "delta": "sept → six…"}
+    for stream in ((whole_at_once,), (thoughts, whole_at_once)):
+        [outcome], _, _ = answer("openai-responses", sent(replies.events(*stream)))
+        assert (outcome.completion.reasoning, outcome.completion.text) == ("sept → six…", "Voilà, 42 ✓")
 
 
 def test_an_end_that_google_does_not_specify_is_none():
@@ -514,10 +516,10 @@ def test_each_refusal_is_named(vendor, status, document, kind):
 
 def test_a_delay_that_stands_in_the_body_is_kept_to():
     document = replies.google_too_many("GenerateRequestsPerMinutePerProjectPerModel", "0.25s")
-    [outcome], _, _ = answer(
-        "google", whole(document, 429), policy=RetryPolicy(tries=2, refusals=2, first_wait_s=0.001)
-    )
-    assert outcome.attempts[0].wait_s >= 0.25
+    for handle in (whole(document, 429), sent(replies.events(document, named=False))):
+        [outcome], _, _ = answer("google", handle, policy=RetryPolicy(tries=2, refusals=2, first_wait_s=0.001))
+        assert [one.failure.kind for one in outcome.attempts] == ["rate_limit"]
+        assert outcome.attempts[0].wait_s >= 0.25
 
 
 @pytest.mark.parametrize(

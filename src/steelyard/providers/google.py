@@ -27,7 +27,7 @@ from steelyard.providers.endpoint import (
 )
 from steelyard.providers.http import stall_s_of
 from steelyard.providers.interface import Done, Event, Text, mean_probability
-from steelyard.providers.refusals import classify, reported
+from steelyard.providers.refusals import asked_for_s, classify, reported
 from steelyard.providers.reply import Reply
 from steelyard.providers.services import address_of, key_of
 from steelyard.secrets import Secret
@@ -204,7 +204,9 @@ def _whole(data: bytes, at_ns: int) -> list[Event]:
 def _decode(data: bytes) -> _Response:
     part = decoded(_responses, data)
     if part.error is not None:
-        raise reported(part.error.message, classify(part.error.code, data.decode("utf-8", "replace")))
+        body = data.decode("utf-8", "replace")
+        asked_s = asked_for_s({}, body)
+        raise reported(part.error.message, classify(part.error.code, body, asked_s), asked_s)
     return part
 
 

@@ -84,9 +84,10 @@ def reason_of(body: str) -> str:
     return scrubbed_beginning(message, 500) if message else scrubbed_beginning(body.strip(), 300)
 
 
-def reported(message: object, kind: FailureKind = "server") -> ProviderError:
-    """An error that the service tells within a reply of status 200."""
-    return ProviderError(Failure(kind=kind, message=scrub(f"the service reported: {message}")))
+def reported(message: object, kind: FailureKind = "server", asked_s: float | None = None) -> ProviderError:
+    """An error that the service tells within a reply of status 200; ``asked_s`` is how long it asks to wait."""
+    told = scrub(f"the service reported: {message}")
+    return ProviderError(Failure(kind=kind, message=told, retry_after_s=asked_s))
 
 
 def retry_after_s(headers: Mapping[str, str], body: str = "") -> float | None:

@@ -148,7 +148,8 @@ def wire_body(request: Request, refused: Settings) -> dict[str, Any]:
 
 async def _streamed(reply: Reply) -> AsyncIterator[Event]:
     done: Done | None = None
-    refused = has_begun = False
+    refused = False
+    begun: set[Channel] = set()
     logprobs: list[float] = []
     async for data, at_ns in reply.events():
         if data == b"[DONE]":
@@ -157,7 +158,7 @@ async def _streamed(reply: Reply) -> AsyncIterator[Event]:
         channel = CHANNELS.get(event.type)
         if channel is not None:
             if isinstance(event.delta, str) and event.delta:
-                has_begun = True
+                begun.add(channel)
                 yield Text(event.delta, channel, at_ns)
             logprobs += _told(event.logprobs)
             refused = refused or event.type == "response.refusal.delta"
@@ -166,8 +167,11 @@ async def _streamed(reply: Reply) -> AsyncIterator[Event]:
             raise reported(told.message, error_kind(told.code))
         elif event.response is not None and event.response.status in ("completed", "incomplete", "failed", "cancelled"):
             done = _done(event.response, refused=refused)
-            for text in () if has_begun else _texts(event.response, at_ns):  # some send it only when it is whole
-                yield text
+            for text in (
+                () if "answer" in begun else _texts(event.response, at_ns)
+            ):  # some send it only when it is whole
+                if text.channel not in begun:
+                    yield text
             break
     if done is None:
         raise malformed(BROKEN_OFF)
