@@ -301,3 +301,11 @@ GROQ_TOO_MANY = {
         "code": "rate_limit_exceeded",
     }
 }
+OPENAI_TOO_LARGE = {
+    "error": {
+        "message": "Request too large for m in organization o on tokens per min (TPM): Limit 10000, Requested 20000. "
+        "The input or output tokens must be reduced in order to run successfully.",
+        "type": "tokens",
+        "code": "rate_limit_exceeded",
+    }
+}

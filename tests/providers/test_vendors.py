@@ -501,6 +501,7 @@ def test_an_answer_of_thoughts_alone_counts_them_as_output():
         ("google", 503, [replies.GOOGLE_ERROR], "server"),
         ("openai", 429, {"error": {"message": "billing", "code": "insufficient_quota"}}, "quota"),
         ("openai", 429, replies.GROQ_TOO_MANY, "rate_limit"),
+        ("openai", 429, replies.OPENAI_TOO_LARGE, "rejected"),
         ("openai", 400, {"error": {"message": "billing of 'Charged twice' is cut off"}}, "rejected"),
         ("openai", 400, {"error": {"message": "acme/m is not a valid model ID", "code": 400}}, "unavailable"),
         ("openai", 400, {"error": {"message": "Model Not Exist"}}, "unavailable"),

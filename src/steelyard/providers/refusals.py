@@ -31,6 +31,9 @@ USED_UP = (
 )
 """By themselves the words for bills say nothing: Groq names the page to pay more at with each refusal for rate."""
 
+TOO_LARGE = "Request too large for"
+"""A single request beyond what a minute allows, which OpenAI refuses as it does one too many: no wait makes it fit."""
+
 NO_SUCH_MODEL = re.compile(r"is not a valid model ID|Model Not Exist|\bmodel_not_found\b|\"Invalid model: ")
 """How a model that does not exist is told with a status of 400 (OpenRouter, DeepSeek, OpenAI's kin, Mistral)."""
 
@@ -46,6 +49,8 @@ def classify(status: int, body: str, asked_s: float | None = None) -> FailureKin
         return "auth"
     if status == 402 or (status in (400, 429) and _is_used_up(body)):
         return "quota"
+    if status == 429 and TOO_LARGE in body:
+        return "rejected"
     if status == 429:
         return "quota" if asked_s is not None and asked_s > LONGEST_ASKED_S else "rate_limit"
     if status == 404 or 300 <= status < 400 or (status == 400 and NO_SUCH_MODEL.search(body)):
