@@ -502,6 +502,39 @@ def test_a_budget_over_the_store_counts_all_runs_also_what_was_deleted():
     assert first.status == "done"
 
 
+@pytest.mark.parametrize("from_now", [False, True])
+def test_a_budget_set_while_a_run_goes_on_counts_what_that_spends_from_then_on(from_now):
+    async def setting(request, body, number):
+        if number == 20:
+            with Store.open() as store:
+                store.budget.set(5.0, from_now=from_now)
+        return await answer(request, body, number)
+
+    with serving(setting) as server:
+        ask([endpoint(server)])
+    with Store.open() as store:
+        spent_usd = store.budget.account().spent_usd
+    least = 40 if from_now else 60
+    assert least * BILLED_USD - 1e-9 <= spent_usd <= 60 * BILLED_USD + 1e-9
+
+
+def test_a_budget_over_the_store_counts_what_past_runs_left_in_doubt():
+    async def silent(request, body, number):
+        if number == 3:
+            return await stream(request, [chunk(content="y")], done=False)
+        return await stream(request, [chunk(content="yes"), finish(), *([usage()] if number > 2 else [])])
+
+    with serving(silent) as server:
+        run, _ = ask([endpoint(server, concurrency=1)], quiz(10))
+        assert len(server.requests) == 11
+    assert "3 replies cut off or without token counts" in run.table()
+    doubtful_usd = run.spending.doubtful_usd
+    assert doubtful_usd > 3 * BILLED_USD
+    with Store.open() as store:
+        store.budget.set(5.0)
+        assert store.budget.account().spent_usd == pytest.approx(8 * BILLED_USD + doubtful_usd)
+
+
 def settled_by_an_earlier_session(store, usd):
     """The share of a run that was broken off with so much standing in batches."""
     purse = Purse(store)

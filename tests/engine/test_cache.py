@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 import steelyard as sy
-from server import say, serving
+from server import chunk, finish, say, serving, stream, usage
 from steelyard.engine.progress import Progress
 from steelyard.engine.reuse.cache import Identity, identity
 from steelyard.engine.reuse.misses import explain
@@ -164,6 +164,17 @@ def test_the_same_question_is_asked_once_over_runs_and_costs_nothing_the_second_
     assert record.call.completion.timing is None
     assert (record.call.cost_usd, record.call.attempts) == (0.0, ())
     assert record.call.completion.text == "yes"
+
+
+def test_what_was_saved_is_the_least_where_an_answer_used_again_has_no_known_cost():
+    async def now_and_then(request, body, number):
+        return await stream(request, [chunk(content="yes"), finish(), *([usage()] if number % 2 else [])])
+
+    with serving(now_and_then) as server:
+        ask(endpoint(server))
+        second = ask(endpoint(server))
+    assert second.table().count("which saved at least ") == 2
+    assert not second.spending.is_all_saved_known
 
 
 def test_an_answer_used_again_enters_no_latency_no_rate_and_no_reliability():

@@ -83,6 +83,8 @@ def test_a_verdict_of_an_earlier_run_is_used_again_costs_nothing_and_is_labelled
     assert figures == [0, N, 0, pytest.approx(cost)]
     assert (first.estimate("judge.cached").value, third.estimate("judge.cached").value) == (0, 0)
     assert "judge cached" in second.table()
+    assert f"{N} of the judges' replies used again, which saved" in second.table()
+    assert second.spending.saved_usd == pytest.approx(cost)
     assert f"{N} of the judge's {N} replies were given in earlier runs" in second.table()
     spent = next(second.records()).scores["accuracy"].spent
     assert (spent.calls, spent.cached, spent.cost_usd) == (0, 1, 0.0)

@@ -134,6 +134,12 @@ def test_it_counts_and_bills_what_it_served():
     assert stats["lateness_ms"]["n"] == 11
 
 
+@pytest.mark.parametrize("fault", ["empty", "null", "content-filter", "length", "refusal"])
+def test_it_bills_what_the_reply_says_that_it_took(fault):
+    replies, stats = asked(Settings(tokens=10, faults={fault: 1.0}), CHAT)
+    assert stats["tokens"]["output"] == json.loads(replies[0][2])["usage"]["completion_tokens"]
+
+
 def test_a_rate_limit_holds_and_says_when_to_come_back():
     replies, stats = asked(Settings(rate_limit=3), *[CHAT] * 5)
     assert [status for status, _, _ in replies] == [200, 200, 200, 429, 429]

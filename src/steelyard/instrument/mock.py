@@ -21,7 +21,7 @@ from steelyard.instrument.answer import compose, load_answers
 from steelyard.instrument.dialects import dialect_of
 from steelyard.instrument.dialects.dialect import Dialect
 from steelyard.instrument.exchange import Exchange, HttpRequest, Play
-from steelyard.instrument.faults import applies, draw, refused_for_rate, reply_with
+from steelyard.instrument.faults import altered, applies, draw, refused_for_rate, reply_with
 from steelyard.instrument.ledger import Ledger
 from steelyard.instrument.limits import Limits
 from steelyard.instrument.reply import complete
@@ -109,7 +109,7 @@ class Mock:
         )
         self.ledger.statuses[str(reply.status)] += 1
         if reply.billed:
-            self.ledger.bill(answer.counts)
+            self.ledger.bill(altered(fault, answer).counts)
         return Play(reply, dialect.name, asked.label)
 
     def _chance(self, digest: bytes) -> random.Random | None:

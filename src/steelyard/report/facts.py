@@ -197,7 +197,7 @@ def _cost(spent: Sequence[Spending]) -> Fact:
     judging = sum(one.judge_usd for one in spent)
     remarks = [
         f"{amount(judging)} USD of it on judging" if judging else "",
-        f"{amount(saved)} USD saved by answers used again" if saved else "",
+        f"{amount(saved)} USD saved by what was used again" if saved else "",
     ]
     remark = "; ".join(filter(None, remarks))
     if not unknown:

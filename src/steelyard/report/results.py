@@ -15,7 +15,7 @@ from steelyard.analysis.wording import amount
 from steelyard.report.answers import plain
 from steelyard.report.identity import MixedModel, mixed_models, mixture_warning
 from steelyard.report.machine import beyond_calibration, busy_client, ended_servers
-from steelyard.report.spending import Spending, spending
+from steelyard.report.spending import Spending, is_all_saved_known, spending
 from steelyard.report.stands import CellResult, estimates_of
 from steelyard.report.systems import system_result
 from steelyard.store import Store
@@ -344,7 +344,8 @@ def _cache_warnings(cell: CellResult) -> list[str]:
     if not cached:
         return []
     saved = cell.value("cost.saved")
-    worth = "" if not saved else f", which saved {amount(saved)} USD"
+    least = "" if is_all_saved_known(cell, "cached", "cost.saved") else "at least "
+    worth = f", which saved {least}{amount(saved)} USD" if saved else ""
     timed = "There is no" if cached == answered else f"Only the other {answered - cached:,.0f} give"
     return [
         f"{cached:,.0f} of {answered:,.0f} answers were given in earlier runs and used again{worth}. {timed} "

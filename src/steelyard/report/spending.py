@@ -26,7 +26,9 @@ class Spending(Struct, frozen=True, kw_only=True):
     ``per_answer_usd`` is over the answers that were asked for, without what judging them took; ``doubtful_usd`` may
     have been billed for tries that failed, ``cut_off_usd`` for the calls that kills cut off, of sessions that were gone
     on with: ``None`` where a price is unknown. ``imported`` answers were made elsewhere, and what was sent for them is
-    not known. What is left is ``None`` where there is no such budget.
+    not known. ``saved_usd`` is what is known of what answers used again and ``judge_cached`` replies of judges had
+    cost; there ``is_all_saved_known`` is false where some had no known cost. What is left is ``None`` where there is
+    no such budget.
     """
 
     calls: int
@@ -42,8 +44,10 @@ class Spending(Struct, frozen=True, kw_only=True):
     cut_off_calls: int
     cut_off_usd: float | None
     cached: int
+    judge_cached: int
     imported: int
     saved_usd: float
+    is_all_saved_known: bool
     budget_usd: float | None
     remaining_usd: float | None
     store_budget_usd: float | None
@@ -77,8 +81,11 @@ def spending(store: Store, run: RunInfo, cells: Sequence[CellResult]) -> Spendin
         cut_off_calls=doubt.cut_off_calls,
         cut_off_usd=None if doubt.is_unknown else doubt.cut_off_usd,
         cached=int(cached),
+        judge_cached=int(_total(cells, "judge.cached")),
         imported=int(_total([cell for cell in asked if cell.info.is_imported], "answered")),
-        saved_usd=_total(asked, "cost.saved"),
+        saved_usd=_total(asked, "cost.saved") + _total(cells, "judge.cost.saved"),
+        is_all_saved_known=all(is_all_saved_known(cell, "cached", "cost.saved") for cell in asked)
+        and all(is_all_saved_known(cell, "judge.cached", "judge.cost.saved") for cell in cells),
         budget_usd=budget_usd,
         remaining_usd=None if budget_usd is None else max(0.0, budget_usd - used_usd),
         store_budget_usd=standing.limit_usd if standing else None,
@@ -96,9 +103,21 @@ def _is_unknown(cell: CellResult) -> bool:
     return any(cost is not None and cost.value is None for cost in costs) and bool(cell.value("answered"))
 
 
+def is_all_saved_known(cell: CellResult, reused: str, saved: str) -> bool:
+    """Whether everything that the metric ``reused`` counts had a known cost."""
+    n, worth = cell.value(reused), cell.estimates.get(saved)
+    return not n or (worth is not None and worth.value is not None and worth.n == n)
+
+
 def _has_no_price(cell: CellResult) -> bool:
     """Whether nobody knows what a request that was cut off may have cost."""
     return "unknown" in str(cell.info.settings.get("price"))
+
+
+def _saved(spent: Spending) -> str:
+    """What was saved, in the words that follow what was used again."""
+    least = "" if spent.is_all_saved_known else "at least "
+    return f", which saved {least}{amount(spent.saved_usd)} USD" if spent.saved_usd else ""
 
 
 def spending_line(number: int, spent: Spending) -> str:
@@ -122,16 +141,20 @@ def _parts(spent: Spending) -> Iterator[str]:
     else:
         yield f"cost unknown ({first_few(spent.unknown, NAMED)})"
     if spent.per_answer_usd is not None:
-        yield f"{plain(1000 * spent.per_answer_usd)} USD for 1,000 answers"
+        new = "new " if spent.cached else ""
+        yield f"{plain(1000 * spent.per_answer_usd)} USD for 1,000 {new}answers"
     if spent.doubtful_tries:
         why = f"{spent.doubtful_tries:,} replies cut off or without token counts"
         yield f"up to {amount(spent.doubtful_usd)} USD more in doubt ({why})"
     if spent.cut_off_calls:
         most = "an unknown price" if spent.cut_off_usd is None else f"up to {amount(spent.cut_off_usd)} USD more"
         yield f"{most} in doubt for up to {spent.cut_off_calls:,} calls that a kill cut off"
-    if spent.cached:
-        saved = f", which saved {amount(spent.saved_usd)} USD" if spent.saved_usd else ""
-        yield f"{counted(spent.cached, 'answer')} used again{saved}"
+    reused = [
+        *([counted(spent.cached, "answer")] if spent.cached else []),
+        *([f"{spent.judge_cached:,} of the judges' replies"] if spent.judge_cached else []),
+    ]
+    if reused:
+        yield f"{' and '.join(reused)} used again{_saved(spent)}"
     if spent.budget_usd is not None and spent.remaining_usd is not None:
         yield f"{amount(spent.remaining_usd)} of {plain(spent.budget_usd)} USD left"
     if spent.store_budget_usd is not None and spent.store_remaining_usd is not None:

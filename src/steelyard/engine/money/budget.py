@@ -313,6 +313,8 @@ class Bill:
             self._failed(failure)
         elif self._held_usd is not None:
             self._settle(cost_usd)
+        elif cost_usd is None and not self._ledger.is_limited:
+            self._ledger.doubt(self._worst_case.usd(self._request) or 0.0)
         else:
             self._ledger.spent_usd += cost_usd or 0.0
 

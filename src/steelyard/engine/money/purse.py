@@ -30,7 +30,7 @@ class Purse:
         *,
         tell: Callable[[str], None] = lambda text: None,
     ) -> None:
-        self._store, self._tell = store, tell
+        self._store, self._run_id, self._tell = store, run_id, tell
         self.share = store.budget.open_share()
         before_usd = 0.0 if limit_usd is None or run_id is None else store.budget.spent_of_run(run_id)
         draw = None if self.share is None else self._draw
@@ -53,8 +53,11 @@ class Purse:
         """Give back what was not spent; batches that stand when the run is broken off may be billed, so they count.
 
         What an earlier session's share has counted is taken off, unless a budget set anew has forgotten it meanwhile.
+        A run without a share counts what it has spent since a budget was set.
         """
         if self.share is None:
+            if self._run_id is not None:
+                self._store.budget.count_since_set(self._run_id)
             return
         ledger, still = self.ledger, self._store.budget.counted_shares()
         counted_usd = sum(usd for share, usd in ledger.counted_before.items() if share in still)

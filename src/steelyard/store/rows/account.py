@@ -14,7 +14,7 @@ from collections.abc import Callable
 import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
-from sqlalchemy import Connection, case, delete, distinct, func, select, update
+from sqlalchemy import ColumnElement, Connection, case, delete, distinct, func, select, update
 
 from steelyard.store.database import schema
 from steelyard.store.database.dialect import put
@@ -33,11 +33,15 @@ IsAlive = Callable[[int, str], bool]
 
 
 class Terms(Struct, frozen=True, kw_only=True):
-    """What was set: the limit, when, and what the store's runs had spent by then."""
+    """What was set: the limit, when, and what the store's runs had spent by then, with what they had in doubt.
+
+    ``going_on`` are the runs that had not ended by then, each with what it had spent: they have no share.
+    """
 
     limit_usd: float
     set_at: str
     before_usd: float
+    going_on: dict[int, float] = {}
 
 
 class CellSpent(Struct, frozen=True, kw_only=True):
@@ -144,6 +148,13 @@ class Budget:
         with self._writing() as connection:
             settle_share(connection, share, spent_usd)
 
+    def count_since_set(self, run_id: str) -> None:
+        """Count what a run without a share has spent since the budget was set, where one stands by now."""
+        if self.account() is None:
+            return
+        with self._writing() as connection:
+            count_since_set(connection, self._number_of(connection, run_id))
+
     def counted_shares(self) -> frozenset[int]:
         """The shares that have been settled and count in the budget that stands now."""
         with self._reading() as connection:
@@ -165,10 +176,9 @@ def set_budget(connection: Connection, limit_usd: float, *, from_now: bool) -> N
     before = _terms(connection)
     if from_now or before is None:
         connection.execute(delete(schema.shares).where(schema.shares.c.spent_usd.is_not(None)))
-    before_usd = before.before_usd if before else _spent_in_rows(connection)
-    if from_now:
-        before_usd = 0.0
-    terms = Terms(limit_usd=limit_usd, set_at=schema.now(), before_usd=before_usd)
+        before_usd = 0.0 if from_now else _spent_in_rows(connection) + _doubt(connection).usd
+        before = Terms(limit_usd=limit_usd, set_at="", before_usd=before_usd, going_on=_going_on(connection))
+    terms = replace(before, limit_usd=limit_usd, set_at=schema.now())
     put(connection, schema.meta, {"key": KEY}, {"value": msgspec.json.encode(terms).decode()})
 
 
@@ -221,6 +231,16 @@ def settle_share(connection: Connection, share: int, spent_usd: float) -> None:
     connection.execute(update(table).where(table.c.id == share).values(spent_usd=spent_usd))
 
 
+def count_since_set(connection: Connection, run: int) -> None:
+    """Count what a run that was going on when the budget was set has spent since."""
+    terms = _terms(connection)
+    if terms is None or run not in terms.going_on:
+        return
+    share = open_share(connection)
+    assert share is not None
+    settle_share(connection, share, max(0.0, spent_of_run(connection, run) - terms.going_on[run]))
+
+
 def counted_shares(connection: Connection) -> frozenset[int]:
     """The shares that have been settled and still count: a budget that is set from now on, or anew, forgets them."""
     if _terms(connection) is None:
@@ -271,8 +291,12 @@ def doubt_of_run(connection: Connection, run: int) -> Doubt:
 
     What a kill cut off is in doubt, too, once the run has been gone on with.
     """
+    return _doubt(connection, schema.sessions.c.run == run)
+
+
+def _doubt(connection: Connection, *of_sessions: ColumnElement[bool]) -> Doubt:
     sessions = schema.sessions
-    kept = connection.execute(select(sessions.c.resources, sessions.c.sign).where(sessions.c.run == run)).all()
+    kept = connection.execute(select(sessions.c.resources, sessions.c.sign).where(*of_sessions)).all()
     ended = [msgspec.json.decode(resources, type=dict[str, float]) for resources, _ in kept if resources]
     told = [sign for _, kept_sign in kept if (sign := readable(kept_sign))]  # one that has ended keeps none
     return Doubt(
@@ -287,6 +311,13 @@ def doubt_of_run(connection: Connection, run: int) -> Doubt:
 def _terms(connection: Connection) -> Terms | None:
     value = connection.execute(select(schema.meta.c.value).where(schema.meta.c.key == KEY)).scalar()
     return None if value is None else msgspec.json.decode(value, type=Terms)
+
+
+def _going_on(connection: Connection) -> dict[int, float]:
+    """The runs that have not ended, killed ones among them, and what each has spent so far."""
+    sessions = schema.sessions
+    runs = connection.execute(select(sessions.c.run).where(sessions.c.ended_at.is_(None)).distinct()).scalars()
+    return {run: spent_of_run(connection, run) for run in runs}
 
 
 def _spent_in_rows(connection: Connection) -> float:
