@@ -591,6 +591,22 @@ def test_a_judge_that_grades_again_is_paid_from_the_stores_budget():
     assert judged == (len(server.requests),)
 
 
+def test_verdicts_of_a_judge_that_had_graded_the_run_already_are_counted_once():
+    async def verdict(request, body, number):
+        return await stream(request, [chunk(content="Verdict: CORRECT"), finish(), usage()])
+
+    with serving(verdict) as server:
+        Path("cases.csv").write_text("id,question,answer\n1,q1,yes\n2,q2,no\n")
+        Path("own.yaml").write_text(
+            "benchmark: own\ndata: cases.csv\ncolumns: {question: question, answer: answer}\n"
+            f"judge: {{model: openai/j, base_url: '{server.url}', price: {{input: 1000, output: 2000}}}}\n"
+        )
+        ok("run", "own.yaml", "-m", "openai/m", "--base-url", server.url, "--price", "1000/2000", "--quiet")
+        ok("rescore", "last", "--protocol", "own.yaml")
+        assert len(server.requests) == 4
+    assert "4 requests sent (2 of them to judges), 0.0520 USD spent (0.0260 of it on judging), 13 USD" in ok("show")
+
+
 def ask_in_a_process(url):
     spec = ModelSpec(id="m", provider="openai", model="m", base_url=url, price=PRICE, max_tokens=3, concurrency=8)
     plan = Plan(models=(spec,), benchmarks=(BenchmarkSpec(name="quiz"),), fresh=True)

@@ -57,6 +57,7 @@ class Spending(Struct, frozen=True, kw_only=True):
 def spending(store: Store, run: RunInfo, cells: Sequence[CellResult]) -> Spending:
     """What the run took, over all its sessions and cells."""
     asked = [cell for cell in cells if not cell.info.is_floor and cell.info.asked_as is None]
+    judged = list({_grading(cell): cell for cell in cells}.values())
     used_usd, doubt = store.budget.spent_of_run(run.id), store.budget.doubt_of_run(run.id)
     cached = _total(asked, "cached")
     answers = _total(asked, "answered") - cached
@@ -64,7 +65,7 @@ def spending(store: Store, run: RunInfo, cells: Sequence[CellResult]) -> Spendin
     in_doubt = [cell for cell in asked if _is_unknown(cell) or (cut_off_tries and _has_no_price(cell))]
     unknown = tuple(dict.fromkeys(cell.info.model for cell in in_doubt))
     budget_usd, standing = run.plan.get("budget_usd"), store.budget.account()
-    judge_calls, judge_usd = _total(cells, "judge.calls"), _total(cells, "judge.cost.total")
+    judge_calls, judge_usd = _total(judged, "judge.calls"), _total(judged, "judge.cost.total")
     spent_usd = used_usd - doubt.usd
     for_answers_usd = spent_usd - judge_usd
     return Spending(
@@ -81,16 +82,22 @@ def spending(store: Store, run: RunInfo, cells: Sequence[CellResult]) -> Spendin
         cut_off_calls=doubt.cut_off_calls,
         cut_off_usd=None if doubt.is_unknown else doubt.cut_off_usd,
         cached=int(cached),
-        judge_cached=int(_total(cells, "judge.cached")),
+        judge_cached=int(_total(judged, "judge.cached")),
         imported=int(_total([cell for cell in asked if cell.info.is_imported], "answered")),
-        saved_usd=_total(asked, "cost.saved") + _total(cells, "judge.cost.saved"),
+        saved_usd=_total(asked, "cost.saved") + _total(judged, "judge.cost.saved"),
         is_all_saved_known=all(is_all_saved_known(cell, "cached", "cost.saved") for cell in asked)
-        and all(is_all_saved_known(cell, "judge.cached", "judge.cost.saved") for cell in cells),
+        and all(is_all_saved_known(cell, "judge.cached", "judge.cost.saved") for cell in judged),
         budget_usd=budget_usd,
         remaining_usd=None if budget_usd is None else max(0.0, budget_usd - used_usd),
         store_budget_usd=standing.limit_usd if standing else None,
         store_remaining_usd=standing.remaining_usd if standing else None,
     )
+
+
+def _grading(cell: CellResult) -> tuple[int | None, str, str, str]:
+    """What tells one judging of answers from another: who grades again by the run's own grader gets its verdicts."""
+    info = cell.info
+    return info.id, info.model, info.protocol, info.protocol_version
 
 
 def _total(cells: Sequence[CellResult], metric: str) -> float:
@@ -144,7 +151,8 @@ def _parts(spent: Spending) -> Iterator[str]:
         new = "new " if spent.cached else ""
         yield f"{plain(1000 * spent.per_answer_usd)} USD for 1,000 {new}answers"
     if spent.doubtful_tries:
-        why = f"{spent.doubtful_tries:,} replies cut off or without token counts"
+        replies = "reply" if spent.doubtful_tries == 1 else "replies"
+        why = f"{spent.doubtful_tries:,} {replies} cut off or without token counts"
         yield f"up to {amount(spent.doubtful_usd)} USD more in doubt ({why})"
     if spent.cut_off_calls:
         most = "an unknown price" if spent.cut_off_usd is None else f"up to {amount(spent.cut_off_usd)} USD more"
