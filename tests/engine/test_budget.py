@@ -428,6 +428,16 @@ def test_what_has_no_price_cannot_be_held_and_is_refused_before_any_call():
         assert not server.requests
 
 
+@pytest.mark.parametrize("amount", [-1.0, float("nan"), float("inf")])
+def test_an_amount_that_is_no_money_is_refused_before_any_call(amount):
+    with serving(answer) as server:
+        with pytest.raises(sy.UsageError, match=r"m: price\.cached_input is .*0 or more"):
+            ask([endpoint(server, price=Price(input=1.0, output=1.0, cached_input=amount))])
+        with pytest.raises(sy.UsageError, match="not an amount of USD above 0"):
+            ask([endpoint(server)], budget_usd=amount)
+        assert not server.requests
+
+
 def test_floors_need_no_price():
     run = sy.run(["baseline/constant"], ["starter@letter"], budget_usd=0.01)
     assert run.status == "done"

@@ -27,7 +27,7 @@ from steelyard.engine.lanes import (
     unscored,
 )
 from steelyard.engine.learnt import learnt_by, noted, together
-from steelyard.engine.money.budget import check_prices
+from steelyard.engine.money.budget import check_amounts, check_prices
 from steelyard.engine.money.cut_off import CutOff, cut_off
 from steelyard.engine.money.purse import Purse, check_store_budget, load_prices, who_is_paid
 from steelyard.engine.origin import doubts, session_origin
@@ -74,6 +74,7 @@ def prepare(plan: Plan, given: Given) -> list[Cell]:
     check_criteria(plan.success, [cell for cell in cells if cell.floor is None])
     if plan.workers is not None and os.name == "nt":
         raise UsageError("workers need Linux or macOS. Try: without --workers")
+    check_amounts(plan.budget_usd, who_is_paid(cells))
     if plan.budget_usd is not None:
         check_prices(who_is_paid(cells))
     return cells

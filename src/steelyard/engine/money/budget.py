@@ -10,10 +10,11 @@ and as unknown in every cost. Nobody who waits for money holds any, so nobody wa
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime, timedelta
 
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from steelyard import prices
 from steelyard.errors import UsageError
@@ -398,6 +399,17 @@ def costs_nothing(spec: ModelSpec) -> bool:
 def is_priced(spec: ModelSpec) -> bool:
     """Whether what a request to the model costs can be known."""
     return is_free(spec) or WorstCase(spec).of_tokens(STEP, STEP) is not None
+
+
+def check_amounts(budget_usd: float | None, specs: Iterable[ModelSpec]) -> None:
+    """Raise where an amount of money is no number or below nothing: a negative cost would fill a budget up again."""
+    if budget_usd is not None and not 0 < budget_usd < math.inf:
+        raise UsageError(f"{budget_usd:g} is not an amount of USD above 0, as a budget has to be")
+    for spec in specs:
+        stated = {} if spec.price is None else asdict(spec.price)
+        for name, usd in stated.items():
+            if usd is not None and not 0 <= usd < math.inf:
+                raise UsageError(f"{spec.id}: price.{name} is {usd:g}. A price is 0 or more, in USD per million tokens")
 
 
 def check_prices(specs: Iterable[ModelSpec]) -> None:
