@@ -211,6 +211,7 @@ def test_the_worst_case_takes_the_dearest_way_to_bill_a_token():
     for price, usd in (
         (plain, 64.0),
         (replace(plain, cache_write=2e6), 96.0),
+        (replace(plain, cached_input=2e6), 96.0),
         (replace(plain, reasoning=3e6), 128.0),
         (replace(plain, reasoning=0.5e6, cached_input=0.1e6), 64.0),
     ):

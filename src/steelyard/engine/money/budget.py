@@ -256,12 +256,13 @@ class WorstCase:
         return self._known[key]
 
     def _dearest(self, usage: Usage) -> float | None:
-        """The price as it is, or if all input were written to a prompt cache, or all output were reasoning."""
+        """The price as it is, or if all input came from a prompt cache or went to one, or all output were reasoning."""
+        read = replace(usage, cached_input_tokens=usage.input_tokens)
         written = replace(usage, cache_write_tokens=usage.input_tokens, cache_write_1h_tokens=usage.input_tokens)
         reasoned = replace(usage, reasoning_tokens=usage.output_tokens)
         costs = [
             prices.cost_usd(each, self._spec, at)
-            for each in (usage, written, reasoned)
+            for each in (usage, read, written, reasoned)
             for at in (self._at, self._at + PRICED_ANEW_AFTER)
         ]
         return None if costs[0] is None else max(cost for cost in costs if cost is not None)
