@@ -34,7 +34,8 @@ class Place(Struct, frozen=True, kw_only=True):
 class Ranking(Struct, frozen=True, kw_only=True):
     """The places on one benchmark, best first, over the ``n`` items that all have scored.
 
-    ``dropped`` are models without a place, since a cascade asked them no more; with the run where there are several.
+    ``dropped`` are models without a place, since a cascade asked them no more, and ``unscored`` have no score at all;
+    with the run where there are several.
     """
 
     metric: str
@@ -43,6 +44,12 @@ class Ranking(Struct, frozen=True, kw_only=True):
     level: float
     places: tuple[Place, ...]
     dropped: tuple[str, ...] = ()
+    unscored: tuple[str, ...] = ()
+
+    @property
+    def is_known(self) -> bool:
+        """Whether there are items enough that all have scored for anybody to have a place."""
+        return all(place.first is not None for place in self.places)
 
 
 def rank(sides: Sequence[Side], metric: str) -> Ranking:
