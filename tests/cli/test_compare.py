@@ -522,7 +522,7 @@ def test_a_model_without_a_score_takes_nobodys_place():
 
 def test_of_too_few_items_there_are_no_places():
     out = ok("compare", asked_of("c", "d", "e", items=1))
-    assert "1 item has a score of all 3, too few for places." in out
+    assert "1 item has a score of all 3: too few for places." in out
     assert "chance of being best" not in out
 
 
@@ -566,3 +566,14 @@ def test_a_dry_run_tells_apart_at_the_level_that_the_comparisons_will_have(model
     assert expected.detectable == pytest.approx(reach * np.sqrt(0.25 / 300))
     assert expected.items_needed == np.ceil(reach**2 * 0.25 / 0.05**2)
     assert ("comparisons at" in power_words(expected)) == (level > 0.95)
+
+
+def test_clusters_too_few_for_an_interval_leave_no_place_either():
+    rows = [{"id": f"c{i}", "question": f"q{i}", "answer": str(i), "cluster": min(1, i // 54)} for i in range(60)]
+    write_lines("cases.jsonl", rows)
+    runs = [answers(name, set(range(right)), n=60) for name, right in (("low", 10), ("mid", 30), ("high", 60))]
+    (ranking,) = compared(*runs)["rankings"]
+    assert {(place["low"], place["high"], place["near_best"]) for place in ranking["places"]} == {(1, 3, True)}
+    out = ok("compare", *runs)
+    assert "The clusters of the 60 items are too few, or too unlike in size, for places." in out
+    assert "told apart" not in out

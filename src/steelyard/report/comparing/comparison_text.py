@@ -247,7 +247,9 @@ def _unscored_words(ranking: Ranking) -> str:
 
 def _nearest_words(ranking: Ranking) -> str:
     if not ranking.is_known:
-        return f"{counted(ranking.n, 'item', HAS)} a score of all {len(ranking.places)}, too few for places."
+        if ranking.n > 1:
+            return f"The clusters of the {ranking.n:,} items are too few, or too unlike in size, for places."
+        return f"{counted(ranking.n, 'item', HAS)} a score of all {len(ranking.places)}: too few for places."
     near = [_called(place, ranking) for place in ranking.places if place.near_best]
     if len(near) < 2:
         return f"{near[0]} is the best, told apart from all others (n = {ranking.n:,})." if near else ""
