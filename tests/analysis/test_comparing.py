@@ -155,6 +155,35 @@ def test_lost_answers_are_told_by_side_with_what_they_could_change():
     assert "--resume" in found.notes[0]
 
 
+def test_repeats_that_failed_are_told_also_where_their_item_stands():
+    items = np.repeat(np.arange(4), 3)
+    whole, broken = [1, 0, 1] * 4, [1, 0, 1] * 3 + [1, NAN, NAN]
+    found = compare_scores(side(whole, "base", sample=items), side(broken, "cand", sample=items))
+    assert (found.pairing.n, found.pairing.n_common, found.pairing.unscored_repeats_candidate) == (4, 4, 2)
+    assert found.notes == (
+        "2 answers have no score (0 of base, 2 of cand) to items that their other repeats stand for, "
+        "which could make the difference anything from -8.3 to +8.3 points",
+    )
+
+
+def test_items_without_a_time_or_a_price_are_told_by_side():
+    scores = np.array([1, NAN, 0, 1, 1, 0, 1, 1, NAN, 0])
+    lost, whole = side(scores, "lost", output_tokens=np.where(np.isnan(scores), NAN, 10)), side(np.ones(10), "whole")
+    for metric in ("latency.p50", "output_tokens"):
+        (note,) = compare_measure(whole, lost, metric).notes
+        assert note == f"2 items have no {metric} on a side (0 of whole, 2 of lost) and are left out"
+    again = side(np.ones(10), "again", cached=np.arange(10) < 4)
+    (note,) = compare_measure(whole, again, "latency.p50").notes
+    assert note.endswith("are left out; an answer used again has no time. Try: steelyard run --fresh")
+    assert compare_measure(whole, again, "output_tokens").notes == ()
+
+
+def test_a_side_with_scores_elsewhere_is_not_said_to_have_none():
+    found = compare_scores(side([NAN, NAN, 1], "base"), side([1, 0, NAN], "cand"))
+    assert found.of_candidate.status == "no item was scored on both sides"
+    assert compare_scores(side([NAN, NAN], "base"), side([1, 0], "cand")).of_baseline.status == "nothing was scored"
+
+
 def test_one_sentence_says_how_much_how_sure_and_at_what_cost():
     price = {"cost_usd": np.full(50, 0.001)}
     baseline = side([1] * 20 + [0] * 30, "base", cost_usd=np.linspace(0.001, 0.003, 50))
@@ -225,6 +254,9 @@ def test_settings_that_make_two_systems_of_one_model_are_said():
     warm = msgspec.structs.replace(INFO, settings={"model": {"temperature": 0.7}})
     found = compare_scores(side([1, 0, 1], "cold"), side([1, 1, 1], "warm", info=warm))
     assert found.notes == ("their settings differ: temperature 0.7 against the protocol's",)
+    newer = msgspec.structs.replace(INFO, settings={"model": {"version": "2"}})
+    found = compare_scores(side([1, 0, 1], "plain"), side([1, 1, 1], "newer", info=newer))
+    assert found.notes == ("their settings differ: version '2' against none",)
 
 
 def test_a_score_reads_as_people_expect_it():
@@ -385,6 +417,14 @@ def test_the_average_over_benchmarks_speaks_of_what_its_differences_speak_of_or_
     mixed = average_over_benchmarks([whole[0], second])
     assert (mixed.low, mixed.high) == (None, None)
     assert "a whole benchmark" in mixed.status
+
+
+def test_an_average_of_differences_ends_where_they_do():
+    far = compare_scores(side([1] * 40, "right"), side([0] * 40, "wrong"))
+    short = compare_scores(side([1], "right"), side([0], "wrong"))
+    found = average_over_benchmarks([far, short])
+    assert (found.value, found.low) == (-1, -1)
+    assert found.high > -0.8
 
 
 def test_odds_and_cohens_h_stand_beside_single_answers_alone():

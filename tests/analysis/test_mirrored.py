@@ -55,6 +55,7 @@ CASES = {
     "answers lost on both sides": sides([LOST[0], LOST[1][::-1]]),
     "other items": sides(RIGHT, sample=np.stack([np.arange(N), np.arange(N) + 7])),
     "repeats": sides(RIGHT, sample=np.arange(N) // 2),
+    "repeats lost on both sides": sides([LOST[0], LOST[1][::-1]], sample=np.arange(N) // 2),
     "few marks": sides(CHANCES[:, :15]),
     "clusters": sides(RIGHT, cluster=np.arange(N) // 4),
     "strata": sides(RIGHT, infos=({"aggregate": "macro"},) * 2, stratum=np.arange(N) % 3, strata=("a", "b", "c")),
@@ -83,6 +84,14 @@ def test_ratios_turned_round_are_as_if_compared_the_other_way_round(metric):
     one, other = sides(RIGHT, total_s=TIMES, cost_usd=0.01 * TIMES)
     there, back = (compare_measure(*pair, metric, margin=0.05) for pair in ((one, other), (other, one)))
     assert there.ratio.low is not None
+    assert_alike(mirrored(there, other, one), back)
+
+
+def test_what_a_measure_lacks_is_turned_round_with_it():
+    lacking = np.where(np.isnan([LOST[0], LOST[1][::-1]]), np.nan, TIMES)
+    one, other = sides(RIGHT, total_s=lacking, sample=np.stack([np.arange(N), np.arange(N) + 7]))
+    there, back = compare_measure(one, other, "latency.p50"), compare_measure(other, one, "latency.p50")
+    assert len(there.notes) == 2
     assert_alike(mirrored(there, other, one), back)
 
 

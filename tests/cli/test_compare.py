@@ -186,8 +186,8 @@ def test_of_a_single_item_no_difference_is_promised():
         out = io.StringIO()
         print_comparisons(msgspec.structs.replace(found, pairs=pairs), PlainConsole(file=out, width=160))
         assert words in out.getvalue()
-    expected = PowerForecast(benchmark="b", models=2, items=1, available=5, disagree=0.25, power=0.8, detectable=1.4,
-                             find=0.05, items_needed=785, most_usd_needed=None)  # fmt: skip
+    expected = PowerForecast(benchmark="b", models=2, comparisons=1, level=0.95, items=1, available=5, disagree=0.25,
+                             power=0.8, detectable=1.4, find=0.05, items_needed=785, most_usd_needed=None)  # fmt: skip
     assert power_words(expected).startswith("b: 1 items are too few to tell two models apart; 5 points would take 785")
 
 
@@ -487,3 +487,93 @@ def test_models_of_several_runs_stand_on_one_front_and_have_a_coefficient_from_f
     other = answers("other", set())
     refused = steelyard("compare", numbers[0], other, "--correlations")
     assert (refused.returncode, "cannot be paired: dataset digest" in refused.stderr) == (2, True)
+
+
+def asked_of(*models, items=12):
+    """A run of functions by the names of ``models``: a fails always, b on half of the items, others never."""
+    some = [sy.Sample(id=f"i{i}", input=str(i), target=str(i)) for i in range(items)]
+
+    def answering(name, wrong):
+        def answer(prompt: str) -> str:
+            if name == "a" or (name == "b" and int(prompt) % 2):
+                raise RuntimeError("down")
+            return "no" if int(prompt) % wrong == 0 else prompt
+
+        answer.__name__ = name
+        return answer
+
+    benchmark = sy.Benchmark(
+        name="some",
+        version="1",
+        load=lambda selection: some,
+        grade=lambda sample, completion: completion.text == sample.target,
+    )
+    return sy.run([answering(name, 2 + place) for place, name in enumerate(models)], [benchmark]).number
+
+
+def test_a_model_without_a_score_takes_nobodys_place():
+    run = asked_of("c", "d", "a", "e")
+    (ranking,) = compared(run)["rankings"]
+    assert ([place["name"] for place in ranking["places"]], ranking["n"]) == (["e", "d", "c"], 12)
+    assert ranking["unscored"] == ["a"]
+    assert "(n = 12). Without a score, so without a place: a." in ok("compare", run)
+    assert compared(run, "--model", "c", "--model", "d", "--model", "a")["rankings"] == []
+
+
+def test_of_too_few_items_there_are_no_places():
+    out = ok("compare", asked_of("c", "d", "e", items=1))
+    assert "1 item has a score of all 3: too few for places." in out
+    assert "chance of being best" not in out
+
+
+def test_a_baseline_is_told_over_the_most_items_that_it_shares():
+    out = ok("compare", asked_of("c", "a", "b", "d"))
+    assert "c: accuracy 50.0 % (25.4 to 74.6, Wilson 95 %, n = 12)" in out
+    assert "a: accuracy unknown: nothing was scored" in out
+
+
+def test_what_failed_is_told_once_of_scores_and_also_of_a_time():
+    run = asked_of("c", "b")
+    assert ok("compare", run).count("6 items have no ") == 1
+    assert "6 items have no latency.p50 on a side (0 of c, 6 of b)" in ok("compare", run, "--metric", "latency.p50")
+
+
+def test_the_family_of_correlations_is_counted_as_it_is_adjusted():
+    run = asked_of("c", "d", "e", items=40)
+    found = compared(run, "--correlations")["correlations"]
+    with_p = [one for one in found if one["p"] is not None]
+    assert 0 < len(with_p) < len(found)
+    told = f"over all {len(found)}, of which {len(found) - len(with_p)} without a p count as nothing found"
+    assert told in ok("compare", run, "--correlations")
+    least = min(with_p, key=lambda one: one["p"])
+    others = [len(found) * one["p"] / (1 + sum(other["p"] < one["p"] for other in with_p)) for one in with_p]
+    assert least["adjusted_p"] == pytest.approx(min(1, *others))
+
+
+@pytest.mark.parametrize(
+    ("models", "benchmarks", "level"), [(2, 1, 0.95), (1, 1, 0.95), (3, 1, 0.975), (2, 2, 0.975), (4, 2, 1 - 0.1 / 6)]
+)
+def test_a_dry_run_tells_apart_at_the_level_that_the_comparisons_will_have(models, benchmarks, level):
+    cells = [
+        CellForecast(model=f"m{model}", benchmark=f"b{benchmark}", items=300, available=1319, repeats=1, requests=300,
+                     known=0, input_tokens=0, most_output_tokens=0, most_cost_usd=0.0, most_batch_cost_usd=0.0,
+                     most_request_usd=0.01, judge_requests=0, judge_most_cost_usd=0.0, half_width=0.06)
+        for benchmark in range(benchmarks) for model in range(models)
+    ]  # fmt: skip
+    expected = power_forecast(cells, [False] * len(cells), find=0.05)[0]
+    reach = oracle.norm.ppf(0.5 + level / 2) + oracle.norm.ppf(0.8)
+    assert expected.level == pytest.approx(level)
+    assert expected.detectable == pytest.approx(reach * np.sqrt(0.25 / 300))
+    assert expected.items_needed == np.ceil(reach**2 * 0.25 / 0.05**2)
+    assert ("comparisons at" in power_words(expected)) == (level > 0.95)
+
+
+def test_clusters_too_few_for_an_interval_leave_no_place_either():
+    rows = [{"id": f"c{i}", "question": f"q{i}", "answer": str(i), "cluster": min(1, i // 54)} for i in range(60)]
+    write_lines("cases.jsonl", rows)
+    runs = [answers(name, set(range(right)), n=60) for name, right in (("low", 10), ("mid", 30), ("high", 60))]
+    (ranking,) = compared(*runs)["rankings"]
+    assert {(place["low"], place["high"], place["near_best"]) for place in ranking["places"]} == {(1, 3, True)}
+    out = ok("compare", *runs)
+    assert "The clusters of the 60 items are too few, or too unlike in size, for places." in out
+    assert "told apart" not in out

@@ -19,7 +19,7 @@ from steelyard import stats
 from steelyard.analysis.accuracy import accuracy, is_binary, is_over_strata, stratum_weights
 from steelyard.analysis.estimates import Context
 from steelyard.analysis.pairing import Paired, Range, differing_settings, lost_range, mean_difference, pair_scores
-from steelyard.analysis.score_difference import WeighedStrata, score_difference, with_its_inverted_test
+from steelyard.analysis.score_difference import NONE_ON_BOTH, WeighedStrata, score_difference, with_its_inverted_test
 from steelyard.analysis.wording import counted, signed_points
 from steelyard.types import Agreement, CellInfo, Columns, Comparison, Estimate, Pairing, Verdict
 
@@ -30,6 +30,8 @@ FALSE_SHARE = 0.10
 MUCH_LOST = 0.01
 WAS, HAS = ("was", "were"), ("has", "have")
 MIXED = "some of its differences are of a whole benchmark, others of questions like its own"
+OF_THE_PROTOCOL = ("system", "temperature", "max_tokens", "stop")
+"""Settings that a protocol gives where a model has none of its own."""
 NO_SPREAD = 1e-9
 """A standard error that is rounding alone, as of a ratio that every item has."""
 
@@ -64,7 +66,11 @@ def compare_scores(
     lost = _lost(metric, baseline, candidate, found.difference.value or 0.0)
     sides = [_over_items(metric, side, pair) for side in (baseline, candidate)]
     seen = _agreement(pair)
-    met = pairing_of(pair, low=lost.low, high=lost.high)
+    met = msgspec.structs.replace(
+        pairing_of(pair, low=lost.low, high=lost.high),
+        unscored_repeats_baseline=_unscored_repeats(metric, baseline, pair),
+        unscored_repeats_candidate=_unscored_repeats(metric, candidate, pair),
+    )
     return Comparison(
         metric=metric,
         benchmark=candidate.info.label,
@@ -169,10 +175,13 @@ def settings_note(baseline: Side, candidate: Side) -> list[str]:
         return []
     differing = differing_settings(candidate.info, baseline.info)
 
-    def told(value: object) -> str:
-        return "the protocol's" if value is None else repr(value)
+    def told(field: str, value: object) -> str:
+        unset = "the protocol's" if field in OF_THE_PROTOCOL else "none"
+        return unset if value is None else repr(value)
 
-    words = [f"{one.field.replace('_', ' ')} {told(one.a)} against {told(one.b)}" for one in differing]
+    words = [
+        f"{one.field.replace('_', ' ')} {told(one.field, one.a)} against {told(one.field, one.b)}" for one in differing
+    ]
     return [f"their settings differ: {', '.join(words)}"] if words else []
 
 
@@ -209,6 +218,7 @@ def average_over_benchmarks(comparisons: Sequence[Comparison], *, confidence: fl
 
     The benchmarks are fixed: the error is that of their items, sqrt(sum SE^2) / B, and speaks of no other benchmark.
     Without one where the differences are bounded for whole benchmarks in part, and in part for questions like theirs.
+    Of differences that end at 1, as those of shares do, the mean ends there too.
     """
     errors = [standard_error(one.difference) for one in comparisons]
     values = [one.difference.value for one in comparisons if one.difference.value is not None]
@@ -220,11 +230,13 @@ def average_over_benchmarks(comparisons: Sequence[Comparison], *, confidence: fl
     estimands = {one.difference.estimand for one in comparisons}
     is_known = len(known) == count and len(estimands) == 1
     unbounded = "a difference without an interval" if len(known) < count else MIXED
+    ends = [end for one in comparisons for end in (one.difference.low, one.difference.high) if end is not None]
+    most = 1.0 if all(abs(end) <= 1 for end in ends) else math.inf
     return Estimate(
         metric=comparisons[0].metric,
         value=value,
-        low=value - reach if is_known else None,
-        high=value + reach if is_known else None,
+        low=max(-most, value - reach) if is_known else None,
+        high=min(most, value + reach) if is_known else None,
         level=confidence if is_known else None,
         n=sum(one.difference.n for one in comparisons),
         method=f"plain mean over {count} fixed benchmarks, normal",
@@ -271,12 +283,15 @@ def _strata_of(pair: Paired, candidate: Side) -> WeighedStrata | None:
 
 
 def _over_items(metric: str, side: Side, pair: Paired) -> Estimate:
-    """The side's own estimate over the paired items alone."""
+    """The side's own estimate over the paired items alone; of none it says whether the side has scores elsewhere."""
     is_paired = np.isin(side.columns.sample, pair.items)
     scores = {metric: np.where(is_paired, side.columns.scores[metric], np.nan)}
     columns = msgspec.structs.replace(side.columns, scores=scores)
     found = accuracy(metric, columns, Context(info=side.info, confidence=CONFIDENCE))
-    return found if found.value is None else msgspec.structs.replace(found, status="ok")
+    if found.value is not None:
+        return msgspec.structs.replace(found, status="ok")
+    is_scored = not np.isnan(side.columns.scores[metric]).all()
+    return msgspec.structs.replace(found, status=NONE_ON_BOTH) if is_scored else found
 
 
 def _agreement(pair: Paired) -> Agreement | None:
@@ -304,14 +319,8 @@ def _used_again(baseline: Side, candidate: Side) -> int:
 
 def notes_on(met: Pairing, baseline: Side, candidate: Side) -> tuple[str, ...]:
     """What a reader must know of the items that are not among the pairs, and of those that are."""
-    notes = []
-    same = baseline.name == candidate.name
-    names = [f"run #{side.run}" if same else side.name for side in (baseline, candidate)]
-    if met.only_baseline or met.only_candidate:
-        notes.append(
-            f"{counted(met.n_common, 'item', WAS)} asked on both sides; {met.only_baseline:,} only of {names[0]} "
-            f"and {met.only_candidate:,} only of {names[1]} are left out"
-        )
+    notes = unshared_note(met, baseline, candidate)
+    names = names_apart(baseline, candidate)
     lost = met.n_common - met.n
     if lost and met.low is not None and met.high is not None:
         notes.append(
@@ -320,9 +329,50 @@ def notes_on(met: Pairing, baseline: Side, candidate: Side) -> tuple[str, ...]:
             f"difference anything from {signed_points(met.low)} to {signed_points(met.high)} points"
             + (". Try: steelyard run --resume to ask them again" if lost > MUCH_LOST * met.n_common else "")
         )
+    notes += _unscored_repeats_note(met, names)
     if reused := _used_again(baseline, candidate):
         notes.append(
             f"{counted(reused, 'answer')} of run #{candidate.run} {WAS[reused != 1]} given in earlier runs and used "
             "again, which says nothing new of this model. Try: steelyard run --fresh"
         )
     return (*notes, *beside(baseline, candidate))
+
+
+def names_apart(baseline: Side, candidate: Side) -> list[str]:
+    """Both sides by name, or by run where one model stands against itself."""
+    is_one = baseline.name == candidate.name
+    return [f"run #{side.run}" if is_one else side.name for side in (baseline, candidate)]
+
+
+def unshared_note(met: Pairing, baseline: Side, candidate: Side) -> list[str]:
+    """The items that only one side was asked."""
+    if not (met.only_baseline or met.only_candidate):
+        return []
+    names = names_apart(baseline, candidate)
+    return [
+        f"{counted(met.n_common, 'item', WAS)} asked on both sides; {met.only_baseline:,} only of {names[0]} "
+        f"and {met.only_candidate:,} only of {names[1]} are left out"
+    ]
+
+
+def _unscored_repeats(metric: str, side: Side, pair: Paired) -> int:
+    """Answers without a score to items that have one by other answers."""
+    of_pairs = np.isnan(side.columns.scores[metric]) & np.isin(side.columns.sample, pair.items)
+    return int(of_pairs.sum())
+
+
+def _unscored_repeats_note(met: Pairing, names: Sequence[str]) -> list[str]:
+    """An item that lost some of its repeats stands, by fewer answers than were asked for."""
+    of_each = met.unscored_repeats_baseline, met.unscored_repeats_candidate
+    if not any(of_each):
+        return []
+    note = (
+        f"{counted(sum(of_each), 'answer', HAS)} no score ({of_each[0]:,} of {names[0]}, {of_each[1]:,} of {names[1]}) "
+        "to items that their other repeats stand for"
+    )
+    if met.n < met.n_common or met.low is None or met.high is None:
+        return [note]
+    return [
+        f"{note}, which could make the difference anything from {signed_points(met.low)} to {signed_points(met.high)} "
+        "points"
+    ]

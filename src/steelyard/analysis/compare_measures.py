@@ -21,19 +21,23 @@ from steelyard.analysis.clusters import (
 )
 from steelyard.analysis.compare import (
     CONFIDENCE,
+    HAS,
     Side,
     beside,
     detectable_difference,
     logarithm,
+    names_apart,
     pairing_of,
+    unshared_note,
     verdict,
 )
 from steelyard.analysis.estimates import is_answered, unknown
 from steelyard.analysis.pairing import Paired, pair_values
 from steelyard.analysis.times import LIKELIHOOD, in_flight
+from steelyard.analysis.wording import counted
 from steelyard.stats.intervals import ClusteredMean
 from steelyard.stats.paired import TTest
-from steelyard.types import Columns, Comparison, Estimand, Estimate
+from steelyard.types import Columns, Comparison, Estimand, Estimate, Pairing
 
 TIMES = {"latency": "total_s", "ttft": "ttft_s", "ttfo": "ttfo_s", "tpot": "tpot_s"}
 PERCENTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
@@ -77,6 +81,7 @@ def compare_measure(
     else:
         found = _percentiles(metric, pair, (candidate.columns, of_a), (baseline.columns, of_b), confidence)
     of_candidate, of_baseline, difference, ratio = found
+    met = pairing_of(pair)
     return Comparison(
         metric=metric,
         benchmark=candidate.info.label,
@@ -90,12 +95,39 @@ def compare_measure(
         ratio=ratio,
         margin=margin,
         verdict=verdict(ratio, margin=margin, better="lower", none=1.0),
-        pairing=pairing_of(pair),
+        pairing=met,
         detectable=None
         if (least := detectable_difference(logarithm(ratio), confidence)) is None
         else math.expm1(least),
-        notes=(*beside(baseline, candidate), *(load_note(baseline, candidate) if metric not in AMOUNTS else [])),
+        notes=notes_on_measure(metric, met, baseline, candidate),
     )
+
+
+def notes_on_measure(metric: str, met: Pairing, baseline: Side, candidate: Side) -> tuple[str, ...]:
+    """What a reader must know of the items that are not among the pairs, and of what was compared."""
+    return (
+        *unshared_note(met, baseline, candidate),
+        *without_figure_note(metric, met, baseline, candidate),
+        *beside(baseline, candidate),
+        *(load_note(baseline, candidate) if metric not in AMOUNTS else []),
+    )
+
+
+def without_figure_note(metric: str, met: Pairing, baseline: Side, candidate: Side) -> list[str]:
+    """The items that both sides were asked and one has no figure of: failed, used again, or never counted.
+
+    Where that is all of them, the estimate itself says why.
+    """
+    without = met.n_common - met.n
+    if not (without and met.n):
+        return []
+    names = names_apart(baseline, candidate)
+    note = (
+        f"{counted(without, 'item', HAS)} no {metric} on a side ({met.lost_baseline:,} of {names[0]}, "
+        f"{met.lost_candidate:,} of {names[1]}) and {'is' if without == 1 else 'are'} left out"
+    )
+    is_timed_anew = metric in AMOUNTS or not any(side.columns.cached.any() for side in (baseline, candidate))
+    return [note if is_timed_anew else f"{note}; an answer used again has no time. Try: steelyard run --fresh"]
 
 
 def load_note(baseline: Side, candidate: Side) -> list[str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from steelyard.analysis.compare import Side, beside, notes_on, odds_ratio
+from steelyard.analysis.compare import Side, notes_on, odds_ratio
+from steelyard.analysis.compare_measures import notes_on_measure
 from steelyard.types import Agreement, Comparison, Estimate, Pairing, Verdict
 
 TURNED: dict[Verdict, Verdict] = {"improved": "regressed", "regressed": "improved"}
@@ -38,7 +39,9 @@ def mirrored(found: Comparison, baseline: Side, candidate: Side) -> Comparison |
         agreement=seen,
         odds_ratio=odds_ratio(seen),
         cohens_h=None if found.cohens_h is None else 0.0 - found.cohens_h,
-        notes=notes_on(met, baseline, candidate) if ratio is None else tuple(beside(baseline, candidate)),
+        notes=notes_on(met, baseline, candidate)
+        if ratio is None
+        else notes_on_measure(found.metric, met, baseline, candidate),
     )
 
 
@@ -64,6 +67,8 @@ def _pairing_turned(met: Pairing) -> Pairing:
         only_candidate=met.only_baseline,
         lost_baseline=met.lost_candidate,
         lost_candidate=met.lost_baseline,
+        unscored_repeats_baseline=met.unscored_repeats_candidate,
+        unscored_repeats_candidate=met.unscored_repeats_baseline,
         low=None if met.high is None else 0.0 - met.high,
         high=None if met.low is None else 0.0 - met.low,
     )

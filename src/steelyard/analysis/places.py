@@ -10,9 +10,11 @@ from msgspec import Struct
 
 from steelyard import stats
 from steelyard.analysis.accuracy import is_over_strata, stratum_weights
+from steelyard.analysis.clusters import worth_of
 from steelyard.analysis.compare import CONFIDENCE, Side
 from steelyard.analysis.estimates import Context, distinct, item_means
 from steelyard.analysis.pairing import pair_scores
+from steelyard.stats.intervals import ClusteredMean
 
 
 class Place(Struct, frozen=True, kw_only=True):
@@ -34,7 +36,8 @@ class Place(Struct, frozen=True, kw_only=True):
 class Ranking(Struct, frozen=True, kw_only=True):
     """The places on one benchmark, best first, over the ``n`` items that all have scored.
 
-    ``dropped`` are models without a place, since a cascade asked them no more; with the run where there are several.
+    ``dropped`` are models without a place, since a cascade asked them no more, and ``unscored`` have no score at all;
+    with the run where there are several.
     """
 
     metric: str
@@ -43,23 +46,37 @@ class Ranking(Struct, frozen=True, kw_only=True):
     level: float
     places: tuple[Place, ...]
     dropped: tuple[str, ...] = ()
+    unscored: tuple[str, ...] = ()
+
+    @property
+    def is_known(self) -> bool:
+        """Whether items enough, in clusters enough, have a score of all for anybody to have a place."""
+        return all(place.first is not None for place in self.places)
 
 
 def rank(sides: Sequence[Side], metric: str) -> Ranking:
-    """Rank by a paired bootstrap over items, over clusters where items come in them, within strata that make a mean."""
+    """Rank by a paired bootstrap over items, over clusters where items come in them, within strata that make a mean.
+
+    Clusters too few for the interval of a difference leave every place possible.
+    """
     items = reduce(np.intersect1d, (_scored(side, metric) for side in sides))
     units = [_unit_scores(side, metric, items, sides[0]) for side in sides]
-    found = stats.rank_models(scores=np.array(units), strata=_strata_of(sides[0], metric, items), confidence=CONFIDENCE)
+    worth = _worth(sides[0], metric, items)
+    degrees = None if worth is None else worth.degrees
+    is_enough = worth is None or degrees is not None
+    found = stats.rank_models(
+        scores=np.array(units), strata=_strata_of(sides[0], metric, items), confidence=CONFIDENCE, degrees=degrees
+    )
     places = [
         Place(
             name=side.name,
             run=side.run,
             value=found.means[i],
             place=found.places[i],
-            low=found.low[i],
-            high=found.high[i],
-            first=found.first[i],
-            near_best=found.near_best[i],
+            low=found.low[i] if is_enough else 1,
+            high=found.high[i] if is_enough else len(sides),
+            first=found.first[i] if is_enough else None,
+            near_best=found.near_best[i] or not is_enough,
         )
         for i, side in enumerate(sides)
     ]
@@ -74,6 +91,14 @@ def rank(sides: Sequence[Side], metric: str) -> Ranking:
 
 def _scored(side: Side, metric: str) -> np.ndarray:
     return distinct(side.columns.sample[~np.isnan(side.columns.scores[metric])])
+
+
+def _worth(first: Side, metric: str, items: np.ndarray) -> ClusteredMean | None:
+    """What the clusters of the items are worth; ``None`` of independent items."""
+    pair = pair_scores(first.columns, first.columns, metric)
+    if pair.clusters is None or not len(items):
+        return None
+    return worth_of(pair.clusters[np.searchsorted(pair.items, items)])
 
 
 def _strata_of(first: Side, metric: str, items: np.ndarray) -> np.ndarray | None:

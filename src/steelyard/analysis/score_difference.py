@@ -28,6 +28,7 @@ from steelyard.stats.paired import t_test
 from steelyard.types import Estimate
 
 FEW_FOR_T = 50
+NONE_ON_BOTH = "no item was scored on both sides"
 
 
 class Inverted(Struct, frozen=True, kw_only=True):
@@ -61,7 +62,7 @@ class WeighedStrata(Struct, frozen=True, kw_only=True):
 def score_difference(metric: str, pair: Paired, strata: WeighedStrata | None, confidence: float) -> Found:
     """Side a - side b. ``strata`` where the headline is a mean over them."""
     if pair.n == 0:
-        return Found(difference=unknown(metric, "share", "no item was scored on both sides"), test="none", p=None)
+        return Found(difference=unknown(metric, "share", NONE_ON_BOTH), test="none", p=None)
     if strata is not None:
         return _over_strata(metric, pair, strata, confidence)
     if pair.clusters is None and pair.is_single and is_binary(pair.a) and is_binary(pair.b):

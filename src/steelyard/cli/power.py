@@ -2,7 +2,8 @@
 
 How often two models disagree is not known beforehand. One item in four is assumed, which is common between models of
 different makers; two versions of one model disagree less, and are told apart with fewer items. A mean over strata takes
-more items than a plain one where few items weigh much.
+more items than a plain one where few items weigh much. Several comparisons are at the level that ``compare`` has for so
+many, which takes more items than one does.
 """
 
 from __future__ import annotations
@@ -23,12 +24,15 @@ FIND = 0.05
 class PowerForecast(Struct, frozen=True, kw_only=True):
     """What two models' difference on one benchmark would have to be, as a share, and what finding ``find`` takes.
 
-    ``most_usd_needed`` is what all models of the plan cost at most with ``items_needed``; ``None`` where a price is
-    unknown.
+    ``level`` is that of each of the plan's ``comparisons``; in a grid that of one difference told apart, since of more
+    it is lower. ``most_usd_needed`` is what all models of the plan cost at most with ``items_needed``; ``None`` where a
+    price is unknown.
     """
 
     benchmark: str
     models: int
+    comparisons: int
+    level: float
     items: int
     available: int
     disagree: float
@@ -43,11 +47,17 @@ class PowerForecast(Struct, frozen=True, kw_only=True):
 
 def power_forecast(cells: Sequence[CellForecast], floors: Sequence[bool], find: float = FIND) -> list[PowerForecast]:
     """One for each benchmark that a model would be asked; ``floors`` says which cells are none of a model."""
+    from steelyard.analysis.compare import claim_level, grid_level
+
     groups: dict[str, list[CellForecast]] = {}
     for cell, is_floor in zip(cells, floors, strict=True):
         if not is_floor:
             groups.setdefault(cell.benchmark, []).append(cell)
-    return [_of_benchmark(label, group, find) for label, group in groups.items()]
+    candidates = [max(1, len(group) - 1) for group in groups.values()]
+    comparisons = sum(candidates)
+    is_grid = len(groups) > 1 and max(candidates) > 1
+    level = grid_level([None] * comparisons) if is_grid else claim_level(comparisons)
+    return [_of_benchmark(label, group, find, comparisons, level) for label, group in groups.items()]
 
 
 def power_words(expected: PowerForecast) -> str:
@@ -67,6 +77,8 @@ def power_words(expected: PowerForecast) -> str:
         if expected.items_needed > expected.available:
             text += f", and the benchmark has {expected.available:,}"
     assumed = f"if they disagree on one item in {1 / expected.disagree:.0f}; power {100 * expected.power:.0f} %"
+    if expected.comparisons > 1:
+        assumed += f"; each of {expected.comparisons} comparisons at {100 * expected.level:.4g} %"
     text += f" ({assumed}; of questions like these)."
     return text if expected.clusters is None else f"{text} {_cluster_words(expected.clusters, expected.design_effects)}"
 
@@ -90,14 +102,14 @@ def _cluster_words(clusters: int, effects: DesignEffects | None) -> str:
     )
 
 
-def _of_benchmark(label: str, cells: list[CellForecast], find: float) -> PowerForecast:
+def _of_benchmark(label: str, cells: list[CellForecast], find: float, comparisons: int, level: float) -> PowerForecast:
     from steelyard import stats
 
     items = cells[0].items
     effects = cells[0].design_effects
     in_clusters = 1.0 if effects is None or effects.difference is None else effects.difference
     variance = DISAGREE * cells[0].variance_factor * in_clusters
-    needed = stats.sample_size_paired(delta=find, omega2=variance, power=POWER).n
+    needed = stats.sample_size_paired(delta=find, omega2=variance, alpha=1 - level, power=POWER).n
     return PowerForecast(
         benchmark=label,
         models=len(cells),
@@ -105,7 +117,9 @@ def _of_benchmark(label: str, cells: list[CellForecast], find: float) -> PowerFo
         available=cells[0].available,
         disagree=DISAGREE,
         power=POWER,
-        detectable=stats.minimum_detectable_effect(n=items, omega2=variance, power=POWER).mde,
+        detectable=stats.minimum_detectable_effect(n=items, omega2=variance, alpha=1 - level, power=POWER).mde,
+        level=level,
+        comparisons=comparisons,
         clusters=cells[0].clusters,
         design_effects=effects,
         find=find,

@@ -5,12 +5,14 @@ All models are resampled on the same items, so what makes an item hard for every
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Sequence
 
 import numpy as np
+import scipy
 from msgspec import Struct
 
-from steelyard.stats.intervals import members_of
+from steelyard.stats.intervals import members_of, t_quantile
 
 WEIGHTS_AT_ONCE = 1 << 22
 
@@ -36,6 +38,7 @@ def rank_models(
     scores: Sequence[Sequence[float]] | np.ndarray,
     strata: Sequence[Hashable] | np.ndarray | None = None,
     confidence: float = 0.95,
+    degrees: float | None = None,
     draws: int = 2000,
     seed: int = 0,
 ) -> Places:
@@ -43,8 +46,9 @@ def rank_models(
 
     Higher is better. A first place that is shared counts in part for each that shares it. The differences from the best
     are judged together: each must be below what the largest of them is by chance (max-type simultaneous bounds). Of
-    fewer than some 30 items a bootstrap is too sure of itself. Items of fixed ``strata`` are drawn within each, one
-    fewer than it has, so that the error is right in small ones too (Rao & Wu 1988); lone items are drawn together.
+    fewer than some 30 items a bootstrap is too sure of itself; ``degrees`` of freedom, where few clusters stand for
+    items, widen it as t is wider than the normal. Items of fixed ``strata`` are drawn within each, one fewer than it
+    has, so that the error is right in small ones too (Rao & Wu 1988); lone items are drawn together.
     """
     table = np.asarray(scores, dtype=float)
     models = len(table)
@@ -63,15 +67,22 @@ def rank_models(
     drawn = _resampled(table, draws, generator) if strata is None else _within(table, strata, draws, generator)
     ranks = _ranks(drawn)
     tops = ranks == 1
-    tail = (1 - confidence) / 2
+    stretch = 1.0 if degrees is None else _stretch(degrees, confidence)
+    tail = float(scipy.special.ndtr(-stretch * scipy.special.ndtri(0.5 + confidence / 2)))
     return Places(
         means=tuple(float(mean) for mean in means),
         places=tuple(int(place) for place in _ranks(means[None, :])[0]),
         low=tuple(int(place) for place in np.quantile(ranks, tail, axis=0, method="lower")),
         high=tuple(int(place) for place in np.quantile(_last_of_equals(drawn), 1 - tail, axis=0, method="higher")),
         first=tuple(float(share) for share in (tops / tops.sum(axis=1, keepdims=True)).mean(axis=0)),
-        near_best=_near_best(means, drawn, items, confidence),
+        near_best=_near_best(means, drawn, items, confidence, stretch),
     )
+
+
+def _stretch(degrees: float, confidence: float) -> float:
+    """How much wider t is than the normal, with what resampling all the units leaves out of their error."""
+    of_normal = float(scipy.special.ndtri(0.5 + confidence / 2))
+    return t_quantile(degrees, 0.5 + confidence / 2) / of_normal * math.sqrt((degrees + 1) / degrees)
 
 
 def _resampled(table: np.ndarray, draws: int, generator: np.random.Generator, fewer: int = 0) -> np.ndarray:
@@ -112,7 +123,7 @@ def _last_of_equals(means: np.ndarray) -> np.ndarray:
     return np.asarray((means[:, None, :] >= means[:, :, None]).sum(axis=2))
 
 
-def _near_best(means: np.ndarray, drawn: np.ndarray, items: int, confidence: float) -> tuple[bool, ...]:
+def _near_best(means: np.ndarray, drawn: np.ndarray, items: int, confidence: float, stretch: float) -> tuple[bool, ...]:
     best = int(means.argmax())
     gaps, drawn_gaps = means[best] - means, drawn[:, [best]] - drawn
     errors = drawn_gaps.std(axis=0)
@@ -120,7 +131,7 @@ def _near_best(means: np.ndarray, drawn: np.ndarray, items: int, confidence: flo
     reach = 0.0
     if known.any():
         largest = ((drawn_gaps - gaps)[:, known] / errors[known]).max(axis=1)
-        reach = float(np.quantile(largest, confidence))
+        reach = stretch * float(np.quantile(largest, confidence))
     constant_tells = 0.5 ** (items - 1) <= 1 - confidence  # a gap alike on all items, by the sign test
     told = np.where(known, gaps > reach * errors + 1e-12, (gaps > 1e-12) & constant_tells)
     return tuple(bool(not one) for one in told)

@@ -24,7 +24,8 @@ class Pairing(Struct, frozen=True, kw_only=True):
     """How two cells' items met: ``n`` are compared, of ``n_common`` that both were asked.
 
     ``only_*`` were asked on that side alone. ``lost_*`` were asked on both and have no value on that side, for a failed
-    call or a failed grader. ``low`` and ``high`` are the difference had every lost answer of the candidate been wrong
+    call or a failed grader; ``unscored_repeats_*`` are answers lost so to items that their other repeats stand for.
+    ``low`` and ``high`` are the difference had every lost answer of the candidate been wrong
     and every one of the baseline right, and the other way round; ``None`` where values have no such range.
     """
 
@@ -34,6 +35,8 @@ class Pairing(Struct, frozen=True, kw_only=True):
     only_candidate: int = 0
     lost_baseline: int = 0
     lost_candidate: int = 0
+    unscored_repeats_baseline: int = 0
+    unscored_repeats_candidate: int = 0
     low: float | None = None
     high: float | None = None
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
+import numpy as np
 from msgspec import Struct
 
 from steelyard.analysis.compare import (
@@ -21,9 +22,10 @@ from steelyard.analysis.compare import (
     items_to_find,
     logarithm,
     p_by_interval,
+    unshared_note,
     verdict,
 )
-from steelyard.analysis.compare_measures import MEASURES, compare_measure
+from steelyard.analysis.compare_measures import MEASURES, compare_measure, without_figure_note
 from steelyard.analysis.pairing import PROTOCOL, check_pairable, pair_scores
 from steelyard.analysis.places import Ranking, rank
 from steelyard.analysis.sentences import names, sentence
@@ -215,7 +217,8 @@ def _compared(reader: Reader, pair: Pair, question: Question, family: Family, le
     else:
         comparison = _scores(reader, pair, question, family, level)
         measures = [compare_measure(baseline, candidate, name) for name in BESIDE]
-        beside = tuple(one for one in measures if one.ratio is not None and one.ratio.value is not None)
+        known = (one for one in measures if one.ratio is not None and one.ratio.value is not None)
+        beside = tuple(_beside_scores(one, comparison, baseline, candidate) for one in known)
         costs = [one for one in beside if one.metric == "cost.per_request"]
     detect = _to_find(comparison, question)
     is_of_part = comparison.control_variate is not None
@@ -230,6 +233,14 @@ def _compared(reader: Reader, pair: Pair, question: Question, family: Family, le
         sides=pair,
         available=min(baseline.info.available, candidate.info.available),
     )
+
+
+def _beside_scores(measure: Comparison, scores: Comparison, baseline: Side, candidate: Side) -> Comparison:
+    """The measure, without a word on what it lacks where the scores say it: items not shared, or without a figure."""
+    said = unshared_note(measure.pairing, baseline, candidate)
+    if measure.pairing.n >= scores.pairing.n:
+        said += without_figure_note(measure.metric, measure.pairing, baseline, candidate)
+    return msgspec.structs.replace(measure, notes=tuple(note for note in measure.notes if note not in said))
 
 
 def _left_out(reader: Reader, baseline: Side, candidate: Side, metric: str) -> LeftOut | None:
@@ -349,26 +360,34 @@ def _dropped(store: Store, pairs: Sequence[Pair]) -> set[int]:
 def _rankings(pairs: Sequence[Pair], reader: Reader, question: Question, dropped: set[int]) -> Iterator[Ranking]:
     """Places where three or more stand on one benchmark; of two the comparison says it all.
 
-    What a cascade dropped has none, and the items that it was asked do not narrow those of the others.
+    What a cascade dropped has none, nor has what has no score: the items of others are not narrowed to theirs.
     """
     if question.metric in MEASURES or question.control_variate:
         return
     is_of_one_run = len({run.id for pair in pairs for run, _ in pair}) == 1
     groups: dict[str, dict[tuple[int, str], Side]] = {}
     out: dict[str, list[str]] = {}
+    unscored: dict[str, list[str]] = {}
     for pair in pairs:
         for run, info in pair:
             if info.is_floor:
                 continue
             side = reader.side(run, info)
+            name = side.name if is_of_one_run else f"{side.name} (#{run.number})"
             if info.id in dropped:
-                out.setdefault(info.label, []).append(side.name if is_of_one_run else f"{side.name} (#{run.number})")
+                out.setdefault(info.label, []).append(name)
+            elif np.isnan(side.columns.scores[question.metric]).all():
+                unscored.setdefault(info.label, []).append(name)
             else:
                 groups.setdefault(info.label, {})[(run.number, side.name)] = side
     for label, group in groups.items():
         if len(group) > 2:
             ranking = rank(list(group.values()), question.metric)
-            yield msgspec.structs.replace(ranking, dropped=tuple(dict.fromkeys(out.get(label, ()))))
+            yield msgspec.structs.replace(
+                ranking,
+                dropped=tuple(dict.fromkeys(out.get(label, ()))),
+                unscored=tuple(dict.fromkeys(unscored.get(label, ()))),
+            )
 
 
 def _baseline_words(runs: Sequence[RunInfo], question: Question, found: Sequence[Compared]) -> str:

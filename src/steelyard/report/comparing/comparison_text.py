@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from steelyard.analysis.clusters import is_over_clusters
-from steelyard.analysis.compare import CONFIDENCE, FALSE_SHARE
+from steelyard.analysis.compare import CONFIDENCE, FALSE_SHARE, HAS
 from steelyard.analysis.places import Place, Ranking
 from steelyard.analysis.sentences import descriptive, names, points, times
 from steelyard.analysis.telling import NAMED, listed
@@ -19,7 +19,7 @@ from steelyard.analysis.wording import counted, decimals_of_points, dollars, wri
 from steelyard.report.comparing.comparison import Average, Compared, Comparisons
 from steelyard.report.comparing.variates_text import variate_words
 from steelyard.report.console import PlainConsole, console, new_table, tables_that_fit
-from steelyard.types import Comparison
+from steelyard.types import Comparison, Estimate
 
 HEADINGS = {
     "latency.p50": "latency P50",
@@ -52,9 +52,10 @@ def print_comparisons(comparisons: Comparisons, out: PlainConsole | None = None)
                 out.say(f"  {line}")
         for ranking in rankings:
             out.print()
-            out.print(_ranking_table(ranking))
-            if len(ranking.places) > MANY:
-                out.say(f"and {len(ranking.places) - MANY} more")
+            if ranking.is_known:
+                out.print(_ranking_table(ranking))
+                if len(ranking.places) > MANY:
+                    out.say(f"and {len(ranking.places) - MANY} more")
             out.say(_best_words(ranking))
     out.print()
     if len(comparisons.pairs) <= MANY:
@@ -81,13 +82,17 @@ def _average_words(average: Average) -> str:
 
 
 def _standings(pairs: Sequence[Compared]) -> list[str]:
-    """Each side as people expect it: ``accuracy 86.4 % (84.2 to 88.4, Wilson 95 %, n = 1,000)``."""
-    lines: dict[str, str] = {}
+    """Each side as people expect it: ``accuracy 86.4 % (84.2 to 88.4, Wilson 95 %, n = 1,000)``.
+
+    A baseline is told over the most items that it shares with a candidate.
+    """
+    sides: dict[str, Estimate] = {}
     for pair in pairs:
         one = pair.comparison
-        lines.setdefault(_who(one.baseline, one.baseline_run, one), descriptive(one.of_baseline))
-        lines[_who(one.candidate, one.candidate_run, one)] = descriptive(one.of_candidate)
-    return [f"{name}: {text}" for name, text in lines.items()]
+        baseline = _who(one.baseline, one.baseline_run, one)
+        sides[baseline] = max(sides.get(baseline, one.of_baseline), one.of_baseline, key=lambda side: side.n)
+        sides[_who(one.candidate, one.candidate_run, one)] = one.of_candidate
+    return [f"{name}: {descriptive(side)}" for name, side in sides.items()]
 
 
 def _outcome(pairs: Sequence[Compared]) -> Iterator[str]:
@@ -95,14 +100,19 @@ def _outcome(pairs: Sequence[Compared]) -> Iterator[str]:
     found = [pair.comparison for pair in pairs]
     first = found[0]
     is_one = len({(one.baseline, one.baseline_run) for one in found}) == 1
-    of = f"{_who(first.baseline, first.baseline_run, first)}, {descriptive(first.of_baseline)}"
+    most = max((one.of_baseline for one in found), key=lambda side: side.n)
+    of = f"{_who(first.baseline, first.baseline_run, first)}, {descriptive(most)}"
     yield f"{len(found):,} candidates {f'against {of}' if is_one else 'each against its baseline'}:"
     known = [one for one in found if (one.ratio or one.difference).value is not None]
     for word in MARKS:
         alike = sorted((one for one in known if one.verdict == word), key=_size, reverse=True)
         if alike:
-            most = "; ".join(f"{_who(one.candidate, one.candidate_run, one)} {_seen(one)}" for one in alike[:NAMED])
-            named = f"{', most of all' if len(alike) > 1 else ':'} {most}" if word in ("improved", "regressed") else ""
+            first_ones = (f"{_who(one.candidate, one.candidate_run, one)} {_seen(one)}" for one in alike[:NAMED])
+            named = (
+                f"{', most of all' if len(alike) > 1 else ':'} {'; '.join(first_ones)}"
+                if word in ("improved", "regressed")
+                else ""
+            )
             yield f"{len(alike):,} {word}{named}"
     if len(known) < len(found):
         yield f"{len(found) - len(known):,} cannot be compared"
@@ -223,7 +233,7 @@ def _called(place: Place, ranking: Ranking) -> str:
 
 
 def _best_words(ranking: Ranking) -> str:
-    return " ".join(filter(None, (_nearest_words(ranking), dropped_words(ranking))))
+    return " ".join(filter(None, (_nearest_words(ranking), dropped_words(ranking), _unscored_words(ranking))))
 
 
 def dropped_words(ranking: Ranking) -> str:
@@ -231,7 +241,15 @@ def dropped_words(ranking: Ranking) -> str:
     return f"Dropped by the cascade, so without a place: {listed(ranking.dropped)}." if ranking.dropped else ""
 
 
+def _unscored_words(ranking: Ranking) -> str:
+    return f"Without a score, so without a place: {listed(ranking.unscored)}." if ranking.unscored else ""
+
+
 def _nearest_words(ranking: Ranking) -> str:
+    if not ranking.is_known:
+        if ranking.n > 1:
+            return f"The clusters of the {ranking.n:,} items are too few, or too unlike in size, for places."
+        return f"{counted(ranking.n, 'item', HAS)} a score of all {len(ranking.places)}: too few for places."
     near = [_called(place, ranking) for place in ranking.places if place.near_best]
     if len(near) < 2:
         return f"{near[0]} is the best, told apart from all others (n = {ranking.n:,})." if near else ""

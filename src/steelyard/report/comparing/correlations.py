@@ -83,8 +83,7 @@ def print_correlations(found: Correlations) -> None:
     else:
         out.print("Going together with a right answer (association, not cause):")
         out.print(_table(found.correlations))
-        n = sum(one.p is not None for one in found.correlations)
-        out.print(f"p is Benjamini and Hochberg's over all {n}; * marks those at 10 %.")
+        out.print(_family_words(found.correlations))
     for one in found.fronts:
         if len(one.points) > 1:
             out.print()
@@ -123,10 +122,19 @@ def _table(correlations: Sequence[Correlation]) -> Table:
     for one in correlations:
         figure = one.figure if one.given is None else f"{one.figure}, at equal {one.given}"
         p = "–" if one.adjusted_p is None else f"{one.adjusted_p:.2g}"  # noqa: RUF001 - a dash for what is not known
-        mark = "*" if one.is_told else ""
-        note = one.r.status if one.r.status != "ok" else mark
+        note = " ".join(filter(None, ("*" if one.is_told else "", "" if one.r.status == "ok" else one.r.status)))
         table.add_row(*(one.benchmark, one.model or "models", figure, _r(one), f"{one.r.n:,}", p, note))
     return table
+
+
+def _family_words(correlations: Sequence[Correlation]) -> str:
+    """Over how many p is adjusted; what has none counts as found to be nothing."""
+    size = len(correlations)
+    without = sum(one.p is None for one in correlations)
+    if without == size:
+        return "None of them has a p."
+    counted_too = f", of which {without} without a p count as nothing found" if without else ""
+    return f"p is Benjamini and Hochberg's over all {size}{counted_too}; * marks those at 10 %."
 
 
 def _r(one: Correlation) -> str:
@@ -143,7 +151,7 @@ def _place(point: Standing) -> str:
         return f"not placed: {100 * point.unscored:.2g} % of its answers have no score"
     if not point.is_placed:
         return "not placed: no time and no cost beside the score"
-    return "on the front" if point.beaten_by is None else f"{point.beaten_by} is as good or better in all"
+    return "on the front" if point.beaten_by is None else f"{point.beaten_by} is as good or better in all known of both"
 
 
 def _front_table(one: Front) -> Table:
