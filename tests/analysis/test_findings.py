@@ -390,8 +390,8 @@ def test_high_stakes_is_withheld_where_calls_failed():
     broken = cell(scores, info={"model": "a"})
     found = recommended(STAKES, Contender(cell=broken, estimates={one.metric: one for one in broken.estimates}))
     assert not found.is_given
-    assert "8 of 400 requests failed" in found.why
-    assert found.settle.startswith("Mending what keeps it from being judged")
+    assert "a answers 98.0 % (96.5 to 98.9) of its requests on b@p, which misses the bar of at least 99 %" in found.why
+    assert "more items would not change that" in found.settle
 
 
 def test_a_fault_that_many_models_share_is_told_once():
@@ -440,14 +440,15 @@ def test_what_only_weighs_choices_is_to_be_asked_under_a_protocol_that_generates
     assert "mended" not in found.settle
 
 
-def test_what_is_no_fault_of_an_import_is_not_put_down_to_it_and_the_imported_are_named():
+def test_what_an_import_lost_and_what_nobody_knows_of_one_are_both_told_and_the_imported_are_named():
     scores = np.ones(400)
     scores[:12] = np.nan
     broken = cell(scores, info={"model": "a", "origin": "import sha256:00"})
     estimates = {one.metric: one for one in broken.estimates} | dict(contender("a", 390).estimates)
     found = recommended(STAKES, Contender(cell=broken, estimates=estimates))
     assert "12 of 400 requests failed or could not be graded" in found.why
-    assert found.settle == "Mending what keeps it from being judged; no number of items does."
+    assert found.settle.startswith("Ask a from here (steelyard run): of answers made elsewhere")
+    assert found.settle.endswith("Mending what keeps it from being judged; no number of items does.")
     imported = [contender(name, 395, info={"origin": "import sha256:00"}) for name in "ab"]
     found = recommended(STAKES, *imported, contender("live", 364))
     assert found.settle.startswith("Ask a and b from here (steelyard run): of answers made elsewhere")

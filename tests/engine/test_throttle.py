@@ -111,6 +111,27 @@ class Service:
         return True
 
 
+class Seated(Service):
+    """Takes so many at once and refuses the next one, whenever it comes."""
+
+    def __init__(self, loop, seats, **named):
+        super().__init__(loop, **named)
+        self.seats, self._busy = seats, 0
+
+    async def ask(self):
+        if self._busy >= self.seats:
+            await asyncio.sleep(0.005)
+            self.refused += 1
+            return Failure(kind="rate_limit", message="too many at once", retry_after_s=self._retry_after or None)
+        self._busy += 1
+        try:
+            await asyncio.sleep(self._latency_s * self._generator.uniform(0.7, 1.3))
+        finally:
+            self._busy -= 1
+        self.answered += 1
+        return None
+
+
 async def press(loop, throttle, service, workers, until_s, tokens=None):
     """Workers that ask again and again, and once more what failed, until the clock has come so far."""
 
@@ -144,6 +165,39 @@ def test_a_limit_nobody_stated_is_used_to_nine_tenths_with_few_refusals(per_minu
     ideal = min(10 * per_minute, 600 / latency_s * 64)
     assert service.answered >= 0.9 * ideal
     assert service.refused <= 0.1 * service.answered + 200
+
+
+@pytest.mark.parametrize("seats", [1, 4, 30])
+@pytest.mark.parametrize("retry_after", [True, False])
+@pytest.mark.parametrize("latency_s", [0.5, 2.0])
+def test_a_limit_of_what_is_in_flight_is_used_to_nine_tenths_with_few_refusals(seats, retry_after, latency_s):
+    async def scenario(loop):
+        throttle = Throttle(64, clock=loop.time)
+        service = Seated(loop, seats, latency_s=latency_s, retry_after=retry_after)
+        await press(loop, throttle, service, 64, 200.0)
+        return service
+
+    service = simulate(scenario)
+    assert service.answered >= 0.9 * 200 / latency_s * seats
+    assert service.refused <= 64 + 20
+
+
+@pytest.mark.parametrize(("before", "after"), [(4, 12), (12, 4)])
+def test_a_limit_of_what_is_in_flight_that_changes_is_learnt_anew(before, after):
+    async def scenario(loop):
+        throttle = Throttle(16, clock=loop.time)
+        service = Seated(loop, before, latency_s=0.5, retry_after=False)
+        until_then = []
+
+        def change():
+            service.seats = after
+            until_then.append(service.answered)
+
+        loop.call_at(60.0, change)
+        await press(loop, throttle, service, 16, 200.0)
+        return service.answered - until_then[0]
+
+    assert simulate(scenario) >= 0.85 * 140 / 0.5 * after
 
 
 @pytest.mark.parametrize("by_chance", [0.05, 0.2])

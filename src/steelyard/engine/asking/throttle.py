@@ -3,10 +3,11 @@
 Additive increase, multiplicative decrease (Chiu and Jain 1989): a refusal for rate cuts how many may be in flight, once
 for all requests that were on their way when it was cut; after a while each answer raises it again by one over what is
 allowed. A service that counts requests a minute refuses fast ones however few are in flight, so the rate at which
-they went is learnt too, kept just below, and raised slowly to see whether more is allowed by now. Where neither helps
-(``slowing``) a refusal costs its pause and no more. A pause that a service asks for holds everybody. When a service
-that has answered gives nothing but faults the way is closed, and one request at a time tries whether it is open again.
-Waiting here is never part of a latency.
+they went is learnt too, kept just below, and raised slowly to see whether more is allowed by now. One that counts what
+is in flight takes as many each time: where that shows (``seats``) so many go, as fast as they are answered. Where
+neither helps (``slowing``) a refusal costs its pause and no more. A pause that a service asks for holds everybody. When
+a service that has answered gives nothing but faults the way is closed, and one request at a time tries whether it is
+open again. Waiting here is never part of a latency.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
+from steelyard.engine.asking.seats import Seats, Sent
 from steelyard.engine.asking.slowing import Slowing
 from steelyard.providers.refusals import LONGEST_ASKED_S
 from steelyard.types import Failure
@@ -38,10 +40,9 @@ LEAST_TROUBLE = 10
 
 
 class Ticket(NamedTuple):
-    """Leave to send one request: when it was given, as the how many-th, and the tokens it was taken to cost."""
+    """Leave to send one request, and the tokens it was taken to cost."""
 
-    given_s: float
-    number: int
+    sent: Sent
     tokens: float
 
 
@@ -83,7 +84,7 @@ class Throttle:
         self._counted_from_s = clock()
         self._learnt_s_a_request = 0.0
         self._is_guessing = False
-        self._slowing = Slowing()
+        self._slowing, self._seats = Slowing(), Seats()
         self._troubles = 0
         self._has_answered = False
         self._closed_since_s: float | None = None
@@ -183,6 +184,8 @@ class Throttle:
         self._has_answered = True
         if self.refusals:
             self._slowing.ended(is_refused=False)
+            if (most := self._seats.answered(ticket.sent, self._clock())) is not None:
+                self._take_seats(most)
         if self.allowed < self.most and (self._slowing.is_in_vain or self._clock() > self._cut_s + COOL_DOWN_S):
             self.allowed = min(float(self.most), self.allowed + 1.0 / self.allowed)
         if self._learnt_s_a_request:
@@ -198,12 +201,16 @@ class Throttle:
 
     def _refused(self, ticket: Ticket, failure: Failure) -> None:
         self.refusals += 1
-        is_first = ticket.given_s > self._cut_s
-        self._slowing.ended(is_refused=True, is_behind=not is_first and ticket.number > self._first_refused)
+        is_first = ticket.sent.given_s > self._cut_s
+        self._seats.refused(ticket.sent, self._clock(), is_first=is_first)
+        self._slowing.ended(is_refused=True, is_behind=not is_first and ticket.sent.number > self._first_refused)
         if is_first:
-            self._cut_s, self._first_refused = self._clock(), ticket.number
-            self._slowing.went_behind(self._given - ticket.number)
+            self._cut_s, self._first_refused = self._clock(), ticket.sent.number
+            self._slowing.went_behind(self._given - ticket.sent.number)
             pause_s = failure.retry_after_s
+            if self._seats.most is not None:
+                self._take_seats(self._seats.most, pause_s)
+                return
             if pause_s is None:
                 pause_s = min(self._longest_pause_s, self._first_pause_s * 2**self._pauses)
                 self._pauses += 1
@@ -214,10 +221,18 @@ class Throttle:
         elif failure.retry_after_s is not None:
             self.hold(failure.retry_after_s, most_s=LONGEST_ASKED_S)
 
+    def _take_seats(self, most: int, pause_s: float | None = None) -> None:
+        """Keep to what the service takes at once: what goes within that need not go slower, nor wait unasked."""
+        self.allowed, self._learnt_s_a_request = float(min(most, self.most)), 0.0
+        if pause_s is not None:
+            self.hold(pause_s, most_s=LONGEST_ASKED_S)
+            self.on_refusal(pause_s)
+        self._given_before, self._counted_from_s = self._given, max(self._clock(), self._held_until_s)
+
     def _slow_down(self, refused: Ticket, pause_s: float) -> None:
         """Let fewer be in flight, and go slower; or neither, where that was seen to be in vain."""
-        elapsed_s = refused.given_s - self._counted_from_s
-        went = refused.number - self._given_before - 1
+        elapsed_s = refused.sent.given_s - self._counted_from_s
+        went = refused.sent.number - self._given_before - 1
         self._slowing.slows(elapsed_s / went if went >= LEAST_SENT else self._learnt_s_a_request)
         if self._slowing.is_in_vain:
             self.allowed, self._learnt_s_a_request = max(self.allowed, min(self.most, TRIED_AT_ONCE)), 0.0
@@ -275,7 +290,7 @@ class Throttle:
         s_a_request = max(self._s_a_request, self._learnt_s_a_request)
         self._next_request_s = max(now_s - TIMERS_ARE_LATE_S, self._next_request_s) + s_a_request
         self._next_token_s = max(now_s - TIMERS_ARE_LATE_S, self._next_token_s) + tokens * self._s_a_token
-        return Ticket(now_s, self._given, tokens)
+        return Ticket(Sent(now_s, self._given, self.in_flight), tokens)
 
     def _wake_in(self, seconds: float) -> None:
         if self._alarm is not None:
