@@ -245,25 +245,27 @@ def test_unreadable_answers_are_warned_of_beside_those_cut_off_and_not_for_being
     assert "not in the asked form" not in said(truncated=0.3, unparsed=0.3)
 
 
+SPENT = Spending(
+    calls=5, judge_calls=0, answers=5, retried=0, spent_usd=0.01, judge_usd=0.0, per_answer_usd=0.002, unknown=(),
+    doubtful_usd=0.0, doubtful_tries=0, cut_off_calls=0, cut_off_usd=0.0, cached=0, judge_cached=0, imported=0,
+    saved_usd=0.0, is_all_saved_known=True, budget_usd=None, remaining_usd=None, store_budget_usd=None,
+    store_remaining_usd=None,
+)  # fmt: skip
+
+
 def test_what_judging_took_stands_apart_and_is_in_no_price_of_an_answer():
-    spent = Spending(calls=240, judge_calls=160, answers=80, retried=0, spent_usd=0.078, judge_usd=0.076,
-                     per_answer_usd=0.002 / 80, unknown=(), doubtful_usd=0.0, doubtful_tries=0, cut_off_calls=0,
-                     cut_off_usd=0.0, cached=0, judge_cached=0, imported=0, saved_usd=0.0,
-                     is_all_saved_known=True, budget_usd=None, remaining_usd=None, store_budget_usd=None,
-                     store_remaining_usd=None)  # fmt: skip
-    assert spending_line(3, spent) == (
+    taken = msgspec.structs.replace(
+        SPENT, calls=240, judge_calls=160, answers=80, spent_usd=0.078, judge_usd=0.076, per_answer_usd=0.002 / 80
+    )
+    assert spending_line(3, taken) == (
         "Run #3: 240 requests sent (160 of them to judges), 0.0780 USD spent (0.0760 of it on judging), "
         "0.025 USD for 1,000 answers"
     )
 
 
 def test_what_was_saved_counts_the_judges_says_where_it_is_a_part_and_new_answers_have_a_price_of_their_own():
-    spent = Spending(calls=5, judge_calls=0, answers=5, retried=0, spent_usd=0.01, judge_usd=0.0,
-                     per_answer_usd=0.002, unknown=(), doubtful_usd=0.0, doubtful_tries=0, cut_off_calls=0,
-                     cut_off_usd=0.0, cached=20, judge_cached=18, imported=0, saved_usd=0.36,
-                     is_all_saved_known=False, budget_usd=None, remaining_usd=None, store_budget_usd=None,
-                     store_remaining_usd=None)  # fmt: skip
-    assert spending_line(4, spent) == (
+    taken = msgspec.structs.replace(SPENT, cached=20, judge_cached=18, saved_usd=0.36, is_all_saved_known=False)
+    assert spending_line(4, taken) == (
         "Run #4: 5 requests sent, 0.0100 USD spent, 2 USD for 1,000 new answers, "
         "20 answers and 18 of the judges' replies used again, which saved at least 0.3600 USD"
     )

@@ -167,9 +167,8 @@ async def _streamed(reply: Reply) -> AsyncIterator[Event]:
             raise reported(told.message, error_kind(told.code))
         elif event.response is not None and event.response.status in ("completed", "incomplete", "failed", "cancelled"):
             done = _done(event.response, refused=refused)
-            for text in (
-                () if "answer" in begun else _texts(event.response, at_ns)
-            ):  # some send it only when it is whole
+            whole = () if "answer" in begun else _texts(event.response, at_ns)  # some send it only then
+            for text in whole:
                 if text.channel not in begun:
                     yield text
             break

@@ -15,7 +15,7 @@ import math
 from collections import deque
 from typing import NamedTuple
 
-NEEDED = 2  # refusals of the same number
+NEEDED, MOST_NEEDED = 2, 64  # refusals of the same number
 REMEMBERED = 64  # requests of either kind
 TRIPS = 2  # of the shortest refusal: how long an answer may be on its way
 
@@ -69,7 +69,7 @@ class Seats:
         self._trip_s = min(self._trip_s, now_s - sent.given_s)
         if seated <= self._answered:
             self._answered, self._refused, self._seen = 0, None, 0
-            self._needed *= 2
+            self._needed = min(MOST_NEEDED, 2 * self._needed)
         elif self._refused is None or seated < self._refused:
             self._refused, self._seen = seated, 1
         elif seated == self._refused:
