@@ -10,7 +10,7 @@ from test_compare import ok
 import steelyard as sy
 from steelyard import stats
 from steelyard.analysis.clusters import correlation_within
-from steelyard.cli.earlier_clusters import alike_in_store, design_effects
+from steelyard.cli.earlier_clusters import alike_in_store
 from steelyard.providers.function import Function
 from steelyard.store import Store
 
@@ -98,8 +98,8 @@ def test_what_one_size_of_clusters_told_is_taken_over_to_another():
     with Store.open(Path(".steelyard/steelyard.db")) as store:
         label = store.cells(store.run("1").id)[0].label
         alike = alike_in_store(store, label)
-        of_twenty = design_effects(store, label, np.full(15, 20))
-        assert design_effects(store, "other", np.full(15, 20)) is None
+        of_twenty = alike.over(np.full(15, 20))
+        assert alike_in_store(store, "other") is None
     assert of_twenty.score == pytest.approx(stats.design_effect(mean_cluster_size=20, icc=alike.scores, n=ITEMS).deff)
 
 

@@ -46,15 +46,11 @@ class Alike(Struct, frozen=True, kw_only=True):
     scores: float
     differences: float | None
 
-
-def design_effects(store: Store, label: str, sizes: np.ndarray) -> DesignEffects | None:
-    """Those over clusters of these ``sizes``, of which the mean over items counts: sum m^2 / sum m (Kish 1965)."""
-    found = alike_in_store(store, label)
-    if found is None:
-        return None
-    more = float((sizes**2).sum() / sizes.sum()) - 1
-    difference = None if found.differences is None else 1 + more * found.differences
-    return DesignEffects(run=found.run, score=1 + more * found.scores, difference=difference)
+    def over(self, sizes: np.ndarray) -> DesignEffects:
+        """What that makes of clusters of these ``sizes``, of which the mean over items counts (Kish 1965)."""
+        more = float((sizes**2).sum() / sizes.sum()) - 1
+        difference = None if self.differences is None else 1 + more * self.differences
+        return DesignEffects(run=self.run, score=1 + more * self.scores, difference=difference)
 
 
 def alike_in_store(store: Store, label: str) -> Alike | None:
@@ -62,6 +58,8 @@ def alike_in_store(store: Store, label: str) -> Alike | None:
     of_one_model = None
     for run in store.runs(RUNS_LOOKED_THROUGH):
         cells = [cell for cell in store.cells(run.id) if cell.label == label and _is_soon_read(cell)][:MOST_CELLS]
+        if len(cells) < 2 and of_one_model is not None:
+            continue  # a run of one model tells nothing more
         found = _alike(run.number, cells, [store.columns(cell.id or 0) for cell in cells])
         if found is not None and found.differences is not None:
             return found

@@ -6,9 +6,12 @@ could tell apart.
 
 from __future__ import annotations
 
+from functools import cache
+
 from msgspec import Struct
 
 from steelyard.analysis.wording import amount
+from steelyard.cli.earlier_clusters import alike_in_store
 from steelyard.cli.forecast_cell import CellForecast, forecast_cell
 from steelyard.cli.power import FIND, PowerForecast, power_forecast, power_words
 from steelyard.engine.reuse.cache import count_known
@@ -41,7 +44,8 @@ def forecast(plan: Plan, store: Store | None = None, find: float = FIND) -> Fore
     """
     cells = prepare(plan, Given())
     known = [count_known(store, cell, plan) if store is not None else 0 for cell in cells]
-    expected = tuple(forecast_cell(cell, answers, store) for cell, answers in zip(cells, known, strict=True))
+    alike_in = cache(lambda label: None if store is None else alike_in_store(store, label))  # the same of every model
+    expected = tuple(forecast_cell(cell, answers, alike_in) for cell, answers in zip(cells, known, strict=True))
     power = power_forecast(expected, [cell.info.is_floor for cell in cells], find)
     watched = tuple(expansion(cells, plan))
     return Forecast(plan_digest=plan.digest(), cells=expected, stop=watched, power=tuple(power))

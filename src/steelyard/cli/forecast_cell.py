@@ -10,20 +10,16 @@ import math
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import numpy as np
 from msgspec import Struct
 
 from steelyard import prices
-from steelyard.cli.earlier_clusters import DesignEffects, design_effects
+from steelyard.cli.earlier_clusters import Alike, DesignEffects
 from steelyard.engine.cells import MOST_COUNTED, Cell
 from steelyard.engine.money.budget import costs_nothing, is_free
 from steelyard.engine.schedule.strata import variance_factor
 from steelyard.types import ModelSpec, Prompt, Usage
-
-if TYPE_CHECKING:
-    from steelyard.store import Store
 
 CHARACTERS_PER_TOKEN = 4
 PROMPTS_MEASURED = 50
@@ -60,14 +56,15 @@ class CellForecast(Struct, frozen=True, kw_only=True):
     design_effects: DesignEffects | None = None
 
 
-def forecast_cell(cell: Cell, known: int, store: Store | None = None) -> CellForecast:
+def forecast_cell(cell: Cell, known: int, alike_in: Callable[[str], Alike | None] = lambda label: None) -> CellForecast:
     """What the cell would ask, of which ``known`` answers are in the store and would be used again.
 
-    How alike items of one cluster are is learnt from earlier answers there.
+    ``alike_in`` tells how alike items of one cluster of a benchmark were in earlier answers.
     """
     info, factor = cell.info, variance_factor(cell.task)
     sizes = _cluster_sizes(cell)
-    effects = None if sizes is None or store is None else design_effects(store, info.label, sizes)
+    alike = None if sizes is None else alike_in(info.label)
+    effects = None if alike is None or sizes is None else alike.over(sizes)
     planned = info.items * info.repeats
     requests = planned - known
     shown = cell.task.positions[:PROMPTS_MEASURED]
