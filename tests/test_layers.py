@@ -15,7 +15,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "types": set(),
     "sandbox": GROUND,
     "errors": {"types"},
-    "document": {"errors"},
+    "document": GROUND,
     "folders": set(),
     "threads": set(),
     "secrets": set(),

@@ -10,6 +10,7 @@ import yaml
 from msgspec import Struct
 
 from steelyard.errors import PlanError, UsageError, nearest, not_utf_8
+from steelyard.types.ready import ready
 
 T = TypeVar("T", bound=Struct)
 
@@ -57,7 +58,7 @@ class Document:
     def convert(self, schema: type[T]) -> T:
         """The document under a schema."""
         try:
-            return msgspec.convert(self.value, type=schema)
+            return msgspec.convert(self.value, type=ready(schema))
         except msgspec.ValidationError as error:
             raise self._misfit(str(error)) from error
 

@@ -33,6 +33,7 @@ from steelyard.benchmarks.rows import Entry, Row, RowFile, canonical, open_rows
 from steelyard.errors import DataError, UnknownName
 from steelyard.scoring import code, exact, number
 from steelyard.types import Message, Sample
+from steelyard.types.ready import ready
 
 QUESTION_KEYS = ("question", "input", "prompt", "messages")
 ANSWER_KEYS = ("answer", "target", "expected")
@@ -324,7 +325,7 @@ def as_text(value: Any, what: str) -> str:
 
 
 def _turns(value: list[Any]) -> tuple[Message, ...]:
-    turns = msgspec.convert(value, type=tuple[Message, ...])
+    turns = msgspec.convert(value, type=ready(tuple[Message, ...]))
     if not turns:
         raise ValueError("messages is empty")
     return turns

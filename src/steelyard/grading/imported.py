@@ -25,6 +25,7 @@ from steelyard.grading.stored import grade_missing
 from steelyard.plan.plan import BenchmarkSpec, Plan
 from steelyard.store import NewCall, Store
 from steelyard.types import Call, Completion, Likelihood, ModelSpec, Request, RunInfo, Timing, Usage
+from steelyard.types.ready import ready
 
 ROWS_AT_ONCE = 500
 MOST_FAULTS_SHOWN = 5
@@ -141,7 +142,7 @@ def read_answers(file: Path, task: Task) -> list[Answer]:
 
 
 def _answers(line: bytes, places: dict[str, int], task: Task) -> Iterator[Answer]:
-    row = msgspec.json.decode(line, type=Row)
+    row = msgspec.json.decode(line, type=ready(Row))
     if row.sample_id not in places:
         near = difflib.get_close_matches(row.sample_id, places, n=1, cutoff=0.5)
         hint = f" Did you mean {near[0]!r}?" if near else ""

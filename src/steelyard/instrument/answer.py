@@ -17,6 +17,7 @@ from msgspec import Meta, Struct
 
 from steelyard.errors import UsageError
 from steelyard.instrument.settings import Settings
+from steelyard.types.ready import ready
 
 Stop = Literal["stop", "length", "content_filter", "refusal"]
 
@@ -103,7 +104,7 @@ def load_answers(path: str | None) -> tuple[Known, ...]:
     for number, line in enumerate(lines, 1):
         if line.strip():
             try:
-                known.append(msgspec.json.decode(line, type=Known))
+                known.append(msgspec.json.decode(line, type=ready(Known)))
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 raise UsageError(
                     f'{path}, line {number}: {error}. Expected {{"prompt": ..., "completion": ...}}'

@@ -15,6 +15,7 @@ from steelyard.engine.weight.loops import loop_factory
 from steelyard.errors import EnvironmentFault, SteelyardError
 from steelyard.instrument.mock import Mock
 from steelyard.instrument.settings import Settings
+from steelyard.types.ready import ready
 
 GRACE_S = 5.0
 
@@ -83,7 +84,7 @@ async def _end_of_input() -> AsyncIterator[asyncio.Event]:
 
 def main() -> int:
     """Read settings as one line of JSON from standard input, print the base URL, serve until the input ends."""
-    settings = msgspec.json.decode(sys.stdin.buffer.readline(), type=Settings)
+    settings = msgspec.json.decode(sys.stdin.buffer.readline(), type=ready(Settings))
     try:
         serve(settings, until_end_of_input=True, quietly=True)
     except SteelyardError as error:

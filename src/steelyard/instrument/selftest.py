@@ -34,6 +34,7 @@ from steelyard.instrument.settings import Settings
 from steelyard.providers.openai import OpenAI
 from steelyard.stats import clustered_quantile_interval, quantile_interval
 from steelyard.types import Message, Prompt, Request, Timing
+from steelyard.types.ready import ready
 
 STREAMS = (1, 16, 64, 256)
 BOUND_MS = 1.0
@@ -182,7 +183,7 @@ def _request(label: str) -> Request:
 
 
 def _served(base_url: str) -> list[Served]:
-    return msgspec.json.decode(_page(base_url, "/timings"), type=list[Served])
+    return msgspec.json.decode(_page(base_url, "/timings"), type=ready(list[Served]))
 
 
 def _cpu_s(base_url: str) -> float:

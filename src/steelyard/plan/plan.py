@@ -15,6 +15,7 @@ from msgspec import Struct
 from steelyard.errors import UsageError
 from steelyard.plan.stopping import Stop
 from steelyard.types import ModelSpec
+from steelyard.types.ready import ready
 
 Order = Literal["shuffled", "file"]
 NOT_ASKED = ("name", "tags", "metrics", "workers", "budget_usd", "fresh", "cache_max_age_s", "success", "baseline")
@@ -94,7 +95,7 @@ class Plan(Struct, frozen=True, kw_only=True):
 
 def plan_from_document(document: dict[str, Any]) -> Plan:
     """The plan that a store or ``as_document`` gave."""
-    return msgspec.convert(document, type=Plan)
+    return msgspec.convert(document, type=ready(Plan))
 
 
 def distinct_ids(models: Iterable[ModelSpec]) -> tuple[ModelSpec, ...]:

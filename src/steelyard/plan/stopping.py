@@ -14,6 +14,7 @@ from msgspec import Meta, Struct
 
 from steelyard.criteria import parse_threshold
 from steelyard.errors import UsageError, nearest
+from steelyard.types.ready import ready
 
 Share = Annotated[float, Meta(gt=0, le=1)]
 Error = Annotated[float, Meta(gt=0, le=0.5)]
@@ -111,7 +112,7 @@ def stop_rule(entry: Mapping[str, Any] | None) -> Stop | None:
     if off := [name for name in SWITCHES if entry.get(name, True) is not True]:
         raise UsageError(f"stop: {off[0]} is either true or left out")
     try:
-        found = msgspec.convert(settings | {"rule": kind.__struct_config__.tag}, type=kind)
+        found = msgspec.convert(settings | {"rule": kind.__struct_config__.tag}, type=ready(kind))
     except msgspec.ValidationError as error:
         raise UsageError(f"stop: {str(error).replace(' - at `$.', ' in `')}") from error
     return _in_order(found)
@@ -149,7 +150,7 @@ def cascade_rule(entry: Mapping[str, Any] | None, success: Sequence[str]) -> Cas
     settings: dict[str, Any] = {key: entry[key] for key in ("looks", "alpha") if key in entry}
     settings |= {"worse_by": _worse_by(entry.get("drop_when")), "success": list(success) if skips else []}
     try:
-        found = msgspec.convert(settings | {"rule": "cascade"}, type=Cascade)
+        found = msgspec.convert(settings | {"rule": "cascade"}, type=ready(Cascade))
     except msgspec.ValidationError as error:
         raise UsageError(f"cascade: {str(error).replace(' - at `$.', ' in `')}") from error
     _in_order(found)

@@ -30,6 +30,7 @@ from steelyard.providers.reply import Reply
 from steelyard.providers.services import address_of, key_of
 from steelyard.secrets import Secret
 from steelyard.types import Channel, FailureKind, ModelSpec, Request, Usage
+from steelyard.types.ready import ready
 
 VERSION = "2023-06-01"
 MOST_TOKENS = 32_000
@@ -85,8 +86,8 @@ class _Event(Struct):
     error: _Error | None = None
 
 
-_events = msgspec.json.Decoder(_Event)
-_messages = msgspec.json.Decoder(_Message)
+_events = msgspec.json.Decoder(ready(_Event))
+_messages = msgspec.json.Decoder(ready(_Message))
 
 
 def connect(spec: ModelSpec) -> Endpoint:

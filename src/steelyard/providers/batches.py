@@ -23,6 +23,7 @@ from msgspec import Struct
 
 from steelyard.errors import ProviderError, StoreError, StoreFull
 from steelyard.types import Completion, Failure, Request
+from steelyard.types.ready import ready
 
 LONGEST_SUBMIT_S = 1200.0
 """How long handing in may take: after that it was either done or given up."""
@@ -146,7 +147,7 @@ class FolderJournal:
     def ticket(self, label: str) -> Ticket | None:
         """The ticket of this label as it was kept last."""
         try:
-            return msgspec.json.decode(self._path(label).read_bytes(), type=Ticket)
+            return msgspec.json.decode(self._path(label).read_bytes(), type=ready(Ticket))
         except FileNotFoundError:
             return None
         except msgspec.DecodeError as error:

@@ -19,6 +19,7 @@ from steelyard.providers.interface import LikelihoodProvider
 from steelyard.providers.services import SERVICES, key_variable
 from steelyard.secrets import InVariable
 from steelyard.types import LOST_TEXT, CellInfo, ModelSpec, Record, Request, WireRequest
+from steelyard.types.ready import ready
 
 BY_LOGPROB = ", logprob"
 """What the origin of answers ends with whose tokens' probabilities were asked for in the same request."""
@@ -35,7 +36,7 @@ def request_by_hand(cell: CellInfo, record: Record, left_out: Mapping[str, str])
     if (completion is not None and completion.cached) or LOST_TEXT in record.sample.flags or cell.sends_several:
         return None
     try:
-        spec = msgspec.convert(cell.settings.get("model"), ModelSpec)
+        spec = msgspec.convert(cell.settings.get("model"), ready(ModelSpec))
         return _made_again(spec, cell.origin.removesuffix(BY_LOGPROB), record.call.request, left_out)
     except (msgspec.ValidationError, ProviderError, UsageError):
         return None

@@ -16,6 +16,7 @@ from steelyard.errors import ProviderError
 from steelyard.providers.counted import Told, usage_of
 from steelyard.providers.interface import Weighed
 from steelyard.types import Failure, Likelihood
+from steelyard.types.ready import ready
 
 TRY_TEXT = "The capital of France is"
 TRY_CONTINUATION = " Paris"
@@ -62,7 +63,7 @@ def echo_body(model: str, text: str, continuations: tuple[str, ...], extra: dict
 def read_echo(data: bytes, text: str, continuations: tuple[str, ...]) -> Weighed:
     """One likelihood per continuation, in order; a reply that does not echo its prompts is ``rejected``."""
     try:
-        reply = msgspec.json.decode(data, type=EchoReply)
+        reply = msgspec.json.decode(data, type=ready(EchoReply))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ProviderError(Failure(kind="malformed", message=f"cannot read the echoed reply: {error}")) from error
     by_index = {choice.index: choice for choice in reply.choices}

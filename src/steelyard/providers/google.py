@@ -32,6 +32,7 @@ from steelyard.providers.reply import Reply
 from steelyard.providers.services import address_of, key_of
 from steelyard.secrets import Secret
 from steelyard.types import ModelSpec, Request, Usage
+from steelyard.types.ready import ready
 
 VERSIONS = ("/v1", "/v1beta", "/v1alpha")
 
@@ -90,7 +91,7 @@ class _Response(Struct, rename="camel"):
         return next((one for one in self.candidates or () if not one.index), None)
 
 
-_responses = msgspec.json.Decoder(_Response)
+_responses = msgspec.json.Decoder(ready(_Response))
 
 
 class Google(Endpoint):

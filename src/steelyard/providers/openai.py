@@ -31,6 +31,7 @@ from steelyard.providers.reply import Reply
 from steelyard.providers.services import address_of, key_of
 from steelyard.secrets import Secret
 from steelyard.types import Channel, FailureKind, ModelSpec, Prompt, Request
+from steelyard.types.ready import ready
 
 RENAMED = {"max_tokens": "max_completion_tokens"}
 OPTIONAL = ("max_completion_tokens", "temperature", "seed", "stop", "reasoning_effort", "stream_options", "max_tokens")
@@ -137,7 +138,7 @@ class _Reply(Struct):
     code: Any = None
 
 
-_decoder = msgspec.json.Decoder(_Reply)
+_decoder = msgspec.json.Decoder(ready(_Reply))
 
 
 class OpenAI(Endpoint):

@@ -31,6 +31,7 @@ from steelyard.providers.reply import Reply
 from steelyard.providers.services import address_of, key_of
 from steelyard.secrets import Secret
 from steelyard.types import Channel, ModelSpec, Request, Usage
+from steelyard.types.ready import ready
 
 CHANNELS: dict[str, Channel] = {
     "response.output_text.delta": "answer",
@@ -93,8 +94,8 @@ class _Event(Struct):
     error: _Error | None = None
 
 
-_events = msgspec.json.Decoder(_Event)
-_responses = msgspec.json.Decoder(_Response)
+_events = msgspec.json.Decoder(ready(_Event))
+_responses = msgspec.json.Decoder(ready(_Response))
 
 
 class Responses(Endpoint):

@@ -18,6 +18,7 @@ from steelyard.report.results import Results
 from steelyard.store import Store
 from steelyard.store.reading.found import Basis
 from steelyard.types import RunInfo
+from steelyard.types.ready import ready
 
 if TYPE_CHECKING:
     from steelyard.report.evidence import Evidence
@@ -83,7 +84,7 @@ def found_in_passing(store: Store, results: Results) -> Found:
         return Found(records=basis.calls, missing="are tested when the run has ended")
     kept = store.found.get(run.id, basis)
     if kept:
-        return msgspec.json.decode(kept, type=Found)
+        return msgspec.json.decode(kept, type=ready(Found))
     why = "were not tested yet" if kept is None else "were tested, but the run or its grading has changed since"
     return Found(records=basis.calls, missing=why)
 

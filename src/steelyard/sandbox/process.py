@@ -15,6 +15,7 @@ import msgspec
 from steelyard.sandbox.backends import Recipe
 from steelyard.sandbox.inside import frames
 from steelyard.sandbox.verdict import Limits, Program, Verdict
+from steelyard.types.ready import ready
 
 MOST_ANSWER_BYTES = 1 << 16
 GRACE_S = 10.0  # beyond the time of a judgement, for forking and killing on a busy machine
@@ -77,8 +78,8 @@ class Zygote:
         answer = json.loads(self._receive(deadline - time.monotonic()))
         answer["reason"] = _printable(answer["reason"])
         if answer["outcome"] == "silent":
-            raise CheckerLost(msgspec.convert(answer | {"outcome": "crashed"}, Verdict))
-        return msgspec.convert(answer, Verdict)
+            raise CheckerLost(msgspec.convert(answer | {"outcome": "crashed"}, ready(Verdict)))
+        return msgspec.convert(answer, ready(Verdict))
 
     def close(self) -> None:
         """Kill it with everything below it."""

@@ -18,6 +18,7 @@ from steelyard.engine.work import Work
 from steelyard.engine.writer import patiently
 from steelyard.errors import StoreError
 from steelyard.providers.batches import FolderJournal, label_of
+from steelyard.types.ready import ready
 
 
 class Piece(Struct, frozen=True, kw_only=True):
@@ -83,7 +84,7 @@ class Standings:
 
     def _read(self, path: Path) -> Piece | None:
         try:
-            piece = msgspec.json.decode(path.read_bytes(), type=Piece)
+            piece = msgspec.json.decode(path.read_bytes(), type=ready(Piece))
         except msgspec.DecodeError as error:
             raise StoreError(f"cannot read {path}: {error}") from error
         if (piece.run, piece.model) != (self._run, self._model):

@@ -12,6 +12,7 @@ from steelyard.engine.money.budget import Grant
 from steelyard.engine.processes import child
 from steelyard.engine.processes.frames import Begin, End, Errand, Kept, Standing, ToRun, ToWorker, Wire
 from steelyard.engine.work import OpenCell
+from steelyard.types.ready import ready
 
 
 class Hand:
@@ -58,7 +59,7 @@ class Hand:
 
     async def listen(self, hear: Callable[[Hand, ToRun], None]) -> None:
         """Hear it out, until it is gone."""
-        decoder = msgspec.msgpack.Decoder(list[ToRun])
+        decoder = msgspec.msgpack.Decoder(ready(list[ToRun]))
         try:
             while said := await self._wire.hear(decoder):
                 for message in said:

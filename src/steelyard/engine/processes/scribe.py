@@ -35,6 +35,7 @@ from steelyard.engine.weight.loops import loop_factory
 from steelyard.engine.weight.resources import cores
 from steelyard.errors import EnvironmentFault, StoreError, StoreFull, StoreHeldUp
 from steelyard.store import NewCall, NewScore
+from steelyard.types.ready import ready
 
 if TYPE_CHECKING:
     from steelyard.store import Store
@@ -54,7 +55,7 @@ class Scribe:
         self._location = location
         self._wire: Wire | None = None
         self._known_keys: set[str] = set()
-        self._decoder = msgspec.msgpack.Decoder(list[FromScribe])
+        self._decoder = msgspec.msgpack.Decoder(ready(list[FromScribe]))
 
     async def start(self) -> None:
         """Return when it can write."""
@@ -100,7 +101,7 @@ class Scribe:
 async def _serve() -> None:
     """Write what comes, until the run wants no more of this or is gone."""
     wire = await Wire.over(child.own_socket())
-    decoder = msgspec.msgpack.Decoder(list[ToScribe])
+    decoder = msgspec.msgpack.Decoder(ready(list[ToScribe]))
     said = await wire.hear(decoder)
     if not said or not isinstance(opening := said[0], Open):
         return

@@ -68,6 +68,7 @@ from steelyard.plan.plan import plan_from_document
 from steelyard.providers.refusals import LONGEST_ASKED_S
 from steelyard.secrets import scrub
 from steelyard.store import NewCall, NewScore
+from steelyard.types.ready import ready
 
 if TYPE_CHECKING:
     from steelyard.store import Store
@@ -219,7 +220,7 @@ class Worker:
 
     def _open_lanes(self, cells: list[Cell], store: Store | None, seed: int) -> None:
         begin = self._begin
-        policy = msgspec.json.decode(begin.policy, type=RetryPolicy)
+        policy = msgspec.json.decode(begin.policy, type=ready(RetryPolicy))
         of_model: dict[str, dict[int, OpenCell]] = {}
         for number, (cell, row) in enumerate(zip(cells, begin.rows, strict=True)):
             counters = CellProgress(model=cell.spec.id, label=cell.info.label, planned=0)
@@ -338,7 +339,7 @@ def _opened(earlier: Earlier | None) -> AbstractContextManager[Store | None]:
 
 async def _serve(end: socket.socket) -> None:
     wire = await Wire.over(end)
-    decoder = msgspec.msgpack.Decoder(list[ToWorker])
+    decoder = msgspec.msgpack.Decoder(ready(list[ToWorker]))
     said = await wire.hear(decoder)
     if not said or not isinstance(begin := said[0], Begin):
         return

@@ -21,6 +21,7 @@ from steelyard.engine.cells import Cell
 from steelyard.engine.money.budget import is_free
 from steelyard.errors import UnknownName, UsageError
 from steelyard.types import CellInfo, Columns, Estimate, Look, ModelSpec, Usage
+from steelyard.types.ready import ready
 
 OF_PARTS = ("accuracy/", "accuracy.", "pass@", "spread.")
 """Figures that a benchmark has by its strata, groups and repeats."""
@@ -49,7 +50,7 @@ def would_have_cost(info: CellInfo, cheaper: CellInfo, asked: Columns) -> Estima
     The judge's part is what it took an answer there. ``None`` where a price or tokens are unknown, and of a system of
     several calls, for these are not foreseen.
     """
-    spec = msgspec.convert(info.settings["model"], ModelSpec)
+    spec = msgspec.convert(info.settings["model"], ready(ModelSpec))
     judge_usd = 0.0 if asked.judging is None else asked.judging.cost_usd
     tokens = [values[~np.isnan(values)] for values in (asked.input_tokens, asked.output_tokens)]
     if spec.calls_per_answer > 1 or judge_usd is None or not all(map(len, tokens)):

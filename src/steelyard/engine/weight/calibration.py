@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from steelyard.errors import EnvironmentFault
 from steelyard.folders import cache_folder
+from steelyard.types.ready import ready
 
 FILE = "instrument.json"
 PACKAGES = ("httptools", "msgspec", "uvloop")
@@ -82,7 +83,7 @@ def keep(calibration: Calibration) -> Path:
 def kept() -> Calibration | None:
     """The last one; ``None`` where there is none that can be read."""
     try:
-        return msgspec.json.decode((cache_folder() / FILE).read_bytes(), type=Calibration)
+        return msgspec.json.decode((cache_folder() / FILE).read_bytes(), type=ready(Calibration))
     except (OSError, msgspec.DecodeError):
         return None
 

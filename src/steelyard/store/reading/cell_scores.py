@@ -16,6 +16,7 @@ from steelyard.store.database.dialect import listed
 from steelyard.store.reading.cell_calls import Extent, joined, partitions, places_of
 from steelyard.store.writing.judgements import measures_of
 from steelyard.types import CellInfo, Spent
+from steelyard.types.ready import ready
 
 CALLS_AT_ONCE = 100_000
 LIST = msgspec.json.Decoder(list[int])
@@ -145,7 +146,7 @@ def read_judging(connection: Connection, cell: int, grader: str | None, grader_v
 
 def _info(connection: Connection, cell: int) -> CellInfo:
     encoded = connection.execute(select(schema.cells.c.info).where(schema.cells.c.id == cell)).scalar_one()
-    return msgspec.json.decode(encoded, type=CellInfo)
+    return msgspec.json.decode(encoded, type=ready(CellInfo))
 
 
 def _unscored(n: int) -> tuple[np.ndarray, np.ndarray]:

@@ -22,6 +22,7 @@ from steelyard.store.rows.cells import cell_info
 from steelyard.store.writing.codec import unpack
 from steelyard.store.writing.judgements import Measure, judgements_of
 from steelyard.types import Call, CellInfo, Record, RunInfo, Sample, Score
+from steelyard.types.ready import ready
 
 Open = Callable[[], AbstractContextManager[Connection]]
 
@@ -178,13 +179,13 @@ def _newest(before: int) -> Any:
 
 def _hidden_cells(connection: Connection) -> set[int]:
     rows = connection.execute(select(schema.cells.c.id, schema.cells.c.info))
-    return {row.id for row in rows if msgspec.json.decode(row.info, type=CellInfo).is_confidential}
+    return {row.id for row in rows if msgspec.json.decode(row.info, type=ready(CellInfo)).is_confidential}
 
 
 def _is_hidden(connection: Connection, item_set: int) -> bool:
     """Whether a set is one whose items are not shown, or one of which nothing is known any more."""
     chosen = select(schema.cells.c.info).where(schema.cells.c.set == item_set)
-    infos = [msgspec.json.decode(encoded, type=CellInfo) for encoded in connection.execute(chosen).scalars()]
+    infos = [msgspec.json.decode(encoded, type=ready(CellInfo)) for encoded in connection.execute(chosen).scalars()]
     return not infos or any(info.is_confidential for info in infos)
 
 

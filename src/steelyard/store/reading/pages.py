@@ -20,6 +20,7 @@ from steelyard.store.reading.rare import Rarities
 from steelyard.store.reading.tallies import tally, tally_part, tally_strata
 from steelyard.store.rows.cells import cell_info, cells_of
 from steelyard.types import CellInfo, Estimate, RunInfo
+from steelyard.types.ready import ready
 
 Open = Callable[[], AbstractContextManager[Connection]]
 
@@ -244,5 +245,5 @@ def _listed(connection: Connection, info: RunInfo) -> ListedRun:
 
 
 def _estimates(kept: bytes | None) -> dict[str, Estimate]:
-    found = msgspec.json.decode(kept, type=list[Estimate]) if kept else []
+    found = msgspec.json.decode(kept, type=ready(list[Estimate])) if kept else []
     return {estimate.metric: estimate for estimate in found}

@@ -20,6 +20,7 @@ from steelyard.store.database import schema
 from steelyard.store.database.dialect import put
 from steelyard.store.rows.answers import Open
 from steelyard.store.rows.signs import readable
+from steelyard.types.ready import ready
 
 KEY = "budget"
 DOUBTFUL, DOUBTFUL_TRIES = "doubtful_usd", "doubtful_tries"
@@ -310,7 +311,7 @@ def _doubt(connection: Connection, *of_sessions: ColumnElement[bool]) -> Doubt:
 
 def _terms(connection: Connection) -> Terms | None:
     value = connection.execute(select(schema.meta.c.value).where(schema.meta.c.key == KEY)).scalar()
-    return None if value is None else msgspec.json.decode(value, type=Terms)
+    return None if value is None else msgspec.json.decode(value, type=ready(Terms))
 
 
 def _going_on(connection: Connection) -> dict[int, float]:

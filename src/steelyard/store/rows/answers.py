@@ -21,6 +21,7 @@ from steelyard.store.nouns import PREFIX_BYTES, KnownDigests, Reusable, reused
 from steelyard.store.writing.codec import pack_as, unpack
 from steelyard.store.writing.payload import read_payload, to_keep
 from steelyard.types import Call, CellInfo, Sample
+from steelyard.types.ready import ready
 
 ORIGINAL = schema.calls.alias("original")
 """The call that a used answer came from, with its cell and the item that it asked."""
@@ -187,7 +188,7 @@ def earlier_calls(
     return [
         Earlier(
             run=row.run,
-            info=msgspec.json.decode(row.info, type=CellInfo),
+            info=msgspec.json.decode(row.info, type=ready(CellInfo)),
             call=read_payload(row.payload, row.digest, row.content),
             started_s=row.started_s,
         )
@@ -211,7 +212,7 @@ def kept(connection: Connection) -> list[Kept]:
     chosen = select(cells.c.info, *figures).join(calls, calls.c.cell == cells.c.id).group_by(cells.c.id)
     names = [figure.name for figure in figures]
     return [
-        Kept(info=msgspec.json.decode(row.info, type=CellInfo), **{name: getattr(row, name) for name in names})
+        Kept(info=msgspec.json.decode(row.info, type=ready(CellInfo)), **{name: getattr(row, name) for name in names})
         for row in connection.execute(chosen)
     ]
 
@@ -275,7 +276,9 @@ def _cells(connection: Connection, origins: Set[str], but_not_run: int | None) -
     if but_not_run is not None:
         chosen = chosen.where(cells.c.run != but_not_run)
     rows = connection.execute(chosen)
-    return [(row.id, row.model) for row in rows if msgspec.json.decode(row.info, type=_Answerer).origin in origins]
+    return [
+        (row.id, row.model) for row in rows if msgspec.json.decode(row.info, type=ready(_Answerer)).origin in origins
+    ]
 
 
 def _reusable(row: Any) -> Reusable:

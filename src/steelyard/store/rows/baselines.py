@@ -21,6 +21,7 @@ from steelyard.errors import UnknownName, UsageError
 from steelyard.store.database import schema
 from steelyard.store.transfer.snapshots import KeptCell, Snapshot
 from steelyard.store.writing.codec import pack, unpack
+from steelyard.types.ready import ready
 
 Open = Callable[[], AbstractContextManager[Connection]]
 
@@ -159,7 +160,7 @@ def read_baseline(path: Path) -> Baseline:
     """The baseline in a file; one that was cut or edited is refused."""
     try:
         first, *lines = path.read_text("utf-8").splitlines()
-        header = msgspec.json.decode(first, type=Header)
+        header = msgspec.json.decode(first, type=ready(Header))
     except (OSError, UnicodeDecodeError, ValueError, msgspec.DecodeError) as error:
         raise UsageError(f"{path} is no baseline's file: {error}. Try: steelyard baseline export NAME") from error
     if header.format > FORMAT:
@@ -170,7 +171,7 @@ def read_baseline(path: Path) -> Baseline:
     if len(lines) != header.cells or _digest(header, lines) != header.digest:
         raise UsageError(f"{path} was cut or edited: its content is not what its header says. Try: export it again")
     try:
-        cells = tuple(msgspec.json.decode(line, type=KeptCell) for line in lines)
+        cells = tuple(msgspec.json.decode(line, type=ready(KeptCell)) for line in lines)
     except msgspec.DecodeError as error:
         raise UsageError(f"{path} is no baseline's file: {error}") from error
     content = Snapshot(

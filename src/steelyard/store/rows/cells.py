@@ -13,6 +13,7 @@ from steelyard.store.database import schema
 from steelyard.store.database.dialect import insert_unless_there, put, spoken
 from steelyard.store.reading.cell_calls import reported_words
 from steelyard.types import CellInfo, Estimate, Look
+from steelyard.types.ready import ready
 
 SAME_ON_RESUME = (
     "protocol_version",
@@ -37,7 +38,7 @@ def add_cell(connection: Connection, run: int, info: CellInfo) -> int:
         inserted = connection.execute(table.insert().values(**values)).inserted_primary_key
         assert inserted is not None
         return int(inserted[0])
-    _check_same(msgspec.json.decode(row.info, type=CellInfo), info)
+    _check_same(msgspec.json.decode(row.info, type=ready(CellInfo)), info)
     connection.execute(update(table).where(table.c.id == row.id).values(info=encoded))
     return int(row.id)
 
@@ -51,7 +52,7 @@ def cells_of(connection: Connection, run: int) -> list[CellInfo]:
 
 def cell_info(encoded: bytes, cell: int) -> CellInfo:
     """The cell as its row holds it, with its number."""
-    return msgspec.structs.replace(msgspec.json.decode(encoded, type=CellInfo), id=cell)
+    return msgspec.structs.replace(msgspec.json.decode(encoded, type=ready(CellInfo)), id=cell)
 
 
 def set_summary(connection: Connection, cell: int, estimates: Sequence[Estimate] | None) -> None:
@@ -63,7 +64,7 @@ def set_summary(connection: Connection, cell: int, estimates: Sequence[Estimate]
 def summary_of(connection: Connection, cell: int) -> tuple[Estimate, ...] | None:
     """The cell's estimates, or ``None`` before there are any."""
     encoded = connection.execute(select(schema.cells.c.summary).where(schema.cells.c.id == cell)).scalar()
-    return None if encoded is None else msgspec.json.decode(encoded, type=tuple[Estimate, ...])
+    return None if encoded is None else msgspec.json.decode(encoded, type=ready(tuple[Estimate, ...]))
 
 
 def set_grading(connection: Connection, info: CellInfo, estimates: Sequence[Estimate]) -> None:
@@ -79,7 +80,8 @@ def gradings_of(connection: Connection, run: int) -> list[tuple[CellInfo, tuple[
     chosen = select(table.c.cell, table.c.info, table.c.summary).join(cells, cells.c.id == table.c.cell)
     rows = connection.execute(chosen.where(cells.c.run == run).order_by(table.c.cell, table.c.grader)).all()
     return [
-        (cell_info(row.info, row.cell), msgspec.json.decode(row.summary, type=tuple[Estimate, ...])) for row in rows
+        (cell_info(row.info, row.cell), msgspec.json.decode(row.summary, type=ready(tuple[Estimate, ...])))
+        for row in rows
     ]
 
 
@@ -97,7 +99,7 @@ def looks_of(connection: Connection, run: int) -> dict[int, list[Look]]:
     chosen = select(table.c.cell, table.c.content).join(cells, cells.c.id == table.c.cell)
     found: dict[int, list[Look]] = {}
     for row in connection.execute(chosen.where(cells.c.run == run).order_by(table.c.id)).all():
-        found.setdefault(row.cell, []).append(msgspec.json.decode(row.content, type=Look))
+        found.setdefault(row.cell, []).append(msgspec.json.decode(row.content, type=ready(Look)))
     return found
 
 

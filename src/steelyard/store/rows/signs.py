@@ -15,6 +15,7 @@ from steelyard.store.database.dialect import spoken
 from steelyard.store.rows.answers import Open
 from steelyard.store.rows.sessions import is_ours
 from steelyard.types import Sign
+from steelyard.types.ready import ready
 
 TOLD_EVERY_S = 2.0
 """How often a process looks whether there is something new to tell."""
@@ -52,6 +53,6 @@ def readable(encoded: bytes | None) -> Sign | None:
     if encoded is None:
         return None
     try:
-        return msgspec.json.decode(encoded, type=Sign)
+        return msgspec.json.decode(encoded, type=ready(Sign))
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None

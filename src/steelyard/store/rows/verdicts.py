@@ -19,6 +19,7 @@ from steelyard.store.rows.answers import Cleared, Open
 from steelyard.store.writing.codec import mended, pack, unpack
 from steelyard.store.writing.keys import keyless
 from steelyard.types import CellInfo, Completion
+from steelyard.types.ready import ready
 
 TABLE = schema.verdicts
 INSERT = TABLE.insert()
@@ -125,7 +126,7 @@ def _used(connection: Connection) -> dict[str, tuple[int, float]]:
     )
     found: dict[str, tuple[int, float]] = {}
     for encoded, times, saved_usd in connection.execute(chosen):
-        settings = msgspec.json.decode(encoded, type=CellInfo).settings
+        settings = msgspec.json.decode(encoded, type=ready(CellInfo)).settings
         judge = str((settings.get("protocol", {}).get("judge") or {}).get("model"))
         before, saved_before = found.get(judge, (0, 0.0))
         found[judge] = (before + times, saved_before + saved_usd)

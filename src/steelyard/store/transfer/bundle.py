@@ -26,6 +26,7 @@ from steelyard.store.transfer.crossing import copy_between
 from steelyard.store.transfer.export import new_file
 from steelyard.store.transfer.salvage import salvage
 from steelyard.types import RunInfo
+from steelyard.types.ready import ready
 
 KIND = "run"
 BEGIN = b'{"steelyard_bundle":"run"'
@@ -145,7 +146,7 @@ def _unpacked(file: Path) -> Iterator[tuple[Manifest, Path]]:
 
 def _manifest(file: Path, line: bytes) -> Manifest:
     try:
-        found = msgspec.json.decode(line, type=Manifest)
+        found = msgspec.json.decode(line, type=ready(Manifest))
     except msgspec.MsgspecError as error:
         raise DataError(f"{file} is no bundle, or a damaged one: its first line says nothing ({error})") from error
     if found.schema > migrations.VERSION:

@@ -27,6 +27,7 @@ from steelyard.store.transfer.damage import quoted
 from steelyard.store.writing.codec import pack, pack_as, unpack, unpack_any
 from steelyard.store.writing.payload import read_payload, to_keep
 from steelyard.types import LOST_TEXT, CellInfo, Completion, RunInfo, Sample
+from steelyard.types.ready import ready
 
 BUSY_TIMEOUT_S = 30
 HIDDEN_SET = " without its texts"
@@ -126,7 +127,7 @@ class _Move:
     def _add_cells(self) -> None:
         self._number("cells")
         for number, info in self._do("SELECT id, info FROM old.cells WHERE run = :run").fetchall():
-            if self._hide and msgspec.json.decode(info, type=CellInfo).is_confidential:
+            if self._hide and msgspec.json.decode(info, type=ready(CellInfo)).is_confidential:
                 self._raw.execute("UPDATE new_cells SET hidden = 1 WHERE old = ?", (number,))
         self._do(
             'CREATE TEMP TABLE new_sets AS SELECT "set" AS old, max(n.hidden) AS hidden, 0 AS new '

@@ -33,6 +33,7 @@ from steelyard.store.writing.codec import pack, prepared, squeezed, unpack
 from steelyard.store.writing.figures import figures_of
 from steelyard.store.writing.payload import LOST, kept_call
 from steelyard.types import LOST_TEXT, Call, CellInfo, Completion, Estimate, Look, RunStatus, Sample
+from steelyard.types.ready import ready
 
 BESIDE = ("", "-wal", "-shm")
 CLOCKS_APART_S = 1.0
@@ -241,13 +242,13 @@ class _Salvage:
         return None if self._is_there("calls", row["call"]) else "the call whose answer it judges is lost"
 
     def _look(self, row: Row) -> str | None:
-        msgspec.json.decode(row["content"], type=Look)
+        msgspec.json.decode(row["content"], type=ready(Look))
         return None if self._is_there("cells", row["cell"]) else "its cell is lost"
 
     def _cell(self, row: Row) -> str | None:
-        info = msgspec.json.decode(row["info"], type=CellInfo)
+        info = msgspec.json.decode(row["info"], type=ready(CellInfo))
         try:
-            msgspec.json.decode(row.get("summary") or b"[]", type=SUMMARY)
+            msgspec.json.decode(row.get("summary") or b"[]", type=ready(SUMMARY))
         except msgspec.MsgspecError:
             row["summary"] = None
         if (row["model"], row["label"]) != (info.model, info.label):
@@ -320,8 +321,8 @@ class _Salvage:
         return None
 
     def _grading(self, row: Row) -> str | None:
-        msgspec.json.decode(row["info"], type=CellInfo)
-        msgspec.json.decode(row["summary"], type=SUMMARY)
+        msgspec.json.decode(row["info"], type=ready(CellInfo))
+        msgspec.json.decode(row["summary"], type=ready(SUMMARY))
         return None if row["cell"] in self._infos else "the cell that it belongs to is lost"
 
     def _hold_together(self) -> None:

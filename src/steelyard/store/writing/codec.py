@@ -14,6 +14,7 @@ import zstandard
 
 from steelyard.errors import StoreError
 from steelyard.types import Completion
+from steelyard.types.ready import ready
 
 T = TypeVar("T")
 
@@ -80,7 +81,7 @@ def unpack_any(data: bytes, kind: Any, name: str) -> Any:
     """The same of whatever msgspec calls a type; ``name`` is what the user knows it by."""
     try:
         decompressor = _decompressor(zstandard.get_frame_parameters(data).dict_id)
-        return msgspec.msgpack.decode(decompressor.decompress(data), type=kind)
+        return msgspec.msgpack.decode(decompressor.decompress(data), type=ready(kind))
     except (zstandard.ZstdError, msgspec.DecodeError, MemoryError) as error:  # a damaged head states any size
         reason = str(error) or "there is no memory for it"
         raise StoreError(
@@ -151,7 +152,7 @@ def well_formed(text: str | None) -> str | None:
 def mended(value: T, mend: Callable[[str], str] = well_formed) -> T:
     """The noun with all its texts as ``mend`` makes them."""
     plain = msgspec.to_builtins(value, builtin_types=(bytes,))
-    return msgspec.convert(_mended(plain, mend), type=type(value), builtin_types=(bytes,))
+    return msgspec.convert(_mended(plain, mend), type=ready(type(value)), builtin_types=(bytes,))
 
 
 def _mended(value: Any, mend: Callable[[str], str]) -> Any:
