@@ -397,11 +397,24 @@ def test_a_judge_is_held_against_people_on_the_answers_they_rated():
     assert "Cohen" in kappa.method
 
 
+def test_an_answer_called_right_as_often_as_wrong_is_no_verdict_to_hold_against_people():
+    def torn(request):
+        answer = re.search(r"Answer to judge:\n\| (\w+)", request.prompt.messages[-1].content).group(1)
+        is_wrong = answer == "2" or (answer == "9" and request.repeat % 2 == 1)
+        return "Verdict: INCORRECT" if is_wrong else "Verdict: CORRECT"
+
+    judge = sy.Judge(model=sy.Scripted(torn, name="hall"), repeats=2)
+    run = sy.run([lambda prompt: "x"], [rated([1, 1, 0, 1, 0, 1, 0, 1, 1, 1], judge)])
+    agreement, kappa = run.estimate("judge.agreement"), run.estimate("judge.kappa")
+    assert (agreement.value, agreement.n, kappa.n) == (pytest.approx(7 / 9), 9, 9)
+    assert agreement.status == kappa.status == "1 rated answers left out: the judge said right as often as wrong"
+
+
 def test_a_judge_no_better_than_chance_is_warned_of():
     constant = sy.Judge(model=sy.Scripted("Verdict: CORRECT", name="hall"))
     run = sy.run([echo], [rated([1, 0, 1, 0], constant)])
     assert run.estimate("judge.kappa").value == 0.0
-    assert "no better than chance" in run.table()
+    assert "not shown to agree with people better than by chance (kappa 0.00, 4 answers)" in run.table()
     alike = sy.run([echo], [rated([1, 1, 1], constant)])
     assert alike.estimate("judge.kappa").value is None
     assert "one rating throughout" in alike.estimate("judge.kappa").status

@@ -18,6 +18,7 @@ from steelyard.analysis.clusters import (
 from steelyard.analysis.estimates import (
     Context,
     counted,
+    distinct,
     first_tries_unknown,
     headline,
     headline_scored,
@@ -43,7 +44,7 @@ def is_over_strata(columns: Columns, context: Context) -> bool:
 
 
 def micro(metric: str, columns: Columns, context: Context) -> Estimate:
-    """The mean score of scored items. One answer an item: Wilson. Repeats: item means, Student's t. Clusters: CR1."""
+    """The mean score of scored items, as ``mean_over_items``."""
     scores = columns.scores.get(_scored_as(metric, columns))
     if scores is None:
         return unknown(metric, "share", "not given by this protocol")
@@ -182,7 +183,7 @@ def by_flag(columns: Columns, context: Context) -> list[Estimate]:
 
 
 def pass_at(columns: Columns, context: Context) -> list[Estimate]:
-    """pass@k for the k that the repeats allow, each item weighing the same; Student's t over items, or clusters."""
+    """pass@k for the k that the repeats allow, each item weighing the same; bounded as any mean over items."""
     scores = headline(columns)
     scored = ~np.isnan(scores)
     if context.info.repeats < 2 or not scored.any() or not is_binary(scores[scored]):
@@ -190,17 +191,21 @@ def pass_at(columns: Columns, context: Context) -> list[Estimate]:
     _, membership, taken = np.unique(columns.sample[scored], return_inverse=True, return_counts=True)
     passed = np.bincount(membership, weights=scores[scored]).astype(int)
     clusters = clusters_of(columns.sample[scored], columns.cluster[scored])
-    return [_pass_at(k, passed, taken, clusters, context) for k in PASS_AT if k <= context.info.repeats]
+    asked = len(distinct(columns.sample))
+    return [_pass_at(k, passed, taken, clusters, asked, context) for k in PASS_AT if k <= context.info.repeats]
 
 
-def _pass_at(k: int, passed: np.ndarray, taken: np.ndarray, clusters: np.ndarray | None, context: Context) -> Estimate:
+def _pass_at(
+    k: int, passed: np.ndarray, taken: np.ndarray, clusters: np.ndarray | None, asked: int, context: Context
+) -> Estimate:
+    """Of the items with enough answers; how many of those ``asked`` have too few, or none, stands in the status."""
     metric = f"pass@{k}"
     pairs = [(int(n), int(c)) for n, c in zip(taken, passed, strict=True) if n >= k]
     if not pairs:
         return unknown(metric, "share", f"no item has {k} scored answers")
     values = np.array([stats.pass_at_k(n=n, c=c, k=k).value for n, c in pairs])
-    left_out = len(taken) - len(pairs)
-    status = f"{left_out} items have fewer than {k} scored answers" if left_out else "ok"
+    left_out = asked - len(pairs)
+    status = f"{left_out} of {asked} items have fewer than {k} scored answers" if left_out else "ok"
     if clusters is not None:
         estimate = _clustered_mean(metric, values, clusters[taken >= k], context, status)
     else:
@@ -247,7 +252,7 @@ def mean_over_items(
 ) -> Estimate:
     """The mean of the chosen requests that have a score, the item being the unit: repeats are no further items.
 
-    One answer an item: Wilson. Repeats: item means, Student's t. Clusters: CR1.
+    Every item right or wrong throughout: Wilson. Repeats that differ: item means, Student's t. Clusters: CR1.
     """
     scored = chosen & ~np.isnan(scores)
     if not scored.any():
@@ -256,8 +261,6 @@ def mean_over_items(
     clusters = clusters_of(columns.sample[scored], columns.cluster[scored])
     if clusters is not None:
         return _clustered_mean(metric, means, clusters, context, status)
-    if len(means) == int(scored.sum()) and is_binary(means):
-        return share(metric, float(means.sum()), len(means), context, status=status)
     return _mean_of_items(metric, means, context, status=status)
 
 
@@ -307,6 +310,9 @@ def is_binary(values: np.ndarray) -> bool:
 
 
 def _mean_of_items(metric: str, means: np.ndarray, context: Context, *, status: str) -> Estimate:
+    """Student's t; Wilson where each item is right or wrong, since asking again what never varies tells nothing new."""
+    if is_binary(means):
+        return share(metric, float(means.sum()), len(means), context, status=status)
     found = stats.mean_interval(values=means, confidence=context.confidence)
     if found.low is None or found.high is None:  # all items alike: no spread to build a t interval on
         return share(metric, float(means.sum()), len(means), context, status=status)

@@ -156,7 +156,7 @@ METRICS: dict[str, Metric] = {
             "tokens_per_second",
             "tokens/s",
             "higher",
-            "output tokens over wall time",
+            "output tokens over wall time, in which requests failed too",
             partial(times.rate, "tokens_per_second", "tokens/s", times.output_tokens),
         ),
         _metric(
@@ -177,7 +177,7 @@ METRICS: dict[str, Metric] = {
         _metric("cost.per_request", "USD", "lower", "mean cost of an answered request", money.cost_per_request),
         _metric("cost.per_item", "USD", "lower", "mean cost of an item with all its repeats", money.cost_per_item),
         _metric("cost.per_token", "USD", "lower", "total cost over input and output tokens", money.cost_per_token),
-        _metric("cost.per_correct", "USD", "lower", "total cost over right answers", money.cost_per_correct),
+        _metric("cost.per_correct", "USD", "lower", "cost of scored answers over right ones", money.cost_per_correct),
         _metric(
             "cost.saved", "USD", "higher", "what answers used again had cost when they were asked", money.cost_saved
         ),

@@ -7,7 +7,7 @@ from msgspec import structs
 
 from steelyard import stats
 from steelyard.analysis.clusters import cluster_warning, clusters_of_requests, units_of, worth_of
-from steelyard.analysis.estimates import Context, counted, distinct, headline, is_answered, unknown
+from steelyard.analysis.estimates import Context, counted, distinct, headline, is_answered, rows_of, unknown
 from steelyard.types import Columns, Estimate
 
 
@@ -55,14 +55,17 @@ def cost_per_request(columns: Columns, context: Context) -> Estimate:
 
 
 def cost_per_item(columns: Columns, context: Context) -> Estimate:
-    """The mean cost of an item with all its repeats. Items of one cluster resemble each other."""
+    """The mean cost of an item with all its repeats. Items of one cluster resemble each other.
+
+    An item that lacks some of its repeats counts as the part of one that was answered.
+    """
     costs, fault = _costs(columns, context)
     came = is_answered(columns)
-    items = columns.sample[came]
-    if clusters_of_requests(columns, came) is not None:
-        _, membership, repeats = np.unique(items, return_inverse=True, return_counts=True)
-        return _cost_ratio("cost.per_item", costs, (1 / repeats)[membership], columns, fault, context)
-    per_item = np.array([]) if fault else np.bincount(np.unique(items, return_inverse=True)[1], weights=costs)
+    _, membership, answers = np.unique(columns.sample[came], return_inverse=True, return_counts=True)
+    repeats = max(context.info.repeats, int(answers.max(initial=1)))
+    if clusters_of_requests(columns, came) is not None or (answers < repeats).any():
+        return _cost_ratio("cost.per_item", costs, np.full(len(membership), 1 / repeats), columns, fault, context)
+    per_item = np.array([]) if fault else np.bincount(membership, weights=costs)
     return _mean_cost("cost.per_item", per_item, fault, context)
 
 
@@ -93,14 +96,23 @@ def cost_per_token(columns: Columns, context: Context) -> Estimate:
 
 
 def cost_per_correct(columns: Columns, context: Context) -> Estimate:
-    """Total cost over the number of right answers: what a right answer costs, wrong ones paid for."""
-    costs, fault = _costs(columns, context)
-    scores = headline(columns)
-    right = np.nan_to_num(scores)[is_answered(columns)] if len(scores) else np.array([])
-    found = _cost_ratio("cost.per_correct", costs, right, columns, fault, context)
-    if not len(right) or not (right == 1).all():
+    """Total cost over the number of right answers: what a right answer costs, wrong ones paid for.
+
+    As in accuracy, an answer without a score is neither right nor wrong: it counts on neither side.
+    """
+    metric, scores = "cost.per_correct", headline(columns)
+    answers, scored = int(is_answered(columns).sum()), np.flatnonzero(~np.isnan(scores))
+    if answers and not len(scored):
+        return unknown(metric, "USD", "nothing was scored")
+    judged = rows_of(columns, scored) if 0 < len(scored) < answers else columns
+    costs, fault = _costs(judged, context)
+    right = headline(judged)[is_answered(judged)]
+    found = _cost_ratio(metric, costs, right, judged, fault, context)
+    if len(right) and (right == 1).all():
+        found = _where_all_are_right(found, len(distinct(units_of(judged, is_answered(judged)))), context)
+    if found.value is None or found.status != "ok" or judged is columns:
         return found
-    return _where_all_are_right(found, len(distinct(units_of(columns, is_answered(columns)))), context)
+    return structs.replace(found, status=f"{answers - len(scored)} of {answers} answers without a score left out")
 
 
 def _where_all_are_right(found: Estimate, units: int, context: Context) -> Estimate:
