@@ -80,6 +80,13 @@ def test_the_bounds_of_a_mean_over_strata_are_means_over_strata():
     assert value == pytest.approx([0.65, 0.75, 0.75])
 
 
+def test_strata_that_were_not_asked_hide_no_answers_without_a_score():
+    info = msgspec.structs.replace(INFO, aggregate="macro", stratum_sizes={"a": 9, "b": 9, "c": 9})
+    given = columns([1, 0, 1, np.nan], stratum=np.array([0, 0, 1, 1]), strata=("a", "b"))
+    told = "1 of 3 strata were not asked; 1 of 4 not scored: read it with its bounds"
+    assert estimate("accuracy", given, info=info).status == told
+
+
 def test_a_score_of_first_tries_stands_beside_the_one_after_retries():
     given = columns([1, 1, 0, 1, np.nan], retried=np.array([False, True, True, False, True]))
     assert estimate("accuracy", given).value == 0.75

@@ -280,6 +280,19 @@ def test_the_judges_calls_tokens_and_cost_stand_apart_from_the_models():
     assert spent == sy.Spent(calls=1, input_tokens=100, output_tokens=5, cost_usd=pytest.approx(0.0015))
 
 
+def test_where_only_a_judge_has_no_price_it_is_the_judges_cost_that_is_not_known():
+    async def handle(request, body, number):
+        text = "Verdict: CORRECT" if "judge" in body["messages"][0]["content"] else "an answer"
+        return await stream(request, [chunk(content=text), finish(), usage(10, 2)])
+
+    with serving(handle) as server:
+        settings = {"provider": "openai", "base_url": server.url}
+        model = sy.ModelSpec(id="mine", model="m", price=Price(input=1, output=1), **settings)
+        run = sy.run([model], [quiz(sy.Judge(model="openai/priceless", base_url=server.url), 4)])
+    assert run.estimate("cost.total").value == pytest.approx(4 * 12e-6)
+    assert "at least 0.000048 USD spent (unknown: the judge of mine)" in run.table()
+
+
 def test_a_run_without_a_judge_knows_no_judge_metrics():
     run = sy.run([echo], [quiz(lambda sample, completion: True)])
     with pytest.raises(UsageError, match=r"judge\.calls"):

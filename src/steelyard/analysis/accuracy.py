@@ -62,16 +62,13 @@ def macro(metric: str, columns: Columns, context: Context) -> Estimate:
     if empty := [name for name, values in means.items() if not len(values)]:
         return unknown(metric, "share", f"nothing was scored in {len(empty)} of {len(strata)} strata: {empty[0]}")
     weights = stratum_weights(list(means), context.info.families)
-    missing = len(context.info.stratum_sizes) - len(strata)
     found = Estimate(
         metric=metric,
         value=min(1.0, float(weights @ [values.mean() for values in means.values()])),
         n=sum(map(len, means.values())),
         method=f"macro mean over {_units(list(means), context.info.families)}",
         unit="share",
-        status=f"{missing} of {len(context.info.stratum_sizes)} strata were not asked"
-        if missing > 0
-        else _error_warning(columns),
+        status=_warning_over_strata(len(strata), columns, context),
     )
     chosen = ~np.isnan(scores) & np.any(list(strata.values()), axis=0)
     clusters = clusters_of(columns.sample[chosen], columns.cluster[chosen])
@@ -335,6 +332,15 @@ def _error_warning(columns: Columns) -> str:
     if total and lost / total > MUCH_ERRORED:
         return f"{lost} of {total} not scored: read it with its bounds"
     return "ok"
+
+
+def _warning_over_strata(asked: int, columns: Columns, context: Context) -> str:
+    """What a mean over strata lacks: whole strata, answers without a score, or both."""
+    whole, errors = len(context.info.stratum_sizes), _error_warning(columns)
+    if asked >= whole:
+        return errors
+    missing = f"{whole - asked} of {whole} strata were not asked"
+    return missing if errors == "ok" else f"{missing}; {errors}"
 
 
 def bound(metric: str, fill: float, columns: Columns, context: Context) -> Estimate:
