@@ -87,6 +87,14 @@ def test_strata_that_were_not_asked_hide_no_answers_without_a_score():
     assert estimate("accuracy", given, info=info).status == told
 
 
+def test_a_score_of_a_part_says_how_many_of_its_answers_have_none():
+    given = columns([1, 0, 1, np.nan, 1], stratum=np.array([0, 0, 1, 1, 1]), strata=("a", "b"),
+                    flags=np.array(["", "", "odd", "odd", ""], dtype=object))  # fmt: skip
+    found = by_name(given)
+    assert (found["accuracy/a"].status, found["accuracy/b"].status) == ("ok", "1 of 3 not scored")
+    assert found["accuracy[odd]"].status == "1 of 2 not scored"
+
+
 def test_a_score_of_first_tries_stands_beside_the_one_after_retries():
     given = columns([1, 1, 0, 1, np.nan], retried=np.array([False, True, True, False, True]))
     assert estimate("accuracy", given).value == 0.75

@@ -21,7 +21,6 @@ from steelyard.analysis.estimates import (
     distinct,
     first_tries_unknown,
     headline,
-    headline_scored,
     item_means,
     share,
     unknown,
@@ -161,10 +160,14 @@ def breakdown(columns: Columns, context: Context) -> list[Estimate]:
     found = [micro("accuracy.micro", columns, context), macro("accuracy.macro", columns, context)]
     for group, members in context.info.groups.items():
         chosen = np.any([strata[name] for name in members if name in strata] or [np.zeros(len(scores), bool)], axis=0)
-        found.append(mean_over_items(f"accuracy.{group}", scores, columns, chosen, context))
+        found.append(_of_part(f"accuracy.{group}", scores, columns, chosen, context))
     for name, chosen in strata.items():
-        found.append(mean_over_items(f"accuracy/{name}", scores, columns, chosen, context))
+        found.append(_of_part(f"accuracy/{name}", scores, columns, chosen, context))
     return found
+
+
+def _of_part(metric: str, scores: np.ndarray, columns: Columns, chosen: np.ndarray, context: Context) -> Estimate:
+    return mean_over_items(metric, scores, columns, chosen, context, status=_not_scored(scores[chosen]) or "ok")
 
 
 def by_flag(columns: Columns, context: Context) -> list[Estimate]:
@@ -175,7 +178,7 @@ def by_flag(columns: Columns, context: Context) -> list[Estimate]:
     for flag in flags if len(scores) else ():
         has_it = np.array([flag in str(text).split() for text in columns.flags])
         for name, chosen in ((f"accuracy[{flag}]", has_it), (f"accuracy[not {flag}]", ~has_it)):
-            found.append(mean_over_items(name, scores, columns, chosen, context))
+            found.append(_of_part(name, scores, columns, chosen, context))
     return found
 
 
@@ -327,11 +330,14 @@ def _mean_of_items(metric: str, means: np.ndarray, context: Context, *, status: 
 
 
 def _error_warning(columns: Columns) -> str:
-    total = len(columns.sample)
-    lost = total - headline_scored(columns)
-    if total and lost / total > MUCH_ERRORED:
-        return f"{lost} of {total} not scored: read it with its bounds"
-    return "ok"
+    warned = _not_scored(headline(columns))
+    return f"{warned}: read it with its bounds" if warned else "ok"
+
+
+def _not_scored(scores: np.ndarray) -> str:
+    """How many of the requests have no score, where these are many."""
+    lost = int(np.isnan(scores).sum())
+    return f"{lost} of {len(scores)} not scored" if len(scores) and lost / len(scores) > MUCH_ERRORED else ""
 
 
 def _warning_over_strata(asked: int, columns: Columns, context: Context) -> str:
