@@ -177,7 +177,7 @@ METRICS: dict[str, Metric] = {
         _metric("cost.per_request", "USD", "lower", "mean cost of an answered request", money.cost_per_request),
         _metric("cost.per_item", "USD", "lower", "mean cost of an item with all its repeats", money.cost_per_item),
         _metric("cost.per_token", "USD", "lower", "total cost over input and output tokens", money.cost_per_token),
-        _metric("cost.per_correct", "USD", "lower", "cost of scored answers over right ones", money.cost_per_correct),
+        _metric("cost.per_correct", "USD", "lower", "total cost over right answers", money.cost_per_correct),
         _metric(
             "cost.saved", "USD", "higher", "what answers used again had cost when they were asked", money.cost_saved
         ),
@@ -186,7 +186,7 @@ METRICS: dict[str, Metric] = {
             "api_calls",
             "requests",
             "lower",
-            "requests that were sent, retries included; for a likelihood protocol these are its questions",
+            "requests that were sent, retries included; of a likelihood protocol its questions",
             outcomes.api_calls,
         ),
         *(

@@ -7,7 +7,7 @@ from msgspec import structs
 
 from steelyard import stats
 from steelyard.analysis.clusters import cluster_warning, clusters_of_requests, units_of, worth_of
-from steelyard.analysis.estimates import Context, counted, distinct, headline, is_answered, rows_of, unknown
+from steelyard.analysis.estimates import Context, counted, distinct, headline, is_answered, unknown
 from steelyard.types import Columns, Estimate
 
 
@@ -96,23 +96,22 @@ def cost_per_token(columns: Columns, context: Context) -> Estimate:
 
 
 def cost_per_correct(columns: Columns, context: Context) -> Estimate:
-    """Total cost over the number of right answers: what a right answer costs, wrong ones paid for.
+    """Total cost over the number of right answers: what a right answer costs, all others paid for.
 
-    As in accuracy, an answer without a score is neither right nor wrong: it counts on neither side.
+    An answer that nobody could score was paid for too, and is not known to be right; the status counts them.
     """
-    metric, scores = "cost.per_correct", headline(columns)
-    answers, scored = int(is_answered(columns).sum()), np.flatnonzero(~np.isnan(scores))
-    if answers and not len(scored):
-        return unknown(metric, "USD", "nothing was scored")
-    judged = rows_of(columns, scored) if 0 < len(scored) < answers else columns
-    costs, fault = _costs(judged, context)
-    right = headline(judged)[is_answered(judged)]
-    found = _cost_ratio(metric, costs, right, judged, fault, context)
+    costs, fault = _costs(columns, context)
+    came, scores = is_answered(columns), headline(columns)
+    scores = scores[came] if len(scores) else np.full(int(came.sum()), np.nan)
+    right, unscored = np.nan_to_num(scores), int(np.isnan(scores).sum())
+    if unscored and unscored == len(scores):
+        return unknown("cost.per_correct", "USD", fault or "nothing was scored")
+    found = _cost_ratio("cost.per_correct", costs, right, columns, fault, context)
     if len(right) and (right == 1).all():
-        found = _where_all_are_right(found, len(distinct(units_of(judged, is_answered(judged)))), context)
-    if found.value is None or found.status != "ok" or judged is columns:
-        return found
-    return structs.replace(found, status=f"{answers - len(scored)} of {answers} answers without a score left out")
+        return _where_all_are_right(found, len(distinct(units_of(columns, came))), context)
+    if unscored and found.status == "ok":
+        return structs.replace(found, status=f"{unscored} of {len(scores)} answers have no score, and were paid for")
+    return found
 
 
 def _where_all_are_right(found: Estimate, units: int, context: Context) -> Estimate:
