@@ -4,7 +4,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from steelyard.analysis.accuracy import macro, micro
+from steelyard.analysis.accuracy import macro, micro, pass_at
 from steelyard.analysis.estimates import Context
 from steelyard.analysis.metrics import METRICS
 from steelyard.analysis.summary import summarise
@@ -80,6 +80,21 @@ def test_the_bounds_of_a_mean_over_strata_are_means_over_strata():
     assert value == pytest.approx([0.65, 0.75, 0.75])
 
 
+def test_strata_that_were_not_asked_hide_no_answers_without_a_score():
+    info = msgspec.structs.replace(INFO, aggregate="macro", stratum_sizes={"a": 9, "b": 9, "c": 9})
+    given = columns([1, 0, 1, np.nan], stratum=np.array([0, 0, 1, 1]), strata=("a", "b"))
+    told = "1 of 3 strata were not asked; 1 of 4 not scored: read it with its bounds"
+    assert estimate("accuracy", given, info=info).status == told
+
+
+def test_a_score_of_a_part_says_how_many_of_its_answers_have_none():
+    given = columns([1, 0, 1, np.nan, 1], stratum=np.array([0, 0, 1, 1, 1]), strata=("a", "b"),
+                    flags=np.array(["", "", "odd", "odd", ""], dtype=object))  # fmt: skip
+    found = by_name(given)
+    assert (found["accuracy/a"].status, found["accuracy/b"].status) == ("ok", "1 of 3 not scored")
+    assert found["accuracy[odd]"].status == "1 of 2 not scored"
+
+
 def test_a_score_of_first_tries_stands_beside_the_one_after_retries():
     given = columns([1, 1, 0, 1, np.nan], retried=np.array([False, True, True, False, True]))
     assert estimate("accuracy", given).value == 0.75
@@ -133,6 +148,17 @@ def test_repeats_are_reduced_to_items_first():
     assert (found.value, found.n, found.method) == (0.5, 3, "item means, t")
 
 
+def test_asking_again_what_never_varies_changes_no_interval():
+    scores = np.array([1.0] * 27 + [0.0] * 93)
+    once = columns(scores)
+    twice = columns(np.repeat(scores, 2), sample=np.repeat(np.arange(120), 2), repeat=np.tile([0, 1], 120))
+    for name in ("accuracy", "truncated"):
+        assert estimate(name, twice) == estimate(name, once)
+    assert estimate("accuracy", twice).method == "wilson"
+    (_, pass_at_2) = pass_at(twice, Context(info=msgspec.structs.replace(INFO, repeats=2)))
+    assert (pass_at_2.low, pass_at_2.high) == (estimate("accuracy", once).low, estimate("accuracy", once).high)
+
+
 def test_percentiles_come_with_distribution_free_bounds_or_not_at_all():
     small, large = columns([1] * 20), columns([1] * 400)
     assert estimate("latency.p50", small).low is not None
@@ -181,6 +207,26 @@ def test_rates_are_totals_over_wall_time_and_stand_still_between_sessions():
     assert estimate("requests_per_second", two).value == pytest.approx(1.0)
     assert estimate("requests_per_second", two).low is not None
     assert "n too small" in estimate("requests_per_second", columns([1] * 20)).status
+
+
+def test_a_rate_counts_the_time_in_which_requests_hung_and_failed():
+    scores = np.array([1.0] * 100 + [np.nan] * 2)
+    started = np.append(np.arange(100.0), [0.0, 50.0])
+    given = columns(scores, started_s=started, ended_s=np.append(np.arange(100.0) + 1, [30.0, 400.0]))
+    assert estimate("requests_per_second", given).value == pytest.approx(100 / 400)
+    assert estimate("tokens_per_second", given).value == pytest.approx(1000 / 400)
+    unsent = columns(scores, started_s=started, ended_s=given.ended_s, tries=np.append(np.ones(100, int), [1, 0]))
+    assert estimate("requests_per_second", unsent).value == pytest.approx(1.0)
+
+
+def test_requests_that_ran_out_of_time_were_in_flight_beside_those_that_were_answered():
+    scores = np.array([np.nan] * 3 + [1.0] * 10)
+    times = {
+        "started_s": np.append(np.zeros(3), np.arange(10.0)),
+        "ended_s": np.append(np.full(3, 60.0), np.arange(10.0) + 0.5),
+        "total_s": np.append(np.full(3, 60.0), np.full(10, 0.5)),
+    }
+    assert estimate("in_flight", columns(scores, **times)).value == 4
 
 
 def test_cost_per_correct_counts_wrong_answers_too_and_may_be_beyond_telling():
@@ -240,6 +286,26 @@ def test_repeats_and_clusters_make_no_cost_more_certain():
             found = estimate(name, given)
             assert (found.value, found.low, found.high) == pytest.approx((plain.value, plain.low, plain.high), rel=1e-9)
     assert estimate("cost.per_item", repeated).value == pytest.approx(4 * costs.mean())
+
+
+def test_an_item_that_lacks_repeats_is_no_cheaper_item():
+    scores = np.array([1.0, 1.0, 0.0, np.nan, 1.0, np.nan])
+    costs = np.where(np.isnan(scores), np.nan, 0.01)
+    given = columns(scores, cost_usd=costs, sample=np.repeat(np.arange(3), 2), repeat=np.tile([0, 1], 3))
+    found = estimate("cost.per_item", given, info=msgspec.structs.replace(INFO, repeats=2))
+    assert (found.value, found.n) == (pytest.approx(0.02), 3)
+    lone = columns([1, 0, 1], cost_usd=np.full(3, 0.01))
+    assert estimate("cost.per_item", lone, info=msgspec.structs.replace(INFO, repeats=4)).value == pytest.approx(0.04)
+
+
+def test_an_answer_that_nobody_could_score_was_paid_for_and_is_counted():
+    answered = np.array([""] * 40, dtype=object)
+    given = columns(np.array([1.0, 0.0] * 10 + [np.nan] * 20), cost_usd=np.full(40, 0.01), failure=answered)
+    found = estimate("cost.per_correct", given)
+    assert found.value == pytest.approx(0.4 / 10)
+    assert found.status == "20 of 40 answers have no score, and were paid for"
+    none = columns([np.nan] * 3, cost_usd=np.full(3, 0.01), failure=answered[:3])
+    assert estimate("cost.per_correct", none).status == "nothing was scored"
 
 
 def test_an_answer_used_again_costs_nothing_and_its_unit_cost_is_what_it_had_cost():
@@ -410,6 +476,21 @@ def test_pass_at_k_is_unbiased_per_item_and_skips_items_with_too_few_answers():
     assert found["pass@5"].n == 1
     assert "fewer than 5" in found["pass@5"].status
     assert "pass@10" not in found
+
+
+def test_an_item_without_any_scored_answer_leaves_pass_at_k_not_in_silence():
+    scores = [1, 0, np.nan, np.nan, 1, np.nan]
+    given = columns(scores, sample=np.repeat(np.arange(3), 2), repeat=np.tile([0, 1], 3))
+    found = by_name(given, repeats=2)
+    assert (found["pass@1"].n, found["pass@1"].status) == (2, "1 of 3 items have fewer than 1 scored answers")
+    assert (found["pass@2"].n, found["pass@2"].status) == (1, "2 of 3 items have fewer than 2 scored answers")
+
+
+def test_items_that_lack_answers_are_told_beside_how_many_answered_alike():
+    scores = [1, 1, 1, 1, np.nan, np.nan, np.nan, 1, np.nan]
+    given = columns(scores, sample=np.repeat(np.arange(3), 3), repeat=np.tile([0, 1, 2], 3))
+    found = by_name(given, repeats=3)["determinism"]
+    assert (found.value, found.n, found.status) == (1.0, 1, "2 of 3 items have fewer than 3 answers")
 
 
 def test_a_flag_gives_a_score_with_and_without_its_items_and_leaves_the_headline_alone():

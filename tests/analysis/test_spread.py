@@ -110,3 +110,11 @@ def test_where_the_judge_wavers_more_than_the_answers_it_is_to_be_asked_more_oft
     given, context = judged(of_answers=0.3, of_judge=0.1)
     words = advice({one.metric: one for one in summarise(given, context)}, context)
     assert words.endswith("repeats are what is left to buy")
+
+
+def test_answers_are_not_blamed_for_what_a_judge_asked_once_may_have_done():
+    given, context = judged(of_answers=0.0, of_judge=0.3, judgements=1)
+    scores = {name: values for name, values in given.scores.items() if name != "judge.variance"}
+    given = msgspec.structs.replace(given, scores=scores)
+    words = advice({one.metric: one for one in summarise(given, context)}, context)
+    assert "% answers that vary or a judge that wavers. Twice" in words

@@ -280,6 +280,19 @@ def test_the_judges_calls_tokens_and_cost_stand_apart_from_the_models():
     assert spent == sy.Spent(calls=1, input_tokens=100, output_tokens=5, cost_usd=pytest.approx(0.0015))
 
 
+def test_where_only_a_judge_has_no_price_it_is_the_judges_cost_that_is_not_known():
+    async def handle(request, body, number):
+        text = "Verdict: CORRECT" if "judge" in body["messages"][0]["content"] else "an answer"
+        return await stream(request, [chunk(content=text), finish(), usage(10, 2)])
+
+    with serving(handle) as server:
+        settings = {"provider": "openai", "base_url": server.url}
+        model = sy.ModelSpec(id="mine", model="m", price=Price(input=1, output=1), **settings)
+        run = sy.run([model], [quiz(sy.Judge(model="openai/priceless", base_url=server.url), 4)])
+    assert run.estimate("cost.total").value == pytest.approx(4 * 12e-6)
+    assert "at least 0.000048 USD spent (unknown: the judge of mine)" in run.table()
+
+
 def test_a_run_without_a_judge_knows_no_judge_metrics():
     run = sy.run([echo], [quiz(lambda sample, completion: True)])
     with pytest.raises(UsageError, match=r"judge\.calls"):
@@ -397,11 +410,24 @@ def test_a_judge_is_held_against_people_on_the_answers_they_rated():
     assert "Cohen" in kappa.method
 
 
+def test_an_answer_called_right_as_often_as_wrong_is_no_verdict_to_hold_against_people():
+    def torn(request):
+        answer = re.search(r"Answer to judge:\n\| (\w+)", request.prompt.messages[-1].content).group(1)
+        is_wrong = answer == "2" or (answer == "9" and request.repeat % 2 == 1)
+        return "Verdict: INCORRECT" if is_wrong else "Verdict: CORRECT"
+
+    judge = sy.Judge(model=sy.Scripted(torn, name="hall"), repeats=2)
+    run = sy.run([lambda prompt: "x"], [rated([1, 1, 0, 1, 0, 1, 0, 1, 1, 1], judge)])
+    agreement, kappa = run.estimate("judge.agreement"), run.estimate("judge.kappa")
+    assert (agreement.value, agreement.n, kappa.n) == (pytest.approx(7 / 9), 9, 9)
+    assert agreement.status == kappa.status == "1 rated answers left out: the judge said right as often as wrong"
+
+
 def test_a_judge_no_better_than_chance_is_warned_of():
     constant = sy.Judge(model=sy.Scripted("Verdict: CORRECT", name="hall"))
     run = sy.run([echo], [rated([1, 0, 1, 0], constant)])
     assert run.estimate("judge.kappa").value == 0.0
-    assert "no better than chance" in run.table()
+    assert "not shown to agree with people better than by chance (kappa 0.00, 4 answers)" in run.table()
     alike = sy.run([echo], [rated([1, 1, 1], constant)])
     assert alike.estimate("judge.kappa").value is None
     assert "one rating throughout" in alike.estimate("judge.kappa").status

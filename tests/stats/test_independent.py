@@ -214,6 +214,13 @@ def test_fiellers_set_is_every_ratio_that_a_t_test_allows(seed):
     assert scaled.low == pytest.approx(1000 * found.low)
 
 
+def test_items_of_one_and_the_same_ratio_leave_no_interval_of_rounding():
+    tokens = np.random.default_rng(0).integers(5, 500, 60).astype(float)
+    for below in (np.full(60, 5.0), tokens):
+        found = stats.ratio_interval_fieller(numerator=2.2e-5 * below, denominator=below)
+        assert (found.low, found.high) == pytest.approx((found.ratio, found.ratio), rel=1e-14)
+
+
 def test_a_ratio_of_what_is_unknown_is_unknown():
     assert stats.ratio_interval_fieller(numerator=[1, math.nan], denominator=[1, 1]).ratio is None
     assert stats.ratio_interval_fieller(numerator=[1], denominator=[2]).low is None

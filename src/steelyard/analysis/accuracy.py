@@ -18,9 +18,9 @@ from steelyard.analysis.clusters import (
 from steelyard.analysis.estimates import (
     Context,
     counted,
+    distinct,
     first_tries_unknown,
     headline,
-    headline_scored,
     item_means,
     share,
     unknown,
@@ -43,7 +43,7 @@ def is_over_strata(columns: Columns, context: Context) -> bool:
 
 
 def micro(metric: str, columns: Columns, context: Context) -> Estimate:
-    """The mean score of scored items. One answer an item: Wilson. Repeats: item means, Student's t. Clusters: CR1."""
+    """The mean score of scored items, as ``mean_over_items``."""
     scores = columns.scores.get(_scored_as(metric, columns))
     if scores is None:
         return unknown(metric, "share", "not given by this protocol")
@@ -61,16 +61,13 @@ def macro(metric: str, columns: Columns, context: Context) -> Estimate:
     if empty := [name for name, values in means.items() if not len(values)]:
         return unknown(metric, "share", f"nothing was scored in {len(empty)} of {len(strata)} strata: {empty[0]}")
     weights = stratum_weights(list(means), context.info.families)
-    missing = len(context.info.stratum_sizes) - len(strata)
     found = Estimate(
         metric=metric,
         value=min(1.0, float(weights @ [values.mean() for values in means.values()])),
         n=sum(map(len, means.values())),
         method=f"macro mean over {_units(list(means), context.info.families)}",
         unit="share",
-        status=f"{missing} of {len(context.info.stratum_sizes)} strata were not asked"
-        if missing > 0
-        else _error_warning(columns),
+        status=_warning_over_strata(len(strata), columns, context),
     )
     chosen = ~np.isnan(scores) & np.any(list(strata.values()), axis=0)
     clusters = clusters_of(columns.sample[chosen], columns.cluster[chosen])
@@ -163,10 +160,14 @@ def breakdown(columns: Columns, context: Context) -> list[Estimate]:
     found = [micro("accuracy.micro", columns, context), macro("accuracy.macro", columns, context)]
     for group, members in context.info.groups.items():
         chosen = np.any([strata[name] for name in members if name in strata] or [np.zeros(len(scores), bool)], axis=0)
-        found.append(mean_over_items(f"accuracy.{group}", scores, columns, chosen, context))
+        found.append(_of_part(f"accuracy.{group}", scores, columns, chosen, context))
     for name, chosen in strata.items():
-        found.append(mean_over_items(f"accuracy/{name}", scores, columns, chosen, context))
+        found.append(_of_part(f"accuracy/{name}", scores, columns, chosen, context))
     return found
+
+
+def _of_part(metric: str, scores: np.ndarray, columns: Columns, chosen: np.ndarray, context: Context) -> Estimate:
+    return mean_over_items(metric, scores, columns, chosen, context, status=_not_scored(scores[chosen]) or "ok")
 
 
 def by_flag(columns: Columns, context: Context) -> list[Estimate]:
@@ -177,12 +178,12 @@ def by_flag(columns: Columns, context: Context) -> list[Estimate]:
     for flag in flags if len(scores) else ():
         has_it = np.array([flag in str(text).split() for text in columns.flags])
         for name, chosen in ((f"accuracy[{flag}]", has_it), (f"accuracy[not {flag}]", ~has_it)):
-            found.append(mean_over_items(name, scores, columns, chosen, context))
+            found.append(_of_part(name, scores, columns, chosen, context))
     return found
 
 
 def pass_at(columns: Columns, context: Context) -> list[Estimate]:
-    """pass@k for the k that the repeats allow, each item weighing the same; Student's t over items, or clusters."""
+    """pass@k for the k that the repeats allow, each item weighing the same; bounded as any mean over items."""
     scores = headline(columns)
     scored = ~np.isnan(scores)
     if context.info.repeats < 2 or not scored.any() or not is_binary(scores[scored]):
@@ -190,17 +191,21 @@ def pass_at(columns: Columns, context: Context) -> list[Estimate]:
     _, membership, taken = np.unique(columns.sample[scored], return_inverse=True, return_counts=True)
     passed = np.bincount(membership, weights=scores[scored]).astype(int)
     clusters = clusters_of(columns.sample[scored], columns.cluster[scored])
-    return [_pass_at(k, passed, taken, clusters, context) for k in PASS_AT if k <= context.info.repeats]
+    asked = len(distinct(columns.sample))
+    return [_pass_at(k, passed, taken, clusters, asked, context) for k in PASS_AT if k <= context.info.repeats]
 
 
-def _pass_at(k: int, passed: np.ndarray, taken: np.ndarray, clusters: np.ndarray | None, context: Context) -> Estimate:
+def _pass_at(
+    k: int, passed: np.ndarray, taken: np.ndarray, clusters: np.ndarray | None, asked: int, context: Context
+) -> Estimate:
+    """Of the items with enough answers; how many of those ``asked`` have too few, or none, stands in the status."""
     metric = f"pass@{k}"
     pairs = [(int(n), int(c)) for n, c in zip(taken, passed, strict=True) if n >= k]
     if not pairs:
         return unknown(metric, "share", f"no item has {k} scored answers")
     values = np.array([stats.pass_at_k(n=n, c=c, k=k).value for n, c in pairs])
-    left_out = len(taken) - len(pairs)
-    status = f"{left_out} items have fewer than {k} scored answers" if left_out else "ok"
+    left_out = asked - len(pairs)
+    status = f"{left_out} of {asked} items have fewer than {k} scored answers" if left_out else "ok"
     if clusters is not None:
         estimate = _clustered_mean(metric, values, clusters[taken >= k], context, status)
     else:
@@ -247,7 +252,7 @@ def mean_over_items(
 ) -> Estimate:
     """The mean of the chosen requests that have a score, the item being the unit: repeats are no further items.
 
-    One answer an item: Wilson. Repeats: item means, Student's t. Clusters: CR1.
+    Every item right or wrong throughout: Wilson. Repeats that differ: item means, Student's t. Clusters: CR1.
     """
     scored = chosen & ~np.isnan(scores)
     if not scored.any():
@@ -256,8 +261,6 @@ def mean_over_items(
     clusters = clusters_of(columns.sample[scored], columns.cluster[scored])
     if clusters is not None:
         return _clustered_mean(metric, means, clusters, context, status)
-    if len(means) == int(scored.sum()) and is_binary(means):
-        return share(metric, float(means.sum()), len(means), context, status=status)
     return _mean_of_items(metric, means, context, status=status)
 
 
@@ -307,6 +310,9 @@ def is_binary(values: np.ndarray) -> bool:
 
 
 def _mean_of_items(metric: str, means: np.ndarray, context: Context, *, status: str) -> Estimate:
+    """Student's t; Wilson where each item is right or wrong, since asking again what never varies tells nothing new."""
+    if is_binary(means):
+        return share(metric, float(means.sum()), len(means), context, status=status)
     found = stats.mean_interval(values=means, confidence=context.confidence)
     if found.low is None or found.high is None:  # all items alike: no spread to build a t interval on
         return share(metric, float(means.sum()), len(means), context, status=status)
@@ -324,11 +330,23 @@ def _mean_of_items(metric: str, means: np.ndarray, context: Context, *, status: 
 
 
 def _error_warning(columns: Columns) -> str:
-    total = len(columns.sample)
-    lost = total - headline_scored(columns)
-    if total and lost / total > MUCH_ERRORED:
-        return f"{lost} of {total} not scored: read it with its bounds"
-    return "ok"
+    warned = _not_scored(headline(columns))
+    return f"{warned}: read it with its bounds" if warned else "ok"
+
+
+def _not_scored(scores: np.ndarray) -> str:
+    """How many of the requests have no score, where these are many."""
+    lost = int(np.isnan(scores).sum())
+    return f"{lost} of {len(scores)} not scored" if len(scores) and lost / len(scores) > MUCH_ERRORED else ""
+
+
+def _warning_over_strata(asked: int, columns: Columns, context: Context) -> str:
+    """What a mean over strata lacks: whole strata, answers without a score, or both."""
+    whole, errors = len(context.info.stratum_sizes), _error_warning(columns)
+    if asked >= whole:
+        return errors
+    missing = f"{whole - asked} of {whole} strata were not asked"
+    return missing if errors == "ok" else f"{missing}; {errors}"
 
 
 def bound(metric: str, fill: float, columns: Columns, context: Context) -> Estimate:

@@ -6,7 +6,7 @@ Its money and tokens are its own and stand in no figure of the model under test.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -83,20 +83,20 @@ def noise(columns: Columns, context: Context) -> Estimate:
 
 def agreement(columns: Columns, context: Context) -> Estimate:
     """The share of answers rated by people on which the judge gives the same verdict."""
-    judged, human = _pairs(columns, context)
+    judged, human, split = _pairs(columns, context)
     if not len(judged):
-        return unknown("judge.agreement", "share", "no answer was rated by people and by the judge")
-    return share("judge.agreement", float((judged == human).sum()), len(judged), context)
+        return unknown("judge.agreement", "share", _none_rated(split))
+    return share("judge.agreement", float((judged == human).sum()), len(judged), context, status=_left_out(split))
 
 
 def kappa(columns: Columns, context: Context) -> Estimate:
     """Cohen's kappa between the judge and people; grades on a scale are weighted by the square of their distance."""
-    judged, human = _pairs(columns, context)
+    judged, human, split = _pairs(columns, context)
     judge = judge_of(context) or {}
     weights = "quadratic" if judge.get("mode") == "rubric" else "none"
     method = f"Cohen's kappa{', quadratic weights' if weights == 'quadratic' else ''}, large-sample s.e."
     if not len(judged):
-        return unknown("judge.kappa", "kappa", "no answer was rated by people and by the judge", method=method)
+        return unknown("judge.kappa", "kappa", _none_rated(split), method=method)
     found = stats.cohen_kappa(
         first=judged.tolist(),
         second=human.tolist(),
@@ -116,20 +116,42 @@ def kappa(columns: Columns, context: Context) -> Estimate:
         n=found.n,
         method=method,
         unit="kappa",
-        status="ok" if found.low is not None else "ratings without spread: no interval",
+        status=_left_out(split) if found.low is not None else "ratings without spread: no interval",
     )
 
 
-def _pairs(columns: Columns, context: Context) -> tuple[np.ndarray, np.ndarray]:
-    """The judge's and people's ratings of the same answers, once each, in whole steps of the scale."""
+class Rated(NamedTuple):
+    """The judge's and people's ratings of the same answers, in whole steps of the scale.
+
+    ``split`` counts the answers of which the judge said right as often as wrong, so that it has no verdict on them.
+    """
+
+    judged: np.ndarray
+    human: np.ndarray
+    split: int
+
+
+def _pairs(columns: Columns, context: Context) -> Rated:
+    """Each answer that both rated, once, by its first repeat."""
     judged, human = columns.scores.get(RATED), columns.scores.get(HUMAN)
     if judged is None or human is None:
-        return np.array([], dtype=int), np.array([], dtype=int)
+        return Rated(np.array([], dtype=int), np.array([], dtype=int), 0)
     both = np.flatnonzero(~np.isnan(judged) & ~np.isnan(human))
     _, first = np.unique(columns.sample[both], return_index=True)
     steps = _steps(judge_of(context) or {})
-    chosen = both[first]
-    return np.rint(judged[chosen] * steps).astype(int), np.rint(human[chosen] * steps).astype(int)
+    is_split = (judged[both[first]] == 0.5) & (steps == 1)
+    chosen = both[first][~is_split]
+    return Rated(
+        np.rint(judged[chosen] * steps).astype(int), np.rint(human[chosen] * steps).astype(int), int(is_split.sum())
+    )
+
+
+def _left_out(split: int) -> str:
+    return f"{split} rated answers left out: the judge said right as often as wrong" if split else "ok"
+
+
+def _none_rated(split: int) -> str:
+    return _left_out(split) if split else "no answer was rated by people and by the judge"
 
 
 def _steps(judge: dict[str, Any]) -> int:

@@ -156,7 +156,7 @@ METRICS: dict[str, Metric] = {
             "tokens_per_second",
             "tokens/s",
             "higher",
-            "output tokens over wall time",
+            "output tokens over wall time, in which requests failed too",
             partial(times.rate, "tokens_per_second", "tokens/s", times.output_tokens),
         ),
         _metric(
@@ -182,7 +182,13 @@ METRICS: dict[str, Metric] = {
             "cost.saved", "USD", "higher", "what answers used again had cost when they were asked", money.cost_saved
         ),
         _metric("cached", "requests", None, "answers that an earlier run was given, used again", outcomes.cached),
-        _metric("api_calls", "requests", "lower", "requests that were sent, retries included", outcomes.api_calls),
+        _metric(
+            "api_calls",
+            "requests",
+            "lower",
+            "requests that were sent, retries included; of a likelihood protocol its questions",
+            outcomes.api_calls,
+        ),
         *(
             _metric(name, "MB", "lower", meaning, partial(machine.resource, name, "MB", key, BYTES_PER_MB))
             for name, (key, meaning) in _PEAKS.items()

@@ -55,14 +55,17 @@ def cost_per_request(columns: Columns, context: Context) -> Estimate:
 
 
 def cost_per_item(columns: Columns, context: Context) -> Estimate:
-    """The mean cost of an item with all its repeats. Items of one cluster resemble each other."""
+    """The mean cost of an item with all its repeats. Items of one cluster resemble each other.
+
+    An item that lacks some of its repeats counts as the part of one that was answered.
+    """
     costs, fault = _costs(columns, context)
     came = is_answered(columns)
-    items = columns.sample[came]
-    if clusters_of_requests(columns, came) is not None:
-        _, membership, repeats = np.unique(items, return_inverse=True, return_counts=True)
-        return _cost_ratio("cost.per_item", costs, (1 / repeats)[membership], columns, fault, context)
-    per_item = np.array([]) if fault else np.bincount(np.unique(items, return_inverse=True)[1], weights=costs)
+    _, membership, answers = np.unique(columns.sample[came], return_inverse=True, return_counts=True)
+    repeats = max(context.info.repeats, int(answers.max(initial=1)))
+    if clusters_of_requests(columns, came) is not None or (answers < repeats).any():
+        return _cost_ratio("cost.per_item", costs, np.full(len(membership), 1 / repeats), columns, fault, context)
+    per_item = np.array([]) if fault else np.bincount(membership, weights=costs)
     return _mean_cost("cost.per_item", per_item, fault, context)
 
 
@@ -93,14 +96,22 @@ def cost_per_token(columns: Columns, context: Context) -> Estimate:
 
 
 def cost_per_correct(columns: Columns, context: Context) -> Estimate:
-    """Total cost over the number of right answers: what a right answer costs, wrong ones paid for."""
+    """Total cost over the number of right answers: what a right answer costs, all others paid for.
+
+    An answer that nobody could score was paid for too, and is not known to be right; the status counts them.
+    """
     costs, fault = _costs(columns, context)
-    scores = headline(columns)
-    right = np.nan_to_num(scores)[is_answered(columns)] if len(scores) else np.array([])
+    came, scores = is_answered(columns), headline(columns)
+    scores = scores[came] if len(scores) else np.full(int(came.sum()), np.nan)
+    right, unscored = np.nan_to_num(scores), int(np.isnan(scores).sum())
+    if unscored and unscored == len(scores):
+        return unknown("cost.per_correct", "USD", fault or "nothing was scored")
     found = _cost_ratio("cost.per_correct", costs, right, columns, fault, context)
-    if not len(right) or not (right == 1).all():
-        return found
-    return _where_all_are_right(found, len(distinct(units_of(columns, is_answered(columns)))), context)
+    if len(right) and (right == 1).all():
+        return _where_all_are_right(found, len(distinct(units_of(columns, came))), context)
+    if unscored and found.status == "ok":
+        return structs.replace(found, status=f"{unscored} of {len(scores)} answers have no score, and were paid for")
+    return found
 
 
 def _where_all_are_right(found: Estimate, units: int, context: Context) -> Estimate:

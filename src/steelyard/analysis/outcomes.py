@@ -144,14 +144,20 @@ def strata_gap(columns: Columns, context: Context) -> Estimate:
 
 
 def determinism(columns: Columns, context: Context) -> Estimate:
-    """Of the items that were answered more than once, the share whose answers were all the same to the letter."""
+    """Of the items that were answered more than once, the share whose answers were all the same to the letter.
+
+    Fewer answers differ less often, so the status says how many items lack some.
+    """
     came = is_answered(columns)
     items, membership, asked = np.unique(columns.sample[came], return_inverse=True, return_counts=True)
     if context.info.is_floor or not (asked > 1).any():
         return unknown("determinism", "share", "no item was answered twice: --runs 2 asks each twice")
     pairs = np.unique(np.stack([membership, columns.answer[came]]), axis=1)[0]
     different = np.bincount(pairs, minlength=len(items))[asked > 1]
-    return share("determinism", float((different == 1).sum()), len(different), context)
+    whole, repeats = len(np.unique(columns.sample)), max(context.info.repeats, int(asked.max()))
+    lacking = whole - int((asked == repeats).sum())
+    status = f"{lacking} of {whole} items have fewer than {repeats} answers" if lacking else "ok"
+    return share("determinism", float((different == 1).sum()), len(different), context, status=status)
 
 
 def _outcome_share(

@@ -53,7 +53,9 @@ def advice(estimates: dict[str, Estimate], context: Context) -> str | None:
     times = context.info.repeats
     judge = estimates[JUDGE].value or 0.0 if JUDGE in estimates else 0.0
     of_judge = judge**2 / _judgements(context) / times
-    parts = {"which items were asked": items**2, "answers that vary": repeats**2 / times, "the judge": of_judge}
+    is_mixed = judge_of(context) is not None and JUDGE not in estimates  # judged once each, so that nobody can tell
+    varying = "answers that vary or a judge that wavers" if is_mixed else "answers that vary"
+    parts = {"which items were asked": items**2, varying: repeats**2 / times, "the judge": of_judge}
     total = sum(parts.values())
     if not total:
         return None

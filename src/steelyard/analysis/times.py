@@ -236,7 +236,10 @@ def _linear(ordered: np.ndarray, p: float) -> float:
 
 
 def rate(metric: str, unit: str, of: Callable[[Columns], np.ndarray], columns: Columns, context: Context) -> Estimate:
-    """Something per second of wall time, over the time in which this cell was busy; bounds from ten equal windows."""
+    """Something per second of wall time, over the time in which this cell was busy; bounds from ten equal windows.
+
+    Busy is also who waits for what fails in the end: a service that answers half and lets the rest hang is not fast.
+    """
     if context.info.is_floor:
         return unknown(metric, unit, "a floor has no rate")
     if context.info.is_imported:
@@ -277,8 +280,9 @@ def _busy_clock(columns: Columns, counts: np.ndarray) -> tuple[np.ndarray, float
     """When each answer ended, on a clock that stands still between a resumed run's sessions, and its last reading."""
     ended_s = np.zeros(len(columns.session))
     elapsed_s = 0.0
-    for session in sorted(set(columns.session[counts].tolist())):  # np.unique loads numpy.ma for masks, which none has
-        chosen = counts & (columns.session == session)
+    sent = counts | (~is_answered(columns) & (columns.tries > 0))
+    for session in sorted(set(columns.session[sent].tolist())):  # np.unique loads numpy.ma for masks, which none has
+        chosen = sent & (columns.session == session)
         start_s = float(columns.started_s[chosen].min())
         ended_s[chosen] = elapsed_s + columns.ended_s[chosen] - start_s
         elapsed_s += float(columns.ended_s[chosen].max()) - start_s
@@ -296,8 +300,11 @@ def load(columns: Columns, context: Context) -> Estimate:
 
 
 def in_flight(columns: Columns) -> float | None:
-    """How many requests were on their way when one was sent, itself among them: the median; ``None`` without times."""
-    timed = is_answered(columns) & ~columns.cached & ~np.isnan(columns.total_s)
+    """How many requests were on their way when one was sent, itself among them: the median; ``None`` without times.
+
+    One that failed was on its way too, for as long as its last try took.
+    """
+    timed = ~columns.cached & ~np.isnan(columns.total_s)
     if not timed.any():
         return None
     ended_s = np.sort(columns.ended_s[timed])

@@ -366,6 +366,11 @@ def _read(what: str, run: int, outcome: str) -> str:
     return f'Read {what}: steelyard show {run} --where "outcome = {outcome}"'
 
 
+def _with_reach(kappa: Estimate) -> str:
+    reach = "" if kappa.low is None or kappa.high is None else f", {kappa.low:.2f} to {kappa.high:.2f}"
+    return f"{kappa.value:.2f}{reach}"
+
+
 def _judge_warnings(cell: CellResult, run: int) -> list[str]:
     texts = []
     undecided, answered = cell.value("judge.unscored") or 0, cell.value("answered") or 0
@@ -384,7 +389,7 @@ def _judge_warnings(cell: CellResult, run: int) -> list[str]:
     kappa = cell.estimates.get("judge.kappa")
     if kappa is not None and kappa.value is not None and (kappa.value if kappa.low is None else kappa.low) <= 0:
         texts.append(
-            f"the judge agrees with people no better than chance would (kappa {kappa.value:.2f}, {kappa.n} answers): "
-            "its score says nothing yet. Try: a stronger judge, or more rated answers"
+            f"the judge is not shown to agree with people better than by chance (kappa {_with_reach(kappa)}, "
+            f"{kappa.n} answers): its score says nothing yet. Try: a stronger judge, or more rated answers"
         )
     return texts

@@ -62,8 +62,7 @@ def spending(store: Store, run: RunInfo, cells: Sequence[CellResult]) -> Spendin
     cached = _total(asked, "cached")
     answers = _total(asked, "answered") - cached
     cut_off_tries = int(sum(one.resources.get(CUT_OFF_TRIES, 0.0) for one in store.sessions(run.id)))
-    in_doubt = [cell for cell in asked if _is_unknown(cell) or (cut_off_tries and _has_no_price(cell))]
-    unknown = tuple(dict.fromkeys(cell.info.model for cell in in_doubt))
+    unknown = tuple(dict.fromkeys(name for cell in asked for name in _of_unknown_cost(cell, cut_off_tries)))
     budget_usd, standing = run.plan.get("budget_usd"), store.budget.account()
     judge_calls, judge_usd = _total(judged, "judge.calls"), _total(judged, "judge.cost.total")
     spent_usd = used_usd - doubt.usd
@@ -104,10 +103,18 @@ def _total(cells: Sequence[CellResult], metric: str) -> float:
     return sum(cell.value(metric) or 0.0 for cell in cells)
 
 
-def _is_unknown(cell: CellResult) -> bool:
-    """Whether answers that were asked for, or judgements of them, have no known cost."""
-    costs = [cell.estimates.get(name) for name in ("cost.total", "judge.cost.total")]
-    return any(cost is not None and cost.value is None for cost in costs) and bool(cell.value("answered"))
+def _of_unknown_cost(cell: CellResult, cut_off_tries: int) -> Iterator[str]:
+    """Whose calls have no known cost: the model's, or those of who judged its answers."""
+    if _is_unknown(cell, "cost.total") or (cut_off_tries and _has_no_price(cell)):
+        yield cell.info.model
+    if _is_unknown(cell, "judge.cost.total"):
+        yield f"the judge of {cell.info.model}"
+
+
+def _is_unknown(cell: CellResult, metric: str) -> bool:
+    """Whether there are answers, and what they took, or judging them, is not known."""
+    cost = cell.estimates.get(metric)
+    return cost is not None and cost.value is None and bool(cell.value("answered"))
 
 
 def is_all_saved_known(cell: CellResult, reused: str, saved: str) -> bool:

@@ -26,8 +26,9 @@ def ratio_interval_fieller(
 ) -> RatioInterval:
     """Interval of sum(numerator) / sum(denominator) over items (Fieller 1954).
 
-    It holds every theta for which the mean of numerator - theta * denominator does not differ from 0 by a t test. Where
-    every item has the same ratio, as of two prices for the same tokens, the set is no wider than rounding.
+    It holds every theta for which the mean of numerator - theta * denominator does not differ from 0 by a t test. It is
+    solved for theta - ratio, from what items are beyond the ratio: squares of the sums themselves cancel to within the
+    root of rounding alone, and items that all have the same ratio, as of two prices for the same tokens, would differ.
     """
     above, below = same_items(numerator, denominator, names="numerator and denominator")
     n = len(above)
@@ -37,14 +38,12 @@ def ratio_interval_fieller(
     if n < 2:
         return RatioInterval(ratio=ratio, low=None, high=None)
     t2 = t_quantile(n - 1, 0.5 + confidence / 2) ** 2
-    covariance = np.cov(above, below, ddof=1) / n
-    a = below.mean() ** 2 - t2 * covariance[1, 1]
-    b = above.mean() * below.mean() - t2 * covariance[0, 1]
-    c = above.mean() ** 2 - t2 * covariance[0, 0]
+    covariance = t2 * np.cov(above - ratio * below, below, ddof=1) / n
+    a, b, c = below.mean() ** 2 - covariance[1, 1], covariance[0, 1], covariance[0, 0]
     if a <= 0:
         return RatioInterval(ratio=ratio, low=None, high=None)
-    root = max(0.0, b * b - a * c)  # below 0 by rounding only, where a > 0: the ratio itself is in the set
-    return RatioInterval(ratio=ratio, low=float((b - math.sqrt(root)) / a), high=float((b + math.sqrt(root)) / a))
+    root = math.sqrt(b * b + a * c)
+    return RatioInterval(ratio=ratio, low=ratio - float((b + root) / a), high=ratio - float((b - root) / a))
 
 
 def tokens_per_second(*, tokens: Sequence[float], seconds: Sequence[float]) -> Value:
