@@ -17,6 +17,8 @@ from steelyard.errors import StoreError
 from steelyard.store.database.backup import keep_copy, rescue
 
 BUSY_TIMEOUT_S = 30
+ANY_NUMBER = -1
+"""Of connections: a thread that reads by one may need a second, which it would wait for while others do the same."""
 
 # SQLite's settings. The first is a property of the file, so it is made only after the file has proved to be ours; the
 # page size counts only while a file is empty (8 kB: fewer bytes a record than 4 kB, and more records a second).
@@ -46,7 +48,9 @@ class SQLiteFile:
         self.address = str(file.absolute())
         self.folder = file.parent
         self.engine = create_engine(
-            URL.create("sqlite", database=self.address), connect_args={"timeout": BUSY_TIMEOUT_S}
+            URL.create("sqlite", database=self.address),
+            connect_args={"timeout": BUSY_TIMEOUT_S},
+            max_overflow=ANY_NUMBER,
         )
         event.listen(self.engine, "connect", _configure)
         self._number: int | None = None
