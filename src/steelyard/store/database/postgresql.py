@@ -18,7 +18,7 @@ from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 
 from steelyard.errors import EnvironmentFault, StoreError, StoreHeldUp, unended
 from steelyard.store.database import migrations, schema
-from steelyard.store.database.sqlite_file import ANY_NUMBER
+from steelyard.store.database.dialect import ANY_NUMBER
 
 try:
     import psycopg

@@ -15,10 +15,9 @@ from sqlalchemy.exc import OperationalError
 
 from steelyard.errors import StoreError
 from steelyard.store.database.backup import keep_copy, rescue
+from steelyard.store.database.dialect import ANY_NUMBER
 
 BUSY_TIMEOUT_S = 30
-ANY_NUMBER = -1
-"""Of connections: a thread that reads by one may need a second, which it would wait for while others do the same."""
 
 # SQLite's settings. The first is a property of the file, so it is made only after the file has proved to be ours; the
 # page size counts only while a file is empty (8 kB: fewer bytes a record than 4 kB, and more records a second).
