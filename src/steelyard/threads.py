@@ -10,6 +10,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -35,7 +36,7 @@ async def on_daemon_thread(call: Callable[..., T], *arguments: Any) -> T:
             result.set_exception(error)
 
     def done(value: Any, error: BaseException | None) -> None:
-        if not loop.is_closed():
+        with suppress(RuntimeError):  # the loop may be closed at any moment, and then nobody awaits the call
             loop.call_soon_threadsafe(settle, value, error)
 
     _inbox().put((lambda: call(*arguments), done))

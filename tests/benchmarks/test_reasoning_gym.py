@@ -2,6 +2,7 @@
 
 import json
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,34 @@ def test_a_generator_and_a_limit_must_be_named():
         GYM.dataset(Selection())
     with pytest.raises(UsageError, match="--limit"):
         GYM.dataset(Selection(part="leg_counting"))
+
+
+def test_what_is_printed_is_seen_again_after_two_threads_made_items_at_once(monkeypatch):
+    begun = {index: threading.Event() for index in range(2)}
+
+    class Talking:
+        def __getitem__(self, index):
+            begun[index].set()
+            (begun[1] if index == 0 else first).wait(0.3)  # the first one ends first, unless it is alone
+            print("not for our output")
+            return {}
+
+    first, out = threading.Event(), sys.stdout
+    monkeypatch.setattr(reasoning_gym, "_generator", lambda *made_by: Talking())
+    reasoning_gym._entry.cache_clear()
+
+    def make(index):
+        reasoning_gym._entry("any", 0, 9, index)
+        first.set()
+
+    threads = [threading.Thread(target=make, args=(index,)) for index in range(2)]
+    threads[0].start()
+    begun[0].wait()
+    threads[1].start()
+    for thread in threads:
+        thread.join()
+    reasoning_gym._entry.cache_clear()
+    assert sys.stdout is out
 
 
 def test_a_missing_package_is_named(monkeypatch):

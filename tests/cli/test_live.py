@@ -120,7 +120,7 @@ def test_a_terminal_that_cannot_be_drawn_over_is_told_what_a_log_is(monkeypatch,
     monkeypatch.setenv("TERM", "dumb")
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setattr("steelyard.cli.live.LINE_EVERY_S", 0.01)
-    progress, said, deadline_s = Progress(), "", time.monotonic() + 10
+    progress, said, deadline_s = Progress(), "", time.monotonic() + 60
     progress.cells.append(a_cell(scored=40, scored_anew=40))
     with Display(progress, quiet=False) as display:
         display.started(SimpleNamespace(number=1, name="run-1"))

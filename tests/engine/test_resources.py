@@ -215,7 +215,7 @@ def test_too_short_a_wait_says_nothing():
 
 
 def test_a_client_is_watched_where_answers_come_too_fast_to_be_seen_on_their_way(monkeypatch):
-    monkeypatch.setattr("steelyard.engine.weight.resources.LEAST_WAITED_S", 0.15)
+    monkeypatch.setattr("steelyard.engine.weight.resources.LEAST_WAITED_S", 0.05)
     came = itertools.count()
 
     async def watched_for_a_moment(**how):

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import tomllib
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from functools import partial
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from forks import Started
 from server import chunk, finish, serving, stream, usage
 from steelyard.analysis.stopped import summarise_stopped
 from steelyard.cli import main, planning
+from steelyard.engine import interrupt
 from steelyard.engine import run as engine
 from steelyard.report import results
 from steelyard.report.results import load_results
@@ -123,6 +124,31 @@ def test_a_program_that_heeds_signals_itself_does_so_again_after_a_run():
         for number, handler in before.items():
             signal.signal(number, handler)
     assert heard == [*before]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+@pytest.mark.parametrize("ends_first", [0, 1])
+def test_of_two_runs_at_once_both_are_told_to_end_and_the_program_hears_again_after_the_last(number, ends_first):
+    told = []
+
+    async def at_once():
+        with ExitStack() as first, ExitStack() as second:
+            wishes = [first.enter_context(interrupt.heard()), second.enter_context(interrupt.heard())]
+            os.kill(os.getpid(), number)
+            await asyncio.gather(*(each.wait() for each in wishes))
+            before = [each.wishes for each in wishes]
+            (first, second)[ends_first].close()
+            os.kill(os.getpid(), number)
+            await wishes[1 - ends_first].wait(before[0] + 1)
+            assert wishes[ends_first].wishes == before[0] == before[1]
+
+    others = signal.signal(number, lambda number, _: told.append(number))
+    try:
+        asyncio.run(asyncio.wait_for(at_once(), AT_ONCE_S))
+        signal.raise_signal(number)
+    finally:
+        signal.signal(number, others)
+    assert told == [number]
 
 
 @pytest.mark.parametrize(

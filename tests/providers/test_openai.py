@@ -448,10 +448,10 @@ def test_a_retry_waits_as_long_as_the_server_asks():
 
     started = time.monotonic()
     outcome, _, _ = answer(handle)
-    assert time.monotonic() - started >= 0.3
+    took_s = time.monotonic() - started
     assert outcome.attempts[0].wait_s >= 0.3
     assert outcome.completion.timing.queued_s >= 0.3
-    assert outcome.completion.timing.total_s < 0.3  # waiting is not the model's latency
+    assert outcome.completion.timing.total_s <= took_s - 0.3  # waiting is not the model's latency
 
 
 def test_retry_after_may_be_a_date_held_against_the_servers_clock():

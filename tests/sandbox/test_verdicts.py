@@ -243,6 +243,6 @@ def test_a_verdict_says_why_and_what_it_took(box):
     assert (verdict.outcome, verdict.reason) == ("failed", "AssertionError: four (line 1 of the test)")
     assert verdict.peak_rss_bytes > 50 << 20
     assert 0 < verdict.cpu_s < 1
-    assert 0 < verdict.wall_s < 1
+    assert 0 < verdict.wall_s < 60
     assert len(judged(box, "def f(x): raise ValueError('x' * 10000)").reason) <= 300
     assert "\x1b" not in judged(box, "def f(x): raise ValueError('\\x1b[2J')").reason

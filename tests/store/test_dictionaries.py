@@ -1,6 +1,7 @@
 """What a set's payloads have in common is kept once: smaller stores that read back as what was written."""
 
 import sqlite3
+import threading
 
 import msgspec
 import pytest
@@ -104,6 +105,26 @@ def test_two_stores_in_one_process_do_not_mix_their_dictionaries(tmp_path, few_a
     forget_all()
     with Store.open(tmp_path / "a.db") as a, Store.open(tmp_path / "b.db") as b:
         assert [len(list(store.records(run.id))) for store, run in zip((a, b), runs, strict=True)] == [300, 400]
+
+
+def test_a_store_may_be_opened_while_another_thread_looks_for_a_dictionary(tmp_path, few_are_enough, monkeypatch):
+    run, _ = written(tmp_path / "s.db", range(300))
+    others = []
+
+    class Sources(codec.weakref.WeakSet):
+        def __iter__(self):
+            for source in super().__iter__():
+                opening = threading.Thread(target=lambda: others.append(Store.open(tmp_path / f"{len(others)}.db")))
+                opening.start()
+                opening.join(0.3)  # it may have to wait until all are gone through
+                yield source
+
+    forget_all()
+    monkeypatch.setattr(codec, "_sources", Sources())
+    with Store.open(tmp_path / "s.db") as store:
+        assert len(list(store.records(run.id))) == 300
+    for other in others:
+        other.close()
 
 
 def test_payloads_with_nothing_in_common_go_without(tmp_path, monkeypatch):

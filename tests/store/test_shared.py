@@ -16,6 +16,7 @@ import steelyard as sy
 from steelyard.cli import main
 from steelyard.errors import EnvironmentFault, StoreError, StoreFull, UnknownName, UsageError
 from steelyard.store import NewScore, Store
+from steelyard.store.database import postgresql
 from steelyard.types import Score, Sign
 
 
@@ -186,6 +187,23 @@ def test_a_full_disk_of_the_server_is_one_that_may_have_room_again(shared, schem
             store.append_calls([new_call(cell, session, 0)])
         server.sql("DROP TRIGGER full_disk ON calls", schema=schema)
         assert store.append_calls([new_call(cell, session, 0)]) == [1]
+
+
+def test_a_session_that_ends_while_its_lock_is_looked_after_is_not_held_again(shared, monkeypatch):
+    with Store.open(shared) as store:
+        _, session, _ = begun(store)
+        look, ending = postgresql._is_lost, threading.Thread(target=store._database.release, args=(session,))
+
+        def ends_meanwhile(held):
+            if ending.ident is None:
+                ending.start()
+                ending.join(0.3)  # it may have to wait until that was looked at
+            return look(held)
+
+        monkeypatch.setattr(postgresql, "_is_lost", ends_meanwhile)
+        store._database.check_place()
+        ending.join()
+        assert not store._database._held
 
 
 def test_several_that_write_take_turns_and_never_overspend_together(shared):

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import tracemalloc
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from itertools import product
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from sqlalchemy import event, text
 
 from steelyard.errors import StoreError, UnknownName, UsageError
 from steelyard.store import NewCall, NewScore, Store
-from steelyard.store.database import migrations
+from steelyard.store.database import backup, migrations
 from steelyard.store.database.backup import backup_path
 from steelyard.store.reading.conditions import FAILED, NOT_RIGHT
 from steelyard.store.writing import codec
@@ -517,6 +517,45 @@ def test_one_faulty_row_leaves_the_whole_batch_out(opened):
             [msgspec.structs.replace(huge, call=msgspec.structs.replace(huge.call, completion=completion))]
         )
     assert store.append_calls([new_call(cell, session, 0)]) == [1]
+
+
+@pytest.mark.anywhere
+def test_who_reads_may_read_something_else_meanwhile_however_many_do_so(opened):
+    store, run, _, cell = opened
+    with ExitStack() as reading:
+        for _ in range(20):
+            reading.enter_context(store.reading())
+        assert [info.id for info in store.cells(run.id)] == [cell]
+
+
+def test_a_store_that_several_threads_miss_at_once_is_rescued_once(opened, monkeypatch):
+    store, *_ = opened
+    copied, together = [], threading.Barrier(2)
+    copy = backup._copy
+
+    def copies(source, to):
+        copied.append(to)
+        with suppress(threading.BrokenBarrierError):
+            together.wait(0.3)
+        copy(source, to)
+
+    monkeypatch.setattr(backup, "_copy", copies)
+    store.file.unlink()
+    told = []
+
+    def write():
+        with pytest.raises(StoreError) as error:
+            store.create_run(name="r", plan={}, plan_digest="x")
+        told.append(str(error.value))
+
+    threads = [threading.Thread(target=write) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (rescued,) = copied
+    assert all(f"What it held is in {rescued}" in words for words in told)
+    assert rescued.is_file()
 
 
 @pytest.mark.anywhere

@@ -12,6 +12,7 @@ import functools
 import hashlib
 import importlib.metadata
 import io
+import threading
 from typing import Any
 
 from steelyard.benchmarks.benchmark import Benchmark, Dataset, Protocol, Selection, digest_of
@@ -29,6 +30,8 @@ NOT_ALONE = ("composite",)  # made of other generators, which it has to be told
 INSTRUCTION = (
     f"Think step by step. Then give the final answer alone, in the form asked for, between {OPENING} and {CLOSING}."
 )
+
+_quiet = threading.Lock()  # of two who overlap, each would put back what the other has put there
 
 
 def load(selection: Selection) -> Dataset:
@@ -67,7 +70,7 @@ def _sample(selection: Selection, size: int, index: int) -> Sample:
 @functools.lru_cache(maxsize=10_000)
 def _entry(name: str, seed: int, size: int, index: int) -> dict[str, Any]:
     """One item with all that its scorer needs. A generator may print as it works, which is not for our output."""
-    with contextlib.redirect_stdout(io.StringIO()):
+    with _quiet, contextlib.redirect_stdout(io.StringIO()):
         found: dict[str, Any] = _generator(name, seed, size)[index]
     return found
 

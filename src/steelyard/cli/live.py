@@ -62,8 +62,8 @@ class Display:
 
     def _say(self, text: str) -> None:
         text = plain(scrub(text))
-        if self._bars is not None:
-            self._bars.console.print(text, markup=False, highlight=False)
+        if (bars := self._bars) is not None:  # which the thread that draws may end now
+            bars.console.print(text, markup=False, highlight=False)
         else:
             print(text, file=sys.stderr, flush=True)
 

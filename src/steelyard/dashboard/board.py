@@ -55,15 +55,16 @@ class Remembered:
             making = self._making.setdefault(key, threading.Lock())
         try:
             with making:
-                if key not in self._found:
-                    made = make()
-                    with self._lock:
-                        self._found[key] = made
-                        while len(self._found) > MOST_KEPT:
-                            self._found.popitem(last=False)
                 with self._lock:
-                    self._found.move_to_end(key)
-                    return self._found[key]  # type: ignore[return-value]  # each key is made by one kind of call
+                    if key in self._found:
+                        self._found.move_to_end(key)
+                        return self._found[key]  # type: ignore[return-value]  # each key is made by one kind of call
+                made = make()
+                with self._lock:
+                    self._found[key] = made
+                    while len(self._found) > MOST_KEPT:
+                        self._found.popitem(last=False)
+                return made
         finally:
             with self._lock:
                 if not making.locked():

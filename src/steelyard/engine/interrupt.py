@@ -10,7 +10,7 @@ import asyncio
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -68,34 +68,57 @@ class Interrupt:
             self._at_stake = None
 
 
+_hearing: list[Interrupt] = []
+"""Of the runs that go on at once on the main thread: they have one loop, and what it hears is for all of them."""
+_before: dict[int, Any] = {}
+"""Who heard of each signal before the first of them."""
+
+
 @contextmanager
 def heard() -> Iterator[Interrupt]:
     """Ctrl-C, a terminal that is closed and SIGTERM as wishes; SIGTERM does not wait.
 
     Elsewhere than on the main thread there are none. Whoever started the run may want it to outlive its terminal, or
-    hear of that end itself; and hears of all of them again afterwards.
+    hear of that end itself; and hears of all of them again once the last of several runs has ended.
     """
     interrupt = Interrupt()
     if threading.current_thread() is not threading.main_thread():
         yield interrupt
         return
-    loop = asyncio.get_running_loop()
-    wishes: dict[int, Callable[[], None]] = {
-        signal.SIGINT: interrupt.wish,
-        signal.SIGTERM: partial(interrupt.wish, 2),
-    }
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
-        wishes[signal.SIGHUP] = interrupt.wish_once
-    before = {number: signal.getsignal(number) for number in wishes}
+    _hearing.append(interrupt)
     try:
-        for number, wish in wishes.items():
-            loop.add_signal_handler(number, wish)
-    except NotImplementedError:  # Windows: Ctrl-C raises KeyboardInterrupt, and what is committed stays committed
-        yield interrupt
-        return
-    try:
+        if len(_hearing) == 1:
+            _listen()
         yield interrupt
     finally:
-        for number, others in before.items():
-            loop.remove_signal_handler(number)
-            signal.signal(number, signal.SIG_DFL if others is None else others)  # None: not Python's own
+        _hearing.remove(interrupt)
+        if not _hearing:
+            _give_back()
+
+
+def _listen() -> None:
+    wishes: dict[int, Callable[[Interrupt], None]] = {
+        signal.SIGINT: Interrupt.wish,
+        signal.SIGTERM: partial(Interrupt.wish, times=2),
+    }
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        wishes[signal.SIGHUP] = Interrupt.wish_once
+    loop = asyncio.get_running_loop()
+    with suppress(NotImplementedError):  # Windows: Ctrl-C raises KeyboardInterrupt; what is committed stays committed
+        for number, wish in wishes.items():
+            others = signal.getsignal(number)
+            loop.add_signal_handler(number, _all_wish, wish)
+            _before[number] = others
+
+
+def _all_wish(wish: Callable[[Interrupt], None]) -> None:
+    for interrupt in list(_hearing):
+        wish(interrupt)
+
+
+def _give_back() -> None:
+    loop = asyncio.get_running_loop()
+    for number, others in _before.items():
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_DFL if others is None else others)  # None: not Python's own
+    _before.clear()

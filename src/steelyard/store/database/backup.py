@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 from contextlib import closing, suppress
 from pathlib import Path
 
 from steelyard.errors import StoreError, StoreFull
+
+_rescuing = threading.Lock()  # whoever writes misses the file, and all who do so at the same time
 
 
 def backup_path(location: Path, version: int) -> Path:
@@ -19,9 +22,10 @@ def rescue(connection: sqlite3.Connection, location: Path, number: int) -> Path 
     """Copy an open store whose file is not in its place any more, by its ``number`` once; ``None`` if that fails."""
     rescued = location.with_name(f"{location.name}.rescued-{number}")
     try:
-        if not rescued.exists():
-            rescued.parent.mkdir(parents=True, exist_ok=True)
-            _copy(connection, rescued)
+        with _rescuing:
+            if not rescued.exists():
+                rescued.parent.mkdir(parents=True, exist_ok=True)
+                _copy(connection, rescued)
     except (OSError, sqlite3.Error):
         return None
     return rescued

@@ -20,6 +20,8 @@ WHOLE = Integer().with_variant(BigInteger(), "postgresql")
 """A whole number of up to 64 bits, as every one is in SQLite."""
 WORDS = Text().with_variant(Text(collation="C"), "postgresql")
 """A text that is compared byte by byte, as every one is in SQLite."""
+ANY_NUMBER = -1
+"""Of connections: a thread that reads by one may need a second, which it would wait for while others do the same."""
 
 LAST_OF_CALLS = (
     "SELECT calls.id, (SELECT max(id) FROM scores WHERE scores.id BETWEEN calls.id << 16 AND (calls.id << 16) + 65535) "

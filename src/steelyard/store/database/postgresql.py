@@ -18,6 +18,7 @@ from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 
 from steelyard.errors import EnvironmentFault, StoreError, StoreHeldUp, unended
 from steelyard.store.database import migrations, schema
+from steelyard.store.database.dialect import ANY_NUMBER
 
 try:
     import psycopg
@@ -93,10 +94,10 @@ class PostgreSQL:
         shown = URL.create("postgresql", host=url.host, port=url.port, database=url.database)
         self.location = shown.render_as_string()  # without the user, who would be taken for a key in messages
         self.address = address
-        self.engine = create_engine(url, paramstyle="format", pool_pre_ping=True)
+        self.engine = create_engine(url, paramstyle="format", pool_pre_ping=True, max_overflow=ANY_NUMBER)
         event.listen(self.engine, "do_connect", lambda dialect, record, words, named: connected(*words, **named))
         event.listen(self.engine, "connect", _configure)
-        self._holding = threading.Lock()
+        self._holding = threading.RLock()
         self._held: dict[int, PoolProxiedConnection | None] = {}
         """The connection that holds each session's lock, ``None`` where it was lost and is to be had again."""
 
@@ -168,9 +169,10 @@ class PostgreSQL:
         self._held[session] = held
 
     def release(self, session: int) -> None:
-        """Give the session's lock back."""
-        if (held := self._held.pop(session, None)) is not None:
-            held.invalidate()  # ended, not given back: the lock goes with it
+        """Give the session's lock back, while nobody looks after it: who finds it gone would take it again."""
+        with self._holding:
+            if (held := self._held.pop(session, None)) is not None:
+                held.invalidate()  # ended, not given back: the lock goes with it
 
     def _lose(self, session: int) -> None:
         """Whoever writes next has to have the lock first, and to see whose the run is."""

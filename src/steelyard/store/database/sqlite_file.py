@@ -15,6 +15,7 @@ from sqlalchemy.exc import OperationalError
 
 from steelyard.errors import StoreError
 from steelyard.store.database.backup import keep_copy, rescue
+from steelyard.store.database.dialect import ANY_NUMBER
 
 BUSY_TIMEOUT_S = 30
 
@@ -46,7 +47,9 @@ class SQLiteFile:
         self.address = str(file.absolute())
         self.folder = file.parent
         self.engine = create_engine(
-            URL.create("sqlite", database=self.address), connect_args={"timeout": BUSY_TIMEOUT_S}
+            URL.create("sqlite", database=self.address),
+            connect_args={"timeout": BUSY_TIMEOUT_S},
+            max_overflow=ANY_NUMBER,
         )
         event.listen(self.engine, "connect", _configure)
         self._number: int | None = None

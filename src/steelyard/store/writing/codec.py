@@ -29,8 +29,21 @@ class Source(Protocol):
         """The dictionary of that id, or ``None``."""
 
 
-sources: weakref.WeakSet[Source] = weakref.WeakSet()
+_sources: weakref.WeakSet[Source] = weakref.WeakSet()
 """The open stores: a frame names its dictionary, and one of them has it."""
+_opening = threading.Lock()  # a set that grows while it is gone through is an error
+
+
+def ask(source: Source) -> None:
+    """Look for dictionaries there too, from whatever thread a payload is read."""
+    with _opening:
+        _sources.add(source)
+
+
+def ask_no_more(source: Source) -> None:
+    """Look for none there."""
+    with _opening:
+        _sources.discard(source)
 
 
 class _OfThread(threading.local):
@@ -115,7 +128,9 @@ def prepared(content: bytes) -> zstandard.ZstdCompressionDict:
 
 def _dictionary(number: int) -> zstandard.ZstdCompressionDict:
     if number not in _dictionaries:
-        content = next(filter(None, (_found(source, number) for source in list(sources))), None)
+        with _opening:
+            sources = list(_sources)
+        content = next(filter(None, (_found(source, number) for source in sources)), None)
         if content is None:
             raise StoreError(f"a payload was compressed with dictionary {number}, which the store does not hold")
         return prepared(content)

@@ -128,11 +128,11 @@ class Dictionaries:
 
     def open(self) -> None:
         """Let payloads find their dictionaries here, from whatever thread they are read."""
-        codec.sources.add(self)
+        codec.ask(self)
 
     def close(self) -> None:
         """Be asked no more."""
-        codec.sources.discard(self)
+        codec.ask_no_more(self)
 
     def of(self, cells: Iterable[int]) -> dict[int, Packing]:
         """How payloads of these cells are written. A cell that is not in the store any more has no dictionary."""
