@@ -12,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from batch_house import House
 from command import ok, steelyard
@@ -81,6 +82,12 @@ def plan_at(url, provider, **settings):
 
 
 def carried_out(*words, **room):
+    done = ended(*words, **room)
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+def ended(*words, **room):
     changes = quickly(**room)
     modules = {
         module: importlib.import_module(module) for module, _ in changes
@@ -88,9 +95,7 @@ def carried_out(*words, **room):
     with pytest.MonkeyPatch.context() as patch:
         for (module, name), value in changes.items():
             patch.setattr(modules[module], name, value)
-        ended = steelyard("run", *words, "--store", "s.db")
-    assert ended.returncode == 0, ended.stderr
-    return ended.stderr
+        return steelyard("run", *words, "--store", "s.db")
 
 
 def results(store):
@@ -391,3 +396,46 @@ def test_half_a_note_that_found_no_room_takes_none(tmp_path, monkeypatch):
     with pytest.raises(StoreFull, match="is full"):
         asyncio.run(FolderJournal(tmp_path).keep_beside("ab", b"half"))
     assert not list(tmp_path.iterdir())
+
+
+class Lost(House):
+    """Knows of no batch, so often as ``lost`` says."""
+
+    lost = 0
+
+    async def handle(self, request, body, number):
+        if request.method == "GET" and "batch_" in request.path and self.lost:
+            self.lost -= 1
+            return web.json_response({"error": {"message": "No batch found"}}, status=404)
+        return await super().handle(request, body, number)
+
+
+@both
+@pytest.mark.parametrize("over_the_store", [False, True], ids=["its own", "the store's"])
+def test_a_batch_that_is_looked_for_again_and_found_is_in_doubt_no_more(provider, over_the_store):
+    """Its requests were sent once: they are paid from a budget once, and as long as it is lost in doubt once."""
+    house = Lost()
+    house.lost = 2
+    budget = () if over_the_store else ("--budget", "50")
+    if over_the_store:
+        ok("budget", "set", "50", "--store", "s.db")
+    with serving(house.handle) as http:
+        plan = plan_at(http.url, provider, **DEAR)
+        for words in ((plan, *budget), ("--resume", "1")):
+            assert ended(*words, most=len(ROWS)).returncode == 4
+            assert doubt() == (len(ROWS), pytest.approx(sum(map(worst_usd, ROWS))))
+        carried_out("--resume", "1")
+        check("s.db", house)
+    assert doubt() == (0, 0.0)
+    with closing(sqlite3.connect("s.db")) as raw:
+        (cost_usd,) = raw.execute("select sum(cost_usd) from calls").fetchone()
+    with Store.open("s.db") as store:
+        assert store.budget.spent_of_run(store.run("1").id) == pytest.approx(cost_usd)
+        if over_the_store:
+            assert store.budget.account().spent_usd == pytest.approx(cost_usd)
+
+
+def doubt():
+    with Store.open("s.db") as store:
+        found = store.budget.doubt_of_run(store.run("1").id)
+    return found.failed_tries, found.failed_usd

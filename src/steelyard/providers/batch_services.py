@@ -31,7 +31,9 @@ from steelyard.providers.batches import (
 )
 from steelyard.providers.dialect import Dialect
 from steelyard.providers.endpoint import decoded, key_headers, malformed
+from steelyard.providers.http import broken, take_apart
 from steelyard.providers.interface import Done, Text
+from steelyard.providers.proxied import as_os_error
 from steelyard.providers.refusals import classify, reason_of
 from steelyard.providers.services import address_of, key_of
 from steelyard.secrets import scrub
@@ -40,6 +42,8 @@ from steelyard.types import Completion, Failure, FailureKind, ModelSpec, Request
 CLOCKS_DIFFER_S = 300.0
 MOST_LISTED = 100
 TIMEOUT = aiohttp.ClientTimeout(total=600.0, sock_connect=30.0)
+FOR_RESULTS = aiohttp.ClientTimeout(total=None, sock_connect=30.0, sock_read=120.0)
+"""Results are as large as all answers together: they may take as long as they go on coming."""
 
 TAKE_BATCHES = ("openai", "anthropic")
 OPENAI_IS_OVER = ("completed", "failed", "expired", "cancelled")
@@ -268,7 +272,7 @@ class _Json:
             raise fault
 
     async def _raw_lines(self, path: str) -> AsyncIterator[bytes]:
-        async with self._replied("GET", path) as reply:
+        async with self._replied("GET", path, timeout=FOR_RESULTS) as reply:
             pending = b""
             async for piece in reply.content.iter_any():
                 *whole, pending = (pending + piece).split(b"\n")
@@ -290,10 +294,10 @@ class _Json:
                 yield reply
         except TimeoutError as error:
             raise ProviderError(Failure(kind="timeout", message=f"no reply about the batch from {url}")) from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise ProviderError(
-                Failure(kind="connection", message=scrub(str(error) or type(error).__name__))
-            ) from error
+        except aiohttp.ClientError as error:
+            raise ProviderError(broken(take_apart(url), as_os_error(error))) from error
+        except OSError as error:
+            raise ProviderError(broken(take_apart(url), error)) from error
 
 
 def _openai_answer(index: int, line: dict[str, Any]) -> Answered:

@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from steelyard.engine.asking.attempts import cut_at_stop
 from steelyard.engine.asking.standings import Piece, Standings, key_of
-from steelyard.engine.money.budget import SPENT
+from steelyard.engine.money.budget import SPENT, may_be_billed
 from steelyard.engine.progress import BatchProgress
 from steelyard.engine.work import Work
 from steelyard.errors import ProviderError
@@ -240,7 +240,11 @@ class _Serving:
                 await self._later_or_smaller(piece, works, shown, rounds, collected.refused)
             else:
                 is_whole = is_whole and not collected.is_short
-                if learning := await self._hand_out(piece, works, collected, may_learn=rounds < MOST_ROUNDS):
+                learning = await self._hand_out(piece, works, collected, may_learn=rounds < MOST_ROUNDS)
+                if collected.is_short:
+                    missing = {key for index, key in enumerate(piece.keys) if index not in collected.answers}
+                    await self._lane.standings.doubt(piece, sorted(missing.intersection(map(key_of, works))))
+                if learning:
                     await self._again(piece, learning, shown, rounds + 1, is_whole=is_whole)
                 elif is_whole:
                     self._lane.standings.collected(piece)
@@ -320,6 +324,8 @@ class _Serving:
         if is_refused:
             lane.standings.collected(piece)
             return
+        if may_be_billed(failure):
+            await lane.standings.doubt(piece, [key_of(work) for work in works])
         self._tell_it_stays(piece, failure.message)
 
     def _tell_it_stays(self, piece: Piece, why: str) -> None:
