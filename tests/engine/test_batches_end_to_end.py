@@ -439,3 +439,28 @@ def doubt():
     with Store.open("s.db") as store:
         found = store.budget.doubt_of_run(store.run("1").id)
     return found.failed_tries, found.failed_usd
+
+
+class Mute(House):
+    """Lists no batches to whoever asks, so often as ``mute`` says."""
+
+    mute = 1
+
+    async def handle(self, request, body, number):
+        if request.method == "GET" and request.path.endswith("/batches") and self.mute:
+            self.mute -= 1
+            return web.json_response({"error": {"message": "this key may not list"}}, status=401)
+        return await super().handle(request, body, number)
+
+
+@both
+def test_a_service_that_refuses_to_say_whether_it_took_a_batch_is_asked_that_again_and_handed_in_none(provider):
+    house = Mute(hold="created")
+    with serving(house.handle) as http:
+        killed(house, plan_at(http.url, provider), most=len(ROWS))
+        refused = ended("--resume", "1", most=len(ROWS))
+        assert "this key may not list; the batch is looked for again by --resume" in refused.stderr
+        assert doubt()[0] == len(ROWS)
+        carried_out("--resume", "1", most=len(ROWS))
+        check("s.db", house)
+    assert doubt()[0] == 0

@@ -28,6 +28,7 @@ from steelyard.providers.batches import (
     Answered,
     BatchService,
     Ticket,
+    Unsettled,
     find_settled,
     hand_in,
     wait_for,
@@ -232,7 +233,7 @@ class _Serving:
         try:
             collected = await self._collected(piece, works, shown)
         except ProviderError as error:
-            await self._fail(piece, works, error.failure)
+            await self._fail(piece, works, error)
         else:
             if collected is None:
                 await self._again(piece, works, shown, rounds)
@@ -310,13 +311,13 @@ class _Serving:
             await self._again(piece, works[:half], shown, rounds)
             await self._again(piece, works[half:], shown, rounds)
 
-    async def _fail(self, piece: Piece, works: Sequence[Work], failure: Failure) -> None:
+    async def _fail(self, piece: Piece, works: Sequence[Work], error: ProviderError) -> None:
         """No answers. Only what the service said no to is given up: anything else may stand there."""
-        lane = self._lane
+        lane, failure = self._lane, error.failure
         ticket = lane.standings.journal.ticket(piece.label)
-        is_taken = ticket is not None and ticket.batch is not None
-        is_refused = failure.kind in (*REFUSALS, "rate_limit") and not is_taken
-        if is_taken:
+        may_be_taken = isinstance(error, Unsettled) or (ticket is not None and ticket.batch is not None)
+        is_refused = failure.kind in (*REFUSALS, "rate_limit") and not may_be_taken
+        if may_be_taken:
             failure = Failure(kind="provider", message=failure.message)  # whatever it was, the batch may be billed
         for work in works:
             lane.answered(work, Answered(index=0, failure=failure, is_unbilled=is_refused))
