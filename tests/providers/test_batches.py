@@ -273,3 +273,72 @@ def test_a_proxy_that_leads_nobody_to_the_service_is_not_waited_for(monkeypatch)
     with pytest.raises(ProviderError, match="HTTP 407 No") as caught:
         asyncio.run(main())
     assert caught.value.failure.is_permanent
+
+
+ODD = [None, "odd", [None, "odd"], {"data": [None]}, {"data": "odd"}, {"succeeded": None, "completed": "2"}]
+
+
+@both
+@pytest.mark.parametrize("name", ["request_counts", "errors", "metadata", "created_at"])
+@pytest.mark.parametrize("odd", ODD, ids=str)
+def test_what_a_service_tells_of_a_batch_in_another_shape_than_agreed_costs_none(provider, name, odd):
+    """It is found again, or it is not; nothing breaks on it, and no other than ours is taken for sure."""
+
+    class Odd(BatchServer):
+        def _about(self, batch):
+            told = super()._about(batch)
+            return told | {name: odd} | ({"status": "failed"} if name == "errors" else {})
+
+    server, journal = Odd(), FolderJournal(Path("batches"))
+    with serving(server.handle) as http:
+        service = service_at(http.url, provider)
+        ticket = go(service, journal)
+        found = asyncio.run(service.find(ticket, ()))
+        progress = asyncio.run(service.progress(ticket.batch))
+    is_labelled = provider == "openai"
+    assert (
+        found is None
+        if name == "metadata" and is_labelled
+        else (found.batch, found.is_sure) == ("batch_1", is_labelled)
+    )
+    assert progress.answered in (None, 0, 2)
+    if name == "errors" and is_labelled:
+        assert progress.failure.message == "the batch was refused: no reason given"
+
+
+@both
+@pytest.mark.parametrize(
+    "page", [{"data": None}, {"data": ["odd", None]}, {"data": {"a": 1}, "has_more": True}], ids=str
+)
+def test_a_list_of_another_shape_than_agreed_holds_no_batch(provider, page):
+    assert found_in(provider, page) is None
+
+
+@both
+def test_a_list_without_end_is_read_once(provider):
+    made = 4e9 if provider == "openai" else "2096-10-02T07:06:40Z"
+    anothers = {"id": "batch_9", "created_at": made, "request_counts": {"processing": 99}}
+    assert found_in(provider, {"data": [anothers], "has_more": True}) is None
+
+
+def found_in(provider, page):
+    async def handle(request, body, number):
+        return web.json_response(page)
+
+    with serving(handle) as http:
+        service = service_at(http.url, provider)
+        return asyncio.run(service.find(Ticket(label=LABEL, requests=4, meant_at_s=time.time()), ()))
+
+
+def test_a_file_whose_name_leads_elsewhere_is_not_asked_for():
+    async def handle(request, body, number):
+        return web.json_response({"status": "completed", "output_file_id": "../models?x="})
+
+    async def work(url):
+        ticket = Ticket(label=LABEL, requests=4, meant_at_s=0.0, batch="batch_1")
+        return [answered async for answered in service_at(url, "openai").answers(ticket)]
+
+    with serving(handle) as http:
+        with pytest.raises(ProviderError, match="not a name"):
+            asyncio.run(work(http.url))
+        assert len(http.requests) == 1

@@ -86,7 +86,7 @@ class AnothersBatch(ProviderError):
 
 
 class Unsettled(ProviderError):
-    """Whether the service took an earlier batch cannot be found out: that it refuses to say so is no refusal of that."""
+    """Whether the service took an earlier batch cannot be found out: to refuse to say so is not to refuse the batch."""
 
 
 class BatchService(Protocol):
