@@ -426,7 +426,7 @@ def test_a_batch_that_is_looked_for_again_and_found_is_in_doubt_no_more(provider
             assert doubt() == (len(ROWS), pytest.approx(sum(map(worst_usd, ROWS))))
         carried_out("--resume", "1")
         check("s.db", house)
-    assert doubt() == (0, 0.0)
+    assert doubt() == (0, pytest.approx(0.0))
     with closing(sqlite3.connect("s.db")) as raw:
         (cost_usd,) = raw.execute("select sum(cost_usd) from calls").fetchone()
     with Store.open("s.db") as store:

@@ -303,7 +303,7 @@ def _doubt(connection: Connection, *of_sessions: ColumnElement[bool]) -> Doubt:
     failed_usd = sum(one.get(DOUBTFUL, 0.0) for one in ended) + sum(sign.doubtful_usd for sign in told)
     failed_tries = int(sum(one.get(DOUBTFUL_TRIES, 0.0) for one in ended)) + sum(one.doubtful_tries for one in told)
     return Doubt(  # what a session resolved of one that was killed, and could not tell of it, is not less than nothing
-        failed_usd=max(0.0, failed_usd) if failed_tries > 0 else 0.0,
+        failed_usd=max(0.0, failed_usd),
         failed_tries=max(0, failed_tries),
         cut_off_usd=sum(one.get(CUT_OFF_USD, 0.0) for one in ended),
         cut_off_calls=int(sum(one.get(CUT_OFF_CALLS, 0.0) for one in ended)),
