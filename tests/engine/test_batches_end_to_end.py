@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from batch_house import House
+from batch_house import House, question_of
 from command import ok, steelyard
 from forks import Started
 from server import serving
@@ -464,3 +464,24 @@ def test_a_service_that_refuses_to_say_whether_it_took_a_batch_is_asked_that_aga
         carried_out("--resume", "1", most=len(ROWS))
         check("s.db", house)
     assert doubt()[0] == 0
+
+
+class Strange(House):
+    """Its results hold lines of requests that nobody knows."""
+
+    def _anthropic_line(self, entry):
+        line = super()._anthropic_line(entry)
+        return line | ({"custom_id": "stranger-1"} if "late" in question_of(entry) else {})
+
+    def _openai_line(self, entry):
+        line = super()._openai_line(entry)
+        return line | ({"custom_id": "stranger-1"} if "late" in question_of(entry) else {})
+
+
+@both
+def test_a_strange_line_in_a_batch_of_ours_does_not_make_it_anothers(provider):
+    house = Strange()
+    with serving(house.handle) as http:
+        carried_out(plan_at(http.url, provider), most=len(ROWS))
+    assert len(house.batches) == 1
+    assert {n: end for n, end in results("s.db").items() if n not in ENDS} == EXPECTED

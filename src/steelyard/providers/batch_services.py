@@ -219,12 +219,19 @@ class AnthropicBatches(_Learning):
         return Progress(is_over=True, answered=answered, failed=failed)
 
     async def answers(self, ticket: Ticket) -> AsyncIterator[Answered]:
-        """The results, from the same address as the rest: the key goes to no address that a reply names."""
+        """The results, from the same address as the rest: the key goes to no address that a reply names.
+
+        Only a batch that was guessed can be another one's; what else is strange in ours costs none of its answers.
+        """
+        may_be_anothers = ticket.is_guessed
         async for line in self._http.lines(f"/messages/batches/{ticket.batch}/results"):
             index = index_of(ticket, str(line.get("custom_id")))
-            if index is None:
+            if index is None and may_be_anothers:
                 told = f"batch {ticket.batch} holds requests of another one: {line.get('custom_id')}"
                 raise AnothersBatch(Failure(kind="malformed", message=scrub(told)))
+            if index is None:
+                continue
+            may_be_anothers = False
             yield _anthropic_answer(index, _part(line, "result"))
 
 
