@@ -12,8 +12,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
-from batch_house import House
+from batch_house import House, question_of
 from command import ok, steelyard
 from forks import Started
 from server import serving
@@ -81,6 +82,12 @@ def plan_at(url, provider, **settings):
 
 
 def carried_out(*words, **room):
+    done = ended(*words, **room)
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+def ended(*words, **room):
     changes = quickly(**room)
     modules = {
         module: importlib.import_module(module) for module, _ in changes
@@ -88,9 +95,7 @@ def carried_out(*words, **room):
     with pytest.MonkeyPatch.context() as patch:
         for (module, name), value in changes.items():
             patch.setattr(modules[module], name, value)
-        ended = steelyard("run", *words, "--store", "s.db")
-    assert ended.returncode == 0, ended.stderr
-    return ended.stderr
+        return steelyard("run", *words, "--store", "s.db")
 
 
 def results(store):
@@ -391,3 +396,92 @@ def test_half_a_note_that_found_no_room_takes_none(tmp_path, monkeypatch):
     with pytest.raises(StoreFull, match="is full"):
         asyncio.run(FolderJournal(tmp_path).keep_beside("ab", b"half"))
     assert not list(tmp_path.iterdir())
+
+
+class Lost(House):
+    """Knows of no batch, so often as ``lost`` says."""
+
+    lost = 0
+
+    async def handle(self, request, body, number):
+        if request.method == "GET" and "batch_" in request.path and self.lost:
+            self.lost -= 1
+            return web.json_response({"error": {"message": "No batch found"}}, status=404)
+        return await super().handle(request, body, number)
+
+
+@both
+@pytest.mark.parametrize("over_the_store", [False, True], ids=["its own", "the store's"])
+def test_a_batch_that_is_looked_for_again_and_found_is_in_doubt_no_more(provider, over_the_store):
+    """Its requests were sent once: they are paid from a budget once, and as long as it is lost in doubt once."""
+    house = Lost()
+    house.lost = 2
+    budget = () if over_the_store else ("--budget", "50")
+    if over_the_store:
+        ok("budget", "set", "50", "--store", "s.db")
+    with serving(house.handle) as http:
+        plan = plan_at(http.url, provider, **DEAR)
+        for words in ((plan, *budget), ("--resume", "1")):
+            assert ended(*words, most=len(ROWS)).returncode == 4
+            assert doubt() == (len(ROWS), pytest.approx(sum(map(worst_usd, ROWS))))
+        carried_out("--resume", "1")
+        check("s.db", house)
+    assert doubt() == (0, pytest.approx(0.0))
+    with closing(sqlite3.connect("s.db")) as raw:
+        (cost_usd,) = raw.execute("select sum(cost_usd) from calls").fetchone()
+    with Store.open("s.db") as store:
+        assert store.budget.spent_of_run(store.run("1").id) == pytest.approx(cost_usd)
+        if over_the_store:
+            assert store.budget.account().spent_usd == pytest.approx(cost_usd)
+
+
+def doubt():
+    with Store.open("s.db") as store:
+        found = store.budget.doubt_of_run(store.run("1").id)
+    return found.failed_tries, found.failed_usd
+
+
+class Mute(House):
+    """Lists no batches to whoever asks, so often as ``mute`` says."""
+
+    mute = 1
+
+    async def handle(self, request, body, number):
+        if request.method == "GET" and request.path.endswith("/batches") and self.mute:
+            self.mute -= 1
+            return web.json_response({"error": {"message": "this key may not list"}}, status=401)
+        return await super().handle(request, body, number)
+
+
+@both
+def test_a_service_that_refuses_to_say_whether_it_took_a_batch_is_asked_that_again_and_handed_in_none(provider):
+    house = Mute(hold="created")
+    with serving(house.handle) as http:
+        killed(house, plan_at(http.url, provider), most=len(ROWS))
+        refused = ended("--resume", "1", most=len(ROWS))
+        assert "this key may not list; the batch is looked for again by --resume" in refused.stderr
+        assert doubt()[0] == len(ROWS)
+        carried_out("--resume", "1", most=len(ROWS))
+        check("s.db", house)
+    assert doubt()[0] == 0
+
+
+class Strange(House):
+    """Its results hold lines of requests that nobody knows."""
+
+    def _anthropic_line(self, entry):
+        line = super()._anthropic_line(entry)
+        return line | ({"custom_id": "stranger-1"} if "late" in question_of(entry) else {})
+
+    def _openai_line(self, entry):
+        line = super()._openai_line(entry)
+        return line | ({"custom_id": "stranger-1"} if "late" in question_of(entry) else {})
+
+
+@both
+def test_a_strange_line_in_a_batch_of_ours_does_not_make_it_anothers(provider):
+    house = Strange()
+    with serving(house.handle) as http:
+        carried_out(plan_at(http.url, provider), most=len(ROWS))
+    assert len(house.batches) == 1
+    assert {n: end for n, end in results("s.db").items() if n not in ENDS} == EXPECTED

@@ -10,11 +10,14 @@ import sys
 import time
 from pathlib import Path
 
+import aiohttp
 import pytest
+from aiohttp import web
 
 from batch_server import BatchServer
 from server import serving
 from steelyard.errors import ProviderError, StoreError, UsageError
+from steelyard.providers import batch_services
 from steelyard.providers.batch_services import batch_service
 from steelyard.providers.batches import FolderJournal, Ticket, custom_id, hand_in, index_of, label_of, wait_for
 from steelyard.types import Message, ModelSpec, Prompt, Request
@@ -215,3 +218,127 @@ def test_a_ticket_is_kept_where_the_system_opens_no_folders(monkeypatch):
     journal = FolderJournal(Path("batches"))
     asyncio.run(journal.keep(Ticket(label=LABEL, requests=4, meant_at_s=0.0)))
     assert [path.name for path in Path("batches").iterdir()] == [f"{LABEL}.json"]
+
+
+class Slow(BatchServer):
+    """Sends its results line by line, with ``gap_s`` before each."""
+
+    gap_s = 0.1
+
+    async def handle(self, request, body, number):
+        if not request.path.endswith(("/content", "/results")):
+            return await super().handle(request, body, number)
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for line in self._results(request.path.removeprefix("/v1")).splitlines(keepends=True):
+            await asyncio.sleep(self.gap_s)
+            await response.write(line)
+        return response
+
+
+@both
+def test_results_may_take_as_long_as_they_go_on_coming(provider, monkeypatch):
+    server, journal = Slow(), FolderJournal(Path("batches"))
+    monkeypatch.setattr(batch_services, "TIMEOUT", aiohttp.ClientTimeout(total=0.15))
+    with serving(server.handle) as http:
+        service = service_at(http.url, provider)
+        ticket, server.polls = go(service, journal), 2
+
+        async def indices():
+            return sorted([answered.index async for answered in service.answers(ticket)])
+
+        assert asyncio.run(indices()) == [0, 1, 2, 3]
+        monkeypatch.setattr(batch_services, "FOR_RESULTS", aiohttp.ClientTimeout(sock_read=0.05))
+        with pytest.raises(ProviderError) as caught:
+            asyncio.run(indices())
+    assert caught.value.failure.kind == "timeout"
+
+
+def test_a_proxy_that_leads_nobody_to_the_service_is_not_waited_for(monkeypatch):
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+
+    async def refuse(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    async def main():
+        async with await asyncio.start_server(refuse, "127.0.0.1", 0) as proxy:
+            address = f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
+            monkeypatch.setenv("HTTPS_PROXY", address)
+            monkeypatch.setenv("https_proxy", address)
+            await service_at("https://model.example/v1", "openai").progress("batch_1")
+
+    with pytest.raises(ProviderError, match="HTTP 407 No") as caught:
+        asyncio.run(main())
+    assert caught.value.failure.is_permanent
+
+
+ODD = [None, "odd", [None, "odd"], {"data": [None]}, {"data": "odd"}, {"succeeded": None, "completed": "2"}]
+
+
+@both
+@pytest.mark.parametrize("name", ["request_counts", "errors", "metadata", "created_at"])
+@pytest.mark.parametrize("odd", ODD, ids=str)
+def test_what_a_service_tells_of_a_batch_in_another_shape_than_agreed_costs_none(provider, name, odd):
+    """It is found again, or it is not; nothing breaks on it, and no other than ours is taken for sure."""
+
+    class Odd(BatchServer):
+        def _about(self, batch):
+            told = super()._about(batch)
+            return told | {name: odd} | ({"status": "failed"} if name == "errors" else {})
+
+    server, journal = Odd(), FolderJournal(Path("batches"))
+    with serving(server.handle) as http:
+        service = service_at(http.url, provider)
+        ticket = go(service, journal)
+        found = asyncio.run(service.find(ticket, ()))
+        progress = asyncio.run(service.progress(ticket.batch))
+    is_labelled = provider == "openai"
+    assert (
+        found is None
+        if name == "metadata" and is_labelled
+        else (found.batch, found.is_sure) == ("batch_1", is_labelled)
+    )
+    assert progress.answered in (None, 0, 2)
+    if name == "errors" and is_labelled:
+        assert progress.failure.message == "the batch was refused: no reason given"
+
+
+@both
+@pytest.mark.parametrize(
+    "page", [{"data": None}, {"data": ["odd", None]}, {"data": {"a": 1}, "has_more": True}], ids=str
+)
+def test_a_list_of_another_shape_than_agreed_holds_no_batch(provider, page):
+    assert found_in(provider, page) is None
+
+
+@both
+def test_a_list_without_end_is_read_once(provider):
+    made = 4e9 if provider == "openai" else "2096-10-02T07:06:40Z"
+    anothers = {"id": "batch_9", "created_at": made, "request_counts": {"processing": 99}}
+    assert found_in(provider, {"data": [anothers], "has_more": True}) is None
+
+
+def found_in(provider, page):
+    async def handle(request, body, number):
+        return web.json_response(page)
+
+    with serving(handle) as http:
+        service = service_at(http.url, provider)
+        return asyncio.run(service.find(Ticket(label=LABEL, requests=4, meant_at_s=time.time()), ()))
+
+
+def test_a_file_whose_name_leads_elsewhere_is_not_asked_for():
+    async def handle(request, body, number):
+        return web.json_response({"status": "completed", "output_file_id": "../models?x="})
+
+    async def work(url):
+        ticket = Ticket(label=LABEL, requests=4, meant_at_s=0.0, batch="batch_1")
+        return [answered async for answered in service_at(url, "openai").answers(ticket)]
+
+    with serving(handle) as http:
+        with pytest.raises(ProviderError, match="not a name"):
+            asyncio.run(work(http.url))
+        assert len(http.requests) == 1

@@ -515,6 +515,61 @@ def test_a_fault_of_a_proxy_names_it_without_its_password(proxy, target, words, 
     assert "hunter2" not in told
 
 
+def behind_a_proxy(target, reply, monkeypatch):
+    """What came of a request that a proxy answers with this."""
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+
+    async def main():
+        client = Http()
+        async with answering([reply]) as (url, _):
+            for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"):
+                monkeypatch.setenv(name, url)
+            try:
+                return await fetched(client, target)
+            except ProviderError as error:
+                return error.failure
+            finally:
+                await client.close()
+
+    return asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("target", "reply", "kind", "words"),
+    [
+        ("https", b"HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n", "unavailable", "Try: HTTPS_PROXY with the user"),
+        ("https", b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n", "unavailable", "HTTP 403 No"),
+        ("https", b"HTTP/1.1 502 No\r\nContent-Length: 0\r\n\r\n", "connection", "HTTP 502 No"),
+        ("https", b"HTTP/1.1 429 No\r\nContent-Length: 0\r\n\r\n", "connection", "HTTP 429 No"),
+        ("http", b"HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n", "unavailable", "HTTP 407"),
+        ("http", b"SSH-2.0-hello\r\n\r\n", "malformed", "not well-formed HTTP (Bad status line"),
+        ("http", OK + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n1", "malformed", "(Duplicate Content-Length"),
+        (
+            "http",
+            OK + b"Content-Encoding: gzip\r\nContent-Length: 9\r\n\r\nno gzip!!",
+            "malformed",
+            "cannot be unpacked",
+        ),
+    ],
+)
+def test_behind_a_proxy_too_only_what_passes_is_worth_many_requests(target, reply, kind, words, monkeypatch):
+    failure = behind_a_proxy(f"{target}://model.example/v1", reply, monkeypatch)
+    assert failure.kind == kind
+    assert words in failure.message
+    assert "\n" not in failure.message
+
+
+def test_what_leads_nowhere_for_want_of_http_was_never_sent(monkeypatch):
+    failure = behind_a_proxy("https://model.example/v1", b"SSH-2.0-hello\r\n\r\n", monkeypatch)
+    assert (failure.kind, failure.was_sent) == ("malformed", False)
+
+
+def test_a_header_may_be_as_long_behind_a_proxy_as_elsewhere(monkeypatch):
+    long = OK + b"Content-Security-Policy: " + b"a" * 20_000 + b"\r\nContent-Length: 1\r\n\r\n1"
+    assert behind_a_proxy("http://model.example/v1", long, monkeypatch) == b"1"
+
+
 def test_a_refusal_that_nobody_waits_for_gives_its_connection_up():
     async def main():
         client = Http()

@@ -193,6 +193,16 @@ def test_reasoning_that_is_a_part_of_the_completion_is_not_counted_twice():
     assert usage_of(told | {"completion_tokens_details": {"reasoning_tokens": 317}}).output_tokens == 319
 
 
+def test_what_was_cached_or_thought_may_stand_beside_the_rest():
+    told = {"prompt_tokens": 100, "completion_tokens": 50, "cached_tokens": 64, "reasoning_tokens": 40}
+    usage = usage_of(told | {"prompt_tokens_details": None})
+    assert (usage.cached_input_tokens, usage.reasoning_tokens) == (64, 40)
+    detailed = {"prompt_tokens_details": {"cached_tokens": 0}, "completion_tokens_details": {"reasoning_tokens": 0}}
+    usage = usage_of(told | detailed)
+    assert (usage.cached_input_tokens, usage.reasoning_tokens) == (0, 0)
+    assert usage_of({"prompt_tokens": 9, "completion_tokens": 9, "reasoning_tokens": 0}).reasoning_tokens is None
+
+
 @pytest.mark.parametrize("odd", [[], "5", 5, {"prompt_tokens_details": [], "completion_tokens_details": "none"}])
 def test_counts_in_another_shape_than_agreed_cost_no_answer(odd):
     document = {"choices": [{"message": {"content": "ok"}, "finish_reason": "stop"}], "usage": odd}

@@ -21,7 +21,7 @@ from steelyard.engine.asking.batch_lane import MOST_HELD, BatchLane
 from steelyard.engine.asking.believed import believed
 from steelyard.engine.asking.clock import Clock, without_times
 from steelyard.engine.asking.gates import Gates
-from steelyard.engine.asking.standings import Piece, Standings
+from steelyard.engine.asking.standings import Piece, Standings, key_of
 from steelyard.engine.asking.system import System, Unpaid, system_of
 from steelyard.engine.asking.throttle import Door, GateShut
 from steelyard.engine.asking.way import extractor, total_usd
@@ -236,7 +236,8 @@ class Lane:
         """The request was handed in by an earlier session: it is paid whether there is money or not."""
         if self.till is not None:
             work.bill = Bill(self.till.ledger, self.till.worst_case, work.request)
-            work.bill.owe(piece.share if piece.share in self._counted_shares else None)
+            counted_in = piece.share if piece.share in self._counted_shares else None
+            work.bill.owe(counted_in, is_doubted=key_of(work) in piece.doubted)
 
     def _answered_in_batch(self, work: Work, answered: Answered) -> None:
         started = datetime.fromtimestamp(work.started_at_s, UTC)

@@ -8,7 +8,8 @@ processing, result types).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+import math
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -29,9 +30,12 @@ from steelyard.providers.batches import (
     custom_id,
     index_of,
 )
+from steelyard.providers.counted import count
 from steelyard.providers.dialect import Dialect
 from steelyard.providers.endpoint import decoded, key_headers, malformed
+from steelyard.providers.http import broken, take_apart
 from steelyard.providers.interface import Done, Text
+from steelyard.providers.proxied import as_os_error
 from steelyard.providers.refusals import classify, reason_of
 from steelyard.providers.services import address_of, key_of
 from steelyard.secrets import scrub
@@ -40,6 +44,8 @@ from steelyard.types import Completion, Failure, FailureKind, ModelSpec, Request
 CLOCKS_DIFFER_S = 300.0
 MOST_LISTED = 100
 TIMEOUT = aiohttp.ClientTimeout(total=600.0, sock_connect=30.0)
+FOR_RESULTS = aiohttp.ClientTimeout(total=None, sock_connect=30.0, sock_read=120.0)
+"""Results are as large as all answers together: they may take as long as they go on coming."""
 
 TAKE_BATCHES = ("openai", "anthropic")
 OPENAI_IS_OVER = ("completed", "failed", "expired", "cancelled")
@@ -124,17 +130,13 @@ class OpenAIBatches(_Learning):
 
     async def find(self, ticket: Ticket, taken: Collection[str]) -> Found | None:
         """The batch whose metadata holds the label, among all that are not older than the ticket."""
-        after = ""
-        while True:
-            page = await self._http.get(f"/batches?limit={MOST_LISTED}{after}")
-            batches = page.get("data") or []
-            for batch in batches:
-                if (batch.get("metadata") or {}).get("steelyard") == ticket.label:
-                    return Found(batch=_named(batch), is_sure=True)
-            is_older = batches and batches[-1].get("created_at", 0) < ticket.meant_at_s - CLOCKS_DIFFER_S
-            if not page.get("has_more") or not batches or is_older:
+        async for batch in self._http.listed("/batches", "after"):
+            if _part(batch, "metadata").get("steelyard") == ticket.label:
+                return Found(batch=_named(batch), is_sure=True)
+            made_s = _made_s(batch)
+            if made_s is not None and made_s < ticket.meant_at_s - CLOCKS_DIFFER_S:
                 return None
-            after = f"&after={_named(batches[-1])}"
+        return None
 
     async def progress(self, batch: str) -> Progress:
         """How far it is; one that failed as a whole was never begun, and is too much where the account's queue is full.
@@ -145,14 +147,14 @@ class OpenAIBatches(_Learning):
         status = told.get("status")
         failure = None
         if status == "failed":
-            error = ((told.get("errors") or {}).get("data") or [{}])[0]
+            error = next(_parts(_part(told, "errors"), "data"), {})
             kind: FailureKind = "rate_limit" if error.get("code") == TOO_MUCH_AT_ONCE else "rejected"
-            failure = Failure(kind=kind, message=scrub(f"the batch was refused: {error.get('message')}"))
-        counts = told.get("request_counts") or {}
+            why = error.get("message") or "no reason given"
+            failure = Failure(kind=kind, message=scrub(f"the batch was refused: {why}"))
         return Progress(
             is_over=status in OPENAI_IS_OVER,
-            answered=counts.get("completed"),
-            failed=counts.get("failed"),
+            answered=count(told, "request_counts", "completed"),
+            failed=count(told, "request_counts", "failed"),
             failure=failure,
         )
 
@@ -161,7 +163,7 @@ class OpenAIBatches(_Learning):
         told = await self._http.get(f"/batches/{ticket.batch}")
         for file in (told.get("output_file_id"), told.get("error_file_id")):
             if file:
-                async for line in self._http.lines(f"/files/{file}/content"):
+                async for line in self._http.lines(f"/files/{_name(file)}/content"):
                     index = index_of(ticket, str(line.get("custom_id")))
                     if index is not None:
                         yield _openai_answer(index, line)
@@ -184,35 +186,23 @@ class AnthropicBatches(_Learning):
     async def find(self, ticket: Ticket, taken: Collection[str]) -> Found | None:
         """The batch whose requests bear the ticket's label; names are shown of one that is over, and of no other.
 
-        So else, as a guess, one of as many requests that still works and was made when the ticket was.
+        So else, as a guess, one of as many requests, as far as is told, that still works and was made when the ticket
+        was.
         """
         nearest: tuple[float, str] | None = None
-        async for batch, made_s in self._listed(ticket.meant_at_s - CLOCKS_DIFFER_S):
-            name = _named(batch)
-            if sum((batch.get("request_counts") or {}).values()) != ticket.requests or name in ticket.not_these:
+        async for batch in self._http.listed("/messages/batches", "after_id"):
+            name, made_s = _named(batch), _made_s(batch)
+            if made_s is not None and made_s < ticket.meant_at_s - CLOCKS_DIFFER_S:
+                break
+            if _requests(batch) not in (None, ticket.requests) or name in ticket.not_these:
                 continue
             if batch.get("processing_status") == "ended":
                 if await self._is(ticket, name):
                     return Found(batch=name, is_sure=True)
             elif name not in taken:
-                away_s = abs(made_s - ticket.meant_at_s)
+                away_s = math.inf if made_s is None else abs(made_s - ticket.meant_at_s)
                 nearest = min(nearest or (away_s, name), (away_s, name))
         return None if nearest is None else Found(batch=nearest[1], is_sure=False)
-
-    async def _listed(self, since_s: float) -> AsyncIterator[tuple[dict[str, Any], float]]:
-        """The batches made since then, the newest first, with when they were made."""
-        after = ""
-        while True:
-            page = await self._http.get(f"/messages/batches?limit={MOST_LISTED}{after}")
-            batches = page.get("data") or []
-            for batch in batches:
-                made_s = datetime.fromisoformat(str(batch["created_at"])).astimezone(UTC).timestamp()
-                if made_s < since_s:
-                    return
-                yield batch, made_s
-            if not page.get("has_more") or not batches:
-                return
-            after = f"&after_id={_named(batches[-1])}"
 
     async def _is(self, ticket: Ticket, name: str) -> bool:
         async for line in self._http.lines(f"/messages/batches/{name}/results"):
@@ -224,17 +214,24 @@ class AnthropicBatches(_Learning):
         told = await self._http.get(f"/messages/batches/{batch}")
         if told.get("processing_status") != "ended":
             return Progress(is_over=False)
-        counts = dict(told.get("request_counts") or {})
-        answered = counts.pop("succeeded", None)
-        return Progress(is_over=True, answered=answered, failed=sum(counts.values()))
+        answered, requests = count(told, "request_counts", "succeeded"), _requests(told)
+        failed = None if answered is None or requests is None else requests - answered
+        return Progress(is_over=True, answered=answered, failed=failed)
 
     async def answers(self, ticket: Ticket) -> AsyncIterator[Answered]:
-        """The results, from the same address as the rest: the key goes to no address that a reply names."""
+        """The results, from the same address as the rest: the key goes to no address that a reply names.
+
+        Only a batch that was guessed can be another one's; what else is strange in ours costs none of its answers.
+        """
+        may_be_anothers = ticket.is_guessed
         async for line in self._http.lines(f"/messages/batches/{ticket.batch}/results"):
             index = index_of(ticket, str(line.get("custom_id")))
-            if index is None:
+            if index is None and may_be_anothers:
                 told = f"batch {ticket.batch} holds requests of another one: {line.get('custom_id')}"
                 raise AnothersBatch(Failure(kind="malformed", message=scrub(told)))
+            if index is None:
+                continue
+            may_be_anothers = False
             yield _anthropic_answer(index, _part(line, "result"))
 
 
@@ -253,6 +250,20 @@ class _Json:
         async with self._replied("POST", path, **sent) as reply:
             return _object(await reply.read())
 
+    async def listed(self, path: str, after: str) -> AsyncIterator[dict[str, Any]]:
+        """What a list holds, page by page, the newest first; ``after`` names the last one of the page before."""
+        seen: set[str] = set()
+        following = ""
+        while True:
+            page = await self.get(f"{path}?limit={MOST_LISTED}{following}")
+            found = [one for one in _parts(page, "data") if str(one.get("id")) not in seen]
+            for one in found:
+                yield one
+            if not page.get("has_more") or not found:  # a list without end begins anew somewhere
+                return
+            seen |= {str(one.get("id")) for one in found}
+            following = f"&{after}={_named(found[-1])}"
+
     async def lines(self, path: str) -> AsyncIterator[dict[str, Any]]:
         """Each line that can be read: one that is damaged costs its own answer, and not those of all others."""
         was_read, fault = False, None
@@ -268,7 +279,7 @@ class _Json:
             raise fault
 
     async def _raw_lines(self, path: str) -> AsyncIterator[bytes]:
-        async with self._replied("GET", path) as reply:
+        async with self._replied("GET", path, timeout=FOR_RESULTS) as reply:
             pending = b""
             async for piece in reply.content.iter_any():
                 *whole, pending = (pending + piece).split(b"\n")
@@ -290,10 +301,10 @@ class _Json:
                 yield reply
         except TimeoutError as error:
             raise ProviderError(Failure(kind="timeout", message=f"no reply about the batch from {url}")) from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise ProviderError(
-                Failure(kind="connection", message=scrub(str(error) or type(error).__name__))
-            ) from error
+        except aiohttp.ClientError as error:
+            raise ProviderError(broken(take_apart(url), as_os_error(error))) from error
+        except OSError as error:
+            raise ProviderError(broken(take_apart(url), error)) from error
 
 
 def _openai_answer(index: int, line: dict[str, Any]) -> Answered:
@@ -374,9 +385,38 @@ def _part(value: dict[str, Any], name: str) -> dict[str, Any]:
     return part if isinstance(part, dict) else {}
 
 
+def _parts(value: dict[str, Any], name: str) -> Iterator[dict[str, Any]]:
+    """The objects of a list within one."""
+    parts = value.get(name)
+    return (part for part in (parts if isinstance(parts, list) else ()) if isinstance(part, dict))
+
+
+def _requests(batch: dict[str, Any]) -> int | None:
+    """How many requests a batch holds by its counts, each of another end; ``None`` where that is not told."""
+    counts = [count(batch, "request_counts", end) for end in _part(batch, "request_counts")]
+    known = [some for some in counts if some is not None]
+    return sum(known) if known and len(known) == len(counts) else None
+
+
+def _made_s(batch: dict[str, Any]) -> float | None:
+    """When it was made, in seconds since 1970; ``None`` where that cannot be read."""
+    made = batch.get("created_at")
+    if isinstance(made, int | float):
+        return float(made)
+    try:
+        return datetime.fromisoformat(str(made)).astimezone(UTC).timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
 def _named(value: dict[str, Any]) -> str:
-    """The service's own name for something; nothing goes into a path that could lead elsewhere."""
-    name = str(value.get("id") or "")
+    """The service's own name for something."""
+    return _name(value.get("id"))
+
+
+def _name(told: object) -> str:
+    """A name of the service's; nothing goes into a path that could lead elsewhere."""
+    name = str(told or "")
     if not name.replace("-", "").replace("_", "").isalnum():
         raise malformed(f"not a name: {name!r}")
     return name

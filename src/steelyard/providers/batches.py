@@ -85,6 +85,10 @@ class AnothersBatch(ProviderError):
     """The batch that was taken for ours holds requests of another one."""
 
 
+class Unsettled(ProviderError):
+    """Whether the service took an earlier batch cannot be found out: to refuse to say so is not to refuse the batch."""
+
+
 class BatchService(Protocol):
     """A service that takes batches of one model. Every method raises ``ProviderError`` for a fault of the service."""
 
@@ -267,7 +271,10 @@ async def find_settled(
 
 
 async def _find(service: BatchService, journal: Journal, ticket: Ticket) -> Ticket | None:
-    found = await service.find(ticket, journal.taken(ticket.label))
+    try:
+        found = await service.find(ticket, journal.taken(ticket.label))
+    except ProviderError as error:
+        raise Unsettled(error.failure) from error
     if found is None:
         return None
     ticket = msgspec.structs.replace(ticket, batch=found.batch, is_guessed=not found.is_sure)

@@ -21,6 +21,11 @@ def count(told: Told, *path: str) -> int | None:
     return told if type(told) is int and 0 <= told < MOST_TOKENS else None  # a bool is no count
 
 
+def first_count(told: Told, *paths: tuple[str, ...]) -> int | None:
+    """The first of these counts that is told."""
+    return next((found for path in paths if (found := count(told, *path)) is not None), None)
+
+
 def together(before: Told, later: Told) -> dict[str, Told]:
     """Counts that come more than once in a stream are cumulative: the later one stands, where there is one."""
     told = [counts for counts in (before, later) if isinstance(counts, dict)]
@@ -38,17 +43,23 @@ def whole_output(prompt: int | None, completion: int | None, reasoning: int | No
 
 
 def usage_of(told: Told) -> Usage:
-    """What OpenAI's protocol counts as a call's usage; DeepSeek has a name of its own for what came from its cache."""
+    """What OpenAI's protocol counts as a call's usage.
+
+    Some count what came from their cache and what was thought beside the rest and not in its details, by the same names
+    (Moonshot; SGLang, which says 0 where it does not count thoughts) or another (DeepSeek).
+    """
     if not isinstance(told, dict):
         return Usage()
     inputs, outputs = "prompt_tokens_details", "completion_tokens_details"
-    cached = count(told, inputs, "cached_tokens")
+    cached = first_count(told, (inputs, "cached_tokens"), ("prompt_cache_hit_tokens",), ("cached_tokens",))
     prompt, completion = count(told, "prompt_tokens"), count(told, "completion_tokens")
     reasoning = count(told, outputs, "reasoning_tokens")
+    if reasoning is None:
+        reasoning = count(told, "reasoning_tokens") or None
     return Usage(
         input_tokens=prompt,
         output_tokens=whole_output(prompt, completion, reasoning, count(told, "total_tokens")),
-        cached_input_tokens=count(told, "prompt_cache_hit_tokens") if cached is None else cached,
+        cached_input_tokens=cached,
         cache_write_tokens=count(told, inputs, "cache_write_tokens"),
         reasoning_tokens=reasoning,
         source="server",

@@ -182,7 +182,7 @@ class Direct:
         try:
             self._connection = await self._http.take(self._target)
         except OSError as error:
-            raise ProviderError(_broken(self._target, error, was_sent=False)) from error
+            raise ProviderError(broken(self._target, error, was_sent=False)) from error
         try:
             await self._connection.send(self._request)
         except BaseException:
@@ -212,9 +212,9 @@ class Exchange:
             if 200 <= reply.status < 300:
                 return reply
         except wire.Unsent as error:
-            raise ProviderError(_broken(self._target, error.beneath, was_sent=False)) from error
+            raise ProviderError(broken(self._target, error.beneath, was_sent=False)) from error
         except OSError as error:
-            raise ProviderError(_broken(self._target, error)) from error
+            raise ProviderError(broken(self._target, error)) from error
         try:
             refusal = await _refusal(reply, self._target)
         finally:  # also where reading it is called off, or the connection would stay taken
@@ -226,7 +226,7 @@ class Exchange:
     ) -> None:
         await self._way.__aexit__(kind, error, trace)
         if isinstance(error, OSError):
-            raise ProviderError(_broken(self._target, error)) from error
+            raise ProviderError(broken(self._target, error)) from error
 
 
 @functools.lru_cache(maxsize=256)
@@ -296,7 +296,8 @@ def _redirected(reply: Reply) -> str | None:
     return f"it redirects to {where or 'no address'}, which is not followed. Try: the address where it answers itself"
 
 
-def _broken(target: Target, error: OSError, *, was_sent: bool = True) -> Failure:
+def broken(target: Target, error: OSError, *, was_sent: bool = True) -> Failure:
+    """What it is called where no reply came, or it broke off."""
     fault = _fault(target.host_header, error, is_encrypted=target.is_encrypted)
     return msgspec.structs.replace(fault, was_sent=was_sent)
 
@@ -315,6 +316,8 @@ def _fault(where: str, error: OSError, *, is_encrypted: bool) -> Failure:
         return Failure(kind="connection", message=f"{said}. Try: http://, if it is not encrypted")
     if isinstance(error, ConnectionRefusedError):
         return Failure(kind="connection", message=f"{where}: nothing listens there (connection refused)")
+    if isinstance(error, wire.Barred):
+        return Failure(kind="unavailable", message=scrub(f"{where}: {error}"))
     if isinstance(error, wire.Malformed):
         return Failure(kind="malformed", message=scrub(f"{where}: {error}"))
     return Failure(kind="connection", message=scrub(f"{where}: {str(error) or type(error).__name__}"))

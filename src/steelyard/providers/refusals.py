@@ -21,6 +21,9 @@ LONGEST_REFILL_S = 300.0
 PASSING = (409, 425)
 """A lock that was not had in time, as the vendors' own clients take it, and a request that came too early."""
 
+NO_WAY = (404, 407)
+"""Nothing of that name is there, or a proxy leads only those there whose password it knows."""
+
 USED_UP = (
     "insufficient_quota",
     "billing_hard_limit_reached",
@@ -53,7 +56,7 @@ def classify(status: int, body: str, asked_s: float | None = None) -> FailureKin
         return "rejected"
     if status == 429:
         return "quota" if asked_s is not None and asked_s > LONGEST_ASKED_S else "rate_limit"
-    if status == 404 or 300 <= status < 400 or (status == 400 and NO_SUCH_MODEL.search(body)):
+    if status in NO_WAY or 300 <= status < 400 or (status == 400 and NO_SUCH_MODEL.search(body)):
         return "unavailable"
     if status == 408:
         return "timeout"

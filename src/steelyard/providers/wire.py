@@ -34,6 +34,10 @@ class Malformed(OSError):
     """What came is not HTTP, or not in an encoding that was asked for."""
 
 
+class Barred(OSError):
+    """A proxy leads nobody to the server, or not whoever asks: no further request will change that."""
+
+
 class Unsent(OSError):
     """A fault that came before any of the request was sent; ``beneath`` is what it was."""
 

@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from steelyard.engine.asking.attempts import cut_at_stop
 from steelyard.engine.asking.standings import Piece, Standings, key_of
-from steelyard.engine.money.budget import SPENT
+from steelyard.engine.money.budget import SPENT, may_be_billed
 from steelyard.engine.progress import BatchProgress
 from steelyard.engine.work import Work
 from steelyard.errors import ProviderError
@@ -28,6 +28,7 @@ from steelyard.providers.batches import (
     Answered,
     BatchService,
     Ticket,
+    Unsettled,
     find_settled,
     hand_in,
     wait_for,
@@ -232,7 +233,7 @@ class _Serving:
         try:
             collected = await self._collected(piece, works, shown)
         except ProviderError as error:
-            await self._fail(piece, works, error.failure)
+            await self._fail(piece, works, error)
         else:
             if collected is None:
                 await self._again(piece, works, shown, rounds)
@@ -240,7 +241,11 @@ class _Serving:
                 await self._later_or_smaller(piece, works, shown, rounds, collected.refused)
             else:
                 is_whole = is_whole and not collected.is_short
-                if learning := await self._hand_out(piece, works, collected, may_learn=rounds < MOST_ROUNDS):
+                learning = await self._hand_out(piece, works, collected, may_learn=rounds < MOST_ROUNDS)
+                if collected.is_short:
+                    missing = {key for index, key in enumerate(piece.keys) if index not in collected.answers}
+                    await self._lane.standings.doubt(piece, sorted(missing.intersection(map(key_of, works))))
+                if learning:
                     await self._again(piece, learning, shown, rounds + 1, is_whole=is_whole)
                 elif is_whole:
                     self._lane.standings.collected(piece)
@@ -306,13 +311,13 @@ class _Serving:
             await self._again(piece, works[:half], shown, rounds)
             await self._again(piece, works[half:], shown, rounds)
 
-    async def _fail(self, piece: Piece, works: Sequence[Work], failure: Failure) -> None:
+    async def _fail(self, piece: Piece, works: Sequence[Work], error: ProviderError) -> None:
         """No answers. Only what the service said no to is given up: anything else may stand there."""
-        lane = self._lane
+        lane, failure = self._lane, error.failure
         ticket = lane.standings.journal.ticket(piece.label)
-        is_taken = ticket is not None and ticket.batch is not None
-        is_refused = failure.kind in (*REFUSALS, "rate_limit") and not is_taken
-        if is_taken:
+        may_be_taken = isinstance(error, Unsettled) or (ticket is not None and ticket.batch is not None)
+        is_refused = failure.kind in (*REFUSALS, "rate_limit") and not may_be_taken
+        if may_be_taken:
             failure = Failure(kind="provider", message=failure.message)  # whatever it was, the batch may be billed
         for work in works:
             lane.answered(work, Answered(index=0, failure=failure, is_unbilled=is_refused))
@@ -320,6 +325,8 @@ class _Serving:
         if is_refused:
             lane.standings.collected(piece)
             return
+        if may_be_billed(failure):
+            await lane.standings.doubt(piece, [key_of(work) for work in works])
         self._tell_it_stays(piece, failure.message)
 
     def _tell_it_stays(self, piece: Piece, why: str) -> None:

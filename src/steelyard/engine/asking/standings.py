@@ -24,7 +24,8 @@ from steelyard.types.ready import ready
 class Piece(Struct, frozen=True, kw_only=True):
     """One batch's requests, each by its digest and its place in the run, in the order in which they are handed in.
 
-    ``share`` is that of the store's budget by which they are paid, where there is one.
+    ``share`` is that of the store's budget by which they are paid, where there is one. Those of ``doubted`` were
+    written down as failed when the session ended without their answers, and count as in doubt until these come.
     """
 
     label: str
@@ -32,6 +33,7 @@ class Piece(Struct, frozen=True, kw_only=True):
     model: str
     keys: tuple[str, ...]
     share: int | None = None
+    doubted: tuple[str, ...] = ()
 
 
 def key_of(work: Work) -> str:
@@ -62,8 +64,12 @@ class Standings:
         digests = [work.digest for work in works]
         label = label_of(self._run, f"{self._model} {uuid.uuid4()}", digests)
         piece = Piece(label=label, run=self._run, model=self._model, keys=tuple(map(key_of, works)), share=self._share)
-        await self.journal.keep_beside(label, msgspec.json.encode(piece))
+        await self._write(piece)
         return piece
+
+    async def doubt(self, piece: Piece, keys: Sequence[str]) -> None:
+        """What stays at the service was written down as failed, each with what it may cost."""
+        await self._write(msgspec.structs.replace(piece, doubted=tuple(sorted({*piece.doubted, *keys}))))
 
     def left(self) -> list[Piece]:
         """What an earlier session handed in, or was about to, and did not collect: the latest last."""
@@ -77,6 +83,9 @@ class Standings:
     def path(self, piece: Piece) -> Path:
         """Where the piece is kept."""
         return self._folder / f"{piece.label}.piece"
+
+    async def _write(self, piece: Piece) -> None:
+        await self.journal.keep_beside(piece.label, msgspec.json.encode(piece))
 
     def _meant_at_s(self, piece: Piece) -> float:
         ticket = self.journal.ticket(piece.label)

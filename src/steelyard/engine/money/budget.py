@@ -53,7 +53,8 @@ class Ledger:
     ``limit_usd`` is the run's own, over all its sessions, of which ``before_usd`` is gone. ``draw`` asks the budget
     that stands over the whole store for more, and is answered with what that can give. Of what is in flight, or was,
     ``counted_before`` stands there as spent already, by the share of the earlier session that handed it in.
-    ``cut_off_tries`` were sent, and stand on no record, since the run was broken off.
+    ``cut_off_tries`` were sent, and stand on no record, since the run was broken off. ``resolved_usd`` is what
+    earlier sessions had in doubt and this one knows the end of.
     """
 
     def __init__(self, limit_usd: float | None = None, *, before_usd: float = 0.0, draw: Draw | None = None) -> None:
@@ -61,6 +62,7 @@ class Ledger:
         self.spent_usd = self.doubtful_usd = self.held_usd = self.promised_usd = 0.0
         self.doubtful_tries = 0
         self.cut_off_tries = 0
+        self.resolved_usd, self.resolved_tries = 0.0, 0
         self.granted_usd: float | None = None if draw is None else 0.0
         self.counted_before: dict[int, float] = {}
         self.is_exhausted = False
@@ -146,6 +148,14 @@ class Ledger:
         """Up to so much may have been billed for a try that failed, or an answer that came without its tokens."""
         self.doubtful_usd += most_usd
         self.doubtful_tries += most_usd > 0
+
+    def resolve(self, most_usd: float) -> None:
+        """What an earlier session had in doubt has come to its end, and is counted by that alone."""
+        self.resolved_usd += most_usd
+        self.resolved_tries += most_usd > 0
+        if self.limit_usd is not None:
+            self.before_usd = max(0.0, self.before_usd - most_usd)
+            self._tell_the_waiting()
 
     def lose(self, cost_usd: float) -> None:
         """An answer that was paid for is kept nowhere: it counts as in doubt, or no later session would know of it."""
@@ -292,14 +302,17 @@ class Bill:
         self._ledger, self._worst_case, self._request = ledger, worst_case, request
         self._promise_usd = promise_usd
         self._held_usd: float | None = None
-        self._is_open = True
+        self._is_open, self._is_doubted = True, False
 
     async def open(self, *, is_promised: bool = False) -> bool:
         """Hold the worst case of the first try; ``False`` where there is no money for it."""
         return await self._hold(self._promise_usd, is_promised=is_promised)
 
-    def owe(self, counted_in: int | None) -> None:
-        """An earlier session sent it; ``counted_in`` is the share in which the store's budget has it as spent."""
+    def owe(self, counted_in: int | None, *, is_doubted: bool) -> None:
+        """An earlier session sent it, and may have left it in doubt; ``counted_in`` is the share in which the store's
+        budget has it as spent.
+        """
+        self._is_doubted = is_doubted
         if self._ledger.is_limited:
             self._held_usd = self._worst_case.usd(self._request) or 0.0
             self._ledger.owe(self._held_usd, counted_in)
@@ -311,6 +324,7 @@ class Bill:
 
     def close(self, cost_usd: float | None, failure: Failure | None) -> None:
         """The last try has ended, with an answer at a price or with a failure."""
+        self._resolve()
         if failure is not None:
             self._failed(failure)
         elif self._held_usd is not None:
@@ -329,7 +343,8 @@ class Bill:
         self._ledger.cut_off_tries += tries
 
     def unsend(self) -> None:
-        """The request, or the next try of it, was not sent after all."""
+        """The request, or the next try of it, was not sent after all, or is not billed."""
+        self._resolve()
         self._end_try(may_be_billed=False)
         self.keep_promise()
 
@@ -358,6 +373,12 @@ class Bill:
             self._settle(None if may_be_billed else 0.0)
         elif is_open and may_be_billed and not self._ledger.is_limited:
             self._ledger.doubt(self._worst_case.usd(self._request) or 0.0)
+
+    def _resolve(self) -> None:
+        """Only now: one that is broken off again leaves the earlier doubt as it was."""
+        if self._is_doubted:
+            self._is_doubted = False
+            self._ledger.resolve(self._worst_case.usd(self._request) or 0.0)
 
     def _settle(self, cost_usd: float | None) -> None:
         assert self._held_usd is not None

@@ -300,9 +300,11 @@ def _doubt(connection: Connection, *of_sessions: ColumnElement[bool]) -> Doubt:
     kept = connection.execute(select(sessions.c.resources, sessions.c.sign).where(*of_sessions)).all()
     ended = [msgspec.json.decode(resources, type=dict[str, float]) for resources, _ in kept if resources]
     told = [sign for _, kept_sign in kept if (sign := readable(kept_sign))]  # one that has ended keeps none
-    return Doubt(
-        failed_usd=sum(one.get(DOUBTFUL, 0.0) for one in ended) + sum(sign.doubtful_usd for sign in told),
-        failed_tries=int(sum(one.get(DOUBTFUL_TRIES, 0.0) for one in ended)) + sum(one.doubtful_tries for one in told),
+    failed_usd = sum(one.get(DOUBTFUL, 0.0) for one in ended) + sum(sign.doubtful_usd for sign in told)
+    failed_tries = int(sum(one.get(DOUBTFUL_TRIES, 0.0) for one in ended)) + sum(one.doubtful_tries for one in told)
+    return Doubt(  # what a session resolved of one that was killed, and could not tell of it, is not less than nothing
+        failed_usd=max(0.0, failed_usd),
+        failed_tries=max(0, failed_tries),
         cut_off_usd=sum(one.get(CUT_OFF_USD, 0.0) for one in ended),
         cut_off_calls=int(sum(one.get(CUT_OFF_CALLS, 0.0) for one in ended)),
         is_unknown=any(CUT_OFF_CALLS in one and CUT_OFF_USD not in one for one in ended),
