@@ -19,7 +19,18 @@ from server import serving
 from steelyard.errors import ProviderError, StoreError, UsageError
 from steelyard.providers import batch_services
 from steelyard.providers.batch_services import batch_service
-from steelyard.providers.batches import FolderJournal, Ticket, custom_id, hand_in, index_of, label_of, wait_for
+from steelyard.providers.batches import (
+    MOST_UNHEARD,
+    FolderJournal,
+    Ticket,
+    Unheard,
+    Unsettled,
+    custom_id,
+    hand_in,
+    index_of,
+    label_of,
+    wait_for,
+)
 from steelyard.types import Message, ModelSpec, Prompt, Request
 
 REQUESTS = [
@@ -191,6 +202,43 @@ def test_a_submission_that_is_refused_is_told_and_may_be_tried_again(provider):
         ticket = go(service_at(http.url, provider), journal)
     assert refused.value.failure.kind == "quota"
     assert (ticket.batch, server.submitted) == ("batch_1", 1)
+
+
+class Silent(BatchServer):
+    """Takes batches, hangs up on whoever hands them in, and lists none."""
+
+    async def handle(self, request, body, number):
+        reply = await super().handle(request, body, number)
+        if request.method == "POST" and request.path.endswith("/batches"):
+            request.transport.close()
+        return reply
+
+
+@both
+def test_a_service_that_never_says_that_it_took_a_batch_and_lists_none_is_not_handed_it_in_for_ever(provider):
+    server, journal = Silent(listed=False), FolderJournal(Path("batches"))
+    with serving(server.handle) as http:
+        service = service_at(http.url, provider)
+        for _ in range(MOST_UNHEARD):
+            with pytest.raises(Unheard):
+                go(service, journal)
+        with pytest.raises(Unsettled, match="handed in 3 times, no reply came, and the service lists none of them"):
+            go(service, journal)
+        assert server.submitted == MOST_UNHEARD
+        server.listed = True
+        assert go(service, journal).batch is not None
+    assert server.submitted == MOST_UNHEARD
+
+
+@both
+def test_a_service_that_cannot_be_reached_was_handed_in_nothing(provider):
+    server, journal = BatchServer(), FolderJournal(Path("batches"))
+    with serving(server.handle) as http:
+        url = http.url
+    with pytest.raises(ProviderError) as failed:
+        go(service_at(url, provider), journal)
+    assert not isinstance(failed.value, Unheard)
+    assert (journal.ticket(LABEL).unheard, failed.value.failure.was_sent) == (0, False)
 
 
 def test_a_request_is_known_by_its_batch_and_its_place():

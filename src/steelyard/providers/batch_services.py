@@ -27,6 +27,7 @@ from steelyard.providers.batches import (
     Found,
     Progress,
     Ticket,
+    Unheard,
     custom_id,
     index_of,
 )
@@ -35,7 +36,7 @@ from steelyard.providers.dialect import Dialect
 from steelyard.providers.endpoint import decoded, key_headers, malformed
 from steelyard.providers.http import broken, take_apart
 from steelyard.providers.interface import Done, Text
-from steelyard.providers.proxied import as_os_error
+from steelyard.providers.proxied import BEFORE_SENDING, as_os_error
 from steelyard.providers.refusals import classify, reason_of
 from steelyard.providers.services import address_of, key_of
 from steelyard.secrets import scrub
@@ -47,6 +48,7 @@ TIMEOUT = aiohttp.ClientTimeout(total=600.0, sock_connect=30.0)
 FOR_RESULTS = aiohttp.ClientTimeout(total=None, sock_connect=30.0, sock_read=120.0)
 """Results are as large as all answers together: they may take as long as they go on coming."""
 
+NO_REPLY: tuple[FailureKind, ...] = ("timeout", "connection", "malformed")
 TAKE_BATCHES = ("openai", "anthropic")
 OPENAI_IS_OVER = ("completed", "failed", "expired", "cancelled")
 OPENAI_NOT_BEGUN = ("batch_expired", "batch_cancelled")
@@ -117,7 +119,7 @@ class OpenAIBatches(_Learning):
         form.add_field("purpose", "batch")
         form.add_field("file", b"\n".join(map(msgspec.json.encode, lines)), filename=f"{ticket.label}.jsonl")
         uploaded = await self._http.post("/files", form)
-        made = await self._http.post(
+        return await self._http.make(
             "/batches",
             {
                 "input_file_id": _named(uploaded),
@@ -126,7 +128,6 @@ class OpenAIBatches(_Learning):
                 "metadata": {"steelyard": ticket.label},
             },
         )
-        return _named(made)
 
     async def find(self, ticket: Ticket, taken: Collection[str]) -> Found | None:
         """The batch whose metadata holds the label, among all that are not older than the ticket."""
@@ -181,7 +182,7 @@ class AnthropicBatches(_Learning):
         entries = [
             {"custom_id": custom_id(ticket, index), "params": self._body(asked)} for index, asked in enumerate(requests)
         ]
-        return _named(await self._http.post("/messages/batches", {"requests": entries}))
+        return await self._http.make("/messages/batches", {"requests": entries})
 
     async def find(self, ticket: Ticket, taken: Collection[str]) -> Found | None:
         """The batch whose requests bear the ticket's label; names are shown of one that is over, and of no other.
@@ -250,6 +251,15 @@ class _Json:
         async with self._replied("POST", path, **sent) as reply:
             return _object(await reply.read())
 
+    async def make(self, path: str, body: dict[str, Any]) -> str:
+        """The name of what is made by it, which may be billed from then on."""
+        try:
+            return _named(await self.post(path, body))
+        except ProviderError as error:
+            if error.failure.kind in NO_REPLY and error.failure.was_sent:
+                raise Unheard(error.failure) from error
+            raise
+
     async def listed(self, path: str, after: str) -> AsyncIterator[dict[str, Any]]:
         """What a list holds, page by page, the newest first; ``after`` names the last one of the page before."""
         seen: set[str] = set()
@@ -300,9 +310,11 @@ class _Json:
                     raise ProviderError(_refusal(reply.status, await reply.text(errors="replace")))
                 yield reply
         except TimeoutError as error:
-            raise ProviderError(Failure(kind="timeout", message=f"no reply about the batch from {url}")) from error
+            told, was_sent = f"no reply about the batch from {url}", not isinstance(error, BEFORE_SENDING)
+            raise ProviderError(Failure(kind="timeout", message=told, was_sent=was_sent)) from error
         except aiohttp.ClientError as error:
-            raise ProviderError(broken(take_apart(url), as_os_error(error))) from error
+            was_sent = not isinstance(error, BEFORE_SENDING)
+            raise ProviderError(broken(take_apart(url), as_os_error(error), was_sent=was_sent)) from error
         except OSError as error:
             raise ProviderError(broken(take_apart(url), error)) from error
 

@@ -25,6 +25,7 @@ from steelyard.errors import ProviderError, StoreError, StoreFull
 from steelyard.types import Completion, Failure, Request
 from steelyard.types.ready import ready
 
+MOST_UNHEARD = 3
 LONGEST_SUBMIT_S = 1200.0
 """How long handing in may take: after that it was either done or given up."""
 
@@ -39,7 +40,7 @@ class Ticket(Struct, frozen=True, kw_only=True):
     """One batch as it was meant: ``batch`` is the service's name for it, ``None`` until that is known.
 
     ``is_guessed``: it was found again by its size and its date alone, and only its answers will tell whether it is the
-    one. ``not_these`` turned out to be others.
+    one. ``not_these`` turned out to be others. ``unheard`` is how often it was handed in and no reply came.
     """
 
     label: str
@@ -48,6 +49,7 @@ class Ticket(Struct, frozen=True, kw_only=True):
     batch: str | None = None
     is_guessed: bool = False
     not_these: tuple[str, ...] = ()
+    unheard: int = 0
 
 
 class Found(Struct, frozen=True, kw_only=True):
@@ -87,6 +89,10 @@ class AnothersBatch(ProviderError):
 
 class Unsettled(ProviderError):
     """Whether the service took an earlier batch cannot be found out: to refuse to say so is not to refuse the batch."""
+
+
+class Unheard(ProviderError):
+    """The service was asked to make the batch, and its reply did not come or tells no name."""
 
 
 class BatchService(Protocol):
@@ -235,7 +241,8 @@ async def hand_in(
 ) -> Ticket:
     """The batch of these requests: the one that was handed in before, by this process or one that died, or a new one.
 
-    Where it cannot be known whether the service took an earlier one, it waits until that can be known.
+    Where it cannot be known whether the service took an earlier one, it waits until that can be known. A service that
+    never replies, and lists nothing, is not asked for ever: it may bill what it does not tell of.
     """
     ticket = journal.ticket(label)
     if ticket is not None and ticket.batch is not None:
@@ -244,9 +251,17 @@ async def hand_in(
         found = await find_settled(service, journal, ticket, settled_after_s=settled_after_s, now_s=now_s, sleep=sleep)
         if found is not None:
             return found
-    ticket = Ticket(label=label, requests=len(requests), meant_at_s=now_s())
+    unheard = 0 if ticket is None else ticket.unheard
+    if unheard >= MOST_UNHEARD:
+        told = f"the batch was handed in {unheard} times, no reply came, and the service lists none of them"
+        raise Unsettled(Failure(kind="provider", message=told))
+    ticket = Ticket(label=label, requests=len(requests), meant_at_s=now_s(), unheard=unheard)
     await journal.keep(ticket)
-    ticket = msgspec.structs.replace(ticket, batch=await service.submit(ticket, requests))
+    try:
+        ticket = msgspec.structs.replace(ticket, batch=await service.submit(ticket, requests))
+    except Unheard:
+        await journal.keep(msgspec.structs.replace(ticket, unheard=unheard + 1))
+        raise
     await journal.keep(ticket)
     return ticket
 
