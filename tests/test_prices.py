@@ -12,8 +12,8 @@ THEN = datetime(2025, 5, 1, tzinfo=UTC)
 THOUSAND = Usage(input_tokens=1000, output_tokens=200)
 
 
-def spec(model="gpt-4o-mini", **changes):
-    return ModelSpec(id=model, provider="openai", model=model, **changes)
+def spec(model="gpt-4o-mini", *, provider="openai", **changes):
+    return ModelSpec(id=model, provider=provider, model=model, **changes)
 
 
 @pytest.mark.parametrize(
@@ -21,6 +21,17 @@ def spec(model="gpt-4o-mini", **changes):
 )
 def test_known_models_have_their_listed_price(model, usd):
     assert prices.cost_usd(THOUSAND, spec(model), NOW) == pytest.approx(usd)
+
+
+def test_openrouters_word_on_what_it_charged_comes_before_the_table_and_after_the_user():
+    charged = Usage(input_tokens=1000, output_tokens=200, charged_usd=0.0042)
+    routed = spec("openai/gpt-4o-mini", provider="openrouter")
+    assert prices.cost_usd(THOUSAND, routed, NOW) == pytest.approx(0.00027)
+    assert prices.cost_usd(charged, routed, NOW) == 0.0042
+    assert prices.cost_usd(charged, spec("a/new-one", provider="openrouter"), NOW) == 0.0042
+    own = spec("a/new-one", provider="openrouter", price=Price(input=1.0, output=2.0))
+    assert prices.cost_usd(charged, own, NOW) == pytest.approx(0.0014)
+    assert prices.cost_usd(charged, spec(), NOW) == pytest.approx(0.00027)
 
 
 def test_a_price_is_that_of_the_day_of_the_call():

@@ -1,7 +1,8 @@
 """What a call costs: usage to USD at a date, or unknown.
 
-A price the user states comes first, then the bundled table of genai-prices. Where neither knows the model, or the
-service did not report its tokens, the cost is unknown, which is ``None`` and never 0.
+A price the user states comes first, then what the service says that it charged, where it is one that does, then the
+bundled table of genai-prices. Where none knows the model, or the service did not report its tokens, the cost is
+unknown, which is ``None`` and never 0.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from steelyard.types import Usage
 
@@ -32,6 +33,9 @@ LISTED = {
 
 BEHIND_LITELLM = {"gemini": "google", "together_ai": "together"}
 """Providers that litellm calls by other names than ours; its models have their provider before the slash."""
+
+SAYS_ITS_CHARGE = "openrouter"
+"""The provider whose replies say what they cost: it sends a request to whom it likes, each at a price of its own."""
 
 OF_ITS_OWN_ADDRESS = ("azure",)
 """Providers whose every customer has an address, so that one given by hand says nothing about the price."""
@@ -81,6 +85,8 @@ def price_source(spec: ModelSpec) -> str:
 
 def cost_usd(usage: Usage, spec: ModelSpec, at: datetime) -> float | None:
     """The price of one answered call in USD, or ``None`` where price or tokens are unknown."""
+    if spec.price is None and spec.provider == SAYS_ITS_CHARGE and usage.charged_usd is not UNSET:
+        return usage.charged_usd
     if usage.input_tokens is None or usage.output_tokens is None:
         return None
     if spec.price is not None:

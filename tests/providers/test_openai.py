@@ -9,6 +9,7 @@ import time
 
 import pytest
 from aiohttp import web
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from server import chunk, finish, serving, stream, usage
@@ -397,6 +398,26 @@ def test_the_end_of_an_answer_has_one_name_whoever_gives_it(told, meant):
         whole({"message": {"content": "7"}, "finish_reason": told}),
     ):
         assert answer(handle)[0].completion.stop_reason == meant
+
+
+@pytest.mark.parametrize(
+    ("told", "usd"),
+    [
+        ({"cost": 0.95, "is_byok": False, "cost_details": {"upstream_inference_cost": 19}}, 0.95),
+        ({"cost": 0.95, "is_byok": True, "cost_details": {"upstream_inference_cost": 19}}, 19.95),
+        ({"cost": 0, "is_byok": True, "cost_details": {"upstream_inference_cost": None}}, UNSET),
+        ({"cost": 0}, 0.0),
+        ({"cost": {"total_cost": 1}}, UNSET),
+        ({"cost": "0.1"}, UNSET),
+        ({"cost": -1}, UNSET),
+        ({"cost": True}, UNSET),
+        ({}, UNSET),
+    ],
+)
+def test_what_a_service_says_that_it_charged_is_read(told, usd):
+    counts = {"prompt_tokens": 10, "completion_tokens": 2}
+    outcome, _, _ = answer(streamed(chunk(content="7"), finish(), {"choices": [], "usage": counts | told}))
+    assert (outcome.completion.usage.charged_usd, outcome.completion.usage.output_tokens) == (usd, 2)
 
 
 def test_an_answer_that_ran_on_past_its_stop_to_the_token_limit_was_not_cut_off_by_it():

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec import UNSET, UnsetType
+
 from steelyard.types import Usage
 
 Told = Any
 """What stands in the place of the counts. Some services have something else there than an object of numbers."""
 
 MOST_TOKENS = 1 << 40
+MOST_USD = 1e6
 
 
 def count(told: Told, *path: str) -> int | None:
@@ -63,4 +66,22 @@ def usage_of(told: Told) -> Usage:
         cache_write_tokens=count(told, inputs, "cache_write_tokens"),
         reasoning_tokens=reasoning,
         source="server",
+        charged_usd=_charged_usd(told),
     )
+
+
+def _charged_usd(told: dict[str, Told]) -> float | UnsetType:
+    """OpenRouter's word on what it charged; by a key of one's own, what the model's provider charges comes on top."""
+    charged = _usd(told, "cost")
+    if told.get("is_byok") is not True or charged is UNSET:
+        return charged
+    beside = _usd(told.get("cost_details"), "upstream_inference_cost")
+    return UNSET if beside is UNSET else charged + beside
+
+
+def _usd(told: Told, name: str) -> float | UnsetType:
+    """The amount of that name; one that is not there, no number, negative or beyond all bounds is unknown."""
+    amount = told.get(name) if isinstance(told, dict) else None
+    if isinstance(amount, bool) or not isinstance(amount, int | float) or not 0 <= amount < MOST_USD:
+        return UNSET
+    return float(amount)

@@ -31,7 +31,8 @@ FailureKind = Literal[
 class Usage(Struct, frozen=True, kw_only=True):
     """Tokens as counted by ``source``. Input read from a prompt cache and input written to one are both part of the
     input, what was written to stay for an hour part of what was written, reasoning part of the output. ``stated`` is
-    what the service counted, where some of it cannot be and is unknown here; elsewhere it is not even written down.
+    what the service counted, where some of it cannot be and is unknown here, ``charged_usd`` what it says that it
+    charged; elsewhere they are not even written down.
     """
 
     input_tokens: int | None = None
@@ -42,6 +43,7 @@ class Usage(Struct, frozen=True, kw_only=True):
     reasoning_tokens: int | None = None
     source: Literal["server", "tokenizer", "none"] = "none"
     stated: Usage | UnsetType = UNSET
+    charged_usd: float | UnsetType = UNSET
 
 
 class Timing(Struct, frozen=True, kw_only=True):
