@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import msgspec
@@ -67,9 +67,10 @@ class Standings:
         await self._write(piece)
         return piece
 
-    async def doubt(self, piece: Piece, keys: Sequence[str]) -> None:
-        """What stays at the service was written down as failed, each with what it may cost."""
-        await self._write(msgspec.structs.replace(piece, doubted=tuple(sorted({*piece.doubted, *keys}))))
+    async def doubt(self, piece: Piece, keys: Collection[str]) -> None:
+        """These of what stays at the service were written down as failed, with what they may cost, and no others."""
+        if set(keys) != set(piece.doubted):
+            await self._write(msgspec.structs.replace(piece, doubted=tuple(sorted(keys))))
 
     def left(self) -> list[Piece]:
         """What an earlier session handed in, or was about to, and did not collect: the latest last."""
