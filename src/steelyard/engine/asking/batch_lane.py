@@ -11,7 +11,7 @@ import asyncio
 import functools
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -196,13 +196,13 @@ class _Serving:
             return
         self._group.create_task(self._carry_out(piece, works))
 
-    async def _noted(self, works: Sequence[Work]) -> Piece | None:
+    async def _noted(self, works: Sequence[Work], doubted: Collection[str] = ()) -> Piece | None:
         """The requests as a piece; ``None`` where the model is given up, be it while that waited for room."""
         lane = self._lane
         await lane.ready()
         if lane.stopped() not in (None, SPENT):
             return None
-        piece = await lane.standings.keep(works)
+        piece = await lane.standings.keep(works, doubted)
         if lane.stopped() in (None, SPENT):
             return piece
         lane.standings.collected(piece)
@@ -279,9 +279,11 @@ class _Serving:
         is_whole: bool = True,
     ) -> None:
         """Hand the requests in as another piece, which takes the place of the one that they stood in."""
-        following = await self._noted(works)
+        following = await self._noted(works, piece.doubted)
         if following is None:
             self._give_back(works)
+            if is_whole:
+                await self._lane.standings.doubt(piece, {*piece.doubted}.difference(map(key_of, works)))
             return
         if is_whole:
             self._lane.standings.collected(piece)

@@ -59,11 +59,19 @@ class Standings:
         self.journal = FolderJournal(folder, functools.partial(patiently, tell=tell))
         self._folder, self._run, self._model, self._share = folder, run, model, share
 
-    async def keep(self, works: Sequence[Work]) -> Piece:
-        """Make a piece of these requests durable, under a label of its own."""
+    async def keep(self, works: Sequence[Work], doubted: Collection[str] = ()) -> Piece:
+        """Make a piece of these requests durable, under a label of its own; those of ``doubted`` stay in doubt."""
         digests = [work.digest for work in works]
         label = label_of(self._run, f"{self._model} {uuid.uuid4()}", digests)
-        piece = Piece(label=label, run=self._run, model=self._model, keys=tuple(map(key_of, works)), share=self._share)
+        keys = tuple(map(key_of, works))
+        piece = Piece(
+            label=label,
+            run=self._run,
+            model=self._model,
+            keys=keys,
+            share=self._share,
+            doubted=tuple(key for key in keys if key in doubted),
+        )
         await self._write(piece)
         return piece
 
