@@ -130,7 +130,7 @@ class House:
         if batch["is_openai"]:
             is_error_file = "file-err" in path
             lines = [
-                line for line in lines if (line["error"] or line["response"]["status_code"] != 200) == is_error_file
+                line for line in lines if bool(line["error"] or line["response"]["status_code"] != 200) == is_error_file
             ]
         if self.stutters:
             lines = [each for line in lines for each in (line, *(taken_back(line) if "m-2026" in str(line) else ()))]

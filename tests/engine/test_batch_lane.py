@@ -9,6 +9,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 
@@ -107,12 +108,52 @@ def test_no_batch_is_handed_in_while_there_is_no_room_for_its_answers(tmp_path):
         asyncio.run(main())
 
 
+@pytest.mark.parametrize("is_given_up", [False, True])
+def test_requests_that_are_asked_again_take_what_is_in_doubt_of_them_along(tmp_path, is_given_up):
+    """Each bill is told what an earlier session left in doubt, and tells once that this has come to its end."""
+    stops, seen = [], []
+    standings = Standings(tmp_path, "run", "m")
+
+    class Service:
+        learnt: ClassVar = {}
+
+        async def progress(self, batch):
+            return batches.Progress(is_over=True, answered=0)
+
+        async def answers(self, ticket):
+            for index in range(2):
+                yield batches.Answered(index=index, failure=Failure(kind="rejected", message="no temperature"))
+
+        def learn(self, failure, request):
+            stops.extend(["its key is refused"] if is_given_up else [])
+            return True
+
+        async def submit(self, *told):
+            seen.extend(piece.doubted for piece in standings.left())
+            raise ProviderError(Failure(kind="auth", message="no"))
+
+    async def main():
+        loaded = loaded_with(2)
+        works = [loaded.get_nowait() for _ in range(2)]
+        piece = await standings.keep(works)
+        await standings.doubt(piece, piece.keys)
+        await standings.journal.keep(batches.Ticket(label=piece.label, requests=2, meant_at_s=0.0, batch="b"))
+        for work in (*works, None):
+            loaded.put_nowait(work)
+        await lane_of(Service(), standings, stopped=lambda: next(iter(stops), None)).serve(loaded)
+        return piece
+
+    piece = asyncio.run(main())
+    assert seen == ([] if is_given_up else [piece.keys])
+    assert [left.doubted for left in standings.left()] == ([()] if is_given_up else [])
+
+
 def test_a_model_that_is_given_up_while_its_batch_waits_for_room_is_handed_nothing(tmp_path):
     left, stops = [], []
 
     class Waiting(Standings):
-        async def keep(self, works):
-            piece = await super().keep(works)
+        async def keep(self, works, doubted=()):
+            piece = await super().keep(works, doubted)
             stops.append("its key is refused")
             return piece
 

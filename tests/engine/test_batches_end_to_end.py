@@ -435,6 +435,23 @@ def test_a_batch_that_is_looked_for_again_and_found_is_in_doubt_no_more(provider
             assert store.budget.account().spent_usd == pytest.approx(cost_usd)
 
 
+@both
+def test_what_a_batch_that_stays_has_told_the_end_of_is_taken_out_of_doubt_once(provider):
+    """All were in doubt; then one answer is missing, time and again, and two requests failed for nothing."""
+    house = Lost(short=1_000)
+    house.lost = 1
+    with serving(house.handle) as http:
+        assert ended(plan_at(http.url, provider, **DEAR), most=len(ROWS)).returncode == 4
+        assert doubt()[0] == len(ROWS)
+        carried_out("--resume", "1", most=len(ROWS))
+        assert doubt()[0] == 1
+        carried_out("--resume", "1", most=len(ROWS))
+        assert doubt()[0] == 1
+        house.short = 0
+        carried_out("--resume", "1", most=len(ROWS))
+    assert doubt() == (0, pytest.approx(0.0))
+
+
 def doubt():
     with Store.open("s.db") as store:
         found = store.budget.doubt_of_run(store.run("1").id)

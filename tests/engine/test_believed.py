@@ -38,6 +38,13 @@ def test_a_count_that_cannot_be_is_unknown_and_said(counts, unknown, words):
     assert words in notice
 
 
+def test_a_cost_is_unknown_with_the_counts_unless_the_service_says_what_it_charged():
+    assert kept(input_tokens=0)[1][0].endswith("they are taken as unknown, and with them the cost")
+    usage, [notice] = kept(input_tokens=0, charged_usd=0.5)
+    assert usage["charged_usd"] == 0.5
+    assert notice.endswith("they are taken as unknown")
+
+
 def test_what_the_service_counted_is_kept_where_it_is_not_believed_and_costs_no_byte_elsewhere():
     told = Usage(input_tokens=0, output_tokens=10**9, source="server")
     usage = believed(Completion(text="yes", usage=told), ASKED, lambda text: None).usage

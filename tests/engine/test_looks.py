@@ -287,7 +287,8 @@ def test_other_benchmarks_go_on_while_one_waits_for_its_look():
         grade=lambda sample, completion: completion.text == "1",
     )
     assert sy.run([fast, slow], [quiz(100), other], stop={"compare": True}).status == "done"
-    assert (order[0], order[-1]) == ("the fast one goes on", "the slow one answers")
+    assert order[0] == "the fast one goes on"
+    assert "the slow one answers" in order
 
 
 def test_who_waits_for_a_look_says_so():

@@ -5,6 +5,7 @@ import threading
 from types import SimpleNamespace
 
 import steelyard as sy
+from steelyard.engine.money.budget import Ledger
 from steelyard.engine.processes.frames import HeldBack, Standing
 from steelyard.engine.processes.shared_lane import SharedJudge
 from steelyard.engine.progress import CellProgress, Progress
@@ -37,6 +38,15 @@ def test_all_that_holds_a_model_back_is_told_and_nothing_of_one_that_is_through(
     assert (first.failed, first.retries) == (2, 5)
     assert (through.waits, through.stopped) == ((), None)
     assert (given_up.waits, given_up.stopped) == ((), "bad key")
+
+
+def test_doubt_of_earlier_sessions_that_came_to_its_end_is_told_at_once():
+    ledger = Ledger()
+    ledger.doubt(1.0)
+    for _ in range(2):
+        ledger.resolve(3.0)
+    sign = sign_of(Progress(ledger=ledger), [])
+    assert (sign.doubtful_usd, sign.doubtful_tries) == (-5.0, -1)
 
 
 def test_what_holds_a_judge_back_is_told_as_the_judges():

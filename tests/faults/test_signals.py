@@ -151,6 +151,24 @@ def test_of_two_runs_at_once_both_are_told_to_end_and_the_program_hears_again_af
     assert told == [number]
 
 
+def test_a_run_that_was_given_up_with_its_loop_leaves_the_program_its_signals():
+    """Nothing runs any more when it is taken apart."""
+    told = []
+
+    async def gone_on_with_never():
+        hearing = interrupt.heard()
+        hearing.__enter__()
+        return hearing
+
+    others = signal.signal(signal.SIGINT, lambda number, _: told.append(number))
+    try:
+        asyncio.run(gone_on_with_never()).__exit__(None, None, None)
+        signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, others)
+    assert told == [signal.SIGINT]
+
+
 @pytest.mark.parametrize(
     "signals", [(signal.SIGINT, signal.SIGINT), (signal.SIGTERM,)], ids=["Ctrl-C twice", "SIGTERM"]
 )

@@ -205,18 +205,24 @@ def test_a_submission_that_is_refused_is_told_and_may_be_tried_again(provider):
 
 
 class Silent(BatchServer):
-    """Takes batches, hangs up on whoever hands them in, and lists none."""
+    """Takes batches and does not say so: it hangs up, or a gateway before it gives up waiting."""
+
+    gives_up = False
 
     async def handle(self, request, body, number):
         reply = await super().handle(request, body, number)
         if request.method == "POST" and request.path.endswith("/batches"):
+            if self.gives_up:
+                return web.Response(status=504)
             request.transport.close()
         return reply
 
 
 @both
-def test_a_service_that_never_says_that_it_took_a_batch_and_lists_none_is_not_handed_it_in_for_ever(provider):
+@pytest.mark.parametrize("gives_up", [False, True], ids=["hangs up", "504"])
+def test_a_service_that_never_says_that_it_took_a_batch_and_lists_none_is_not_handed_it_in_for_ever(provider, gives_up):
     server, journal = Silent(listed=False), FolderJournal(Path("batches"))
+    server.gives_up = gives_up
     with serving(server.handle) as http:
         service = service_at(http.url, provider)
         for _ in range(MOST_UNHEARD):
@@ -271,7 +277,7 @@ def test_a_ticket_is_kept_where_the_system_opens_no_folders(monkeypatch):
 class Slow(BatchServer):
     """Sends its results line by line, with ``gap_s`` before each."""
 
-    gap_s = 0.1
+    gap_s = 0.3
 
     async def handle(self, request, body, number):
         if not request.path.endswith(("/content", "/results")):
@@ -287,7 +293,7 @@ class Slow(BatchServer):
 @both
 def test_results_may_take_as_long_as_they_go_on_coming(provider, monkeypatch):
     server, journal = Slow(), FolderJournal(Path("batches"))
-    monkeypatch.setattr(batch_services, "TIMEOUT", aiohttp.ClientTimeout(total=0.15))
+    monkeypatch.setattr(batch_services, "TIMEOUT", aiohttp.ClientTimeout(total=0.5))
     with serving(server.handle) as http:
         service = service_at(http.url, provider)
         ticket, server.polls = go(service, journal), 2
@@ -296,7 +302,7 @@ def test_results_may_take_as_long_as_they_go_on_coming(provider, monkeypatch):
             return sorted([answered.index async for answered in service.answers(ticket)])
 
         assert asyncio.run(indices()) == [0, 1, 2, 3]
-        monkeypatch.setattr(batch_services, "FOR_RESULTS", aiohttp.ClientTimeout(sock_read=0.05))
+        monkeypatch.setattr(batch_services, "FOR_RESULTS", aiohttp.ClientTimeout(sock_read=0.1))
         with pytest.raises(ProviderError) as caught:
             asyncio.run(indices())
     assert caught.value.failure.kind == "timeout"

@@ -85,25 +85,25 @@ def heard() -> Iterator[Interrupt]:
     if threading.current_thread() is not threading.main_thread():
         yield interrupt
         return
+    loop = asyncio.get_running_loop()  # it may have ended where a run that was given up is taken apart
     _hearing.append(interrupt)
     try:
         if len(_hearing) == 1:
-            _listen()
+            _listen(loop)
         yield interrupt
     finally:
         _hearing.remove(interrupt)
         if not _hearing:
-            _give_back()
+            _give_back(loop)
 
 
-def _listen() -> None:
+def _listen(loop: asyncio.AbstractEventLoop) -> None:
     wishes: dict[int, Callable[[Interrupt], None]] = {
         signal.SIGINT: Interrupt.wish,
         signal.SIGTERM: partial(Interrupt.wish, times=2),
     }
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
         wishes[signal.SIGHUP] = Interrupt.wish_once
-    loop = asyncio.get_running_loop()
     with suppress(NotImplementedError):  # Windows: Ctrl-C raises KeyboardInterrupt; what is committed stays committed
         for number, wish in wishes.items():
             others = signal.getsignal(number)
@@ -116,8 +116,7 @@ def _all_wish(wish: Callable[[Interrupt], None]) -> None:
         wish(interrupt)
 
 
-def _give_back() -> None:
-    loop = asyncio.get_running_loop()
+def _give_back(loop: asyncio.AbstractEventLoop) -> None:
     for number, others in _before.items():
         loop.remove_signal_handler(number)
         signal.signal(number, signal.SIG_DFL if others is None else others)  # None: not Python's own

@@ -68,8 +68,8 @@ def sign_of(progress: Progress, lanes: Sequence[Lane | SharedLane]) -> Sign:
     sign = Sign(
         told_s=time.time(),
         cells=tuple(_cell(cell) for lane in lanes for cell in lane.cells),
-        doubtful_usd=0.0 if ledger is None else ledger.doubtful_usd,
-        doubtful_tries=0 if ledger is None else ledger.doubtful_tries,
+        doubtful_usd=0.0 if ledger is None else ledger.doubt_added_usd,
+        doubtful_tries=0 if ledger is None else ledger.doubt_added_tries,
         batches=tuple(f"{one.model}  {one.state()}" for one in progress.batches if not one.is_over),
         messages=tuple(scrub(text)[:LONGEST_MESSAGE] for text in progress.messages[-MOST_MESSAGES:]),
     )

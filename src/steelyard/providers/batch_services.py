@@ -37,7 +37,7 @@ from steelyard.providers.endpoint import decoded, key_headers, malformed
 from steelyard.providers.http import broken, take_apart
 from steelyard.providers.interface import Done, Text
 from steelyard.providers.proxied import BEFORE_SENDING, as_os_error
-from steelyard.providers.refusals import classify, reason_of
+from steelyard.providers.refusals import TIMED_OUT_ON_THE_WAY, classify, reason_of
 from steelyard.providers.services import address_of, key_of
 from steelyard.secrets import scrub
 from steelyard.types import Completion, Failure, FailureKind, ModelSpec, Request
@@ -256,7 +256,8 @@ class _Json:
         try:
             return _named(await self.post(path, body))
         except ProviderError as error:
-            if error.failure.kind in NO_REPLY and error.failure.was_sent:
+            is_unheard = error.failure.kind in NO_REPLY or error.failure.status in TIMED_OUT_ON_THE_WAY
+            if is_unheard and error.failure.was_sent:
                 raise Unheard(error.failure) from error
             raise
 

@@ -21,6 +21,9 @@ LONGEST_REFILL_S = 300.0
 PASSING = (409, 425)
 """A lock that was not had in time, as the vendors' own clients take it, and a request that came too early."""
 
+TIMED_OUT_ON_THE_WAY = (504, 524)
+"""A gateway gave up waiting for who may well have gone on answering."""
+
 NO_WAY = (404, 407)
 """Nothing of that name is there, or a proxy leads only those there whose password it knows."""
 

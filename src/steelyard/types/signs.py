@@ -63,9 +63,9 @@ class CellSign(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 class Sign(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a process told at ``told_s`` since the epoch. ``doubtful_usd`` may have been billed for tries that failed,
-    of which there were ``doubtful_tries``. ``batches`` say how far each is, ``messages`` what the user was told last.
-    The clock by which it lies is ``ahead_s`` ahead of the one that it was told by: of a sign that is kept the store's,
-    of one that is read ours.
+    of which there were ``doubtful_tries``, less than nothing where more of what earlier sessions had in doubt came to
+    its end. ``batches`` say how far each is, ``messages`` what the user was told last. The clock by which it lies is
+    ``ahead_s`` ahead of the one that it was told by: of a sign that is kept the store's, of one that is read ours.
     """
 
     told_s: float

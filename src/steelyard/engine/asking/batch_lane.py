@@ -11,7 +11,7 @@ import asyncio
 import functools
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -196,13 +196,13 @@ class _Serving:
             return
         self._group.create_task(self._carry_out(piece, works))
 
-    async def _noted(self, works: Sequence[Work]) -> Piece | None:
+    async def _noted(self, works: Sequence[Work], doubted: Collection[str] = ()) -> Piece | None:
         """The requests as a piece; ``None`` where the model is given up, be it while that waited for room."""
         lane = self._lane
         await lane.ready()
         if lane.stopped() not in (None, SPENT):
             return None
-        piece = await lane.standings.keep(works)
+        piece = await lane.standings.keep(works, doubted)
         if lane.stopped() in (None, SPENT):
             return piece
         lane.standings.collected(piece)
@@ -242,9 +242,8 @@ class _Serving:
             else:
                 is_whole = is_whole and not collected.is_short
                 learning = await self._hand_out(piece, works, collected, may_learn=rounds < MOST_ROUNDS)
-                if collected.is_short:
-                    missing = {key for index, key in enumerate(piece.keys) if index not in collected.answers}
-                    await self._lane.standings.doubt(piece, sorted(missing.intersection(map(key_of, works))))
+                if not is_whole:
+                    await self._stays_in_doubt(piece, works, collected.of)
                 if learning:
                     await self._again(piece, learning, shown, rounds + 1, is_whole=is_whole)
                 elif is_whole:
@@ -280,9 +279,11 @@ class _Serving:
         is_whole: bool = True,
     ) -> None:
         """Hand the requests in as another piece, which takes the place of the one that they stood in."""
-        following = await self._noted(works)
+        following = await self._noted(works, piece.doubted)
         if following is None:
             self._give_back(works)
+            if is_whole:
+                await self._lane.standings.doubt(piece, {*piece.doubted}.difference(map(key_of, works)))
             return
         if is_whole:
             self._lane.standings.collected(piece)
@@ -319,15 +320,21 @@ class _Serving:
         is_refused = failure.kind in (*REFUSALS, "rate_limit") and not may_be_taken
         if may_be_taken:
             failure = Failure(kind="provider", message=failure.message)  # whatever it was, the batch may be billed
+        came = Answered(index=0, failure=failure, is_unbilled=is_refused)
         for work in works:
-            lane.answered(work, Answered(index=0, failure=failure, is_unbilled=is_refused))
+            lane.answered(work, came)
         await lane.drain()
         if is_refused:
             lane.standings.collected(piece)
             return
-        if may_be_billed(failure):
-            await lane.standings.doubt(piece, [key_of(work) for work in works])
+        await self._stays_in_doubt(piece, works, lambda index: came)
         self._tell_it_stays(piece, failure.message)
+
+    async def _stays_in_doubt(self, piece: Piece, works: Sequence[Work], came: Callable[[int], Answered]) -> None:
+        """Note which requests of a piece that stays are in doubt: of these only those whose end is not known."""
+        asked = {key_of(work) for work in works}
+        endless = {key for index, key in enumerate(piece.keys) if key in asked and _may_yet_be_billed(came(index))}
+        await self._lane.standings.doubt(piece, {*piece.doubted} - asked | endless)
 
     def _tell_it_stays(self, piece: Piece, why: str) -> None:
         path = self._lane.standings.path(piece)
@@ -407,3 +414,7 @@ class _Serving:
                     raise
                 self._lane.tell(f"{what}: {failure.message}; looking again")
                 await asyncio.sleep(min(LONGEST_PAUSE_S, LOOK_AGAIN_S * 1.5 ** (looks - 1)))
+
+
+def _may_yet_be_billed(came: Answered) -> bool:
+    return came.failure is not None and not came.is_unbilled and may_be_billed(came.failure)

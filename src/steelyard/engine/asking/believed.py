@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from steelyard.engine.money.budget import input_bound
@@ -28,7 +29,8 @@ def believed(completion: Completion, request: Request, notice: Callable[[str], N
         return completion
     for why, names in _doubts(completion, request):
         told = f"{request.model}: the service counted tokens that cannot be ({why})"
-        notice(f"{told}; they are taken as unknown, and with them the cost")
+        by_them = ", and with them the cost" if usage.charged_usd is UNSET else ""
+        notice(f"{told}; they are taken as unknown{by_them}")
         usage = replace(usage, **dict.fromkeys(names), stated=completion.usage)
     return completion if usage is completion.usage else replace(completion, usage=usage)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import msgspec
@@ -59,17 +59,26 @@ class Standings:
         self.journal = FolderJournal(folder, functools.partial(patiently, tell=tell))
         self._folder, self._run, self._model, self._share = folder, run, model, share
 
-    async def keep(self, works: Sequence[Work]) -> Piece:
-        """Make a piece of these requests durable, under a label of its own."""
+    async def keep(self, works: Sequence[Work], doubted: Collection[str] = ()) -> Piece:
+        """Make a piece of these requests durable, under a label of its own; those of ``doubted`` stay in doubt."""
         digests = [work.digest for work in works]
         label = label_of(self._run, f"{self._model} {uuid.uuid4()}", digests)
-        piece = Piece(label=label, run=self._run, model=self._model, keys=tuple(map(key_of, works)), share=self._share)
+        keys = tuple(map(key_of, works))
+        piece = Piece(
+            label=label,
+            run=self._run,
+            model=self._model,
+            keys=keys,
+            share=self._share,
+            doubted=tuple(key for key in keys if key in doubted),
+        )
         await self._write(piece)
         return piece
 
-    async def doubt(self, piece: Piece, keys: Sequence[str]) -> None:
-        """What stays at the service was written down as failed, each with what it may cost."""
-        await self._write(msgspec.structs.replace(piece, doubted=tuple(sorted({*piece.doubted, *keys}))))
+    async def doubt(self, piece: Piece, keys: Collection[str]) -> None:
+        """These of what stays at the service were written down as failed, with what they may cost, and no others."""
+        if set(keys) != set(piece.doubted):
+            await self._write(msgspec.structs.replace(piece, doubted=tuple(sorted(keys))))
 
     def left(self) -> list[Piece]:
         """What an earlier session handed in, or was about to, and did not collect: the latest last."""

@@ -18,6 +18,7 @@ from msgspec.structs import asdict, replace
 
 from steelyard import prices
 from steelyard.errors import UsageError
+from steelyard.providers.refusals import TIMED_OUT_ON_THE_WAY
 from steelyard.types import Failure, ModelSpec, Request, Usage
 
 ASSUMED_OUTPUT_TOKENS = 4_096
@@ -32,8 +33,6 @@ ROUNDING_USD = 1e-9
 """Ten requests of ten cents each fit into a dollar, whatever binary fractions make of it."""
 
 NOT_BILLED = ("rate_limit", "quota", "rejected", "auth", "unavailable")
-TIMED_OUT_ON_THE_WAY = (504, 524)
-"""A gateway gave up waiting for who may well have gone on answering."""
 
 SPENT = "the budget is spent"
 
@@ -79,6 +78,16 @@ class Ledger:
     def used_usd(self) -> float:
         """What this session has spent, and may have spent."""
         return self.spent_usd + self.doubtful_usd
+
+    @property
+    def doubt_added_usd(self) -> float:
+        """What this session adds to what is in doubt of the run: less than nothing where it resolved more."""
+        return self.doubtful_usd - self.resolved_usd
+
+    @property
+    def doubt_added_tries(self) -> int:
+        """How many tries it adds."""
+        return self.doubtful_tries - self.resolved_tries
 
     @property
     def counted_before_usd(self) -> float:

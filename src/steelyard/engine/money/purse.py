@@ -41,14 +41,10 @@ class Purse:
         return await patiently(partial(self._store.budget.draw, self.share, wanted_usd), self._tell)
 
     def figures(self) -> dict[str, float]:
-        """What is stored with the session: how much is in doubt, over how many tries, and how many were cut off.
-
-        Less than nothing is in doubt where more of earlier sessions was resolved: they add up over the run.
-        """
+        """What is stored with the session: what it adds to the doubt, over how many tries, and how many it cut off."""
         ledger, found = self.ledger, dict[str, float]()
         if ledger.doubtful_tries or ledger.resolved_tries:
-            found[DOUBTFUL] = ledger.doubtful_usd - ledger.resolved_usd
-            found[DOUBTFUL_TRIES] = float(ledger.doubtful_tries - ledger.resolved_tries)
+            found |= {DOUBTFUL: ledger.doubt_added_usd, DOUBTFUL_TRIES: float(ledger.doubt_added_tries)}
         if ledger.cut_off_tries:
             found[CUT_OFF_TRIES] = float(ledger.cut_off_tries)
         return found
