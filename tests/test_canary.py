@@ -413,6 +413,8 @@ def test_what_looks_like_a_key_is_removed_though_nobody_knows_it(shape):
         ("Authorization: Basic dXNlcjpwYXNz", "Authorization: Basic [key removed]"),
         ("https://user:pass@host/v1", "https://[key removed]@host/v1"),
         ("https://token@host/v1", "https://[key removed]@host/v1"),
+        ("postgresql://ann:pass@host/db", "postgresql://[key removed]@host/db"),
+        ("postgres://:pass@host/db", "postgres://[key removed]@host/db"),
         ("GET /v1?key=abc123&alt=sse", "GET /v1?key=[key removed]&alt=sse"),
     ],
 )
@@ -425,6 +427,7 @@ def test_credentials_are_removed_wherever_their_place_tells_them(text, expected)
     [
         "a risk-adjusted task-oriented desk-bound answer",
         "https://host/path?alt=sse and mail@host",
+        "steelyard run --resume 3 --store postgresql://ann@host/db",
         "**bold** and ***** and a*b",
         "the half_life of AKIA",
         "the answer is 7 * 6 = 42",

@@ -53,6 +53,13 @@ def test_unknown_is_unknown_and_never_nothing(given, usage):
     assert prices.cost_usd(usage, given, NOW) is None
 
 
+def test_what_is_stated_to_cost_nothing_costs_nothing_also_where_no_tokens_were_counted():
+    free = spec("mine", price=Price(input=0.0, output=0.0))
+    assert prices.cost_usd(Usage(), free, NOW) == 0.0
+    reasoning = spec("mine", price=Price(input=0.0, output=0.0, reasoning=3.0))
+    assert prices.cost_usd(Usage(), reasoning, NOW) is None
+
+
 def test_input_from_the_services_cache_is_cheaper():
     cached = Usage(input_tokens=1000, output_tokens=200, cached_input_tokens=800)
     assert prices.cost_usd(cached, spec(), NOW) < prices.cost_usd(THOUSAND, spec(), NOW)

@@ -2,7 +2,7 @@
 
 A price the user states comes first, then what the service says that it charged, where it is one that does, then the
 bundled table of genai-prices. Where none knows the model, or the service did not report its tokens, the cost is
-unknown, which is ``None`` and never 0.
+unknown, which is ``None`` and never 0, unless the user states that a token costs nothing.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from msgspec import UNSET, Struct
+from msgspec.structs import astuple
 
 from steelyard.types import Usage
 
@@ -87,6 +88,8 @@ def cost_usd(usage: Usage, spec: ModelSpec, at: datetime) -> float | None:
     """The price of one answered call in USD, or ``None`` where price or tokens are unknown."""
     if spec.price is None and spec.provider == SAYS_ITS_CHARGE and usage.charged_usd is not UNSET:
         return usage.charged_usd
+    if _is_stated_free(spec):
+        return 0.0
     if usage.input_tokens is None or usage.output_tokens is None:
         return None
     if spec.price is not None:
@@ -107,6 +110,11 @@ def listed_models() -> dict[str, list[str]]:
             for model in provider.models:
                 found.setdefault(model.id, []).append(ours[provider.id])
     return found
+
+
+def _is_stated_free(spec: ModelSpec) -> bool:
+    """Whether the user says that the model costs nothing, however many tokens it takes."""
+    return spec.price is not None and not any(astuple(spec.price))
 
 
 def _context(spec: ModelSpec) -> dict[str, str]:

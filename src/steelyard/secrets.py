@@ -34,7 +34,8 @@ _PATTERNS = re.compile(
     r"|(?<![A-Z0-9])AKIA[A-Z0-9]{12,}"  # AWS
     r"|(?<![A-Za-z0-9])eyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]{4,}"  # a JSON web token
     r"|(?<=Bearer )[A-Za-z0-9._~+/\-]{8,}=*|(?<=Basic )[A-Za-z0-9+/]{8,}=*"
-    r"|(?<=://)[^/\s@]+(?=@)"  # userinfo of a URL: user:password, or a token alone
+    r"|(?<=://)[^/\s@:]*:[^/\s@]*(?=@)"  # userinfo of a URL: user:password
+    r"|(?<=://)(?<!postgresql://)(?<!postgres://)[^/\s@]+(?=@)"  # or a token alone, which no database takes
     r"|(?<=[?&]key=)[^&\s\"']+|(?<=[?&]api_key=)[^&\s\"']+|(?<=[?&]api-key=)[^&\s\"']+"
     r"|(?<![A-Za-z0-9_\-])[A-Za-z0-9_\-]{2,}\*{3,}[A-Za-z0-9_\-]+"  # a key that a service has masked in part
 )

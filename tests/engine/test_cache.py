@@ -13,6 +13,7 @@ from msgspec.structs import replace
 import steelyard as sy
 from server import chunk, finish, say, serving, stream, usage
 from steelyard.engine.progress import Progress
+from steelyard.engine.reuse import misses
 from steelyard.engine.reuse.cache import Identity, identity
 from steelyard.engine.reuse.misses import explain
 from steelyard.engine.run import Given, execute
@@ -259,6 +260,17 @@ def test_a_miss_is_explained_by_the_field_that_made_it(changes, field):
         [found] = explain(store, run.info)
     assert {reason.field for reason in found.reasons} - {"seed"} == {field}
     assert (found.asked, found.reasons[0].items, found.reasons[0].run) == (20, 20, 1)
+
+
+def test_as_many_misses_are_looked_at_as_it_says_also_where_each_has_several_fields(monkeypatch):
+    monkeypatch.setattr(misses, "MOST_ITEMS", 12)
+    with serving(say("yes")) as server:
+        ask(endpoint(server))
+        run = ask(endpoint(server, max_tokens=7, system="Be brief"))
+    with Store.open() as store:
+        [found] = explain(store, run.info)
+    assert (found.asked, found.looked_at) == (20, 12)
+    assert {reason.field: reason.items for reason in found.reasons} == {"max_tokens": 12, "prompt": 12}
 
 
 def test_what_was_never_asked_or_was_cleared_is_explained_so():

@@ -61,7 +61,7 @@ def _explained(store: Store, run: RunInfo, info: CellInfo, sample_id: str | None
     for record in records:
         is_reused = record.call.completion is not None and record.call.completion.cached
         counts[is_reused] += 1
-        if not is_reused and len(reasons) < MOST_ITEMS:
+        if not is_reused and counts[False] <= MOST_ITEMS:
             reasons += _as_reason(general, record) if general else _reasons(store, run, info, record)
     return Explained(
         model=info.model,

@@ -92,7 +92,7 @@ class PostgreSQL:
                 "the store's URL cannot be understood. Try: postgresql://USER@HOST/DATABASE, its signs percent-encoded"
             ) from error
         shown = URL.create("postgresql", host=url.host, port=url.port, database=url.database)
-        self.location = shown.render_as_string()  # without the user, who would be taken for a key in messages
+        self.location = shown.render_as_string()  # without the user: it names the store
         self.address = address
         self.engine = create_engine(url, paramstyle="format", pool_pre_ping=True, max_overflow=ANY_NUMBER)
         event.listen(self.engine, "do_connect", lambda dialect, record, words, named: connected(*words, **named))
