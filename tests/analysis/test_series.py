@@ -135,6 +135,14 @@ def test_another_judge_is_another_series_and_other_settings_are_said():
     ]  # fmt: skip
 
 
+def test_a_setting_that_a_run_left_to_the_protocol_is_said_in_the_words_of_a_comparison():
+    runs = [observed(i, np.ones(20), settings={"model": given}) for i, given in enumerate(({}, {"max_tokens": 2}))]
+    (series,) = trends("accuracy", runs)
+    assert series.points[1].settings == (
+        "run #1 and run #0: their settings differ: max tokens 2 against the protocol's",
+    )
+
+
 def timed(run, value, machine, in_flight=None):
     estimate = Estimate(metric="latency.p50", value=value, low=value - 0.02, high=value + 0.02, level=0.95, n=100,
                         method="order statistics", unit="s", estimand="this run")  # fmt: skip

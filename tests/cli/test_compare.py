@@ -115,6 +115,19 @@ def test_protocols_are_compared_only_where_asked(two_runs):
     assert "cases@exact" in ok("compare", *two_runs).splitlines()
 
 
+def test_a_protocol_that_leaves_runs_of_several_models_no_pair_is_named_with_the_way_on(two_runs):
+    def spare(prompt):
+        return "no"
+
+    def old(prompt):
+        return "0"
+
+    several = sy.run([spare, old], ["cases.jsonl@contains"]).number
+    done = steelyard("compare", two_runs[0], str(several))
+    assert "They differ in protocol. Try: --across protocol" in done.stderr
+    assert "old (contains) answers" in ok("compare", two_runs[0], str(several), "--across", "protocol")
+
+
 def test_of_many_pairs_the_outcome_is_told_and_where_to_find_each(two_runs):
     with Store.open(Path(".steelyard/steelyard.db")) as store:
         found = load_comparisons(store, [store.run(str(run)) for run in two_runs], Question())

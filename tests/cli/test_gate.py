@@ -166,6 +166,13 @@ def test_a_model_of_the_baseline_that_is_gone_from_the_run_is_never_a_pass(said)
     assert said(*HELD, "--inconclusive", "warn")[0] == 0
 
 
+@pytest.mark.parametrize("verb", ["gate", "trend", "show"])
+def test_a_second_model_never_takes_the_place_of_the_first_without_a_word(verb):
+    done = steelyard(verb, "--model", "served", "--model", "spare")
+    assert done.returncode == 2
+    assert "--model takes one, and is given 'served' and 'spare'" in done.stderr
+
+
 def test_a_benchmark_of_the_baseline_that_is_gone_from_the_run_is_never_a_pass(said):
     prepared()
     Path("others.jsonl").write_text(Path("cases.jsonl").read_text())

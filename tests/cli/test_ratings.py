@@ -67,6 +67,22 @@ def test_the_replies_of_a_file_are_judged_all_and_rated_a_few():
     assert "drawn at random, which cannot be seen from here" in out
 
 
+def test_a_reply_that_nobody_rated_and_the_judge_left_open_is_one_of_the_benchmark_too():
+    Path("court.py").write_text(COURT.replace("return f", "return 'hm' if number % 10 == 3 else f"))
+    write_faq(rated=100)
+    sy.run([weak], ["faq.yaml"])
+    out = ok("compare", "1", "--ppi")
+    assert "judged 400 (40 without a verdict, taken at its mean), rated by people 100" in out
+
+
+def test_exported_answers_with_a_rating_added_to_each_are_peoples_ratings():
+    write_faq(40)
+    sy.run([weak], ["faq.yaml"])
+    rated = [json.loads(line) | {"rating": "yes"} for line in ok("export", "1", "--format", "jsonl").splitlines()[:30]]
+    Path("rated.jsonl").write_text("".join(json.dumps(line) + "\n" for line in rated))
+    assert "judged 40, rated by people 30" in ok("compare", "1", "--ppi", "rated.jsonl")
+
+
 def test_peoples_ratings_of_the_runs_own_answers_come_from_a_file():
     write_faq()
     sy.run([weak, strong], ["faq.yaml"])

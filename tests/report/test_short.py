@@ -225,24 +225,30 @@ def test_what_is_to_be_warned_of_alike_in_several_cells_is_said_once():
     assert said.partition(":")[0] == f"a on quiz@x, a on quiz@y and b on {first.info.label}"
 
 
-def test_unreadable_answers_are_warned_of_beside_those_cut_off_and_not_for_being_cut_off():
+def warned_of(**shares):
+    """The warnings of a run in which these shares of the answers came to this."""
     sy.run([knows], [quiz(10)], on_message=lambda text: None)
     with Store.open() as store:
         results = load_results(store, store.run("last"))
     (cell,) = results.cells
+    found = {name: msgspec.structs.replace(cell.estimates["accuracy"], value=share) for name, share in shares.items()}
+    changed = msgspec.structs.replace(cell, estimates=cell.estimates | found)
+    return " ".join(warnings(msgspec.structs.replace(results, cells=(changed,))))
 
-    def said(**shares):
-        found = {
-            name: msgspec.structs.replace(cell.estimates["accuracy"], value=share) for name, share in shares.items()
-        }
-        changed = msgspec.structs.replace(cell, estimates=cell.estimates | found)
-        return " ".join(warnings(msgspec.structs.replace(results, cells=(changed,))))
 
-    both = said(truncated=0.05, unparsed=0.267)
+def test_unreadable_answers_are_warned_of_beside_those_cut_off_and_not_for_being_cut_off():
+    both = warned_of(truncated=0.05, unparsed=0.267)
     assert "5.0 % of the answers were cut off" in both
     assert "26.7 % of the answers were not in the asked form" in both
     assert 'steelyard show 1 --where "outcome = unparsed"' in both
-    assert "not in the asked form" not in said(truncated=0.3, unparsed=0.3)
+    assert "not in the asked form" not in warned_of(truncated=0.3, unparsed=0.3)
+
+
+def test_a_warning_of_refusals_does_not_call_wrong_what_its_words_may_have_right():
+    said = warned_of(refused=0.1)
+    assert "10.0 % of the answers were refused" in said
+    assert "the words that came were graded" in said
+    assert "wrong" not in said
 
 
 SPENT = Spending(

@@ -18,7 +18,7 @@ from msgspec import Struct
 from steelyard import stats
 from steelyard.analysis.accuracy import accuracy, is_binary, is_over_strata, stratum_weights
 from steelyard.analysis.estimates import Context
-from steelyard.analysis.pairing import Paired, Range, differing_settings, lost_range, mean_difference, pair_scores
+from steelyard.analysis.pairing import Paired, Range, lost_range, mean_difference, pair_scores, settings_apart
 from steelyard.analysis.score_difference import NONE_ON_BOTH, WeighedStrata, score_difference, with_its_inverted_test
 from steelyard.analysis.wording import counted, signed_points
 from steelyard.types import Agreement, CellInfo, Columns, Comparison, Estimate, Pairing, Verdict
@@ -30,8 +30,6 @@ FALSE_SHARE = 0.10
 MUCH_LOST = 0.01
 WAS, HAS = ("was", "were"), ("has", "have")
 MIXED = "some of its differences are of a whole benchmark, others of questions like its own"
-OF_THE_PROTOCOL = ("system", "temperature", "max_tokens", "stop")
-"""Settings that a protocol gives where a model has none of its own."""
 NO_SPREAD = 1e-9
 """A standard error that is rounding alone, as of a ratio that every item has."""
 
@@ -173,16 +171,8 @@ def settings_note(baseline: Side, candidate: Side) -> list[str]:
     """What makes two systems of one model, or of two: the settings in which they differ. A floor has none."""
     if baseline.info.is_floor or candidate.info.is_floor:
         return []
-    differing = differing_settings(candidate.info, baseline.info)
-
-    def told(field: str, value: object) -> str:
-        unset = "the protocol's" if field in OF_THE_PROTOCOL else "none"
-        return unset if value is None else repr(value)
-
-    words = [
-        f"{one.field.replace('_', ' ')} {told(one.field, one.a)} against {told(one.field, one.b)}" for one in differing
-    ]
-    return [f"their settings differ: {', '.join(words)}"] if words else []
+    words = settings_apart(candidate.info, baseline.info)
+    return [f"their settings differ: {words}"] if words else []
 
 
 def standard_error(estimate: Estimate) -> float | None:

@@ -25,6 +25,8 @@ ACROSS = (PROTOCOL,)
 """What may be the very thing that is compared, and is then not asked to be the same."""
 OF_SYSTEM = ("system", "temperature", "max_tokens", "stop", "reasoning_effort", "extra", "version", "batch")
 """Settings that make two systems of one model; they may differ, and are said."""
+OF_THE_PROTOCOL = ("system", "temperature", "max_tokens", "stop")
+"""Settings that a protocol gives where a model has none of its own."""
 
 
 class Differing(Struct, frozen=True, kw_only=True):
@@ -108,6 +110,19 @@ def differing_settings(a: CellInfo, b: CellInfo) -> list[Differing]:
     of_a, of_b = (info.settings.get("model", {}) for info in (a, b))
     found = [_differing(name, of_a.get(name), of_b.get(name)) for name in OF_SYSTEM]
     return [one for one in found if one is not None]
+
+
+def settings_apart(a: CellInfo, b: CellInfo) -> str:
+    """The settings in which two systems differ, in words; empty where they are the same."""
+
+    def told(field: str, value: object) -> str:
+        unset = "the protocol's" if field in OF_THE_PROTOCOL else "none"
+        return unset if value is None else repr(value)
+
+    return ", ".join(
+        f"{one.field.replace('_', ' ')} {told(one.field, one.a)} against {told(one.field, one.b)}"
+        for one in differing_settings(a, b)
+    )
 
 
 def check_pairable(a: CellInfo, b: CellInfo, *, across: Sequence[str] = ()) -> None:

@@ -86,6 +86,19 @@ def allow_unsafe(parsed: argparse.Namespace) -> None:
         sandbox.allow_unsafe()
 
 
+class Once(argparse.Action):
+    """An option that narrows to one thing: a second value would take the place of the first without a word."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        """Keep the value; refuse another one."""
+        given = getattr(namespace, self.dest)
+        if given is not None:
+            parser.error(f"{option} takes one, and is given {given!r} and {values!r}. Try: without it, which takes all")
+        setattr(namespace, self.dest, values)
+
+
 def count(text: str) -> int:
     """A whole number of at least one."""
     try:

@@ -44,8 +44,10 @@ def add_to(verbs: args.Verbs) -> None:
     )
     parser.add_argument("--baseline", metavar="NAME", help="a name, NAME@VERSION, or an exported file (.jsonl)")
     add_criteria(parser)
-    parser.add_argument("--model", metavar="MODEL", help="only this model of the run")
-    parser.add_argument("--benchmark", metavar="NAME", help="only this benchmark, as NAME or NAME@PROTOCOL")
+    parser.add_argument("--model", action=args.Once, metavar="MODEL", help="only this model of the run")
+    parser.add_argument(
+        "--benchmark", action=args.Once, metavar="NAME", help="only this benchmark, as NAME or NAME@PROTOCOL"
+    )
     parser.add_argument(
         "--calibrate", action="store_true", help="try the gate on the model against itself: how often it errs"
     )

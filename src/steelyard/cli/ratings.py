@@ -18,7 +18,8 @@ MOST_SHOWN = 5
 def read_ratings(path: Path) -> list[Rating]:
     """The rows of a CSV or JSON-lines file: ``sample_id``, ``rating`` and, of several models, ``model``.
 
-    A row without a rating was not rated. All faulty rows are told at once.
+    A record as ``export`` writes it, with a ``rating`` added, is such a row. One without a rating was not rated. All
+    faulty rows are told at once.
     """
     found: list[Rating] = []
     faults: list[str] = []
@@ -51,6 +52,9 @@ def label_value(settings: Mapping[str, Any], label: str) -> float:
 
 
 def _rating(row: Mapping[str, Any]) -> list[Rating]:
+    sample = row.get("sample")
+    if isinstance(sample, Mapping) and "id" in sample:
+        row = {"sample_id": sample["id"], **row}
     for name in COLUMNS:
         if name not in row:
             raise ValueError(f"no column {name!r}, only {', '.join(map(str, row))}")

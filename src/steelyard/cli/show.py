@@ -32,7 +32,7 @@ def add_to(verbs: args.Verbs) -> None:
     parser.add_argument("--item", metavar="ID", help="one item: what was asked and what came back, of every model")
     parser.add_argument("--all", action="store_true", help="every estimate of every cell, with its reason")
     parser.add_argument("--by", choices=("stratum",), help="the score of every subject or task, model by model")
-    parser.add_argument("--model", metavar="MODEL", help="only this model's answers")
+    parser.add_argument("--model", action=args.Once, metavar="MODEL", help="only this model's answers")
     parser.add_argument("--most", type=args.count, default=20, metavar="N", help="answers to print (default 20)")
     parser.add_argument(
         "--curl",

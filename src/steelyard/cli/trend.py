@@ -18,8 +18,10 @@ def add_to(verbs: args.Verbs) -> None:
     )
     parser.add_argument("metric", nargs="?", default="accuracy", metavar="METRIC", help="default: accuracy")
     parser.add_argument("--by", choices=("run", "day", "week"), default="run", help="one point for each (default: run)")
-    parser.add_argument("--model", metavar="MODEL", help="only this model")
-    parser.add_argument("--benchmark", metavar="NAME", help="only this benchmark, as NAME or NAME@PROTOCOL")
+    parser.add_argument("--model", action=args.Once, metavar="MODEL", help="only this model")
+    parser.add_argument(
+        "--benchmark", action=args.Once, metavar="NAME", help="only this benchmark, as NAME or NAME@PROTOCOL"
+    )
     parser.add_argument(
         "--margin",
         type=args.positive,

@@ -294,8 +294,8 @@ def _cell_warnings(cell: CellResult, run: int) -> list[str]:
         )
     if _exceeds(cell, "refused", MUCH_REFUSED):
         texts.append(
-            f"{_percent(cell, 'refused')} of the answers were refused by the model or a filter, and count as wrong. "
-            f"{_read('them', run, 'refused')}"
+            f"{_percent(cell, 'refused')} of the answers were refused by the model or a filter; the words that came "
+            f"were graded. {_read('them', run, 'refused')}"
         )
     if _exceeds(cell, "strata_gap", WIDE_STRATA_GAP):
         texts.append(

@@ -21,6 +21,7 @@ from steelyard.store.database.connections import Connections
 from steelyard.store.database.dialect import spoken
 from steelyard.store.database.opening import Database, database_at, file_of
 from steelyard.store.nouns import NewCall, NewScore
+from steelyard.store.reading.cell_scores import read_judged_items
 from steelyard.store.reading.columns import read_columns, read_names
 from steelyard.store.reading.conditions import Condition
 from steelyard.store.reading.found import FoundStore
@@ -339,6 +340,16 @@ class Store:
         with self._reading() as connection:
             connection.exec_driver_sql(spoken(connection).begin_to_read)  # whatever is being written meanwhile
             return read_columns(connection, cell, grader, grader_version, with_names=with_names)
+
+    def judged_items(
+        self, cell: int, metric: str, *, grader: str | None = None, grader_version: str | None = None
+    ) -> list[int]:
+        """The positions of the items that were judged by a metric, also of those that the grader did not decide on.
+
+        In ``columns`` an item that was not decided on looks like one that was never judged.
+        """
+        with self._reading() as connection:
+            return read_judged_items(connection, cell, grader, grader_version, metric)
 
     def names(self, cell: int, among: Sequence[int] | None = None) -> dict[int, str]:
         """What the items of a cell that were asked are called, by their position; only a few, where they are given."""

@@ -13,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from steelyard.analysis.compare_measures import are_other_loads, in_words
-from steelyard.analysis.pairing import differing_settings
+from steelyard.analysis.pairing import settings_apart
 from steelyard.analysis.trend.observed import UNITS_OF_TIME, Observed
 from steelyard.analysis.trend.run_errors import Figures
 from steelyard.types import Estimate
@@ -73,10 +73,7 @@ def _settings(known: Sequence[Observed]) -> list[str]:
     """For each run the settings in which it differs from the one before, in words."""
     found = [""]
     for before, now in pairwise(known):
-        differing = ", ".join(
-            f"{one.field.replace('_', ' ')} {one.a!r} against {one.b!r}"
-            for one in differing_settings(now.info, before.info)
-        )
+        differing = settings_apart(now.info, before.info)
         found.append(f"run #{now.run} and run #{before.run}: their settings differ: {differing}" if differing else "")
     return found
 

@@ -170,10 +170,19 @@ class Reader:
         assert info.id is not None
         return self._store.names(info.id, among)
 
+    def judged_items(self, info: CellInfo, metric: str) -> list[int]:
+        """The positions of the items that the cell's grader judged by the metric, undecided ones too."""
+        assert info.id is not None
+        return self._store.judged_items(info.id, metric, **_grader(info))
+
     def _columns(self, info: CellInfo) -> Columns:
         assert info.id is not None
-        grader = (info.protocol, info.protocol_version) if info.asked_as else (None, None)
-        return self._store.columns(info.id, grader=grader[0], grader_version=grader[1])
+        return self._store.columns(info.id, **_grader(info))
+
+
+def _grader(info: CellInfo) -> dict[str, Any]:
+    """Whose scores a cell has: its own protocol's, or those that it was judged by again."""
+    return {"grader": info.protocol, "grader_version": info.protocol_version} if info.asked_as else {}
 
 
 def _is_grid(pairs: Sequence[Pair]) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import msgspec
 from msgspec import Struct
 
 from steelyard.analysis.pairing import PROTOCOL
@@ -90,7 +91,9 @@ def _between(runs: Sequence[RunInfo], cells: dict[int, list[CellInfo]], question
     for other in others:
         pairs = list(_matched(cells[first.number], cells[other.number], question))
         if not pairs:
-            raise _nothing_in_common(first, other, cells)
+            across = msgspec.structs.replace(question, across=(*question.across, PROTOCOL))
+            is_one_across = any(_matched(cells[first.number], cells[other.number], across))
+            raise _nothing_in_common(first, other, cells, is_one_across=is_one_across)
         yield from (((first, baseline), (other, candidate)) for baseline, candidate in pairs)
 
 
@@ -118,16 +121,23 @@ def _grouped(cells: list[CellInfo], question: Question) -> dict[str, list[CellIn
     return found
 
 
-def _nothing_in_common(first: RunInfo, other: RunInfo, cells: dict[int, list[CellInfo]]) -> Incomparable:
+def _nothing_in_common(
+    first: RunInfo, other: RunInfo, cells: dict[int, list[CellInfo]], *, is_one_across: bool
+) -> Incomparable:
+    """Why two runs have no pair; ``is_one_across``: they have, but for the protocol."""
+
     def listed(run: RunInfo) -> str:
         return ", ".join(f"{cell.model} on {cell.label}" for cell in cells[run.number][:6]) or "nothing"
 
-    return Incomparable(
+    what = (
         f"runs #{first.number} and #{other.number} have no pair to compare: #{first.number} has {listed(first)}; "
-        f"#{other.number} has {listed(other)}.",
-        "--model A --model B names who stands against whom",
-        needs="models",
+        f"#{other.number} has {listed(other)}."
     )
+    if is_one_across:
+        return Incomparable(
+            f"{what} They differ in protocol.", "--across protocol, if that is what you compare", needs="protocols"
+        )
+    return Incomparable(what, "--model A --model B names who stands against whom", needs="models")
 
 
 def _check_models(runs: Sequence[RunInfo], cells: dict[int, list[CellInfo]], question: Question) -> None:

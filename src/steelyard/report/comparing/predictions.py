@@ -85,7 +85,7 @@ def _of_replies(reader: Reader, run: RunInfo, cells: Sequence[CellInfo]) -> list
         if RATED in columns.scores and HUMAN in columns.scores:
             judged, human = (_by_item(columns, columns.scores[name]) for name in (RATED, HUMAN))
             items = np.unique(columns.sample)
-            has_reply = ~np.isnan(judged) | ~np.isnan(human)
+            has_reply = np.isin(items, reader.judged_items(cell, RATED))
             ratings = Ratings(
                 items=items[has_reply],
                 judged=judged[has_reply],

@@ -48,6 +48,23 @@ def read_scores(
     return values, parsed
 
 
+def read_judged_items(
+    connection: Connection, cell: int, grader: str | None, grader_version: str | None, metric: str
+) -> list[int]:
+    """The positions of the items that a grader judged by one metric, also of those that it could not decide on."""
+    scores, calls = schema.scores, schema.calls
+    if grader is None:
+        info = _info(connection, cell)
+        grader, grader_version = info.protocol, info.protocol_version
+    chosen = (
+        select(calls.c.position)
+        .distinct()
+        .join(scores, schema.is_of_call(calls.c.id))
+        .where(calls.c.cell == cell, scores.c.measure.in_(measures_of(connection, grader, grader_version, (metric,))))
+    )
+    return sorted(connection.execute(chosen).scalars())
+
+
 class Judged(msgspec.Struct, frozen=True, kw_only=True):
     """Scores by some measures, those of a cell among them, as parallel arrays in the order in which they were written.
 
