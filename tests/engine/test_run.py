@@ -83,6 +83,17 @@ def test_what_is_no_number_of_anything_is_refused_and_nothing_is_asked(given):
     assert asked.asked == 0
 
 
+def test_an_object_that_is_half_a_provider_is_told_what_it_lacks():
+    class Half:
+        streams = True
+
+        async def generate(self, request):
+            yield sy.Text("7")
+
+    with pytest.raises(UsageError, match="Half is no provider: it has no concurrency and no origin"):
+        sy.run([Half()], [questions()])
+
+
 def test_a_failed_call_is_not_a_wrong_answer():
     def script(request):
         number = int(request.prompt.messages[-1].content[1:])

@@ -19,6 +19,9 @@ from steelyard.types import ConfidenceBy, Escalation, ModelSpec
 Model = str | ModelSpec | Callable[..., Any] | Any
 BenchmarkLike = str | BenchmarkSpec | Benchmark
 
+OF_A_PROVIDER = ("streams", "concurrency", "origin")
+"""What an object that can ``generate`` has beside it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cascade:
@@ -57,6 +60,11 @@ def model_spec(model: Model, given: Given) -> ModelSpec:
     provider = model if hasattr(model, "generate") else Function(model) if callable(model) else None
     if provider is None:
         raise UsageError(f"{model!r} is no model: give a name, a ModelSpec, a callable or a provider object")
+    if missing := [name for name in OF_A_PROVIDER if not hasattr(provider, name)]:
+        raise UsageError(
+            f"{type(provider).__name__} is no provider: it has no {' and no '.join(missing)}. "
+            "Try: as steelyard.providers.interface.Provider describes them"
+        )
     name = str(getattr(provider, "name", type(provider).__name__))
     given.providers[name] = provider
     return ModelSpec(id=name, provider="object", model=name)
