@@ -186,10 +186,16 @@ def test_a_heavy_stratum_that_hardly_differs_makes_no_look_too_sure(stop):
     assert misses_where_a_heavy_stratum_hardly_differs(stop, 300, seed=3) <= 0.055
 
 
-def by_parts(n=400):
+def by_parts(n=400, *, cluster_of=lambda i: None):
     """A benchmark whose headline is the mean over parts of unlike sizes."""
     samples = [
-        sy.Sample(id=f"parts/{i}", input=f"q{i}", target="1", stratum=("rare", "usual", "usual", "usual")[i % 4])
+        sy.Sample(
+            id=f"parts/{i}",
+            input=f"q{i}",
+            target="1",
+            stratum=("rare", "usual", "usual", "usual")[i % 4],
+            cluster=cluster_of(i),
+        )
         for i in range(n)
     ]
     protocol = Protocol(
@@ -217,6 +223,20 @@ def test_a_run_of_a_mean_over_strata_ends_early_and_says_so(tmp_path):
     assert ended.estimate("stop.saved_items", model="right-0.9").value > 0
     with pytest.raises(UsageError, match="mean over strata"):
         sy.run([right(0.9), right(0.4)], [by_parts()], stop={"anytime": True}, store=tmp_path / "s.db")
+
+
+@pytest.mark.parametrize("estimand", ["benchmark", "questions"])
+def test_falling_bounds_are_refused_for_questions_like_these_where_strata_have_clusters(estimand, tmp_path):
+    """They told equal models apart in up to 8 of 100 series."""
+    models = [sy.Scripted("1", name="a"), sy.Scripted("0", name="b")]
+    stop = {"compare": True, "estimand": estimand, "bounds": "obrien_fleming"}
+    benchmarks = [by_parts(cluster_of=lambda i: f"c{i // 5}")]
+    if estimand == "benchmark":
+        assert sy.run(models, benchmarks, stop=stop, store=tmp_path / "s.db").status == "done"
+        return
+    with pytest.raises(UsageError, match="too few at a first look"):
+        sy.run(models, benchmarks, stop=stop, store=tmp_path / "s.db")
+    assert sy.run(models, [by_parts()], stop=stop, store=tmp_path / "s.db").status == "done"
 
 
 def test_a_look_where_one_call_failed_and_every_other_item_was_asked_comes_to_an_end():

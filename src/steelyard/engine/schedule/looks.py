@@ -83,20 +83,7 @@ def check_stop(cells: Sequence[Cell], plan: Plan) -> None:
             f"stop watches models, and {' and '.join(floors)} costs nothing to ask in full. Try: no --stop"
         )
     for cell in watched:
-        if cell.spec.batch and isinstance(stop, Anytime):
-            raise UsageError(
-                f"{cell.spec.id} is asked by batches, and every look would wait for one. Try: compare, with four looks"
-            )
-        if isinstance(stop, Anytime) and strata_of(cell.task) is not None:
-            raise UsageError(
-                f"{cell.info.label} is a mean over strata, and anytime bets on single items. Try: compare, whose looks "
-                "hold for strata too"
-            )
-        if isinstance(stop, Anytime) and stop.estimand == "questions" and are_in_clusters(cell.task):
-            raise UsageError(
-                f"items of {cell.info.label} come in clusters, and anytime bets on questions like these one by one. "
-                "Try: compare, whose looks hold for clusters too, or anytime without estimand=questions"
-            )
+        _check_cell(cell, stop)
     if isinstance(stop, Cascade):
         check_criteria(stop.success, watched)
         order_of(watched)
@@ -110,6 +97,31 @@ def check_stop(cells: Sequence[Cell], plan: Plan) -> None:
             raise UnknownName("model to compare with", stop.against, models)
         if len(models) < 2:
             raise UsageError("it takes two models to compare, and there is one only. Try: a second -m")
+
+
+def _check_cell(cell: Cell, stop: Stop) -> None:
+    """Refuse what cannot be watched on one benchmark, or of one model."""
+    if isinstance(stop, Anytime) and cell.spec.batch:
+        raise UsageError(
+            f"{cell.spec.id} is asked by batches, and every look would wait for one. Try: compare, with four looks"
+        )
+    if isinstance(stop, Anytime) and strata_of(cell.task) is not None:
+        raise UsageError(
+            f"{cell.info.label} is a mean over strata, and anytime bets on single items. Try: compare, whose looks "
+            "hold for strata too"
+        )
+    if not isinstance(stop, (Compare, Anytime)) or stop.estimand != "questions" or not are_in_clusters(cell.task):
+        return
+    if isinstance(stop, Anytime):
+        raise UsageError(
+            f"items of {cell.info.label} come in clusters, and anytime bets on questions like these one by one. "
+            "Try: compare, whose looks hold for clusters too, or anytime without estimand=questions"
+        )
+    if stop.bounds == "obrien_fleming" and strata_of(cell.task) is not None:
+        raise UsageError(
+            f"{cell.info.label} is a mean over strata whose items come in clusters, too few at a first look for the "
+            "certainty that bounds=obrien_fleming asks of it. Try: bounds=pocock"
+        )
 
 
 def expansion(cells: Sequence[Cell], plan: Plan) -> list[Watched]:
