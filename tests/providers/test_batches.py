@@ -22,8 +22,8 @@ from steelyard.providers.batch_services import batch_service
 from steelyard.providers.batches import (
     MOST_UNHEARD,
     FolderJournal,
+    NoReply,
     Ticket,
-    Unheard,
     Unsettled,
     custom_id,
     hand_in,
@@ -226,7 +226,7 @@ def test_a_service_that_never_says_that_it_took_a_batch_and_lists_none_is_not_ha
     with serving(server.handle) as http:
         service = service_at(http.url, provider)
         for _ in range(MOST_UNHEARD):
-            with pytest.raises(Unheard):
+            with pytest.raises(NoReply):
                 go(service, journal)
         with pytest.raises(Unsettled, match="handed in 3 times, no reply came, and the service lists none of them"):
             go(service, journal)
@@ -243,7 +243,7 @@ def test_a_service_that_cannot_be_reached_was_handed_in_nothing(provider):
         url = http.url
     with pytest.raises(ProviderError) as failed:
         go(service_at(url, provider), journal)
-    assert not isinstance(failed.value, Unheard)
+    assert not isinstance(failed.value, NoReply)
     assert (journal.ticket(LABEL).unheard, failed.value.failure.was_sent) == (0, False)
 
 

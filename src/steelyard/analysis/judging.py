@@ -120,7 +120,7 @@ def kappa(columns: Columns, context: Context) -> Estimate:
     )
 
 
-class Rated(NamedTuple):
+class _Pairs(NamedTuple):
     """The judge's and people's ratings of the same answers, in whole steps of the scale.
 
     ``split`` counts the answers of which the judge said right as often as wrong, so that it has no verdict on them.
@@ -131,17 +131,17 @@ class Rated(NamedTuple):
     split: int
 
 
-def _pairs(columns: Columns, context: Context) -> Rated:
+def _pairs(columns: Columns, context: Context) -> _Pairs:
     """Each answer that both rated, once, by its first repeat."""
     judged, human = columns.scores.get(RATED), columns.scores.get(HUMAN)
     if judged is None or human is None:
-        return Rated(np.array([], dtype=int), np.array([], dtype=int), 0)
+        return _Pairs(np.array([], dtype=int), np.array([], dtype=int), 0)
     both = np.flatnonzero(~np.isnan(judged) & ~np.isnan(human))
     _, first = np.unique(columns.sample[both], return_index=True)
     steps = _steps(judge_of(context) or {})
     is_split = (judged[both[first]] == 0.5) & (steps == 1)
     chosen = both[first][~is_split]
-    return Rated(
+    return _Pairs(
         np.rint(judged[chosen] * steps).astype(int), np.rint(human[chosen] * steps).astype(int), int(is_split.sum())
     )
 

@@ -25,9 +25,9 @@ from steelyard.providers.batches import (
     Answered,
     BatchService,
     Found,
+    NoReply,
     Progress,
     Ticket,
-    Unheard,
     custom_id,
     index_of,
 )
@@ -258,7 +258,7 @@ class _Json:
         except ProviderError as error:
             is_unheard = error.failure.kind in NO_REPLY or error.failure.status in TIMED_OUT_ON_THE_WAY
             if is_unheard and error.failure.was_sent:
-                raise Unheard(error.failure) from error
+                raise NoReply(error.failure) from error
             raise
 
     async def listed(self, path: str, after: str) -> AsyncIterator[dict[str, Any]]:

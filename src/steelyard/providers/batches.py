@@ -26,6 +26,8 @@ from steelyard.types import Completion, Failure, Request
 from steelyard.types.ready import ready
 
 MOST_UNHEARD = 3
+"""How often a batch is handed in without a reply, and without one in the service's list: each may be billed."""
+
 LONGEST_SUBMIT_S = 1200.0
 """How long handing in may take: after that it was either done or given up."""
 
@@ -91,7 +93,7 @@ class Unsettled(ProviderError):
     """Whether the service took an earlier batch cannot be found out: to refuse to say so is not to refuse the batch."""
 
 
-class Unheard(ProviderError):
+class NoReply(ProviderError):
     """The service was asked to make the batch, and its reply did not come or tells no name."""
 
 
@@ -259,7 +261,7 @@ async def hand_in(
     await journal.keep(ticket)
     try:
         ticket = msgspec.structs.replace(ticket, batch=await service.submit(ticket, requests))
-    except Unheard:
+    except NoReply:
         await journal.keep(msgspec.structs.replace(ticket, unheard=unheard + 1))
         raise
     await journal.keep(ticket)
