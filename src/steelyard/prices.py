@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from steelyard.types import ModelSpec, Price
 
 TABLE = "genai-prices"
+UNKNOWN = "unknown"
 LISTED = {
     "anthropic": "anthropic",
     "azure": "azure",
@@ -81,7 +82,7 @@ def price_source(spec: ModelSpec) -> str:
         return " > ".join(map(price_source, spec.asked))
     if spec.price is not None:
         return "stated by the user"
-    return TABLE if _is_listed(spec) else "unknown"
+    return TABLE if _is_listed(spec) else UNKNOWN
 
 
 def cost_usd(usage: Usage, spec: ModelSpec, at: datetime) -> float | None:

@@ -26,7 +26,11 @@ from steelyard.errors import EnvironmentFault
 from steelyard.store import Store
 
 ITEMS = 400
-EARLY = {("steelyard.engine.writer", "PACE_OF_CALLS"): 20, ("steelyard.engine.writer", "FAST_A_SECOND"): 1}
+EARLY = {
+    ("steelyard.engine.writer", "PACE_OF_CALLS"): 20,
+    ("steelyard.engine.writer", "FAST_A_SECOND"): 1,
+    ("steelyard.engine.writer", "LEAST_TO_COME"): 0,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +44,7 @@ def cases(tmp_path, monkeypatch):
 def hired_early(monkeypatch):
     """A run is fast from its twentieth answer on."""
     monkeypatch.setattr(writer, "PACE_OF_CALLS", 20)
+    monkeypatch.setattr(writer, "LEAST_TO_COME", 0)
     monkeypatch.setattr(writer, "FAST_A_SECOND", 1.0)
 
 
@@ -122,6 +127,7 @@ def test_a_process_writes_the_same_records_as_a_thread_and_ends_with_the_run(hir
 
 def test_a_slow_run_and_one_on_a_single_core_keep_to_the_thread(monkeypatch):
     monkeypatch.setattr(writer, "PACE_OF_CALLS", 20)
+    monkeypatch.setattr(writer, "LEAST_TO_COME", 0)
     monkeypatch.setattr(writer, "FAST_A_SECOND", 1e9)
     monkeypatch.setattr(writer.Writer, "_hire", None)
     with serving(parity) as server:

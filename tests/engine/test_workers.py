@@ -113,6 +113,7 @@ def test_neither_workers_nor_a_writing_process_nor_a_sandbox_is_forked_from_the_
 
     monkeypatch.setattr(os, "fork", fork)
     monkeypatch.setattr("steelyard.engine.writer.PACE_OF_CALLS", 5)
+    monkeypatch.setattr("steelyard.engine.writer.LEAST_TO_COME", 0)
     monkeypatch.setattr("steelyard.engine.writer.FAST_A_SECOND", 0.1)
     row = {"question": "Write f, which returns 1.", "test": "assert f() == 1", "entry_point": "f"}
     Path("code.jsonl").write_text("".join(json.dumps(row | {"id": f"c{i}"}) + "\n" for i in range(40)))

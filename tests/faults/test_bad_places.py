@@ -133,6 +133,7 @@ def test_a_store_on_a_network_file_system_is_warned_of_when_a_run_begins(tmp_pat
 @pytest.mark.parametrize("is_fast", [False, True], ids=["written by a thread", "written by a process"])
 def test_a_store_that_is_removed_while_a_run_writes_to_it_ends_the_run_and_is_rescued(is_fast, monkeypatch):
     monkeypatch.setattr(writer, "PACE_OF_CALLS", 20)
+    monkeypatch.setattr(writer, "LEAST_TO_COME", 0)
     monkeypatch.setattr(writer, "FAST_A_SECOND", 1.0 if is_fast else 1e9)
     Path("many.jsonl").write_text("".join(json.dumps({"question": f"q{i}", "answer": "x"}) + "\n" for i in range(999)))
     asked = []

@@ -85,7 +85,7 @@ BY_A_THREAD = [sys.executable, "-m", "steelyard"]
 BY_A_PROCESS = [  # as a run does whose answers come by the hundred a second
     sys.executable,
     "-c",
-    "from steelyard.engine import writer; writer.PACE_OF_CALLS, writer.FAST_A_SECOND = 10, 1; "
+    "from steelyard.engine import writer; writer.PACE_OF_CALLS, writer.FAST_A_SECOND, writer.LEAST_TO_COME = 10, 1, 0; "
     "from steelyard.cli import main; main()",
 ]
 

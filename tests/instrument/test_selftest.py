@@ -71,13 +71,13 @@ def test_the_errors_of_a_few_streams_are_small():
 
 def test_a_client_that_reads_late_is_found_out(monkeypatch):
     """Every chunk stamped 80 ms late: TTFT is off by as much, gaps are not."""
-    from steelyard.engine.asking import attempts
+    from steelyard.engine.asking import heard
 
     def late(self, at_ns, *, is_answer):
         usual(self, at_ns + 80_000_000, is_answer=is_answer)
 
-    usual = attempts.Stopwatch.token
-    monkeypatch.setattr(attempts.Stopwatch, "token", late)
+    usual = heard.Heard.token
+    monkeypatch.setattr(heard.Heard, "token", late)
     (one,) = selftest([4], server=QUICK, least_requests=16).levels
     assert 80 <= one.ttft.median_ms < 100
     assert 80 <= one.total.median_ms < 100

@@ -146,9 +146,9 @@ class Samples(Sequence[Sample]):
     def __getitem__(self, index: int | slice) -> Sample | Sequence[Sample]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        index = range(len(self))[index]
         sample = self._sample(self._file.read(self._offsets[index]), self._numbers[index])
-        return msgspec.structs.replace(sample, flags=(REPEATED,)) if index in self._repeated else sample
+        is_repeated = bool(self._repeated) and range(len(self))[index] in self._repeated
+        return msgspec.structs.replace(sample, flags=(REPEATED,)) if is_repeated else sample
 
     def reading(self) -> readings.Reading:
         """What reading the file through has found."""
@@ -251,7 +251,7 @@ def _repeats(hashes: array[int]) -> list[tuple[int, int]]:
 def as_sample(row: Row, default_id: str) -> Sample:
     """The sample that one row describes under the usual names; ``ValueError`` says what is wrong with it."""
     asked = _one_of(row, QUESTION_KEYS, "question")
-    tested = test_of(row.get(TEST), row.get(ENTRY_POINT))
+    tested = test_of(row[TEST], row.get(ENTRY_POINT)) if TEST in row else {}
     has_answer = not tested or any(key in row for key in ANSWER_KEYS)
     answer = _one_of(row, ANSWER_KEYS, "answer") if has_answer else None
     choices = choices_of(row.get("choices"))
@@ -289,12 +289,12 @@ def test_of(test: Any, entry_point: Any) -> dict[str, str]:
 
 
 def _one_of(row: Row, keys: tuple[str, ...], what: str) -> Any:
-    found = [key for key in keys if key in row]
+    found = row.keys() & keys
     if not found:
         raise ValueError(f"no {what}: expected one of {', '.join(keys)}; found {', '.join(map(str, row)) or 'nothing'}")
     if len(found) > 1:
-        raise ValueError(f"two keys for the {what}: {' and '.join(found)}")
-    return row[found[0]]
+        raise ValueError(f"two keys for the {what}: {' and '.join(sorted(found, key=keys.index))}")
+    return row[found.pop()]
 
 
 def choices_of(value: Any) -> tuple[str, ...]:

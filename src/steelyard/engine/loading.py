@@ -38,9 +38,12 @@ class Window:
         """Whether one has to leave before another enters."""
         return self.items >= self._most
 
-    async def enter(self) -> None:
-        """Count an item in, once there is room for it."""
+    async def room(self) -> None:
+        """Return when there is room for an item."""
         await self.until_at_most(self._most - 1)
+
+    def enter(self) -> None:
+        """Count an item in."""
         self.items += 1
 
     def leave(self) -> None:
@@ -94,10 +97,11 @@ class Loader:
         for cell, position, repeat in items:
             if self._is_stopped:
                 break
-            if known and self._window.is_full:
+            if self._window.is_full:
                 await self._use_again(known)
                 known = []
-            await self._window.enter()
+                await self._window.room()
+            self._window.enter()
             work = self._work(cell, position, repeat)
             if self.cache is not None and self.cache.may_hold(work.digest):
                 known.append(work)

@@ -19,7 +19,7 @@ from steelyard import prices
 from steelyard.engine.asking.attempts import Asker, Outcome, RetryPolicy
 from steelyard.engine.asking.batch_lane import MOST_HELD, BatchLane
 from steelyard.engine.asking.believed import believed
-from steelyard.engine.asking.clock import Clock, without_times
+from steelyard.engine.asking.clock import Clock, in_words, without_times
 from steelyard.engine.asking.gates import Gates
 from steelyard.engine.asking.standings import Piece, Standings, key_of
 from steelyard.engine.asking.system import System, Unpaid, system_of
@@ -173,7 +173,8 @@ class Lane:
 
     async def _load_unscored(self, unscored: AsyncIterable[Work]) -> None:
         async for work in unscored:
-            await self._window.enter()
+            await self._window.room()
+            self._window.enter()
             work.cell.horizon.enter(work.cell.horizon.earlier, work.place)
             self._durable.put_nowait(work)
 
@@ -253,7 +254,8 @@ class Lane:
 
     async def _afford(self, work: Work) -> bool:
         """Whether there is room for the answer and money for the request; without money the lane comes to its end."""
-        await self._writer.ready()
+        if self._writer.is_full:
+            await self._writer.ready()
         if self.till is None:
             return self.stopped is None
         judge = work.cell.cell.judge
@@ -318,7 +320,7 @@ class Lane:
             repeat=work.repeat,
             request=work.request,
             digest=work.digest,
-            started_at=started.isoformat(timespec="milliseconds"),
+            started_at=in_words(work.started_at_s),
             attempts=outcome.attempts,
             completion=outcome.completion,
             failure=outcome.failure,

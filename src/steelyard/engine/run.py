@@ -205,6 +205,7 @@ async def _set_up(
     looks = await wait(partial(looks_of, store, plan, open_cells, run.id, progress.tell))
     lanes = lanes_of(open_cells, writer, plan, progress, policy)
     writer.slots = min([lane.concurrency for lane in lanes], default=1)
+    writer.to_come = sum(cell.progress.planned - cell.progress.reused for cell in open_cells)
     lend_earlier_answers(lanes, store, run, plan, progress.tell)
     purse = await wait(partial(Purse, store, run.id, plan.budget_usd, tell=progress.tell))
     counted = await wait(store.budget.counted_shares)

@@ -35,7 +35,8 @@ class Stragglers:
     def answered(self, work: object) -> None:
         """It has come to its end."""
         del self._since_s[id(work)]
-        self._named.discard(id(work))
+        if self._named:
+            self._named.discard(id(work))
 
     async def watch(self) -> None:
         """Tell of each late item once, until cancelled."""

@@ -8,6 +8,7 @@ once it can be.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,8 +27,10 @@ T = TypeVar("T")
 
 TRIED_AGAIN_EVERY_S = 1.0
 PATIENCE_S = 600.0
-PACE_OF_CALLS = 1_000
+PACE_OF_CALLS = 200
 FAST_A_SECOND = 500.0
+LEAST_TO_COME = 1_000
+"""Calls still to be written from which on a process is worth its start, which takes as long as a thread writes them."""
 BY_A_THREAD, BY_A_PROCESS = 1, 4
 GATHERS_S = 0.01
 WRITTEN_BY = "written_by"
@@ -93,13 +96,14 @@ class Keeps(Protocol):
 class Writer:
     """The one writer: takes what has gathered while the last commit went on, and commits it in one transaction.
 
-    ``slots`` is how many answers the lane that has fewest may await at once; ``resume`` is what the run is called when
-    somebody wants to go on with it.
+    ``slots`` is how many answers the lane that has fewest may await at once, ``to_come`` how many calls are still to be
+    written as far as is known; ``resume`` is what the run is called when somebody wants to go on with it.
     """
 
     def __init__(self, store: Store, tell: Callable[[str], None], *, resume: str = "last") -> None:
         self._store, self._tell, self._resume = store, tell, resume
         self.slots = 1
+        self.to_come = math.inf
         self._has_room = asyncio.Event()
         self._has_room.set()
         self.on_room: Callable[[bool], None] = lambda is_there: None
@@ -198,12 +202,13 @@ class Writer:
     def _keep_pace(self, calls: int) -> None:
         """Have a process write, where a thread would hold the interpreter against the event loop too often."""
         self._paced_calls += calls
+        self.to_come -= calls
         if self._paced_calls < PACE_OF_CALLS:
             return
         now_s = time.monotonic()
         is_fast = self._paced_calls / (now_s - self._paced_from_s) >= FAST_A_SECOND
         self._paced_calls, self._paced_from_s = 0, now_s
-        if is_fast and self._hiring is None and has_a_core():
+        if is_fast and self.to_come >= LEAST_TO_COME and self._hiring is None and has_a_core():
             self._hiring = asyncio.create_task(self._hire())
 
     async def _hire(self) -> None:

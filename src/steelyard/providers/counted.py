@@ -19,14 +19,19 @@ def count(told: Told, *path: str) -> int | None:
     """The count at ``path``; one that is not there, no number, negative or beyond all bounds is unknown."""
     for name in path:
         told = told.get(name) if isinstance(told, dict) else None
+    if told is None:
+        return None
     if isinstance(told, float) and told.is_integer():
         told = int(told)
     return told if type(told) is int and 0 <= told < MOST_TOKENS else None  # a bool is no count
 
 
-def first_count(told: Told, *paths: tuple[str, ...]) -> int | None:
-    """The first of these counts that is told."""
-    return next((found for path in paths if (found := count(told, *path)) is not None), None)
+def first_count(*told: Told) -> int | None:
+    """The first of these that is a count."""
+    for each in told:
+        if each is not None and (found := count(each)) is not None:
+            return found
+    return None
 
 
 def together(before: Told, later: Told) -> dict[str, Told]:
@@ -53,21 +58,28 @@ def usage_of(told: Told) -> Usage:
     """
     if not isinstance(told, dict):
         return Usage()
-    inputs, outputs = "prompt_tokens_details", "completion_tokens_details"
-    cached = first_count(told, (inputs, "cached_tokens"), ("prompt_cache_hit_tokens",), ("cached_tokens",))
-    prompt, completion = count(told, "prompt_tokens"), count(told, "completion_tokens")
-    reasoning = count(told, outputs, "reasoning_tokens")
+    inputs, outputs = _details(told, "prompt_tokens_details"), _details(told, "completion_tokens_details")
+    prompt, completion = count(told.get("prompt_tokens")), count(told.get("completion_tokens"))
+    reasoning = count(outputs.get("reasoning_tokens"))
     if reasoning is None:
-        reasoning = count(told, "reasoning_tokens") or None
+        reasoning = count(told.get("reasoning_tokens")) or None
     return Usage(
         input_tokens=prompt,
-        output_tokens=whole_output(prompt, completion, reasoning, count(told, "total_tokens")),
-        cached_input_tokens=cached,
-        cache_write_tokens=count(told, inputs, "cache_write_tokens"),
+        output_tokens=whole_output(prompt, completion, reasoning, count(told.get("total_tokens"))),
+        cached_input_tokens=first_count(
+            inputs.get("cached_tokens"), told.get("prompt_cache_hit_tokens"), told.get("cached_tokens")
+        ),
+        cache_write_tokens=count(inputs.get("cache_write_tokens")),
         reasoning_tokens=reasoning,
         source="server",
-        charged_usd=_charged_usd(told),
+        charged_usd=_charged_usd(told) if "cost" in told else UNSET,
     )
+
+
+def _details(told: dict[str, Told], name: str) -> dict[str, Told]:
+    """What is told apart under that name; nothing where nothing is, or something else stands there."""
+    details = told.get(name)
+    return details if isinstance(details, dict) else {}
 
 
 def _charged_usd(told: dict[str, Told]) -> float | UnsetType:

@@ -7,7 +7,7 @@ see ``accepted``.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -16,7 +16,7 @@ from steelyard.errors import ProviderError
 from steelyard.providers.accepted import Accepted, known_by
 from steelyard.providers.dialect import Dialect
 from steelyard.providers.http import STALL_TIMEOUT_S, Http, is_loopback
-from steelyard.providers.interface import Done, Event, FirstByte, Notice, Pause
+from steelyard.providers.interface import Done, Event, FirstByte, Notice, Pause, Telling
 from steelyard.providers.refusals import error_message, rest_s
 from steelyard.providers.reply import BOM
 from steelyard.secrets import Secret, scrub, scrubbed_beginning
@@ -41,7 +41,7 @@ class Sent(NamedTuple):
     headers: Mapping[str, str]
 
 
-class Endpoint:
+class Endpoint(Telling):
     """One model behind one endpoint. A query of ``base_url`` goes with every request; ``headers`` may hold a key."""
 
     streams = True
@@ -96,42 +96,42 @@ class Endpoint:
         """Close the session."""
         await self._http.close()
 
-    async def generate(self, request: Request) -> AsyncIterator[Event]:
+    async def tell(self, request: Request, hear: Callable[[Event], None]) -> None:
         """Ask, and once more for each setting that the model turns out not to accept."""
         dialect = self._dialect
         self._check_kind(request)
         for notice in self._accepted.absent(request):
-            yield notice
+            hear(notice)
         for _ in range(2 + len(dialect.optional)):
             known = self._accepted.known
             done: Done | None = None
             try:
                 async with self._http.post(*self.sent(request)) as reply:
-                    yield FirstByte(at_ns=reply.first_byte_ns)
+                    hear(FirstByte(at_ns=reply.first_byte_ns))
                     if (pause_s := rest_s(reply.headers)) is not None:
-                        yield Pause(seconds=pause_s)
+                        hear(Pause(seconds=pause_s))
                     if await reply.is_stream():
                         async for event in dialect.streamed(reply):
                             if isinstance(event, Done):
                                 done = event  # the answer is complete; more may still be told of it
                             else:
-                                yield event
+                                hear(event)
                     else:
                         for event in dialect.whole(*await reply.read()):
-                            yield event
+                            hear(event)
             except ProviderError as error:
                 if done is None:
                     if (filtered := _filtered(error.failure)) is not None:
-                        yield filtered
+                        hear(filtered)
                         return
                     learnt = self._accepted.learn(error.failure, request, known)
                     if learnt is None:
                         raise
-                    yield learnt
+                    hear(learnt)
                     continue
-                yield Notice(text=_stands(request.model, error.failure))
+                hear(Notice(text=_stands(request.model, error.failure)))
             if done is not None:
-                yield done
+                hear(done)
             return
         raise ProviderError(Failure(kind="rejected", message=f"{request.model} refuses one setting after the other"))
 

@@ -103,8 +103,8 @@ class Http:
         encoded = msgspec.json.encode(body)
         if self._through_proxy and self._is_behind_proxy(target):
             return Exchange(target, self._through(url, encoded, headers))
-        request = wire.request_bytes(target.path, target.host_header, encoded, self._sent(target, headers))
-        return Exchange(target, Direct(self, target, request))
+        head = _head(target, tuple(headers.items()), self._keep_alive)
+        return Exchange(target, Direct(self, target, wire.request_bytes(head, encoded)))
 
     def _is_behind_proxy(self, target: Target) -> bool:
         """The environment is asked once for each server: it takes longer to read than a request to send."""
@@ -120,13 +120,11 @@ class Http:
         exchange: AbstractAsyncContextManager[Reply] = self._proxied.post(url, body, headers)
         return exchange
 
-    async def take(self, target: Target) -> wire.Connection:
-        """A connection to the server: one that waits, else a new one."""
-        connection = self._waiting(target) or await self._new(target)
+    def take(self, connection: wire.Connection) -> None:
+        """Watch over the connection while it is in use."""
         self._busy.add(connection)
         if self._sweeping is None:
             self._sweep_later()
-        return connection
 
     def give_back(self, connection: wire.Connection, target: Target) -> None:
         """Keep the connection for the next request, where it can serve one."""
@@ -137,24 +135,20 @@ class Http:
         else:
             connection.close()  # half read, it would break the next request that is given it
 
-    def _sent(self, target: Target, headers: Mapping[str, str]) -> dict[str, str]:
-        own = {} if self._keep_alive else {"Connection": "close"}
-        if target.authorization and "Authorization" not in headers:
-            own["Authorization"] = target.authorization
-        return {"User-Agent": "steelyard", **own, **headers}
-
-    def _waiting(self, target: Target) -> wire.Connection | None:
+    def waiting(self, target: Target) -> wire.Connection | None:
         """A kept connection that can still be used: the one that served last is the surest to be alive."""
         kept = self._idle.get(target.server, [])
+        now_s = time.monotonic()
         while kept:
             connection = kept.pop()
-            rested_s = time.monotonic() - connection.last_active_s
+            rested_s = now_s - connection.last_active_s
             if connection.is_reusable and rested_s < connection.idle_s(LONGEST_IDLE_S) and not connection.has_news():
                 return connection
             connection.close()
         return None
 
-    async def _new(self, target: Target) -> wire.Connection:
+    async def new(self, target: Target) -> wire.Connection:
+        """A new connection to the server."""
         context = _tls_context() if target.is_encrypted else None
         return await wire.connect(target.host, target.port, context, CONNECT_TIMEOUT_S)
 
@@ -180,20 +174,22 @@ class Direct:
 
     async def __aenter__(self) -> Reply:
         try:
-            self._connection = await self._http.take(self._target)
+            connection = self._http.waiting(self._target) or await self._http.new(self._target)
         except OSError as error:
             raise ProviderError(broken(self._target, error, was_sent=False)) from error
+        self._connection = connection
+        self._http.take(connection)
         try:
-            await self._connection.send(self._request)
+            await connection.send(self._request)
         except BaseException:
-            self._http.give_back(self._connection, self._target)
+            self._http.give_back(connection, self._target)
             raise
         return Reply(
-            status=self._connection.status,
-            reason=self._connection.reason,
-            headers=self._connection.headers,
-            first_byte_ns=self._connection.first_byte_ns,
-            next_piece=self._connection.piece,
+            status=connection.status,
+            reason=connection.reason,
+            headers=connection.headers,
+            first_byte_ns=connection.first_byte_ns,
+            next_piece=connection.piece,
         )
 
     async def __aexit__(self, *raised: object) -> None:
@@ -253,6 +249,16 @@ def take_apart(url: str) -> Target:
         authorization="Basic " + base64.b64encode(userinfo.encode()).decode() if parts.username else None,
         server=f"{parts.scheme}://{parts.netloc}",
     )
+
+
+@functools.lru_cache(maxsize=64)
+def _head(target: Target, headers: tuple[tuple[str, str], ...], keep_alive: bool) -> bytes:
+    """All of a request but the length of its body, and its body."""
+    given = dict(headers)
+    own = {} if keep_alive else {"Connection": "close"}
+    if target.authorization and "Authorization" not in given:
+        own["Authorization"] = target.authorization
+    return wire.head_bytes(target.path, target.host_header, {"User-Agent": "steelyard", **own, **given})
 
 
 def is_behind_proxy(target: Target) -> bool:

@@ -6,8 +6,9 @@ socket sets ``at_ns`` where the bytes arrive, before it parses them.
 
 from __future__ import annotations
 
+import asyncio
 import math
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from msgspec import Struct
@@ -77,6 +78,30 @@ class Provider(Protocol):
     def generate(self, request: Request) -> AsyncIterator[Event]:
         """Ask once; yield what comes, in order, ending with ``Done``. No retries in here."""
         ...
+
+
+class Telling:
+    """A provider that tells what comes as it comes, which takes a fraction of the time of being asked for each event.
+
+    It can be asked all the same.
+    """
+
+    async def tell(self, request: Request, hear: Callable[[Event], None]) -> None:
+        """Ask once; ``hear`` what comes, in order, ending with ``Done``. Raises as ``generate`` does."""
+        raise NotImplementedError
+
+    async def generate(self, request: Request) -> AsyncIterator[Event]:
+        """Ask once; yield what comes."""
+        heard: asyncio.Queue[Event | None] = asyncio.Queue()
+        telling = asyncio.ensure_future(self.tell(request, heard.put_nowait))
+        telling.add_done_callback(lambda _: heard.put_nowait(None))
+        try:
+            while (event := await heard.get()) is not None:
+                yield event
+            await telling
+        finally:
+            telling.cancel()
+            await asyncio.gather(telling, return_exceptions=True)
 
 
 class Weighed(Struct, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os.path
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import msgspec
 from steelyard.errors import ProviderError
 from steelyard.providers import weights
 from steelyard.providers.http import Http
-from steelyard.providers.interface import Done, Event
+from steelyard.providers.interface import Done, Event, Telling
 from steelyard.providers.likelihood import continuation_logprobs
 from steelyard.providers.llamacpp import CONTEXT_PER_SLOT, SLOTS, LlamaServer, runtime_version
 from steelyard.providers.openai import OpenAI
@@ -34,7 +34,7 @@ WORTH_WAITING_CHARACTERS = 1000
 MAY_BE_DEAD = ("connection", "malformed", "timeout")
 
 
-class Local:
+class Local(Telling):
     """One GGUF model. Making one finds and checks the weights; ``open`` starts the server, ``close`` ends it.
 
     Without a seed the repeat's index is one: a run can be repeated, and the repeats of an item differ. At a
@@ -95,13 +95,16 @@ class Local:
         await self._http.close()
         await self._server.stop()
 
-    async def generate(self, request: Request) -> AsyncIterator[Event]:
+    async def tell(self, request: Request, hear: Callable[[Event], None]) -> None:
         """Answer in pieces, the prompt read anew."""
+
+        def here(event: Event) -> None:
+            hear(msgspec.structs.replace(event, fingerprint=self.runtime) if isinstance(event, Done) else event)
+
         async with self._attributed():
             if self._chat is None:
                 raise ProviderError(Failure(kind="unavailable", message="the local model was not opened"))
-            async for event in self._chat.generate(as_local(request)):
-                yield msgspec.structs.replace(event, fingerprint=self.runtime) if isinstance(event, Done) else event
+            await self._chat.tell(as_local(request), here)
 
     def with_confidence(self, request: Request) -> Request:
         """The request with its tokens' log-probabilities asked for, and no other tokens' beside them."""

@@ -208,12 +208,10 @@ def wire_body(request: Request, refused: Settings) -> dict[str, Any]:
         "stream_options": {"include_usage": True},
     }
     body: dict[str, Any] = {"model": request.model, "stream": True}
-    for name, value in settings.items():
-        if value is None:
-            continue
-        if name not in refused:
-            body[name] = value
-        elif name in RENAMED and RENAMED[name] not in refused:
+    body |= {name: value for name, value in settings.items() if value is not None}
+    for name in refused & body.keys():
+        value = body.pop(name)
+        if name in RENAMED and RENAMED[name] not in refused:
             body[RENAMED[name]] = value
     if request.prompt.kind == "completion":
         body["prompt"] = request.prompt.text
@@ -263,9 +261,16 @@ def _whole(data: bytes, at_ns: int) -> list[Event]:
         raise no_answer(data)
     message = choice.message or _Delta(content=choice.text)
     reason = "refusal" if message.has_refused else _reason(choice)
-    done = Done(at_ns=at_ns, streamed=False, stop_reason=reason, usage=usage_of(_told_of(part)))
-    done = _with_confidence(done, choice.logprob_values)
-    return [*_texts(message, at_ns), _with_origin(done, part)]
+    done = Done(
+        at_ns=at_ns,
+        streamed=False,
+        stop_reason=reason,
+        usage=usage_of(_told_of(part)),
+        model_reported=part.model or None,
+        fingerprint=part.system_fingerprint or None,
+        confidence=mean_probability(choice.logprob_values),
+    )
+    return [*_texts(message, at_ns), done]
 
 
 def _first(choices: list[_Choice] | None) -> _Choice | None:

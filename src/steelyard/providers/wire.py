@@ -8,7 +8,6 @@ Node.js). One request at a time, no redirects, no retries; what goes wrong is an
 from __future__ import annotations
 
 import asyncio
-import functools
 import re
 import select
 import ssl
@@ -55,6 +54,7 @@ class Connection(asyncio.Protocol):
         self._waiter: asyncio.Future[None] | None = None
         self._lost: OSError | None = None
         self._is_closed = False
+        self._polled: select.poll | None = None
         self.is_busy = False
         self.last_active_s = time.monotonic()
         self._begin()
@@ -84,11 +84,7 @@ class Connection(asyncio.Protocol):
 
         A busy loop may take its time, and what is sent meanwhile may have been paid for or not.
         """
-        if self._transport is None or not hasattr(select, "poll"):
-            return False
-        waiting = select.poll()
-        waiting.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
-        return bool(waiting.poll(0))
+        return self._polled is not None and bool(self._polled.poll(0))
 
     def idle_s(self, most_s: float) -> float:
         """How long it may rest before the next request: well below what the server announced, ``most_s`` at most."""
@@ -109,7 +105,7 @@ class Connection(asyncio.Protocol):
         while not self._has_headers:
             if self._lost is not None:
                 raise self._lost
-            await self._wait()
+            await self._news()
 
     async def piece(self) -> tuple[bytes, int] | None:
         """The next bytes of the body with the nanosecond they came; ``None`` at its end."""
@@ -118,7 +114,7 @@ class Connection(asyncio.Protocol):
                 return None
             if self._lost is not None:
                 raise self._lost
-            await self._wait()
+            await self._news()
         piece = self._pieces.popleft()
         self._unread -= len(piece[0])
         if self._is_paused and self._unread < MOST_UNREAD_BYTES:
@@ -143,22 +139,24 @@ class Connection(asyncio.Protocol):
         self._wake()
         self.close()
 
-    async def _wait(self) -> None:
+    def _news(self) -> asyncio.Future[None]:
+        """Done when something has come, or will not."""
         self._waiter = self._loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
+        return self._waiter
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():  # who waited may have been called off
+            waiter.set_result(None)
 
     # What the event loop calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection stands."""
         self._transport = cast(asyncio.Transport, transport)
+        if hasattr(select, "poll"):
+            self._polled = select.poll()
+            self._polled.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
 
     def data_received(self, data: bytes) -> None:
         """Stamp, then parse."""
@@ -276,22 +274,21 @@ async def connect(host: str, port: int, context: ssl.SSLContext | None, timeout_
     return connection
 
 
-def request_bytes(target: str, host: str, body: bytes, headers: Mapping[str, str]) -> bytes:
-    """A POST of JSON as it goes over the wire; a header with a line break in it is refused."""
-    return b"%b%d\r\n\r\n%b" % (_head(target, host, tuple(headers.items())), len(body), body)
-
-
-@functools.lru_cache(maxsize=64)
-def _head(target: str, host: str, headers: tuple[tuple[str, str], ...]) -> bytes:
-    """All but the length of the body, which comes last: it is the same for every request to an endpoint."""
+def head_bytes(target: str, host: str, headers: Mapping[str, str]) -> bytes:
+    """How every POST of JSON to an endpoint begins, up to its body's length; a line break in a header is refused."""
     lines = [
         f"POST {target} HTTP/1.1",
         f"Host: {host}",
         "Content-Type: application/json",
         "Accept: */*",
         "Accept-Encoding: gzip",  # deflate is sent in two ways, one of which cannot be told from damage
-        *(f"{name}: {value}" for name, value in headers),
+        *(f"{name}: {value}" for name, value in headers.items()),
     ]
     if any("\r" in line or "\n" in line for line in lines):
         raise ValueError("a header must not hold a line break")
     return "\r\n".join([*lines, "Content-Length: "]).encode("latin-1")
+
+
+def request_bytes(head: bytes, body: bytes) -> bytes:
+    """The request as it goes over the wire."""
+    return b"%b%d\r\n\r\n%b" % (head, len(body), body)

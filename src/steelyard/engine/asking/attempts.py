@@ -11,19 +11,19 @@ import random
 import time
 from collections.abc import Callable
 from contextlib import aclosing
-from types import TracebackType
 
 import msgspec
 from msgspec import Struct
 
 from steelyard.engine.asking.believed import believed
-from steelyard.engine.asking.thoughts import behind_thoughts
+from steelyard.engine.asking.deadlines import Deadlines
+from steelyard.engine.asking.heard import Heard
 from steelyard.engine.asking.throttle import Door, GateShut, Throttle
 from steelyard.engine.money.budget import Bill
 from steelyard.errors import ProviderError
-from steelyard.providers.interface import Done, FirstByte, LikelihoodProvider, Notice, Provider, Text, Weighed
+from steelyard.providers.interface import LikelihoodProvider, Provider, Telling, Weighed
 from steelyard.secrets import scrub
-from steelyard.types import TRUNCATED, Attempt, Completion, Failure, ModelSpec, Prompt, Request, Stage, Timing, Usage
+from steelyard.types import Attempt, Completion, Failure, ModelSpec, Prompt, Request, Stage, Timing, Usage
 
 MOST_TRIES = {"malformed": 2}
 CHARACTERS_PER_TOKEN = 4.0
@@ -98,6 +98,8 @@ class Asker:
     ) -> None:
         self.provider, self.throttle = provider, throttle or policy.throttle(1)
         self._timeout_s, self._policy, self._generator, self._notice = timeout_s, policy, generator, notice
+        self._deadlines = Deadlines(timeout_s)
+        self._tells = provider if isinstance(provider, Telling) else None
 
     async def ask(self, request: Request, bill: Bill | None = None) -> Outcome:
         """Ask until there is an answer, or a failure that another try will not mend. Always ends.
@@ -155,11 +157,11 @@ class Asker:
 
     async def _try_once(self, request: Request, scheduled_ns: int, dispatched_ns: int) -> Completion | Failure:
         try:
-            with Deadline(self._timeout_s):
+            with self._deadlines.begin():
                 if request.prompt.kind == "likelihood":
                     answer = await _weigh(self.provider, request, scheduled_ns, dispatched_ns)
                 else:
-                    answer = await self._generate(request, Stopwatch(scheduled_ns, dispatched_ns))
+                    answer = await self._generate(request, scheduled_ns, dispatched_ns)
                 return believed(answer, request, self._notice)
         except TimeoutError:
             return Failure(kind="timeout", message=f"no complete answer within {self._timeout_s:g} s")
@@ -168,25 +170,28 @@ class Asker:
         except Exception as error:  # noqa: BLE001 - the boundary where foreign code's errors are attributed to it
             return Failure(kind="provider", message=scrub(f"{type(error).__name__}: {error}"))
 
-    async def _generate(self, request: Request, watch: Stopwatch) -> Completion:
-        provider = self.provider
-        answer: list[str] = []
-        reasoning: list[str] = []
-        async with aclosing(provider.generate(request)) as events:  # type: ignore[type-var]
-            async for event in events:  # those that come most often first
-                if isinstance(event, Text):
-                    is_answer = event.channel == "answer"
-                    (answer if is_answer else reasoning).append(event.text)
-                    watch.token(event.at_ns or time.perf_counter_ns(), is_answer=is_answer)
-                elif isinstance(event, FirstByte):
-                    watch.byte(event.at_ns or time.perf_counter_ns())
-                elif isinstance(event, Done):
-                    return _completion(answer, reasoning, event, request, watch, provider)
-                elif isinstance(event, Notice):
-                    self._notice(event.text)
-                else:
-                    self.throttle.hold(event.seconds)
-        raise ProviderError(Failure(kind="malformed", message="the provider ended without saying that it was done"))
+    async def _generate(self, request: Request, scheduled_ns: int, dispatched_ns: int) -> Completion:
+        heard = Heard(
+            scheduled_ns,
+            dispatched_ns,
+            streams=self.provider.streams,
+            notice=self._notice,
+            hold=self.throttle.hold,
+        )
+        if self._tells is not None:
+            await self._tells.tell(request, heard.hear)
+        else:
+            await _iterate(self.provider, request, heard)
+        return heard.completion(request.stop)
+
+
+async def _iterate(provider: Provider, request: Request, heard: Heard) -> None:
+    """Ask for one event after the other, up to the one that says that the answer is complete."""
+    async with aclosing(provider.generate(request)) as events:  # type: ignore[type-var]
+        async for event in events:
+            heard.hear(event)
+            if heard.is_done:
+                return
 
 
 def _guessed_tokens(prompt: Prompt) -> float:
@@ -202,39 +207,6 @@ def _tokens_of(usage: Usage) -> int | None:
     return usage.input_tokens + usage.output_tokens
 
 
-class Deadline:
-    """Ends what the task awaits within it by ``TimeoutError``: ``asyncio.timeout`` at a third of its cost a call.
-
-    A cancellation from elsewhere stays one, also when both come at once.
-    """
-
-    __slots__ = ("_cancelled_before", "_has_passed", "_seconds", "_task", "_timer")
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._has_passed = False
-
-    def __enter__(self) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._task, self._cancelled_before = task, task.cancelling()
-        self._timer = task.get_loop().call_later(self._seconds, self._pass)
-
-    def _pass(self) -> None:
-        self._has_passed = True
-        self._task.cancel()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._timer.cancel()
-        if not self._has_passed:
-            return
-        is_ours_alone = self._task.uncancel() <= self._cancelled_before
-        if is_ours_alone and kind is asyncio.CancelledError:
-            raise TimeoutError from error
-
-
 async def _weigh(provider: Provider, request: Request, scheduled_ns: int, dispatched_ns: int) -> Completion:
     assert isinstance(provider, LikelihoodProvider)
     found = await provider.likelihood(request)
@@ -248,72 +220,3 @@ async def _weigh(provider: Provider, request: Request, scheduled_ns: int, dispat
         model_reported=weighed.model_reported,
         fingerprint=weighed.fingerprint,
     )
-
-
-class Stopwatch:
-    """Collects the stamps of one try as events come in."""
-
-    def __init__(self, scheduled_ns: int, dispatched_ns: int) -> None:
-        self._scheduled_ns, self._dispatched_ns = scheduled_ns, dispatched_ns
-        self._first_byte_ns: int | None = None
-        self._first_token_ns: int | None = None
-        self._first_answer_ns: int | None = None
-        self._last_token_ns: int | None = None
-        self._gaps_ns: list[int] = []
-
-    def byte(self, at_ns: int) -> None:
-        """The reply has begun."""
-        self._first_byte_ns = at_ns
-
-    def token(self, at_ns: int, *, is_answer: bool) -> None:
-        """A chunk with text has arrived."""
-        if self._last_token_ns is None:
-            self._first_token_ns = at_ns
-        else:
-            self._gaps_ns.append(at_ns - self._last_token_ns)
-        if is_answer and self._first_answer_ns is None:
-            self._first_answer_ns = at_ns
-        self._last_token_ns = at_ns
-
-    def stop(self, at_ns: int, *, streamed: bool) -> Timing:
-        """The stamps as they stand when the reply is complete."""
-        return Timing(
-            scheduled_ns=self._scheduled_ns,
-            dispatched_ns=self._dispatched_ns,
-            first_byte_ns=self._first_byte_ns,
-            first_token_ns=self._first_token_ns,
-            first_answer_ns=self._first_answer_ns,
-            last_token_ns=self._last_token_ns,
-            ended_ns=at_ns,
-            streamed=streamed,
-            gaps_ns=tuple(self._gaps_ns) if streamed else (),
-        )
-
-
-def _completion(
-    answer: list[str], reasoning: list[str], done: Done, request: Request, watch: Stopwatch, provider: Provider
-) -> Completion:
-    timing = watch.stop(done.at_ns or time.perf_counter_ns(), streamed=provider.streams and done.streamed)
-    completion = Completion(
-        text="".join(answer),
-        reasoning="".join(reasoning),
-        stop_reason=done.stop_reason,
-        usage=done.usage,
-        timing=timing if reasoning else behind_thoughts(timing, answer),
-        model_reported=done.model_reported,
-        fingerprint=done.fingerprint,
-        confidence=done.confidence,
-    )
-    return cut_at_stop(completion, request.stop)
-
-
-def cut_at_stop(completion: Completion, stop: tuple[str, ...]) -> Completion:
-    """The answer up to the first stop string, for services and callables that do not cut it themselves.
-
-    One that went on to the token limit from there was not cut off by it.
-    """
-    ends = [end for string in stop if (end := completion.text.find(string)) >= 0]
-    if not ends:
-        return completion
-    reason = "stop" if completion.stop_reason in TRUNCATED else completion.stop_reason
-    return msgspec.structs.replace(completion, text=completion.text[: min(ends)], stop_reason=reason)

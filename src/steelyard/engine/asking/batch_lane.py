@@ -17,7 +17,7 @@ from typing import TypeVar
 import msgspec
 from msgspec import Struct
 
-from steelyard.engine.asking.attempts import cut_at_stop
+from steelyard.engine.asking.heard import cut_at_stop
 from steelyard.engine.asking.standings import Piece, Standings, key_of
 from steelyard.engine.money.budget import SPENT, may_be_billed
 from steelyard.engine.progress import BatchProgress

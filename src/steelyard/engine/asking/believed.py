@@ -25,7 +25,7 @@ def believed(completion: Completion, request: Request, notice: Callable[[str], N
     Of each way in which they cannot be the user hears once.
     """
     usage = completion.usage
-    if usage.source != "server":
+    if usage.source != "server" or _is_plain(usage):
         return completion
     for why, names in _doubts(completion, request):
         told = f"{request.model}: the service counted tokens that cannot be ({why})"
@@ -33,6 +33,15 @@ def believed(completion: Completion, request: Request, notice: Callable[[str], N
         notice(f"{told}; they are taken as unknown{by_them}")
         usage = replace(usage, **dict.fromkeys(names), stated=completion.usage)
     return completion if usage is completion.usage else replace(completion, usage=usage)
+
+
+def _is_plain(usage: Usage) -> bool:
+    """Whether nothing can be doubted: some of each, not beyond all bounds, and no part told apart."""
+    return (
+        0 < (usage.input_tokens or 0) <= MOST_UNSEEN_TOKENS
+        and 0 < (usage.output_tokens or 0) <= MOST_UNSEEN_TOKENS
+        and not (usage.cached_input_tokens or usage.cache_write_tokens or usage.reasoning_tokens)
+    )
 
 
 def _doubts(completion: Completion, request: Request) -> Iterator[tuple[str, tuple[str, ...]]]:

@@ -7,9 +7,11 @@ process that is stopped, makes every answer on its way look slow: such an answer
 from __future__ import annotations
 
 import asyncio
+import functools
 import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import msgspec
 
@@ -25,6 +27,18 @@ GOES_ON: int | None = getattr(
 def with_sleep_ns() -> int:
     """Monotonic nanoseconds that go on while the machine sleeps, where the system has such a clock."""
     return time.monotonic_ns() if GOES_ON is None else time.clock_gettime_ns(GOES_ON)
+
+
+def in_words(at_s: float) -> str:
+    """The moment, seconds since the epoch, in ISO 8601 to the millisecond."""
+    second = int(at_s)
+    return f"{_second(second)}.{min(round((at_s - second) * 1e6) // 1000, 999):03d}+00:00"
+
+
+@functools.lru_cache(maxsize=16)
+def _second(at_s: int) -> str:
+    """A second in words, which many answers share."""
+    return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 class Clock:

@@ -18,8 +18,10 @@ TAGS = re.compile(r"<(/?)(?:think|thinking|reasoning)>", re.IGNORECASE)
 
 def behind_thoughts(timing: Timing, pieces: Sequence[str]) -> Timing:
     """The times of an answer that was streamed in these pieces and in no others: it begins behind its thoughts."""
+    if not timing.streamed:
+        return timing
     text = "".join(pieces)
-    if not timing.streamed or TAGS.search(text) is None:
+    if TAGS.search(text) is None:
         return timing
     begins = answer_begins(text)
     if begins is None:

@@ -258,10 +258,11 @@ class WorstCase:
         self._spec, self._now = spec, now
         self._at = now()
         self._known: dict[tuple[int, int], float | None] = {}
+        self._has_price = prices.price_source(spec) != prices.UNKNOWN
 
     def usd(self, request: Request) -> float | None:
         """The bound, or ``None`` where the price is unknown."""
-        return self.of_tokens(input_bound(request), output_bound(request))
+        return self.of_tokens(input_bound(request), output_bound(request)) if self._has_price else None
 
     def of_tokens(self, input_tokens: int, output_tokens: int) -> float | None:
         """The price of so many tokens, the input rounded up."""
@@ -359,8 +360,9 @@ class Bill:
 
     def keep_promise(self) -> None:
         """What had to follow the answer has followed, or will not."""
-        self._ledger.keep_promise(self._promise_usd)
-        self._promise_usd = 0.0
+        if self._promise_usd:
+            self._ledger.keep_promise(self._promise_usd)
+            self._promise_usd = 0.0
 
     async def _hold(self, promise_usd: float, *, is_promised: bool) -> bool:
         self._is_open = True

@@ -88,6 +88,8 @@ class Scribe:
     async def _ask(self, wish: ToScribe, answer: type[S]) -> S:
         assert self._wire is not None
         self._wire.say(wish)
+        with suppress(ConnectionError):  # it is gone, which is heard next
+            await self._wire.flush()  # at once: a busy event loop would come to it some answers later
         match await self._wire.hear(self._decoder):
             case [HeldUp(text=text, is_full=is_full)]:
                 raise (StoreFull if is_full else StoreHeldUp)(text)
