@@ -283,9 +283,9 @@ def test_a_text_before_four_continuations_counts_four_times_among_tokens_a_minut
     told = []
 
     class Counting(Door):
-        def enter(self, *, input_tokens=0.0, again=False):
+        def at_once(self, input_tokens=0.0):
             told.append(input_tokens)
-            return super().enter(input_tokens=input_tokens, again=again)
+            return super().at_once(input_tokens)
 
     prompt = Prompt(kind="likelihood", text="x" * 4_000, continuations=(" a", " b", " c", " d"))
     answer = Completion(likelihoods=(Likelihood(logprob=-1.0, tokens=1, characters=1),) * 4)

@@ -82,6 +82,8 @@ class RowFile:
 class JsonLines(RowFile):
     """One JSON object a line. Lines end at a line feed only: other separators may stand inside a string."""
 
+    _lately = (0, b"")  # where the bytes began that were read last; one pair, of which no thread sees half
+
     def scan(self) -> Iterator[Entry]:
         """Every line that is not blank."""
         offset = 0
@@ -94,7 +96,7 @@ class JsonLines(RowFile):
     def read(self, offset: int) -> Row:
         """The object in the line that begins there."""
         if CAN_READ_AT_A_PLACE:
-            line = _line_at(self._kept or self._kept_open(), offset)
+            line = self._line_at(offset)
         else:
             with self._reading() as file:
                 file.seek(offset)
@@ -119,15 +121,25 @@ class JsonLines(RowFile):
         return Entry(offset, number, row)
 
 
-def _line_at(file: IO[bytes], offset: int) -> bytes:
-    """The line that begins there, and of the file nothing but its bytes: a buffered seek would read a page anew."""
+    def _line_at(self, offset: int) -> bytes:
+        """The line that begins there: mostly it stands right behind the one that was read last."""
+        begins, piece = self._lately
+        start = offset - begins
+        if not (0 <= start < len(piece) and (end := piece.find(b"\n", start)) >= 0):
+            piece = _piece_at(self._kept or self._kept_open(), offset)
+            self._lately = offset, piece
+            start, end = 0, piece.find(b"\n")
+        return piece[start : end + 1] if end >= 0 else piece
+
+
+def _piece_at(file: IO[bytes], offset: int) -> bytes:
+    """The bytes from there on, up to some that hold the end of the line: a buffered seek would read a page anew."""
     pieces: list[bytes] = []
     size = USUAL_LINE_BYTES
     while piece := os.pread(file.fileno(), size, offset):
-        if (end := piece.find(b"\n")) >= 0:
-            pieces.append(piece[: end + 1])
-            break
         pieces.append(piece)
+        if b"\n" in piece:
+            break
         offset += len(piece)
         size *= 4
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)

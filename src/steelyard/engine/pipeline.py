@@ -187,7 +187,8 @@ class Lane:
     async def _generate(self) -> None:
         """Ask one item after another, the next one while the last few answers are being committed."""
         uncommitted: deque[asyncio.Event] = deque()
-        while (work := await self._loader.loaded.get()) is not None:
+        loaded = self._loader.loaded
+        while (work := await loaded.get() if loaded.empty() else loaded.get_nowait()) is not None:
             if self.stopped or not await self._afford(work):
                 self._leave(work)
                 continue

@@ -117,7 +117,9 @@ class Asker:
             try:
                 if attempts:
                     await throttle.rest(attempts[-1].wait_s)
-                ticket = await throttle.enter(input_tokens=input_tokens, again=bool(attempts))
+                ticket = throttle.at_once(input_tokens) or await throttle.enter(
+                    input_tokens=input_tokens, again=bool(attempts)
+                )
             except (GateShut, asyncio.CancelledError) as end:
                 if bill is not None:
                     bill.unsend()

@@ -128,9 +128,9 @@ class Throttle:
 
     async def enter(self, *, input_tokens: float = 0.0, again: bool = False, by: object = None) -> Ticket:
         """Wait until a request may go. ``again``: it has been tried before and goes ahead of those that were not."""
-        tokens = self._believable(input_tokens + self._usual_tokens) if self._s_a_token else 0.0
-        if not self._waiting and self.in_flight < self._most_now and self._clock() >= self._opens_s():
-            return self._ticket(tokens)
+        if (ticket := self.at_once(input_tokens)) is not None:
+            return ticket
+        tokens = self._taken_to_cost(input_tokens)
         turn: asyncio.Future[Ticket] = asyncio.get_running_loop().create_future()
         entry = turn, tokens, by
         self._waiting.appendleft(entry) if again else self._waiting.append(entry)
@@ -143,6 +143,13 @@ class Throttle:
             elif entry in self._waiting:
                 self._waiting.remove(entry)
             raise
+
+    def at_once(self, input_tokens: float = 0.0) -> Ticket | None:
+        """Leave to send one request, where none need wait."""
+        now_s = self._clock()
+        if self._waiting or self.in_flight >= self._most_now or now_s < self._opens_s():
+            return None
+        return self._ticket(self._taken_to_cost(input_tokens), now_s)
 
     def leave(self, ticket: Ticket, failure: Failure | None, *, tokens: int | None = None) -> None:
         """A request has come to its end: answered (``failure=None``) for so many ``tokens``, or failed."""
@@ -194,6 +201,10 @@ class Throttle:
             counted = self._believable(tokens)
             self._usual_tokens += (counted - self._usual_tokens) / 8.0
             self._next_token_s += (counted - ticket.tokens) * self._s_a_token
+
+    def _taken_to_cost(self, input_tokens: float) -> float:
+        """The tokens of a request before they are counted, where they are limited."""
+        return self._believable(input_tokens + self._usual_tokens) if self._s_a_token else 0.0
 
     def _believable(self, tokens: float) -> float:
         """So many tokens, but no more than keep the others back for as long as an answer may."""
@@ -270,21 +281,21 @@ class Throttle:
     def _let_go(self) -> None:
         """Let go who may, and set an alarm for the next one who only waits for time to pass."""
         while self._waiting and self.in_flight < self._most_now:
-            closed_for_s = self._opens_s() - self._clock()
+            now_s = self._clock()
+            closed_for_s = self._opens_s() - now_s
             if closed_for_s > 0:
                 self._wake_in(closed_for_s)
                 return
             turn, tokens, _ = self._waiting.popleft()
             if not turn.done():
-                turn.set_result(self._ticket(tokens))
+                turn.set_result(self._ticket(tokens, now_s))
 
     @property
     def _most_now(self) -> int:
         return 1 if self.is_closed else int(self.allowed)
 
-    def _ticket(self, tokens: float) -> Ticket:
+    def _ticket(self, tokens: float, now_s: float) -> Ticket:
         """Let one go, and put off the next one by what is allowed a minute."""
-        now_s = self._clock()
         self.in_flight += 1
         self._given += 1
         s_a_request = max(self._s_a_request, self._learnt_s_a_request)
@@ -334,6 +345,10 @@ class Door:
     def is_lost(self) -> bool:
         """As the gate has it."""
         return self.gate.is_lost
+
+    def at_once(self, input_tokens: float = 0.0) -> Ticket | None:
+        """Leave to send one request, where none need wait and the door is open."""
+        return None if self._is_shut.is_set() else self.gate.at_once(input_tokens)
 
     def enter(self, *, input_tokens: float = 0.0, again: bool = False) -> Awaitable[Ticket]:
         """Wait until a request may go. Raises ``GateShut`` where none of this lane's goes any more."""
