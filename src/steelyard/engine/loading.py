@@ -25,22 +25,12 @@ Source = AsyncIterator[Sequence[Item]]
 """Items to be asked, some at a time, as they come."""
 
 
-class Window:
-    """How many items may be anywhere between loading and the last write, which bounds every queue and the memory."""
+class Within:
+    """How many items are somewhere, for who waits until some have left."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most + SPARE_WINDOW
+    def __init__(self) -> None:
         self.items = 0
         self._has_left = asyncio.Event()
-
-    @property
-    def is_full(self) -> bool:
-        """Whether one has to leave before another enters."""
-        return self.items >= self._most
-
-    async def room(self) -> None:
-        """Return when there is room for an item."""
-        await self.until_at_most(self._most - 1)
 
     def enter(self) -> None:
         """Count an item in."""
@@ -56,6 +46,23 @@ class Window:
         while self.items > items:
             self._has_left.clear()
             await self._has_left.wait()
+
+
+class Window(Within):
+    """How many items may be anywhere between loading and the last write, which bounds every queue and the memory."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self._most = most + SPARE_WINDOW
+
+    @property
+    def is_full(self) -> bool:
+        """Whether one has to leave before another enters."""
+        return self.items >= self._most
+
+    async def room(self) -> None:
+        """Return when there is room for an item."""
+        await self.until_at_most(self._most - 1)
 
 
 class Loader:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections import deque
 from collections.abc import AsyncIterable, Callable, Container, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -26,7 +25,7 @@ from steelyard.engine.asking.system import System, Unpaid, system_of
 from steelyard.engine.asking.throttle import Door, GateShut
 from steelyard.engine.asking.way import extractor, total_usd
 from steelyard.engine.judging.grade import grade, grade_at_once, is_quick
-from steelyard.engine.loading import WINDOW_PER_SLOT, Loader, Source, Window
+from steelyard.engine.loading import WINDOW_PER_SLOT, Loader, Source, Window, Within
 from steelyard.engine.money.budget import SPENT, Bill, Ledger, Till, costs_nothing
 from steelyard.engine.progress import Progress
 from steelyard.engine.reuse.cache import Cache
@@ -186,8 +185,7 @@ class Lane:
 
     async def _generate(self) -> None:
         """Ask one item after another, the next one while the last few answers are being committed."""
-        uncommitted: deque[asyncio.Event] = deque()
-        loaded = self._loader.loaded
+        loaded, uncommitted = self._loader.loaded, Within()
         while (work := await loaded.get() if loaded.empty() else loaded.get_nowait()) is not None:
             if self.stopped or not await self._afford(work):
                 self._leave(work)
@@ -199,10 +197,11 @@ class Lane:
                 continue
             self._reconsider(work.call)
             try:
-                while len(uncommitted) >= self._writer.uncommitted_per_slot:
-                    await uncommitted.popleft().wait()
+                if uncommitted.items >= (most := self._writer.uncommitted_per_slot):
+                    await uncommitted.until_at_most(most - 1)
             finally:  # it is paid: whoever breaks the run off has it written all the same
-                uncommitted.append(work.durable)
+                uncommitted.enter()
+                work.when_durable = uncommitted.leave
                 self._keep(work)
 
     async def _by_batches(self, batches: BatchLane) -> None:
@@ -278,7 +277,7 @@ class Lane:
     def _stored(self, work: Work, call_id: int) -> None:
         """The call is durable: an answer goes on to be judged, a failure has come to its end."""
         work.call_id = call_id
-        work.durable.set()
+        work.when_durable()
         assert work.call is not None
         reused = work.reused
         saved_usd = None if reused is None else reused.cost_usd
@@ -380,7 +379,7 @@ class Lane:
 
     async def _score(self) -> None:
         """Judge one answer after another, the next one while the last few scores are being committed."""
-        uncommitted: deque[asyncio.Event] = deque()
+        uncommitted = Within()
         while (work := await self._durable.get()) is not None:
             assert work.call is not None
             assert work.call.completion is not None
@@ -389,10 +388,9 @@ class Lane:
             hearing = seat.hearing(work.sample.id, work.repeat) if seat is not None else None
             scores = await grade(work.cell.cell.task.protocol, work.sample, work.call.completion, hearing)
             work.verdicts = tuple(hearing.replies) if hearing is not None else ()
-            while len(uncommitted) >= self._writer.uncommitted_per_slot:
-                await uncommitted.popleft().wait()
-            uncommitted.append(is_scored := asyncio.Event())
-            self._keep_scores(work, scores, is_scored.set)
+            await uncommitted.until_at_most(self._writer.uncommitted_per_slot - 1)
+            uncommitted.enter()
+            self._keep_scores(work, scores, uncommitted.leave)
 
     def _keep_scores(self, work: Work, scores: dict[str, Score], then: Callable[[], None] = lambda: None) -> None:
         work.scores = scores

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-import msgspec
 from msgspec import Struct
 
 from steelyard.engine.cells import Cell
@@ -17,6 +15,10 @@ from steelyard.engine.schedule.horizon import Horizon, Place, Stretch
 from steelyard.engine.schedule.order import grouped
 from steelyard.store.nouns import NewCall, NewScore, NewVerdict, Reusable, reply_to_keep_by
 from steelyard.types import Call, Request, Sample, Score
+
+
+def _nothing() -> None:
+    """Nobody waits for it."""
 
 
 class Work(Struct, kw_only=True, eq=False):
@@ -33,7 +35,7 @@ class Work(Struct, kw_only=True, eq=False):
     call: Call | None = None
     call_id: int | None = None
     answered_before: bool = False
-    durable: asyncio.Event = msgspec.field(default_factory=asyncio.Event)
+    when_durable: Callable[[], None] = _nothing
     started_at_s: float = 0.0
     ended_at_s: float = 0.0
     scores: dict[str, Score] = {}

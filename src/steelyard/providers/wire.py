@@ -55,13 +55,14 @@ class Connection(asyncio.Protocol):
         self._lost: OSError | None = None
         self._is_closed = False
         self._polled: select.poll | None = None
+        self._pieces: deque[tuple[bytes, int]] = deque()
         self.is_busy = False
         self.last_active_s = time.monotonic()
         self._begin()
 
     def _begin(self) -> None:
         self._parser = httptools.HttpResponseParser(self)
-        self._pieces: deque[tuple[bytes, int]] = deque()
+        self._pieces.clear()
         self._unread = 0
         self._is_paused = False
         self._has_headers = self._has_ended = self._keeps_open = False
