@@ -169,6 +169,8 @@ class Http:
 class Direct:
     """One request over a connection of our own: taken, sent, given back. A class, for its entry costs half as much."""
 
+    __slots__ = ("_connection", "_http", "_request", "_target")
+
     def __init__(self, http: Http, target: Target, request: bytes) -> None:
         self._http, self._target, self._request = http, target, request
 
@@ -198,6 +200,8 @@ class Direct:
 
 class Exchange:
     """A request and its reply, with every fault of either told as ``ProviderError``."""
+
+    __slots__ = ("_target", "_way")
 
     def __init__(self, target: Target, way: AbstractAsyncContextManager[Reply]) -> None:
         self._target, self._way = target, way

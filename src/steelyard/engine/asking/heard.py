@@ -19,6 +19,11 @@ class Heard:
     ``streams``: whether what comes in pieces came as the model said it.
     """
 
+    __slots__ = (
+        "_answer", "_dispatched_ns", "_done", "_ended_ns", "_first_answer_ns", "_first_byte_ns", "_first_token_ns",
+        "_gaps_ns", "_hold", "_last_token_ns", "_notice", "_reasoning", "_scheduled_ns", "_streams",
+    )  # fmt: skip
+
     def __init__(
         self,
         scheduled_ns: int,

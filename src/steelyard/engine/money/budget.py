@@ -308,6 +308,8 @@ def output_bound(request: Request) -> int:
 class Bill:
     """The money of one request, over all its tries. Each try is accounted for once, whoever tells of its end."""
 
+    __slots__ = ("_held_usd", "_is_doubted", "_is_open", "_ledger", "_promise_usd", "_request", "_worst_case")
+
     def __init__(self, ledger: Ledger, worst_case: WorstCase, request: Request, promise_usd: float = 0.0) -> None:
         self._ledger, self._worst_case, self._request = ledger, worst_case, request
         self._promise_usd = promise_usd
