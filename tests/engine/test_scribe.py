@@ -137,6 +137,15 @@ def test_a_slow_run_and_one_on_a_single_core_keep_to_the_thread(monkeypatch):
         assert run(server, fresh=True).status == "done"
 
 
+def test_a_fast_run_with_few_answers_to_come_keeps_to_the_thread(monkeypatch):
+    monkeypatch.setattr(writer, "PACE_OF_CALLS", 20)
+    monkeypatch.setattr(writer, "FAST_A_SECOND", 1.0)
+    monkeypatch.setattr(writer, "LEAST_TO_COME", ITEMS)
+    monkeypatch.setattr(writer.Writer, "_hire", None)
+    with serving(parity) as server:
+        assert run(server).status == "done"
+
+
 def test_where_the_process_is_killed_the_run_writes_by_itself_and_nothing_is_asked_twice_or_lost(
     hired_at_once, monkeypatch
 ):

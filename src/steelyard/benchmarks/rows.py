@@ -120,7 +120,6 @@ class JsonLines(RowFile):
             return Entry(offset, number, None, f"expected an object, found {type(row).__name__}")
         return Entry(offset, number, row)
 
-
     def _line_at(self, offset: int) -> bytes:
         """The line that begins there: mostly it stands right behind the one that was read last."""
         begins, piece = self._lately
