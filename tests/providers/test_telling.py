@@ -6,7 +6,7 @@ from contextlib import aclosing
 import pytest
 
 from steelyard.errors import ProviderError
-from steelyard.providers.interface import Done, Telling, Text
+from steelyard.providers.interface import Done, Telling, Text, teller
 from steelyard.types import Failure, Prompt, Request
 
 ASKED = Request(model="m", prompt=Prompt(kind="chat"))
@@ -51,6 +51,16 @@ def test_an_error_comes_behind_the_events_before_it():
     with pytest.raises(ProviderError, match="it broke"):
         asyncio.run(ask())
     assert got == SAID[:2]
+
+
+def test_what_generates_in_another_way_is_asked_in_that_way():
+    class Otherwise(Says):
+        async def generate(self, request):
+            async for event in super().generate(request):
+                yield event
+
+    assert teller(Says(*SAID)) is not None
+    assert teller(Otherwise(*SAID)) is None
 
 
 def test_who_stops_iterating_calls_the_request_off():

@@ -104,6 +104,14 @@ class Telling:
             await asyncio.gather(telling, return_exceptions=True)
 
 
+def teller(provider: Provider) -> Telling | None:
+    """The provider as one that tells, unless somebody has made it generate in another way."""
+    if not isinstance(provider, Telling):
+        return None
+    generate: object = type(provider).generate
+    return provider if generate is Telling.generate else None
+
+
 class Weighed(Struct, frozen=True, kw_only=True):
     """Every continuation's ``Likelihood`` in order, with what the service said of itself and of the tokens it took."""
 

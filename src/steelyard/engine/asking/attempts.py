@@ -21,7 +21,7 @@ from steelyard.engine.asking.heard import Heard
 from steelyard.engine.asking.throttle import Door, GateShut, Throttle
 from steelyard.engine.money.budget import Bill
 from steelyard.errors import ProviderError
-from steelyard.providers.interface import LikelihoodProvider, Provider, Telling, Weighed
+from steelyard.providers.interface import LikelihoodProvider, Provider, Weighed, teller
 from steelyard.secrets import scrub
 from steelyard.types import Attempt, Completion, Failure, ModelSpec, Prompt, Request, Stage, Timing, Usage
 
@@ -99,7 +99,7 @@ class Asker:
         self.provider, self.throttle = provider, throttle or policy.throttle(1)
         self._timeout_s, self._policy, self._generator, self._notice = timeout_s, policy, generator, notice
         self._deadlines = Deadlines(timeout_s)
-        self._tells = provider if isinstance(provider, Telling) else None
+        self._tells = teller(provider)
 
     async def ask(self, request: Request, bill: Bill | None = None) -> Outcome:
         """Ask until there is an answer, or a failure that another try will not mend. Always ends.

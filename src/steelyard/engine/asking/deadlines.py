@@ -25,9 +25,12 @@ class Deadlines:
 
     def add(self, deadline: Deadline, loop: asyncio.AbstractEventLoop) -> None:
         """It begins now."""
+        if self._loop is not loop:  # what another loop left behind is over
+            self._loop, self._timer = loop, None
+            self._ends_s.clear()
         self._ends_s[deadline] = loop.time() + self._seconds
-        if self._timer is None or self._loop is not loop:
-            self._loop, self._timer = loop, loop.call_later(self._seconds, self._ring)
+        if self._timer is None:
+            self._timer = loop.call_later(self._seconds, self._ring)
 
     def remove(self, deadline: Deadline) -> None:
         """It has come to its end, in time or not."""
