@@ -86,6 +86,19 @@ def test_lines_are_read_when_they_are_asked_for():
     assert held < 400_000
 
 
+def test_lines_of_any_length_are_read_in_any_order_and_from_either_end():
+    """Some bytes are read at once: lines that end within them, at their edge, far behind them, and a last one without
+    an end."""
+    sizes = [1, 2_000, 1_990, *range(2_020, 2_035), 30_000, 7, 5, 9_000, 3]
+    rows = [json.dumps({"question": "q" * size, "answer": str(place)}) for place, size in enumerate(sizes)]
+    Path("mine.jsonl").write_text("\n".join(rows))
+    samples = Samples(JsonLines(Path("mine.jsonl")), as_sample)
+    places = list(range(len(sizes)))
+    for order in (places, places[::-1], sorted(places, key=lambda place: place * 7 % len(places)), [-1, -3, 0, -2]):
+        read = [(len(samples[place].input), samples[place].target) for place in order]
+        assert read == [(sizes[place], str(places[place])) for place in order]
+
+
 def test_a_file_that_is_cut_after_it_was_read_through_is_told_to_have_changed():
     Path("q.jsonl").write_text('{"question": "a?", "answer": "b"}\n{"question": "c?", "answer": "d"}\n')
     samples = Samples(JsonLines(Path("q.jsonl")), as_sample)

@@ -55,7 +55,7 @@ def test_where_both_come_at_once_it_stays_a_cancellation():
         deadlines = Deadlines(SHORT_S)
 
         async def waits() -> None:
-            with deadlines.begin() as _:
+            with deadlines.begin():
                 try:
                     await asyncio.Event().wait()
                 finally:

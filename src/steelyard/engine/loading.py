@@ -25,7 +25,7 @@ Source = AsyncIterator[Sequence[Item]]
 """Items to be asked, some at a time, as they come."""
 
 
-class Within:
+class Occupancy:
     """How many items are somewhere, for who waits until some have left."""
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class Within:
             await self._has_left.wait()
 
 
-class Window(Within):
+class Window(Occupancy):
     """How many items may be anywhere between loading and the last write, which bounds every queue and the memory."""
 
     def __init__(self, most: int) -> None:

@@ -25,7 +25,7 @@ from steelyard.engine.asking.system import System, Unpaid, system_of
 from steelyard.engine.asking.throttle import Door, GateShut
 from steelyard.engine.asking.way import extractor, total_usd
 from steelyard.engine.judging.grade import grade, grade_at_once, is_quick
-from steelyard.engine.loading import WINDOW_PER_SLOT, Loader, Source, Window, Within
+from steelyard.engine.loading import WINDOW_PER_SLOT, Loader, Occupancy, Source, Window
 from steelyard.engine.money.budget import SPENT, Bill, Ledger, Till, costs_nothing
 from steelyard.engine.progress import Progress
 from steelyard.engine.reuse.cache import Cache
@@ -185,7 +185,7 @@ class Lane:
 
     async def _generate(self) -> None:
         """Ask one item after another, the next one while the last few answers are being committed."""
-        loaded, uncommitted = self._loader.loaded, Within()
+        loaded, uncommitted = self._loader.loaded, Occupancy()
         while (work := await loaded.get() if loaded.empty() else loaded.get_nowait()) is not None:
             if self.stopped or not await self._afford(work):
                 self._leave(work)
@@ -379,7 +379,7 @@ class Lane:
 
     async def _score(self) -> None:
         """Judge one answer after another, the next one while the last few scores are being committed."""
-        uncommitted = Within()
+        uncommitted = Occupancy()
         while (work := await self._durable.get()) is not None:
             assert work.call is not None
             assert work.call.completion is not None

@@ -257,7 +257,7 @@ def take_apart(url: str) -> Target:
 
 @functools.lru_cache(maxsize=64)
 def _head(target: Target, headers: tuple[tuple[str, str], ...], keep_alive: bool) -> bytes:
-    """All of a request but the length of its body, and its body."""
+    """How each request to an endpoint begins, up to the length of its body."""
     given = dict(headers)
     own = {} if keep_alive else {"Connection": "close"}
     if target.authorization and "Authorization" not in given:

@@ -1,4 +1,4 @@
-"""How long a try may take: one timer for all that are under way, since setting one for each costs more than asking."""
+"""How long a try may take: one timer for all that are under way, for one of its own each costs four times as much."""
 
 from __future__ import annotations
 
