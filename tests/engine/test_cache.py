@@ -20,7 +20,7 @@ from steelyard.engine.run import Given, execute
 from steelyard.plan.names import seconds
 from steelyard.plan.plan import BenchmarkSpec, Plan
 from steelyard.store import Store
-from steelyard.store.nouns import KnownDigests
+from steelyard.store.nouns import Known
 from steelyard.types import CellInfo, Message, ModelSpec, Price, Prompt, Request
 
 REQUEST = Request(
@@ -117,12 +117,15 @@ def test_any_field_of_any_request_changes_its_key(request, data):
     assert (IDENTITY.key(request) == IDENTITY.key(other)) == (request == other)
 
 
-def test_known_digests_miss_none_that_is_there():
+def test_what_is_known_misses_none_that_is_there():
     digests = [IDENTITY.key(replace(REQUEST, seed=seed)) for seed in range(3000)]
-    known = KnownDigests(digests[:2000])
-    assert len(known) == 2000
+    asked = [*digests[:2000], *digests[:1000]]
+    known = Known((digest, number) for number, digest in enumerate(asked))
+    assert len(known) == 3000
     assert all(digest in known for digest in digests[:2000])
     assert not any(digest in known for digest in digests[2000:])
+    assert all(list(known.rows_of(digests[i])) == [i, 2000 + i] for i in range(1000))
+    assert all(list(known.rows_of(digests[i])) == [i] for i in range(1000, 2000))
 
 
 def quiz(n=20):
@@ -342,7 +345,8 @@ def test_a_row_whose_source_was_deleted_while_it_was_written_keeps_its_answer():
         first = ask(endpoint(server))
         with Store.open() as store:
             digests = [record.call.digest for record in store.records(first.info.id)]
-            found = store.answers.find(digests)
+            [info] = store.cells(first.info.id)
+            found = store.answers.find(store.answers.known({info.origin}), digests)
             assert len(found) == 20
             store.delete(first.info.id)
             run = store.create_run(name="r", plan={}, plan_digest="x")

@@ -6,8 +6,8 @@ A worker process keeps nothing itself, and loads no more than this.
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from steelyard.types import Call, Completion, Sample, Score
 
 PREFIX_BYTES = 8
-"""So much of a digest is in its index."""
+"""So much of a digest is kept in memory."""
 
 SHORTEST = 40
 """Characters from which on an answer is worth a look for its place in the reply."""
@@ -80,22 +80,37 @@ class Remembered(Struct, frozen=True, kw_only=True):
     cost_usd: float | None
 
 
-class KnownDigests:
-    """Many answers' digests, eight bytes of each. A digest that is not known is surely not in the store."""
+class Known:
+    """Where answers stand that may be used again: eight bytes of each digest, and the number of the row it is in.
 
-    def __init__(self, digests: Iterable[bytes] = ()) -> None:
-        prefixes = {int.from_bytes(digest[:PREFIX_BYTES], "big", signed=True) for digest in digests}
-        self._prefixes = array("q", sorted(prefixes))
+    A digest that is not known is surely not among them. Of one that is there may be several, and a row may be gone by
+    the time it is looked up, or stand for something else.
+    """
+
+    def __init__(self, rows: Iterable[tuple[bytes, int]] = ()) -> None:
+        prefixes, numbers = array("q"), array("q")
+        for digest, number in rows:
+            prefixes.append(_prefix(digest))
+            numbers.append(number)
+        order = sorted(range(len(prefixes)), key=prefixes.__getitem__)
+        self._prefixes = array("q", map(prefixes.__getitem__, order))
+        self._numbers = array("q", map(numbers.__getitem__, order))
 
     def __len__(self) -> int:
         return len(self._prefixes)
 
     def __contains__(self, digest: bytes) -> bool:
-        if not self._prefixes:
-            return False
-        prefix = int.from_bytes(digest[:PREFIX_BYTES], "big", signed=True)
-        place = bisect_left(self._prefixes, prefix)
-        return place < len(self._prefixes) and self._prefixes[place] == prefix
+        return bool(self._prefixes) and len(self.rows_of(digest)) > 0
+
+    def rows_of(self, digest: bytes) -> Sequence[int]:
+        """The numbers of the rows in which its answers stood."""
+        prefix = _prefix(digest)
+        first = bisect_left(self._prefixes, prefix)
+        return self._numbers[first : bisect_right(self._prefixes, prefix, first)]
+
+
+def _prefix(digest: bytes) -> int:
+    return int.from_bytes(digest[:PREFIX_BYTES], "big", signed=True)
 
 
 def reused(call: Call, sample_id: str) -> Call:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from steelyard.engine.writer import patiently
 from steelyard.plan.names import OF_THE_USER
 from steelyard.providers.interface import Provider
-from steelyard.store.nouns import KnownDigests, Remembered
+from steelyard.store.nouns import Known, Remembered
 from steelyard.types import ModelSpec, Request
 
 if TYPE_CHECKING:
@@ -51,16 +51,18 @@ class Verdicts:
     ) -> None:
         self._tell = tell
         self._store, self._run_id, self._since_s, self._before_s = store, run_id, since_s, time.time()
-        self._known: dict[str, asyncio.Task[KnownDigests]] = {}
+        self._known: dict[str, asyncio.Task[Known]] = {}
 
     async def find(self, digest: bytes, judge: str) -> Remembered | None:
         """What the judge said to this, if it was asked before; what it was asked at all is read once."""
         if judge not in self._known:
             self._known[judge] = asyncio.create_task(patiently(partial(self._read, judge), self._tell))
-        if digest not in await asyncio.shield(self._known[judge]):
+        known = await asyncio.shield(self._known[judge])
+        if digest not in known:
             return None
         find = partial(
             self._store.verdicts.find,
+            known,
             digest,
             judge,
             but_not_run=self._run_id,
@@ -69,7 +71,7 @@ class Verdicts:
         )
         return await patiently(find, self._tell)
 
-    def _read(self, judge: str) -> KnownDigests:
+    def _read(self, judge: str) -> Known:
         return self._store.verdicts.known(
             judge, but_not_run=self._run_id, since_s=self._since_s, before_s=self._before_s
         )

@@ -19,7 +19,7 @@ from steelyard.engine.cells import Cell
 from steelyard.engine.writer import patiently
 from steelyard.plan.names import OF_THE_USER
 from steelyard.plan.plan import Plan
-from steelyard.store.nouns import KnownDigests, Reusable
+from steelyard.store.nouns import Known, Reusable
 from steelyard.types import CellInfo, Request
 
 if TYPE_CHECKING:
@@ -76,19 +76,17 @@ class Cache:
     ) -> None:
         self._store, self._run_id, self._since_s, self._tell = store, run_id, since_s, tell
         self._origins = {cell.info.origin for cell in cells if why_never(cell.info) is None}
-        self._known: KnownDigests | None = None
+        self._known: Known | None = None
 
     async def open(self) -> None:
-        """Learn which digests the store knows, once, so that a question without an answer costs no look-up."""
+        """Learn which digests the store knows, and where, so that a question without an answer costs no look-up."""
         if self._known is None:
             await patiently(self.read, self._tell)
 
     def read(self) -> None:
         """The same, here and now."""
         known = self._store.answers.known
-        self._known = (
-            known(self._origins, run_id=self._run_id, since_s=self._since_s) if self._origins else KnownDigests()
-        )
+        self._known = known(self._origins, run_id=self._run_id, since_s=self._since_s) if self._origins else Known()
 
     @property
     def is_empty(self) -> bool:
@@ -101,7 +99,8 @@ class Cache:
 
     async def find(self, digests: Sequence[bytes]) -> dict[bytes, Reusable]:
         """The answers to those digests that have one."""
-        find = partial(self._store.answers.find, digests, run_id=self._run_id, since_s=self._since_s)
+        assert self._known is not None
+        find = partial(self._store.answers.find, self._known, digests, run_id=self._run_id, since_s=self._since_s)
         return await patiently(find, self._tell)
 
 

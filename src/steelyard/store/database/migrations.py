@@ -107,6 +107,12 @@ def _first_answers_are_timed(connection: Connection) -> None:
     connection.exec_driver_sql(f"ALTER TABLE calls ADD COLUMN reasoned_s {kind}")
 
 
+def _digests_are_learnt_before_they_are_looked_for(connection: Connection) -> None:
+    """Their indexes cost as much writing as all else of a call: each row of them goes to another page."""
+    for index in ("calls_by_digest", "verdicts_by_digest"):
+        connection.exec_driver_sql(f"DROP INDEX IF EXISTS {index}")
+
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     _judgements_have_costs,
     _answers_are_used_again,
@@ -121,6 +127,7 @@ MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     _findings_are_kept,
     _a_run_tells_how_it_stands,
     _first_answers_are_timed,
+    _digests_are_learnt_before_they_are_looked_for,
 )
 """Step ``i`` turns a store of version ``i + 1`` into one of version ``i + 2``.
 

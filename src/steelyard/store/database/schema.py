@@ -24,12 +24,10 @@ from sqlalchemy import (
     MetaData,
     Table,
     UniqueConstraint,
-    func,
     literal_column,
 )
 
 from steelyard.store.database.dialect import WHOLE, WORDS, Derived
-from steelyard.store.nouns import PREFIX_BYTES
 
 METADATA = MetaData()
 
@@ -145,8 +143,6 @@ calls = Table(
     Column("reasoned_s", Float),
     Index("calls_by_item", "cell", "position", "repeat"),
 )
-PREFIX = func.substr(calls.c.digest, literal_column("1"), literal_column(str(PREFIX_BYTES)))
-Index("calls_by_digest", PREFIX)
 Index("calls_by_source", calls.c.reused_from, sqlite_where=calls.c.reused_from.is_not(None))
 HAS_COST = calls.c.cost_usd > literal_column("0")
 """In words that SQLite finds again in the index: with a bound parameter it would read every row."""
@@ -194,7 +190,6 @@ verdicts = Table(
     Column("started_s", Float, nullable=False),
     Column("cost_usd", Float),
     Column("payload", LargeBinary, nullable=False),
-    Index("verdicts_by_digest", "digest"),
 )
 
 shares = Table(

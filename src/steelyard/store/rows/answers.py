@@ -1,13 +1,14 @@
-"""Answers that may be used again: an index over the calls of all runs by digest, never a copy of them.
+"""Answers that may be used again: they are found among the calls of all runs, and never copied.
 
-An answer counts if the call succeeded, and was not itself taken from another one. ``clear`` takes nothing away from any
-run: it sets a mark, and what was answered before the mark is not used again.
+An answer counts if the call succeeded, and was not itself taken from another one. Which there are is learnt by digest
+once, and each is then a row that has a number: an index by digest would be a page more to write for nearly every call.
+``clear`` takes nothing away from any run: it sets a mark, and what was answered before the mark is not used again.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -17,7 +18,7 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, case,
 
 from steelyard.store.database import schema
 from steelyard.store.database.dialect import put
-from steelyard.store.nouns import PREFIX_BYTES, KnownDigests, Reusable, reused
+from steelyard.store.nouns import Known, Reusable, reused
 from steelyard.store.writing.codec import pack_as, unpack
 from steelyard.store.writing.payload import read_payload, to_keep
 from steelyard.types import Call, CellInfo, Sample
@@ -62,17 +63,18 @@ class Answers:
     def __init__(self, open_to_read: Open, open_to_write: Open, number_of: Callable[[Connection, str], int]) -> None:
         self._reading, self._writing, self._number_of = open_to_read, open_to_write, number_of
 
-    def known(self, origins: Set[str], *, run_id: str | None = None, since_s: float = 0.0) -> KnownDigests:
-        """The digests of all that these have answered, outside the run, after ``since_s``."""
+    def known(self, origins: Set[str], *, run_id: str | None = None, since_s: float = 0.0) -> Known:
+        """All that these have answered, outside the run, after ``since_s``."""
         with self._reading() as connection:
-            return known_digests(connection, origins, but_not_run=self._number(connection, run_id), since_s=since_s)
+            return known_answers(connection, origins, but_not_run=self._number(connection, run_id), since_s=since_s)
 
     def find(
-        self, digests: Sequence[bytes], *, run_id: str | None = None, since_s: float = 0.0
+        self, known: Known, digests: Sequence[bytes], *, run_id: str | None = None, since_s: float = 0.0
     ) -> dict[bytes, Reusable]:
-        """The newest answer to each digest that has one, outside the run, given after ``since_s``."""
+        """Of what is known the newest answer to each digest that has one, outside the run, given after ``since_s``."""
         with self._reading() as connection:
-            return find_answers(connection, digests, but_not_run=self._number(connection, run_id), since_s=since_s)
+            number = self._number(connection, run_id)
+            return find_answers(connection, known, digests, but_not_run=number, since_s=since_s)
 
     def earlier(self, sample_id: str, *, run_id: str, before_s: float, most: int) -> list[Earlier]:
         """What other runs asked about an item before that moment, the newest first."""
@@ -131,44 +133,48 @@ def read_call(row: Any, sample: Sample) -> Call:
     return reused(call, sample.id) if row.cached else call
 
 
-def known_digests(
-    connection: Connection, origins: Set[str], *, but_not_run: int | None, since_s: float
-) -> KnownDigests:
-    """The digests of all answers of these that may be used again."""
+def known_answers(connection: Connection, origins: Set[str], *, but_not_run: int | None, since_s: float) -> Known:
+    """All answers of these that may be used again."""
     calls, cleared = schema.calls, Cleared(connection)
-    found: list[bytes] = []
-    for cell, model in _cells(connection, origins, but_not_run):
-        may_be_used = _may_be_used(max(since_s, cleared.at_s(model)))
-        rows = connection.execute(select(calls.c.digest).where(calls.c.cell == cell, may_be_used))
-        for partition in rows.yield_per(ROWS_AT_ONCE).partitions():
-            found.extend(row.digest for row in partition)
-    return KnownDigests(found)
+
+    def of_cells() -> Iterator[tuple[bytes, int]]:
+        for cell, model in _cells(connection, origins, but_not_run):
+            may_be_used = _may_be_used(max(since_s, cleared.at_s(model)))
+            rows = connection.execute(select(calls.c.digest, calls.c.id).where(calls.c.cell == cell, may_be_used))
+            for partition in rows.yield_per(ROWS_AT_ONCE).partitions():
+                yield from ((row.digest, row.id) for row in partition)
+
+    return Known(of_cells())
 
 
 def find_answers(
-    connection: Connection, digests: Sequence[bytes], *, but_not_run: int | None, since_s: float
+    connection: Connection, known: Known, digests: Sequence[bytes], *, but_not_run: int | None, since_s: float
 ) -> dict[bytes, Reusable]:
     """The newest answer to each of the digests that has one."""
     calls, cells, samples = schema.calls, schema.cells, schema.samples
     names = ("id", "digest", "payload", "started_s", "ended_s", "cached", "cost_usd", "saved_usd")
     figures = [calls.c[name] for name in names]
     cleared, wanted = Cleared(connection), set(digests)
-    prefixes = sorted({digest[:PREFIX_BYTES] for digest in digests})
+    numbers = sorted(number for digest in wanted for number in known.rows_of(digest))
     found: dict[bytes, Reusable] = {}
-    for start in range(0, len(prefixes), AT_ONCE):
+    for start in range(0, len(numbers), AT_ONCE):
         chosen = (
             select(*figures, cells.c.model, samples.c.content)
             .join(cells, cells.c.id == calls.c.cell)
             .join(samples, (samples.c.set == cells.c.set) & (samples.c.position == calls.c.position))
-            .where(schema.PREFIX.in_(prefixes[start : start + AT_ONCE]), _may_be_used(since_s))
-            .order_by(calls.c.started_s, calls.c.id)
+            .where(calls.c.id.in_(numbers[start : start + AT_ONCE]), _may_be_used(since_s))
         )
         if but_not_run is not None:
             chosen = chosen.where(cells.c.run != but_not_run)
         for row in connection.execute(chosen):
-            if row.digest in wanted and row.started_s > cleared.at_s(row.model):
+            if row.digest in wanted and row.started_s > cleared.at_s(row.model) and _is_newer(row, found):
                 found[row.digest] = _reusable(row)
     return found
+
+
+def _is_newer(row: Any, found: dict[bytes, Reusable]) -> bool:
+    other = found.get(row.digest)
+    return other is None or (row.started_s, row.id) > (other.started_s, other.id)
 
 
 def earlier_calls(

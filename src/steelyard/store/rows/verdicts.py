@@ -14,7 +14,7 @@ from msgspec import Struct
 from sqlalchemy import Connection, func, select
 
 from steelyard.store.database import schema
-from steelyard.store.nouns import KnownDigests, NewVerdict, Remembered
+from steelyard.store.nouns import Known, NewVerdict, Remembered
 from steelyard.store.rows.answers import Cleared, Open
 from steelyard.store.writing.codec import mended, pack, unpack
 from steelyard.store.writing.keys import keyless
@@ -43,20 +43,22 @@ class VerdictStore:
     def __init__(self, open_to_read: Open) -> None:
         self._reading = open_to_read
 
-    def known(self, judge: str, *, but_not_run: str | None, since_s: float, before_s: float) -> KnownDigests:
-        """The digests of everything the judge was asked outside the run, between these moments."""
+    def known(self, judge: str, *, but_not_run: str | None, since_s: float, before_s: float) -> Known:
+        """Everything the judge was asked outside the run, between these moments."""
         with self._reading() as connection:
-            rows = connection.execute(self._usable(connection, [TABLE.c.digest], judge, but_not_run, since_s, before_s))
-            return KnownDigests(row.digest for row in rows)
+            columns = [TABLE.c.digest, TABLE.c.id]
+            rows = connection.execute(self._usable(connection, columns, judge, but_not_run, since_s, before_s))
+            return Known((row.digest, row.id) for row in rows)
 
     def find(
-        self, digest: bytes, judge: str, *, but_not_run: str | None, since_s: float, before_s: float
+        self, known: Known, digest: bytes, judge: str, *, but_not_run: str | None, since_s: float, before_s: float
     ) -> Remembered | None:
-        """The newest such reply to this question."""
+        """Of what is known the newest reply to this question."""
         with self._reading() as connection:
             columns = [TABLE.c.payload, TABLE.c.cost_usd]
             chosen = self._usable(connection, columns, judge, but_not_run, since_s, before_s)
-            newest = chosen.where(TABLE.c.digest == digest).order_by(TABLE.c.started_s.desc(), TABLE.c.id.desc())
+            asked_so = chosen.where(TABLE.c.id.in_(known.rows_of(digest)), TABLE.c.digest == digest)
+            newest = asked_so.order_by(TABLE.c.started_s.desc(), TABLE.c.id.desc())
             row = connection.execute(newest.limit(1)).first()
             return (
                 None if row is None else Remembered(completion=unpack(row.payload, Completion), cost_usd=row.cost_usd)

@@ -21,6 +21,8 @@ T = TypeVar("T")
 LEVEL = 3
 LEVEL_OF_DICTIONARIES = 12
 
+DAMAGED = "Try: an earlier copy of the store, or steelyard runs salvage"
+
 
 class Source(Protocol):
     """Where dictionaries are kept."""
@@ -97,9 +99,7 @@ def unpack_any(data: bytes, kind: Any, name: str) -> Any:
         return msgspec.msgpack.decode(decompressor.decompress(data), type=ready(kind))
     except (zstandard.ZstdError, msgspec.DecodeError, MemoryError) as error:  # a damaged head states any size
         reason = str(error) or "there is no memory for it"
-        raise StoreError(
-            f"a stored {name} is damaged ({reason}). Try: an earlier copy of the store, or steelyard runs salvage"
-        ) from error
+        raise StoreError(f"a stored {name} is damaged ({reason}). {DAMAGED}") from error
 
 
 def _decompressor(number: int) -> zstandard.ZstdDecompressor:
@@ -132,7 +132,9 @@ def _dictionary(number: int) -> zstandard.ZstdCompressionDict:
             sources = list(_sources)
         content = next(filter(None, (_found(source, number) for source in sources)), None)
         if content is None:
-            raise StoreError(f"a payload was compressed with dictionary {number}, which the store does not hold")
+            raise StoreError(
+                f"a stored payload is damaged (the store does not hold its dictionary {number}). {DAMAGED}"
+            )
         return prepared(content)
     return _dictionaries[number]
 
