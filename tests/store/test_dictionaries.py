@@ -2,6 +2,7 @@
 
 import sqlite3
 import threading
+import time
 
 import msgspec
 import pytest
@@ -125,6 +126,29 @@ def test_a_store_may_be_opened_while_another_thread_looks_for_a_dictionary(tmp_p
         assert len(list(store.records(run.id))) == 300
     for other in others:
         other.close()
+
+
+def test_answers_are_written_on_while_a_dictionary_is_made_of_many(tmp_path, few_are_enough, monkeypatch):
+    may_end, made = threading.Event(), dictionaries._made
+    monkeypatch.setattr(dictionaries, "BYTES_AT_ONCE", 0)
+    monkeypatch.setattr(dictionaries, "_made", lambda *given: may_end.wait(60) and made(*given))
+    with Store.open(tmp_path / "s.db") as store:
+        run = store.create_run(name=None, plan={}, plan_digest="p")
+        cell, session = store.add_cell(run.id, cell_info(items=650)), store.begin_session(run.id, {})
+        calls = [call_about(cell, session, position) for position in range(650)]
+        store.append_calls(calls[:600])  # three times what is enough
+        store.append_calls(calls[600:610])
+        assert query(tmp_path / "s.db", "SELECT count(*) FROM dictionaries") == [(0,)]
+        may_end.set()
+        for new in calls[610:]:
+            store.append_calls([new])
+            time.sleep(0.01)
+        assert query(tmp_path / "s.db", "SELECT count(*) FROM dictionaries") == [(1,)]
+        assert [record.call.request for record in store.records(run.id)] == [new.call.request for new in calls]
+    frames = [data for (data,) in query(tmp_path / "s.db", "SELECT payload FROM calls ORDER BY id")]
+    used = [codec.zstandard.get_frame_parameters(data).dict_id for data in frames]
+    assert set(used[:610]) == {0}
+    assert used[-1] > 0
 
 
 def test_payloads_with_nothing_in_common_go_without(tmp_path, monkeypatch):

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
+from functools import partial
 from typing import Any
 
 import zstandard
@@ -39,11 +41,20 @@ TRAININGS = (
 worth that where as many items follow as went before."""
 ENOUGH_BYTES = 4_000_000
 LEAST = 100
+BYTES_AT_ONCE = 100_000
+"""Of more than so much it takes up to 0.2 s to train, too long for answers to wait."""
 PATTERN_BYTES = 2 * 1024
 FIRST_FREE_ID = 32_768  # below are those that the format's authors reserve
 LAST_ID = 2**31 - 1
 
 Transaction = Callable[[], AbstractContextManager[Connection]]
+
+
+class Trained(Struct, frozen=True, kw_only=True):
+    """A dictionary, as it is kept."""
+
+    number: int
+    content: bytes
 
 
 class Packing:
@@ -60,6 +71,7 @@ class Packing:
         self._gathered_bytes = 0
         self._passed = 0
         self._patterns: dict[type, bytes] = {}
+        self._in_training: Future[Trained | None] | None = None
 
     def pack(self, value: Any) -> bytes:
         """The value as compressed msgpack."""
@@ -89,26 +101,49 @@ class Packing:
             return False
         return gathered >= self._next.enough or (gathered >= LEAST and self._gathered_bytes >= ENOUGH_BYTES)
 
-    def train(self) -> zstandard.ZstdCompressionDict | None:
-        """A dictionary for what was gathered, or ``None`` where there is nothing in common; begins to gather anew.
+    @property
+    def is_in_training(self) -> bool:
+        """Whether an earlier dictionary is not taken up yet."""
+        return self._in_training is not None
 
-        It ends with a payload of each kind: training picks what recurs, and at times tears what all have in common.
-        """
+    def train(self, elsewhere: Callable[[], Executor]) -> None:
+        """Have a dictionary made of what was gathered, ``elsewhere`` if it is much; begin to gather anew."""
         assert self._next is not None
-        gathered, patterns = self._gathered, b"".join(map(_shortened, self._patterns.values()))
-        size = self._next.size_bytes - len(patterns)
-        number = FIRST_FREE_ID + secrets.randbelow(LAST_ID - FIRST_FREE_ID)
+        patterns = b"".join(map(_shortened, self._patterns.values()))
+        make = partial(_made, self._gathered, patterns, self._next.size_bytes)
+        if self._gathered_bytes > BYTES_AT_ONCE:
+            self._in_training = elsewhere().submit(make)
+        else:
+            self._in_training = Future()
+            self._in_training.set_result(make())
         self._gathered, self._gathered_bytes, self._passed, self._patterns = [], 0, 0, {}
         self._trained += 1
-        try:
-            trained = zstandard.train_dictionary(size, gathered, level=codec.LEVEL, dict_id=number)
-        except zstandard.ZstdError:
+
+    def take_trained(self) -> Trained | None:
+        """What has been trained meanwhile, once."""
+        if self._in_training is None or not self._in_training.done():
             return None
-        return zstandard.ZstdCompressionDict(trained.as_bytes() + patterns)
+        ended, self._in_training = self._in_training, None
+        return ended.result()
 
     def use(self, dictionary: zstandard.ZstdCompressionDict) -> None:
         """Compress with it from now on."""
         self._dictionary = dictionary
+
+
+def _made(gathered: Sequence[Any], patterns: bytes, size_bytes: int) -> Trained | None:
+    """A dictionary for these, or ``None`` where they have nothing in common.
+
+    It ends with a payload of each kind: training picks what recurs, and at times tears what all have in common.
+    """
+    number = FIRST_FREE_ID + secrets.randbelow(LAST_ID - FIRST_FREE_ID)
+    try:
+        trained = zstandard.train_dictionary(
+            size_bytes - len(patterns), list(gathered), level=codec.LEVEL, dict_id=number
+        )
+    except zstandard.ZstdError:
+        return None
+    return Trained(number=number, content=codec.squeezed(trained.as_bytes() + patterns))
 
 
 def _shortened(pattern: bytes) -> bytes:
@@ -125,14 +160,17 @@ class Dictionaries:
         self._of_cell: dict[int, Packing] = {}
         self._of_set: dict[int, Packing] = {}
         self._lock = threading.Lock()
+        self._trainer: ThreadPoolExecutor | None = None
 
     def open(self) -> None:
         """Let payloads find their dictionaries here, from whatever thread they are read."""
         codec.ask(self)
 
     def close(self) -> None:
-        """Be asked no more."""
+        """Be asked no more; what is still in training is for nobody."""
         codec.ask_no_more(self)
+        if self._trainer is not None:
+            self._trainer.shutdown(wait=False, cancel_futures=True)
 
     def of(self, cells: Iterable[int]) -> dict[int, Packing]:
         """How payloads of these cells are written. A cell that is not in the store any more has no dictionary."""
@@ -148,9 +186,17 @@ class Dictionaries:
         Where one cannot be kept the set goes without: what it would have been for is durable already.
         """
         for packing in packings:
-            if packing.is_ripe and (trained := packing.train()) is not None:
+            if packing.is_ripe and not packing.is_in_training:
+                packing.train(self._elsewhere)
+            if (trained := packing.take_trained()) is not None:
                 with suppress(StoreError):
                     packing.use(self._kept(packing.item_set, trained))
+
+    def _elsewhere(self) -> Executor:
+        """The thread that trains."""
+        if self._trainer is None:
+            self._trainer = ThreadPoolExecutor(1, thread_name_prefix="steelyard-dictionaries")
+        return self._trainer
 
     def find(self, number: int) -> bytes | None:
         """The dictionary that a frame names, or ``None`` where this store does not have it."""
@@ -158,12 +204,11 @@ class Dictionaries:
         with self._reading() as connection:
             return connection.execute(select(table.c.content).where(table.c.id == number)).scalar()
 
-    def _kept(self, item_set: int, trained: zstandard.ZstdCompressionDict) -> zstandard.ZstdCompressionDict:
-        content = codec.squeezed(trained.as_bytes())
-        row = {"id": trained.dict_id(), "set": item_set, "content": content}
+    def _kept(self, item_set: int, trained: Trained) -> zstandard.ZstdCompressionDict:
+        row = {"id": trained.number, "set": item_set, "content": trained.content}
         with self._writing() as connection:
             connection.execute(schema.dictionaries.insert().values(**row))
-        return codec.prepared(content)
+        return codec.prepared(trained.content)
 
     def _read(self, cells: set[int]) -> None:
         table, dictionaries = schema.cells, schema.dictionaries
