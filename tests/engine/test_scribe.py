@@ -50,10 +50,11 @@ def hired_early(monkeypatch):
 
 @pytest.fixture
 def hired_at_once(monkeypatch):
+    monkeypatch.setattr(writer, "LEAST_TO_COME", 0)
     serve = writer.Writer.serve
 
     async def hire_and_serve(self):
-        await self._hire()
+        await self._hire(self._idle)
         await serve(self)
 
     monkeypatch.setattr(writer.Writer, "serve", hire_and_serve)
@@ -131,7 +132,9 @@ def test_a_slow_run_and_one_on_a_single_core_keep_to_the_thread(monkeypatch):
     monkeypatch.setattr(writer, "FAST_A_SECOND", 1e9)
     monkeypatch.setattr(writer.Writer, "_hire", None)
     with serving(parity) as server:
-        assert run(server).status == "done"
+        slow, seen = watched(server)
+        assert (slow.status, len(seen)) == ("done", 1)  # it stood ready, and was not needed
+        assert not psutil.pid_exists(seen[0].pid)
         monkeypatch.setattr(writer, "FAST_A_SECOND", 1.0)
         monkeypatch.setattr(writer, "has_a_core", lambda: False)
         assert run(server, fresh=True).status == "done"
@@ -140,8 +143,8 @@ def test_a_slow_run_and_one_on_a_single_core_keep_to_the_thread(monkeypatch):
 def test_a_fast_run_with_few_answers_to_come_keeps_to_the_thread(monkeypatch):
     monkeypatch.setattr(writer, "PACE_OF_CALLS", 20)
     monkeypatch.setattr(writer, "FAST_A_SECOND", 1.0)
-    monkeypatch.setattr(writer, "LEAST_TO_COME", ITEMS)
-    monkeypatch.setattr(writer.Writer, "_hire", None)
+    monkeypatch.setattr(writer, "LEAST_TO_COME", ITEMS + 1)
+    monkeypatch.setattr(writer.Writer, "_make_ready", None)
     with serving(parity) as server:
         assert run(server).status == "done"
 

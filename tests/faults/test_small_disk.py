@@ -18,14 +18,10 @@ from mounts import UNSHARE, need_mounts
 from server import chunk, finish, serving, stream, usage
 
 ITEMS, IN_FLIGHT = 300, 4
-SIZE_KB, FILLER_KB = (
-    14_000,
-    5_500,
-)  # full at 3 MB, then at 8.5 MB; the log of a store takes up to 8.2 MB, then begins anew
+SIZE_KB, FILLERS_KB = 14_000, (1_400, 11_400)  # full at 1.2 MB, then at 2.6; the run writes 3.9 and more
 ON_THEIR_WAY = 3 * IN_FLIGHT
-MOUNTED = (
-    f'mount -t tmpfs -o size={SIZE_KB}k none "$0" && for i in 1 2; do head -c {FILLER_KB}k /dev/zero > "$0/$i"; done'
-)
+FILLED = [f'head -c {size_kb}k /dev/zero > "$0/{number}"' for number, size_kb in enumerate(FILLERS_KB, start=1)]
+MOUNTED = " && ".join([f'mount -t tmpfs -o size={SIZE_KB}k none "$0"', *FILLED])
 
 
 @contextmanager

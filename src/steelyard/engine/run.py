@@ -205,7 +205,6 @@ async def _set_up(
     looks = await wait(partial(looks_of, store, plan, open_cells, run.id, progress.tell))
     lanes = lanes_of(open_cells, writer, plan, progress, policy)
     writer.slots = min([lane.concurrency for lane in lanes], default=1)
-    writer.to_come = sum(cell.progress.planned - cell.progress.reused for cell in open_cells)
     lend_earlier_answers(lanes, store, run, plan, progress.tell)
     purse = await wait(partial(Purse, store, run.id, plan.budget_usd, tell=progress.tell))
     counted = await wait(store.budget.counted_shares)
@@ -241,6 +240,7 @@ async def _ask(running: _Running, store: Store, progress: Progress, interrupt: I
     cells, lanes, crew = running.cells, running.lanes, running.crew
     async with AsyncExitStack() as around:
         with interrupt.cuts_off():
+            running.writer.warm_up(_to_come(lanes))
             await around.enter_async_context(opened(distinct_providers(cells)))
             await around.enter_async_context(watched(running.resources))
             await around.enter_async_context(measuring())
@@ -251,6 +251,7 @@ async def _ask(running: _Running, store: Store, progress: Progress, interrupt: I
             await around.enter_async_context(learnt)
             await around.enter_async_context(crew)
             await crew.hire()
+            await running.writer.warm()
             earlier = {lane: unscored(lane, store, progress.tell) for lane in running.shared}
             await patiently(partial(store.add_provenance, running.session, {HAS_SENT: True}), progress.tell)
         running.status = await drive(earlier, running.looks, running.writer, running.purse.ledger, interrupt)
@@ -288,6 +289,12 @@ async def _as_kept(running: _Running, store: Store, tell: Callable[[str], None])
     except StoreError as error:
         hint = f"Once it can be read, try: steelyard run --resume {running.run.number}"
         raise type(error)(f"{error}; all answers are kept. {hint}") from error
+
+
+def _to_come(lanes: Iterable[Lane]) -> int:
+    """How many calls are to be made, some of which an earlier run may have answered."""
+    of_lanes = (cell.progress for lane in lanes for cell in lane.cells)
+    return sum(progress.planned - progress.reused for progress in of_lanes)
 
 
 def _given_up(lanes: Iterable[Lane]) -> dict[str, str]:

@@ -1,14 +1,13 @@
 """The one writer of a run: what has gathered while the last commit went on goes into the next one.
 
-It writes on a thread; once answers come fast, in a process of its own, and on the thread again where that dies. Where
-the disk is full or the store's server is away nothing more is sent: what is in flight is kept in memory and written
-once it can be.
+It writes on a thread; once answers come fast, in a process of its own that stands ready, and on the thread again where
+that dies. Where the disk is full or the store's server is away nothing more is sent: what is in flight is kept in
+memory and written once it can be.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -96,14 +95,13 @@ class Keeps(Protocol):
 class Writer:
     """The one writer: takes what has gathered while the last commit went on, and commits it in one transaction.
 
-    ``slots`` is how many answers the lane that has fewest may await at once, ``to_come`` how many calls are still to be
-    written as far as is known; ``resume`` is what the run is called when somebody wants to go on with it.
+    ``slots`` is how many answers the lane that has fewest may await at once; ``resume`` is what the run is called when
+    somebody wants to go on with it.
     """
 
     def __init__(self, store: Store, tell: Callable[[str], None], *, resume: str = "last") -> None:
         self._store, self._tell, self._resume = store, tell, resume
         self.slots = 1
-        self.to_come = math.inf
         self._has_room = asyncio.Event()
         self._has_room.set()
         self.on_room: Callable[[bool], None] = lambda is_there: None
@@ -116,6 +114,8 @@ class Writer:
         self._is_wanted, self._is_plenty = asyncio.Event(), asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="steelyard-writer")
         self._scribe: Scribe | None = None
+        self._idle: Scribe | None = None
+        self._warming: asyncio.Task[None] | None = None
         self._hiring: asyncio.Task[None] | None = None
         self._paced_calls, self._paced_from_s = 0, time.monotonic()
         self.figures: dict[str, float] = {}
@@ -124,6 +124,16 @@ class Writer:
     def uncommitted_per_slot(self) -> int:
         """One by a thread; some more by a process, which takes longer to say that they are durable."""
         return BY_A_THREAD if self._scribe is None else BY_A_PROCESS
+
+    def warm_up(self, to_come: int) -> None:
+        """Begin to make a process ready that may write, if so many calls to come may be worth it."""
+        if to_come >= LEAST_TO_COME and has_a_core():
+            self._warming = asyncio.create_task(self._make_ready())
+
+    async def warm(self) -> None:
+        """Return when that is done: what starts takes processor time, and would delay what is measured meanwhile."""
+        if self._warming is not None:
+            await asyncio.shield(self._warming)
 
     def call(self, row: NewCall, then: Callable[[int], None]) -> None:
         """Have a call written; ``then`` is called with its id when it is durable."""
@@ -193,32 +203,39 @@ class Writer:
 
     async def close(self) -> None:
         """End the writer's thread after what it is doing, and its process; ``figures`` are what that took."""
-        if self._hiring is not None:
-            await self._hiring
-        if self._scribe is not None:
-            self.figures = await self._scribe.end()
+        for begun in (self._warming, self._hiring):
+            if begun is not None:
+                await begun
+        if (scribe := self._scribe or self._idle) is not None:
+            self.figures = await scribe.end()
         self._thread.shutdown()
 
+    async def _make_ready(self) -> None:
+        scribe = Scribe(self._store.address)
+        try:
+            await scribe.start()
+            self._idle = scribe
+        except (OSError, EnvironmentFault, StoreError):  # then the thread writes
+            await scribe.end()
+
     def _keep_pace(self, calls: int) -> None:
-        """Have a process write, where a thread would hold the interpreter against the event loop too often."""
+        """Have the process write, where a thread would hold the interpreter against the event loop too often."""
         self._paced_calls += calls
-        self.to_come -= calls
         if self._paced_calls < PACE_OF_CALLS:
             return
         now_s = time.monotonic()
         is_fast = self._paced_calls / (now_s - self._paced_from_s) >= FAST_A_SECOND
         self._paced_calls, self._paced_from_s = 0, now_s
-        if is_fast and self.to_come >= LEAST_TO_COME and self._hiring is None and has_a_core():
-            self._hiring = asyncio.create_task(self._hire())
+        if is_fast and self._idle is not None and self._hiring is None:
+            self._hiring = asyncio.create_task(self._hire(self._idle))
 
-    async def _hire(self) -> None:
-        scribe = Scribe(self._store.address)
+    async def _hire(self, scribe: Scribe) -> None:
+        """From now on more is uncommitted at once, which a resume has to know."""
         try:
-            await scribe.start()
             await asyncio.to_thread(self.on_hire)
-            self._scribe = scribe
-        except (OSError, EnvironmentFault, StoreError):  # then the thread goes on
-            await scribe.end()
+        except StoreError:  # then the thread goes on
+            return
+        self._scribe = scribe
 
     async def _commit(self, calls: Sequence[NewCall], scores: Sequence[NewScore]) -> list[int]:
         """Write the batch; where the store is held up, hold the run up and try again until patience ends."""

@@ -14,13 +14,12 @@ from types import TracebackType
 from typing import Any
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import SQLAlchemyError
 
-from steelyard.errors import StoreError, StoreHeldUp
-from steelyard.store.database.connections import Connections
+from steelyard.errors import StoreHeldUp
 from steelyard.store.database.dialect import spoken
 from steelyard.store.database.opening import Database, database_at, file_of
 from steelyard.store.nouns import NewCall, NewScore
+from steelyard.store.pen import Pen
 from steelyard.store.reading.cell_scores import read_judged_items
 from steelyard.store.reading.columns import read_columns, read_names
 from steelyard.store.reading.conditions import Condition
@@ -37,8 +36,6 @@ from steelyard.store.rows.baselines import Baselines
 from steelyard.store.rows.runs import number_of, run_info
 from steelyard.store.rows.signs import Signs
 from steelyard.store.rows.verdicts import VerdictStore
-from steelyard.store.writing.appending import Appending
-from steelyard.store.writing.dictionaries import Dictionaries
 from steelyard.types import (
     Call,
     CellInfo,
@@ -62,13 +59,11 @@ class Store:
     """
 
     def __init__(self, database: Database) -> None:
-        self._database, self._connections = database, Connections(database)
-        self._reading, self._writing = self._connections.reading, self._connections.writing
+        self._database, self._pen = database, Pen(database)
+        self._reading, self._writing = self._pen.connections.reading, self._pen.connections.writing
         self.location = database.location
-        self._dictionaries = Dictionaries(self._reading, self._writing)
         self._unheard_of: set[int] = set()
         """Sessions that may stand here although they were never begun."""
-        self._appending = Appending(self._reading, self._writing, self._dictionaries)
         self.answers = Answers(self._reading, self._writing, number_of)
         self.verdicts = VerdictStore(self._reading)
         self.baselines = Baselines(self._reading, self._writing)
@@ -95,28 +90,13 @@ class Store:
     @classmethod
     def open(cls, url_or_path: str | Path | None = None, *, create: bool = True) -> Store:
         """Open the store there, else at ``STEELYARD_STORE``, else in the working folder; create or migrate it."""
-        database = database_at(url_or_path)
-        store = cls(database)
-        try:
-            if not create and not database.is_there():
-                raise StoreError(
-                    f"no runs yet: {database.location} does not exist. Try: steelyard run starter -m local/smollm2-135m"
-                )
-            database.make_place()
-            store._connections.bring_up_to_date()
-            store._dictionaries.open()
-        except BaseException as error:
-            store.close()
-            if isinstance(error, SQLAlchemyError | OSError | UnicodeDecodeError):
-                reason = database.reason_of(error)
-                raise StoreError(f"cannot open the store {database.location}: {reason}") from error
-            raise
+        store = cls(database_at(url_or_path))
+        store._pen.open(create=create)
         return store
 
     def close(self) -> None:
         """Close every connection."""
-        self._dictionaries.close()
-        self._database.close()
+        self._pen.close()
 
     def __enter__(self) -> Store:
         return self
@@ -297,11 +277,11 @@ class Store:
 
     def append(self, calls: Sequence[NewCall], scores: Sequence[NewScore]) -> list[int]:
         """Write calls, and judgements of earlier ones, in one transaction; return the calls' ids when it is durable."""
-        return self._appending.append(calls, scores)
+        return self._pen.append(calls, scores)
 
     def append_once(self, calls: Sequence[NewCall], scores: Sequence[NewScore]) -> list[int]:
         """``append``, where that very transaction may have been made before nobody heard of it: whole or not at all."""
-        return self._appending.append_once(calls, scores)
+        return self._pen.append_once(calls, scores)
 
     def append_calls(self, rows: Sequence[NewCall]) -> list[int]:
         """Write calls in one transaction; return their ids when they are durable."""

@@ -10,11 +10,10 @@ import sys
 GRACE_S = 5.0
 
 
-def start(module: str, **unless_set: str) -> tuple[subprocess.Popen[bytes], socket.socket]:
+def start(module: str) -> tuple[subprocess.Popen[bytes], socket.socket]:
     """Start ``python -m MODULE NUMBER``, the number being that of its socket; the process, and our end of the pair.
 
-    ``unless_set`` are variables for it that this environment may name otherwise. Modules are found where this process
-    finds them (``-P``: a file in the working folder hides none).
+    Modules are found where this process finds them (``-P``: a file in the working folder hides none).
     """
     ours, theirs = socket.socketpair()
     with theirs:
@@ -23,7 +22,7 @@ def start(module: str, **unless_set: str) -> tuple[subprocess.Popen[bytes], sock
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=2,
-            env=unless_set | os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             start_new_session=True,  # Ctrl-C is for the run, which passes it on
         )
     return process, ours

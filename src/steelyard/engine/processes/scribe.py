@@ -39,7 +39,7 @@ from steelyard.store import NewCall, NewScore
 from steelyard.types.ready import ready
 
 if TYPE_CHECKING:
-    from steelyard.store import Store
+    from steelyard.store.pen import Pen
 
 S = TypeVar("S", bound=FromScribe)
 
@@ -60,8 +60,7 @@ class Scribe:
 
     async def start(self) -> None:
         """Return when it can write."""
-        one_thread = {"OPENBLAS_NUM_THREADS": "1"}  # numpy would start one for each core, for nothing here
-        self._process, end = await asyncio.to_thread(child.start, "steelyard.engine.processes.scribe", **one_thread)
+        self._process, end = await asyncio.to_thread(child.start, "steelyard.engine.processes.scribe")
         self._wire = await Wire.over(end)
         await self._ask(Open(store=self._location), Ready)
 
@@ -108,30 +107,32 @@ async def _serve() -> None:
     said = await wire.hear(decoder)
     if not said or not isinstance(opening := said[0], Open):
         return
-    from steelyard.store import Store  # a worker imports this module too, and no database
+    from steelyard.store.database.opening import database_at  # a worker imports this module too, and no database
+    from steelyard.store.pen import Pen
 
+    pen = Pen(database_at(opening.store))
     try:
-        store = Store.open(opening.store, create=False)
+        pen.open(create=False)
     except StoreError as error:
         wire.say(Broken(text=str(error)))
         await wire.flush()
         return
-    with store, collector.held_back():
+    with pen, collector.held_back():
         wire.say(Ready())
         while said := await wire.hear(decoder):
             for wish in said:
                 if isinstance(wish, Rows):
-                    wire.say(_written(store, wish))
+                    wire.say(_written(pen, wish))
                 elif isinstance(wish, End):
                     wire.say(Weighed(figures=_figures()))
             await wire.flush()
 
 
-def _written(store: Store, rows: Rows) -> FromScribe:
+def _written(pen: Pen, rows: Rows) -> FromScribe:
     for key in rows.keys:
         secrets.Secret(key)  # from now on it is known here too, and never written
     try:
-        append = store.append if rows.is_new else store.append_once
+        append = pen.append if rows.is_new else pen.append_once
         return Durable(ids=tuple(append(rows.calls, rows.scores)))
     except StoreHeldUp as error:
         return HeldUp(text=str(error), is_full=isinstance(error, StoreFull))

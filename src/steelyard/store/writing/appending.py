@@ -6,6 +6,7 @@ as long as the store holds the item in these very words.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import lru_cache
@@ -14,7 +15,6 @@ from operator import itemgetter
 from typing import Any
 
 import msgspec
-import numpy as np
 from msgspec import Struct
 from sqlalchemy import Connection, Dialect, Insert, select
 
@@ -34,6 +34,7 @@ from steelyard.store.writing.payload import to_keep
 from steelyard.types import Call, Sample
 
 ROWS_OF_A_STATEMENT = (128, 32, 8, 1)
+LARGEST = 2**32 - 1
 
 INSERT_CALLS = schema.calls.insert()
 INSERT_SCORES = schema.scores.insert()
@@ -274,8 +275,8 @@ def _gaps_us(gaps_ns: tuple[int, ...]) -> bytes | None:
     """The gaps as little-endian 32-bit microseconds; a gap of more than 71 minutes does not occur."""
     if not gaps_ns:
         return None
-    gaps_us = np.array(gaps_ns, dtype=np.int64) // 1000
-    return gaps_us.clip(0, 0xFFFFFFFF).astype("<u4").tobytes()
+    gaps_us = [min(max(gap_ns // 1000, 0), LARGEST) for gap_ns in gaps_ns]
+    return struct.pack(f"<{len(gaps_us)}I", *gaps_us)
 
 
 def _without_gaps(call: Call) -> Call:
