@@ -139,9 +139,9 @@ def test_a_page_that_is_gone_costs_its_own_rows_which_are_named_and_the_run_goes
     Path("s.db").write_bytes(data)
     leaves, size = pages_of("calls", "s.db")
     damaged = bytearray(data)
-    damaged[leaves[1] : leaves[1] + size] = bytes(size)
+    damaged[leaves[3] : leaves[3] + size] = bytes(size)
     Path("s.db").write_bytes(damaged)
-    assert main(["show", "first", "--wrong", "--store", "s.db"]) == 4
+    assert main(["export", "first", "--format", "jsonl", "--output", "all.jsonl", "--store", "s.db"]) == 4
     assert "steelyard runs salvage" in capsys.readouterr().err
     assert main(["runs", "salvage", "new.db", "--store", "s.db", "--json"]) == 1
     found = json.loads(capsys.readouterr().out)

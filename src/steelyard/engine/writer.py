@@ -30,7 +30,7 @@ PACE_OF_CALLS = 200
 FAST_A_SECOND = 500.0
 LEAST_TO_COME = 1_000
 """Calls still to be written from which on a process is worth its start, which takes as long as a thread writes them."""
-BY_A_THREAD, BY_A_PROCESS = 1, 4
+BY_A_THREAD, BY_A_PROCESS = 1, 3
 GATHERS_S = 0.01
 WRITTEN_BY = "written_by"
 """Where a session's provenance says that a process writes."""
