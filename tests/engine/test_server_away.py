@@ -446,10 +446,11 @@ def test_a_run_that_was_stopped_when_all_is_kept_does_not_wait_for_a_server_that
 
 
 def _hire_at_once(monkeypatch):
+    monkeypatch.setattr(writer, "LEAST_TO_COME", 0)
     serve = writer.Writer.serve
 
     async def hire_and_serve(self):
-        await self._hire()
+        await self._hire(self._idle)
         await serve(self)
 
     monkeypatch.setattr(writer.Writer, "serve", hire_and_serve)
