@@ -8,10 +8,11 @@ import pytest
 
 import steelyard as sy
 from steelyard.engine.asking.attempts import RetryPolicy
-from steelyard.engine.loading import SPARE_WINDOW, WINDOW_PER_SLOT, Loader
+from steelyard.engine.loading import SPARE_WINDOW, Loader
 from steelyard.engine.pipeline import HOPELESS_AFTER
 from steelyard.engine.progress import Progress
 from steelyard.engine.run import Given, execute
+from steelyard.engine.writer import BY_A_PROCESS
 from steelyard.errors import UnknownName, UsageError
 from steelyard.plan.plan import BenchmarkSpec, Plan
 from steelyard.store import Store
@@ -60,7 +61,7 @@ def test_of_any_number_of_items_no_more_than_a_window_are_in_hand(monkeypatch):
     monkeypatch.setattr(Loader, "_work", begin_and_count)
     assert sy.run([sy.Scripted(parity, concurrency=2)], [questions(400)]).status == "done"
     assert len(unfinished) == 400
-    assert max(unfinished) == 2 * WINDOW_PER_SLOT + SPARE_WINDOW
+    assert max(unfinished) == 2 * (1 + BY_A_PROCESS) + SPARE_WINDOW
 
 
 def test_a_limit_of_tokens_is_that_of_every_model_without_one_of_its_own():

@@ -14,7 +14,6 @@ from steelyard.engine.schedule.horizon import wait_for_move
 from steelyard.engine.work import OpenCell, Work
 from steelyard.store.nouns import reused
 
-WINDOW_PER_SLOT = 4
 SPARE_WINDOW = 16
 LOADED_AT_ONCE = 64
 

@@ -25,7 +25,7 @@ from steelyard.engine.asking.system import System, Unpaid, system_of
 from steelyard.engine.asking.throttle import Door, GateShut
 from steelyard.engine.asking.way import extractor, total_usd
 from steelyard.engine.judging.grade import grade, grade_at_once, is_quick
-from steelyard.engine.loading import WINDOW_PER_SLOT, Loader, Occupancy, Source, Window
+from steelyard.engine.loading import Loader, Occupancy, Source, Window
 from steelyard.engine.money.budget import SPENT, Bill, Ledger, Till, costs_nothing
 from steelyard.engine.progress import Progress
 from steelyard.engine.reuse.cache import Cache
@@ -96,7 +96,8 @@ class Lane:
             cell.progress.judge = cell.cell.judge
         self.batches: BatchLane | None = None
         self._counted_shares: Container[int | None] = ()
-        self._window = Window(MOST_HELD if self._spec.batch else WINDOW_PER_SLOT * concurrency)
+        of_slots = concurrency * (1 + writer.most_uncommitted_per_slot)
+        self._window = Window(MOST_HELD if self._spec.batch else of_slots)
         self._loader = Loader(cells, self._window, seed, answered=self._keep)
         self._durable: asyncio.Queue[Work | None] = asyncio.Queue()
         self._failures = 0

@@ -30,7 +30,8 @@ PACE_OF_CALLS = 200
 FAST_A_SECOND = 500.0
 LEAST_TO_COME = 1_000
 """Calls still to be written from which on a process is worth its start, which takes as long as a thread writes them."""
-BY_A_THREAD, BY_A_PROCESS = 1, 3
+BY_A_THREAD, BY_A_PROCESS, FROM_WORKERS = 1, 3, 5
+"""How many answers a slot may have uncommitted: the longer their way to the disk, the more go on it without a wait."""
 GATHERS_S = 0.01
 WRITTEN_BY = "written_by"
 """Where a session's provenance says that a process writes."""
@@ -68,6 +69,11 @@ class Keeps(Protocol):
     @property
     def uncommitted_per_slot(self) -> int:
         """How many answers a slot may have handed in that are not durable yet, before it hands in another."""
+        ...
+
+    @property
+    def most_uncommitted_per_slot(self) -> int:
+        """How many that may come to be."""
         ...
 
     def call(self, row: NewCall, then: Callable[[int], None]) -> None:
@@ -124,6 +130,11 @@ class Writer:
     def uncommitted_per_slot(self) -> int:
         """One by a thread; some more by a process, which takes longer to say that they are durable."""
         return BY_A_THREAD if self._scribe is None else BY_A_PROCESS
+
+    @property
+    def most_uncommitted_per_slot(self) -> int:
+        """What a process may have."""
+        return BY_A_PROCESS
 
     def warm_up(self, to_come: int) -> None:
         """Begin to make a process ready that may write, if so many calls to come may be worth it."""

@@ -17,7 +17,7 @@ from steelyard.engine.judging.judges import INSTRUCTION_TOKENS
 from steelyard.engine.lanes import concurrency_of
 from steelyard.engine.money.budget import ASSUMED_OUTPUT_TOKENS, WorstCase, input_bound, is_free, output_bound
 from steelyard.engine.pipeline import MOST_SCORERS
-from steelyard.engine.writer import BY_A_PROCESS, BY_A_THREAD, WRITTEN_BY
+from steelyard.engine.writer import BY_A_PROCESS, BY_A_THREAD, FROM_WORKERS, WRITTEN_BY
 from steelyard.plan.plan import Plan, plan_from_document
 from steelyard.store import Store
 from steelyard.store.rows.account import CUT_OFF_CALLS, CUT_OFF_USD
@@ -56,7 +56,7 @@ def cut_off(cells: Sequence[Cell], resume: RunInfo, store: Store) -> CutOff | No
         return CutOff(calls=int(counted[CUT_OFF_CALLS]), usd=counted.get(CUT_OFF_USD))
     killed = _Killed(
         plan=plan_from_document(resume.plan),
-        each=1 + (BY_A_PROCESS if WRITTEN_BY in origin or origin.get("workers") else BY_A_THREAD),
+        each=1 + (FROM_WORKERS if origin.get("workers") else BY_A_PROCESS if WRITTEN_BY in origin else BY_A_THREAD),
         rows={(info.model, info.label): info.id for info in store.cells(resume.id) if info.id is not None},
         store=store,
     )

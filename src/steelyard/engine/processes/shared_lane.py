@@ -17,7 +17,7 @@ from steelyard.engine.processes.frames import CallRow, HeldBack, Items, ScoreRow
 from steelyard.engine.processes.hand import Hand
 from steelyard.engine.schedule.horizon import Place
 from steelyard.engine.work import OpenCell, Work
-from steelyard.engine.writer import BY_A_PROCESS, Writer
+from steelyard.engine.writer import FROM_WORKERS, Writer
 
 READY_A_WORKER = 128
 
@@ -194,7 +194,7 @@ class SharedLane:
 
     def at_risk(self, hand: Hand) -> int:
         """The calls that a worker's death can cost at the utmost: those behind answers and verdicts not handed in."""
-        asked = min(len(hand.in_hand[self.model]), (1 + BY_A_PROCESS) * hand.slots[self.model])
+        asked = min(len(hand.in_hand[self.model]), (1 + FROM_WORKERS) * hand.slots[self.model])
         judges = [waiting.cell.cell.judge for waiting in self._unscored.values() if waiting.hand is hand]
         heard = sum(judge.calls_per_answer for judge in judges if judge is not None)
         return asked * self.cells[0].cell.spec.calls_per_answer + heard

@@ -62,7 +62,7 @@ from steelyard.engine.stage import distinct_providers, measuring, opened, probe,
 from steelyard.engine.weight.loops import loop_factory
 from steelyard.engine.weight.resources import Resources
 from steelyard.engine.work import OpenCell
-from steelyard.engine.writer import BY_A_PROCESS
+from steelyard.engine.writer import FROM_WORKERS
 from steelyard.errors import SteelyardError
 from steelyard.plan.plan import plan_from_document
 from steelyard.providers.refusals import LONGEST_ASKED_S
@@ -88,7 +88,7 @@ class Keeper:
         self._has_room = asyncio.Event()
         self._has_room.set()
         self.numbers_of_cells: dict[int, int] = {}
-        self.uncommitted_per_slot = BY_A_PROCESS
+        self.uncommitted_per_slot = self.most_uncommitted_per_slot = FROM_WORKERS
 
     def call(self, row: NewCall, then: Callable[[int], None]) -> None:
         """Hand in a call."""
