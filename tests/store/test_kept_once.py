@@ -374,6 +374,18 @@ def test_a_call_that_has_all_the_scores_it_can_have_takes_none_from_the_next():
         assert store.columns(cell).scores["accuracy"].tolist() == [0.0, 1.0]
 
 
+def test_of_many_answers_to_one_question_the_newest_is_used_again():
+    times_s = random.Random(4).sample(range(1, 10_000), 1_200)
+    with Store.open("s.db") as store:
+        run, cell, session = begun(store)
+        rows = [new_call(cell, session, i, text=str(at_s), at_s=float(at_s)) for i, at_s in enumerate(times_s)]
+        store.append_calls(rows)
+        digest = rows[0].call.digest
+        found = store.answers.find(known_of(store, run.id), [digest, b"another"])
+    assert found.keys() == {digest}
+    assert found[digest].call.completion.text == str(max(times_s))
+
+
 @pytest.mark.parametrize("grader", [None, "p"])
 def test_scores_digests_and_answers_are_found_without_reading_whole_tables(grader):
     statements = []
