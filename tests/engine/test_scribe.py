@@ -21,6 +21,7 @@ from command import ok, steelyard
 from forks import Started
 from server import serving
 from steelyard.engine import writer
+from steelyard.engine.processes import child
 from steelyard.engine.progress import Progress
 from steelyard.errors import EnvironmentFault
 from steelyard.store import Store
@@ -54,6 +55,7 @@ def hired_at_once(monkeypatch):
     serve = writer.Writer.serve
 
     async def hire_and_serve(self):
+        assert self._idle is not None
         await self._hire(self._idle)
         await serve(self)
 
@@ -120,6 +122,7 @@ def test_a_process_writes_the_same_records_as_a_thread_and_ends_with_the_run(hir
     assert scores(by_process) == scores(by_thread)
     assert len(scores(by_thread)) == ITEMS
     assert len(seen) == 1
+    assert written_by_a_process()
     assert not psutil.pid_exists(seen[0].pid)
     with Store.open() as store:
         ours, theirs = (store.sessions(each.info.id)[0].resources for each in (by_thread, by_process))
@@ -300,9 +303,40 @@ def test_after_kill_9_of_the_run_its_scribe_ends_too():
     with serving(parity) as server:
         command = ["run", "cases.jsonl", "-m", "openai/m", "--base-url", server.url, "--concurrency", "8", "--quiet"]
         with Started(*command, settings=EARLY) as process:
-            (writing,) = wait_for(scribes)
+            wait_for(written_by_a_process)
+            (writing,) = scribes()
             os.kill(process.pid, signal.SIGKILL)
         writing.wait(60)
+
+
+def test_a_process_that_does_not_come_to_be_ready_leaves_the_writing_to_the_thread(monkeypatch):
+    monkeypatch.setattr(writer, "LEAST_TO_COME", 0)
+    monkeypatch.setattr(writer, "READY_WITHIN_S", 0.5)
+    start, started = child.start, []
+
+    def frozen(module):
+        process, end = start(module)
+        process.send_signal(signal.SIGSTOP)
+        started.append(process)
+        return process, end
+
+    monkeypatch.setattr(child, "start", frozen)
+    with serving(parity) as server:
+        done = run(server)
+    assert (done.status, len(scores(done))) == ("done", ITEMS)
+    assert [process.returncode for process in started] == [-signal.SIGKILL]
+
+
+@pytest.mark.parametrize("fault", [RuntimeError("can't start new thread"), OSError("no memory"), ValueError("?")])
+def test_whatever_keeps_the_process_from_starting_a_run_goes_on_without(fault, monkeypatch):
+    def fails(module):
+        raise fault
+
+    monkeypatch.setattr(writer, "LEAST_TO_COME", 0)
+    monkeypatch.setattr(child, "start", fails)
+    with serving(parity) as server:
+        done = run(server)
+    assert (done.status, len(scores(done))) == ("done", ITEMS)
 
 
 def test_a_key_that_a_service_echoes_is_not_written_by_the_process_either(hired_at_once, monkeypatch):

@@ -450,6 +450,7 @@ def _hire_at_once(monkeypatch):
     serve = writer.Writer.serve
 
     async def hire_and_serve(self):
+        assert self._idle is not None
         await self._hire(self._idle)
         await serve(self)
 

@@ -2,7 +2,6 @@
 
 import sqlite3
 import threading
-import time
 
 import msgspec
 import pytest
@@ -140,9 +139,9 @@ def test_answers_are_written_on_while_a_dictionary_is_made_of_many(tmp_path, few
         store.append_calls(calls[600:610])
         assert query(tmp_path / "s.db", "SELECT count(*) FROM dictionaries") == [(0,)]
         may_end.set()
+        store._pen._dictionaries._trainer.shutdown(wait=True)
         for new in calls[610:]:
             store.append_calls([new])
-            time.sleep(0.01)
         assert query(tmp_path / "s.db", "SELECT count(*) FROM dictionaries") == [(1,)]
         assert [record.call.request for record in store.records(run.id)] == [new.call.request for new in calls]
     frames = [data for (data,) in query(tmp_path / "s.db", "SELECT payload FROM calls ORDER BY id")]

@@ -30,6 +30,7 @@ PACE_OF_CALLS = 200
 FAST_A_SECOND = 500.0
 LEAST_TO_COME = 1_000
 """Calls still to be written from which on a process is worth its start, which takes as long as a thread writes them."""
+READY_WITHIN_S = 10.0
 BY_A_THREAD, BY_A_PROCESS, FROM_WORKERS = 1, 3, 5
 """How many answers a slot may have uncommitted: the longer their way to the disk, the more go on it without a wait."""
 GATHERS_S = 0.01
@@ -214,9 +215,9 @@ class Writer:
 
     async def close(self) -> None:
         """End the writer's thread after what it is doing, and its process; ``figures`` are what that took."""
-        for begun in (self._warming, self._hiring):
-            if begun is not None:
-                await begun
+        if self._warming is not None:
+            self._warming.cancel()  # which means something only where it is not done yet
+        await asyncio.gather(*filter(None, (self._warming, self._hiring)), return_exceptions=True)
         if (scribe := self._scribe or self._idle) is not None:
             self.figures = await scribe.end()
         self._thread.shutdown()
@@ -224,10 +225,14 @@ class Writer:
     async def _make_ready(self) -> None:
         scribe = Scribe(self._store.address)
         try:
-            await scribe.start()
+            async with asyncio.timeout(READY_WITHIN_S):
+                await scribe.start()
             self._idle = scribe
-        except (OSError, EnvironmentFault, StoreError):  # then the thread writes
-            await scribe.end()
+        except Exception:  # noqa: BLE001 - whatever it is, the thread can write
+            return
+        finally:
+            if self._idle is None:
+                await scribe.dismiss()
 
     def _keep_pace(self, calls: int) -> None:
         """Have the process write, where a thread would hold the interpreter against the event loop too often."""
@@ -244,7 +249,7 @@ class Writer:
         """From now on more is uncommitted at once, which a resume has to know."""
         try:
             await asyncio.to_thread(self.on_hire)
-        except StoreError:  # then the thread goes on
+        except Exception:  # noqa: BLE001 - whatever it is, the thread goes on
             return
         self._scribe = scribe
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -54,6 +55,7 @@ class Scribe:
 
     def __init__(self, location: str) -> None:
         self._location = location
+        self._process: subprocess.Popen[bytes] | None = None
         self._wire: Wire | None = None
         self._known_keys: set[str] = set()
         self._decoder = msgspec.msgpack.Decoder(ready(list[FromScribe]))
@@ -81,7 +83,16 @@ class Scribe:
             await self._bury(self._wire)
         return figures
 
+    async def dismiss(self) -> None:
+        """See it gone at once, whatever it is at: it was given nothing to write."""
+        if self._wire is not None:
+            self._wire.close()
+        if self._process is not None:
+            self._process.kill()
+            await asyncio.to_thread(child.bury, self._process)
+
     async def _bury(self, wire: Wire) -> str:
+        assert self._process is not None
         wire.close()
         return await asyncio.to_thread(child.bury, self._process)
 
@@ -110,8 +121,8 @@ async def _serve() -> None:
     from steelyard.store.database.opening import database_at  # a worker imports this module too, and no database
     from steelyard.store.pen import Pen
 
-    pen = Pen(database_at(opening.store))
     try:
+        pen = Pen(database_at(opening.store))
         pen.open(create=False)
     except StoreError as error:
         wire.say(Broken(text=str(error)))

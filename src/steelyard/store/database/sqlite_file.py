@@ -26,11 +26,11 @@ OF_EACH_CONNECTION = (
     "PRAGMA synchronous=FULL",
     "PRAGMA foreign_keys=ON",
     "PRAGMA cache_size=-8000",
-    "PRAGMA wal_autocheckpoint=8000",
 )
 """Items are asked in random order, so nearly every row changes a page of its own in each index of a large store: pages
-are small (which counts only while a file is empty), stay at hand (8 MB of them, where SQLite has 2), and go from the
-log into the file once for many changes (a log of 32 MB, where SQLite has 4)."""
+are small (which counts only while a file is empty) and stay at hand (8 MB of them, where SQLite has 2)."""
+LOG_BYTES = 32_000_000
+"""So long the log grows before its pages go into the file, each once for many changes; SQLite has 4 MB."""
 
 # A quota is told as a failed write, and a log that cannot grow as a failure to size it.
 NO_ROOM = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)
@@ -146,6 +146,8 @@ def _configure(connection: Any, _: Any) -> None:
     connection.isolation_level = None  # transactions begin where we say so
     for pragma in OF_EACH_CONNECTION:
         connection.execute(pragma)
+    (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
+    connection.execute(f"PRAGMA wal_autocheckpoint={LOG_BYTES // page_bytes}")
 
 
 def _code(error: Exception) -> int:

@@ -23,6 +23,8 @@ from steelyard.types.ready import ready
 
 TABLE = schema.verdicts
 INSERT = TABLE.insert()
+MOST_LOOKED_AT = 500
+"""Of the replies to one question, the last ones."""
 
 
 class KeptVerdicts(Struct, frozen=True, kw_only=True):
@@ -57,7 +59,7 @@ class VerdictStore:
         with self._reading() as connection:
             columns = [TABLE.c.payload, TABLE.c.cost_usd]
             chosen = self._usable(connection, columns, judge, but_not_run, since_s, before_s)
-            asked_so = chosen.where(TABLE.c.id.in_(known.rows_of(digest)), TABLE.c.digest == digest)
+            asked_so = chosen.where(TABLE.c.id.in_(known.rows_of(digest)[-MOST_LOOKED_AT:]), TABLE.c.digest == digest)
             newest = asked_so.order_by(TABLE.c.started_s.desc(), TABLE.c.id.desc())
             row = connection.execute(newest.limit(1)).first()
             return (

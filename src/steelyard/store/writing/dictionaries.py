@@ -42,7 +42,7 @@ worth that where as many items follow as went before."""
 ENOUGH_BYTES = 4_000_000
 LEAST = 100
 BYTES_AT_ONCE = 100_000
-"""Of more than so much it takes up to 0.2 s to train, too long for answers to wait."""
+"""Of more than so much it takes up to 0.3 s to train, too long for answers to wait."""
 PATTERN_BYTES = 2 * 1024
 FIRST_FREE_ID = 32_768  # below are those that the format's authors reserve
 LAST_ID = 2**31 - 1
@@ -141,7 +141,7 @@ def _made(gathered: Sequence[Any], patterns: bytes, size_bytes: int) -> Trained 
         trained = zstandard.train_dictionary(
             size_bytes - len(patterns), list(gathered), level=codec.LEVEL, dict_id=number
         )
-    except zstandard.ZstdError:
+    except (zstandard.ZstdError, MemoryError):
         return None
     return Trained(number=number, content=codec.squeezed(trained.as_bytes() + patterns))
 
@@ -187,7 +187,8 @@ class Dictionaries:
         """
         for packing in packings:
             if packing.is_ripe and not packing.is_in_training:
-                packing.train(self._elsewhere)
+                with suppress(RuntimeError):  # no thread is to be had at present: it stays ripe
+                    packing.train(self._elsewhere)
             if (trained := packing.take_trained()) is not None:
                 with suppress(StoreError):
                     packing.use(self._kept(packing.item_set, trained))
