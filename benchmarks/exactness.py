@@ -15,6 +15,7 @@ import statistics
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
+from itertools import pairwise
 from typing import NamedTuple
 
 import aiohttp
@@ -22,7 +23,6 @@ import msgspec
 import psutil
 import uvloop
 
-from steelyard.engine.asking.attempts import Stopwatch
 from steelyard.instrument.process import spawned
 from steelyard.instrument.selftest import SERVER, Beside, Errors, errors_of, selftest
 from steelyard.instrument.settings import Settings
@@ -88,12 +88,17 @@ async def timed(ask: Ask, streams: int) -> dict[str, Timing]:
         for turn in range(ROUNDS + 1):
             label = f"{number}/{turn}"
             dispatched_ns = time.perf_counter_ns()
-            watch = Stopwatch(dispatched_ns, dispatched_ns)
-            async for text in ask(label):
-                if text:
-                    watch.token(time.perf_counter_ns(), is_answer=True)
+            stamps_ns = [time.perf_counter_ns() async for text in ask(label) if text]
             if turn:
-                timings[label] = watch.stop(time.perf_counter_ns(), streamed=True)
+                timings[label] = Timing(
+                    scheduled_ns=dispatched_ns,
+                    dispatched_ns=dispatched_ns,
+                    first_token_ns=stamps_ns[0],
+                    last_token_ns=stamps_ns[-1],
+                    ended_ns=time.perf_counter_ns(),
+                    streamed=True,
+                    gaps_ns=tuple(after - before for before, after in pairwise(stamps_ns)),
+                )
 
     await asyncio.gather(*(stream(number) for number in range(streams)))
     return timings
