@@ -106,7 +106,7 @@ class Resources:
         self._clock = Clock()
         self._began_s = time.time()
         self._started_s = self._looked_s = time.monotonic()
-        self._cpu_s, self._machine_cpu_s = _cpu_s(self._process), machine_cpu_s()
+        self._cpu_s, self._machine_cpu_s = time.process_time(), machine_cpu_s()
         self.sample()
 
     async def watch(self) -> None:
@@ -114,7 +114,7 @@ class Resources:
         looks, slept_s = 0, self._clock.paused_s()
         while True:
             was_waiting, came = self._is_waiting(), self._came()
-            cpu_s, asked_s = _cpu_s(self._process), time.monotonic()
+            cpu_s, asked_s = time.process_time(), time.monotonic()
             await asyncio.sleep(INTERVAL_S)
             took_s = time.monotonic() - asked_s
             if (paused_s := self._clock.paused_s()) > slept_s:
@@ -124,7 +124,7 @@ class Resources:
             if len(self._lags_s) < MOST_LAGS:
                 self._lags_s.append(lag_s)
             if (was_waiting and self._is_waiting()) or self._came() > came:
-                self._waiting.add(lag_s, _cpu_s(self._process) - cpu_s, took_s)
+                self._waiting.add(lag_s, time.process_time() - cpu_s, took_s)
             self._peak_bytes = max(self._peak_bytes, self._process.memory_info().rss)
             looks += 1
             if looks % SERVED_EVERY == 0:
@@ -164,7 +164,7 @@ class Resources:
         """What this stretch of the run took; absent where not known. ``NAME/MODEL`` and ``NAME/DEVICE`` are of one."""
         figures = {
             "wall_s": time.monotonic() - self._started_s,
-            "cpu_s": _cpu_s(self._process) - self._cpu_s,
+            "cpu_s": time.process_time() - self._cpu_s,
             "machine_cpu_s": machine_cpu_s() - self._machine_cpu_s,
             "machine_cores": float(psutil.cpu_count() or 1),
             "peak_rss_bytes": float(self._peak_bytes),
@@ -253,8 +253,3 @@ def _load() -> dict[str, float]:
     with suppress(OSError):
         return {"load_1min_end": psutil.getloadavg()[0]}
     return {}
-
-
-def _cpu_s(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
