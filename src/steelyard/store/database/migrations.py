@@ -108,7 +108,7 @@ def _first_answers_are_timed(connection: Connection) -> None:
 
 
 def _digests_are_learnt_before_they_are_looked_for(connection: Connection) -> None:
-    """Their indexes cost as much writing as all else of a call: each row of them goes to another page."""
+    """Their indexes cost a page more to write for nearly every row, since digests are random."""
     for index in ("calls_by_digest", "verdicts_by_digest"):
         connection.exec_driver_sql(f"DROP INDEX IF EXISTS {index}")
 

@@ -24,7 +24,7 @@ from steelyard.types.ready import ready
 TABLE = schema.verdicts
 INSERT = TABLE.insert()
 MOST_LOOKED_AT = 500
-"""Of the replies to one question, the last ones."""
+"""So many of the replies to one question are looked through for the newest, the last ones."""
 
 
 class KeptVerdicts(Struct, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from functools import partial
@@ -48,6 +48,7 @@ FIRST_FREE_ID = 32_768  # below are those that the format's authors reserve
 LAST_ID = 2**31 - 1
 
 Transaction = Callable[[], AbstractContextManager[Connection]]
+Encoded = bytes | bytearray | memoryview
 
 
 class Trained(Struct, frozen=True, kw_only=True):
@@ -67,7 +68,7 @@ class Packing:
         self.item_set = item_set
         self._dictionary = dictionary
         self._trained = trained
-        self._gathered: list[bytes | bytearray | memoryview[int]] = []
+        self._gathered: list[Encoded] = []
         self._gathered_bytes = 0
         self._passed = 0
         self._patterns: dict[type, bytes] = {}
@@ -131,16 +132,14 @@ class Packing:
         self._dictionary = dictionary
 
 
-def _made(gathered: Sequence[Any], patterns: bytes, size_bytes: int) -> Trained | None:
+def _made(gathered: list[Encoded], patterns: bytes, size_bytes: int) -> Trained | None:
     """A dictionary for these, or ``None`` where they have nothing in common.
 
     It ends with a payload of each kind: training picks what recurs, and at times tears what all have in common.
     """
     number = FIRST_FREE_ID + secrets.randbelow(LAST_ID - FIRST_FREE_ID)
     try:
-        trained = zstandard.train_dictionary(
-            size_bytes - len(patterns), list(gathered), level=codec.LEVEL, dict_id=number
-        )
+        trained = zstandard.train_dictionary(size_bytes - len(patterns), gathered, level=codec.LEVEL, dict_id=number)
     except (zstandard.ZstdError, MemoryError):
         return None
     return Trained(number=number, content=codec.squeezed(trained.as_bytes() + patterns))
