@@ -1,6 +1,7 @@
 """What a run and its workers say to one another where two things happen at once, or in the other order."""
 
 import asyncio
+from functools import partial
 from types import SimpleNamespace
 
 import msgspec
@@ -10,7 +11,7 @@ from steelyard.engine.asking.attempts import RetryPolicy
 from steelyard.engine.money.budget import SPENT, Grant, Ledger
 from steelyard.engine.processes import worker
 from steelyard.engine.processes.crew import Crew
-from steelyard.engine.processes.frames import Begin, Books, End, LaneDone, Room, Stop, Weighed
+from steelyard.engine.processes.frames import Begin, Books, End, Items, LaneDone, Room, Stop, Weighed
 from steelyard.engine.processes.hand import Hand
 from steelyard.engine.processes.shared_lane import SharedLane
 from steelyard.plan.plan import BenchmarkSpec, Plan
@@ -266,6 +267,64 @@ def test_where_one_worker_ran_out_of_money_and_the_last_other_one_died_the_budge
         return reasons, crew.ledger.is_exhausted, lane._is_over.is_set()
 
     assert asyncio.run(story()) == ([SPENT], True, True)
+
+
+def test_a_lane_is_not_over_before_the_scores_that_came_with_its_calls_are_durable():
+    """Or what they are of would be scored a second time in the place of a worker that died."""
+
+    async def story():
+        kept, told, counted = [], [], []
+        keep = SimpleNamespace(
+            call=lambda row, then: kept.append(partial(then, 7)),
+            scores=lambda row, then: kept.append(then) or told.append(row),
+        )
+        hand = SimpleNamespace(
+            is_alive=True, done=set(), in_hand={"m": {(0, 3, 0)}}, keep=lambda *row: told.append(row)
+        )
+        lane = a_lane(SimpleNamespace(hands=[hand], has_hands=True, ledger=Ledger()))
+        lane._is_drawn = True
+        (cell,) = lane.cells
+        hand.cells = [cell]
+        cell.cell.info = SimpleNamespace(scored=("accuracy",))
+        cell.new_score = lambda call_id, completion, scores: (call_id, scores)
+        cell.progress.count_call = lambda call, **how: counted.append("call")
+        cell.progress.count_score = lambda score, **how: counted.append("score")
+        cell.horizon = SimpleNamespace(leave=counted.append)
+        call = SimpleNamespace(repeat=0, failure=None, completion=None)
+        row = SimpleNamespace(position=3, call=call, reused_from=None, saved_usd=None)
+        lane.call(hand, SimpleNamespace(number=5, cell=0, row=row, scores={"accuracy": 1.0}), keep)
+        hand.is_alive = False
+        lane.lost(hand)
+        states = [(lane._is_over.is_set(), tuple(counted))]
+        for _ in range(2):
+            kept.pop()()
+            states.append((lane._is_over.is_set(), tuple(counted)))
+        return states, told, lane.knows(7)
+
+    states, told, is_known = asyncio.run(story())
+    assert states == [(False, ()), (False, ("call",)), (True, ("call", "score", (3, 0)))]
+    assert told == [(7, {"accuracy": 1.0}), (5, 7)]
+    assert not is_known
+
+
+def test_while_a_worker_loads_some_items_the_next_ones_are_on_their_way():
+    async def story():
+        said = []
+        supply = worker.Supply(SimpleNamespace(say=said.append), "m", {0: "cell"}, 2)
+        items = supply()
+        first = asyncio.ensure_future(anext(items))
+        await asyncio.sleep(0)
+        asked = [len(said)]
+        supply.items(Items(model="m", errands=((0, 1, 0), (0, 2, 0)), is_last=False))
+        came = [await first]
+        asked.append(len(said))
+        supply.items(Items(model="m", errands=((0, 3, 0),), is_last=True))
+        came += [some async for some in items]
+        return came, [*asked, len(said)]
+
+    came, asked = asyncio.run(story())
+    assert came == [[("cell", 1, 0), ("cell", 2, 0)], [("cell", 3, 0)]]
+    assert asked == [1, 2, 2]
 
 
 def test_what_a_dead_worker_handed_in_is_durable_before_anyone_looks_for_what_it_left_unscored():

@@ -35,6 +35,7 @@ from steelyard.engine.writer import Keeps
 from steelyard.errors import unended
 from steelyard.providers.batches import Answered, BatchService
 from steelyard.providers.services import where_the_key_is
+from steelyard.store.nouns import NewCall
 from steelyard.types import Call, Completion, Failure, Score
 
 MOST_SCORERS = 32
@@ -59,7 +60,9 @@ class Lane:
         policy: RetryPolicy,
         gates: Gates | None = None,
         on_stop: Callable[[str], None] = lambda reason: None,
+        scored_call: Callable[[NewCall, dict[str, Score], Callable[[int], None]], None] | None = None,
     ) -> None:
+        self._scored_call = scored_call
         self.cells, self._writer, self._progress = cells, writer, progress
         self.till: Till | None = None
         self._spec = cells[0].cell.spec
@@ -273,23 +276,37 @@ class Lane:
         return self.stopped is None
 
     def _keep(self, work: Work) -> None:
-        self._writer.call(work.new_call(), partial(self._stored, work))
+        """Hand the call in: with its scores, where they may go together and are there at once."""
+        if self._scored_call is None or (scores := _scores_at_once(work)) is None:
+            self._writer.call(work.new_call(), partial(self._stored, work))
+        else:
+            work.scores = scores
+            self._scored_call(work.new_call(), scores, partial(self._stored_with_scores, work))
 
     def _stored(self, work: Work, call_id: int) -> None:
         """The call is durable: an answer goes on to be judged, a failure has come to its end."""
+        call = self._count(work, call_id)
+        if call.completion is None:
+            self._leave(work)
+        elif (scores := _scores_at_once(work)) is not None:
+            self._keep_scores(work, scores)
+        else:
+            self._durable.put_nowait(work)
+
+    def _stored_with_scores(self, work: Work, call_id: int) -> None:
+        """The call is durable, and its scores will be: the item is done."""
+        self._count(work, call_id)
+        self._done(work)
+
+    def _count(self, work: Work, call_id: int) -> Call:
+        """A call is durable: its slot may go on."""
         work.call_id = call_id
         work.when_durable()
         assert work.call is not None
         reused = work.reused
         saved_usd = None if reused is None else reused.cost_usd
         work.cell.progress.count_call(work.call, is_reused=reused is not None, saved_usd=saved_usd)
-        completion, protocol = work.call.completion, work.cell.cell.task.protocol
-        if completion is None:
-            self._leave(work)
-        elif is_quick(protocol, completion):
-            self._keep_scores(work, grade_at_once(protocol, work.sample, completion))
-        else:
-            self._durable.put_nowait(work)
+        return work.call
 
     async def _answer(self, work: Work) -> Call:
         work.started_at_s = self._clock.now_s()
@@ -400,7 +417,18 @@ class Lane:
     def _judged(self, work: Work, then: Callable[[], None]) -> None:
         """The scores are durable: the item is done."""
         then()
+        self._done(work)
+
+    def _done(self, work: Work) -> None:
         self._leave(work)
         if not work.answered_before:
             headline = work.cell.cell.info.scored[0]
             work.cell.progress.count_score(work.scores[headline], is_reused=work.reused is not None)
+
+
+def _scores_at_once(work: Work) -> dict[str, Score] | None:
+    """What is quick to judge, judged; of anything else nothing."""
+    completion, protocol = work.call.completion if work.call else None, work.cell.cell.task.protocol
+    if completion is None or not is_quick(protocol, completion):
+        return None
+    return grade_at_once(protocol, work.sample, completion)

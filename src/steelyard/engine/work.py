@@ -14,7 +14,7 @@ from steelyard.engine.reuse.cache import Identity
 from steelyard.engine.schedule.horizon import Horizon, Place, Stretch
 from steelyard.engine.schedule.order import grouped
 from steelyard.store.nouns import NewCall, NewScore, NewVerdict, Reusable, reply_to_keep_by
-from steelyard.types import Call, Request, Sample, Score
+from steelyard.types import Call, Completion, Request, Sample, Score
 
 
 def _nothing() -> None:
@@ -64,15 +64,8 @@ class Work(Struct, kw_only=True, eq=False):
     def new_score(self) -> NewScore:
         """The scores of the call, which is kept already."""
         assert self.call_id is not None
-        protocol = self.cell.cell.task.protocol
-        return NewScore(
-            call=self.call_id,
-            grader=protocol.name,
-            grader_version=protocol.version,
-            scores=self.scores,
-            reply=reply_to_keep_by(self.call.completion if self.call else None, self.scores),
-            verdicts=self.verdicts,
-        )
+        completion = self.call.completion if self.call else None
+        return self.cell.new_score(self.call_id, completion, self.scores, self.verdicts)
 
 
 @dataclass(kw_only=True)
@@ -86,6 +79,24 @@ class OpenCell:
     progress: CellProgress
     identity: Identity
     horizon: Horizon = field(default_factory=Horizon)
+
+    def new_score(
+        self,
+        call_id: int,
+        completion: Completion | None,
+        scores: dict[str, Score],
+        verdicts: tuple[NewVerdict, ...] = (),
+    ) -> NewScore:
+        """The scores of a call as they are to be kept."""
+        protocol = self.cell.task.protocol
+        return NewScore(
+            call=call_id,
+            grader=protocol.name,
+            grader_version=protocol.version,
+            scores=scores,
+            reply=reply_to_keep_by(completion, scores),
+            verdicts=verdicts,
+        )
 
     def remaining(self, stretch: Stretch) -> Iterator[tuple[int, int]]:
         """(position, repeat) of the stretch that are still to be asked: every item once, then again."""

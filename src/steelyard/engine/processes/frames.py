@@ -17,6 +17,7 @@ from msgspec import Struct
 from steelyard.benchmarks.readings import Reading
 from steelyard.store import NewCall, NewScore
 from steelyard.store.writing.codec import mended
+from steelyard.types import Score
 
 LENGTH_BYTES = 4
 
@@ -114,11 +115,15 @@ class Wanted(Said, frozen=True):
 
 
 class CallRow(Said, frozen=True):
-    """A call to be kept, as the ``number``-th row of this worker; ``cell`` as in ``Errand``."""
+    """A call to be kept, as the ``number``-th row of this worker; ``cell`` as in ``Errand``.
+
+    ``scores``, where they are there already, are to be kept once the call is durable; nothing is said of them again.
+    """
 
     number: int
     cell: int
     row: NewCall
+    scores: dict[str, Score] | None = None
 
 
 class ScoreRow(Said, frozen=True):

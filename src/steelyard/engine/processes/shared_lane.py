@@ -18,6 +18,7 @@ from steelyard.engine.processes.hand import Hand
 from steelyard.engine.schedule.horizon import Place
 from steelyard.engine.work import OpenCell, Work
 from steelyard.engine.writer import FROM_WORKERS, Writer
+from steelyard.types import Score
 
 READY_A_WORKER = 128
 
@@ -48,7 +49,7 @@ class Workers(Protocol):
 
 
 class Unscored(NamedTuple):
-    """A call that is kept and waits for the scores of the worker that made it."""
+    """A call that is kept and waits for its scores, from the worker that made it."""
 
     hand: Hand
     cell: OpenCell
@@ -100,7 +101,10 @@ class SharedJudge:
 
 
 class SharedLane:
-    """All cells of one model, dealt out among workers. Answers that were never scored are scored in this process."""
+    """All cells of one model, dealt out among workers. Answers that were never scored are scored in this process.
+
+    Scores that come with a call are this process's to keep: the lane is not over before they are durable.
+    """
 
     def __init__(self, inner: Lane, crew: Workers, left_over: Callable[[], AsyncIterable[Work]]) -> None:
         self.model, self.cells, self.concurrency = inner.model, inner.cells, inner.concurrency
@@ -111,6 +115,7 @@ class SharedLane:
         self._is_drawn = self._has_run_short = False
         self._is_wanted, self._is_over = asyncio.Event(), asyncio.Event()
         self._unscored: dict[int, Unscored] = {}
+        self._with_scores = 0
         for cell in self.cells:
             cell.progress.throttle = cell.progress.purse = SharedGate(
                 self.model, crew.hands, lambda standing: standing.own
@@ -173,7 +178,8 @@ class SharedLane:
         if errand in hand.in_hand[self.model]:
             hand.in_hand[self.model].discard(errand)
             self._in_hand -= 1
-        keep.call(said.row, partial(self._call_is_kept, hand, said, cell))
+        self._with_scores += said.scores is not None
+        keep.call(said.row, partial(self._call_is_kept, hand, said, cell, keep))
         if not self._in_hand:
             self._deal()
 
@@ -216,7 +222,7 @@ class SharedLane:
         self._deal()
 
     def _look_for_the_end(self) -> None:
-        if any(hand.is_alive and self.model not in hand.done for hand in self._crew.hands):
+        if self._with_scores or any(hand.is_alive and self.model not in hand.done for hand in self._crew.hands):
             return
         if self._has_run_short and (self._ready or not self._is_drawn) and self.stopped is None:
             self._inner.stop(SPENT)
@@ -247,22 +253,32 @@ class SharedLane:
             return most
         return min(most, math.ceil(len(self._ready) / (2 * len(self._crew.hands))))
 
-    def _call_is_kept(self, hand: Hand, said: CallRow, cell: OpenCell, call_id: int) -> None:
+    def _call_is_kept(self, hand: Hand, said: CallRow, cell: OpenCell, keep: Writer, call_id: int) -> None:
         row, is_reused = said.row, said.row.reused_from is not None
         cell.progress.count_call(row.call, is_reused=is_reused, saved_usd=row.saved_usd)
-        place = (row.position, row.call.repeat)
-        if row.call.failure is None:
-            self._unscored[call_id] = Unscored(hand, cell, place, is_reused)
-        if row.call.failure is not None or not hand.is_alive:
-            cell.horizon.leave(place)
+        call = Unscored(hand, cell, (row.position, row.call.repeat), is_reused)
+        if said.scores is not None:
+            scores = cell.new_score(call_id, row.call.completion, said.scores)
+            keep.scores(scores, partial(self._scores_with_call_are_kept, call, said.scores))
+        elif row.call.failure is None and hand.is_alive:
+            self._unscored[call_id] = call
+        else:
+            cell.horizon.leave(call.place)
         hand.keep(said.number, call_id)
 
+    def _scores_with_call_are_kept(self, call: Unscored, scores: dict[str, Score]) -> None:
+        self._count_scores(call, scores)
+        self._with_scores -= 1
+        self._look_for_the_end()
+
     def _scores_are_kept(self, hand: Hand, said: ScoreRow) -> None:
-        scored = self._unscored.pop(said.row.call)
-        headline = said.row.scores[scored.cell.cell.info.scored[0]]
-        scored.cell.progress.count_score(headline, is_reused=scored.is_reused)
-        scored.cell.horizon.leave(scored.place)
+        self._count_scores(self._unscored.pop(said.row.call), said.row.scores)
         hand.keep(said.number, said.row.call)
+
+    def _count_scores(self, call: Unscored, scores: dict[str, Score]) -> None:
+        headline = scores[call.cell.cell.info.scored[0]]
+        call.cell.progress.count_score(headline, is_reused=call.is_reused)
+        call.cell.horizon.leave(call.place)
 
 
 async def _nothing() -> Source:

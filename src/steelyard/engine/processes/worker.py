@@ -68,6 +68,7 @@ from steelyard.plan.plan import plan_from_document
 from steelyard.providers.refusals import LONGEST_ASKED_S
 from steelyard.secrets import scrub
 from steelyard.store import NewCall, NewScore
+from steelyard.types import Score
 from steelyard.types.ready import ready
 
 if TYPE_CHECKING:
@@ -92,9 +93,13 @@ class Keeper:
 
     def call(self, row: NewCall, then: Callable[[int], None]) -> None:
         """Hand in a call."""
+        self.scored_call(row, None, then)
+
+    def scored_call(self, row: NewCall, scores: dict[str, Score] | None, then: Callable[[int], None]) -> None:
+        """Hand in a call with its scores, which the run keeps when it is durable."""
         number = next(self._numbers)
         self._waiting[number] = then
-        self._wire.say(CallRow(number=number, cell=self.numbers_of_cells[row.cell], row=row))
+        self._wire.say(CallRow(number=number, cell=self.numbers_of_cells[row.cell], row=row, scores=scores))
 
     def scores(self, row: NewScore, then: Callable[[], None]) -> None:
         """Hand in the scores of a call that is durable."""
@@ -126,7 +131,7 @@ class Keeper:
 
 
 class Supply:
-    """The items that the run leaves to one lane here, asked for as there is room for them."""
+    """The items that the run leaves to one lane here: while some are loaded, the next ones are on their way."""
 
     def __init__(self, wire: Wire, model: str, cells: dict[int, OpenCell], most: int) -> None:
         self._wire, self._model, self._cells, self._most = wire, model, cells, most
@@ -147,13 +152,18 @@ class Supply:
         self._came.set()
 
     async def __call__(self) -> Source:
-        """What the run leaves to this lane, whenever the lane is through with what it had."""
-        while not self._is_last:
-            self._came.clear()
-            self._wire.say(Wanted(model=self._model, most=self._most))
+        """What the run leaves to this lane, some at a time."""
+        self._ask()
+        while self._items or not self._is_last:
             await self._came.wait()
+            self._came.clear()
             items, self._items = self._items, []
+            self._ask()
             yield items
+
+    def _ask(self) -> None:
+        if not self._is_last:
+            self._wire.say(Wanted(model=self._model, most=self._most))
 
 
 class Worker:
@@ -253,6 +263,7 @@ class Worker:
             policy=gates.policy,
             gates=gates,
             on_stop=partial(self._stopped, spec.id),
+            scored_call=self._keeper.scored_call,
         )
         lane.pay_from(self._ledger)
         for gate, throttle in enumerate(lane.throttles):

@@ -79,19 +79,21 @@ class Waiting:
 class Resources:
     """Samples while the run goes on; ``figures`` sums it up.
 
-    ``pids`` gives the processes that answer for each model, ``is_waiting`` whether requests are on their way.
+    ``pids`` gives the processes that answer for each model, if any is to be looked at; ``is_waiting`` whether requests
+    are on their way.
     ``came`` is how many have come to their end: of a very fast service none may be on its way when that is looked at.
     """
 
     def __init__(
         self,
-        pids: Callable[[], Mapping[str, Sequence[int]]] = dict,
+        pids: Callable[[], Mapping[str, Sequence[int]]] | None = None,
         *,
         is_waiting: Callable[[], bool] = lambda: False,
         came: Callable[[], int] = lambda: 0,
         gpus: Gpus | None = None,
     ) -> None:
-        self._pids, self._is_waiting, self._came, self._gpus = pids, is_waiting, came, gpus
+        self._is_alone = pids is None and gpus is None
+        self._pids, self._is_waiting, self._came, self._gpus = pids or dict, is_waiting, came, gpus
         self._process = psutil.Process()
         self._lags_s: list[float] = []
         self._waiting = Waiting()
@@ -127,7 +129,7 @@ class Resources:
                 self._waiting.add(lag_s, time.process_time() - cpu_s, took_s)
             self._peak_bytes = max(self._peak_bytes, self._process.memory_info().rss)
             looks += 1
-            if looks % SERVED_EVERY == 0:
+            if looks % SERVED_EVERY == 0 and not self._is_alone:
                 await asyncio.to_thread(self.sample_models)
 
     def sample(self) -> None:
