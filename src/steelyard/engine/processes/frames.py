@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections import deque
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import msgspec
 from msgspec import Struct
@@ -275,20 +276,30 @@ ToRun = (
 M = TypeVar("M")
 
 
-class Wire:
-    """One end of the wire. What is said within one turn of the event loop goes as one frame."""
+class Wire(asyncio.Protocol):
+    """One end of the wire. What is said within one turn of the event loop goes as one frame.
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader, self._writer = reader, writer
+    Frames are cut where the event loop hands bytes over: a stream between them and who listens took longer than both.
+    What has come and is not heard yet is bounded by what the other side may have under way, not here.
+    """
+
+    def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._unsent: list[Said] = []
         self._encode = msgspec.msgpack.Encoder().encode
+        self._unsent: list[Said] = []
+        self._bytes = bytearray()
+        self._frames: deque[bytearray] = deque()
+        self._listener: asyncio.Future[None] | None = None
+        self._is_gone = False
+        self._may_write, self._is_closed = asyncio.Event(), asyncio.Event()
+        self._may_write.set()
 
     @classmethod
     async def over(cls, end: socket.socket) -> Wire:
         """The wire, from one end of a pair of sockets."""
         end.setblocking(False)
-        return cls(*await asyncio.open_connection(sock=end))
+        _, wire = await asyncio.get_running_loop().create_connection(cls, sock=end)
+        return wire
 
     def say(self, message: Said) -> None:
         """Tell the other side, soon and in order. What it cannot hear any more is dropped."""
@@ -297,33 +308,79 @@ class Wire:
         self._unsent.append(message)
 
     async def hear(self, decoder: msgspec.msgpack.Decoder[list[M]]) -> Sequence[M]:
-        """The next frame's messages; none where the other side has gone."""
-        try:
-            length = int.from_bytes(await self._reader.readexactly(LENGTH_BYTES), "big")
-            return decoder.decode(await self._reader.readexactly(length))
-        except (asyncio.IncompleteReadError, ConnectionError):
-            return []
+        """The next frame's messages; none where the other side has gone. One listens at a time."""
+        while not self._frames:
+            if self._is_gone:
+                return []
+            self._listener = self._loop.create_future()
+            await self._listener
+        return decoder.decode(self._frames.popleft())
 
     async def flush(self) -> None:
-        """Return when everything said has left."""
+        """Return when everything said has left, but for what the system takes at once; raise where nobody is there."""
         self._send()
-        await self._writer.drain()
+        await self._may_write.wait()
+        if self._is_gone:
+            raise ConnectionResetError("the other side is gone")
 
     async def leave(self) -> None:
         """Return when the other side has been sent everything, and say no more."""
         await self.flush()
-        self._writer.close()
-        await self._writer.wait_closed()
+        self.close()
+        await self._is_closed.wait()
 
     def close(self) -> None:
         """Say no more, hear no more."""
-        self._writer.close()
+        self._transport.close()
 
     def _send(self) -> None:
         messages, self._unsent = self._unsent, []
-        if messages and not self._writer.is_closing():
+        if messages and not self._transport.is_closing():
             try:
                 frame = self._encode(messages)
             except UnicodeEncodeError:  # half a surrogate pair in an answer: sent as the store would keep it
                 frame = self._encode([mended(message) for message in messages])
-            self._writer.write(len(frame).to_bytes(LENGTH_BYTES, "big") + frame)
+            self._transport.write(len(frame).to_bytes(LENGTH_BYTES, "big") + frame)
+
+    def _wake(self) -> None:
+        listener, self._listener = self._listener, None
+        if listener is not None and not listener.done():  # who listened may have been called off
+            listener.set_result(None)
+
+    # What the event loop calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The wire stands."""
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Cut out the frames that are complete."""
+        self._bytes += data
+        while len(self._bytes) >= LENGTH_BYTES:
+            end = LENGTH_BYTES + int.from_bytes(self._bytes[:LENGTH_BYTES], "big")
+            if len(self._bytes) < end:
+                break
+            self._frames.append(self._bytes[LENGTH_BYTES:end])
+            del self._bytes[:end]
+        if self._frames:
+            self._wake()
+
+    def eof_received(self) -> None:
+        """The other side says no more."""
+        self._is_gone = True
+        self._wake()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The other side is gone, or this one has left."""
+        self._is_gone = True
+        self._wake()
+        self._may_write.set()
+        self._is_closed.set()
+
+    def pause_writing(self) -> None:
+        """More was said than the other side has taken so far."""
+        self._may_write.clear()
+
+    def resume_writing(self) -> None:
+        """It has caught up."""
+        self._may_write.set()
