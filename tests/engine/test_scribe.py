@@ -268,7 +268,10 @@ def test_a_file_in_the_working_folder_hides_no_module_of_the_process(hired_early
     assert written_by_a_process()
 
 
-def test_a_run_killed_while_a_process_writes_for_it_shows_what_is_durable_and_says_what_may_be_paid_twice():
+@pytest.mark.parametrize(("options", "each"), [([], 4), (["--workers", "2"], 6)], ids=["alone", "workers"])
+def test_a_run_killed_while_a_process_writes_for_it_shows_what_is_durable_and_says_what_may_be_paid_twice(
+    options, each
+):
     async def slowly(request, body, number):
         await asyncio.sleep(0.05)
         return await parity(request, body, number)
@@ -276,7 +279,7 @@ def test_a_run_killed_while_a_process_writes_for_it_shows_what_is_durable_and_sa
     slots = 8
     with serving(slowly) as server:
         command = ["run", "cases.jsonl", "-m", "openai/m", "--base-url", server.url, "--concurrency", str(slots)]
-        with Started(*command, "--quiet", settings=EARLY) as process:
+        with Started(*command, *options, "--quiet", settings=EARLY) as process:
             wait_for(written_by_a_process)
             wait_for(lambda: len(server.requests) > ITEMS / 2)
             os.kill(process.pid, signal.SIGKILL)
@@ -286,8 +289,8 @@ def test_a_run_killed_while_a_process_writes_for_it_shows_what_is_durable_and_sa
         assert shown["spending"]["calls"] >= so_far["n"]
         done = steelyard("run", "--resume", "last", "--quiet")
         assert done.returncode == 0, done.stderr
-        assert len(server.requests) - ITEMS <= 4 * slots
-    assert f"up to {4 * slots} calls without a record may be paid for twice" in done.stderr
+        assert len(server.requests) - ITEMS <= each * slots
+    assert f"up to {each * slots} calls without a record may be paid for twice" in done.stderr
     (told,) = [text for text in json.loads(ok("show", "--json"))["warnings"] if "killed" in text]
     assert told.startswith("The run was killed once: ")
 

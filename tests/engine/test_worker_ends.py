@@ -11,9 +11,10 @@ from steelyard.engine.asking.attempts import RetryPolicy
 from steelyard.engine.money.budget import SPENT, Grant, Ledger
 from steelyard.engine.processes import worker
 from steelyard.engine.processes.crew import Crew
-from steelyard.engine.processes.frames import Begin, Books, End, Items, LaneDone, Room, Stop, Weighed
+from steelyard.engine.processes.frames import Ahead, Begin, Books, End, Items, LaneDone, Room, Stop, Weighed
 from steelyard.engine.processes.hand import Hand
 from steelyard.engine.processes.shared_lane import SharedLane
+from steelyard.engine.writer import BY_A_THREAD, FROM_WORKERS, Writer
 from steelyard.plan.plan import BenchmarkSpec, Plan
 from steelyard.types import ModelSpec
 
@@ -63,8 +64,8 @@ def test_a_wish_to_stop_that_comes_early_is_heard_by_a_worker(when, monkeypatch)
     assert isinstance(said[-1], Weighed)
 
 
-def a_crew(ledger, **writer):
-    writer = SimpleNamespace(**({"is_full": False} | writer))
+def a_crew(ledger, writer=None, **settings):
+    writer = writer or SimpleNamespace(**({"is_full": False, "from_workers": BY_A_THREAD} | settings))
     plan = Plan(models=(LISTED,), benchmarks=(BenchmarkSpec(name="starter"),), workers=1, fresh=True)
     return Crew(
         plan,
@@ -141,7 +142,7 @@ def test_nobody_is_hired_while_the_store_is_away():
     assert asyncio.run(story()) == [(1, True)]
 
 
-def test_a_worker_hired_while_the_disk_is_full_is_told_so(monkeypatch):
+def test_a_worker_is_told_as_it_is_hired_that_the_disk_is_full_or_how_many_answers_may_be_under_way(monkeypatch):
     said = []
 
     class Hired(Hand):
@@ -160,9 +161,9 @@ def test_a_worker_hired_while_the_disk_is_full_is_told_so(monkeypatch):
 
     monkeypatch.setattr("steelyard.engine.processes.crew.Hand", Hired)
 
-    async def story(is_full):
+    async def story(**writer):
         said.clear()
-        crew = a_crew(Ledger(), is_full=is_full)
+        crew = a_crew(Ledger(), **writer)
         crew.lanes["m"] = a_lane(crew)
         crew.lanes["m"].cells.clear()
         await crew._hire(0)
@@ -170,7 +171,8 @@ def test_a_worker_hired_while_the_disk_is_full_is_told_so(monkeypatch):
         return said[1:]
 
     assert asyncio.run(story(is_full=True)) == [Room(is_there=False)]
-    assert asyncio.run(story(is_full=False)) == []
+    assert asyncio.run(story(from_workers=FROM_WORKERS)) == [Ahead(uncommitted=FROM_WORKERS)]
+    assert asyncio.run(story()) == []
 
 
 def test_money_that_a_worker_leaves_is_there_for_who_waits_for_it_as_soon_as_its_books_are_closed():
@@ -269,35 +271,58 @@ def test_where_one_worker_ran_out_of_money_and_the_last_other_one_died_the_budge
     assert asyncio.run(story()) == ([SPENT], True, True)
 
 
+def test_once_a_process_writes_workers_may_have_more_answers_on_their_way_to_it():
+    async def story():
+        writer, said = Writer(SimpleNamespace(), print), []
+        crew = a_crew(Ledger(), writer)
+        crew.hands.append(SimpleNamespace(say=said.append))
+        asking = worker.Worker(SimpleNamespace(say=print), begin())
+        allowed = [(crew.uncommitted_per_slot, asking._keeper.uncommitted_per_slot)]
+        await writer._hire(SimpleNamespace())
+        for message in said:
+            asking.hear(message)
+        return [*allowed, (crew.uncommitted_per_slot, asking._keeper.uncommitted_per_slot)]
+
+    assert asyncio.run(story()) == [(BY_A_THREAD, BY_A_THREAD), (FROM_WORKERS, FROM_WORKERS)]
+
+
+def a_scored_call(*others):
+    """A lane of which one worker has two items in hand; it hands in the first with its scores, which is not kept yet.
+
+    What is to happen is in ``due``, the last thing first; ``counted`` and ``told`` are what did.
+    """
+    due, told, counted = [], [], []
+    keep = SimpleNamespace(
+        call=lambda row, then: due.append(partial(then, 7)),
+        scores=lambda row, then: due.append(then) or told.append(row),
+    )
+    hand = SimpleNamespace(
+        is_alive=True, done=set(), in_hand={"m": {(0, 3, 0), (0, 4, 0)}}, keep=lambda *row: told.append(row)
+    )
+    lane = a_lane(SimpleNamespace(hands=[hand, *others], has_hands=True, ledger=Ledger()))
+    lane._is_drawn, lane._in_hand = True, 2
+    (cell,) = hand.cells = lane.cells
+    cell.cell.info = SimpleNamespace(scored=("accuracy",))
+    cell.new_score = lambda call_id, completion, scores: (call_id, scores)
+    cell.progress.count_call = lambda call, **how: counted.append("call")
+    cell.progress.count_score = lambda score, **how: counted.append("score")
+    cell.horizon = SimpleNamespace(leave=counted.append)
+    call = SimpleNamespace(repeat=0, failure=None, completion=None)
+    row = SimpleNamespace(position=3, call=call, reused_from=None, saved_usd=None)
+    lane.call(hand, SimpleNamespace(number=5, cell=0, row=row, scores={"accuracy": 1.0}), keep)
+    return lane, hand, due, told, counted
+
+
 def test_a_lane_is_not_over_before_the_scores_that_came_with_its_calls_are_durable():
     """Or what they are of would be scored a second time in the place of a worker that died."""
 
     async def story():
-        kept, told, counted = [], [], []
-        keep = SimpleNamespace(
-            call=lambda row, then: kept.append(partial(then, 7)),
-            scores=lambda row, then: kept.append(then) or told.append(row),
-        )
-        hand = SimpleNamespace(
-            is_alive=True, done=set(), in_hand={"m": {(0, 3, 0)}}, keep=lambda *row: told.append(row)
-        )
-        lane = a_lane(SimpleNamespace(hands=[hand], has_hands=True, ledger=Ledger()))
-        lane._is_drawn = True
-        (cell,) = lane.cells
-        hand.cells = [cell]
-        cell.cell.info = SimpleNamespace(scored=("accuracy",))
-        cell.new_score = lambda call_id, completion, scores: (call_id, scores)
-        cell.progress.count_call = lambda call, **how: counted.append("call")
-        cell.progress.count_score = lambda score, **how: counted.append("score")
-        cell.horizon = SimpleNamespace(leave=counted.append)
-        call = SimpleNamespace(repeat=0, failure=None, completion=None)
-        row = SimpleNamespace(position=3, call=call, reused_from=None, saved_usd=None)
-        lane.call(hand, SimpleNamespace(number=5, cell=0, row=row, scores={"accuracy": 1.0}), keep)
+        lane, hand, due, told, counted = a_scored_call()
         hand.is_alive = False
         lane.lost(hand)
         states = [(lane._is_over.is_set(), tuple(counted))]
         for _ in range(2):
-            kept.pop()()
+            due.pop()()
             states.append((lane._is_over.is_set(), tuple(counted)))
         return states, told, lane.knows(7)
 
@@ -305,6 +330,37 @@ def test_a_lane_is_not_over_before_the_scores_that_came_with_its_calls_are_durab
     assert states == [(False, ()), (False, ("call",)), (True, ("call", "score", (3, 0)))]
     assert told == [(7, {"accuracy": 1.0}), (5, 7)]
     assert not is_known
+
+
+def test_a_lane_is_not_over_while_a_worker_that_died_has_items_that_nobody_has_taken_back():
+    async def story():
+        through = SimpleNamespace(is_alive=True, done={"m"}, in_hand={"m": set()})
+        lane, dead, due, _, _ = a_scored_call(through)
+        dead.is_alive = False
+        due.pop()()
+        due.pop()()
+        was_over = lane._is_over.is_set()
+        hired = SimpleNamespace(is_alive=True, done=set(), in_hand={"m": set()}, say=print)
+        lane._crew.hands.append(hired)
+        lane.lost(dead)
+        return was_over, lane._is_over.is_set(), [position for _, position, _ in lane._ready]
+
+    assert asyncio.run(story()) == (False, False, [4])
+
+
+def test_a_lane_of_which_nothing_is_left_is_over_also_where_its_last_worker_died_after_its_last_word():
+    async def story():
+        lane, hand, due, _, _ = a_scored_call()
+        hand.in_hand["m"].clear()
+        lane._in_hand = 0
+        due.pop()()
+        lane.done(hand, None)
+        hand.is_alive = lane._crew.has_hands = False
+        was_over = lane._is_over.is_set()
+        due.pop()()
+        return was_over, lane._is_over.is_set()
+
+    assert asyncio.run(story()) == (False, True)
 
 
 def test_while_a_worker_loads_some_items_the_next_ones_are_on_their_way():

@@ -14,9 +14,10 @@ import pytest
 from aiohttp import web
 
 import steelyard as sy
-from command import ok
+from command import ok, steelyard
 from forks import Started
 from server import chunk, finish, serving, stream, usage
+from steelyard.engine.processes.hand import Hand
 from steelyard.errors import StoreError
 from steelyard.store import Store
 from steelyard.types import Price
@@ -162,6 +163,29 @@ def test_where_a_worker_is_killed_another_one_goes_on_and_no_completed_call_is_r
     assert "may be paid for twice" in told
 
 
+def test_where_the_only_worker_that_asks_a_model_is_killed_another_one_asks_the_rest(monkeypatch):
+    """Scores of its last answers become durable while the run still looks how it died."""
+    how_it_died = Hand.how_it_died
+
+    def found_out_slowly(hand):
+        time.sleep(0.05)
+        return how_it_died(hand)
+
+    monkeypatch.setattr(Hand, "how_it_died", found_out_slowly)
+    with serving(parity) as server:
+
+        def kill_the_busy_one():
+            until(lambda: len(server.requests) > 60)
+            max(workers_of(), key=lambda process: sum(process.cpu_times()[:2])).kill()
+
+        killing = threading.Thread(target=kill_the_busy_one)
+        killing.start()
+        ended, said = run([endpoint(server, concurrency=1)], 200, workers=2)
+        killing.join()
+    assert (ended.status, len(scores(ended))) == ("done", 200)
+    assert len(said) == 1
+
+
 @pytest.mark.long
 def test_workers_that_die_again_and_again_end_the_run_and_nothing_durable_is_lost(monkeypatch):
     monkeypatch.setattr("steelyard.engine.processes.crew.MOST_DEATHS", 1)
@@ -304,7 +328,7 @@ def test_a_worker_reads_no_file_through_and_loads_no_database_unless_earlier_ans
 
 
 @pytest.mark.long
-def test_after_kill_9_of_the_run_its_workers_end_and_a_resumed_run_repeats_no_completed_call():
+def test_after_kill_9_of_a_slow_run_its_workers_end_and_a_resumed_run_repeats_no_completed_call():
     write_cases(200)
     with serving(slowly) as server:
         process = started(server)
@@ -315,10 +339,12 @@ def test_after_kill_9_of_the_run_its_workers_end_and_a_resumed_run_repeats_no_co
         process.wait()
         _, alive = psutil.wait_procs(workers, timeout=30)
         assert not alive
-        resumed()
+        resumed = steelyard("run", "--resume", "last", "--quiet")
+        assert resumed.returncode == 0, resumed.stderr
         asked = asked_of(server)
     assert len(set(asked)) == 200
     assert len(asked) - 200 <= 16
+    assert "up to 16 calls without a record may be paid for twice" in resumed.stderr
     with Store.open() as store:
         assert sum(record.call.failure is None for record in store.records(store.run("last").id)) == 200
 

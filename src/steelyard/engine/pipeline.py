@@ -2,7 +2,8 @@
 
 Every model has a lane of its own, so models run side by side. A lane's window bounds how many items are anywhere
 between loading and the last write, which bounds every queue and the memory; one writer commits in batches; an answer
-is scored only after it is durable. Nothing here knows what a benchmark asks or how a provider answers.
+is scored only after it is durable, or scored in passing and its scores kept after. Nothing here knows what a benchmark
+asks or how a provider answers.
 """
 
 from __future__ import annotations

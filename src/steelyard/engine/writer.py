@@ -32,7 +32,10 @@ LEAST_TO_COME = 1_000
 """Calls still to be written from which on a process is worth its start, which takes as long as a thread writes them."""
 READY_WITHIN_S = 10.0
 BY_A_THREAD, BY_A_PROCESS, FROM_WORKERS = 1, 3, 5
-"""How many answers a slot may have uncommitted: the longer their way to the disk, the more go on it without a wait."""
+"""How many answers a slot may have uncommitted: the longer their way to the disk, the more go on it without a wait.
+
+From workers it is one too, until a process writes: a kill of a slow run, whose answers may be dear, costs few.
+"""
 GATHERS_S = 0.01
 WRITTEN_BY = "written_by"
 """Where a session's provenance says that a process writes."""
@@ -102,8 +105,8 @@ class Keeps(Protocol):
 class Writer:
     """The one writer: takes what has gathered while the last commit went on, and commits it in one transaction.
 
-    ``slots`` is how many answers the lane that has fewest may await at once; ``resume`` is what the run is called when
-    somebody wants to go on with it.
+    ``slots`` is how many answers the lane that has fewest may await at once; ``from_workers`` how many a slot of a
+    worker may have uncommitted; ``resume`` is what the run is called when somebody wants to go on with it.
     """
 
     def __init__(self, store: Store, tell: Callable[[str], None], *, resume: str = "last") -> None:
@@ -113,6 +116,8 @@ class Writer:
         self._has_room.set()
         self.on_room: Callable[[bool], None] = lambda is_there: None
         self.on_hire: Callable[[], None] = lambda: None
+        self.on_hired: Callable[[], None] = lambda: None
+        self.from_workers = BY_A_THREAD
         self.patience_s = PATIENCE_S
         self._times_held_up = 0
         self._calls: list[tuple[NewCall, Callable[[int], None]]] = []
@@ -251,7 +256,8 @@ class Writer:
             await asyncio.to_thread(self.on_hire)
         except Exception:  # noqa: BLE001 - whatever it is, the thread goes on
             return
-        self._scribe = scribe
+        self._scribe, self.from_workers = scribe, FROM_WORKERS
+        self.on_hired()
 
     async def _commit(self, calls: Sequence[NewCall], scores: Sequence[NewScore]) -> list[int]:
         """Write the batch; where the store is held up, hold the run up and try again until patience ends."""

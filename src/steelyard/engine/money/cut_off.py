@@ -7,8 +7,9 @@ What is durable is known: only what the run still lacks, answers and verdicts, c
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from msgspec import Struct
 
@@ -56,7 +57,7 @@ def cut_off(cells: Sequence[Cell], resume: RunInfo, store: Store) -> CutOff | No
         return CutOff(calls=int(counted[CUT_OFF_CALLS]), usd=counted.get(CUT_OFF_USD))
     killed = _Killed(
         plan=plan_from_document(resume.plan),
-        each=1 + (FROM_WORKERS if origin.get("workers") else BY_A_PROCESS if WRITTEN_BY in origin else BY_A_THREAD),
+        each=1 + _uncommitted(origin),
         rows={(info.model, info.label): info.id for info in store.cells(resume.id) if info.id is not None},
         store=store,
     )
@@ -67,6 +68,13 @@ def cut_off(cells: Sequence[Cell], resume: RunInfo, store: Store) -> CutOff | No
     known = [cost for cost in costs if cost is not None]
     usd = sum(known) if len(known) == len(costs) else None
     return CutOff(calls=calls, usd=_within_budget(usd, resume, store)) if calls else None
+
+
+def _uncommitted(origin: Mapping[str, Any]) -> int:
+    """How many answers a slot of a session may have had uncommitted, at the utmost."""
+    if WRITTEN_BY not in origin:
+        return BY_A_THREAD
+    return FROM_WORKERS if origin.get("workers") else BY_A_PROCESS
 
 
 def _as_it_was(cells: Sequence[Cell], killed: _Killed) -> Iterable[list[Cell]]:

@@ -20,6 +20,7 @@ from steelyard.engine.asking.attempts import RetryPolicy
 from steelyard.engine.money.budget import SPENT, Grant, Ledger
 from steelyard.engine.pipeline import Lane
 from steelyard.engine.processes.frames import (
+    Ahead,
     Begin,
     Books,
     Broken,
@@ -46,7 +47,7 @@ from steelyard.engine.processes.shared_lane import SharedLane
 from steelyard.engine.reuse.cache import oldest_used_s
 from steelyard.engine.weight.resources import together
 from steelyard.engine.work import OpenCell, Work
-from steelyard.engine.writer import Writer
+from steelyard.engine.writer import BY_A_THREAD, Writer
 from steelyard.errors import EnvironmentFault
 from steelyard.plan.plan import Plan
 from steelyard.types import ModelSpec
@@ -79,7 +80,7 @@ class Crew:
         self._tasks: set[asyncio.Task[None]] = set()
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._is_ending = False
-        writer.on_room = self._room
+        writer.on_room, writer.on_hired = self._room, self._ahead
 
     def take(self, inner: Lane, left_over: Callable[[], AsyncIterable[Work]]) -> SharedLane:
         """The lane, shared out; to be called before the workers are hired."""
@@ -123,6 +124,11 @@ class Crew:
         finally:
             waiting.cancel()
 
+    @property
+    def uncommitted_per_slot(self) -> int:
+        """How many answers a slot of a worker may have handed in that are not durable yet."""
+        return self._writer.from_workers
+
     async def kept(self) -> None:
         """Return when all that workers have handed in is durable."""
         await self._writer.drain()
@@ -160,6 +166,8 @@ class Crew:
         hand.done = self.lanes.keys() - hand.in_hand.keys()
         if self._writer.is_full:
             hand.say(Room(is_there=False))
+        if self.uncommitted_per_slot > BY_A_THREAD:
+            hand.say(Ahead(uncommitted=self.uncommitted_per_slot))
         self._begin(self._attend(hand))
 
     async def _earlier(self) -> Earlier | None:
@@ -264,6 +272,10 @@ class Crew:
     def _room(self, is_there: bool) -> None:
         for hand in self.hands:
             hand.say(Room(is_there=is_there))
+
+    def _ahead(self) -> None:
+        for hand in self.hands:
+            hand.say(Ahead(uncommitted=self.uncommitted_per_slot))
 
     def _fail(self, error: BaseException) -> None:
         if not self._failed.done():

@@ -86,6 +86,12 @@ class Room(Said, frozen=True):
     is_there: bool
 
 
+class Ahead(Said, frozen=True):
+    """So many answers a slot may be on their way to the disk from now on."""
+
+    uncommitted: int
+
+
 class Stop(Said, frozen=True):
     """Send nothing more to a model, for a reason."""
 
@@ -256,7 +262,7 @@ class HeldUp(Said, frozen=True):
 
 ToScribe = Open | Rows | End
 FromScribe = Ready | Durable | HeldUp | Broken | Weighed
-ToWorker = Begin | Items | Kept | Granted | Room | Stop | Held | End
+ToWorker = Begin | Items | Kept | Granted | Room | Ahead | Stop | Held | End
 ToRun = (
     Wanted
     | CallRow
@@ -319,6 +325,8 @@ class Wire(asyncio.Protocol):
     async def flush(self) -> None:
         """Return when everything said has left, but for what the system takes at once; raise where nobody is there."""
         self._send()
+        if self._transport.is_closing():
+            await asyncio.sleep(0)  # what was found out in writing is said in the next turn
         await self._may_write.wait()
         if self._is_gone:
             raise ConnectionResetError("the other side is gone")

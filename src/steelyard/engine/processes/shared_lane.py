@@ -17,7 +17,7 @@ from steelyard.engine.processes.frames import CallRow, HeldBack, Items, ScoreRow
 from steelyard.engine.processes.hand import Hand
 from steelyard.engine.schedule.horizon import Place
 from steelyard.engine.work import OpenCell, Work
-from steelyard.engine.writer import FROM_WORKERS, Writer
+from steelyard.engine.writer import Writer
 from steelyard.types import Score
 
 READY_A_WORKER = 128
@@ -33,6 +33,11 @@ class Workers(Protocol):
     @property
     def has_hands(self) -> bool:
         """Whether any worker is left."""
+        ...
+
+    @property
+    def uncommitted_per_slot(self) -> int:
+        """How many answers a slot of a worker may have handed in that are not durable yet."""
         ...
 
     async def until(self, over: asyncio.Event, drawing: asyncio.Future[None]) -> None:
@@ -200,7 +205,7 @@ class SharedLane:
 
     def at_risk(self, hand: Hand) -> int:
         """The calls that a worker's death can cost at the utmost: those behind answers and verdicts not handed in."""
-        asked = min(len(hand.in_hand[self.model]), (1 + FROM_WORKERS) * hand.slots[self.model])
+        asked = min(len(hand.in_hand[self.model]), (1 + self._crew.uncommitted_per_slot) * hand.slots[self.model])
         judges = [waiting.cell.cell.judge for waiting in self._unscored.values() if waiting.hand is hand]
         heard = sum(judge.calls_per_answer for judge in judges if judge is not None)
         return asked * self.cells[0].cell.spec.calls_per_answer + heard
@@ -210,6 +215,7 @@ class SharedLane:
         for waiting in self._unscored.values():
             if waiting.hand is hand:
                 waiting.cell.horizon.leave(waiting.place)
+        hand.done.add(self.model)
         self._take_back(hand)
         self._look_for_the_end()
 
@@ -222,13 +228,19 @@ class SharedLane:
         self._deal()
 
     def _look_for_the_end(self) -> None:
-        if self._with_scores or any(hand.is_alive and self.model not in hand.done for hand in self._crew.hands):
+        """The lane is over once nobody works on it. One that died does, until what it had in hand is taken back."""
+        if self._with_scores or any(self.model not in hand.done for hand in self._crew.hands):
             return
         if self._has_run_short and (self._ready or not self._is_drawn) and self.stopped is None:
             self._inner.stop(SPENT)
             self._crew.ledger.is_exhausted = True
-        if self._crew.has_hands:
+        if self._has_none_left or self._crew.has_hands:
             self._is_over.set()
+
+    @property
+    def _has_none_left(self) -> bool:
+        """Whether no item is left that anybody could ask."""
+        return self.stopped is not None or (self._is_drawn and not self._ready and not self._in_hand)
 
     def _deal(self) -> None:
         """Give items to those that have asked for some; the word that there are no more once none can come back."""
@@ -242,7 +254,7 @@ class SharedLane:
                 cell.progress.started_s = cell.progress.started_s or time.monotonic()
             hand.say(Items(model=self.model, errands=errands, is_last=False))
         self._is_wanted.set()
-        if self.stopped is not None or (self._is_drawn and not self._ready and not self._in_hand):
+        if self._has_none_left:
             while self._asking:
                 hand, _ = self._asking.popleft()
                 hand.say(Items(model=self.model, errands=(), is_last=True))

@@ -30,6 +30,7 @@ from steelyard.engine.money.budget import Ledger, Till, costs_nothing
 from steelyard.engine.pipeline import Lane
 from steelyard.engine.processes import child
 from steelyard.engine.processes.frames import (
+    Ahead,
     Begin,
     Books,
     Broken,
@@ -62,7 +63,7 @@ from steelyard.engine.stage import distinct_providers, measuring, opened, probe,
 from steelyard.engine.weight.loops import loop_factory
 from steelyard.engine.weight.resources import Resources
 from steelyard.engine.work import OpenCell
-from steelyard.engine.writer import FROM_WORKERS
+from steelyard.engine.writer import BY_A_THREAD, FROM_WORKERS
 from steelyard.errors import SteelyardError
 from steelyard.plan.plan import plan_from_document
 from steelyard.providers.refusals import LONGEST_ASKED_S
@@ -89,7 +90,7 @@ class Keeper:
         self._has_room = asyncio.Event()
         self._has_room.set()
         self.numbers_of_cells: dict[int, int] = {}
-        self.uncommitted_per_slot = self.most_uncommitted_per_slot = FROM_WORKERS
+        self.uncommitted_per_slot, self.most_uncommitted_per_slot = BY_A_THREAD, FROM_WORKERS
 
     def call(self, row: NewCall, then: Callable[[int], None]) -> None:
         """Hand in a call."""
@@ -223,6 +224,8 @@ class Worker:
                 self._draws.pop(number).set_result(usd)
             case Room():
                 self._keeper.room(said)
+            case Ahead(uncommitted=uncommitted):
+                self._keeper.uncommitted_per_slot = uncommitted
             case Stop(model=model, reason=reason):
                 self._lanes[model].stop(reason)
             case Held(model=model, seconds=seconds, gate=gate):
