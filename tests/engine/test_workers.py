@@ -18,6 +18,7 @@ from command import ok, steelyard
 from forks import Started
 from server import chunk, finish, serving, stream, usage
 from steelyard.engine.processes.hand import Hand
+from steelyard.engine.writer import Writer
 from steelyard.errors import StoreError
 from steelyard.store import Store
 from steelyard.types import Price
@@ -165,24 +166,29 @@ def test_where_a_worker_is_killed_another_one_goes_on_and_no_completed_call_is_r
 
 def test_where_the_only_worker_that_asks_a_model_is_killed_another_one_asks_the_rest(monkeypatch):
     """Scores of its last answers become durable while the run still looks how it died."""
-    how_it_died = Hand.how_it_died
+    how_it_died, commit = Hand.how_it_died, Writer._commit
 
     def found_out_slowly(hand):
-        time.sleep(0.05)
+        time.sleep(0.1)
         return how_it_died(hand)
 
+    async def commit_slowly(writer, calls, scores):
+        await asyncio.sleep(0.02)
+        return await commit(writer, calls, scores)
+
     monkeypatch.setattr(Hand, "how_it_died", found_out_slowly)
+    monkeypatch.setattr(Writer, "_commit", commit_slowly)
     with serving(parity) as server:
 
         def kill_the_busy_one():
-            until(lambda: len(server.requests) > 60)
-            max(workers_of(), key=lambda process: sum(process.cpu_times()[:2])).kill()
+            until(lambda: len(server.requests) > 20)
+            next(process for process in workers_of() if process.net_connections("tcp")).kill()
 
         killing = threading.Thread(target=kill_the_busy_one)
         killing.start()
-        ended, said = run([endpoint(server, concurrency=1)], 200, workers=2)
+        ended, said = run([endpoint(server, concurrency=1)], 60, workers=2)
         killing.join()
-    assert (ended.status, len(scores(ended))) == ("done", 200)
+    assert (ended.status, len(scores(ended))) == ("done", 60)
     assert len(said) == 1
 
 
