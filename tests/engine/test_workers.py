@@ -345,12 +345,12 @@ def test_after_kill_9_of_a_slow_run_its_workers_end_and_a_resumed_run_repeats_no
         process.wait()
         _, alive = psutil.wait_procs(workers, timeout=30)
         assert not alive
-        resumed = steelyard("run", "--resume", "last", "--quiet")
-        assert resumed.returncode == 0, resumed.stderr
+        done = steelyard("run", "--resume", "last", "--quiet")
+        assert done.returncode == 0, done.stderr
         asked = asked_of(server)
     assert len(set(asked)) == 200
     assert len(asked) - 200 <= 16
-    assert "up to 16 calls without a record may be paid for twice" in resumed.stderr
+    assert "up to 16 calls without a record may be paid for twice" in done.stderr
     with Store.open() as store:
         assert sum(record.call.failure is None for record in store.records(store.run("last").id)) == 200
 

@@ -36,7 +36,6 @@ from steelyard.engine.writer import Keeps
 from steelyard.errors import unended
 from steelyard.providers.batches import Answered, BatchService
 from steelyard.providers.services import where_the_key_is
-from steelyard.store.nouns import NewCall
 from steelyard.types import Call, Completion, Failure, Score
 
 MOST_SCORERS = 32
@@ -61,9 +60,7 @@ class Lane:
         policy: RetryPolicy,
         gates: Gates | None = None,
         on_stop: Callable[[str], None] = lambda reason: None,
-        scored_call: Callable[[NewCall, dict[str, Score], Callable[[int], None]], None] | None = None,
     ) -> None:
-        self._scored_call = scored_call
         self.cells, self._writer, self._progress = cells, writer, progress
         self.till: Till | None = None
         self._spec = cells[0].cell.spec
@@ -278,11 +275,12 @@ class Lane:
 
     def _keep(self, work: Work) -> None:
         """Hand the call in: with its scores, where they may go together and are there at once."""
-        if self._scored_call is None or (scores := _scores_at_once(work)) is None:
+        scored_call = self._writer.scored_call
+        if scored_call is None or (scores := _scores_at_once(work)) is None:
             self._writer.call(work.new_call(), partial(self._stored, work))
         else:
             work.scores = scores
-            self._scored_call(work.new_call(), scores, partial(self._stored_with_scores, work))
+            scored_call(work.new_call(), scores, partial(self._stored_with_scores, work))
 
     def _stored(self, work: Work, call_id: int) -> None:
         """The call is durable: an answer goes on to be judged, a failure has come to its end."""

@@ -199,7 +199,7 @@ async def _set_up(
     wait = partial(patiently, tell=progress.tell)
     resources = await resources_of(cells, progress)
     writer = Writer(store, progress.tell, resume=str(run.number))
-    writer.on_hire = partial(store.add_provenance, session, {WRITTEN_BY: "a process"})
+    writer.before_hire = partial(store.add_provenance, session, {WRITTEN_BY: "a process"})
     rows = await wait(lambda: [row_of(store, run, cell) for cell in cells])
     open_cells = [open_cell(row, session, cell, progress) for row, cell in zip(rows, cells, strict=True)]
     looks = await wait(partial(looks_of, store, plan, open_cells, run.id, progress.tell))

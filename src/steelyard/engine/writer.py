@@ -18,11 +18,13 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from steelyard.engine.processes.scribe import Scribe, has_a_core
 from steelyard.errors import EnvironmentFault, StoreError, StoreFull, StoreHeldUp
 from steelyard.store import NewCall, NewScore
+from steelyard.types import Score
 
 if TYPE_CHECKING:
     from steelyard.store import Store
 
 T = TypeVar("T")
+ScoredCall = Callable[[NewCall, dict[str, Score], Callable[[int], None]], None]
 
 TRIED_AGAIN_EVERY_S = 1.0
 PATIENCE_S = 600.0
@@ -84,6 +86,11 @@ class Keeps(Protocol):
         """Have a call written; ``then`` is called with its id when it is durable."""
         ...
 
+    @property
+    def scored_call(self) -> ScoredCall | None:
+        """Have a call written, and once it is durable its scores, where they may be handed in together."""
+        ...
+
     def scores(self, row: NewScore, then: Callable[[], None]) -> None:
         """Have the scores of a call written; ``then`` is called when they are durable."""
         ...
@@ -107,7 +114,10 @@ class Writer:
 
     ``slots`` is how many answers the lane that has fewest may await at once; ``from_workers`` how many a slot of a
     worker may have uncommitted; ``resume`` is what the run is called when somebody wants to go on with it.
+    ``before_hire`` is called on a thread before a process writes, ``on_hired`` once it does.
     """
+
+    scored_call = None  # within a process nothing is saved by it
 
     def __init__(self, store: Store, tell: Callable[[str], None], *, resume: str = "last") -> None:
         self._store, self._tell, self._resume = store, tell, resume
@@ -115,7 +125,7 @@ class Writer:
         self._has_room = asyncio.Event()
         self._has_room.set()
         self.on_room: Callable[[bool], None] = lambda is_there: None
-        self.on_hire: Callable[[], None] = lambda: None
+        self.before_hire: Callable[[], None] = lambda: None
         self.on_hired: Callable[[], None] = lambda: None
         self.from_workers = BY_A_THREAD
         self.patience_s = PATIENCE_S
@@ -253,7 +263,7 @@ class Writer:
     async def _hire(self, scribe: Scribe) -> None:
         """From now on more is uncommitted at once, which a resume has to know."""
         try:
-            await asyncio.to_thread(self.on_hire)
+            await asyncio.to_thread(self.before_hire)
         except Exception:  # noqa: BLE001 - whatever it is, the thread goes on
             return
         self._scribe, self.from_workers = scribe, FROM_WORKERS

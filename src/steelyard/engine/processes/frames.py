@@ -323,7 +323,7 @@ class Wire(asyncio.Protocol):
         return decoder.decode(self._frames.popleft())
 
     async def flush(self) -> None:
-        """Return when everything said has left, but for what the system takes at once; raise where nobody is there."""
+        """Send what was said; return once hardly any of it waits to be taken, and raise where nobody is there."""
         self._send()
         if self._transport.is_closing():
             await asyncio.sleep(0)  # what was found out in writing is said in the next turn

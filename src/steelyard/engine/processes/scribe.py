@@ -137,7 +137,8 @@ async def _serve() -> None:
                     wire.say(_written(pen, wish))
                 elif isinstance(wish, End):
                     wire.say(Weighed(figures=_figures()))
-            await wire.flush()
+            with suppress(ConnectionError):  # then the run is gone, which is heard next
+                await wire.flush()
 
 
 def _written(pen: Pen, rows: Rows) -> FromScribe:

@@ -266,7 +266,6 @@ class Worker:
             policy=gates.policy,
             gates=gates,
             on_stop=partial(self._stopped, spec.id),
-            scored_call=self._keeper.scored_call,
         )
         lane.pay_from(self._ledger)
         for gate, throttle in enumerate(lane.throttles):
@@ -370,7 +369,8 @@ async def _serve(end: socket.socket) -> None:
     if (error := working.exception()) is not None:
         worker.say_books(is_last=True)
         wire.say(Broken(text=_words(error)))
-    await wire.flush()
+    with suppress(ConnectionError):  # then the run is gone, which is heard next
+        await wire.flush()
     await hearing
 
 
